@@ -1,0 +1,92 @@
+"""The contract between plans and the devices that run them.
+
+A device runs tapes. It never sees a parameter, a gate or a sample's meaning: coefficients go in, amplitudes, expectation
+values and overlaps come out. `reference.ReferenceDevice` defines the meaning; every other device agrees with it and differs in
+speed only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..observables import PauliSum
+from ..plan import Frame, Tape
+
+State = Any
+"""A device's own representation of B states of n qubits; opaque to everybody else."""
+
+
+@dataclass(frozen=True)
+class Coefficients:
+    """The numbers of one call; R, U, D, ... are counts fixed by the plan, B is the batch.
+
+    Attributes:
+        pairs: (R, 2) the shared (a, b) of RY and Pauli operations.
+        batched_pairs: (R', 2, B) those that differ from sample to sample.
+        matrices: (U, 2, 2) complex, shared U2.
+        batched_matrices: (U', 2, 2, B) complex.
+        angles: (D,) shared diagonal angles.
+        batched_angles: (D', B).
+        scales: (S,) the K of diagonals.
+        dense: complex matrices of shape (2**k, 2**k).
+    """
+
+    pairs: NDArray[np.float64]
+    batched_pairs: NDArray[np.float64]
+    matrices: NDArray[np.complex128]
+    batched_matrices: NDArray[np.complex128]
+    angles: NDArray[np.float64]
+    batched_angles: NDArray[np.float64]
+    scales: NDArray[np.float64]
+    dense: tuple[NDArray[np.complex128], ...] = field(default_factory=tuple)
+
+
+class Device(Protocol):
+    """What the engine asks of a device. States are mutable: `forward` and `backward` work in place."""
+
+    name: str
+
+    def allocate(self, tape: Tape, batch: int, initial_state: NDArray[np.complex128] | None) -> State:
+        """B states of n qubits in the identity frame: |0...0>, or the amplitudes (2**n,) or (B, 2**n) given."""
+        ...
+
+    def copy(self, state: State) -> State:
+        """An independent copy."""
+        ...
+
+    def forward(self, tape: Tape, coefficients: Coefficients, ket: State) -> None:
+        """Apply the tape to the ket."""
+        ...
+
+    def backward(
+        self, tape: Tape, coefficients: Coefficients, ket: State, bra: State, *, per_sample: bool
+    ) -> NDArray[np.float64]:
+        """Undo the tape on ket and bra; return the overlaps, (num_overlaps,) summed over the batch or (B, num_overlaps)."""
+        ...
+
+    def expectation(self, ket: State, frame: Frame, sums: Sequence[PauliSum]) -> NDArray[np.float64]:
+        """Expectation values (B, n_obs) of the observables (stated on logical qubits) in the ket (in ``frame``)."""
+        ...
+
+    def apply_observables(
+        self, ket: State, frame: Frame, sums: Sequence[PauliSum], cotangents: NDArray[np.float64]
+    ) -> State:
+        """The bra ``sum_k cotangents[:, k] O_k ket`` for cotangents (B, n_obs), in the ket's frame."""
+        ...
+
+    def amplitudes(self, ket: State, frame: Frame) -> NDArray[np.complex128] | NDArray[np.complex64]:
+        """The amplitudes (B, 2**n) by logical index, in the device's precision."""
+        ...
+
+    def probabilities(self, ket: State, frame: Frame, qubits: Sequence[int]) -> NDArray[np.float64]:
+        """Marginal probabilities (B, 2**k); bit j of the outcome is ``qubits[j]``."""
+        ...
+
+    def state_bytes(self, num_qubits: int, batch: int) -> int:
+        """Bytes of memory one `State` takes, for the engine's memory budget."""
+        ...

@@ -1,0 +1,246 @@
+"""The meaning of a tape, in plain NumPy.
+
+Not intended to be fast: each operation is written as its definition in `qiskit_fusedqml.plan`, on whole arrays of shape
+(B, 2**n) by row. If another device disagrees with this one, the other is wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..observables import PauliSum, RowTerm
+from ..plan import RY, Block, Dense, Diag, Factor, Frame, Functional, Map, Operation, Pauli, Tape, U2, bits
+from . import Coefficients
+
+ComplexArray = NDArray[np.complex128]
+
+
+class ReferenceDevice:
+    """Runs tapes on arrays of complex128; a state is an array (B, 2**n) indexed by row."""
+
+    name = "reference"
+
+    def allocate(self, tape: Tape, batch: int, initial_state: ComplexArray | None) -> ComplexArray:
+        """See `Device.allocate`."""
+        shape = (batch, 2**tape.num_qubits)
+        if initial_state is not None:
+            return np.array(np.broadcast_to(initial_state, shape), dtype=np.complex128)
+        state = np.zeros(shape, dtype=np.complex128)
+        state[:, 0] = 1.0
+        return state
+
+    def copy(self, state: ComplexArray) -> ComplexArray:
+        """See `Device.copy`."""
+        return state.copy()
+
+    def forward(self, tape: Tape, coefficients: Coefficients, ket: ComplexArray) -> None:
+        """See `Device.forward`."""
+        for block in tape.blocks:
+            for operation in block.operations:
+                ket[...] = apply(operation, coefficients, ket, inverse=False)
+
+    def backward(
+        self, tape: Tape, coefficients: Coefficients, ket: ComplexArray, bra: ComplexArray, *, per_sample: bool
+    ) -> NDArray[np.float64]:
+        """See `Device.backward`."""
+        overlaps = np.zeros((len(ket), tape.num_overlaps))
+        for block in reversed(tape.blocks):
+            for operation in reversed(block.operations[block.undo_from :]):
+                if not isinstance(operation, Map) and operation.overlap >= 0:
+                    stop = operation.overlap + operation.num_overlaps
+                    overlaps[:, operation.overlap : stop] = measure(operation, ket, bra)
+                for state in (ket, bra):
+                    state[...] = apply(operation, coefficients, state, inverse=True)
+        return overlaps if per_sample else overlaps.sum(axis=0)
+
+    def expectation(self, ket: ComplexArray, frame: Frame, sums: Sequence[PauliSum]) -> NDArray[np.float64]:
+        """See `Device.expectation`."""
+        columns = [np.einsum("br,br->b", ket.conj(), _apply_sum(ket, observable.in_frame(frame))) for observable in sums]
+        return np.stack([column.real for column in columns], axis=1)
+
+    def apply_observables(
+        self, ket: ComplexArray, frame: Frame, sums: Sequence[PauliSum], cotangents: NDArray[np.float64]
+    ) -> ComplexArray:
+        """See `Device.apply_observables`."""
+        bra = np.zeros_like(ket)
+        for observable, cotangent in zip(sums, cotangents.T, strict=True):
+            bra += cotangent[:, None] * _apply_sum(ket, observable.in_frame(frame))
+        return bra
+
+    def amplitudes(self, ket: ComplexArray, frame: Frame) -> ComplexArray:
+        """See `Device.amplitudes`."""
+        return ket[:, logical_rows(frame)]
+
+    def probabilities(self, ket: ComplexArray, frame: Frame, qubits: Sequence[int]) -> NDArray[np.float64]:
+        """See `Device.probabilities`."""
+        return marginal(np.abs(self.amplitudes(ket, frame)) ** 2, qubits)
+
+    def state_bytes(self, num_qubits: int, batch: int) -> int:
+        """See `Device.state_bytes`."""
+        return 16 * batch * 2**num_qubits
+
+
+def logical_rows(frame: Frame) -> NDArray[np.int64]:
+    """The row of every logical basis state, shape (2**n,)."""
+    rows = np.array([frame.offset], dtype=np.int64)
+    for column in frame.columns:
+        rows = np.concatenate([rows, rows ^ column])
+    return rows
+
+
+def marginal(probabilities: NDArray[np.float64], qubits: Sequence[int]) -> NDArray[np.float64]:
+    """Sum (B, 2**n) probabilities to (B, 2**k); bit j of the outcome is ``qubits[j]``."""
+    batch, size = probabilities.shape
+    n = size.bit_length() - 1
+    axes = probabilities.reshape((batch,) + (2,) * n)
+    others = tuple(n - q for q in range(n) if q not in set(qubits))
+    kept = sorted(qubits, reverse=True)
+    summed = axes.sum(axis=others)
+    order = [0] + [1 + kept.index(q) for q in reversed(qubits)]
+    return np.ascontiguousarray(summed.transpose(order).reshape(batch, -1))
+
+
+def value(functional: Functional, n: int) -> NDArray[np.int64]:
+    """The functional at every row, shape (2**n,)."""
+    rows = np.arange(2**n, dtype=np.int64) | (1 << n)
+    return np.bitwise_count(rows & functional).astype(np.int64) & 1
+
+
+def apply(operation: Operation, coefficients: Coefficients, state: ComplexArray, *, inverse: bool) -> ComplexArray:
+    """The operation, or its undoing, on a state (B, 2**n)."""
+    n = state.shape[1].bit_length() - 1
+    match operation:
+        case Map():
+            rows = logical_rows(Frame(operation.columns, (), operation.offset))
+            moved = np.empty_like(state)
+            if inverse:
+                moved[...] = state[:, rows]
+            else:
+                moved[:, rows] = state
+            return moved
+        case Diag():
+            phases = _diagonal(operation, coefficients, n)
+            scale = coefficients.scales[operation.scale] if operation.scale >= 0 else 1.0
+            return scale * np.exp((1j if inverse else -1j) * phases) * state
+        case RY():
+            a, b = _pair(operation, coefficients, inverse)
+            side = value(operation.w, n)
+            return a * state + (2 * side - 1) * b * state[:, np.arange(2**n) ^ operation.x]
+        case U2():
+            return _apply_u2(operation, coefficients, state, inverse)
+        case Pauli():
+            a, b = _pair(operation, coefficients, inverse)
+            term = RowTerm(1.0, operation.x, operation.z, operation.power, operation.controls)
+            selected = _selected(operation.controls, n)
+            return np.where(selected, a * state - 1j * b * _apply_term(state, term), state)
+        case Dense():
+            matrix = coefficients.dense[operation.coefficient]
+            return _apply_dense(operation, matrix.conj().T if inverse else matrix, state)
+
+
+def measure(operation: Operation, ket: ComplexArray, bra: ComplexArray) -> NDArray[np.float64]:
+    """The overlaps of an operation, (B, num_overlaps)."""
+    n = ket.shape[1].bit_length() - 1
+
+    def overlap(x: int, z: int, power: int, controls: tuple[int, ...] = ()) -> NDArray[np.float64]:
+        image = _apply_term(ket, RowTerm(1.0, x, z, power, controls))
+        return np.einsum("br,br->b", bra.conj(), image).imag
+
+    match operation:
+        case Diag():
+            columns = [overlap(0, f, 0) for f in operation.overlap_functionals]
+        case RY():
+            columns = [overlap(operation.x, operation.w, 1), overlap(operation.x, 0, 0)][: operation.num_overlaps]
+        case U2():
+            columns = [overlap(operation.x, 0, 0), overlap(operation.x, operation.w, 1), overlap(0, operation.w, 0)]
+        case Pauli():
+            columns = [overlap(operation.x, operation.z, operation.power, operation.controls)]
+        case Dense():
+            rows = _dense_rows(operation, n)
+            moment = np.einsum("bio,bjo->bij", ket[:, rows], bra[:, rows].conj()).reshape(len(ket), -1)
+            return np.concatenate([moment.real, moment.imag], axis=1)
+        case _:
+            columns = []
+    return np.stack(columns, axis=1)
+
+
+def _pair(operation: RY | Pauli, coefficients: Coefficients, inverse: bool) -> tuple[Any, Any]:
+    if operation.batched:
+        a, b = coefficients.batched_pairs[operation.coefficient][:, :, None]
+    else:
+        a, b = coefficients.pairs[operation.coefficient]
+    return a, (-b if inverse else b)
+
+
+def _diagonal(operation: Diag, coefficients: Coefficients, n: int) -> NDArray[np.float64]:
+    total = np.zeros((1, 2**n))
+    for factor in operation.factors:
+        angles = coefficients.batched_angles if factor.batched else coefficients.angles[:, None]
+        for position, functional in enumerate(factor_functionals(factor, n)):
+            signs = 1 - 2 * value(functional, n)
+            total = total + 0.5 * angles[factor.first + position][:, None] * signs
+    return total
+
+
+def factor_functionals(factor: Factor, n: int) -> list[Functional]:
+    """The functional of each term, on rows."""
+    d = len(factor.basis)
+    functionals = []
+    for term in factor.terms:
+        functional = (term >> d & 1) << n
+        for j in bits(term & ((1 << d) - 1)):
+            functional ^= factor.basis[j]
+        functionals.append(functional)
+    return functionals
+
+
+def _apply_u2(operation: U2, coefficients: Coefficients, state: ComplexArray, inverse: bool) -> ComplexArray:
+    n = state.shape[1].bit_length() - 1
+    if operation.batched:
+        matrix = coefficients.batched_matrices[operation.coefficient][..., None]
+    else:
+        matrix = coefficients.matrices[operation.coefficient][..., None, None]
+    if inverse:
+        matrix = matrix.swapaxes(0, 1).conj()
+    side = value(operation.w, n)
+    partner = state[:, np.arange(2**n) ^ operation.x]
+    lower = matrix[0, 0] * state + matrix[0, 1] * partner
+    upper = matrix[1, 1] * state + matrix[1, 0] * partner
+    return np.where(side == 0, lower, upper)
+
+
+def _apply_dense(operation: Dense, matrix: ComplexArray, state: ComplexArray) -> ComplexArray:
+    rows = _dense_rows(operation, state.shape[1].bit_length() - 1)
+    result = np.empty_like(state)
+    result[:, rows] = np.einsum("ij,bjo->bio", matrix, state[:, rows])
+    return result
+
+
+def _dense_rows(operation: Dense, n: int) -> NDArray[np.int64]:
+    """Rows by (matrix index, position outside), shape (2**k, 2**(n-k))."""
+    all_zero = sum(value(w, n) << j for j, w in enumerate(operation.ws)) == 0
+    base = np.flatnonzero(all_zero)
+    shifts = logical_rows(Frame(operation.xs, (), 0))
+    return base[None, :] ^ shifts[:, None]
+
+
+def _selected(controls: tuple[Functional, ...], n: int) -> NDArray[np.bool_]:
+    selected = np.ones(2**n, dtype=bool)
+    for functional in controls:
+        selected &= value(functional, n) == 1
+    return selected
+
+
+def _apply_term(state: ComplexArray, term: RowTerm) -> ComplexArray:
+    """``C P state``: zero where a control is 0."""
+    n = state.shape[1].bit_length() - 1
+    signs = (1 - 2 * value(term.z, n)) * _selected(term.controls, n)
+    return (-1j) ** term.power * term.coefficient * signs * state[:, np.arange(2**n) ^ term.x]
+
+
+def _apply_sum(state: ComplexArray, terms: Sequence[RowTerm]) -> ComplexArray:
+    return sum((_apply_term(state, term) for term in terms), start=np.zeros_like(state))

@@ -1,0 +1,36 @@
+"""The exception types of the package.
+
+All of them derive from `FusedQMLError`, itself a `qiskit.exceptions.QiskitError`, so that existing ``except QiskitError``
+blocks keep working. Wrong shapes and values are also `ValueError`, too much memory is also `MemoryError`.
+"""
+
+from __future__ import annotations
+
+try:
+    from qiskit.exceptions import QiskitError
+except ImportError:  # programs are loaded, planned and run on machines without Qiskit, too
+    QiskitError = Exception
+
+
+class FusedQMLError(QiskitError):
+    """Base class of every error raised by this package."""
+
+
+class InvalidInputError(FusedQMLError, ValueError):
+    """An argument has the wrong shape, range or type; the message says what was given and what is allowed."""
+
+
+class UnsupportedInstructionError(FusedQMLError):
+    """A circuit holds an instruction this package cannot run; the message names it and its position."""
+
+
+class DeviceUnavailableError(FusedQMLError):
+    """The requested device does not exist on this machine (for instance ``device="GPU"`` without CUDA)."""
+
+
+class OutOfMemoryError(FusedQMLError, MemoryError):
+    """A computation would need more memory than allowed; the message says how much is needed."""
+
+
+class MissingExtraError(FusedQMLError, ImportError):
+    """An optional dependency is not installed; the message names the extra that brings it."""
