@@ -1,0 +1,104 @@
+"""Fast values and gradients of variational quantum circuits for Qiskit.
+
+A circuit flows in one direction, and every step is data that can be printed::
+
+    QuantumCircuit --lowering--> Program --fusion--> Plan --engine(device)--> numbers --interfaces--> Qiskit | torch
+
+============================  ========================================================================================
+`gates`                       gate name -> product of controlled Pauli rotations; a gate is a row of a table
+`program`, `dynamic`          what a circuit means: rotations, diagonals, matrices; measurements at the end
+`angles`                      parameter values -> rotation angles for a whole batch, and the way back
+`observables`                 sums of controlled Pauli strings
+`lowering`                    the only reader of Qiskit circuits
+`plan`, `fusion`              what a device runs, and the planner that groups gates so that the state moves seldom
+`coefficients`                angles -> the numbers of a plan; overlaps -> gradients
+`devices`                     the reference device, which defines the meaning, and the CPU device, which is fast
+`engine`                      `DifferentiableCircuit`: values, gradients, probabilities, statevectors of a batch
+`interfaces`                  the same through Qiskit's doors: backend, transpiler pass, primitives, gradients
+============================  ========================================================================================
+
+The public names are resolved on first use, so that ``import qiskit_fusedqml`` costs next to nothing and needs no extra.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .engine import DifferentiableCircuit as DifferentiableCircuit
+    from .interfaces.backend import FusedSimulator as FusedSimulator
+    from .interfaces.gradients import FusedEstimatorGradient as FusedEstimatorGradient
+    from .interfaces.primitives import FusedEstimator as FusedEstimator
+    from .interfaces.transpiler import FusedGate as FusedGate, FusionPass as FusionPass, transpile as transpile
+
+    __version__: str
+
+_HOME = {
+    "DifferentiableCircuit": ".engine",
+    "FusedEstimator": ".interfaces.primitives",
+    "FusedEstimatorGradient": ".interfaces.gradients",
+    "FusedGate": ".interfaces.transpiler",
+    "FusedSimulator": ".interfaces.backend",
+    "FusionPass": ".interfaces.transpiler",
+    "transpile": ".interfaces.transpiler",
+}
+"""Public name -> the module it lives in."""
+
+_EXTRA = {
+    "cupy": "cuda12",
+    "pennylane": "pennylane",
+    "qiskit_aer": "aer",
+    "qiskit_machine_learning": "ml",
+    "torch": "torch",
+}
+"""Optional package -> the extra of this distribution that brings it."""
+
+__all__ = [
+    "DifferentiableCircuit",
+    "FusedEstimator",
+    "FusedEstimatorGradient",
+    "FusedGate",
+    "FusedSimulator",
+    "FusionPass",
+    "__version__",
+    "transpile",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        value: Any = _version()
+    elif name in _HOME:
+        value = _resolve(name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value  # found without this function from now on
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def _resolve(name: str) -> Any:
+    try:
+        return getattr(import_module(_HOME[name], __name__), name)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in _EXTRA:
+            raise
+        from .errors import MissingExtraError
+
+        raise MissingExtraError(
+            f"{name} needs {package}, which is not installed: install qiskit-fusedqml[{_EXTRA[package]}]"
+        ) from error
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("qiskit-fusedqml")
+    except PackageNotFoundError:
+        return "0+not.installed"  # a source tree on the path

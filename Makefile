@@ -1,0 +1,98 @@
+# `make demo` and `make test` are the whole set-up: they make an environment in .venv, build the package into it and run it.
+# Needed: Python >= 3.11 with its headers and venv, g++, make. `make check` says what is missing.
+
+# Another Python:           make test PYTHON=python3.12
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	  $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+# Another torch:            make test TORCH=torch==2.12.0
+TORCH ?= torch==2.13.0
+# The oldest versions that pyproject.toml allows:  make test DEPENDENCIES=oldest TORCH=torch==2.3.0
+DEPENDENCIES ?= newest
+JOBS ?= 2
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+SOURCES := $(shell find qiskit_fusedqml -type f -not -path '*/__pycache__/*' -not -name '*.so') pyproject.toml README.md LICENSE
+NOTEBOOKS := $(wildcard tutorials/*.ipynb)
+# -P keeps the source tree, which has no compiled module, out of Python's path: what runs is what was installed
+RUN := $(BIN)/python -P
+
+.DELETE_ON_ERROR:
+.PHONY: help check install demo test lint format bench clean
+
+help:
+	@echo 'make demo     train a quantum neural network on handwritten digits (options: ARGS="--classes 6 --quick")'
+	@echo 'make test     linters, types, tests and tutorials'
+	@echo 'make lint     linters and types only'
+	@echo 'make format   let ruff format and mend the code'
+	@echo 'make bench    run the benchmarks (options: ARGS="...")'
+	@echo 'make check    is everything there that this Makefile needs?'
+	@echo 'make clean    remove the environment and everything built'
+
+check:
+	@test -n "$(PYTHON)" || { echo 'Missing: Python >= 3.11. Debian, Ubuntu: apt install python3; Fedora: dnf install python3; macOS: brew install python.' \
+	  'If it has another name or place: make PYTHON=/path/to/python3.12'; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Missing: Python >= 3.11; $(PYTHON) is not." \
+	  'If another one is installed: make PYTHON=/path/to/python3.12'; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo 'Missing: the venv module of $(PYTHON).' \
+	  'Debian, Ubuntu: apt install python3-venv'; exit 1; }
+	@$(PYTHON) -c 'import os, sys, sysconfig; sys.exit(not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h")))' || \
+	  { echo 'Missing: the header Python.h of $(PYTHON). Debian, Ubuntu: apt install python3-dev; Fedora: dnf install python3-devel'; exit 1; }
+	@command -v $(CXX) >/dev/null || { echo 'Missing: a C++ compiler, $(CXX). Debian, Ubuntu: apt install g++; Fedora: dnf install gcc-c++;' \
+	  'macOS: xcode-select --install. If it has another name: make CXX=clang++'; exit 1; }
+
+# --- the environment: three stamps, so that a second run does nothing ---
+
+$(VENV)/made:
+	@$(MAKE) --no-print-directory check
+	$(PYTHON) -m venv --clear $(VENV)
+	@touch $@
+
+# $(1): stamp, $(2): extras
+define dependencies
+$(BIN)/python .ci/requirements.py $(if $(filter oldest,$(DEPENDENCIES)),--oldest) $(2) > $(1).txt
+$(PIP) install --quiet --progress-bar off -r $(1).txt $(TORCH)
+@touch $(1)
+endef
+
+$(VENV)/demo-dependencies: $(VENV)/made pyproject.toml .ci/requirements.py
+	@echo 'Installing what the demo needs; the first time this takes a minute or two.'
+	$(call dependencies,$@,ml demo)
+
+$(VENV)/test-dependencies: $(VENV)/made pyproject.toml .ci/requirements.py
+	@echo 'Installing what the tests need; the first time this takes a minute or two.'
+	$(call dependencies,$@,ml torch demo dev)
+
+# Not editable: what is tested is what a user gets. The build folder is kept, so that only what changed is compiled again.
+$(VENV)/package: $(SOURCES) $(VENV)/made
+	CXX=$(CXX) $(PIP) install --quiet --no-build-isolation --no-deps --force-reinstall .
+	@touch $@
+
+install: $(VENV)/demo-dependencies
+	@$(MAKE) --no-print-directory $(VENV)/package
+
+demo: install
+	$(RUN) -m qiskit_fusedqml demo $(ARGS)
+
+lint: $(VENV)/test-dependencies
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/test-dependencies
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+# pytest runs in $(JOBS) processes; each computes in one thread, else they would fight for the cores
+test: $(VENV)/test-dependencies lint
+	@$(MAKE) --no-print-directory $(VENV)/package
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 \
+	  $(BIN)/pytest -n $(JOBS) $(if $(NOTEBOOKS),--nbmake --nbmake-timeout=120) tests $(NOTEBOOKS) $(ARGS)
+
+bench: install
+	$(RUN) benchmarks/run.py $(ARGS)
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
