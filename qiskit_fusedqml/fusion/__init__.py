@@ -1,0 +1,53 @@
+"""`fuse`: from a Program to a Plan. Pure: no amplitude is touched and no parameter value is known.
+
+Four steps, one module each:
+
+1. `elements.collect` walks the program, turns networks of CX, X and SWAP into a frame, collects runs of single-qubit gates;
+2. `schedule.levels` orders the elements so that the diagonals of a layer meet;
+3. `schedule.group` cuts the order into blocks whose flips fit one tile;
+4. `emit.Emitter` writes the tape and the recipe of its coefficients.
+"""
+
+from __future__ import annotations
+
+from ..cost import CostModel
+from ..program import MAX_MATRIX_QUBITS, Matrix, Program
+from .elements import collect
+from .emit import Emitter
+from .plan import Plan
+from .schedule import group
+
+__all__ = ["Plan", "fuse"]
+
+
+def fuse(
+    program: Program,
+    cost_model: CostModel,
+    *,
+    batched_slots: frozenset[int] = frozenset(),
+    wanted_slots: frozenset[int] = frozenset(),
+    batch: int = 1,
+    keep_phase: bool = True,
+) -> Plan:
+    """Plan a program for a device.
+
+    Args:
+        program: A valid program.
+        cost_model: The device's numbers.
+        batched_slots: Slots whose angles differ from sample to sample.
+        wanted_slots: Slots whose gradients are wanted.
+        batch: Number of samples; only whether it fills the device's lanes matters.
+        keep_phase: False when the global phase matters to nobody (expectation values and probabilities).
+
+    Returns:
+        The plan; it depends on nothing but the arguments.
+    """
+    n = program.num_qubits
+    widest = max((len(i.qubits) for i in program.instructions if isinstance(i, Matrix)), default=1)
+    spread = min(cost_model.spread_qubits(n, batch), max(n - min(widest, MAX_MATRIX_QUBITS), 0))
+    tile_limit = max(min(cost_model.tile_qubits, n - spread), widest)
+    elements = collect(program, batched_slots, keep_phase=keep_phase)
+    emitter = Emitter(elements, program.num_angles, sorted(batched_slots), wanted_slots, cost_model.table_qubits)
+    blocks = [emitter.block(g) for g in group(elements.elements, n, tile_limit)]
+    tape = emitter.tape(blocks, spread)
+    return Plan(program, cost_model, tape, emitter.recipe(tape.blocks), wanted_slots)

@@ -1,0 +1,210 @@
+"""Ordering elements into levels and grouping them into blocks.
+
+Two elements may change places when all their Pauli generators commute. A generator is a 2n-bit integer ``x | z << n``.
+`levels` puts each element as early as that allows, diagonal ones on even levels and flipping ones on odd levels, so that the
+diagonals of a whole layer meet in one place. `group` cuts the resulting order into blocks, each confined to a subspace of flip
+vectors (the tile), taking from later levels whatever commutes with all that was left behind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from ..plan import Row
+from .elements import Element, Term, flips
+
+PATIENCE = 8
+"""`group` stops looking ahead after this many times n elements in a row that could not be taken."""
+
+
+def levels(elements: Sequence[Element], n: int) -> list[list[int]]:
+    """Indices of the elements by level, in program order within a level; levels alternate diagonal and flipping."""
+    table: list[list[int]] = []
+    swapped: list[list[int]] = []
+    top = [-1] * n
+    low = (1 << n) - 1
+    for index, element in enumerate(elements):
+        support = 0
+        for g in element.generators:
+            support |= g | g >> n
+        level = -1
+        mask = support & low
+        while mask:
+            bit = mask & -mask
+            level = max(level, top[bit.bit_length() - 1])
+            mask ^= bit
+        generators = element.generators
+        while level >= 0 and not _meets(swapped[level], generators):
+            level -= 1
+        level += 1
+        if (level & 1) == isinstance(element, Term):
+            level += 1
+        while len(table) <= level:
+            table.append([])
+            swapped.append([])
+        table[level].append(index)
+        swapped[level].extend(g >> n | (g & low) << n for g in generators)
+        mask = support & low
+        while mask:
+            bit = mask & -mask
+            q = bit.bit_length() - 1
+            if top[q] < level:
+                top[q] = level
+            mask ^= bit
+    return table
+
+
+def _meets(swapped: list[int], generators: tuple[int, ...]) -> bool:
+    """Whether a generator anticommutes with one of the (swapped) others."""
+    return any((other & g).bit_count() & 1 for g in generators for other in swapped)
+
+
+@dataclass(slots=True)
+class Subspace:
+    """A span of vectors over GF(2), grown one at a time."""
+
+    pivots: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def dimension(self) -> int:
+        """Number of independent vectors."""
+        return len(self.pivots)
+
+    def reduce(self, vector: int) -> int:
+        """What is left of a vector modulo the span; 0 if it lies inside."""
+        while vector:
+            pivot = self.pivots.get(vector.bit_length())
+            if pivot is None:
+                return vector
+            vector ^= pivot
+        return 0
+
+    def add(self, vector: int) -> None:
+        """Extend the span by a vector."""
+        rest = self.reduce(vector)
+        if rest:
+            self.pivots[rest.bit_length()] = rest
+
+    def fits(self, vectors: Sequence[int], limit: int) -> bool:
+        """Whether adding the vectors keeps the dimension within the limit."""
+        if len(self.pivots) + len(vectors) <= limit:
+            return True
+        missing = Subspace()
+        for vector in vectors:
+            rest = self.reduce(vector)
+            if rest:
+                missing.add(self._canonical(rest))
+        return self.dimension + missing.dimension <= limit
+
+    def _canonical(self, vector: int) -> int:
+        """Clear the pivot bits of a vector, so that vectors equal modulo the span become equal."""
+        for pivot in sorted(self.pivots.values(), reverse=True):
+            if vector ^ pivot < vector:
+                vector ^= pivot
+        return vector
+
+    def basis(self) -> tuple[Row, ...]:
+        """Reduced echelon basis: each vector owns a pivot bit that no other one has; ascending by pivot."""
+        reduced: list[int] = []
+        for vector in sorted(self.pivots.values()):
+            for other in reduced:
+                if vector >> (other.bit_length() - 1) & 1:
+                    vector ^= other
+            reduced.append(vector)
+        return tuple(reduced)
+
+
+@dataclass(slots=True)
+class Group:
+    """One block to be: the tile and the element indices in order; each inner list is a level's diagonal or flips."""
+
+    tile: tuple[Row, ...]
+    steps: list[list[int]]
+
+
+def group(elements: Sequence[Element], n: int, tile_limit: int) -> list[Group]:
+    """Cut the elements into blocks whose tiles have at most ``tile_limit`` dimensions."""
+    table = levels(elements, n)
+    if tile_limit >= n:
+        return [Group(tuple(1 << q for q in range(n)), [level for level in table if level])]
+    remaining = [index for level in table for index in level]
+    groups: list[Group] = []
+    while remaining:
+        picker = _Picker(elements, n, tile_limit)
+        remaining = picker.pick(remaining)
+        groups.append(Group(picker.tile.basis(), picker.steps))
+    return groups
+
+
+class _Picker:
+    """Fills one block greedily.
+
+    Diagonal elements wait until a flip that does not commute with one of them is taken; then all that wait go first, together.
+    """
+
+    def __init__(self, elements: Sequence[Element], n: int, tile_limit: int) -> None:
+        self.elements = elements
+        self.n = n
+        self.low = (1 << n) - 1
+        self.tile_limit = tile_limit
+        self.tile = Subspace()
+        self.steps: list[list[int]] = []
+        self.waiting: list[int] = []
+        self.left = Subspace()
+        self.left_swapped: list[int] = []
+
+    def pick(self, remaining: list[int]) -> list[int]:
+        """Take what fits from ``remaining``; return the rest in order."""
+        taken: set[int] = set()
+        idle = 0
+        stop = len(remaining)
+        for position, index in enumerate(remaining):
+            if self._take(index):
+                taken.add(index)
+                idle = 0
+                continue
+            idle += 1
+            if idle > PATIENCE * self.n or self.left.dimension == 2 * self.n:
+                stop = position + 1
+                break
+        if len(taken) == len(remaining):
+            # nothing is left that a later diagonal could join
+            self._flush()
+        done = {index for step in self.steps for index in step}
+        return [index for index in remaining[:stop] if index not in done] + remaining[stop:]
+
+    def _take(self, index: int) -> bool:
+        element = self.elements[index]
+        generators = element.generators
+        if self.left_swapped and _meets(self.left_swapped, generators):
+            self._leave(generators)
+            return False
+        if isinstance(element, Term):
+            self.waiting.append(index)
+            return True
+        vectors = flips(element)
+        if not self.tile.fits(vectors, self.tile_limit):
+            self._leave(generators)
+            return False
+        for vector in vectors:
+            self.tile.add(vector)
+        if any((self.elements[w].generators[0] >> self.n & x).bit_count() & 1 for w in self.waiting for x in vectors):
+            self._flush()
+        if self.steps and not isinstance(self.elements[self.steps[-1][0]], Term):
+            self.steps[-1].append(index)
+        else:
+            self.steps.append([index])
+        return True
+
+    def _flush(self) -> None:
+        if self.waiting:
+            self.steps.append(self.waiting)
+            self.waiting = []
+
+    def _leave(self, generators: tuple[int, ...]) -> None:
+        for g in generators:
+            before = self.left.dimension
+            self.left.add(g)
+            if self.left.dimension > before:
+                self.left_swapped.append(g >> self.n | (g & self.low) << self.n)
