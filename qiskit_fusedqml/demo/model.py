@@ -1,0 +1,70 @@
+"""The demo's quantum neural network: a stock `EstimatorQNN`, with and without this package."""
+
+from __future__ import annotations
+
+from itertools import combinations, islice
+from typing import Any
+
+from qiskit.circuit import ParameterVector, QuantumCircuit
+from qiskit.quantum_info import SparsePauliOp
+from qiskit_machine_learning.neural_networks import EstimatorQNN
+
+from ..interfaces.gradients import FusedEstimatorGradient
+from ..interfaces.primitives import FusedEstimator
+
+
+def classifier_circuit(num_qubits: int, num_layers: int) -> tuple[QuantumCircuit, ParameterVector, ParameterVector]:
+    """A hardware-efficient classifier.
+
+    Args:
+        num_qubits: One feature a qubit, encoded by RY.
+        num_layers: Layers of RX, RY, RZ on every qubit (3 weights a qubit) and a ring of CX.
+
+    Returns:
+        The circuit, its inputs and its weights.
+    """
+    inputs, weights = ParameterVector("x", num_qubits), ParameterVector("w", 3 * num_qubits * num_layers)
+    circuit, weight = QuantumCircuit(num_qubits), iter(weights)
+    for qubit, angle in enumerate(inputs):
+        circuit.ry(angle, qubit)
+    for _ in range(num_layers):
+        for qubit in range(num_qubits):
+            circuit.rx(next(weight), qubit)
+            circuit.ry(next(weight), qubit)
+            circuit.rz(next(weight), qubit)
+        for qubit in range(num_qubits):
+            circuit.cx(qubit, (qubit + 1) % num_qubits)
+    return circuit, inputs, weights
+
+
+def class_observables(num_qubits: int, num_classes: int) -> list[SparsePauliOp]:
+    """One observable a class: Z on one qubit after the other, then on pairs, triples, ..."""
+    strings = (qubits for size in range(1, num_qubits + 1) for qubits in combinations(range(num_qubits), size))
+    return [
+        SparsePauliOp.from_sparse_list([("Z" * len(qubits), list(qubits), 1.0)], num_qubits)
+        for qubits in islice(strings, num_classes)
+    ]
+
+
+def fused_network(num_qubits: int, num_layers: int, num_classes: int, num_threads: int | None) -> Any:
+    """The network whose values and gradients this package computes: two arguments more than `stock_network`."""
+    circuit, inputs, weights = classifier_circuit(num_qubits, num_layers)
+    return EstimatorQNN(
+        circuit=circuit,
+        observables=class_observables(num_qubits, num_classes),
+        input_params=list(inputs),
+        weight_params=list(weights),
+        estimator=FusedEstimator(num_threads=num_threads),
+        gradient=FusedEstimatorGradient(num_threads=num_threads),
+    )
+
+
+def stock_network(num_qubits: int, num_layers: int, num_classes: int) -> Any:
+    """The same network as Qiskit Machine Learning makes it by default: exact values, parameter-shift gradient."""
+    circuit, inputs, weights = classifier_circuit(num_qubits, num_layers)
+    return EstimatorQNN(
+        circuit=circuit,
+        observables=class_observables(num_qubits, num_classes),
+        input_params=list(inputs),
+        weight_params=list(weights),
+    )

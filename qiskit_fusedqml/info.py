@@ -1,0 +1,114 @@
+"""``python -m qiskit_fusedqml info``: what this machine offers and what would be used of it."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+_PACKAGES = (
+    "qiskit-fusedqml",
+    "qiskit",
+    "numpy",
+    "scipy",
+    "qiskit-machine-learning",
+    "qiskit-aer",
+    "torch",
+    "pennylane",
+    "cupy-cuda12x",
+    "cupy-cuda13x",
+)
+_FEATURES = ("sse4_2", "avx", "avx2", "fma", "avx512f", "avx512dq", "neon", "asimd", "sve")
+_CUDA_LIBRARIES = ("libcuda.so.1", "libcuda.so", "libcuda.dylib", "nvcuda.dll")
+
+
+def describe() -> str:
+    """The whole report, one fact a line. Imports neither CuPy nor torch."""
+    lines = [("python", f"{platform.python_version()} on {platform.platform()}")]
+    lines += [(package, _version(package)) for package in _PACKAGES]
+    lines += [
+        ("processor", _processor()),
+        ("features", _features()),
+        ("instruction set", _instruction_set()),
+        ("threads", _threads()),
+        ("memory", _memory()),
+        ("CUDA", cuda_state()),
+    ]
+    return "\n".join(f"{what:<24}{text}" for what, text in lines)
+
+
+def cuda_state() -> str:
+    """What the CUDA driver says, asked through its C interface."""
+    for name in _CUDA_LIBRARIES:
+        try:
+            driver = ctypes.CDLL(name)
+            break
+        except OSError:
+            continue
+    else:
+        return "no CUDA: this machine has no driver"
+    status = driver.cuInit(0)
+    count = ctypes.c_int()
+    if status == 0:
+        status = driver.cuDeviceGetCount(ctypes.byref(count))
+    if status != 0 or count.value == 0:
+        return f"no CUDA: there is a driver, but no device it can use (status {status})"
+    devices = ", ".join(_device_name(driver, number) for number in range(count.value))
+    return f"{devices}; not used, this version has no GPU device yet"
+
+
+def _device_name(driver: ctypes.CDLL, number: int) -> str:
+    text = ctypes.create_string_buffer(128)
+    handle = ctypes.c_int()
+    if driver.cuDeviceGet(ctypes.byref(handle), number) or driver.cuDeviceGetName(text, len(text), handle):
+        return f"device {number}, which has no name"
+    return text.value.decode(errors="replace")
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _cpuinfo(*keys: str) -> str:
+    path = Path("/proc/cpuinfo")  # Linux only
+    if path.exists():
+        for line in path.read_text().splitlines():
+            key, _, value = line.partition(":")
+            if key.strip() in keys:
+                return value.strip()
+    return ""
+
+
+def _processor() -> str:
+    return f"{_cpuinfo('model name') or platform.processor() or 'unknown'} ({platform.machine()})"
+
+
+def _features() -> str:
+    present = _cpuinfo("flags", "Features").split()
+    return " ".join(feature for feature in _FEATURES if feature in present) or "unknown on this system"
+
+
+def _instruction_set() -> str:
+    from .devices.cpu import instruction_set
+
+    return f"{instruction_set()}, chosen for the CPU device"
+
+
+def _threads() -> str:
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    cap = os.environ.get("OMP_NUM_THREADS")
+    return f"{usable} of {os.cpu_count()} cores are open to this process" + (
+        f"; OMP_NUM_THREADS is {cap}" if cap else ""
+    )
+
+
+def _memory() -> str:
+    if sys.platform == "win32":
+        return "unknown on this system"
+    return f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.1f} GiB"
