@@ -1,0 +1,293 @@
+"""The map from parameter values to angles.
+
+Every angle is a constant plus a sparse linear combination of *features*: first the P parameters themselves, then the values of
+non-linear expressions of them (the products of a ZZFeatureMap, say),
+
+    angles[s] = constants[s] + sum_t coefficients[t] * features[columns[t]]        over the terms t with slots[t] == s.
+
+The pullback is the transposed Jacobian. Both are array operations over the batch; in the common case, each angle a multiple of one
+parameter plus a constant, they are one gather.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..errors import InvalidInputError
+from .formulas import Formula
+
+Floats = NDArray[np.float64]
+Indices = NDArray[np.intp]
+
+
+@dataclass(frozen=True, eq=False)
+class FormulaGroup:
+    """G expressions of one form in different parameters, evaluated together.
+
+    Attributes:
+        formula: The form, in k variables.
+        parameters: Indices (k, G) of the parameters that take the variables' places.
+        labels: The G expressions as the user wrote them, for messages.
+    """
+
+    formula: Formula
+    parameters: Indices
+    labels: tuple[str, ...]
+
+    def gather(self, values: Floats) -> list[Floats]:
+        """The variables, k arrays (..., G)."""
+        return [values[..., row] for row in self.parameters]
+
+    def select(self, members: Indices) -> FormulaGroup:
+        """The group restricted to some of its members."""
+        return FormulaGroup(self.formula, self.parameters[:, members], tuple(self.labels[m] for m in members))
+
+
+@dataclass(frozen=True, eq=False)
+class AngleMap:
+    """Parameter values (P,) or (B, P) -> angles (A,) or (B, A).
+
+    Attributes:
+        num_parameters: Number of parameters P.
+        constants: The constant part of each angle, (A,).
+        slots: The angle each term belongs to, (T,), ascending; every angle has a term.
+        columns: The feature of each term, (T,): a parameter below P, then the members of the groups one after the other.
+        coefficients: The coefficient of each term, (T,).
+        groups: The non-linear features.
+        names: The parameters' names, for messages; may be empty.
+    """
+
+    num_parameters: int
+    constants: Floats
+    slots: Indices
+    columns: Indices
+    coefficients: Floats
+    groups: tuple[FormulaGroup, ...] = ()
+    names: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        num_features = self.num_parameters + sum(len(group.labels) for group in self.groups)
+        if not np.array_equal(np.unique(self.slots), np.arange(self.num_angles)) or np.any(np.diff(self.slots) < 0):
+            raise InvalidInputError("The terms' slots must ascend and name every angle: an angle without a term is a constant.")
+        if self.columns.size and not 0 <= self.columns.min() <= self.columns.max() < num_features:
+            raise InvalidInputError(f"The terms' columns must lie in 0..{num_features - 1}.")
+
+    @property
+    def num_angles(self) -> int:
+        """Number of angles A."""
+        return len(self.constants)
+
+    def evaluate(self, values: ArrayLike) -> Floats:
+        """The angles.
+
+        Args:
+            values: Parameter values, (P,) or (B, P); any leading axes are allowed.
+
+        Returns:
+            The angles in radians, (A,) or (B, A).
+
+        Raises:
+            InvalidInputError: If the shape is wrong, or an angle is NaN or infinite.
+        """
+        array = self._checked(values)
+        features = self._features(array)
+        terms = features[..., self.columns]
+        if not self._plain_coefficients:
+            terms = terms * self.coefficients
+        angles = terms if self._one_term_each else _sums(terms, self._slot_starts)
+        if self._has_constants:
+            angles = angles + self.constants
+        total = float(angles.sum())
+        if not np.isfinite(total):
+            self._refuse_non_finite(angles, features)
+        return angles
+
+    def pullback(self, values: ArrayLike, cotangents: ArrayLike) -> Floats:
+        """The transposed Jacobian at some values, applied.
+
+        Args:
+            values: Parameter values, (P,) or (B, P).
+            cotangents: Derivatives with respect to the angles, (..., A); leading axes broadcast against those of the values.
+
+        Returns:
+            Derivatives with respect to the parameters, (..., P).
+
+        Raises:
+            InvalidInputError: If a shape is wrong, or the derivative of an expression is not finite there.
+        """
+        array = self._checked(values)
+        cotangents = np.asarray(cotangents, dtype=np.float64)
+        if cotangents.ndim == 0 or cotangents.shape[-1] != self.num_angles:
+            raise InvalidInputError(f"Cotangents have shape {cotangents.shape}; (..., {self.num_angles}) is expected.")
+        lead = np.broadcast_shapes(array.shape[:-1], cotangents.shape[:-1])
+        order, starts, present = self._by_column
+        terms = cotangents[..., self.slots[order]]
+        if not self._plain_coefficients:
+            terms = terms * self.coefficients[order]
+        if len(present) < len(order):
+            terms = _sums(terms, starts)
+        if not self.groups and len(present) == self.num_parameters and lead == terms.shape[:-1]:
+            return terms
+        result = np.zeros((*lead, self._num_features))
+        result[..., present] = terms
+        self._pull_groups(array, result)
+        return result[..., : self.num_parameters]
+
+    def select(self, slots: Sequence[int] | NDArray[np.integer]) -> AngleMap:
+        """The map restricted to some slots: angle j of the result is angle ``slots[j]`` of this map."""
+        chosen = np.asarray(slots, dtype=np.intp).reshape(-1)
+        if chosen.size and not 0 <= chosen.min() <= chosen.max() < self.num_angles:
+            raise InvalidInputError(f"Slots must lie in 0..{self.num_angles - 1}, got {chosen.min()}..{chosen.max()}.")
+        counts = self._term_counts[chosen]
+        # the terms of chosen[j] are first[chosen[j]], first[chosen[j]] + 1, ...
+        within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+        terms = np.repeat(self._slot_starts[chosen], counts) + within if chosen.size else np.empty(0, dtype=np.intp)
+        groups, renumbered = self._select_groups(self.columns[terms])
+        return AngleMap(
+            self.num_parameters,
+            self.constants[chosen],
+            np.repeat(np.arange(len(chosen)), counts),
+            renumbered[self.columns[terms]],
+            self.coefficients[terms],
+            groups,
+            self.names,
+        )
+
+    def compact(self) -> tuple[AngleMap, Indices]:
+        """The map in terms of only those parameters it depends on, and their indices here."""
+        used = np.unique(self.dependence[1])
+        number = np.zeros(self.num_parameters, dtype=np.intp)
+        number[used] = np.arange(len(used))
+        linear = self.columns < self.num_parameters
+        columns = self.columns - (self.num_parameters - len(used))
+        columns[linear] = number[self.columns[linear]]
+        groups = tuple(FormulaGroup(g.formula, number[g.parameters], g.labels) for g in self.groups)
+        names = tuple(self.names[index] for index in used) if self.names else ()
+        return AngleMap(len(used), self.constants, self.slots, columns, self.coefficients, groups, names), used
+
+    @cached_property
+    def dependence(self) -> tuple[Indices, Indices]:
+        """Pairs (slots, parameters), each once: angle ``slots[k]`` depends on parameter ``parameters[k]``."""
+        first = self.num_parameters
+        linear = self.columns < first
+        slots, parameters = [self.slots[linear]], [self.columns[linear]]
+        for group in self.groups:
+            inside = (self.columns >= first) & (self.columns < first + len(group.labels))
+            for row in group.parameters:
+                slots.append(self.slots[inside])
+                parameters.append(row[self.columns[inside] - first])
+            first += len(group.labels)
+        pairs = np.unique(np.stack([np.concatenate(slots), np.concatenate(parameters)]), axis=1)
+        return pairs[0], pairs[1]
+
+    def depends_on(self, parameters: Sequence[int] | NDArray[np.integer]) -> NDArray[np.bool_]:
+        """Which angles depend on any of the given parameters, (A,)."""
+        wanted = np.zeros(self.num_parameters, dtype=bool)
+        wanted[np.asarray(parameters, dtype=np.intp)] = True
+        result = np.zeros(self.num_angles, dtype=bool)
+        slots, columns = self.dependence
+        result[slots[wanted[columns]]] = True
+        return result
+
+    def _checked(self, values: ArrayLike) -> Floats:
+        array = np.asarray(values, dtype=np.float64)
+        if array.ndim == 0 or array.shape[-1] != self.num_parameters:
+            raise InvalidInputError(
+                f"Parameter values have shape {array.shape}; ({self.num_parameters},) or (B, {self.num_parameters}) "
+                "is expected: one value for each parameter of the circuit."
+            )
+        return array
+
+    def _features(self, values: Floats) -> Floats:
+        if not self.groups:
+            return values
+        columns = [group.formula.evaluate(group.gather(values)) for group in self.groups]
+        return np.concatenate([values, *columns], axis=-1)
+
+    def _pull_groups(self, values: Floats, result: Floats) -> None:
+        """Carry the derivatives of the non-linear features, in ``result[..., P:]``, over to the parameters."""
+        first = self.num_parameters
+        for group in self.groups:
+            stop = first + len(group.labels)
+            outer = result[..., first:stop]
+            for row, partial in zip(group.parameters, group.formula.partials(group.gather(values)), strict=True):
+                if not np.isfinite(partial).all():
+                    label = group.labels[int(np.argwhere(~np.isfinite(partial))[0][-1])]
+                    raise InvalidInputError(f"The derivative of the expression {label} is not finite at the given values.")
+                order = np.argsort(row, kind="stable")
+                present, starts = np.unique(row[order], return_index=True)
+                result[..., present] += _sums((outer * partial)[..., order], starts)
+            first = stop
+
+    def _select_groups(self, columns: Indices) -> tuple[tuple[FormulaGroup, ...], Indices]:
+        """The groups restricted to the columns in use, and the new number of every column."""
+        used = np.zeros(self._num_features, dtype=bool)
+        used[: self.num_parameters] = True
+        used[columns] = True
+        groups = []
+        first = self.num_parameters
+        for group in self.groups:
+            members = np.flatnonzero(used[first : first + len(group.labels)])
+            if len(members):
+                groups.append(group.select(members))
+            first += len(group.labels)
+        return tuple(groups), np.cumsum(used) - 1
+
+    def _refuse_non_finite(self, angles: Floats, features: Floats) -> None:
+        bad_features = np.argwhere(~np.isfinite(features))
+        if len(bad_features):
+            *sample, column = (int(index) for index in bad_features[0])
+            where = f" in row {sample[0]}" if sample else ""
+            number = features[tuple(bad_features[0])]
+            if column < self.num_parameters:
+                name = self.names[column] if self.names else f"number {column}"
+                raise InvalidInputError(f"Parameter {name} is {number}{where}; finite values are required.")
+            labels = [label for group in self.groups for label in group.labels]
+            label = labels[column - self.num_parameters]
+            raise InvalidInputError(f"The expression {label} is {number}{where} at the given values; an angle must be finite.")
+        if not np.isfinite(angles).all():
+            slot = int(np.argwhere(~np.isfinite(angles))[0][-1])
+            raise InvalidInputError(f"Angle {slot} overflows at the given values; finite angles are required.")
+
+    @cached_property
+    def _num_features(self) -> int:
+        return self.num_parameters + sum(len(group.labels) for group in self.groups)
+
+    @cached_property
+    def _plain_coefficients(self) -> bool:
+        return bool(np.all(self.coefficients == 1.0))
+
+    @cached_property
+    def _has_constants(self) -> bool:
+        return bool(np.any(self.constants))
+
+    @cached_property
+    def _one_term_each(self) -> bool:
+        return len(self.slots) == self.num_angles
+
+    @cached_property
+    def _term_counts(self) -> Indices:
+        return np.bincount(self.slots, minlength=self.num_angles)
+
+    @cached_property
+    def _slot_starts(self) -> Indices:
+        return np.cumsum(self._term_counts) - self._term_counts
+
+    @cached_property
+    def _by_column(self) -> tuple[Indices, Indices, Indices]:
+        """The terms ordered by feature, where each feature starts, and the features present."""
+        order = np.argsort(self.columns, kind="stable")
+        present, starts = np.unique(self.columns[order], return_index=True)
+        return order, starts, present
+
+
+def _sums(terms: Floats, starts: Indices) -> Floats:
+    """Sums of consecutive terms along the last axis, one for each start."""
+    if not len(starts):
+        return np.zeros((*terms.shape[:-1], 0))
+    return np.add.reduceat(terms, starts, axis=-1)

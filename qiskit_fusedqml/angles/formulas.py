@@ -1,0 +1,213 @@
+"""Formulas: a parameter expression as a NumPy computation, with its derivatives by reverse accumulation.
+
+`parse` reads the text of an expression with Python's own parser, accepts arithmetic and a fixed list of functions of one
+argument, and nothing else; text is never evaluated. A `Formula` works on arrays: each variable is an array (or number) of
+the same or broadcastable shape, so a whole batch, and many expressions of the same form, take one pass.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InvalidInputError
+
+Array: TypeAlias = NDArray[np.float64]
+Derivative: TypeAlias = Callable[..., Array]
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """A function and its partial derivatives.
+
+    Attributes:
+        function: The function of one or two arguments.
+        derivatives: One function an argument, called with the arguments and then the result.
+    """
+
+    function: Callable[..., Array]
+    derivatives: tuple[Derivative, ...]
+
+
+def _power_log(base: Array, exponent: Array, result: Array) -> Array:
+    """``d base**exponent / d exponent``; 0 where the power is 0, although the logarithm is not finite there."""
+    return np.where(result == 0, 0.0, result * np.log(np.where(result == 0, 1.0, base)))
+
+
+def _power_base(base: Array, exponent: Array, result: Array) -> Array:
+    """``d base**exponent / d base``."""
+    return exponent * np.power(base, exponent - 1)
+
+
+BINARY: dict[type[ast.operator], Operator] = {
+    ast.Add: Operator(np.add, (lambda a, b, r: np.ones_like(r), lambda a, b, r: np.ones_like(r))),
+    ast.Sub: Operator(np.subtract, (lambda a, b, r: np.ones_like(r), lambda a, b, r: -np.ones_like(r))),
+    ast.Mult: Operator(np.multiply, (lambda a, b, r: b, lambda a, b, r: a)),
+    ast.Div: Operator(np.divide, (lambda a, b, r: 1 / b, lambda a, b, r: -r / b)),
+    ast.Pow: Operator(np.power, (_power_base, _power_log)),
+}
+NEGATIVE = Operator(np.negative, (lambda a, r: -np.ones_like(r),))
+FUNCTIONS: dict[str, Operator] = {
+    "sin": Operator(np.sin, (lambda a, r: np.cos(a),)),
+    "cos": Operator(np.cos, (lambda a, r: -np.sin(a),)),
+    "tan": Operator(np.tan, (lambda a, r: 1 + r * r,)),
+    "asin": Operator(np.arcsin, (lambda a, r: 1 / np.sqrt(1 - a * a),)),
+    "acos": Operator(np.arccos, (lambda a, r: -1 / np.sqrt(1 - a * a),)),
+    "atan": Operator(np.arctan, (lambda a, r: 1 / (1 + a * a),)),
+    "exp": Operator(np.exp, (lambda a, r: r,)),
+    "log": Operator(np.log, (lambda a, r: 1 / a,)),
+    "sqrt": Operator(np.sqrt, (lambda a, r: 0.5 / r,)),
+    # at 0 the middle of the one-sided derivatives, as everybody's automatic differentiation has it
+    "abs": Operator(np.abs, (lambda a, r: np.sign(a),)),
+    "sign": Operator(np.sign, (lambda a, r: np.zeros_like(r),)),
+    "conj": Operator(np.positive, (lambda a, r: np.ones_like(r),)),
+}
+"""The functions a formula may call. Parameters are real, so conj is the identity."""
+
+_ALIASES = {"conjugate": "conj", "Abs": "abs", "arcsin": "asin", "arccos": "acos", "arctan": "atan", "ln": "log"}
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One step of a formula: a variable (operator None, arguments the variable's index), a number, or an operation.
+
+    Attributes:
+        operator: The operation, or None for a variable or a number.
+        arguments: Indices of earlier nodes; for a variable, its index alone.
+        number: The value of a number.
+        varies: Whether the node depends on a variable, so that it takes part in the derivatives.
+    """
+
+    operator: Operator | None
+    arguments: tuple[int, ...] = ()
+    number: float = 0.0
+    varies: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class Formula:
+    """A computation in single steps, the last of which is the result.
+
+    Attributes:
+        text: What was parsed, for messages.
+        num_variables: Number of variables.
+        nodes: The steps.
+    """
+
+    text: str
+    num_variables: int
+    nodes: tuple[Node, ...]
+
+    def evaluate(self, variables: Sequence[Array]) -> Array:
+        """The value, elementwise on the variables' common shape. NaN and infinities are passed on without a warning."""
+        return self._run(variables)[-1]
+
+    def partials(self, variables: Sequence[Array]) -> list[Array]:
+        """The derivative for each variable, elementwise."""
+        values = self._run(variables)
+        shape = np.broadcast_shapes(*(np.shape(variable) for variable in variables))
+        results = [np.zeros(shape) for _ in range(self.num_variables)]
+        adjoints: list[Array | None] = [None] * len(self.nodes)
+        adjoints[-1] = np.ones(shape)
+        with np.errstate(all="ignore"):
+            for position in reversed(range(len(self.nodes))):
+                node, adjoint = self.nodes[position], adjoints[position]
+                if adjoint is None or not node.varies:
+                    continue
+                if node.operator is None:
+                    results[node.arguments[0]] = results[node.arguments[0]] + adjoint
+                    continue
+                arguments = [values[argument] for argument in node.arguments]
+                for argument, derivative in zip(node.arguments, node.operator.derivatives, strict=True):
+                    if self.nodes[argument].varies:
+                        term = adjoint * derivative(*arguments, values[position])
+                        previous = adjoints[argument]
+                        adjoints[argument] = term if previous is None else previous + term
+        return results
+
+    def _run(self, variables: Sequence[Array]) -> list[Array]:
+        values: list[Array] = []
+        with np.errstate(all="ignore"):
+            for node in self.nodes:
+                if node.operator is not None:
+                    values.append(node.operator.function(*(values[argument] for argument in node.arguments)))
+                elif node.varies:
+                    values.append(np.asarray(variables[node.arguments[0]], dtype=np.float64))
+                else:
+                    values.append(np.float64(node.number))  # type: ignore[arg-type]
+        return values
+
+
+def parse(text: str, variables: Sequence[str]) -> Formula:
+    """Compile the text of an expression.
+
+    Args:
+        text: Python arithmetic (``+ - * / **``), numbers, the variables' names, and calls of `FUNCTIONS`.
+        variables: The names that are variables, in the order of the formula's arguments.
+
+    Raises:
+        InvalidInputError: If the text holds anything else.
+    """
+    try:
+        body = ast.parse(text, mode="eval").body
+    except SyntaxError as error:
+        raise InvalidInputError(
+            f"The expression {text!r} cannot be read: {error.msg}. Real arithmetic and {_function_list()} are allowed."
+        ) from error
+    compiler = _Compiler(text, {name: index for index, name in enumerate(variables)})
+    compiler.node(body)
+    return Formula(text, len(variables), tuple(compiler.nodes))
+
+
+class _Compiler:
+    """Appends the nodes of a syntax tree, equal ones once."""
+
+    def __init__(self, text: str, variables: dict[str, int]) -> None:
+        self._text = text
+        self._variables = variables
+        self._positions: dict[object, int] = {}
+        self.nodes: list[Node] = []
+
+    def node(self, tree: ast.expr) -> int:
+        match tree:
+            case ast.Constant(value=bool()):
+                pass
+            case ast.Constant(value=int() | float() as number):
+                return self._append(Node(None, (), float(number), varies=False))
+            case ast.Name(id=name) if name in self._variables:
+                return self._append(Node(None, (self._variables[name],)))
+            case ast.UnaryOp(op=ast.UAdd(), operand=operand):
+                return self.node(operand)
+            case ast.UnaryOp(op=ast.USub(), operand=operand):
+                return self._operation(NEGATIVE, operand)
+            case ast.BinOp(left=left, op=op, right=right) if type(op) in BINARY:
+                return self._operation(BINARY[type(op)], left, right)
+            case ast.Call(func=ast.Name(id=name), args=[argument], keywords=[]):
+                name = _ALIASES.get(name, name)
+                if name in FUNCTIONS:
+                    return self._operation(FUNCTIONS[name], argument)
+        raise InvalidInputError(
+            f"The expression {self._text!r} holds {ast.unparse(tree)!r}, which is not supported; real arithmetic and "
+            f"{_function_list()} are allowed."
+        )
+
+    def _operation(self, operator: Operator, *trees: ast.expr) -> int:
+        arguments = tuple(self.node(tree) for tree in trees)
+        return self._append(Node(operator, arguments, varies=any(self.nodes[a].varies for a in arguments)))
+
+    def _append(self, node: Node) -> int:
+        key = (id(node.operator), node.arguments, node.number, node.varies)
+        position = self._positions.get(key)
+        if position is None:
+            position = self._positions[key] = len(self.nodes)
+            self.nodes.append(node)
+        return position
+
+
+def _function_list() -> str:
+    return ", ".join(FUNCTIONS)

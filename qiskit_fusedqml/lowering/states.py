@@ -1,0 +1,61 @@
+"""Initial states: what `initialize` and `StatePreparation` at the start of qubits prepare."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from qiskit.circuit import ParameterExpression
+from qiskit.quantum_info import Statevector
+
+from ..errors import InvalidInputError
+
+Amplitudes = NDArray[np.complex128]
+
+
+def prepared_amplitudes(params: Sequence[Any], num_qubits: int) -> Amplitudes:
+    """The amplitudes (2**k,) that a gate's parameters stand for.
+
+    Args:
+        params: Qiskit's: 2**k amplitudes, the letters of a label such as "01+", or a single integer.
+        num_qubits: Number of qubits k.
+
+    Raises:
+        InvalidInputError: If the amplitudes are parametrised.
+    """
+    if any(isinstance(param, ParameterExpression) and param.parameters for param in params):
+        raise InvalidInputError("initial states with free parameters are not supported; bind them, or encode data by rotations")
+    if all(isinstance(param, str) for param in params):
+        return np.asarray(Statevector.from_label("".join(params)).data, dtype=np.complex128)
+    if len(params) == 1:  # an amplitude list has at least two entries
+        amplitudes = np.zeros(2**num_qubits, dtype=np.complex128)
+        amplitudes[int(np.real(complex(params[0])))] = 1.0
+        return amplitudes
+    return np.array([complex(param) for param in params], dtype=np.complex128)
+
+
+def product_state(num_qubits: int, pieces: Sequence[tuple[tuple[int, ...], Amplitudes]]) -> Amplitudes:
+    """The product of states on disjoint sets of qubits, with |0> on all others.
+
+    Args:
+        num_qubits: Number of qubits n.
+        pieces: Qubits and amplitudes of each part; bit j of an amplitude's index is the part's j-th qubit.
+
+    Returns:
+        Amplitudes (2**n,).
+    """
+    joined, order = np.ones(1, dtype=np.complex128), []
+    for qubits, amplitudes in pieces:
+        joined = np.kron(amplitudes, joined)
+        order.extend(qubits)
+    k = len(order)
+    # axis k - 1 - j of the reshaped array is qubit order[j]; the result's axes are the qubits descending
+    axes = [k - 1 - order.index(qubit) for qubit in sorted(order, reverse=True)]
+    state = np.zeros((2,) * num_qubits, dtype=np.complex128)
+    prepared = set(order)
+    state[tuple(slice(None) if qubit in prepared else 0 for qubit in reversed(range(num_qubits)))] = joined.reshape(
+        (2,) * k
+    ).transpose(axes)
+    return state.reshape(-1)
