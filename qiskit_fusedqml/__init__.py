@@ -13,8 +13,8 @@ A circuit flows in one direction, and every step is data that can be printed::
 `plan`, `fusion`              what a device runs, and the planner that groups gates so that the state moves seldom
 `coefficients`                angles -> the numbers of a plan; overlaps -> gradients
 `devices`                     the reference device, which defines the meaning, and the CPU device, which is fast
-`engine`                      `DifferentiableCircuit`: values, gradients, probabilities, statevectors of a batch
-`interfaces`                  the same through Qiskit's doors: backend, transpiler pass, primitives, gradients
+`engine`                      values, gradients, probabilities, statevectors of a program for a batch of samples
+`interfaces`                  Qiskit's doors: `DifferentiableCircuit`, backend, transpiler pass, primitives, gradients
 ============================  ========================================================================================
 
 The public names are resolved on first use, so that ``import qiskit_fusedqml`` costs next to nothing and needs no extra.
@@ -26,8 +26,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .engine import DifferentiableCircuit as DifferentiableCircuit
     from .interfaces.backend import FusedSimulator as FusedSimulator
+    from .interfaces.circuit import DifferentiableCircuit as DifferentiableCircuit
     from .interfaces.gradients import FusedEstimatorGradient as FusedEstimatorGradient
     from .interfaces.primitives import FusedEstimator as FusedEstimator
     from .interfaces.transpiler import FusedGate as FusedGate, FusionPass as FusionPass, transpile as transpile
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     __version__: str
 
 _HOME = {
-    "DifferentiableCircuit": ".engine",
+    "DifferentiableCircuit": ".interfaces.circuit",
     "FusedEstimator": ".interfaces.primitives",
     "FusedEstimatorGradient": ".interfaces.gradients",
     "FusedGate": ".interfaces.transpiler",

@@ -102,9 +102,10 @@ def _compare(options: Options, data: Data, network: Any, trainer: Trainer) -> No
         stock_network(options.qubits, options.layers, options.classes), network, few, trainer.weights
     )
     scaled = stock.scaled(batch)
+    run = "1 sample" if stock.samples == 1 else f"{stock.samples} samples"
     _say(
         "stock gradient",
-        f"{scaled:.0f} s for the same step (parameter shift; scaled from {stock.samples} samples, "
+        f"{scaled:.0f} s for the same step (parameter shift; scaled from {run}, "
         f"which took {stock.seconds:.1f} s): {scaled / ours:,.0f} times as long",
     )
     _say("agreement", f"the two gradients differ by at most {stock.difference:.0e}")

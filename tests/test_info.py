@@ -1,0 +1,90 @@
+"""``python -m qiskit_fusedqml info``."""
+
+from __future__ import annotations
+
+import ctypes
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from qiskit_fusedqml import info
+from qiskit_fusedqml.__main__ import main
+
+
+def test_every_fact_has_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info"]) == 0
+    report = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines() if line[0] != "i")
+    assert {
+        "python",
+        "qiskit-fusedqml",
+        "qiskit",
+        "numpy",
+        "processor",
+        "features",
+        "threads",
+        "memory",
+        "CUDA",
+    } <= set(report)
+    import qiskit
+
+    assert report["qiskit"] == qiskit.__version__
+    assert report["python"].startswith(sys.version.split()[0])
+
+
+def test_instruction_set_is_the_devices(capsys: pytest.CaptureFixture[str]) -> None:
+    from qiskit_fusedqml.devices.cpu import instruction_set
+
+    main(["info"])
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("instruction set")]
+    assert instruction_set() in line.split(maxsplit=2)[2]
+
+
+def test_neither_cupy_nor_torch_is_imported() -> None:
+    code = (
+        "import sys; from qiskit_fusedqml.__main__ import main; main(['info']);"
+        "sys.exit(bool({'cupy', 'torch', 'pennylane', 'qiskit_machine_learning'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, check=False).returncode == 0
+
+
+class Driver:
+    """A CUDA driver with so many devices."""
+
+    def __init__(self, status: int, names: tuple[bytes, ...]) -> None:
+        self.status, self.names = status, names
+
+    def cuInit(self, flags: int) -> int:
+        return self.status
+
+    def cuDeviceGetCount(self, count: Any) -> int:
+        count._obj.value = len(self.names)
+        return 0
+
+    def cuDeviceGet(self, handle: Any, number: int) -> int:
+        handle._obj.value = number
+        return 0
+
+    def cuDeviceGetName(self, text: Any, size: int, handle: Any) -> int:
+        text.value = self.names[handle.value]
+        return 0
+
+
+def test_no_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(name: str) -> None:
+        raise OSError(name)
+
+    monkeypatch.setattr(ctypes, "CDLL", refuse)
+    assert info.cuda_state() == "no CUDA: this machine has no driver"
+
+
+@pytest.mark.parametrize("driver", [Driver(100, ()), Driver(0, ())])
+def test_driver_without_device(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: driver)
+    assert info.cuda_state().startswith("no CUDA: there is a driver, but no device")
+
+
+def test_devices_are_named_and_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: Driver(0, (b"NVIDIA One", b"NVIDIA Two")))
+    assert info.cuda_state() == "NVIDIA One, NVIDIA Two; not used, this version has no GPU device yet"
