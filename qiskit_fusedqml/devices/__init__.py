@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ..cost import CostModel
 from ..observables import PauliSum
 from ..plan import Frame, Tape
 
@@ -50,6 +51,7 @@ class Device(Protocol):
     """What the engine asks of a device. States are mutable: `forward` and `backward` work in place."""
 
     name: str
+    cost_model: CostModel
 
     def allocate(self, tape: Tape, batch: int, initial_state: NDArray[np.complex128] | None) -> State:
         """B states of n qubits in the identity frame: |0...0>, or the amplitudes (2**n,) or (B, 2**n) given."""

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..cost import CostModel
 from ..observables import PauliSum, RowTerm
 from ..plan import RY, Block, Dense, Diag, Factor, Frame, Functional, Map, Operation, Pauli, Tape, U2, bits
 from . import Coefficients
@@ -23,6 +24,7 @@ class ReferenceDevice:
     """Runs tapes on arrays of complex128; a state is an array (B, 2**n) indexed by row."""
 
     name = "reference"
+    cost_model = CostModel()
 
     def allocate(self, tape: Tape, batch: int, initial_state: ComplexArray | None) -> ComplexArray:
         """See `Device.allocate`."""

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 from ..cost import CostModel
 from ..program import MAX_MATRIX_QUBITS, Matrix, Program
-from .elements import collect
+from .elements import Element, Term, collect, flips
 from .emit import Emitter
 from .plan import Plan
-from .schedule import group
+from .schedule import Item, group
 
 __all__ = ["Plan", "fuse"]
 
@@ -48,6 +48,10 @@ def fuse(
     tile_limit = max(min(cost_model.tile_qubits, n - spread), widest)
     elements = collect(program, batched_slots, keep_phase=keep_phase)
     emitter = Emitter(elements, program.num_angles, sorted(batched_slots), wanted_slots, cost_model.table_qubits)
-    blocks = [emitter.block(g) for g in group(elements.elements, n, tile_limit)]
+    blocks = [emitter.block(g) for g in group([_item(e) for e in elements.elements], n, tile_limit)]
     tape = emitter.tape(blocks, spread)
     return Plan(program, cost_model, tape, emitter.recipe(tape.blocks), wanted_slots)
+
+
+def _item(element: Element) -> Item:
+    return Item(element.generators, flips(element), isinstance(element, Term))

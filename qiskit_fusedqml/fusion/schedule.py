@@ -1,6 +1,7 @@
-"""Ordering elements into levels and grouping them into blocks.
+"""Ordering items into levels and grouping them into blocks.
 
-Two elements may change places when all their Pauli generators commute. A generator is a 2n-bit integer ``x | z << n``.
+An `Item` is what may be moved as a whole: an element of the planner, or a gate of a circuit in the transpiler pass. Two items may
+change places when all their Pauli generators commute. A generator is a 2n-bit integer ``x | z << n``.
 `levels` puts each element as early as that allows, diagonal ones on even levels and flipping ones on odd levels, so that the
 diagonals of a whole layer meet in one place. `group` cuts the resulting order into blocks, each confined to a subspace of flip
 vectors (the tile), taking from later levels whatever commutes with all that was left behind.
@@ -12,21 +13,37 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ..plan import Row
-from .elements import Element, Term, flips
 
 PATIENCE = 8
-"""`group` stops looking ahead after this many times n elements in a row that could not be taken."""
+"""`group` stops looking ahead after this many times n items in a row that could not be taken."""
 
 
-def levels(elements: Sequence[Element], n: int) -> list[list[int]]:
-    """Indices of the elements by level, in program order within a level; levels alternate diagonal and flipping."""
+@dataclass(frozen=True, slots=True)
+class Item:
+    """What the scheduler moves.
+
+    Attributes:
+        generators: Pauli strings ``x | z << n`` that generate what the item does.
+        vectors: The flip vectors that its block's tile must hold.
+        diagonal: Whether it is diagonal, so that it waits for others of its kind.
+        alone: Whether it must have a block of its own.
+    """
+
+    generators: tuple[int, ...]
+    vectors: tuple[Row, ...]
+    diagonal: bool = False
+    alone: bool = False
+
+
+def levels(items: Sequence[Item], n: int) -> list[list[int]]:
+    """Indices of the items by level, in program order within a level; levels alternate diagonal and flipping."""
     table: list[list[int]] = []
     swapped: list[list[int]] = []
     top = [-1] * n
     low = (1 << n) - 1
-    for index, element in enumerate(elements):
+    for index, item in enumerate(items):
         support = 0
-        for g in element.generators:
+        for g in item.generators:
             support |= g | g >> n
         level = -1
         mask = support & low
@@ -34,11 +51,11 @@ def levels(elements: Sequence[Element], n: int) -> list[list[int]]:
             bit = mask & -mask
             level = max(level, top[bit.bit_length() - 1])
             mask ^= bit
-        generators = element.generators
+        generators = item.generators
         while level >= 0 and not _meets(swapped[level], generators):
             level -= 1
         level += 1
-        if (level & 1) == isinstance(element, Term):
+        if (level & 1) == item.diagonal:
             level += 1
         while len(table) <= level:
             table.append([])
@@ -117,21 +134,21 @@ class Subspace:
 
 @dataclass(slots=True)
 class Group:
-    """One block to be: the tile and the element indices in order; each inner list is a level's diagonal or flips."""
+    """One block to be: the tile, and the items' indices in steps that are all diagonal or all flipping."""
 
     tile: tuple[Row, ...]
     steps: list[list[int]]
 
 
-def group(elements: Sequence[Element], n: int, tile_limit: int) -> list[Group]:
-    """Cut the elements into blocks whose tiles have at most ``tile_limit`` dimensions."""
-    table = levels(elements, n)
-    if tile_limit >= n:
+def group(items: Sequence[Item], n: int, tile_limit: int) -> list[Group]:
+    """Cut the items into blocks whose tiles have at most ``tile_limit`` dimensions."""
+    table = levels(items, n)
+    if tile_limit >= n and not any(item.alone for item in items):
         return [Group(tuple(1 << q for q in range(n)), [level for level in table if level])]
     remaining = [index for level in table for index in level]
     groups: list[Group] = []
     while remaining:
-        picker = _Picker(elements, n, tile_limit)
+        picker = _Picker(items, n, tile_limit)
         remaining = picker.pick(remaining)
         groups.append(Group(picker.tile.basis(), picker.steps))
     return groups
@@ -140,17 +157,18 @@ def group(elements: Sequence[Element], n: int, tile_limit: int) -> list[Group]:
 class _Picker:
     """Fills one block greedily.
 
-    Diagonal elements wait until a flip that does not commute with one of them is taken; then all that wait go first, together.
+    Diagonal items wait until a flip that does not commute with one of them is taken; then all that wait go first, together.
     """
 
-    def __init__(self, elements: Sequence[Element], n: int, tile_limit: int) -> None:
-        self.elements = elements
+    def __init__(self, items: Sequence[Item], n: int, tile_limit: int) -> None:
+        self.items = items
         self.n = n
         self.low = (1 << n) - 1
         self.tile_limit = tile_limit
         self.tile = Subspace()
         self.steps: list[list[int]] = []
         self.waiting: list[int] = []
+        self.closed = False
         self.left = Subspace()
         self.left_swapped: list[int] = []
 
@@ -165,7 +183,7 @@ class _Picker:
                 idle = 0
                 continue
             idle += 1
-            if idle > PATIENCE * self.n or self.left.dimension == 2 * self.n:
+            if self.closed or idle > PATIENCE * self.n or self.left.dimension == 2 * self.n:
                 stop = position + 1
                 break
         if len(taken) == len(remaining):
@@ -175,23 +193,27 @@ class _Picker:
         return [index for index in remaining[:stop] if index not in done] + remaining[stop:]
 
     def _take(self, index: int) -> bool:
-        element = self.elements[index]
-        generators = element.generators
-        if self.left_swapped and _meets(self.left_swapped, generators):
+        item = self.items[index]
+        generators, vectors = item.generators, item.vectors
+        if self.closed or (self.left_swapped and _meets(self.left_swapped, generators)):
             self._leave(generators)
             return False
-        if isinstance(element, Term):
+        if item.diagonal:
             self.waiting.append(index)
             return True
-        vectors = flips(element)
-        if not self.tile.fits(vectors, self.tile_limit):
+        if item.alone:
+            if self.steps or self.waiting:
+                self._leave(generators)
+                return False
+            self.closed = True
+        elif not self.tile.fits(vectors, self.tile_limit):
             self._leave(generators)
             return False
         for vector in vectors:
             self.tile.add(vector)
-        if any((self.elements[w].generators[0] >> self.n & x).bit_count() & 1 for w in self.waiting for x in vectors):
+        if any((self.items[w].generators[0] >> self.n & x).bit_count() & 1 for w in self.waiting for x in vectors):
             self._flush()
-        if self.steps and not isinstance(self.elements[self.steps[-1][0]], Term):
+        if self.steps and not self.items[self.steps[-1][0]].diagonal:
             self.steps[-1].append(index)
         else:
             self.steps.append([index])

@@ -1,0 +1,43 @@
+"""Devices by name."""
+
+from __future__ import annotations
+
+from ..errors import DeviceUnavailableError, InvalidInputError
+from . import Device
+from .cpu import CPUDevice
+from .reference import ReferenceDevice
+
+DEVICES = ("CPU", "GPU", "reference")
+PRECISIONS = ("double", "single")
+
+
+def make_device(device: str | Device, *, precision: str = "double", num_threads: int | None = None) -> Device:
+    """The device of a name, or the device itself if one is given.
+
+    Args:
+        device: "CPU", "GPU", "reference" (slow, double only), or a `Device`.
+        precision: "double" or "single".
+        num_threads: Threads of the CPU device; None for the cores this process may use, capped by OMP_NUM_THREADS.
+
+    Raises:
+        InvalidInputError: For an unknown name or precision.
+        DeviceUnavailableError: For "GPU", which needs CUDA kernels this version does not have yet.
+    """
+    if precision not in PRECISIONS:
+        raise InvalidInputError(f"precision is {precision!r}; {' or '.join(map(repr, PRECISIONS))} is expected.")
+    if num_threads is not None and num_threads < 1:
+        raise InvalidInputError(f"num_threads is {num_threads}; a positive number is expected.")
+    if not isinstance(device, str):
+        return device
+    match device:
+        case "CPU":
+            return CPUDevice(precision=precision, num_threads=num_threads)
+        case "reference":
+            if precision != "double":
+                raise InvalidInputError("The reference device computes in double precision only.")
+            return ReferenceDevice()
+        case "GPU":
+            raise DeviceUnavailableError(
+                "device='GPU' is not available: this version has no CUDA kernels yet. Use device='CPU'."
+            )
+    raise InvalidInputError(f"device is {device!r}; one of {', '.join(map(repr, DEVICES))} is expected.")

@@ -1,0 +1,374 @@
+"""The engine: values and gradients of a parametrised program on a device, in batches under a memory budget.
+
+One training step is one forward and one backward sweep, for any number of observables: the cotangents of all observables go into
+a single bra. Plans depend on structure only and are made once for each pattern of varying and wanted parameters.
+`qiskit_fusedqml.interfaces.circuit.DifferentiableCircuit` is the same for a Qiskit circuit.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .angles import AngleMap
+from .binding import Binding, BoundBatch, ParameterBatch, parameter_batch
+from .devices import Device, State
+from .devices.registry import make_device
+from .errors import FusedQMLError, InvalidInputError, OutOfMemoryError
+from .fusion import Plan
+from .memory import default_budget, format_bytes
+from .observables import PauliSum
+from .program import Program
+
+FloatArray = NDArray[np.float64]
+Cotangents = ArrayLike | Callable[[NDArray[np.floating]], ArrayLike]
+
+MAX_BINDINGS = 16
+"""Plans kept per circuit; the least recently used one goes first."""
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Where outcomes go: pairs (qubit, clbit), and the number of classical bits."""
+
+    pairs: tuple[tuple[int, int], ...]
+    num_clbits: int
+
+
+class DifferentiableProgram:
+    """Values, gradients and probabilities of a program with parameters.
+
+    Rows x (B, num_inputs) are samples; weights w (num_weights,) are shared by all samples or, as (B, num_weights), belong to the
+    row. The angle map's parameters are the inputs followed by the weights. Calls from several threads at once are safe.
+
+    Args:
+        program: The program.
+        angle_map: From parameters to its angles.
+        observables: The observables, or None when only states and probabilities are wanted.
+        num_inputs: How many of the angle map's parameters, the first ones, are inputs.
+        input_gradients: Whether `vjp` also gives the gradient with respect to the inputs.
+        measurement: Where `probabilities` puts outcomes; None for all qubits in order.
+        device: "CPU", "GPU", "reference", or a `Device`.
+        precision: "double" or "single".
+        num_threads: Threads of the CPU device; None for the cores this process may use, capped by OMP_NUM_THREADS.
+        max_memory_mb: Memory for states; None for half of the machine's.
+
+    Raises:
+        InvalidInputError: For an unknown device or precision or a bad budget.
+        DeviceUnavailableError: If the device does not exist on this machine.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        angle_map: AngleMap,
+        observables: Sequence[PauliSum] | None,
+        *,
+        num_inputs: int = 0,
+        input_gradients: bool = False,
+        measurement: Measurement | None = None,
+        device: str | Device = "CPU",
+        precision: str = "double",
+        num_threads: int | None = None,
+        max_memory_mb: float | None = None,
+    ) -> None:
+        self.program = program
+        self.angle_map = angle_map
+        self.observables = None if observables is None else tuple(observables)
+        self.num_inputs = num_inputs
+        self.num_weights = angle_map.num_parameters - num_inputs
+        self.input_gradients = input_gradients and num_inputs > 0
+        everything = tuple((q, q) for q in range(program.num_qubits))
+        self.measurement = measurement or Measurement(everything, program.num_qubits)
+        self.device = make_device(device, precision=precision, num_threads=num_threads)
+        self.dtype = np.dtype(np.float32 if precision == "single" else np.float64)
+        self.budget = default_budget() if max_memory_mb is None else int(max_memory_mb * 2**20)
+        if self.budget <= 0:
+            raise InvalidInputError(f"max_memory_mb is {max_memory_mb}; a positive number of MiB is expected.")
+        self._bindings: OrderedDict[tuple[object, ...], Binding] = OrderedDict()
+        self._lock = threading.Lock()
+
+    @property
+    def num_qubits(self) -> int:
+        """Number of qubits n."""
+        return self.program.num_qubits
+
+    @property
+    def plan(self) -> Plan:
+        """The plan for training: inputs differ from sample to sample, weights are shared. ``print(f.plan)`` explains it."""
+        inputs = np.arange(self.num_inputs)
+        lanes = self.device.cost_model.lanes
+        return self._binding(inputs, self._training_parameters(), batch=lanes, keep_phase=False).plan
+
+    def values(self, x: ArrayLike | None = None, w: ArrayLike | None = None) -> NDArray[np.floating]:
+        """Expectation values (B, n_obs) of the observables."""
+        parameters = self._parameters(x, w)
+        binding = self._binding(parameters.varying, np.zeros(0, np.intp), parameters.batch, keep_phase=False)
+        parts = [self._expectation(self._forward(binding, rows)[1], binding) for rows in self._chunks(parameters, 1)]
+        return np.concatenate(parts)
+
+    def vjp(
+        self, x: ArrayLike | None = None, w: ArrayLike | None = None
+    ) -> tuple[NDArray[np.floating], Callable[[ArrayLike], tuple[NDArray[np.floating] | None, NDArray[np.floating]]]]:
+        """Values and a function from cotangents (B, n_obs) to (dx, dw).
+
+        The final state is held for the pullback if it fits the budget, else it is computed again. The pullback may be called once.
+
+        Returns:
+            values (B, n_obs), and pullback(cotangents) -> dx (B, num_inputs), None without ``input_gradients``, and dw like w.
+        """
+        parameters, per_row = self._parameters(x, w), np.ndim(w) == 2
+        wanted = self._training_parameters()
+        binding = self._binding(parameters.varying, wanted, parameters.batch, keep_phase=False)
+        held = self._fits(parameters.batch, 2)
+        forward = self._forward(binding, parameters) if held else None
+        values = self.values(x, w) if forward is None else self._expectation(forward[1], binding)
+        unused = [forward]
+
+        def pullback(cotangents: ArrayLike) -> tuple[NDArray[np.floating] | None, NDArray[np.floating]]:
+            if not unused:
+                raise FusedQMLError("This pullback was called before; each belongs to one backward sweep. Call vjp again.")
+            checked = self._cotangents(cotangents, parameters.batch)
+            return self._pull(binding, parameters, checked, per_row, unused.pop())
+
+        return values, pullback
+
+    def value_and_vjp(
+        self, x: ArrayLike | None, w: ArrayLike | None, cotangents: Cotangents
+    ) -> tuple[NDArray[np.floating], NDArray[np.floating] | None, NDArray[np.floating]]:
+        """(values, dx, dw) as of `vjp`; the cotangents (B, n_obs) may be a function of the values."""
+        values, pullback = self.vjp(x, w)
+        dx, dw = pullback(cotangents(values) if callable(cotangents) else cotangents)
+        return values, dx, dw
+
+    def value_and_grad(
+        self,
+        x: ArrayLike | None,
+        w: ArrayLike | None,
+        loss: Callable[[NDArray[np.floating]], tuple[float, ArrayLike]],
+    ) -> tuple[float, NDArray[np.floating]]:
+        """What an optimiser wants: the loss and its gradient with respect to the weights.
+
+        Args:
+            x: Inputs (B, num_inputs) or None.
+            w: Weights.
+            loss: From values (B, n_obs) to (scalar, dloss/dvalues of shape (B, n_obs)).
+        """
+        values, pullback = self.vjp(x, w)
+        scalar, cotangents = loss(values)
+        return float(scalar), pullback(cotangents)[1]
+
+    def jacobian(
+        self, x: ArrayLike | None = None, w: ArrayLike | None = None, wrt: str | Sequence[int] = "weights"
+    ) -> NDArray[np.floating]:
+        """Derivatives (B, n_obs, n) of every value.
+
+        Args:
+            x: Inputs (B, num_inputs) or None.
+            w: Weights.
+            wrt: "weights", "inputs", "all" (inputs, then weights), or indices of parameters in that order.
+        """
+        parameters = self._parameters(x, w)
+        wanted = self._wrt(wrt)
+        binding = self._binding(parameters.varying, np.unique(wanted), parameters.batch, keep_phase=False)
+        num_observables = len(self._observables())
+        result = np.empty((parameters.batch, num_observables, len(wanted)), self.dtype)
+        start = 0
+        for rows in self._chunks(parameters, 3):
+            bound, ket = self._forward(binding, rows)
+            for k in range(num_observables):
+                cotangents = np.zeros((rows.batch, num_observables))
+                cotangents[:, k] = 1.0
+                last = k == num_observables - 1
+                copy = ket if last else self.device.copy(ket)
+                gradients = self._backward(binding, bound, copy, cotangents, per_sample=True)
+                result[start : start + rows.batch, k] = gradients[:, wanted]
+            start += rows.batch
+        return result
+
+    def probabilities(self, x: ArrayLike | None = None, w: ArrayLike | None = None) -> FloatArray:
+        """Probabilities (B, 2**num_clbits) of the classical bits, clbit 0 least significant; unmeasured bits are 0."""
+        parameters = self._parameters(x, w)
+        binding = self._binding(parameters.varying, np.zeros(0, np.intp), parameters.batch, keep_phase=False)
+        qubits = sorted({qubit for qubit, _ in self.measurement.pairs})
+        outcomes = _clbit_values(qubits, self.measurement)
+        size = 2**self.measurement.num_clbits
+        self._check_output(8 * size * parameters.batch, f"probabilities of {self.measurement.num_clbits} classical bits")
+        result = np.zeros((parameters.batch, size))
+        start = 0
+        for rows in self._chunks(parameters, 1):
+            _, ket = self._forward(binding, rows)
+            result[start : start + rows.batch, outcomes] = self.device.probabilities(ket, binding.plan.tape.frame, qubits)
+            start += rows.batch
+        return result
+
+    def statevector(self, x: ArrayLike | None = None, w: ArrayLike | None = None) -> NDArray[np.complexfloating]:
+        """Final amplitudes (B, 2**n), global phase included."""
+        parameters = self._parameters(x, w)
+        binding = self._binding(parameters.varying, np.zeros(0, np.intp), parameters.batch, keep_phase=True)
+        frame = binding.plan.tape.frame
+        parts = [self.device.amplitudes(self._forward(binding, rows)[1], frame) for rows in self._chunks(parameters, 2)]
+        return np.concatenate(parts)
+
+    def _pull(
+        self,
+        binding: Binding,
+        parameters: ParameterBatch,
+        cotangents: FloatArray,
+        per_row: bool,
+        held: tuple[BoundBatch, State] | None,
+    ) -> tuple[NDArray[np.floating] | None, NDArray[np.floating]]:
+        """The backward sweep over all chunks of the batch."""
+        batch, n_in = parameters.batch, self.num_inputs
+        per_sample = per_row or binding.has_batched_gradients or (self.input_gradients and batch > 1)
+        dw = np.zeros((batch, self.num_weights) if per_row else self.num_weights)
+        dx = np.zeros((batch, n_in)) if self.input_gradients else None
+        start = 0
+        for rows in [parameters] if held is not None else self._chunks(parameters, 2):
+            bound, ket = held if held is not None else self._forward(binding, rows)
+            stop = start + rows.batch
+            gradients = self._backward(binding, bound, ket, cotangents[start:stop], per_sample=per_sample)
+            if dx is not None:
+                dx[start:stop] = gradients[..., :n_in]
+            if per_row:
+                dw[start:stop] = gradients[..., n_in:]
+            else:
+                dw += gradients[:, n_in:].sum(axis=0) if per_sample else gradients[n_in:]
+            start = stop
+        return None if dx is None else dx.astype(self.dtype, copy=False), dw.astype(self.dtype, copy=False)
+
+    def _forward(self, binding: Binding, parameters: ParameterBatch) -> tuple[BoundBatch, State]:
+        tape = binding.plan.tape
+        bound = binding.bind(parameters)
+        ket = self.device.allocate(tape, parameters.batch, self._initial_state(parameters))
+        self.device.forward(tape, bound.bound.coefficients, ket)
+        return bound, ket
+
+    def _backward(
+        self, binding: Binding, bound: BoundBatch, ket: State, cotangents: FloatArray, *, per_sample: bool
+    ) -> FloatArray:
+        """Parameter gradients (P,) or (B, P); the ket is used up."""
+        tape = binding.plan.tape
+        bra = self.device.apply_observables(ket, tape.frame, self._observables(), cotangents)
+        overlaps = self.device.backward(tape, bound.bound.coefficients, ket, bra, per_sample=per_sample)
+        return binding.pullback(bound, overlaps)
+
+    def _expectation(self, ket: State, binding: Binding) -> NDArray[np.floating]:
+        values = self.device.expectation(ket, binding.plan.tape.frame, self._observables())
+        return values.astype(self.dtype, copy=False)
+
+    def _binding(self, varying: NDArray[np.intp], wanted: NDArray[np.intp], batch: int, *, keep_phase: bool) -> Binding:
+        cost_model = self.device.cost_model
+        spread = cost_model.spread_qubits(self.num_qubits, batch)
+        key = (varying.tobytes(), wanted.tobytes(), spread, keep_phase)
+        with self._lock:
+            binding = self._bindings.get(key)
+            if binding is None:
+                binding = Binding(
+                    self.program,
+                    self.angle_map,
+                    cost_model,
+                    varying=varying,
+                    wanted=wanted,
+                    batch=batch,
+                    keep_phase=keep_phase,
+                )
+                self._bindings[key] = binding
+                if len(self._bindings) > MAX_BINDINGS:
+                    self._bindings.popitem(last=False)
+            self._bindings.move_to_end(key)
+            return binding
+
+    def _parameters(self, x: ArrayLike | None, w: ArrayLike | None) -> ParameterBatch:
+        """Check the shapes; finiteness is checked where angles are evaluated, with the parameter's name."""
+        inputs = _rows("x", x, self.num_inputs) if x is not None or self.num_inputs else None
+        weights = _weights(w, self.num_weights)
+        if inputs is not None and weights.ndim == 2 and len(inputs) != len(weights):
+            raise InvalidInputError(f"x has {len(inputs)} rows and w has {len(weights)}; equal numbers are expected.")
+        state = self.program.initial_state
+        states = 1 if state is None or state.ndim == 1 else len(state)
+        batch = max([len(rows) for rows in (inputs, weights) if rows is not None and rows.ndim == 2], default=1)
+        if states > 1 and batch not in (1, states):
+            raise InvalidInputError(f"The program holds {states} initial states and {batch} rows of parameters were given.")
+        return parameter_batch(inputs, weights, states)
+
+    def _cotangents(self, cotangents: ArrayLike, batch: int) -> FloatArray:
+        array = np.asarray(cotangents, dtype=np.float64)
+        expected = (batch, len(self._observables()))
+        if array.shape != expected:
+            raise InvalidInputError(f"Cotangents have shape {array.shape}; {expected} (samples, observables) is expected.")
+        if not np.isfinite(array).all():
+            raise InvalidInputError("Cotangents hold NaN or infinite numbers; the loss has diverged before the backward sweep.")
+        return array
+
+    def _wrt(self, wrt: str | Sequence[int]) -> NDArray[np.intp]:
+        total = self.angle_map.num_parameters
+        named = {"weights": range(self.num_inputs, total), "inputs": range(self.num_inputs), "all": range(total)}
+        if isinstance(wrt, str) and wrt not in named:
+            raise InvalidInputError(f"wrt is {wrt!r}; 'weights', 'inputs', 'all' or a sequence of parameters is expected.")
+        return np.array(named[wrt] if isinstance(wrt, str) else wrt, dtype=np.intp)
+
+    def _training_parameters(self) -> NDArray[np.intp]:
+        return self._wrt("all" if self.input_gradients else "weights")
+
+    def _observables(self) -> tuple[PauliSum, ...]:
+        if self.observables is None:
+            raise FusedQMLError("No observables were given: pass observables=... to ask for values or gradients.")
+        return self.observables
+
+    def _initial_state(self, rows: ParameterBatch) -> NDArray[np.complex128] | None:
+        state = self.program.initial_state
+        return state if state is None or state.ndim == 1 else state[rows.first : rows.first + rows.batch]
+
+    def _fits(self, batch: int, states: int) -> bool:
+        return states * self.device.state_bytes(self.num_qubits, batch) <= self.budget
+
+    def _chunks(self, parameters: ParameterBatch, states: int) -> Iterator[ParameterBatch]:
+        """The batch in pieces of which ``states`` states fit the budget."""
+        if not self._fits(1, states):
+            needed = states * self.device.state_bytes(self.num_qubits, 1)
+            raise OutOfMemoryError(
+                f"{states} state(s) of {self.num_qubits} qubits need {format_bytes(needed)}; {format_bytes(self.budget)} are "
+                "allowed. Raise max_memory_mb if the machine has more, or use precision='single'."
+            )
+        size = parameters.batch
+        while size > 1 and not self._fits(size, states):
+            size = (size + 1) // 2
+        for start in range(0, parameters.batch, size):
+            yield parameters.rows(start, min(start + size, parameters.batch))
+
+    def _check_output(self, needed: int, what: str) -> None:
+        if needed > self.budget:
+            raise OutOfMemoryError(f"The {what} need {format_bytes(needed)}; {format_bytes(self.budget)} are allowed.")
+
+
+def _rows(name: str, values: ArrayLike | None, width: int) -> FloatArray:
+    if values is None:
+        raise InvalidInputError(f"{name} is None; an array of shape (B, {width}) is expected.")
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim == 1 and array.shape == (width,):
+        array = array[None, :]
+    if array.ndim != 2 or array.shape[1] != width or not len(array):
+        raise InvalidInputError(f"{name} has shape {array.shape}; (B, {width}) with B >= 1 is expected.")
+    return array
+
+
+def _weights(values: ArrayLike | None, width: int) -> FloatArray:
+    array = np.asarray([] if values is None else values, dtype=np.float64)
+    if array.ndim not in (1, 2) or array.shape[-1] != width or not len(array) and width:
+        raise InvalidInputError(f"w has shape {array.shape}; ({width},), or (B, {width}) for weights by row, is expected.")
+    return array
+
+
+def _clbit_values(qubits: Sequence[int], measurement: Measurement) -> NDArray[np.intp]:
+    """The classical value for each outcome of the measured qubits (bit j of the outcome is ``qubits[j]``)."""
+    outcomes = np.arange(2 ** len(qubits), dtype=np.intp)
+    values = np.zeros_like(outcomes)
+    for qubit, clbit in measurement.pairs:
+        values |= (outcomes >> qubits.index(qubit) & 1) << clbit
+    return values

@@ -1,0 +1,85 @@
+"""`DifferentiableCircuit`: the engine for a Qiskit circuit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from qiskit import QuantumCircuit
+from qiskit.circuit import Parameter
+
+from ..devices import Device
+from ..engine import DifferentiableProgram, Measurement
+from ..errors import InvalidInputError
+from ..lowering import lower, lower_observables
+
+
+class DifferentiableCircuit(DifferentiableProgram):
+    """Values and exact gradients of a parametrised circuit, batched.
+
+    >>> f = DifferentiableCircuit(circuit, ["ZI", "IZ"], inputs=x_parameters)
+    >>> values, pullback = f.vjp(x, w)                  # (B, n_obs)
+    >>> _, dw = pullback(2 * (values - targets))        # (n_w,)
+
+    Args:
+        circuit: The circuit; measurements at its end are ignored by values and gradients.
+        observables: Anything Estimator V2 accepts, flattened in C order; None when only states and probabilities are wanted.
+        inputs: Parameters that take the columns of x, in this order.
+        weights: Parameters that take the entries of w; by default all others in the order of ``circuit.parameters``.
+        input_gradients: Whether `vjp` also gives the gradient with respect to the inputs.
+        device: "CPU", "GPU", "reference", or a `qiskit_fusedqml.devices.Device`.
+        precision: "double" or "single".
+        num_threads: Threads of the CPU device; None for the cores this process may use, capped by OMP_NUM_THREADS.
+        max_memory_mb: Memory for states in MiB; None for half of the machine's. Larger batches are cut.
+
+    Raises:
+        InvalidInputError: If inputs and weights are not the circuit's parameters, each once, or an observable does not fit.
+        UnsupportedInstructionError: If the circuit holds an instruction that cannot be run.
+        DeviceUnavailableError: If the device does not exist on this machine.
+    """
+
+    def __init__(
+        self,
+        circuit: QuantumCircuit,
+        observables: Any = None,
+        inputs: Iterable[Parameter] = (),
+        weights: Iterable[Parameter] | None = None,
+        *,
+        input_gradients: bool = False,
+        device: str | Device = "CPU",
+        precision: str = "double",
+        num_threads: int | None = None,
+        max_memory_mb: float | None = None,
+    ) -> None:
+        self.inputs = tuple(inputs)
+        taken = set(self.inputs)
+        self.weights = tuple(p for p in circuit.parameters if p not in taken) if weights is None else tuple(weights)
+        lowered = lower(circuit, [*self.inputs, *self.weights])
+        sums = None if observables is None else lower_observables(observables, circuit.num_qubits)[0]
+        pairs = lowered.measurements
+        super().__init__(
+            lowered.program,
+            lowered.angle_map,
+            sums,
+            num_inputs=len(self.inputs),
+            input_gradients=input_gradients,
+            measurement=Measurement(pairs, lowered.num_clbits) if pairs else None,
+            device=device,
+            precision=precision,
+            num_threads=num_threads,
+            max_memory_mb=max_memory_mb,
+        )
+        self._position = {parameter: k for k, parameter in enumerate((*self.inputs, *self.weights))}
+
+    def jacobian(
+        self, x: ArrayLike | None = None, w: ArrayLike | None = None, wrt: str | Sequence[int | Parameter] = "weights"
+    ) -> NDArray[np.floating]:
+        """See `DifferentiableProgram.jacobian`; ``wrt`` may also be a sequence of parameters, in any order."""
+        if isinstance(wrt, str):
+            return super().jacobian(x, w, wrt)
+        unknown = [p for p in wrt if isinstance(p, Parameter) and p not in self._position]
+        if unknown:
+            raise InvalidInputError(f"wrt names {unknown[0]}, which is not a parameter of the circuit.")
+        return super().jacobian(x, w, [self._position[p] if isinstance(p, Parameter) else int(p) for p in wrt])
