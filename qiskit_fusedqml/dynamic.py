@@ -1,8 +1,8 @@
 """Programs that measure: a list of nodes, some of which hold further nodes.
 
-A `DynamicProgram` is what a whole circuit means; a straight-line `Program` is one of its segments. What is run so far is one
-segment followed by measurements, see `DynamicProgram.straight_line`; the grammar names resets and branches so that circuits with
-them have a home that does not need to move.
+A `DynamicProgram` is what a whole circuit means; a straight-line `Program` is one of its segments. What is run so far
+is one segment followed by measurements, see `DynamicProgram.straight_line`; the grammar names resets and branches so
+that circuits with them have a home that does not need to move.
 """
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from .errors import InvalidInputError, UnsupportedInstructionError
-from .program import Program
-from .program import validate as validate_program
+from .program import Program, validate as validate_program
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +39,7 @@ class Reset:
 
 @dataclass(frozen=True, slots=True)
 class Save:
-    """Keep a result under a label: ``kind`` is what is kept (``"statevector"``, ``"probabilities"``) on which qubits."""
+    """Keep a result (``kind``: ``"statevector"``, ``"probabilities"``, ...) of some qubits under a label."""
 
     kind: str
     label: str
@@ -92,7 +91,8 @@ class DynamicProgram:
         if not isinstance(segment, Segment) or strange:
             node = strange[0] if strange else segment
             raise UnsupportedInstructionError(
-                f"A {type(node).__name__} node cannot be run: one straight-line segment with measurements at its end is supported."
+                f"A {type(node).__name__} node cannot be run: one straight-line segment with measurements at its end "
+                "is supported."
             )
         return segment.program
 
@@ -118,12 +118,14 @@ def validate(dynamic: DynamicProgram) -> None:
             case Segment(program):
                 validate_program(program)
                 if program.num_qubits != dynamic.num_qubits:
-                    raise InvalidInputError(f"A segment has {program.num_qubits} qubits; {dynamic.num_qubits} are expected.")
+                    raise InvalidInputError(
+                        f"A segment has {program.num_qubits} qubits; {dynamic.num_qubits} are expected."
+                    )
             case Branch(mask, value):
                 if not 0 <= mask < 1 << dynamic.num_clbits or value & ~mask:
                     raise InvalidInputError(
-                        f"A branch compares mask {mask:#b} with {value:#b}; {dynamic.num_clbits} classical bits exist, and "
-                        "the value's bits must lie in the mask."
+                        f"A branch compares mask {mask:#b} with {value:#b}; {dynamic.num_clbits} classical bits exist, "
+                        "and the value's bits must lie in the mask."
                     )
             case Measure(qubit, clbit):
                 _check_range("qubit", (qubit,), dynamic.num_qubits)

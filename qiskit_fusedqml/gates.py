@@ -1,12 +1,12 @@
 """GATES: what each standard gate means, as a product of controlled Pauli rotations. A gate is a row.
 
-A row lists its factors in order of application. A factor ``Factor("1X", ...)`` is read letter by letter, letter j for the gate's
-j-th qubit: ``I X Y Z`` spell the Pauli string P, ``0`` and ``1`` are controls. Its angle is a linear combination of the gate's
-parameters plus a constant, and its meaning is ``C[exp(-i angle/2 P)]``; the string without any X, Y or Z is therefore the phase
-``exp(-i angle/2)`` under its controls.
+A row lists its factors in order of application. A factor ``Factor("1X", ...)`` is read letter by letter, letter j for
+the gate's j-th qubit: ``I X Y Z`` spell the Pauli string P, ``0`` and ``1`` are controls. Its angle is a linear
+combination of the gate's parameters plus a constant, and its meaning is ``C[exp(-i angle/2 P)]``; a string without any
+X, Y or Z is therefore the phase ``exp(-i angle/2)`` under its controls.
 
-Adding controls to a product adds them to every factor. Where a gate is of the form ``V^-1 K V`` it is enough to control K:
-such rows give V as ``frame`` and K as ``core``.
+Adding controls to a product adds them to every factor. Where a gate is of the form ``V^-1 K V`` it is enough to control
+K: such rows give V as ``frame`` and K as ``core``.
 
 Only names whose meaning is unconditional have a row; every other gate is lowered through its ``definition``.
 """
@@ -133,11 +133,13 @@ def _controlled(row: GateRow, num_ctrl: int) -> GateRow:
 
 def _sequence(num_qubits: int, *steps: tuple[GateRow, tuple[int, ...]]) -> tuple[Factor, ...]:
     """The factors of parameter-free gates one after the other, each with the qubits it acts on."""
-    factors = []
+    factors: list[Factor] = []
     for row, qubits in steps:
         ctrl_mask = sum(1 << q for q in qubits[: row.num_ctrl])
-        for placed in place(row, qubits[row.num_ctrl :], ctrl_mask, ctrl_mask):
-            factors.append(Factor("".join(_letter(placed, q) for q in range(num_qubits)), (), placed.constant))
+        factors.extend(
+            Factor("".join(_letter(placed, q) for q in range(num_qubits)), (), placed.constant)
+            for placed in place(row, qubits[row.num_ctrl :], ctrl_mask, ctrl_mask)
+        )
     return tuple(factors)
 
 
@@ -213,9 +215,7 @@ GATES: dict[str, GateRow] = {
     "ryy": _rotation("YY"),
     "rzz": _rotation("ZZ"),
     "rzx": _rotation("ZX"),
-    "xx_plus_yy": GateRow(
-        2, 2, frame=(Factor("ZI", (0.0, 1.0)),), core=(Factor("XX", (0.5,)), Factor("YY", (0.5,)))
-    ),
+    "xx_plus_yy": GateRow(2, 2, frame=(Factor("ZI", (0.0, 1.0)),), core=(Factor("XX", (0.5,)), Factor("YY", (0.5,)))),
     "xx_minus_yy": GateRow(
         2, 2, frame=(Factor("IZ", (0.0, -1.0)),), core=(Factor("XX", (0.5,)), Factor("YY", (-0.5,)))
     ),

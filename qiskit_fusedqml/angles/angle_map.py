@@ -1,12 +1,12 @@
 """The map from parameter values to angles.
 
-Every angle is a constant plus a sparse linear combination of *features*: first the P parameters themselves, then the values of
-non-linear expressions of them (the products of a ZZFeatureMap, say),
+Every angle is a constant plus a sparse linear combination of *features*: first the P parameters themselves, then the
+values of non-linear expressions of them (the products of a ZZFeatureMap, say),
 
-    angles[s] = constants[s] + sum_t coefficients[t] * features[columns[t]]        over the terms t with slots[t] == s.
+    angles[s] = constants[s] + sum_t coefficients[t] * features[columns[t]]       over the terms t with slots[t] == s.
 
-The pullback is the transposed Jacobian. Both are array operations over the batch; in the common case, each angle a multiple of one
-parameter plus a constant, they are one gather.
+The pullback is the transposed Jacobian. Both are array operations over the batch; in the common case, each angle a
+multiple of one parameter plus a constant, they are one gather.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class AngleMap:
         num_parameters: Number of parameters P.
         constants: The constant part of each angle, (A,).
         slots: The angle each term belongs to, (T,), ascending; every angle has a term.
-        columns: The feature of each term, (T,): a parameter below P, then the members of the groups one after the other.
+        columns: The feature of each term, (T,): a parameter below P, then the groups' members in order.
         coefficients: The coefficient of each term, (T,).
         groups: The non-linear features.
         names: The parameters' names, for messages; may be empty.
@@ -73,7 +73,9 @@ class AngleMap:
     def __post_init__(self) -> None:
         num_features = self.num_parameters + sum(len(group.labels) for group in self.groups)
         if not np.array_equal(np.unique(self.slots), np.arange(self.num_angles)) or np.any(np.diff(self.slots) < 0):
-            raise InvalidInputError("The terms' slots must ascend and name every angle: an angle without a term is a constant.")
+            raise InvalidInputError(
+                "The terms' slots must ascend and name every angle: an angle without a term is a constant."
+            )
         if self.columns.size and not 0 <= self.columns.min() <= self.columns.max() < num_features:
             raise InvalidInputError(f"The terms' columns must lie in 0..{num_features - 1}.")
 
@@ -112,7 +114,7 @@ class AngleMap:
 
         Args:
             values: Parameter values, (P,) or (B, P).
-            cotangents: Derivatives with respect to the angles, (..., A); leading axes broadcast against those of the values.
+            cotangents: Derivatives with respect to the angles, (..., A); leading axes broadcast with the values'.
 
         Returns:
             Derivatives with respect to the parameters, (..., P).
@@ -218,9 +220,10 @@ class AngleMap:
             for row, partial in zip(group.parameters, group.formula.partials(group.gather(values)), strict=True):
                 if not np.isfinite(partial).all():
                     label = group.labels[int(np.argwhere(~np.isfinite(partial))[0][-1])]
-                    raise InvalidInputError(f"The derivative of the expression {label} is not finite at the given values.")
-                order = np.argsort(row, kind="stable")
-                present, starts = np.unique(row[order], return_index=True)
+                    raise InvalidInputError(
+                        f"The derivative of the expression {label} is not finite at the given values."
+                    )
+                order, starts, present = _by_value(row)
                 result[..., present] += _sums((outer * partial)[..., order], starts)
             first = stop
 
@@ -249,7 +252,9 @@ class AngleMap:
                 raise InvalidInputError(f"Parameter {name} is {number}{where}; finite values are required.")
             labels = [label for group in self.groups for label in group.labels]
             label = labels[column - self.num_parameters]
-            raise InvalidInputError(f"The expression {label} is {number}{where} at the given values; an angle must be finite.")
+            raise InvalidInputError(
+                f"The expression {label} is {number}{where} at the given values; an angle must be finite."
+            )
         if not np.isfinite(angles).all():
             slot = int(np.argwhere(~np.isfinite(angles))[0][-1])
             raise InvalidInputError(f"Angle {slot} overflows at the given values; finite angles are required.")
@@ -281,9 +286,14 @@ class AngleMap:
     @cached_property
     def _by_column(self) -> tuple[Indices, Indices, Indices]:
         """The terms ordered by feature, where each feature starts, and the features present."""
-        order = np.argsort(self.columns, kind="stable")
-        present, starts = np.unique(self.columns[order], return_index=True)
-        return order, starts, present
+        return _by_value(self.columns)
+
+
+def _by_value(numbers: Indices) -> tuple[Indices, Indices, Indices]:
+    """A stable order by value, where in it each value starts, and the values present."""
+    order = np.argsort(numbers, kind="stable")
+    present, starts = np.unique(numbers[order], return_index=True)
+    return order, starts, present
 
 
 def _sums(terms: Floats, starts: Indices) -> Floats:

@@ -1,8 +1,8 @@
 """Formulas: a parameter expression as a NumPy computation, with its derivatives by reverse accumulation.
 
-`parse` reads the text of an expression with Python's own parser, accepts arithmetic and a fixed list of functions of one
-argument, and nothing else; text is never evaluated. A `Formula` works on arrays: each variable is an array (or number) of
-the same or broadcastable shape, so a whole batch, and many expressions of the same form, take one pass.
+`parse` reads the text of an expression with Python's own parser, accepts arithmetic and a fixed list of functions of
+one argument, and nothing else; text is never evaluated. A `Formula` works on arrays: each variable is an array of the
+same or a broadcastable shape, so a whole batch, and many expressions of the same form, take one pass.
 """
 
 from __future__ import annotations
@@ -34,38 +34,38 @@ class Operator:
     derivatives: tuple[Derivative, ...]
 
 
-def _power_log(base: Array, exponent: Array, result: Array) -> Array:
+def _power_log(base: Array, _exponent: Array, result: Array) -> Array:
     """``d base**exponent / d exponent``; 0 where the power is 0, although the logarithm is not finite there."""
     return np.where(result == 0, 0.0, result * np.log(np.where(result == 0, 1.0, base)))
 
 
-def _power_base(base: Array, exponent: Array, result: Array) -> Array:
+def _power_base(base: Array, exponent: Array, _result: Array) -> Array:
     """``d base**exponent / d base``."""
     return exponent * np.power(base, exponent - 1)
 
 
 BINARY: dict[type[ast.operator], Operator] = {
-    ast.Add: Operator(np.add, (lambda a, b, r: np.ones_like(r), lambda a, b, r: np.ones_like(r))),
-    ast.Sub: Operator(np.subtract, (lambda a, b, r: np.ones_like(r), lambda a, b, r: -np.ones_like(r))),
-    ast.Mult: Operator(np.multiply, (lambda a, b, r: b, lambda a, b, r: a)),
-    ast.Div: Operator(np.divide, (lambda a, b, r: 1 / b, lambda a, b, r: -r / b)),
+    ast.Add: Operator(np.add, (lambda _a, _b, r: np.ones_like(r), lambda _a, _b, r: np.ones_like(r))),
+    ast.Sub: Operator(np.subtract, (lambda _a, _b, r: np.ones_like(r), lambda _a, _b, r: -np.ones_like(r))),
+    ast.Mult: Operator(np.multiply, (lambda _a, b, _r: b, lambda a, _b, _r: a)),
+    ast.Div: Operator(np.divide, (lambda _a, b, _r: 1 / b, lambda _a, b, r: -r / b)),
     ast.Pow: Operator(np.power, (_power_base, _power_log)),
 }
-NEGATIVE = Operator(np.negative, (lambda a, r: -np.ones_like(r),))
+NEGATIVE = Operator(np.negative, (lambda _a, r: -np.ones_like(r),))
 FUNCTIONS: dict[str, Operator] = {
-    "sin": Operator(np.sin, (lambda a, r: np.cos(a),)),
-    "cos": Operator(np.cos, (lambda a, r: -np.sin(a),)),
-    "tan": Operator(np.tan, (lambda a, r: 1 + r * r,)),
-    "asin": Operator(np.arcsin, (lambda a, r: 1 / np.sqrt(1 - a * a),)),
-    "acos": Operator(np.arccos, (lambda a, r: -1 / np.sqrt(1 - a * a),)),
-    "atan": Operator(np.arctan, (lambda a, r: 1 / (1 + a * a),)),
-    "exp": Operator(np.exp, (lambda a, r: r,)),
-    "log": Operator(np.log, (lambda a, r: 1 / a,)),
-    "sqrt": Operator(np.sqrt, (lambda a, r: 0.5 / r,)),
+    "sin": Operator(np.sin, (lambda a, _r: np.cos(a),)),
+    "cos": Operator(np.cos, (lambda a, _r: -np.sin(a),)),
+    "tan": Operator(np.tan, (lambda _a, r: 1 + r * r,)),
+    "asin": Operator(np.arcsin, (lambda a, _r: 1 / np.sqrt(1 - a * a),)),
+    "acos": Operator(np.arccos, (lambda a, _r: -1 / np.sqrt(1 - a * a),)),
+    "atan": Operator(np.arctan, (lambda a, _r: 1 / (1 + a * a),)),
+    "exp": Operator(np.exp, (lambda _a, r: r,)),
+    "log": Operator(np.log, (lambda a, _r: 1 / a,)),
+    "sqrt": Operator(np.sqrt, (lambda _a, r: 0.5 / r,)),
     # at 0 the middle of the one-sided derivatives, as everybody's automatic differentiation has it
-    "abs": Operator(np.abs, (lambda a, r: np.sign(a),)),
-    "sign": Operator(np.sign, (lambda a, r: np.zeros_like(r),)),
-    "conj": Operator(np.positive, (lambda a, r: np.ones_like(r),)),
+    "abs": Operator(np.abs, (lambda a, _r: np.sign(a),)),
+    "sign": Operator(np.sign, (lambda _a, r: np.zeros_like(r),)),
+    "conj": Operator(np.positive, (lambda _a, r: np.ones_like(r),)),
 }
 """The functions a formula may call. Parameters are real, so conj is the identity."""
 
@@ -94,12 +94,12 @@ class Formula:
     """A computation in single steps, the last of which is the result.
 
     Attributes:
-        text: What was parsed, for messages.
+        label: What was parsed, for messages and printing.
         num_variables: Number of variables.
         nodes: The steps.
     """
 
-    text: str
+    label: str
     num_variables: int
     nodes: tuple[Node, ...]
 
@@ -143,32 +143,34 @@ class Formula:
         return values
 
 
-def parse(text: str, variables: Sequence[str]) -> Formula:
+def parse(text: str, variables: Sequence[str], label: str | None = None) -> Formula:
     """Compile the text of an expression.
 
     Args:
         text: Python arithmetic (``+ - * / **``), numbers, the variables' names, and calls of `FUNCTIONS`.
         variables: The names that are variables, in the order of the formula's arguments.
+        label: What messages call the expression; the text by default.
 
     Raises:
         InvalidInputError: If the text holds anything else.
     """
+    label = label or text
     try:
         body = ast.parse(text, mode="eval").body
     except SyntaxError as error:
         raise InvalidInputError(
-            f"The expression {text!r} cannot be read: {error.msg}. Real arithmetic and {_function_list()} are allowed."
+            f"The expression {label} cannot be read: {error.msg}. Real arithmetic and {_function_list()} are allowed."
         ) from error
-    compiler = _Compiler(text, {name: index for index, name in enumerate(variables)})
+    compiler = _Compiler(label, {name: index for index, name in enumerate(variables)})
     compiler.node(body)
-    return Formula(text, len(variables), tuple(compiler.nodes))
+    return Formula(label, len(variables), tuple(compiler.nodes))
 
 
 class _Compiler:
     """Appends the nodes of a syntax tree, equal ones once."""
 
-    def __init__(self, text: str, variables: dict[str, int]) -> None:
-        self._text = text
+    def __init__(self, label: str, variables: dict[str, int]) -> None:
+        self._label = label
         self._variables = variables
         self._positions: dict[object, int] = {}
         self.nodes: list[Node] = []
@@ -192,7 +194,7 @@ class _Compiler:
                 if name in FUNCTIONS:
                     return self._operation(FUNCTIONS[name], argument)
         raise InvalidInputError(
-            f"The expression {self._text!r} holds {ast.unparse(tree)!r}, which is not supported; real arithmetic and "
+            f"The expression {self._label} holds {ast.unparse(tree)!r}, which is not supported; real arithmetic and "
             f"{_function_list()} are allowed."
         )
 

@@ -1,7 +1,7 @@
 """From Qiskit to this package: the only reader of Qiskit's circuits and observables.
 
-`circuits` walks a `QuantumCircuit` and writes a program, `expressions` reads its parameter expressions into an angle map,
-`states` its initial states, and `observables` turns what Estimator V2 accepts into Pauli sums.
+`circuits` walks a `QuantumCircuit` and writes a program, `expressions` reads its parameter expressions into an angle
+map, `states` its initial states, and `observables` turns what Estimator V2 accepts into Pauli sums.
 """
 
 from __future__ import annotations

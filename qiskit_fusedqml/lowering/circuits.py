@@ -1,8 +1,9 @@
 """Walks a `QuantumCircuit` and writes a program.
 
-Every operation is handled in one of four ways, tried in this order: by its row in `GATES`; by a handler (measurements, initial
-states, explicit matrices, annotated operations); as its base gate under controls; through its ``definition``. Controls are carried along
-as a mask and a value, so that a controlled definition is the definition's instructions, each under the controls.
+Every operation is handled in one of four ways, tried in this order: by a handler (measurements, initial states,
+explicit matrices, annotated operations); by its row in `GATES`; as its base gate under controls; through its
+``definition``. Controls are carried along as a mask and a value, so that a controlled definition is the definition's
+instructions, each under the controls.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,16 +20,23 @@ from qiskit.circuit import ControlModifier, InverseModifier, Parameter, PowerMod
 
 from ..angles import AngleMap
 from ..dynamic import DynamicProgram, Measure, Segment
-from ..errors import FusedQMLError, InvalidInputError, UnsupportedInstructionError
+from ..errors import InvalidInputError, UnsupportedInstructionError
 from ..gates import GATES, GateRow, PlacedFactor, place
-from ..program import MAX_DIAGONAL_QUBITS, MAX_MATRIX_QUBITS, MAX_QUBITS, Diagonal, Instruction, Matrix, Program, Rotation
+from ..program import (
+    MAX_DIAGONAL_QUBITS,
+    MAX_MATRIX_QUBITS,
+    MAX_QUBITS,
+    Diagonal,
+    Instruction,
+    Matrix,
+    Program,
+    Rotation,
+)
 from .expressions import AngleTable, order_parameters
+from .operands import FREE, Controls, Operands
 from .states import prepared_amplitudes, product_state
 
-Controls: TypeAlias = tuple[int, int]
-"""(ctrl_mask, ctrl_value) as in `Rotation`."""
-
-_FREE: Controls = (0, 0)
+Complexes: TypeAlias = NDArray[np.complex128]
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,8 +77,8 @@ def lower(circuit: QuantumCircuit, parameters: Sequence[Parameter] | None = None
         parameters: The order of the parameter values; ``circuit.parameters`` by default. Holds each of them once.
 
     Raises:
-        InvalidInputError: If the circuit is not a `QuantumCircuit` of 1 to 40 qubits, or the parameters are not the circuit's.
-        UnsupportedInstructionError: If it holds an instruction that cannot be run; the message names it and its position.
+        InvalidInputError: If the circuit is not a `QuantumCircuit` of 1 to 40 qubits, or the parameters are not its.
+        UnsupportedInstructionError: If it holds an instruction that cannot be run; the message says which and where.
     """
     if not isinstance(circuit, QuantumCircuit):
         raise InvalidInputError(f"A QuantumCircuit is expected, got {type(circuit).__name__}.")
@@ -78,7 +86,7 @@ def lower(circuit: QuantumCircuit, parameters: Sequence[Parameter] | None = None
         raise InvalidInputError(f"The circuit has {circuit.num_qubits} qubits; 1 to {MAX_QUBITS} are supported.")
     table = AngleTable(order_parameters(circuit.parameters, parameters))
     walker = _Walker(circuit.num_qubits, table)
-    walker.walk(circuit, range(circuit.num_qubits), range(circuit.num_clbits), _FREE)
+    walker.walk(circuit, Operands(tuple(range(circuit.num_qubits)), tuple(range(circuit.num_clbits))))
     angle_map = table.angle_map()
     program = walker.program(angle_map.num_angles)
     dynamic = DynamicProgram(circuit.num_qubits, circuit.num_clbits, (Segment(program), *walker.measurements))
@@ -102,7 +110,7 @@ class _Walker:
     _phase: float = 0.0
     _measured: int = 0
     _prepared: int = 0
-    _pieces: list[tuple[tuple[int, ...], NDArray[np.complex128]]] = field(default_factory=list)
+    _pieces: list[tuple[tuple[int, ...], Complexes]] = field(default_factory=list)
     _placed: dict[Any, tuple[Rotation | PlacedFactor, ...]] = field(default_factory=dict)
     _path: list[tuple[int, str]] = field(default_factory=list)
 
@@ -115,10 +123,11 @@ class _Walker:
         initial_state = product_state(self.num_qubits, self._pieces) if self._pieces else None
         return Program(self.num_qubits, num_angles, tuple(instructions), initial_state)
 
-    def walk(self, circuit: QuantumCircuit, qubits: Sequence[int], clbits: Sequence[int], controls: Controls) -> None:
+    def walk(self, circuit: QuantumCircuit, operands: Operands) -> None:
         """Write a circuit whose bits are the given ones of the program, under controls."""
-        qubit_of = dict(zip(circuit.qubits, qubits, strict=True))
-        clbit_of = dict(zip(circuit.clbits, clbits, strict=True))
+        qubit_of = dict(zip(circuit.qubits, operands.targets, strict=True))
+        clbit_of = dict(zip(circuit.clbits, operands.clbits, strict=True))
+        controls = operands.controls
         self._emit(place(GATES["global_phase"], (), *controls), (circuit.global_phase,))
         self._path.append((0, ""))
         for position, instruction in enumerate(circuit.data):
@@ -129,7 +138,8 @@ class _Walker:
             if row is not None:
                 self._standard(name, row, instruction.params if row.num_params else (), targets, controls)
             else:
-                self._operation(instruction.operation, targets, [clbit_of[bit] for bit in instruction.clbits], controls)
+                clbits = tuple(clbit_of[bit] for bit in instruction.clbits)
+                self._operation(instruction.operation, Operands(targets, clbits, controls))
         self._path.pop()
 
     def _standard(
@@ -139,202 +149,225 @@ class _Walker:
         factors = self._placed.get(key)
         if factors is None:
             split = row.num_ctrl
-            own = _under(controls, targets[:split], (1 << split) - 1)
-            factors = self._placed[key] = tuple(map(_settled, place(row, targets[split:], *own)))
+            own = Operands(targets, controls=controls).under(split, (1 << split) - 1)
+            factors = self._placed[key] = tuple(map(_settled, place(row, own.targets, *own.controls)))
         self._emit(factors, params)
 
     def _emit(self, factors: Sequence[Rotation | PlacedFactor], params: Sequence[Any]) -> None:
         for factor in factors:
-            if type(factor) is Rotation:
-                rotation = factor
-            else:
-                slot, theta = self.table.add(factor.coefficients, factor.constant, params)
-                rotation = Rotation(factor.x, factor.z, factor.ctrl_mask, factor.ctrl_value, slot, theta)
+            rotation = self._rotation(factor, params) if isinstance(factor, PlacedFactor) else factor
             support = rotation.x | rotation.z | rotation.ctrl_mask
             if rotation.slot < 0 and (not support or not rotation.theta):
                 self._phase -= rotation.theta / 2
                 continue
             if support & self._measured:
-                self._refuse_after_measurement(support)
+                raise self._after_measurement(support)
             self._instructions.append(rotation)
 
-    def _operation(self, operation: Any, targets: tuple[int, ...], clbits: Sequence[int], controls: Controls) -> None:
+    def _rotation(self, factor: PlacedFactor, params: Sequence[Any]) -> Rotation:
+        try:
+            slot, theta = self.table.add(factor.coefficients, factor.constant, params)
+        except InvalidInputError as error:
+            where = f"the angle of {self._where()}" if self._path else "the global phase"
+            raise InvalidInputError(f"Cannot read {where}: {error.message}") from error
+        return Rotation(factor.x, factor.z, factor.ctrl_mask, factor.ctrl_value, slot, theta)
+
+    def _operation(self, operation: Any, operands: Operands) -> None:
         """Write any operation that is not one of Qiskit's own standard gates."""
         name = operation.name
         own = _is_qiskits_own(operation)
-        handler = _HANDLERS.get(name)
-        if own and handler is not None and handler(self, operation, targets, clbits, controls):
+        handler = _HANDLERS.get(name) if own else None
+        if handler is not None and handler(self, operation, operands):
             return
-        row = GATES.get(name)
-        if own and row is not None and row.num_params == len(operation.params):
-            self._standard(name, row, operation.params, targets, controls)
-        elif not (own and self._controlled(operation, targets, clbits, controls)):
-            self._expand(operation, targets, clbits, controls)
+        row = GATES.get(name) if own else None
+        if row is not None and row.num_params == len(operation.params):
+            self._standard(name, row, operation.params, operands.targets, operands.controls)
+        elif not (own and self._controlled(operation, operands)):
+            self._expand(operation, operands)
 
-    def _controlled(self, operation: Any, targets: tuple[int, ...], clbits: Sequence[int], controls: Controls) -> bool:
+    def _controlled(self, operation: Any, operands: Operands) -> bool:
         """Write a ControlledGate as its base gate under controls; False where the two do not agree."""
+        name = operation.name
         num_ctrl = getattr(operation, "num_ctrl_qubits", 0)
         base = getattr(operation, "base_gate", None)
-        # v-chains with relative phases are not X under controls; others with ancillas differ on ancillas that are not clean
-        if base is None or num_ctrl + base.num_qubits != len(targets) or operation.name.startswith("mcx_vchain"):
+        # v-chains with relative phases are not X under controls, and gates with ancillas assume that those are clean
+        if (
+            base is None
+            or num_ctrl + base.num_qubits != operation.num_qubits
+            or operation.name.startswith("mcx_vchain")
+        ):
             return False
-        inner = _under(controls, targets[:num_ctrl], operation.ctrl_state)
-        row = GATES.get(operation.name.partition("_o")[0])
+        inner = operands.under(num_ctrl, operation.ctrl_state)
+        row = GATES.get(name.partition("_o")[0])
         if row is not None and row.num_ctrl == num_ctrl and row.num_params == len(operation.params):
-            self._emit(place(row, targets[num_ctrl:], *inner), operation.params)
+            self._emit(place(row, inner.targets, *inner.controls), operation.params)
             return True
         base_row = GATES.get(base.name)
         # the base gate of a controlled CU forgets the fourth parameter
         if base_row is not None and base_row.num_params != len(base.params):
             return False
-        self._operation(base, targets[num_ctrl:], clbits, inner)
+        self._operation(base, inner)
         return True
 
-    def _expand(self, operation: Any, targets: tuple[int, ...], clbits: Sequence[int], controls: Controls) -> None:
+    def _expand(self, operation: Any, operands: Operands) -> None:
         """Write an operation through its definition or, where it has none, its matrix."""
         definition = self._definition(operation)
         if definition is not None:
-            self.walk(definition, targets, clbits, controls)
-        elif clbits or not self._dense(self._matrix(operation), targets, controls):
-            self._refuse(f"it has no definition, and a matrix is used up to {MAX_MATRIX_QUBITS} qubits, controls included")
+            self.walk(definition, operands)
+        elif not self._dense(self._matrix(operation), operands):
+            raise self._refusal(
+                f"it has no definition, and matrices are used up to {MAX_MATRIX_QUBITS} qubits, controls included"
+            )
 
     def _definition(self, operation: Any) -> QuantumCircuit | None:
         try:
             if hasattr(operation, "definition"):
-                return operation.definition  # type: ignore[no-any-return]
+                return operation.definition
             return operation.to_circuit() if hasattr(operation, "to_circuit") else None
-        except Exception as error:  # whatever a gate's author raises; it is chained and shown
-            self._refuse(f"its definition cannot be built ({error})", error)
+        except Exception as error:  # whatever the gate's author raises
+            raise self._refusal(f"its definition cannot be built ({error})") from error
 
-    def _matrix(self, operation: Any) -> NDArray[np.complex128]:
+    def _matrix(self, operation: Any) -> Complexes:
         if not hasattr(operation, "to_matrix"):
-            self._refuse("it has neither a row in GATES nor a definition nor a matrix")
+            raise self._refusal(
+                "it has no row in GATES, no definition and no matrix; gates, barriers and measurements are supported"
+            )
         try:
             return np.asarray(operation.to_matrix(), dtype=np.complex128)
         except Exception as error:  # unbound parameters, for one
-            self._refuse(f"it has no definition, and its matrix cannot be computed ({error})", error)
+            raise self._refusal(f"it has no definition, and its matrix cannot be computed ({error})") from error
 
-    def _dense(self, matrix: NDArray[np.complex128], targets: tuple[int, ...], controls: Controls) -> bool:
+    def _dense(self, matrix: Complexes, operands: Operands) -> bool:
         """Write a matrix; False if it is too large."""
-        ctrl_qubits, value = _control_qubits(controls)
-        qubits = (*targets, *ctrl_qubits)
+        ctrl_qubits, value = operands.ctrl_qubits_and_value()
+        qubits = (*operands.targets, *ctrl_qubits)
         if not 1 <= len(qubits) <= MAX_MATRIX_QUBITS:
             return False
         full = np.eye(2 ** len(qubits), dtype=np.complex128)
-        block = slice(value << len(targets), (value + 1) << len(targets))
+        block = slice(value * len(matrix), (value + 1) * len(matrix))
         full[block, block] = matrix
         self._append(Matrix(qubits, full))
         return True
 
     def _append(self, instruction: Diagonal | Matrix) -> None:
-        support = sum(1 << qubit for qubit in instruction.qubits)
+        support = _support(instruction)
         if support & self._measured:
-            self._refuse_after_measurement(support)
+            raise self._after_measurement(support)
         self._instructions.append(instruction)
 
-    def _fresh(self, targets: Sequence[int]) -> bool:
-        """Whether nothing has acted on these qubits."""
-        wanted = sum(1 << qubit for qubit in targets)
-        if wanted & (self._prepared | self._measured):
+    def _fresh(self, qubits: int) -> bool:
+        """Whether nothing has acted on these qubits, given as a mask."""
+        if qubits & (self._prepared | self._measured):
             return False
-        return not any(_support(instruction) & wanted for instruction in self._instructions)
+        return not any(_support(instruction) & qubits for instruction in self._instructions)
 
-    # Handlers: True when the operation is written, False to go on with its definition.
+    # Handlers: True when the operation is written, False to go on as if there were none.
 
-    def _skip(self, operation: Any, targets: tuple[int, ...], clbits: Sequence[int], controls: Controls) -> bool:
+    def skip(self, _operation: Any, _operands: Operands) -> bool:
+        """An operation without effect on the state."""
         return True
 
-    def _measure(self, operation: Any, targets: tuple[int, ...], clbits: Sequence[int], controls: Controls) -> bool:
-        self.measurements.extend(Measure(q, c) for q, c in zip(targets, clbits, strict=True))
-        self._measured |= sum(1 << qubit for qubit in targets)
+    def measure(self, _operation: Any, operands: Operands) -> bool:
+        """Record a measurement; nothing may act on the qubit any more."""
+        self.measurements.extend(Measure(q, c) for q, c in zip(operands.targets, operands.clbits, strict=True))
+        self._measured |= operands.mask
         return True
 
-    def _reset(self, operation: Any, targets: tuple[int, ...], clbits: Sequence[int], controls: Controls) -> bool:
-        if not self._fresh(targets):
-            self._refuse("qubits can be reset only at the start of a circuit, where nothing has acted on them")
+    def reset(self, _operation: Any, operands: Operands) -> bool:
+        """A reset of qubits that are still in |0> does nothing."""
+        if not self._fresh(operands.mask):
+            raise self._refusal("qubits can be reset only at the start of a circuit, where nothing has acted on them")
         return True
 
-    def _initialize(self, operation: Any, targets: tuple[int, ...], clbits: Sequence[int], controls: Controls) -> bool:
-        if controls != _FREE or not self._fresh(targets):
-            self._refuse(
-                "initialize resets its qubits, which is possible only at the start of a circuit, where nothing has acted on them; "
-                "use StatePreparation for the unitary that prepares the state from |0>"
+    def initialize(self, operation: Any, operands: Operands) -> bool:
+        """An initial state."""
+        if operands.controls != FREE or not self._fresh(operands.mask):
+            raise self._refusal(
+                "initialize resets its qubits, which is possible only at the start of a circuit, where nothing has "
+                "acted on them; use StatePreparation for the unitary that prepares the state from |0>"
             )
-        return self._prepare(operation, targets)
+        return self._prepare(operation, operands)
 
-    def _state_preparation(
-        self, operation: Any, targets: tuple[int, ...], clbits: Sequence[int], controls: Controls
-    ) -> bool:
-        return controls == _FREE and self._fresh(targets) and self._prepare(operation, targets)
+    def state_preparation(self, operation: Any, operands: Operands) -> bool:
+        """An initial state if nothing has acted on the qubits, otherwise the unitary of its definition."""
+        fresh = operands.controls == FREE and self._fresh(operands.mask)
+        return fresh and self._prepare(operation, operands)
 
-    def _prepare(self, operation: Any, targets: tuple[int, ...]) -> bool:
-        try:
-            amplitudes = prepared_amplitudes(operation.params, len(targets))
-        except InvalidInputError as error:
-            self._refuse(str(error), error)
-        self._pieces.append((targets, amplitudes))
-        self._prepared |= sum(1 << qubit for qubit in targets)
-        return True
+    def unitary(self, operation: Any, operands: Operands) -> bool:
+        """A matrix given by its entries."""
+        if len(operands.targets) == 1 and operands.controls != FREE:
+            return False  # three controlled rotations cost less than a dense matrix that includes the controls
+        return self._dense(np.asarray(operation.params[0], dtype=np.complex128), operands)
 
-    def _unitary(self, operation: Any, targets: tuple[int, ...], clbits: Sequence[int], controls: Controls) -> bool:
-        return self._dense(np.asarray(operation.params[0], dtype=np.complex128), targets, controls)
-
-    def _diagonal(self, operation: Any, targets: tuple[int, ...], clbits: Sequence[int], controls: Controls) -> bool:
-        ctrl_qubits, value = _control_qubits(controls)
-        qubits = (*targets, *ctrl_qubits)
+    def diagonal(self, operation: Any, operands: Operands) -> bool:
+        """A diagonal given by its entries."""
+        ctrl_qubits, value = operands.ctrl_qubits_and_value()
+        qubits = (*operands.targets, *ctrl_qubits)
         if len(qubits) > MAX_DIAGONAL_QUBITS:
             return False
         table = np.ones(2 ** len(qubits), dtype=np.complex128)
-        table[value << len(targets) : (value + 1) << len(targets)] = operation.params
+        size = 2 ** len(operands.targets)
+        table[value * size : (value + 1) * size] = operation.params
         self._append(Diagonal(qubits, table))
         return True
 
-    def _annotated(self, operation: Any, targets: tuple[int, ...], clbits: Sequence[int], controls: Controls) -> bool:
+    def annotated(self, operation: Any, operands: Operands) -> bool:
+        """A base operation under modifiers: controls, inverse, powers."""
         base, power = operation.base_op, 1.0
         # modifiers commute, and each one's controls come before those of the modifiers before it
         for modifier in reversed(operation.modifiers):
             if isinstance(modifier, ControlModifier):
-                controls = _under(controls, targets[: modifier.num_ctrl_qubits], modifier.ctrl_state)
-                targets = targets[modifier.num_ctrl_qubits :]
+                operands = operands.under(modifier.num_ctrl_qubits, modifier.ctrl_state)
             elif isinstance(modifier, InverseModifier):
                 power = -power
             elif isinstance(modifier, PowerModifier):
                 power *= modifier.power
             else:
-                self._refuse(f"its modifier {modifier} is unknown")
+                raise self._refusal(f"its modifier {modifier} is unknown")
         if power < 0:
             base = base.inverse()
         if float(power).is_integer():
             for _ in range(round(abs(power))):
-                self._operation(base, targets, clbits, controls)
+                self._operation(base, operands)
         else:
-            self._operation(base.power(abs(power)), targets, clbits, controls)
+            self._operation(base.power(abs(power)), operands)
         return True
 
-    def _refuse_after_measurement(self, support: int) -> NoReturn:
-        qubits = [qubit for qubit in range(self.num_qubits) if support & self._measured & 1 << qubit]
-        self._refuse(
-            f"it acts on qubit {', '.join(map(str, qubits))} after a measurement; measurements are supported at the end of a "
-            "qubit, mid-circuit measurements are not"
+    def _prepare(self, operation: Any, operands: Operands) -> bool:
+        try:
+            amplitudes = prepared_amplitudes(operation.params, len(operands.targets))
+        except InvalidInputError as error:
+            raise self._refusal(error.message) from error
+        self._pieces.append((operands.targets, amplitudes))
+        self._prepared |= operands.mask
+        return True
+
+    def _after_measurement(self, support: int) -> UnsupportedInstructionError:
+        qubits = [str(qubit) for qubit in range(self.num_qubits) if support & self._measured & 1 << qubit]
+        return self._refusal(
+            f"it acts on qubit {', '.join(qubits)} after a measurement; mid-circuit measurements are not supported, "
+            "measurements at the end are"
         )
 
-    def _refuse(self, reason: str, cause: Exception | None = None) -> NoReturn:
-        where = ", in its definition ".join(f"instruction {position} ({name!r})" for position, name in self._path)
-        raise UnsupportedInstructionError(f"Cannot run {where} of the circuit: {reason}.") from cause
+    def _refusal(self, reason: str) -> UnsupportedInstructionError:
+        return UnsupportedInstructionError(f"Cannot run {self._where()}: {reason}.")
+
+    def _where(self) -> str:
+        """The instruction being written, from the outermost circuit inwards."""
+        first, *inner = (f"instruction {position} ({name!r})" for position, name in self._path)
+        return first + " of the circuit" + "".join(f", in its definition {place}" for place in inner)
 
 
-_Handler: TypeAlias = Callable[[_Walker, Any, tuple[int, ...], Sequence[int], Controls], bool]
-
-_HANDLERS: dict[str, _Handler] = {
-    "barrier": _Walker._skip,
-    "delay": _Walker._skip,
-    "measure": _Walker._measure,
-    "reset": _Walker._reset,
-    "initialize": _Walker._initialize,
-    "state_preparation": _Walker._state_preparation,
-    "unitary": _Walker._unitary,
-    "diagonal": _Walker._diagonal,
-    "annotated": _Walker._annotated,
+_HANDLERS: dict[str, Callable[[_Walker, Any, Operands], bool]] = {
+    "barrier": _Walker.skip,
+    "delay": _Walker.skip,
+    "measure": _Walker.measure,
+    "reset": _Walker.reset,
+    "initialize": _Walker.initialize,
+    "state_preparation": _Walker.state_preparation,
+    "unitary": _Walker.unitary,
+    "diagonal": _Walker.diagonal,
+    "annotated": _Walker.annotated,
 }
 
 
@@ -349,22 +382,6 @@ def _settled(factor: PlacedFactor) -> Rotation | PlacedFactor:
     if any(factor.coefficients):
         return factor
     return Rotation(factor.x, factor.z, factor.ctrl_mask, factor.ctrl_value, theta=factor.constant)
-
-
-def _under(controls: Controls, qubits: Sequence[int], ctrl_state: int) -> Controls:
-    """Controls with further ones; bit j of ``ctrl_state`` belongs to ``qubits[j]``."""
-    mask, value = controls
-    for position, qubit in enumerate(qubits):
-        mask |= 1 << qubit
-        value |= (ctrl_state >> position & 1) << qubit
-    return mask, value
-
-
-def _control_qubits(controls: Controls) -> tuple[tuple[int, ...], int]:
-    """The control qubits ascending, and their values with bit j for the j-th of them."""
-    mask, value = controls
-    qubits = tuple(qubit for qubit in range(mask.bit_length()) if mask >> qubit & 1)
-    return qubits, sum((value >> qubit & 1) << position for position, qubit in enumerate(qubits))
 
 
 def _support(instruction: Instruction) -> int:

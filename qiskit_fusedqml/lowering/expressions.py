@@ -1,7 +1,8 @@
 """Reads Qiskit's parameters and parameter expressions into an `AngleMap`.
 
-An expression whose partial derivatives are all numbers is affine and becomes terms on the parameters. Any other one becomes a
-feature: its parameters are replaced by placeholders, and expressions that then read the same share one compiled formula.
+An expression whose partial derivatives are all numbers is affine and becomes terms on the parameters. Any other one
+becomes a feature: its parameters are replaced by placeholders, and expressions that then read the same share one
+compiled formula.
 """
 
 from __future__ import annotations
@@ -9,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from math import isfinite
 from typing import Any, TypeAlias
 
 import numpy as np
 from qiskit.circuit import Parameter, ParameterExpression
 
-from ..angles import AngleMap, FormulaGroup, parse
+from ..angles import AngleMap, Formula, FormulaGroup, parse
 from ..errors import InvalidInputError
 
 Terms: TypeAlias = tuple[tuple[int, float], ...]
@@ -25,8 +27,7 @@ Terms: TypeAlias = tuple[tuple[int, float], ...]
 class _Group:
     """The non-linear expressions of one form, as they are met."""
 
-    text: str
-    arity: int
+    formula: Formula
     parameters: list[tuple[int, ...]] = field(default_factory=list)
     labels: list[str] = field(default_factory=list)
     features: list[int] = field(default_factory=list)
@@ -56,6 +57,14 @@ class AngleTable:
         Returns:
             The angle's slot and 0, or -1 and the angle if it is a constant.
         """
+        slot = len(self._constants)
+        if len(coefficients) == 1 and isinstance(params[0], Parameter) and params[0] in self._index:
+            # nearly every angle of nearly every circuit
+            self._slots.append(slot)
+            self._columns.append(self._index[params[0]])
+            self._coefficients.append(coefficients[0])
+            self._constants.append(constant)
+            return slot, 0.0
         merged: dict[int, float] = {}
         for coefficient, param in zip(coefficients, params, strict=False):
             if coefficient:
@@ -63,7 +72,6 @@ class AngleTable:
                 constant += coefficient * offset
                 for column, factor in terms:
                     merged[column] = merged.get(column, 0.0) + coefficient * factor
-        slot = len(self._constants)
         for column, factor in merged.items():
             if factor:
                 self._slots.append(slot)
@@ -93,8 +101,7 @@ class AngleTable:
         groups = []
         for group in self._groups.values():
             indices = np.array(group.parameters, dtype=np.intp).T
-            formula = parse(group.text, [_placeholder(k).name for k in range(group.arity)])
-            groups.append(FormulaGroup(formula, indices, tuple(group.labels)))
+            groups.append(FormulaGroup(group.formula, indices, tuple(group.labels)))
             order.extend(group.features)
         # features are numbered as they were met; the map wants each group's side by side
         number = np.arange(self._num_features)
@@ -116,7 +123,10 @@ class AngleTable:
             offset = _real(expression.bind(dict.fromkeys(used, 0.0)) if used else expression)
             return offset, tuple((self._position(p), slope) for p, slope in zip(used, slopes, strict=True) if slope)
         form = str(expression.subs({parameter: _placeholder(k) for k, parameter in enumerate(used)}))
-        group = self._groups.setdefault(form, _Group(form, len(used)))
+        group = self._groups.get(form)
+        if group is None:
+            formula = parse(form, [_placeholder(k).name for k in range(len(used))], label=text)
+            group = self._groups[form] = _Group(formula)
         feature = self._num_features
         self._num_features += 1
         group.parameters.append(tuple(self._position(parameter) for parameter in used))
@@ -134,7 +144,9 @@ class AngleTable:
             ) from None
 
 
-def order_parameters(circuit_parameters: Sequence[Parameter], wanted: Sequence[Parameter] | None) -> tuple[Parameter, ...]:
+def order_parameters(
+    circuit_parameters: Sequence[Parameter], wanted: Sequence[Parameter] | None
+) -> tuple[Parameter, ...]:
     """The order of the parameter values: ``wanted``, checked to hold the circuit's parameters once each.
 
     Raises:
@@ -177,6 +189,8 @@ def _slopes(expression: ParameterExpression, parameters: Sequence[Parameter]) ->
 
 def _real(number: Any) -> float:
     """A gate's parameter as a float."""
+    if type(number) is float and isfinite(number):
+        return number
     if isinstance(number, ParameterExpression):
         number = number.numeric()
     if isinstance(number, complex | np.complexfloating):
@@ -187,7 +201,7 @@ def _real(number: Any) -> float:
         value = float(number)
     except (TypeError, ValueError):
         raise InvalidInputError(f"The gate parameter {number!r} is not a real number.") from None
-    if not np.isfinite(value):
+    if not isfinite(value):
         raise InvalidInputError(f"The angle {value} is not finite.")
     return value
 

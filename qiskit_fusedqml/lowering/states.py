@@ -26,7 +26,9 @@ def prepared_amplitudes(params: Sequence[Any], num_qubits: int) -> Amplitudes:
         InvalidInputError: If the amplitudes are parametrised.
     """
     if any(isinstance(param, ParameterExpression) and param.parameters for param in params):
-        raise InvalidInputError("initial states with free parameters are not supported; bind them, or encode data by rotations")
+        raise InvalidInputError(
+            "initial states with free parameters are not supported; bind them, or encode data by rotations"
+        )
     if all(isinstance(param, str) for param in params):
         return np.asarray(Statevector.from_label("".join(params)).data, dtype=np.complex128)
     if len(params) == 1:  # an amplitude list has at least two entries
@@ -46,9 +48,10 @@ def product_state(num_qubits: int, pieces: Sequence[tuple[tuple[int, ...], Ampli
     Returns:
         Amplitudes (2**n,).
     """
-    joined, order = np.ones(1, dtype=np.complex128), []
+    joined: Amplitudes = np.ones(1, dtype=np.complex128)
+    order: list[int] = []
     for qubits, amplitudes in pieces:
-        joined = np.kron(amplitudes, joined)
+        joined = np.multiply.outer(amplitudes, joined).reshape(-1)
         order.extend(qubits)
     k = len(order)
     # axis k - 1 - j of the reshaped array is qubit order[j]; the result's axes are the qubits descending
