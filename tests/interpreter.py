@@ -5,6 +5,8 @@ The tests' independent meaning of a program; nothing here is shared with the pac
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -54,6 +56,33 @@ def apply_instruction(instruction: Instruction, angles: NDArray[np.float64], sta
         assert isinstance(instruction, Matrix)
         result[local + rest] = instruction.matrix @ state[local + rest]
     return result
+
+
+def adjoint_gradient(program: Program, angles: ArrayLike, observable: PauliSum) -> NDArray[np.float64]:
+    """``dE/dangles`` (A,) of the observable's expectation value, by the docstring's formula, one slot after the other."""
+    values = np.asarray(angles, dtype=np.float64)
+    ket = run_program(program, values)
+    bra = apply_sum(observable, ket)
+    gradient = np.zeros(program.num_angles)
+    index = np.arange(ket.size)
+    for instruction in reversed(program.instructions):
+        if isinstance(instruction, Rotation) and instruction.slot >= 0:
+            selected = index & instruction.ctrl_mask == instruction.ctrl_value
+            overlap = bra.conj() * apply_pauli(instruction.x, instruction.z, ket)
+            gradient[instruction.slot] += overlap[selected].sum().imag
+        inverse = invert(instruction, values)
+        ket, bra = (apply_instruction(inverse, values, state) for state in (ket, bra))
+    return gradient
+
+
+def invert(instruction: Instruction, angles: NDArray[np.float64]) -> Instruction:
+    """The instruction that undoes one at these angles."""
+    if isinstance(instruction, Rotation):
+        theta = angles[instruction.slot] if instruction.slot >= 0 else instruction.theta
+        return replace(instruction, slot=-1, theta=-float(theta))
+    if isinstance(instruction, Diagonal):
+        return Diagonal(instruction.qubits, instruction.table.conj())
+    return Matrix(instruction.qubits, instruction.matrix.conj().T)
 
 
 def apply_pauli(x: int, z: int, state: Amplitudes) -> Amplitudes:

@@ -39,6 +39,11 @@ class FormulaGroup:
     parameters: Indices
     labels: tuple[str, ...]
 
+    @cached_property
+    def orders(self) -> tuple[tuple[Indices, Indices, Indices], ...]:
+        """For each variable, the members by parameter: order, where each parameter starts, the parameters present."""
+        return tuple(_by_value(row) for row in self.parameters)
+
     def gather(self, values: Floats) -> list[Floats]:
         """The variables, k arrays (..., G)."""
         return [values[..., row] for row in self.parameters]
@@ -217,13 +222,13 @@ class AngleMap:
         for group in self.groups:
             stop = first + len(group.labels)
             outer = result[..., first:stop]
-            for row, partial in zip(group.parameters, group.formula.partials(group.gather(values)), strict=True):
+            for by_value, partial in zip(group.orders, group.formula.partials(group.gather(values)), strict=True):
                 if not np.isfinite(partial).all():
                     label = group.labels[int(np.argwhere(~np.isfinite(partial))[0][-1])]
                     raise InvalidInputError(
                         f"The derivative of the expression {label} is not finite at the given values."
                     )
-                order, starts, present = _by_value(row)
+                order, starts, present = by_value
                 result[..., present] += _sums((outer * partial)[..., order], starts)
             first = stop
 
