@@ -24,9 +24,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parsed = _parser().parse_args(arguments)
     try:
-        return _info() if parsed.command == "info" else _demo(parsed)
+        _info() if parsed.command == "info" else _demo(parsed)
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        print("Stopped by Ctrl-C.", file=sys.stderr)
         return INTERRUPTED
     except OSError as error:
         return _refuse(error)
@@ -36,6 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(error, FusedQMLError):
             return _refuse(error)
         raise
+    return 0
 
 
 def _refuse(error: Exception) -> int:
@@ -45,14 +46,13 @@ def _refuse(error: Exception) -> int:
     return 1
 
 
-def _info() -> int:
+def _info() -> None:
     from .info import describe
 
     print(describe())
-    return 0
 
 
-def _demo(parsed: argparse.Namespace) -> int:
+def _demo(parsed: argparse.Namespace) -> None:
     from .demo import Options, require_extras
 
     require_extras()
@@ -61,7 +61,7 @@ def _demo(parsed: argparse.Namespace) -> int:
     given = {field.name: getattr(parsed, field.name) for field in fields(Options)}
     values: dict[str, Any] = {"epochs": 3, "samples": 200, "stock_samples": 1} if parsed.quick else {}
     values.update({name: value for name, value in given.items() if value is not None})
-    return run(Options(**values))
+    run(Options(**values))
 
 
 def _parser() -> argparse.ArgumentParser:

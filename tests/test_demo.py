@@ -194,8 +194,8 @@ def test_four_classes_are_learned() -> None:
     data = load(None, num_qubits=8, num_classes=4, samples=None, seed=3)
     trainer = Trainer(fused_network(8, 5, 4, None), data, batch_size=32, seed=3)
     trainer.run(6)
-    assert trainer.history.test[-1] >= 0.92
-    assert trainer.history.loss[-1] < trainer.history.loss[0]
+    assert trainer.history[-1].test >= 0.92
+    assert trainer.history[-1].loss < trainer.history[0].loss
     before = trainer.weights.copy()
     assert trainer.step_seconds(2) > 0
     np.testing.assert_array_equal(trainer.weights, before)
@@ -207,7 +207,7 @@ def test_same_seed_same_training() -> None:
     def losses() -> list[float]:
         trainer = Trainer(fused_network(3, 1, 2, 1), data, batch_size=16, seed=4)
         trainer.run(2)
-        return trainer.history.loss
+        return [epoch.loss for epoch in trainer.history]
 
     assert losses() == losses()
 
@@ -323,4 +323,4 @@ def test_ctrl_c_outside_the_training_is_clean(
 
     monkeypatch.setattr("qiskit_fusedqml.demo.run.load", interrupt)
     assert main(["demo", *SMALL]) == 130
-    assert capsys.readouterr().err == "interrupted\n"
+    assert capsys.readouterr().err == "Stopped by Ctrl-C.\n"

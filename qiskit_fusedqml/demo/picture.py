@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from .training import History
+from .training import Epoch
 
 
 def confusion(truth: NDArray[np.int64], found: NDArray[np.int64], num_classes: int) -> NDArray[np.int64]:
@@ -20,16 +20,16 @@ def confusion(truth: NDArray[np.int64], found: NDArray[np.int64], num_classes: i
 
 
 def save_picture(
-    path: Path, history: History, counts: NDArray[np.int64], names: tuple[int, ...], baseline: float
+    path: Path, history: list[Epoch], counts: NDArray[np.int64], names: tuple[int, ...], baseline: float
 ) -> None:
     """Draw the three panels and save them; the suffix of ``path`` (.png, .pdf, .svg) decides the format."""
     figure = Figure(figsize=(13, 4), layout="constrained")
     loss, accuracy, matrix = figure.subplots(1, 3)
-    epochs = np.arange(1, len(history.loss) + 1)
-    loss.plot(epochs, history.loss, marker="o", markersize=3)
+    epochs = np.arange(1, len(history) + 1)
+    loss.plot(epochs, [epoch.loss for epoch in history], marker="o", markersize=3)
     loss.set(title="Training loss", xlabel="epoch", ylabel="cross entropy", ylim=(0, None))
-    accuracy.plot(epochs, history.train, label="training")
-    accuracy.plot(epochs, history.test, label="test")
+    accuracy.plot(epochs, [epoch.train for epoch in history], label="training")
+    accuracy.plot(epochs, [epoch.test for epoch in history], label="test")
     accuracy.axhline(baseline, color="grey", linestyle="--", label="logistic regression, test")
     accuracy.set(title="Accuracy", xlabel="epoch", ylim=(None, 1.01))
     accuracy.legend(loc="lower right")

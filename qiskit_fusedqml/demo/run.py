@@ -15,25 +15,20 @@ from .data import Data, load
 from .model import fused_network, stock_network
 from .picture import confusion, save_picture
 from .timing import time_stock_step
-from .training import History, Trainer
-
-INTERRUPTED = 130
-"""Exit status of a program that Ctrl-C ended: 128 + SIGINT."""
+from .training import Epoch, Trainer
 
 STEP_REPEATS = 11
 
 
-def run(options: Options) -> int:
+def run(options: Options) -> None:
     """Train, compare, draw; everything is told on standard output.
 
     Args:
         options: What to do.
 
-    Returns:
-        The exit status: 0, or 130 when Ctrl-C ended the training; then what had been reached is reported, too.
-
     Raises:
         InvalidInputError: The data or the picture's name do not fit.
+        KeyboardInterrupt: Ctrl-C ended the training; what had been reached has been reported.
     """
     _check_picture(options)
     if options.threads is not None:
@@ -48,18 +43,15 @@ def run(options: Options) -> int:
     network = fused_network(options.qubits, options.layers, options.classes, options.threads)
     _introduce(options, data, network)
     trainer = Trainer(network, data, batch_size=options.batch_size, seed=options.seed)
-    interrupted = False
     try:
         trainer.run(options.epochs)
     except KeyboardInterrupt:
-        interrupted = True
-        _say("interrupted", f"after {len(trainer.history.loss)} of {options.epochs} epochs")
-    if trainer.history.loss:
-        _report(options, data, trainer)
-    if interrupted:
-        return INTERRUPTED
+        _say("interrupted", f"after {len(trainer.history)} of {options.epochs} epochs")
+        if trainer.history:
+            _report(options, data, trainer)
+        raise
+    _report(options, data, trainer)
     _compare(options, data, network, trainer)
-    return 0
 
 
 def _say(what: str, text: str) -> None:
@@ -77,20 +69,19 @@ def _introduce(options: Options, data: Data, network: Any) -> None:
 
 
 def _report(options: Options, data: Data, trainer: Trainer) -> None:
-    history = trainer.history
-    baseline = data.logistic_regression()
+    reached, baseline = trainer.accuracy(), data.logistic_regression()
     counts = confusion(data.y_test, trainer.predict(data.x_test), options.classes)
-    save_picture(options.output, history, counts, data.names, baseline[1])
+    save_picture(options.output, trainer.history, counts, data.names, baseline[1])
     _say("", f"{'training':>10}{'test':>10}   accuracy")
-    _say("this network", f"{history.train[-1]:>10.1%}{history.test[-1]:>10.1%}")
+    _say("this network", f"{reached[0]:>10.1%}{reached[1]:>10.1%}")
     _say("logistic regression", f"{baseline[0]:>10.1%}{baseline[1]:>10.1%}   on the same features")
-    _say("one epoch", _epoch_time(history, len(data.y_train), options.batch_size))
+    _say("one epoch", _epoch_time(trainer.history, len(data.y_train), options.batch_size))
     _say("picture", os.fspath(options.output.absolute()))
 
 
-def _epoch_time(history: History, samples: int, batch_size: int) -> str:
+def _epoch_time(history: list[Epoch], samples: int, batch_size: int) -> str:
     steps = -(-samples // batch_size)
-    return f"{np.median(history.seconds):.2f} s (median; {steps} steps of {batch_size} samples)"
+    return f"{np.median([epoch.seconds for epoch in history]):.2f} s (median; {steps} steps of {batch_size} samples)"
 
 
 def _compare(options: Options, data: Data, network: Any, trainer: Trainer) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,32 +22,32 @@ LOGIT_SCALE = 10.0
 """Expectation values lie in [-1, 1]; cross entropy wants logits that can be sure of themselves."""
 
 
-@dataclass
-class History:
-    """What was reached, epoch by epoch.
+@dataclass(frozen=True)
+class Epoch:
+    """What one pass through the training images reached.
 
     Attributes:
-        loss: Mean training loss of each finished epoch.
-        train: Training accuracy after each epoch.
-        test: Test accuracy after each epoch.
-        seconds: Time of each epoch's training steps, evaluation not counted.
+        loss: Mean training loss during it.
+        train: Training accuracy after it.
+        test: Test accuracy after it.
+        seconds: Time of its training steps, evaluation not counted.
     """
 
-    loss: list[float] = field(default_factory=list)
-    train: list[float] = field(default_factory=list)
-    test: list[float] = field(default_factory=list)
-    seconds: list[float] = field(default_factory=list)
+    loss: float
+    train: float
+    test: float
+    seconds: float
 
 
 class Trainer:
     """A network, its optimiser and its data.
 
     Attributes:
-        history: Grows while `run` runs, so that it is there when training is interrupted.
+        history: The finished epochs; grows while `run` runs, so that it is there when training is interrupted.
     """
 
     def __init__(self, network: Any, data: Data, *, batch_size: int, seed: int) -> None:
-        self.history = History()
+        self.history: list[Epoch] = []
         self._data, self._batch_size = data, batch_size
         self._generator = torch.Generator().manual_seed(seed)
         start = INITIAL_SPREAD * np.random.default_rng(seed).standard_normal(network.num_weights)
@@ -70,10 +70,8 @@ class Trainer:
         with tqdm(total=epochs * steps, desc="training", unit="step", mininterval=interval) as bar:
             for epoch in range(epochs):
                 self._epoch(bar, schedule)
-                history = self.history
-                bar.set_postfix(
-                    epoch=epoch + 1, loss=f"{history.loss[-1]:.3f}", test=f"{history.test[-1]:.1%}", refresh=False
-                )
+                last = self.history[-1]
+                bar.set_postfix(epoch=epoch + 1, loss=f"{last.loss:.3f}", test=f"{last.test:.1%}", refresh=False)
 
     def step(self, rows: Any) -> float:
         """One training step on the samples of the given rows; returns the loss before it."""
@@ -88,6 +86,12 @@ class Trainer:
         with torch.no_grad():
             outputs = self._model(torch.as_tensor(x, dtype=torch.float32))
         return np.asarray(outputs.argmax(dim=1).numpy(), dtype=np.int64)
+
+    def accuracy(self) -> tuple[float, float]:
+        """Accuracy with the present weights, in training and test."""
+        data = self._data
+        train, test = self.predict(data.x_train) == data.y_train, self.predict(data.x_test) == data.y_test
+        return float(train.mean()), float(test.mean())
 
     def step_seconds(self, repeats: int) -> float:
         """Median time of one training step on a full batch; the weights are restored afterwards."""
@@ -109,11 +113,4 @@ class Trainer:
             schedule.step()
             bar.update()
         seconds = time.perf_counter() - start
-        data = self._data
-        reached = [
-            float(np.mean(self.predict(x) == y)) for x, y in ((data.x_train, data.y_train), (data.x_test, data.y_test))
-        ]
-        self.history.loss.append(total / len(order))
-        self.history.train.append(reached[0])
-        self.history.test.append(reached[1])
-        self.history.seconds.append(seconds)
+        self.history.append(Epoch(total / len(order), *self.accuracy(), seconds))
