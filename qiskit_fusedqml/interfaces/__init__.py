@@ -1,0 +1,13 @@
+"""The engine behind Qiskit's own doors.
+
+==============  =====================================================================================================
+`primitives`    `FusedEstimator`, a V2 estimator: exact expectation values of many circuits, values and observables
+`gradients`     `FusedEstimatorGradient`, the gradient class that qiskit-machine-learning's networks take
+`backend`       `FusedSimulator`, a backend: circuits in, counts out
+`transpiler`    `FusionPass` and `FusedGate`, the planner as a transpiler pass
+`cache`         what was compiled from a circuit, shared by all of them
+`jobs`          the handle that a primitive's or a gradient's ``run`` returns
+==============  =====================================================================================================
+
+Nothing is imported here, so that one interface does not pull in the packages another one needs.
+"""

@@ -1,0 +1,183 @@
+"""`FusedSimulator`, the backend's face."""
+
+from __future__ import annotations
+
+import secrets
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from qiskit import QuantumCircuit
+from qiskit.providers import BackendV2, Options
+from qiskit.result import Result
+from qiskit.transpiler import Target
+
+from ... import __version__
+from ...devices.registry import make_device
+from ...errors import DeviceUnavailableError, InvalidInputError
+from ...memory import physical_memory
+from ...program import MAX_QUBITS
+from ..cache import EngineOptions
+from .experiments import RunOptions, all_rows, run_experiments
+from .job import FusedSimulatorJob
+from .options import DEFAULTS, DEVICES, METHODS, checked_fields, default_options, unknown_fields
+from .target import build_target
+
+
+class FusedSimulator(BackendV2):
+    """A statevector simulator for circuits with measurements at their end.
+
+    Options have the names they have on Aer. Those that are obeyed: ``shots`` (1024), ``seed_simulator``, ``memory``, ``method``
+    ("automatic" or "statevector"), ``device`` ("CPU" or "GPU"), ``precision`` ("double" or "single"), ``max_memory_mb`` and
+    ``max_parallel_threads``. Options that tune Aer's way of working are accepted and change nothing; noise models are refused.
+
+    Example:
+        >>> from qiskit import QuantumCircuit
+        >>> from qiskit_fusedqml import FusedSimulator
+        >>> circuit = QuantumCircuit(2)
+        >>> _ = circuit.h(0)
+        >>> _ = circuit.cx(0, 1)
+        >>> circuit.measure_all()
+        >>> sorted(FusedSimulator().run(circuit, shots=100, seed_simulator=1).result().get_counts())
+        ['00', '11']
+    """
+
+    def __init__(self, **options: Any) -> None:
+        """Set options.
+
+        Args:
+            **options: See the class.
+
+        Raises:
+            InvalidInputError: For a name or a value that is not allowed.
+            DeviceUnavailableError: If the device does not exist on this machine.
+        """
+        super().__init__(
+            name="fused_simulator",
+            description="Statevector simulation with fused gates",
+            backend_version=__version__,
+        )
+        self.set_options(**options)
+
+    @classmethod
+    def _default_options(cls) -> Options:
+        return default_options()
+
+    def set_options(self, **fields: Any) -> None:
+        """Set options for later runs; None sets one back to its default.
+
+        Raises:
+            InvalidInputError: For a name or a value that is not allowed.
+            DeviceUnavailableError: If the device does not exist on this machine.
+        """
+        checked = checked_fields(fields)
+        if "device" in checked:
+            make_device(checked["device"])
+        self._options.update_options(**checked)
+
+    def clear_options(self) -> None:
+        """Set all options back to their defaults."""
+        self._options = default_options()
+
+    @property
+    def target(self) -> Target:
+        """What ``transpile`` may use: every gate the engine knows, on every qubit."""
+        return build_target(self._num_qubits())
+
+    @property
+    def max_circuits(self) -> None:
+        """None: any number of circuits may be run in one call."""
+        return None
+
+    def available_methods(self) -> tuple[str, ...]:
+        """The values ``method`` can have."""
+        return METHODS
+
+    def available_devices(self) -> tuple[str, ...]:
+        """The devices of this machine."""
+        return tuple(device for device in DEVICES if _exists(device))
+
+    def run(
+        self,
+        circuits: QuantumCircuit | Sequence[QuantumCircuit],
+        parameter_binds: Sequence[Mapping[Any, Any]] | None = None,
+        **run_options: Any,
+    ) -> FusedSimulatorJob:
+        """Run circuits.
+
+        Args:
+            circuits: A circuit, or several.
+            parameter_binds: One dictionary per circuit, from its parameters to equally many values each. A circuit is run once
+                for each value; the results of the first circuit come first.
+            **run_options: Options for this call only. Unknown ones are ignored with a warning, as backends do.
+
+        Returns:
+            A job that has run. Its ``result()`` raises if a circuit cannot be run; an experiment that needs more memory than
+            there is has failed instead, and says so in its status.
+
+        Raises:
+            InvalidInputError: For an option that is not allowed, or something that is not a circuit.
+        """
+        listed = [circuits] if isinstance(circuits, QuantumCircuit) else list(circuits)
+        for circuit in listed:
+            if not isinstance(circuit, QuantumCircuit):
+                raise InvalidInputError(f"FusedSimulator runs QuantumCircuits, got a {type(circuit).__name__}.")
+        options = dict(self._options) | self._run_fields(run_options)
+        return FusedSimulatorJob(self, lambda job_id: self._run(job_id, listed, parameter_binds, options))
+
+    def _run_fields(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+        unknown = unknown_fields(fields)
+        if unknown:
+            warnings.warn(f"FusedSimulator.run ignores unknown options: {', '.join(unknown)}.", stacklevel=3)
+        known = {name: value for name, value in fields.items() if not unknown_fields([name])}
+        given = {name: value for name, value in known.items() if value is not None}
+        return checked_fields(given)
+
+    def _run(
+        self,
+        job_id: str,
+        circuits: Sequence[QuantumCircuit],
+        binds: Sequence[Mapping[Any, Any]] | None,
+        options: Mapping[str, Any],
+    ) -> Result:
+        began = time.perf_counter()
+        engine = _engine_options(options)
+        seed = options["seed_simulator"]
+        run = RunOptions(options["shots"], bool(options["memory"]), secrets.randbits(31) if seed is None else int(seed))
+        results: list[Any] = []
+        for circuit, rows in zip(circuits, all_rows(circuits, binds), strict=True):
+            results += run_experiments(circuit, rows, engine, run, len(results))
+        succeeded = [result.success for result in results]
+        partly = "PARTIAL COMPLETED" if any(succeeded) else next((r.status for r in results if not r.success), "")
+        return Result(
+            backend_name=self.name,
+            backend_version=self.backend_version,
+            job_id=job_id,
+            success=all(succeeded),
+            results=results,
+            date=datetime.now(UTC).isoformat(),
+            status="COMPLETED" if all(succeeded) else partly,
+            time_taken=time.perf_counter() - began,
+            metadata={"max_memory_mb": engine.max_memory_mb, "device": engine.device},
+        )
+
+    def _num_qubits(self) -> int:
+        limit = self._options.max_memory_mb
+        available = physical_memory() if limit is None else int(limit * 2**20)
+        amplitude = 8 if self._options.precision == "single" else 16
+        return min(MAX_QUBITS, max(1, (available // amplitude).bit_length() - 1))
+
+
+def _engine_options(options: Mapping[str, Any]) -> EngineOptions:
+    threads = options["max_parallel_threads"] or None  # Aer's 0 means all of them
+    return EngineOptions(options["device"], options["precision"], options["max_memory_mb"], threads)
+
+
+def _exists(device: str) -> bool:
+    try:
+        make_device(device)
+    except DeviceUnavailableError:
+        return False
+    return True

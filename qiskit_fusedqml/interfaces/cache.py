@@ -1,0 +1,192 @@
+"""What was compiled from a circuit, shared by the primitives, the gradients and the backend.
+
+Compiling (lowering and planning) takes far longer than one evaluation, and the same circuit object comes again and again in a
+training run. What was compiled is therefore kept per `QuantumCircuit` object, for as long as that object lives. A circuit can
+be changed in place, so each is compared with the copy that was compiled, at half a microsecond a gate. A key made of names
+would cost more, and two circuits that differ inside a large matrix only would get the same one.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from threading import RLock
+from typing import Any, TypeVar, cast
+
+import numpy as np
+from qiskit import QuantumCircuit
+from qiskit.primitives.containers.observables_array import ObservablesArray
+from qiskit.quantum_info import SparseObservable
+
+from ..engine import DifferentiableProgram
+from ..lowering import Lowered, lower, lower_observable
+
+T = TypeVar("T")
+
+MAX_CIRCUITS = 128
+"""Circuits remembered; the one not used for longest is forgotten first."""
+
+MAX_COMPILED = 32
+"""Things remembered for one circuit (other observables, other options)."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """The options every interface hands to the engine.
+
+    Attributes:
+        device: "CPU" or "GPU".
+        precision: "double" or "single".
+        max_memory_mb: Memory the states of one call may take, or None for what the machine has.
+        num_threads: Number of threads, or None for every core this process may use.
+    """
+
+    device: str = "CPU"
+    precision: str = "double"
+    max_memory_mb: float | None = None
+    num_threads: int | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Observable:
+    """An observable in canonical form.
+
+    Attributes:
+        key: Equal for observables with the same terms.
+        value: The observable, simplified, with real coefficients (in Qiskit 2.0 a mapping from labels).
+        num_qubits: Its width.
+        num_terms: Number of its terms.
+    """
+
+    key: Hashable
+    value: SparseObservable | Mapping[str, float]
+    num_qubits: int
+    num_terms: int
+
+
+def canonical(observable: Any) -> Observable:
+    """The canonical form of anything Estimator V2 accepts.
+
+    Raises:
+        TypeError: For a type that is not accepted, for instance a dense operator.
+        ValueError: For an observable that is empty or not Hermitian.
+    """
+    return from_coerced(ObservablesArray.coerce_observable(observable))
+
+
+def from_coerced(value: SparseObservable | Mapping[str, float]) -> Observable:
+    """The same for an entry of an `ObservablesArray`, which has been simplified and checked already."""
+    if isinstance(value, Mapping):
+        return Observable(tuple(value.items()), value, len(next(iter(value))), len(value))
+    arrays = (value.coeffs, value.bit_terms, value.indices, value.boundaries)
+    key = (value.num_qubits, *(np.asarray(array).tobytes() for array in arrays))
+    return Observable(key, value, value.num_qubits, value.num_terms)
+
+
+class CircuitCache:
+    """A bounded, thread-safe store of what was derived from circuits.
+
+    Circuits are known by identity and held weakly. An entry whose circuit has been changed since is dropped.
+    """
+
+    def __init__(self, max_circuits: int = MAX_CIRCUITS, max_compiled: int = MAX_COMPILED) -> None:
+        """Start empty.
+
+        Args:
+            max_circuits: Circuits remembered.
+            max_compiled: Things remembered for one circuit.
+        """
+        self._max_circuits = max_circuits
+        self._max_compiled = max_compiled
+        self._entries: OrderedDict[int, _Entry] = OrderedDict()
+        self._lock = RLock()  # reentrant: the garbage collector may call `_forget` in the middle of `_entry`
+
+    def get(self, circuit: QuantumCircuit, key: Hashable, build: Callable[[QuantumCircuit], T]) -> T:
+        """What ``build`` made of the circuit, made now if it is not there.
+
+        Args:
+            circuit: The circuit.
+            key: What is wanted, with every option it depends on.
+            build: Called with a copy of the circuit, so that nothing it returns can keep the circuit itself alive.
+        """
+        entry = self._entry(circuit)
+        with entry.lock:  # threads that want the same thing wait for one of them to build it
+            if key in entry.compiled:
+                entry.compiled.move_to_end(key)
+            else:
+                entry.compiled[key] = build(entry.snapshot)
+                while len(entry.compiled) > self._max_compiled:
+                    entry.compiled.popitem(last=False)
+            return cast(T, entry.compiled[key])
+
+    def __len__(self) -> int:
+        """Number of circuits remembered."""
+        return len(self._entries)
+
+    def _entry(self, circuit: QuantumCircuit) -> _Entry:
+        with self._lock:
+            entry = self._entries.get(id(circuit))
+            if entry is None or entry.reference() is not circuit or not _same(circuit, entry.snapshot):
+                entry = self._entries[id(circuit)] = _Entry(circuit, self._forget)
+            self._entries.move_to_end(id(circuit))
+            while len(self._entries) > self._max_circuits:
+                self._entries.popitem(last=False)
+        return entry
+
+    def _forget(self, reference: weakref.ref[QuantumCircuit]) -> None:
+        with self._lock:
+            for identity, entry in self._entries.items():
+                if entry.reference is reference:
+                    del self._entries[identity]
+                    return
+
+
+class _Entry:
+    """One circuit: a weak reference, the copy that was compiled, and what came of it."""
+
+    def __init__(self, circuit: QuantumCircuit, forget: Callable[[weakref.ref[QuantumCircuit]], None]) -> None:
+        self.reference = weakref.ref(circuit, forget)
+        self.snapshot = circuit.copy()
+        self.compiled: OrderedDict[Hashable, Any] = OrderedDict()
+        self.lock = RLock()
+
+
+def _same(circuit: QuantumCircuit, snapshot: QuantumCircuit) -> bool:
+    """Whether the circuit still is what was copied: instructions, parameters, bits and global phase."""
+    return bool(
+        circuit.num_qubits == snapshot.num_qubits
+        and circuit.num_clbits == snapshot.num_clbits
+        and circuit.global_phase == snapshot.global_phase
+        and circuit.data == snapshot.data
+    )
+
+
+CACHE = CircuitCache()
+"""The one cache of the package's interfaces."""
+
+
+def lowered(circuit: QuantumCircuit) -> Lowered:
+    """The circuit's program, its parameters in the order of ``circuit.parameters``."""
+    return CACHE.get(circuit, "lowered", lower)
+
+
+def compile_circuit(
+    circuit: QuantumCircuit, observables: Sequence[Observable], options: EngineOptions
+) -> DifferentiableProgram:
+    """The engine for a circuit whose weights are all its parameters, in the order of ``circuit.parameters``.
+
+    Args:
+        circuit: The circuit; terminal measurements are ignored by values.
+        observables: What is measured, in this order.
+        options: Where and how.
+    """
+
+    def build(_: QuantumCircuit) -> DifferentiableProgram:
+        source = lowered(circuit)
+        sums = [lower_observable(observable.value, circuit.num_qubits) for observable in observables]
+        return DifferentiableProgram(source.program, source.angle_map, sums, **asdict(options))
+
+    key = ("engine", tuple(observable.key for observable in observables), options)
+    return CACHE.get(circuit, key, build)

@@ -1,0 +1,270 @@
+"""`FusedEstimator`: Qiskit's V2 estimator on the engine.
+
+A call is a list of pubs (circuit, observables, parameter values). All pubs on one circuit become one batch, in which every
+distinct row of parameter values is simulated once and every distinct observable is measured once; networks that send a pub
+per observable and gradients that send a pub per shifted value thus cost one simulation of a batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from qiskit import QuantumCircuit
+from qiskit.primitives import BaseEstimatorV2, PrimitiveResult, PubResult
+from qiskit.primitives.containers import BindingsArray, DataBin, EstimatorPubLike
+from qiskit.primitives.containers.estimator_pub import EstimatorPub
+from qiskit.primitives.containers.observables_array import ObservablesArray
+from qiskit.providers import Options
+
+from ..errors import InvalidInputError
+from .cache import EngineOptions, Observable, compile_circuit, from_coerced
+from .jobs import FinishedJob
+from .rows import RowSet, check_finite
+
+SECONDS_PER_AMPLITUDE = 2e-9
+"""Roughly what one term of an observable, or one gate, costs per amplitude; only weighs one arrangement against another."""
+
+SECONDS_PER_COMPILED_GATE = 1e-4
+"""Roughly what compiling a circuit costs per gate; likewise."""
+
+
+class FusedEstimator(BaseEstimatorV2):
+    """Expectation values of circuits by fused statevector simulation.
+
+    As with qiskit-machine-learning's ``QMLEstimator``, ``default_precision`` selects one of two modes:
+
+    * 0 (the default): values are exact, whatever ``precision`` a call or a pub asks for. Networks pass a precision with every
+      call, and noise is hardly ever what is meant.
+    * positive: values carry normal noise of standard deviation ``precision`` (the pub's, else the call's, else the default),
+      from one generator per pub, seeded with ``seed``: the numbers `StatevectorEstimator` gives. 0 then means exact.
+
+    Terminal measurements are ignored. Each pub's result has ``data.evs`` and ``data.stds`` in the pub's broadcast shape;
+    ``stds`` is 0, as for `StatevectorEstimator`: the noise's standard deviation is ``metadata["target_precision"]``.
+
+    Example:
+        >>> from qiskit import QuantumCircuit
+        >>> from qiskit_fusedqml import FusedEstimator
+        >>> circuit = QuantumCircuit(2)
+        >>> _ = circuit.h(0)
+        >>> _ = circuit.cx(0, 1)
+        >>> result = FusedEstimator().run([(circuit, ["ZZ", "XX", "ZI"])]).result()
+        >>> result[0].data.evs.round(12) + 0.0
+        array([1., 1., 0.])
+    """
+
+    def __init__(
+        self,
+        *,
+        default_precision: float = 0.0,
+        seed: np.random.Generator | int | None = None,
+        device: str = "CPU",
+        precision: str = "double",
+        max_memory_mb: float | None = None,
+        num_threads: int | None = None,
+    ) -> None:
+        """Set the mode and the options of the engine.
+
+        Args:
+            default_precision: Standard error of the values, see above.
+            seed: Seed of the noise.
+            device: "CPU" or "GPU".
+            precision: The float type of the amplitudes, "double" or "single"; not a standard error.
+            max_memory_mb: Memory the states of one call may take.
+            num_threads: Number of threads; by default every core this process may use.
+
+        Raises:
+            InvalidInputError: If ``default_precision`` is negative or not a finite number.
+        """
+        _check_precision(default_precision)
+        self._options = Options(
+            default_precision=default_precision,
+            seed=seed,
+            device=device,
+            precision=precision,
+            max_memory_mb=max_memory_mb,
+            num_threads=num_threads,
+        )
+
+    @property
+    def options(self) -> Options:
+        """The constructor's arguments; ``options.update_options(...)`` changes them for later calls."""
+        return self._options
+
+    @property
+    def default_precision(self) -> float:
+        """The standard error when neither pub nor call asks for one; 0 means that all values are exact."""
+        return float(self._options.default_precision)
+
+    @property
+    def seed(self) -> np.random.Generator | int | None:
+        """The seed of the noise."""
+        seed: np.random.Generator | int | None = self._options.seed
+        return seed
+
+    @property
+    def engine_options(self) -> EngineOptions:
+        """The options handed to the engine.
+
+        Raises:
+            InvalidInputError: If `options` has been given a field that does not exist.
+        """
+        return _engine_options(self._options)
+
+    def run(
+        self, pubs: Iterable[EstimatorPubLike], *, precision: float | None = None
+    ) -> FinishedJob[PrimitiveResult[PubResult]]:
+        """Evaluate pubs.
+
+        Args:
+            pubs: ``(circuit, observables, parameter_values, precision)``, the last two optional; observables and parameter
+                values are broadcast against each other.
+            precision: Standard error for pubs that ask for none; see the class.
+
+        Returns:
+            A job that has run.
+
+        Raises:
+            ValueError: For a malformed pub: wrong widths, wrong numbers of values, an observable that is not Hermitian,
+                NaN or infinite values (`InvalidInputError`).
+            TypeError: For an observable of a type that is not accepted.
+        """
+        _check_precision(self.default_precision)
+        options = self.engine_options
+        coerced = _coerce(pubs, self.default_precision if precision is None else precision)
+        groups: dict[int, _Group] = {}
+        slots = []
+        for pub in coerced:
+            group = groups.setdefault(id(pub.circuit), _Group(pub.circuit))
+            slots.append((group, group.add(pub)))
+        return FinishedJob(self._run, coerced, slots, list(groups.values()), options)
+
+    def _run(
+        self, pubs: list[EstimatorPub], slots: list[tuple[_Group, int]], groups: list[_Group], options: EngineOptions
+    ) -> PrimitiveResult[PubResult]:
+        for group in groups:
+            group.evaluate(options)
+        results = [self._pub_result(pub, group.values(index)) for pub, (group, index) in zip(pubs, slots, strict=True)]
+        return PrimitiveResult(results, metadata={"version": 2})
+
+    def _pub_result(self, pub: EstimatorPub, values: NDArray[np.float64]) -> PubResult:
+        metadata: dict[str, Any] = {"target_precision": 0.0, "circuit_metadata": pub.circuit.metadata}
+        if self.default_precision == 0.0:
+            metadata["exact"] = True
+        else:
+            metadata["target_precision"] = pub.precision
+            if pub.precision > 0:
+                values = np.asarray(np.random.default_rng(self.seed).normal(values, pub.precision))
+        data = DataBin(evs=values, stds=np.zeros(values.shape), shape=values.shape)
+        return PubResult(data, metadata=metadata)
+
+
+class _Group:
+    """The pubs on one circuit: distinct rows of values, distinct observables, and the pairs that each pub wants."""
+
+    def __init__(self, circuit: QuantumCircuit) -> None:
+        self.circuit = circuit
+        self.parameters = list(circuit.parameters)
+        self.rows = RowSet(len(self.parameters))
+        self.observables: dict[Hashable, tuple[int, Observable]] = {}
+        self.pairs: list[tuple[NDArray[np.intp], NDArray[np.intp]]] = []  # (rows, observables) in the pub's broadcast shape
+        self.table = np.empty((0, 0))  # values by (row, observable); NaN where no pub wants one
+
+    def add(self, pub: EstimatorPub) -> int:
+        """Take a pub in; return its index in the group."""
+        bindings = pub.parameter_values
+        rows = self.rows.find(bindings)
+        if rows is None:
+            values = bindings.as_array(self.parameters)
+            check_finite(values, self.parameters)
+            rows = self.rows.add(bindings, values.reshape(bindings.size, len(self.parameters)))
+        entries = _entries(pub.observables)
+        columns = np.empty(entries.shape, dtype=np.intp)
+        for index, entry in np.ndenumerate(entries):
+            observable = from_coerced(entry)
+            columns[index] = self.observables.setdefault(observable.key, (len(self.observables), observable))[0]
+        self.pairs.append((np.broadcast_to(rows.reshape(bindings.shape), pub.shape), np.broadcast_to(columns, pub.shape)))
+        return len(self.pairs) - 1
+
+    def evaluate(self, options: EngineOptions) -> None:
+        """Fill the table."""
+        rows = self.rows.array()
+        observables = [observable for _, observable in self.observables.values()]
+        self.table = np.full((len(rows), len(observables)), np.nan)
+        for chosen, columns in self._arrangement():
+            circuit = compile_circuit(self.circuit, [observables[k] for k in columns], options)
+            self.table[np.ix_(chosen, columns)] = circuit.values(None, rows[chosen])
+
+    def values(self, index: int) -> NDArray[np.float64]:
+        """The values of a pub, in its broadcast shape."""
+        return np.asarray(self.table[self.pairs[index]])
+
+    def _arrangement(self) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+        """Blocks (rows, observables) that cover the pairs wanted: one block, or one per kind of row if that is cheaper.
+
+        Blocks of their own need a compilation each, so they pay only where many superfluous pairs are avoided: zipped
+        arrays of rows and observables on large states.
+        """
+        num_rows, num_observables = self.rows.size, len(self.observables)
+        if num_rows == 0 or num_observables == 0:
+            return []
+        everything = [(np.arange(num_rows), np.arange(num_observables))]
+        if num_observables == 1 or num_rows == 1:
+            return everything
+        wanted = np.zeros((num_rows, num_observables), dtype=bool)
+        for rows, columns in self.pairs:
+            wanted[rows, columns] = True
+        if wanted.all():
+            return everything
+        terms = np.array([observable.num_terms for _, observable in self.observables.values()])
+        kinds, kind_of_row = np.unique(wanted, axis=0, return_inverse=True)
+        saved = ((~wanted) @ terms).sum() * SECONDS_PER_AMPLITUDE * 2.0**self.circuit.num_qubits
+        if saved <= len(kinds) * SECONDS_PER_COMPILED_GATE * (1 + len(self.circuit.data)):
+            return everything
+        return [(np.flatnonzero(kind_of_row == kind), np.flatnonzero(mask)) for kind, mask in enumerate(kinds)]
+
+
+def _coerce(pubs: Iterable[EstimatorPubLike], precision: float) -> list[EstimatorPub]:
+    """Pubs in Qiskit's form; those that share circuit and values (the same objects) share a `BindingsArray`."""
+    shared: dict[tuple[int, int], tuple[Any, BindingsArray]] = {}
+    coerced = []
+    for pub in pubs:
+        if isinstance(pub, tuple) and len(pub) > 2 and isinstance(pub[0], QuantumCircuit):
+            circuit, observables, values, *rest = pub
+            if values is not None and not isinstance(values, (BindingsArray, Mapping)):
+                key = (id(circuit), id(values))
+                if key not in shared:  # values are held along with the bindings, so that their id stays theirs
+                    shared[key] = (values, BindingsArray.coerce({tuple(circuit.parameters): values}))
+                pub = (circuit, observables, shared[key][1], *rest)
+        coerced.append(EstimatorPub.coerce(pub, precision))
+    return coerced
+
+
+def _entries(observables: ObservablesArray) -> NDArray[np.object_]:
+    """The coerced observables as an object array; mappings in Qiskit 2.0, sparse observables later."""
+    if hasattr(observables, "sparse_observables_array"):
+        return np.asarray(observables.sparse_observables_array())
+    return np.asarray(observables, dtype=object)
+
+
+def _check_precision(precision: Any) -> None:
+    try:
+        valid = 0.0 <= precision < np.inf
+    except TypeError:
+        valid = False
+    if not valid:
+        raise InvalidInputError(f"default_precision is {precision!r}; a standard error >= 0 is expected, 0 for exact values.")
+
+
+def _engine_options(options: Options) -> EngineOptions:
+    fields = dict(options)
+    fields.pop("default_precision")
+    fields.pop("seed")
+    try:
+        return EngineOptions(**fields)
+    except TypeError:
+        known = ["default_precision", "seed", *EngineOptions.__slots__]
+        unknown = sorted(set(fields) - set(known))
+        raise InvalidInputError(f"FusedEstimator has no options {unknown}; the options are {known}.") from None
