@@ -1,9 +1,10 @@
 """What was compiled from a circuit, shared by the primitives, the gradients and the backend.
 
-Compiling (lowering and planning) takes far longer than one evaluation, and the same circuit object comes again and again in a
-training run. What was compiled is therefore kept per `QuantumCircuit` object, for as long as that object lives. A circuit can
-be changed in place, so each is compared with the copy that was compiled, at half a microsecond a gate. A key made of names
-would cost more, and two circuits that differ inside a large matrix only would get the same one.
+Compiling (lowering and planning) takes far longer than one evaluation, and the same circuit object comes again and
+again in a training run. What was compiled is therefore kept per `QuantumCircuit` object, for as long as that object
+lives. A circuit can be changed in place, so each is compared with the copy that was compiled, at half a microsecond a
+gate. A key made of names would cost more, and two circuits that differ inside a large matrix only would get the same
+one.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 from qiskit import QuantumCircuit
 from qiskit.primitives.containers.observables_array import ObservablesArray
-from qiskit.quantum_info import SparseObservable
+from qiskit.quantum_info import SparseObservable, SparsePauliOp
 
 from ..engine import DifferentiableProgram
 from ..lowering import Lowered, lower, lower_observable
@@ -83,6 +84,13 @@ def from_coerced(value: SparseObservable | Mapping[str, float]) -> Observable:
     arrays = (value.coeffs, value.bit_terms, value.indices, value.boundaries)
     key = (value.num_qubits, *(np.asarray(array).tobytes() for array in arrays))
     return Observable(key, value, value.num_qubits, value.num_terms)
+
+
+def with_layout(observable: Observable, layout: Any) -> Observable:
+    """The observable on the qubits of a transpiled circuit."""
+    value = observable.value
+    operator = SparsePauliOp.from_list(list(value.items())) if isinstance(value, Mapping) else value
+    return canonical(operator.apply_layout(layout))
 
 
 class CircuitCache:

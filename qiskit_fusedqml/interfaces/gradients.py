@@ -1,9 +1,9 @@
 """`FusedEstimatorGradient`: what ``EstimatorQNN(gradient=...)`` and qiskit-machine-learning's algorithms take.
 
-One call asks for many gradients, usually of one circuit: a network sends every pair (sample, observable) as an entry of its
-own. Entries on one circuit become one batch, differentiated by the adjoint method in one forward sweep and one backward sweep
-per observable. Entries that do not fill the grid samples x observables become a batch of pairs instead, each row of which
-has its own observable: one backward sweep whatever the number of observables.
+One call asks for many gradients, usually of one circuit: a network sends every pair (sample, observable) as an entry
+of its own. Entries on one circuit become one batch, differentiated by the adjoint method in one forward sweep and one
+backward sweep per observable. Entries that do not fill the grid samples x observables become a batch of pairs
+instead, each row of which has its own observable: one backward sweep whatever the number of observables.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from qiskit.transpiler.passmanager import BasePassManager
 from qiskit_machine_learning.gradients import BaseEstimatorGradient, DerivativeType, EstimatorGradientResult
 
 from ..errors import InvalidInputError
-from .cache import CACHE, EngineOptions, Observable, canonical, compile_circuit
+from .cache import CACHE, EngineOptions, Observable, canonical, compile_circuit, with_layout
 from .jobs import FinishedJob
 from .primitives import FusedEstimator
 from .rows import RowSet, check_finite
@@ -36,11 +36,11 @@ Parameters = Sequence[Parameter] | None
 class FusedEstimatorGradient(BaseEstimatorGradient):
     """Exact gradients of expectation values by adjoint differentiation.
 
-    Any circuit that the engine runs has a gradient, with respect to any of its parameters: no gate needs to be supported by
-    name, and expressions (products, functions, repeated parameters) follow the chain rule.
+    Any circuit that the engine runs has a gradient, with respect to any of its parameters: no gate needs to be
+    supported by name, and expressions (products, functions, repeated parameters) follow the chain rule.
 
-    The estimator is taken for compatibility: a `FusedEstimator` lends its engine options, any other is asked for nothing but its
-    ``options``. Gradients are exact, whatever noise or number of shots the estimator has.
+    The estimator is taken for compatibility: a `FusedEstimator` lends its engine options, any other is asked for
+    nothing but its ``options``. Gradients are exact, whatever noise or number of shots the estimator has.
 
     Example:
         >>> from qiskit.circuit.library import real_amplitudes
@@ -84,8 +84,9 @@ class FusedEstimatorGradient(BaseEstimatorGradient):
         _check_estimator(estimator)
         if derivative_type != DerivativeType.REAL:
             raise InvalidInputError(
-                f"derivative_type is {derivative_type}; FusedEstimatorGradient computes DerivativeType.REAL, the derivative "
-                "of the expectation value. LinCombEstimatorGradient(FusedEstimator(), ...) computes the others."
+                f"derivative_type is {derivative_type}; FusedEstimatorGradient computes DerivativeType.REAL, the "
+                "derivative of the expectation value. LinCombEstimatorGradient(FusedEstimator(), ...) computes the "
+                "others."
             )
         super().__init__(estimator, options, derivative_type, pass_manager)
         given = {"device": device, "precision": precision, "max_memory_mb": max_memory_mb, "num_threads": num_threads}
@@ -112,11 +113,13 @@ class FusedEstimatorGradient(BaseEstimatorGradient):
             circuits: N circuits, or one.
             observables: N observables, or one.
             parameter_values: N rows of values, each in the order of ``circuits[i].parameters``.
-            parameters: For each entry the parameters wanted, in any order, or None for all of them; None for all everywhere.
+            parameters: For each entry the parameters wanted, in any order, or None for all of them; None for all
+                everywhere.
             **options: Recorded in the result; the gradient is exact and none changes it.
 
         Returns:
-            A job that has run. ``gradients[i][j]`` of its result is the derivative with respect to ``parameters[i][j]``.
+            A job that has run. ``gradients[i][j]`` of its result is the derivative with respect to
+            ``parameters[i][j]``.
 
         Raises:
             ValueError: For lengths, widths or parameters that do not fit, and for values that are not finite.
@@ -157,7 +160,7 @@ class FusedEstimatorGradient(BaseEstimatorGradient):
         if manager is None:
             return
         transpiled = CACHE.get(group.circuit, ("transpiled", manager), manager.run)
-        group.observables = [canonical(each.value.apply_layout(transpiled.layout)) for each in group.observables]
+        group.observables = [with_layout(each, transpiled.layout) for each in group.observables]
         group.circuit = transpiled
 
     def _recorded_options(self, options: Mapping[str, Any]) -> Options:
@@ -198,7 +201,9 @@ class _Group:
 
     def _check_width(self, values: Sequence[Sequence[float]] | NDArray[np.float64]) -> None:
         if not self.parameters:
-            raise InvalidInputError(f"The {self.entries[0]}-th circuit is not parameterised: there is nothing to differentiate.")
+            raise InvalidInputError(
+                f"The {self.entries[0]}-th circuit is not parameterised: there is nothing to differentiate."
+            )
         expected = len(self.parameters)
         if isinstance(values, np.ndarray) and values.ndim == 2:
             widths = [values.shape[1]]
@@ -306,11 +311,16 @@ def _group(
         positions.setdefault(id(circuit), []).append(position)
     if len(positions) == 1:
         return [_Group(circuits[0], np.arange(len(circuits)), observables, values, wanted)]
-    groups = []
-    for chosen in positions.values():
-        picked = [[each[i] for i in chosen] for each in (observables, values, wanted)]
-        groups.append(_Group(circuits[chosen[0]], np.array(chosen, dtype=np.intp), *picked))
-    return groups
+    return [
+        _Group(
+            circuits[chosen[0]],
+            np.array(chosen, dtype=np.intp),
+            [observables[i] for i in chosen],
+            [values[i] for i in chosen],
+            [wanted[i] for i in chosen],
+        )
+        for chosen in positions.values()
+    ]
 
 
 def _check_lengths(circuits: Sequence[Any], observables: Sequence[Any], values: Any, wanted: Sequence[Any]) -> None:
@@ -329,11 +339,12 @@ def _check_lengths(circuits: Sequence[Any], observables: Sequence[Any], values: 
 def _check_estimator(estimator: object) -> None:
     if not isinstance(estimator, BaseEstimatorV2):
         raise InvalidInputError(
-            f"The estimator is a {type(estimator).__name__}; a V2 estimator is expected, or none: FusedEstimatorGradient()."
+            f"The estimator is a {type(estimator).__name__}; a V2 estimator is expected, or none: "
+            "FusedEstimatorGradient()."
         )
     if not isinstance(estimator, (FusedEstimator, StatevectorEstimator)):
         warnings.warn(
-            f"FusedEstimatorGradient computes exact gradients itself: noise and shots of {type(estimator).__name__} do not "
-            "enter. Leave the estimator out to say so: FusedEstimatorGradient().",
+            f"FusedEstimatorGradient computes exact gradients itself: noise and shots of {type(estimator).__name__} do "
+            "not enter. Leave the estimator out to say so: FusedEstimatorGradient().",
             stacklevel=3,
         )

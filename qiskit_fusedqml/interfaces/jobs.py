@@ -1,7 +1,8 @@
 """The handle that a primitive's or a gradient's ``run`` returns.
 
-Qiskit's own `PrimitiveJob` starts a thread per job. A call that lasts a millisecond gains nothing from one, and the work
-already runs on every core, so jobs here are done when ``run`` returns: no thread, no polling, and Ctrl-C interrupts the work.
+Qiskit's own `PrimitiveJob` starts a thread per job. A call that lasts a millisecond gains nothing from one, and the
+work already runs on every core, so jobs here are done when ``run`` returns: no thread, no polling, and Ctrl-C
+interrupts the work.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from qiskit.providers import JobError, JobStatus
 ResultT = TypeVar("ResultT")
 
 
-class FinishedJob(BasePrimitiveJob, Generic[ResultT]):  # type: ignore[type-arg]
+class FinishedJob(BasePrimitiveJob, Generic[ResultT]):
     """A job that has run: it holds a result, or the error that `result` raises."""
 
     def __init__(self, function: Callable[..., ResultT], *args: Any, **kwargs: Any) -> None:
@@ -32,7 +33,7 @@ class FinishedJob(BasePrimitiveJob, Generic[ResultT]):  # type: ignore[type-arg]
         self._result: ResultT | None = None
         try:
             self._result = function(*args, **kwargs)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 (kept whole, and raised by result)
             self._error = error
 
     def submit(self) -> None:

@@ -1,8 +1,8 @@
 """`FusedEstimator`: Qiskit's V2 estimator on the engine.
 
-A call is a list of pubs (circuit, observables, parameter values). All pubs on one circuit become one batch, in which every
-distinct row of parameter values is simulated once and every distinct observable is measured once; networks that send a pub
-per observable and gradients that send a pub per shifted value thus cost one simulation of a batch.
+A call is a list of pubs (circuit, observables, parameter values). All pubs on one circuit become one batch, in which
+every distinct row of parameter values is simulated once and every distinct observable is measured once; networks that
+send a pub per observable and gradients that send a pub per shifted value thus cost one simulation of a batch.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from .jobs import FinishedJob
 from .rows import RowSet, check_finite
 
 SECONDS_PER_AMPLITUDE = 2e-9
-"""Roughly what one term of an observable, or one gate, costs per amplitude; only weighs one arrangement against another."""
+"""Roughly what one term of an observable costs per amplitude; only weighs one arrangement against another."""
 
 SECONDS_PER_COMPILED_GATE = 1e-4
 """Roughly what compiling a circuit costs per gate; likewise."""
@@ -36,13 +36,15 @@ class FusedEstimator(BaseEstimatorV2):
 
     As with qiskit-machine-learning's ``QMLEstimator``, ``default_precision`` selects one of two modes:
 
-    * 0 (the default): values are exact, whatever ``precision`` a call or a pub asks for. Networks pass a precision with every
-      call, and noise is hardly ever what is meant.
-    * positive: values carry normal noise of standard deviation ``precision`` (the pub's, else the call's, else the default),
-      from one generator per pub, seeded with ``seed``: the numbers `StatevectorEstimator` gives. 0 then means exact.
+    * 0 (the default): values are exact, whatever ``precision`` a call or a pub asks for. Networks pass a precision
+      with every call, and noise is hardly ever what is meant.
+    * positive: values carry normal noise of standard deviation ``precision`` (the pub's, else the call's, else the
+      default), from one generator per pub, seeded with ``seed``: the numbers `StatevectorEstimator` gives. 0 then
+      means exact.
 
-    Terminal measurements are ignored. Each pub's result has ``data.evs`` and ``data.stds`` in the pub's broadcast shape;
-    ``stds`` is 0, as for `StatevectorEstimator`: the noise's standard deviation is ``metadata["target_precision"]``.
+    Terminal measurements are ignored. Each pub's result has ``data.evs`` and ``data.stds`` in the pub's broadcast
+    shape; ``stds`` is 0, as for `StatevectorEstimator`: the noise's standard deviation is
+    ``metadata["target_precision"]``.
 
     Example:
         >>> from qiskit import QuantumCircuit
@@ -119,8 +121,8 @@ class FusedEstimator(BaseEstimatorV2):
         """Evaluate pubs.
 
         Args:
-            pubs: ``(circuit, observables, parameter_values, precision)``, the last two optional; observables and parameter
-                values are broadcast against each other.
+            pubs: ``(circuit, observables, parameter_values, precision)``, the last two optional; observables and
+                parameter values are broadcast against each other.
             precision: Standard error for pubs that ask for none; see the class.
 
         Returns:
@@ -169,7 +171,7 @@ class _Group:
         self.parameters = list(circuit.parameters)
         self.rows = RowSet(len(self.parameters))
         self.observables: dict[Hashable, tuple[int, Observable]] = {}
-        self.pairs: list[tuple[NDArray[np.intp], NDArray[np.intp]]] = []  # (rows, observables) in the pub's broadcast shape
+        self.pairs: list[tuple[NDArray[np.intp], NDArray[np.intp]]] = []  # (rows, observables) by pub, broadcast
         self.table = np.empty((0, 0))  # values by (row, observable); NaN where no pub wants one
 
     def add(self, pub: EstimatorPub) -> int:
@@ -185,7 +187,9 @@ class _Group:
         for index, entry in np.ndenumerate(entries):
             observable = from_coerced(entry)
             columns[index] = self.observables.setdefault(observable.key, (len(self.observables), observable))[0]
-        self.pairs.append((np.broadcast_to(rows.reshape(bindings.shape), pub.shape), np.broadcast_to(columns, pub.shape)))
+        self.pairs.append(
+            (np.broadcast_to(rows.reshape(bindings.shape), pub.shape), np.broadcast_to(columns, pub.shape))
+        )
         return len(self.pairs) - 1
 
     def evaluate(self, options: EngineOptions) -> None:
@@ -229,17 +233,19 @@ class _Group:
 def _coerce(pubs: Iterable[EstimatorPubLike], precision: float) -> list[EstimatorPub]:
     """Pubs in Qiskit's form; those that share circuit and values (the same objects) share a `BindingsArray`."""
     shared: dict[tuple[int, int], tuple[Any, BindingsArray]] = {}
-    coerced = []
-    for pub in pubs:
-        if isinstance(pub, tuple) and len(pub) > 2 and isinstance(pub[0], QuantumCircuit):
-            circuit, observables, values, *rest = pub
-            if values is not None and not isinstance(values, (BindingsArray, Mapping)):
-                key = (id(circuit), id(values))
-                if key not in shared:  # values are held along with the bindings, so that their id stays theirs
-                    shared[key] = (values, BindingsArray.coerce({tuple(circuit.parameters): values}))
-                pub = (circuit, observables, shared[key][1], *rest)
-        coerced.append(EstimatorPub.coerce(pub, precision))
-    return coerced
+
+    def with_bindings(pub: EstimatorPubLike) -> EstimatorPubLike:
+        if not (isinstance(pub, tuple) and len(pub) > 2 and isinstance(pub[0], QuantumCircuit)):
+            return pub
+        circuit, observables, values, *rest = pub
+        if values is None or isinstance(values, (BindingsArray, Mapping)):
+            return pub
+        key = (id(circuit), id(values))
+        if key not in shared:  # values are held along with the bindings, so that their id stays theirs
+            shared[key] = (values, BindingsArray.coerce({tuple(circuit.parameters): values}))
+        return (circuit, observables, shared[key][1], *rest)
+
+    return [EstimatorPub.coerce(with_bindings(pub), precision) for pub in pubs]
 
 
 def _entries(observables: ObservablesArray) -> NDArray[np.object_]:
@@ -255,7 +261,9 @@ def _check_precision(precision: Any) -> None:
     except TypeError:
         valid = False
     if not valid:
-        raise InvalidInputError(f"default_precision is {precision!r}; a standard error >= 0 is expected, 0 for exact values.")
+        raise InvalidInputError(
+            f"default_precision is {precision!r}; a standard error >= 0 is expected, 0 for exact values."
+        )
 
 
 def _engine_options(options: Options) -> EngineOptions:

@@ -90,4 +90,6 @@ def check_finite(values: NDArray[np.float64], parameters: Sequence[Parameter]) -
     *position, column = (int(i) for i in np.argwhere(~np.isfinite(values))[0])
     place = f" in row {tuple(position)}" if position else ""
     value = values[(*position, column)]
-    raise InvalidInputError(f"Parameter {parameters[column].name!r} has the value {value}{place}; finite values are needed.")
+    raise InvalidInputError(
+        f"Parameter {parameters[column].name!r} has the value {value}{place}; finite values are needed."
+    )

@@ -154,7 +154,11 @@ def test_a_failed_build_is_not_remembered() -> None:
 
 
 def test_observables_are_known_by_their_terms() -> None:
-    same = [SparsePauliOp(["ZI", "XX"], [1.0, 2.0]), {"XX": 2.0, "ZI": 1.0}, SparsePauliOp(["XX", "ZI", "XX"], [1, 1, 1])]
+    same = [
+        SparsePauliOp(["ZI", "XX"], [1.0, 2.0]),
+        {"XX": 2.0, "ZI": 1.0},
+        SparsePauliOp(["XX", "ZI", "XX"], [1, 1, 1]),
+    ]
     assert len({canonical(each).key for each in same}) == 1
     others = ["ZI", "IZ", "ZII", SparsePauliOp("ZI", 2.0), SparsePauliOp("ZI", 2.0 + 1e-12)]
     assert len({canonical(each).key for each in others}) == len(others)

@@ -44,7 +44,8 @@ def assert_as_parameter_shift(*arguments: Any, **options: Any) -> None:
     theirs = gradients.ParamShiftEstimatorGradient(StatevectorEstimator()).run(*arguments, **options).result()
     assert len(ours.gradients) == len(theirs.gradients)
     for mine, other in zip(ours.gradients, theirs.gradients, strict=True):
-        assert mine.shape == other.shape and mine.dtype == np.float64
+        assert mine.shape == other.shape
+        assert mine.dtype == np.float64
         np.testing.assert_allclose(mine, other, rtol=0, atol=1e-10)
     assert [each["parameters"] for each in ours.metadata] == [each["parameters"] for each in theirs.metadata]
 
@@ -176,7 +177,9 @@ def test_pairs_cost_one_sweep_whatever_the_number_of_observables(monkeypatch: py
 def test_repeated_entries_are_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     circuit, row, observable = network(), RNG.normal(size=9), observables(1)[0]
     calls = Calls(monkeypatch)
-    result = FusedEstimatorGradient().run([circuit] * 3, [observable, observable.copy(), observable], [row] * 3).result()
+    result = (
+        FusedEstimatorGradient().run([circuit] * 3, [observable, observable.copy(), observable], [row] * 3).result()
+    )
     assert calls.jacobians == [(1, 1, 9)]
     result.gradients[0][:] = 0.0
     assert (result.gradients[1] != 0.0).any()
@@ -198,7 +201,7 @@ def test_arguments_that_do_not_fit() -> None:
         ([circuit], [observable], [row], [[Parameter("elsewhere")]]),
     ]
     for case in cases:
-        with pytest.raises(ValueError) as theirs:
+        with pytest.raises(ValueError) as theirs:  # noqa: PT011
             gradients.ParamShiftEstimatorGradient(StatevectorEstimator()).run(*case)
         with pytest.raises(InvalidInputError) as ours:
             FusedEstimatorGradient().run(*case)
@@ -219,12 +222,16 @@ def test_options_as_upstream_merges_them() -> None:
     arguments = ([circuit], [SparsePauliOp("Z")], [[1.0]])
     estimator = FusedEstimator(seed=4)
     gradient = FusedEstimatorGradient(estimator, options={"shots": 200})
-    assert gradient.options.get("shots") == 200 and gradient.options.get("seed") == 4
+    assert gradient.options.get("shots") == 200
+    assert gradient.options.get("seed") == 4
     assert gradient.run(*arguments, shots=300).result().options.get("shots") == 300
     gradient.update_default_options(shots=100)
     assert gradient.run(*arguments).result().options.get("shots") == 100
-    assert gradient.options.get("shots") == 100 and "shots" not in estimator.options
-    assert FusedEstimatorGradient(StatevectorEstimator()).options == FusedEstimatorGradient(StatevectorEstimator()).options
+    assert gradient.options.get("shots") == 100
+    assert "shots" not in estimator.options
+    assert (
+        FusedEstimatorGradient(StatevectorEstimator()).options == FusedEstimatorGradient(StatevectorEstimator()).options
+    )
 
 
 def test_engine_options_come_from_the_estimator_unless_given() -> None:
@@ -283,7 +290,11 @@ def test_eight_threads_at_once() -> None:
         circuit = circuits[k % 2]
         samples = 1 + k % 3
         calls.append(
-            ([circuit] * samples, observables(1, circuit.num_qubits) * samples, RNG.normal(size=(samples, circuit.num_parameters)))
+            (
+                [circuit] * samples,
+                observables(1, circuit.num_qubits) * samples,
+                RNG.normal(size=(samples, circuit.num_parameters)),
+            )
         )
     gradient = FusedEstimatorGradient()
     expected = [finite_differences(circuit[0], observable[0], values[0]) for circuit, observable, values in calls]
@@ -316,7 +327,10 @@ def qnn(fused: bool, input_gradients: bool, num_inputs: int = 3, num_qubits: int
     stock = StatevectorEstimator()
     return EstimatorQNN(
         circuit=circuit,
-        observables=[SparsePauliOp("Z" + "I" * (num_qubits - 1)), SparsePauliOp(["X" * num_qubits, "Y" * num_qubits], [0.5, 1])],
+        observables=[
+            SparsePauliOp("Z" + "I" * (num_qubits - 1)),
+            SparsePauliOp(["X" * num_qubits, "Y" * num_qubits], [0.5, 1]),
+        ],
         input_params=list(x),
         weight_params=list(w),
         estimator=FusedEstimator() if fused else stock,

@@ -224,14 +224,19 @@ def test_an_unsupported_circuit_is_an_error_of_the_job() -> None:
     circuit.h(0)
     job = FusedEstimator().run([(circuit, "Z")])
     assert job.status() == JobStatus.ERROR
-    assert not job.done() and job.in_final_state()
+    assert not job.done()
+    assert job.in_final_state()
     with pytest.raises(UnsupportedInstructionError, match="'h'"):
         job.result()
 
 
 def test_the_job_is_a_finished_one() -> None:
     job = FusedEstimator().run([(QuantumCircuit(1), "Z")])
-    assert job.done() and job.in_final_state() and not job.running() and not job.cancelled() and not job.cancel()
+    assert job.done()
+    assert job.in_final_state()
+    assert not job.running()
+    assert not job.cancelled()
+    assert not job.cancel()
     assert job.status() == JobStatus.DONE
     assert isinstance(job.job_id(), str)
     assert pickle.loads(pickle.dumps(job)).result()[0].data.evs == 1.0
@@ -248,7 +253,8 @@ def test_no_pubs_and_an_iterator_of_pubs() -> None:
 def test_options_are_live_and_checked() -> None:
     estimator = FusedEstimator()
     estimator.options.update_options(default_precision=0.5, seed=1)
-    assert estimator.default_precision == 0.5 and estimator.seed == 1
+    assert estimator.default_precision == 0.5
+    assert estimator.seed == 1
     expected = StatevectorEstimator(default_precision=0.5, seed=1).run([(QuantumCircuit(1), "Z")]).result()
     assert estimator.run([(QuantumCircuit(1), "Z")]).result()[0].data.evs == pytest.approx(float(expected[0].data.evs))
     estimator.options.update_options(shots=100)

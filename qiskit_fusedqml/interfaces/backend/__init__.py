@@ -1,7 +1,7 @@
 """`FusedSimulator`: a Qiskit backend on the engine. Circuits in, counts out.
 
-`simulator` is the backend's face, `options` its options, `target` what ``transpile`` may use, `experiments` one circuit's way
-from parameter values to a result, `sampling` the shots, and `job` the handle that ``run`` returns.
+`simulator` is the backend's face, `options` its options, `target` what ``transpile`` may use, `experiments` one
+circuit's way from parameter values to a result, `sampling` the shots, and `job` the handle that ``run`` returns.
 """
 
 from __future__ import annotations

@@ -36,6 +36,7 @@ class RunOptions:
     shots: int
     memory: bool
     seed: int
+    verbose: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,12 +80,14 @@ def bound_rows(circuit: QuantumCircuit, binds: Mapping[Any, Any] | None) -> NDAr
         InvalidInputError: If parameters are missing, unknown, not finite, or have unequal numbers of values.
     """
     parameters = list(circuit.parameters)
-    given = {_parameter(circuit, key): np.atleast_1d(np.asarray(values, float)) for key, values in (binds or {}).items()}
+    given = {
+        _parameter(circuit, key): np.atleast_1d(np.asarray(values, float)) for key, values in (binds or {}).items()
+    }
     missing = [parameter.name for parameter in parameters if parameter not in given]
     if missing:
         raise InvalidInputError(
-            f"Circuit {circuit.name!r} has parameters without values: {missing}. Bind them with assign_parameters, or give "
-            "parameter_binds=[{parameter: [value, ...]}], one dictionary per circuit."
+            f"Circuit {circuit.name!r} has parameters without values: {missing}. Bind them with assign_parameters, or "
+            "give parameter_binds=[{parameter: [value, ...]}], one dictionary per circuit."
         )
     lengths = {parameter.name: values.shape for parameter, values in given.items()}
     if len(set(lengths.values())) > 1 or any(len(shape) != 1 for shape in lengths.values()):
@@ -159,7 +162,7 @@ def _sampled(
                     header=dict(header),
                     seed_simulator=seed,
                     time_taken=share + sampling,
-                    metadata=_metadata(sampler, options, sampling),
+                    metadata=_metadata(sampler, options, sampling, verbose=run.verbose),
                 )
             )
     return results
@@ -179,8 +182,12 @@ def _data(sampler: Sampler, probabilities: NDArray[np.float64] | None, run: RunO
     return data
 
 
-def _metadata(sampler: Sampler, options: EngineOptions, sampling: float) -> dict[str, Any]:
+def _metadata(sampler: Sampler, options: EngineOptions, sampling: float, *, verbose: bool) -> dict[str, Any]:
     engine = sampler.engine
+    fusion: dict[str, Any] = {"applied": True, "enabled": True}
+    fusion |= {name: value for name, value in engine.plan.summary().items() if "backward" not in name}
+    if verbose:
+        fusion["plan"] = str(engine.plan)
     return {
         "method": "statevector",
         "device": options.device,
@@ -191,7 +198,7 @@ def _metadata(sampler: Sampler, options: EngineOptions, sampling: float) -> dict
         "num_bind_params": engine.num_weights,
         "measure_sampling": bool(sampler.sources),
         "sample_measure_time": sampling,
-        "fusion": {"applied": True, "enabled": True} | engine.plan.summary(),
+        "fusion": fusion,
     }
 
 
@@ -229,6 +236,7 @@ def all_rows(
         return [bound_rows(circuit, None) for circuit in circuits]
     if len(binds) != len(circuits):
         raise InvalidInputError(
-            f"{len(circuits)} circuits and {len(binds)} dictionaries of parameter_binds were given; equal numbers are expected."
+            f"{len(circuits)} circuits and {len(binds)} dictionaries of parameter_binds were given; equal numbers are "
+            "expected."
         )
     return [bound_rows(circuit, each) for circuit, each in zip(circuits, binds, strict=True)]

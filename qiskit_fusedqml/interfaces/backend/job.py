@@ -38,7 +38,7 @@ class FusedSimulatorJob(JobV1):
         """
         self._work.submit()
 
-    def result(self, timeout: float | None = None) -> Result:
+    def result(self, timeout: float | None = None) -> Result:  # noqa: ARG002 (Aer's signature)
         """The result.
 
         Args:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
-from numbers import Integral, Real
 from typing import Any
 
+import numpy as np
 from qiskit.providers import Options
 
 from ...errors import InvalidInputError
@@ -25,6 +25,7 @@ DEFAULTS: dict[str, Any] = {
     "seed_simulator": None,
     "max_memory_mb": None,
     "max_parallel_threads": None,
+    "fusion_verbose": False,
     "noise_model": None,
 }
 """Options that are obeyed, with their defaults."""
@@ -39,6 +40,8 @@ WITHOUT_EFFECT: dict[str, Any] = {
     "cuStateVec_enable": False,
     "enable_truncation": True,
     "executor": None,
+    "fusion_enable": True,
+    "fusion_max_qubit": None,
     "fusion_threshold": None,
     "max_job_size": None,
     "max_parallel_experiments": None,
@@ -84,7 +87,9 @@ def checked_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
     """
     unknown = unknown_fields(fields)
     if unknown:
-        raise InvalidInputError(f"FusedSimulator has no option {', '.join(unknown)}; the options are {', '.join(DEFAULTS)}.")
+        raise InvalidInputError(
+            f"FusedSimulator has no option {', '.join(unknown)}; the options are {', '.join(DEFAULTS)}."
+        )
     defaults = DEFAULTS | WITHOUT_EFFECT
     checked = {name: defaults.get(name) if value is None else value for name, value in fields.items()}
     for name, value in checked.items():
@@ -106,7 +111,8 @@ def _check(name: str, value: Any) -> None:
         )
     if name in ("shots", "seed_simulator", "max_parallel_threads"):
         least = 1 if name == "shots" else 0
-        if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
+        if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)) or value < least:
             raise InvalidInputError(f"{name}={value!r} is not allowed; an integer >= {least} is expected.")
-    if name == "max_memory_mb" and (not isinstance(value, Real) or not value > 0):
+    number = isinstance(value, (int, float, np.number)) and not isinstance(value, (bool, np.bool_))
+    if name == "max_memory_mb" and not (number and value > 0):
         raise InvalidInputError(f"max_memory_mb={value!r} is not allowed; a positive number of MiB is expected.")

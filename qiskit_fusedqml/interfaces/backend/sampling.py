@@ -42,7 +42,9 @@ def draw(probabilities: NDArray[np.float64], shots: int, rng: np.random.Generato
     possible = np.flatnonzero(probabilities)
     weights = probabilities[possible].astype(np.float64)
     # a multinomial draw costs a step per outcome, inverting the cumulative distribution a search per shot
-    totals = rng.multinomial(shots, weights / weights.sum()) if len(weights) <= shots else _inverted(weights, shots, rng)
+    totals = (
+        rng.multinomial(shots, weights / weights.sum()) if len(weights) <= shots else _inverted(weights, shots, rng)
+    )
     drawn = np.flatnonzero(totals)
     counts = totals[drawn]
     sequence = rng.permutation(np.repeat(np.arange(len(drawn)), counts)) if keep else None

@@ -22,16 +22,17 @@ from ...program import MAX_QUBITS
 from ..cache import EngineOptions
 from .experiments import RunOptions, all_rows, run_experiments
 from .job import FusedSimulatorJob
-from .options import DEFAULTS, DEVICES, METHODS, checked_fields, default_options, unknown_fields
+from .options import DEVICES, METHODS, checked_fields, default_options, unknown_fields
 from .target import build_target
 
 
 class FusedSimulator(BackendV2):
     """A statevector simulator for circuits with measurements at their end.
 
-    Options have the names they have on Aer. Those that are obeyed: ``shots`` (1024), ``seed_simulator``, ``memory``, ``method``
-    ("automatic" or "statevector"), ``device`` ("CPU" or "GPU"), ``precision`` ("double" or "single"), ``max_memory_mb`` and
-    ``max_parallel_threads``. Options that tune Aer's way of working are accepted and change nothing; noise models are refused.
+    Options have the names they have on Aer. Those that are obeyed: ``shots`` (1024), ``seed_simulator``, ``memory``,
+    ``method`` ("automatic" or "statevector"), ``device`` ("CPU" or "GPU"), ``precision`` ("double" or "single"),
+    ``max_memory_mb``, ``max_parallel_threads`` and ``fusion_verbose`` (the plan is printed in the result's metadata).
+    Options that tune Aer's way of working are accepted and change nothing; noise models are refused.
 
     Example:
         >>> from qiskit import QuantumCircuit
@@ -109,13 +110,13 @@ class FusedSimulator(BackendV2):
 
         Args:
             circuits: A circuit, or several.
-            parameter_binds: One dictionary per circuit, from its parameters to equally many values each. A circuit is run once
-                for each value; the results of the first circuit come first.
+            parameter_binds: One dictionary per circuit, from its parameters to equally many values each. A circuit is
+                run once for each value; the results of the first circuit come first.
             **run_options: Options for this call only. Unknown ones are ignored with a warning, as backends do.
 
         Returns:
-            A job that has run. Its ``result()`` raises if a circuit cannot be run; an experiment that needs more memory than
-            there is has failed instead, and says so in its status.
+            A job that has run. Its ``result()`` raises if a circuit cannot be run; an experiment that needs more
+            memory than there is has failed instead, and says so in its status.
 
         Raises:
             InvalidInputError: For an option that is not allowed, or something that is not a circuit.
@@ -145,7 +146,8 @@ class FusedSimulator(BackendV2):
         began = time.perf_counter()
         engine = _engine_options(options)
         seed = options["seed_simulator"]
-        run = RunOptions(options["shots"], bool(options["memory"]), secrets.randbits(31) if seed is None else int(seed))
+        seed = secrets.randbits(31) if seed is None else int(seed)
+        run = RunOptions(options["shots"], bool(options["memory"]), seed, bool(options["fusion_verbose"]))
         results: list[Any] = []
         for circuit, rows in zip(circuits, all_rows(circuits, binds), strict=True):
             results += run_experiments(circuit, rows, engine, run, len(results))

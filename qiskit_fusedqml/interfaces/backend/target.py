@@ -5,7 +5,13 @@ from __future__ import annotations
 from functools import lru_cache
 
 from qiskit.circuit import Measure
-from qiskit.circuit.library import DiagonalGate, Initialize, StatePreparation, UnitaryGate, get_standard_gate_name_mapping
+from qiskit.circuit.library import (
+    DiagonalGate,
+    Initialize,
+    StatePreparation,
+    UnitaryGate,
+    get_standard_gate_name_mapping,
+)
 from qiskit.circuit.library.standard_gates import MCPhaseGate, MCXGate
 from qiskit.transpiler import Target
 

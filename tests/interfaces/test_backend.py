@@ -1,0 +1,427 @@
+"""`FusedSimulator`: counts, headers, parameter binds, options, target, errors."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from typing import Any
+
+import numpy as np
+import pytest
+from qiskit import ClassicalRegister, QuantumCircuit, QuantumRegister, transpile
+from qiskit.circuit import Clbit, Parameter, Qubit
+from qiskit.circuit.library import get_standard_gate_name_mapping, real_amplitudes
+from qiskit.exceptions import QiskitError
+from qiskit.primitives import BackendSamplerV2
+from qiskit.providers import BackendV2, JobError, JobStatus, JobV1
+from qiskit.quantum_info import Statevector
+from qiskit.result import Counts
+
+from qiskit_fusedqml import FusedSimulator
+from qiskit_fusedqml.errors import (
+    DeviceUnavailableError,
+    FusedQMLError,
+    InvalidInputError,
+    UnsupportedInstructionError,
+)
+from qiskit_fusedqml.gates import GATES
+from qiskit_fusedqml.interfaces.backend import sampling
+
+RNG = np.random.default_rng(3)
+
+
+def bell() -> QuantumCircuit:
+    circuit = QuantumCircuit(2, 2)
+    circuit.h(0)
+    circuit.cx(0, 1)
+    circuit.measure([0, 1], [0, 1])
+    return circuit
+
+
+def ansatz(num_qubits: int = 3) -> QuantumCircuit:
+    circuit = real_amplitudes(num_qubits, reps=2)
+    return circuit.assign_parameters(RNG.normal(size=circuit.num_parameters))
+
+
+def assert_drawn_from(counts: dict[str, int], probabilities: dict[str, float], shots: int) -> None:
+    """Pearson's chi-square with a limit that fails once in 1e6 (normal approximation), and no impossible outcome."""
+    assert sum(counts.values()) == shots
+    assert set(counts) <= {key for key, p in probabilities.items() if p > 1e-14}
+    expected = {key: shots * p for key, p in probabilities.items() if p > 1e-14}
+    chi2 = sum((counts.get(key, 0) - e) ** 2 / e for key, e in expected.items())
+    freedom = max(len(expected) - 1, 1)
+    assert chi2 < freedom + 6 * np.sqrt(2 * freedom) + 20
+
+
+def test_counts_are_drawn_from_the_statevector() -> None:
+    circuit = ansatz()
+    probabilities = Statevector(circuit).probabilities_dict()
+    circuit.measure_all()
+    job = FusedSimulator().run(circuit, shots=200_000, seed_simulator=5)
+    counts = job.result().get_counts()
+    assert isinstance(counts, Counts)
+    assert_drawn_from(counts, probabilities, 200_000)
+
+
+def test_the_comparison_sees_wrong_probabilities() -> None:
+    circuit = ansatz()
+    wrong = circuit.copy()
+    wrong.ry(0.05, 1)
+    wrong.measure_all()
+    counts = FusedSimulator().run(wrong, shots=200_000, seed_simulator=5).result().get_counts()
+    with pytest.raises(AssertionError):
+        assert_drawn_from(counts, Statevector(circuit).probabilities_dict(), 200_000)
+
+
+def test_few_shots_of_many_outcomes() -> None:
+    circuit = ansatz(8)
+    probabilities = Statevector(circuit).probabilities_dict()
+    circuit.measure_all()
+    simulator = FusedSimulator(shots=100)
+    total: dict[str, int] = {}
+    for seed in range(200):
+        for key, count in simulator.run(circuit, seed_simulator=seed).result().get_counts().items():
+            total[key] = total.get(key, 0) + count
+    likely = {key: p for key, p in probabilities.items() if p > 1e-3}
+    rest = 1 - sum(likely.values())
+    merged = {key: total.get(key, 0) for key in likely} | {"rest": sum(total.values())}
+    merged["rest"] -= sum(merged[key] for key in likely)
+    assert_drawn_from(merged, likely | {"rest": rest}, 20_000)
+
+
+def test_one_seed_one_result() -> None:
+    circuit = ansatz()
+    circuit.measure_all()
+    simulator = FusedSimulator(seed_simulator=12)
+    first = simulator.run(circuit).result().get_counts()
+    assert simulator.run(circuit).result().get_counts() == first
+    assert simulator.run(circuit, memory=True).result().get_counts() == first
+    assert simulator.run(circuit, seed_simulator=13).result().get_counts() != first
+    assert FusedSimulator().run(circuit, seed_simulator=12).result().get_counts() == first
+
+
+def test_every_experiment_can_be_repeated_alone() -> None:
+    circuit = ansatz()
+    circuit.measure_all()
+    result = FusedSimulator().run([circuit] * 3).result()
+    assert len({tuple(sorted(counts.items())) for counts in result.get_counts()}) == 3
+    for position in range(3):
+        again = FusedSimulator().run(circuit, seed_simulator=result.results[position].seed_simulator).result()
+        assert again.get_counts() == result.get_counts(position)
+
+
+def test_memory_is_the_counts_in_some_order() -> None:
+    circuit = ansatz()
+    circuit.measure_all()
+    result = FusedSimulator().run(circuit, shots=500, memory=True).result()
+    memory = result.get_memory()
+    assert len(memory) == 500
+    assert {key: memory.count(key) for key in set(memory)} == result.get_counts()
+    assert memory != sorted(memory)
+    assert set(result.data()["memory"]) == set(result.data()["counts"])
+    with pytest.raises(QiskitError):
+        FusedSimulator().run(circuit).result().get_memory()
+
+
+def test_several_registers_and_unmeasured_bits() -> None:
+    qubits = QuantumRegister(4, "q")
+    x, y, z = ClassicalRegister(1, "x"), ClassicalRegister(3, "y"), ClassicalRegister(2, "z")
+    circuit = QuantumCircuit(qubits, x, y, z, name="wired", metadata={"k": 1}, global_phase=0.25)
+    circuit.x([0, 2])
+    circuit.measure(qubits[0], y[2])
+    circuit.measure(qubits[1], x[0])
+    circuit.measure(qubits[2], z[0])
+    circuit.measure(qubits[0], z[1])  # one qubit into two bits
+    result = FusedSimulator().run(circuit, shots=10, memory=True).result()
+    assert result.get_counts() == {"11 100 0": 10}
+    assert result.get_memory() == ["11 100 0"] * 10
+    assert result.data()["counts"] == {"0x38": 10}
+    assert result.results[0].header == {
+        "name": "wired",
+        "n_qubits": 4,
+        "memory_slots": 6,
+        "creg_sizes": [["x", 1], ["y", 3], ["z", 2]],
+        "qreg_sizes": [["q", 4]],
+        "global_phase": 0.25,
+        "metadata": {"k": 1},
+    }
+    assert result.get_counts("wired") == result.get_counts(circuit) == result.get_counts(0)
+
+
+def test_a_bit_written_twice_holds_the_last_outcome() -> None:
+    circuit = QuantumCircuit(2, 1)
+    circuit.x(1)
+    circuit.h(0)
+    circuit.measure(0, 0)
+    circuit.measure(1, 0)
+    assert FusedSimulator().run(circuit).result().get_counts() == {"1": 1024}
+
+
+def test_bits_without_registers_and_measurements_inside_instructions() -> None:
+    loose = QuantumCircuit([Qubit(), Qubit()], [Clbit(), Clbit(), Clbit()])
+    loose.x(1)
+    loose.measure(1, 2)
+    assert FusedSimulator().run(loose, shots=5).result().get_counts() == {"100": 5}
+    outer = QuantumCircuit(3, 4)
+    outer.x(2)
+    outer.append(loose.to_instruction(), [2, 0], [3, 1, 0])
+    outer.measure(2, 2)
+    assert FusedSimulator().run(outer, shots=5).result().get_counts() == {"0101": 5}
+
+
+def test_more_bits_than_an_integer_holds() -> None:
+    circuit = QuantumCircuit(3, 100)
+    circuit.x([0, 2])
+    circuit.measure([0, 1, 2], [99, 70, 3])
+    result = FusedSimulator().run(circuit, shots=7, memory=True).result()
+    assert result.get_counts() == {"1" + "0" * 95 + "1000": 7}
+    assert result.data()["counts"] == {hex(2**99 + 8): 7}
+
+
+def test_without_measurements_there_are_no_counts() -> None:
+    result = FusedSimulator().run(ansatz()).result()
+    assert result.success
+    assert result.data() == {}
+    with pytest.raises(QiskitError, match="No counts"):
+        result.get_counts()
+
+
+def test_parameter_binds_are_flattened_circuit_by_circuit() -> None:
+    a, b = Parameter("a"), Parameter("b")
+    one, two = QuantumCircuit(1, 1, name="one"), QuantumCircuit(1, 1, name="two")
+    one.rx(a, 0)
+    one.measure(0, 0)
+    two.rx(a + b, 0)
+    two.measure(0, 0)
+    binds = [{a: [0.0, np.pi]}, {b: [np.pi], "a": [0.0]}]
+    result = FusedSimulator().run([one, two], binds, shots=20).result()
+    assert [result.get_counts(k) for k in range(3)] == [{"0": 20}, {"1": 20}, {"1": 20}]
+    assert [each.header["name"] for each in result.results] == ["one", "one", "two"]
+
+
+@pytest.mark.parametrize(
+    ("binds", "message"),
+    [
+        (None, r"without values: \['a', 'b'\]"),
+        ([{}], "without values"),
+        ([{"a": [0.1]}], r"without values: \['b'\]"),
+        ([{"a": [0.1], "b": [0.1, 0.2]}], "equal numbers"),
+        ([{"a": [0.1], "b": [0.1], "c": [0.1]}], "'c'"),
+        ([{"a": [0.1], "b": [np.nan]}], "'b' has the value nan"),
+        ([{"a": [0.1], "b": [0.1]}] * 2, "1 circuits and 2 dictionaries"),
+    ],
+)
+def test_parameters_that_do_not_fit_are_errors_of_the_job(binds: Any, message: str) -> None:
+    circuit = QuantumCircuit(1, 1)
+    circuit.rx(Parameter("a"), 0)
+    circuit.rz(Parameter("b"), 0)
+    circuit.measure(0, 0)
+    job = FusedSimulator().run(circuit, binds)
+    assert job.status() == JobStatus.ERROR
+    with pytest.raises(InvalidInputError, match=message):
+        job.result()
+
+
+def test_unsupported_instructions_are_errors_of_the_job() -> None:
+    circuit = QuantumCircuit(1, 1)
+    circuit.h(0)
+    circuit.measure(0, 0)
+    circuit.h(0)
+    with pytest.raises(UnsupportedInstructionError, match=r"instruction 2 \('h'\)"):
+        FusedSimulator().run([bell(), circuit]).result()
+    branch = QuantumCircuit(1, 1)
+    branch.measure(0, 0)
+    with branch.if_test((0, 1)):
+        branch.x(0)
+    with pytest.raises(UnsupportedInstructionError, match="if_else"):
+        FusedSimulator().run(branch).result()
+
+
+def test_too_little_memory_fails_the_experiment() -> None:
+    wide = QuantumCircuit(18)
+    wide.h(range(18))
+    wide.measure_all()
+    result = FusedSimulator(max_memory_mb=1).run([wide, bell()], shots=10).result()
+    assert not result.success
+    assert result.status == "PARTIAL COMPLETED"
+    assert not result.results[0].success
+    assert "ERROR" in result.results[0].status
+    assert "MiB" in result.results[0].status
+    assert sum(result.get_counts(1).values()) == 10
+    with pytest.raises(QiskitError):
+        result.get_counts(0)
+    assert FusedSimulator(max_memory_mb=1).run(wide).result().status.startswith("ERROR")
+
+
+def test_the_job() -> None:
+    simulator = FusedSimulator()
+    job = simulator.run(bell())
+    assert isinstance(job, JobV1)
+    assert job.backend() is simulator
+    assert job.result(timeout=1).job_id == job.job_id()
+    assert job.done()
+    assert job.in_final_state()
+    assert not job.cancel()
+    job.wait_for_final_state(timeout=1)
+    with pytest.raises(JobError):
+        job.submit()
+    assert simulator.run([]).result().success
+
+
+def test_the_result_tells_what_was_done() -> None:
+    simulator = FusedSimulator(precision="double")
+    result = simulator.run(bell(), shots=10).result()
+    assert result.backend_name == simulator.name == "fused_simulator"
+    assert result.backend_version == simulator.backend_version
+    assert result.status == "COMPLETED"
+    assert result.time_taken > 0
+    experiment = result.results[0]
+    assert (experiment.shots, experiment.status, experiment.meas_level) == (10, "DONE", 2)
+    assert experiment.metadata["method"] == "statevector"
+    assert experiment.metadata["fusion"]["applied"]
+    assert experiment.metadata["fusion"]["blocks"] >= 1
+    assert experiment.metadata["fusion"]["instructions"] > experiment.metadata["fusion"]["blocks"]
+    verbose = simulator.run(bell(), fusion_verbose=True).result().results[0].metadata["fusion"]["plan"]
+    assert "2 qubits" in verbose
+    assert type(result).from_dict(result.to_dict()).get_counts() == result.get_counts()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"seed_simulatr": 1}, "did you mean 'seed_simulator'"),
+        ({"foo": 1}, "'foo'"),
+        ({"shots": 0}, "integer >= 1"),
+        ({"shots": 1.5}, "integer >= 1"),
+        ({"shots": True}, "integer >= 1"),
+        ({"seed_simulator": -1}, "integer >= 0"),
+        ({"method": "density_matrix"}, "'automatic', 'statevector'"),
+        ({"device": "TPU"}, "'CPU', 'GPU'"),
+        ({"precision": "half"}, "'double', 'single'"),
+        ({"noise_model": object()}, "AerSimulator"),
+        ({"max_memory_mb": 0}, "positive"),
+        ({"max_parallel_threads": -1}, "integer >= 0"),
+    ],
+)
+def test_options_that_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidInputError, match=message):
+        FusedSimulator(**options)
+    with pytest.raises(InvalidInputError, match=message):
+        FusedSimulator().set_options(**options)
+    unknown = set(options) & {"seed_simulatr", "foo"}
+    if unknown:
+        with pytest.warns(UserWarning, match=message):
+            assert FusedSimulator().run(bell(), **options).result().success
+    else:
+        with pytest.raises(InvalidInputError, match=message):
+            FusedSimulator().run(bell(), **options)
+
+
+def test_options_are_kept_copied_and_reset() -> None:
+    simulator = FusedSimulator(shots=7)
+    assert sum(simulator.run(bell()).result().get_counts().values()) == 7
+    assert sum(simulator.run(bell(), shots=9).result().get_counts().values()) == 9
+    assert sum(simulator.run(bell(), shots=None).result().get_counts().values()) == 7
+    for other in (copy.copy(simulator), copy.deepcopy(simulator), pickle.loads(pickle.dumps(simulator))):
+        assert other.options.shots == 7
+        assert sum(other.run(bell()).result().get_counts().values()) == 7
+    simulator.set_options(shots=None, seed_simulator=4)
+    assert (simulator.options.shots, simulator.options.seed_simulator) == (1024, 4)
+    simulator.clear_options()
+    assert simulator.options.seed_simulator is None
+
+
+def test_options_of_aer_that_change_no_result_are_accepted_with_a_warning() -> None:
+    with pytest.warns(UserWarning, match="fusion_threshold"):
+        FusedSimulator(fusion_threshold=3, mps_log_data=True)
+    circuit = bell()
+    with pytest.warns(UserWarning, match="blocking_enable"):
+        assert FusedSimulator().run(circuit, blocking_enable=True).result().success
+
+
+def test_a_device_that_is_not_there() -> None:
+    simulator = FusedSimulator()
+    assert simulator.available_devices()[0] == "CPU"
+    if "GPU" not in simulator.available_devices():
+        with pytest.raises(DeviceUnavailableError):
+            FusedSimulator(device="GPU")
+        with pytest.raises(FusedQMLError):
+            simulator.run(bell(), device="GPU").result()
+
+
+def test_something_that_is_no_circuit() -> None:
+    with pytest.raises(InvalidInputError, match="str"):
+        FusedSimulator().run(["h 0"])
+
+
+def test_the_target() -> None:
+    simulator = FusedSimulator()
+    assert isinstance(simulator, BackendV2)
+    assert simulator.max_circuits is None
+    assert simulator.coupling_map is None
+    assert simulator.target is simulator.target
+    assert 20 <= simulator.num_qubits <= 40
+    known = {name for name in get_standard_gate_name_mapping() if name in GATES}
+    more = {"measure", "unitary", "diagonal", "mcx", "mcphase", "fused", "initialize", "state_preparation"}
+    assert set(simulator.operation_names) == known | more
+    assert FusedSimulator(max_memory_mb=16).num_qubits == 20
+    assert FusedSimulator(max_memory_mb=16, precision="single").num_qubits == 21
+
+
+@pytest.mark.parametrize("level", [0, 1, 2, 3])
+def test_transpile_for_it(level: int) -> None:
+    circuit = QuantumCircuit(4)
+    circuit.append(ansatz(4).to_gate(), range(4))
+    circuit.mcp(0.3, [0, 1, 2], 3)
+    circuit.mcx([3, 1], 0)
+    circuit.unitary(np.kron(np.eye(2), [[0, 1], [1, 0]]), [2, 0])
+    circuit.pauli("XYZ", [3, 0, 1])
+    expected = Statevector(circuit).probabilities_dict()
+    circuit.measure_all()
+    simulator = FusedSimulator(seed_simulator=1)
+    translated = transpile(circuit, simulator, optimization_level=level)
+    assert translated.num_qubits == 4
+    counts = simulator.run(translated, shots=50_000).result().get_counts()
+    assert_drawn_from(counts, expected, 50_000)
+
+
+def test_every_gate_of_the_target_runs() -> None:
+    simulator = FusedSimulator(shots=1)
+    for name in simulator.operation_names:
+        operation = simulator.target.operation_from_name(name)
+        if name in ("measure", "global_phase") or isinstance(operation, type):
+            continue
+        circuit = QuantumCircuit(operation.num_qubits)
+        circuit.append(operation, range(operation.num_qubits))
+        circuit = circuit.assign_parameters(RNG.normal(size=circuit.num_parameters))
+        circuit.measure_all()
+        assert simulator.run(circuit).result().success
+
+
+def test_inside_backend_sampler() -> None:
+    circuit = ansatz()
+    probabilities = Statevector(circuit).probabilities_dict()
+    circuit.measure_all()
+    sampler = BackendSamplerV2(backend=FusedSimulator(), options={"seed_simulator": 3})
+    counts = sampler.run([circuit], shots=20_000).result()[0].data.meas.get_counts()
+    assert_drawn_from(counts, probabilities, 20_000)
+
+
+@pytest.mark.parametrize("shots", [3, 1000])  # fewer and more than outcomes
+def test_impossible_outcomes_are_never_drawn(shots: int) -> None:
+    probabilities = np.zeros(64)
+    probabilities[[5, 17, 40, 41, 42]] = [0.1, 0.2, 0.3, 0.4 - 1e-9, 1e-9]
+    for seed in range(50):
+        drawn = sampling.draw(probabilities, shots, np.random.default_rng(seed), keep=True)
+        assert set(drawn.outcomes.tolist()) <= {5, 17, 40, 41, 42}
+        assert drawn.counts.sum() == shots
+        assert drawn.sequence is not None
+        np.testing.assert_array_equal(np.bincount(drawn.sequence, minlength=len(drawn.counts)), drawn.counts)
+
+
+def test_drawing_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sampling, "CHUNK", 10)
+    probabilities = np.full(1000, 1e-3)
+    drawn = sampling.draw(probabilities, 95, np.random.default_rng(0), keep=False)
+    assert drawn.counts.sum() == 95
+    assert len(drawn.outcomes) > 70
