@@ -142,6 +142,14 @@ class TermTable:
 
 
 @dataclass(eq=False)
+class BlendTable:
+    """Runs applied as 2x2 matrices, and their overlaps <X>, <Y>, <Z>, (U, 3), -1 where not wanted."""
+
+    runs: RunTable
+    overlaps: IntArray
+
+
+@dataclass(eq=False)
 class ScaleTable:
     """Which factors were taken out where, in tape order.
 
@@ -167,8 +175,9 @@ class Bound:
     """Coefficients for a device together with what `Recipe.pullback` needs later."""
 
     coefficients: Coefficients
-    shared_gates: FloatArray
-    batched_gates: FloatArray
+    gates: FloatArray
+    blend_gates: FloatArray
+    batched_blend_gates: FloatArray
     alpha: FloatArray
     overlap_scale: FloatArray
 
@@ -191,8 +200,8 @@ class Recipe:
     runs: RunTable
     run_overlaps: IntArray
     run_signs: FloatArray
-    batched_runs: RunTable
-    batched_run_overlaps: IntArray
+    blends: BlendTable
+    batched_blends: BlendTable
     scales: ScaleTable
     num_scales: int
     dense: tuple[NDArray[np.complex128], ...] = field(default_factory=tuple)
@@ -203,19 +212,19 @@ class Recipe:
         alpha, beta, gamma = euler(self.runs.products(gates))
         sources = np.concatenate([shared, np.stack([alpha, beta, gamma], axis=-1).reshape(-1)])
         pairs, scales, overlap_scale = self._shared_pairs(self.pairs.angles.evaluate(sources))
-        batched_gates = self.batched_runs.gates(batched)
+        blend_gates, batched_blend_gates = self.blends.runs.gates(shared), self.batched_blends.runs.gates(batched)
         half = 0.5 * self.batched_pairs.angles.evaluate(batched).T
         coefficients = Coefficients(
             pairs=pairs,
             batched_pairs=np.stack([np.cos(half), np.sin(half)], axis=1),
-            matrices=np.zeros((0, 2, 2), np.complex128),
-            batched_matrices=_matrices(self.batched_runs.products(batched_gates)),
+            matrices=_matrices(self.blends.runs.products(blend_gates)),
+            batched_matrices=_matrices(self.batched_blends.runs.products(batched_blend_gates)),
             angles=self.terms.angles.evaluate(sources),
             batched_angles=np.ascontiguousarray(self.batched_terms.angles.evaluate(batched).T),
             scales=scales,
             dense=self.dense,
         )
-        return Bound(coefficients, gates, batched_gates, alpha, overlap_scale)
+        return Bound(coefficients, gates, blend_gates, batched_blend_gates, alpha, overlap_scale)
 
     def _shared_pairs(self, angles: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
         """The shared (a, b), the diagonals' K, and the factor each overlap has to be multiplied by."""
@@ -254,16 +263,22 @@ class Recipe:
         if len(self.runs):
             after = np.zeros((4, len(self.runs)))
             after[0], after[3] = np.cos(0.5 * bound.alpha), -np.sin(0.5 * bound.alpha)
-            _add_runs(shared, self.runs, bound.shared_gates, after, padded[..., self.run_overlaps] * self.run_signs)
+            _add_runs(shared, self.runs, bound.gates, after, padded[..., self.run_overlaps] * self.run_signs)
+        _add_blends(shared, self.blends, bound.blend_gates, padded)
         if overlaps.ndim == 1:
             return shared, np.zeros(self.num_batched)
         batched = self.batched_pairs.angles.pullback(padded[..., self.batched_pairs.overlap])
         batched += self.batched_terms.angles.pullback(padded[..., self.batched_terms.overlap])
-        if len(self.batched_runs):
-            after = np.zeros((4, len(self.batched_runs)))
-            after[0] = 1.0
-            _add_runs(batched, self.batched_runs, bound.batched_gates, after, padded[..., self.batched_run_overlaps])
+        _add_blends(batched, self.batched_blends, bound.batched_blend_gates, padded)
         return shared, batched
+
+
+def _add_blends(target: FloatArray, blends: BlendTable, gates: FloatArray, padded: FloatArray) -> None:
+    """Add the gate gradients of runs whose overlaps were taken right after them."""
+    if len(blends.runs):
+        after = np.zeros((4, len(blends.runs)))
+        after[0] = 1.0
+        _add_runs(target, blends.runs, gates, after, padded[..., blends.overlaps])
 
 
 def _add_runs(target: FloatArray, runs: RunTable, gates: FloatArray, after: FloatArray, g: FloatArray) -> None:
@@ -276,7 +291,7 @@ def _add_runs(target: FloatArray, runs: RunTable, gates: FloatArray, after: Floa
 
 
 def _matrices(q: FloatArray) -> NDArray[np.complex128]:
-    """Quaternions (4, B, U) as matrices (U, 2, 2, B)."""
-    w, x, y, z = np.swapaxes(q, 1, 2)
+    """Quaternions (4, U) or (4, B, U) as matrices (U, 2, 2) or (U, 2, 2, B)."""
+    w, x, y, z = np.moveaxis(q, -1, 1)
     rows = [[w - 1j * z, -y - 1j * x], [y - 1j * x, w + 1j * z]]
     return np.ascontiguousarray(np.moveaxis(np.array(rows, dtype=np.complex128), 2, 0))

@@ -91,7 +91,7 @@ def gate_by_gate(program: Program, first_wanted: int, amplitude_bytes: int) -> W
     for position, instruction in enumerate(program.instructions):
         wanted = 0.0
         if isinstance(instruction, Rotation):
-            share = 0.5 ** instruction.ctrl_mask.bit_count()
+            share = 0.5 ** instruction.ctrl_mask.bit_count() if instruction.x else 1.0
             apply = 4.0 * share
             wanted = 4.0 * share if instruction.slot >= 0 else 0.0
         elif isinstance(instruction, Diagonal):

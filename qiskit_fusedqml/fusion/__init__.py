@@ -10,7 +10,8 @@ Four steps, one module each:
 
 from __future__ import annotations
 
-from ..cost import CostModel
+from ..cost import CostModel, operation_work
+from ..plan import U2
 from ..program import MAX_MATRIX_QUBITS, Matrix, Program
 from .elements import Element, Term, collect, flips
 from .emit import Emitter
@@ -46,11 +47,21 @@ def fuse(
     widest = max((len(i.qubits) for i in program.instructions if isinstance(i, Matrix)), default=1)
     spread = min(cost_model.spread_qubits(n, batch), max(n - min(widest, MAX_MATRIX_QUBITS), 0))
     tile_limit = max(min(cost_model.tile_qubits, n - spread), widest)
-    elements = collect(program, batched_slots, keep_phase=keep_phase)
-    emitter = Emitter(elements, program.num_angles, sorted(batched_slots), wanted_slots, cost_model.table_qubits)
-    blocks = [emitter.block(g) for g in group([_item(e) for e in elements.elements], n, tile_limit)]
-    tape = emitter.tape(blocks, spread)
-    return Plan(program, cost_model, tape, emitter.recipe(tape.blocks), wanted_slots)
+
+    def plan(euler: bool) -> Plan:
+        elements = collect(program, batched_slots, keep_phase=keep_phase, euler=euler)
+        emitter = Emitter(elements, program.num_angles, sorted(batched_slots), wanted_slots, cost_model.table_qubits)
+        groups = group([_item(element) for element in elements.elements], n, tile_limit)
+        tape = emitter.tape([emitter.block(g) for g in groups], spread)
+        return Plan(program, cost_model, tape, emitter.recipe(tape.blocks), wanted_slots)
+
+    by_angles = plan(euler=True)
+    # as matrices, the runs alone would cost this much; only a shallow circuit can gain from it
+    matrices = len(by_angles.recipe.runs) * operation_work(U2(0, 0, 0), factored=False, undone=bool(wanted_slots)).cost(0.0)
+    if not len(by_angles.recipe.runs) or by_angles.work.cost(0.0) <= matrices:
+        return by_angles
+    by_matrices = plan(euler=False)
+    return min(by_angles, by_matrices, key=lambda p: p.work.cost(cost_model.byte_cost))
 
 
 def _item(element: Element) -> Item:

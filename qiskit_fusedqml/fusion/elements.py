@@ -5,7 +5,7 @@ everything after them is stated on rows. What remains are *elements*:
 
 * `Term`: a Z-string rotation (phases of any diagonal gate expand into few of them),
 * `Turn`: a rotation about one Pauli string, among them the RY in the middle of a ZYZ run,
-* `Blend`: a per-sample 2x2 matrix,
+* `Blend`: a 2x2 matrix on a virtual qubit,
 * `Block2k`: a constant dense matrix.
 
 A *run* is a maximal sequence of single-qubit gates on one qubit with the same kind of angles (shared or per sample). Its gates'
@@ -91,7 +91,7 @@ class Turn:
 
 @dataclass(slots=True)
 class Blend:
-    """A run with per-sample angles about several axes, as one 2x2 matrix a sample."""
+    """A run about several axes as one 2x2 matrix, or one a sample."""
 
     x: Row
     side: Functional
@@ -134,15 +134,16 @@ class Elements:
     frame: Frame
 
 
-def collect(program: Program, batched_slots: frozenset[int], *, keep_phase: bool) -> Elements:
+def collect(program: Program, batched_slots: frozenset[int], *, keep_phase: bool, euler: bool = True) -> Elements:
     """Turn a program into elements.
 
     Args:
         program: The program.
         batched_slots: Slots whose angles differ from sample to sample.
         keep_phase: Whether the global phase matters.
+        euler: Whether shared runs about several axes become a turn between two diagonals, or else a 2x2 matrix.
     """
-    collector = _Collector(program, batched_slots, keep_phase)
+    collector = _Collector(program, batched_slots, keep_phase, euler)
     for position, instruction in enumerate(program.instructions):
         if isinstance(instruction, Rotation):
             collector.rotation(instruction, position)
@@ -159,11 +160,12 @@ def collect(program: Program, batched_slots: frozenset[int], *, keep_phase: bool
 class _Collector:
     """The walk's state: the frame, the open run of each qubit, and the terms that later ones may still join."""
 
-    def __init__(self, program: Program, batched_slots: frozenset[int], keep_phase: bool) -> None:
+    def __init__(self, program: Program, batched_slots: frozenset[int], keep_phase: bool, euler: bool) -> None:
         self.n = program.num_qubits
         self.one = 1 << self.n
         self.batched_slots = batched_slots
         self.keep_phase = keep_phase
+        self.euler = euler
         self.frame = Frame.identity(self.n)
         self.elements: list[Element] = []
         self.runs: list[Run] = []
@@ -341,7 +343,7 @@ class _Collector:
         positions = [gate[3] for gate in run.gates]
         run.index = len(self.runs)
         self.runs.append(run)
-        if run.batched:
+        if run.batched or not self.euler:
             linear = (w & (self.one - 1)) << self.n
             self._append(Blend(x, w, run, positions, (x, linear)))
             return

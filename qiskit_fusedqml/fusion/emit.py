@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..affine import Affine
-from ..coefficients import CARRIER, FACTORED, PLAIN, PairTable, Recipe, RunTable, ScaleTable, TermTable
+from ..coefficients import CARRIER, FACTORED, PLAIN, BlendTable, PairTable, Recipe, RunTable, ScaleTable, TermTable
 from ..plan import RY, U2, Block, Dense, Diag, Factor, Functional, Map, Operation, Pauli, Tape, bits
 from .elements import ALPHA, Angle, Blend, Block2k, Elements, Term, Turn
 from .schedule import Group
@@ -56,12 +56,13 @@ class Emitter:
         self.num_overlaps = 0
         self.pairs = _Rows()
         self.terms = _Rows()
-        shared = [run for run in elements.runs if not run.batched]
-        self.shared_runs = {run.index: position for position, run in enumerate(shared)}
-        self.run_overlaps = np.full((len(shared), 3), -1, np.intp)
-        self.run_signs = np.ones((len(shared), 3))
-        self.blends: list[Blend] = []
-        self.blend_overlaps: list[int] = []
+        self.blends: tuple[list[Blend], list[Blend]] = ([], [])
+        self.blend_overlaps: tuple[list[int], list[int]] = ([], [])
+        blended = {e.run.index for e in elements.elements if isinstance(e, Blend)}
+        self.turned_runs = [run for run in elements.runs if run.index not in blended]
+        self.run_position = {run.index: position for position, run in enumerate(self.turned_runs)}
+        self.run_overlaps = np.full((len(self.turned_runs), 3), -1, np.intp)
+        self.run_signs = np.ones((len(self.turned_runs), 3))
         self.dense: list[NDArray[np.complex128]] = []
         self.scaling = _Scaling()
 
@@ -99,8 +100,7 @@ class Emitter:
 
     def recipe(self, blocks: Sequence[Block]) -> Recipe:
         """The recipe that goes with the emitted blocks."""
-        shared = [run for run in self.elements.runs if not run.batched]
-        num_sources = self.num_angles + 3 * len(shared)
+        num_sources = self.num_angles + 3 * len(self.turned_runs)
         num_batched = len(self.batched_index)
         kinds = np.zeros(len(self.pairs.angles[0]), np.intp)
         scales = self.scaling.table(blocks, len(kinds), self.num_overlaps, kinds)
@@ -115,11 +115,17 @@ class Emitter:
             ),
             terms=TermTable(self._affine(self.terms, False, num_sources), _indices(self.terms.overlaps[0])),
             batched_terms=TermTable(self._affine(self.terms, True, num_batched), _indices(self.terms.overlaps[1])),
-            runs=RunTable.build([[gate[:3] for gate in run.gates] for run in shared]),
+            runs=RunTable.build([[gate[:3] for gate in run.gates] for run in self.turned_runs]),
             run_overlaps=self.run_overlaps,
             run_signs=self.run_signs,
-            batched_runs=RunTable.build([[self._batched_gate(gate) for gate in b.run.gates] for b in self.blends]),
-            batched_run_overlaps=np.array(self.blend_overlaps, np.intp).reshape(-1, 1) + np.arange(3),
+            blends=BlendTable(
+                RunTable.build([[gate[:3] for gate in blend.run.gates] for blend in self.blends[0]]),
+                _triples(self.blend_overlaps[0]),
+            ),
+            batched_blends=BlendTable(
+                RunTable.build([[self._batched_gate(gate) for gate in blend.run.gates] for blend in self.blends[1]]),
+                _triples(self.blend_overlaps[1]),
+            ),
             scales=scales,
             num_scales=self.scaling.num_scales,
             dense=tuple(self.dense),
@@ -135,7 +141,7 @@ class Emitter:
         return Affine([entry(angle) for angle in rows.angles[batched]], num_sources)
 
     def _euler_source(self, source: int) -> int:
-        return self.num_angles + 3 * self.shared_runs[source // 3] + source % 3
+        return self.num_angles + 3 * self.run_position[source // 3] + source % 3
 
     def _batched_gate(self, gate: tuple[int, int, float, int]) -> tuple[int, int, float]:
         axis, slot, constant, _ = gate
@@ -158,17 +164,17 @@ class Emitter:
         overlap = self._new_overlaps(2 if mixed else 1) if mixed or direct else -1
         coefficient = self.pairs.add(turn.angle, turn.batched, overlap if direct else -1)
         if turn.run is not None and mixed:
-            self.run_overlaps[self.shared_runs[turn.run.index], :2] = overlap + 1, overlap
+            self.run_overlaps[self.run_position[turn.run.index], :2] = overlap + 1, overlap
         if turn.side >= 0:
             return RY(turn.x, turn.side, coefficient, turn.batched, overlap, 2 if mixed else int(direct))
         return Pauli(turn.x, turn.z, turn.power, turn.controls, coefficient, turn.batched, overlap)
 
     def _blend(self, blend: Blend) -> U2:
         overlap = self._new_overlaps(3) if self._run_wants(blend.run.gates) else -1
-        self.blends.append(blend)
-        # without wanted gradients any valid index serves: only slots that are wanted are read back
-        self.blend_overlaps.append(max(overlap, 0))
-        return U2(blend.x, blend.side, len(self.blends) - 1, True, overlap)
+        batched = blend.run.batched
+        self.blends[batched].append(blend)
+        self.blend_overlaps[batched].append(overlap)
+        return U2(blend.x, blend.side, len(self.blends[batched]) - 1, batched, overlap)
 
     def _diag(self, terms: Sequence[Term]) -> Diag:
         functionals: list[Functional] = []
@@ -181,8 +187,8 @@ class Emitter:
             overlaps[position] = self._new_overlaps(1)
             functionals.append(term.functional)
             for index, sign in runs:
-                self.run_overlaps[self.shared_runs[index], 2] = overlaps[position]
-                self.run_signs[self.shared_runs[index], 2] = sign
+                self.run_overlaps[self.run_position[index], 2] = overlaps[position]
+                self.run_signs[self.run_position[index], 2] = sign
         factors = tuple(
             factor
             for batched in (False, True)
@@ -317,3 +323,9 @@ def _pair(operation: Operation) -> int:
 
 def _indices(values: Sequence[int]) -> NDArray[np.intp]:
     return np.array(values, dtype=np.intp)
+
+
+def _triples(firsts: Sequence[int]) -> NDArray[np.intp]:
+    """Three consecutive overlaps each; -1 where there are none."""
+    first = np.array(firsts, np.intp).reshape(-1, 1)
+    return np.where(first >= 0, first + np.arange(3), -1)

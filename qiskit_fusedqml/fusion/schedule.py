@@ -186,8 +186,8 @@ class _Picker:
             if self.closed or idle > PATIENCE * self.n or self.left.dimension == 2 * self.n:
                 stop = position + 1
                 break
-        if len(taken) == len(remaining):
-            # nothing is left that a later diagonal could join
+        if len(taken) == len(remaining) or not self.steps:
+            # nothing is left that the waiting ones could join, or nothing else can be done before them
             self._flush()
         done = {index for step in self.steps for index in step}
         return [index for index in remaining[:stop] if index not in done] + remaining[stop:]

@@ -1,0 +1,245 @@
+"""Laws of plans: the meaning, the order, the way back, and never a worse cost."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import combinations
+
+import numpy as np
+import pytest
+from interpreter import expectation, run_program
+from programs import ProgramSampler, layered
+
+from qiskit_fusedqml.cost import CostModel
+from qiskit_fusedqml.devices.reference import ReferenceDevice
+from qiskit_fusedqml.fusion import Plan, fuse
+from qiskit_fusedqml.fusion.schedule import Item, Subspace, group, levels
+from qiskit_fusedqml.observables import PauliSum, PauliTerm
+from qiskit_fusedqml.plan import RY, Diag, parity
+from qiskit_fusedqml.program import Program, Rotation
+
+DEVICE = ReferenceDevice()
+BATCH = 3
+
+
+class Case:
+    """A random program, plan, angles and observable."""
+
+    def __init__(self, seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        n = int(rng.integers(1, 6))
+        self.program = ProgramSampler(rng, n).program(int(rng.integers(1, 14)))
+        count = self.program.num_angles
+        self.batched = [slot for slot in range(count) if rng.random() < 0.3]
+        self.wanted = frozenset(slot for slot in range(count) if rng.random() < 0.7)
+        self.angles = np.tile(rng.uniform(-4, 4, count), (BATCH, 1))
+        self.angles[:, self.batched] = rng.uniform(-4, 4, (BATCH, len(self.batched)))
+        model = CostModel(
+            tile_qubits=int(rng.integers(1, 7)), lanes=int(rng.choice([1, 4])), table_qubits=int(rng.integers(1, 6))
+        )
+        self.plan = fuse(
+            self.program, model, batched_slots=frozenset(self.batched), wanted_slots=self.wanted, batch=BATCH
+        )
+        masks = rng.integers(1 << n, size=(4, 2))
+        self.observable = PauliSum(n, tuple(PauliTerm(rng.normal(), int(x), int(z)) for x, z in masks))
+        self.cotangents = rng.normal(size=(BATCH, 1))
+
+    def bound(self, plan: Plan):
+        """Coefficients of a plan at this case's angles."""
+        shared = self.angles[0].copy()
+        shared[self.batched] = 0.0
+        return plan.recipe.bind(shared, self.angles[:, self.batched])
+
+    def states(self, angles: np.ndarray) -> np.ndarray:
+        """The final states by direct interpretation."""
+        return np.stack([run_program(self.program, row) for row in angles])
+
+    def loss(self, angles: np.ndarray) -> np.ndarray:
+        """The loss of each sample by direct interpretation."""
+        return self.cotangents[:, 0] * [expectation(self.observable, state) for state in self.states(angles)]
+
+    def sweep(self, plan: Plan) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """(final states, gradients (B, A), the ket after the way back, the ket it started from)."""
+        bound, tape = self.bound(plan), plan.tape
+        ket = DEVICE.allocate(tape, BATCH, None)
+        start = ket.copy()
+        DEVICE.forward(tape, bound.coefficients, ket)
+        states = DEVICE.amplitudes(ket, tape.frame)
+        bra = DEVICE.apply_observables(ket, tape.frame, [self.observable], self.cotangents)
+        overlaps = DEVICE.backward(tape, bound.coefficients, ket, bra, per_sample=True)
+        shared, batched = plan.recipe.pullback(bound, overlaps)
+        gradients = shared.copy()
+        gradients[:, self.batched] = batched
+        return states, gradients, ket, start
+
+    def finite_differences(self, slot: int, step: float = 1e-5) -> np.ndarray:
+        """Central differences of the loss of each sample."""
+        shift = np.zeros_like(self.angles)
+        shift[:, slot] = step
+        return (self.loss(self.angles + shift) - self.loss(self.angles - shift)) / (2 * step)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_any_plan_gives_the_program_states_and_gradients(seed: int) -> None:
+    case = Case(seed)
+    states, gradients, ket, start = case.sweep(case.plan)
+    np.testing.assert_allclose(states, case.states(case.angles), atol=1e-10)
+    for slot in case.wanted:
+        np.testing.assert_allclose(gradients[:, slot], case.finite_differences(slot), atol=2e-7)
+    if all(block.undo_from == 0 for block in case.plan.tape.blocks):
+        np.testing.assert_allclose(ket, start, atol=1e-10)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_the_cost_is_never_worse_than_one_block_per_gate(seed: int) -> None:
+    plan = Case(seed).plan
+    byte_cost = plan.cost_model.byte_cost
+    assert plan.work.cost(byte_cost) <= plan.baseline.cost(byte_cost) + 1e-9
+
+
+def test_a_dropped_operation_is_seen() -> None:
+    """The checker of this module fails on a plan that leaves something out."""
+    case = Case(3)
+    block = case.plan.tape.blocks[0]
+    assert block.operations
+    broken = replace(case.plan, tape=replace(case.plan.tape, blocks=(replace(block, operations=block.operations[1:]),)))
+    with pytest.raises(AssertionError):
+        np.testing.assert_allclose(case.sweep(broken)[0], case.states(case.angles), atol=1e-10)
+
+
+def test_a_scaled_coefficient_is_seen_in_the_gradients() -> None:
+    program = layered(3, 2)
+    angles = np.random.default_rng(0).uniform(-3, 3, program.num_angles)
+    plan = fuse(program, CostModel(), wanted_slots=frozenset(range(program.num_angles)))
+    observable = PauliSum(3, (PauliTerm(1.0, 0, 1), PauliTerm(0.5, 6, 2)))
+
+    def gradient(factor: float) -> np.ndarray:
+        bound = plan.recipe.bind(angles, np.zeros((1, 0)))
+        bound.coefficients.angles[:] *= factor
+        ket = DEVICE.allocate(plan.tape, 1, None)
+        DEVICE.forward(plan.tape, bound.coefficients, ket)
+        bra = DEVICE.apply_observables(ket, plan.tape.frame, [observable], np.ones((1, 1)))
+        overlaps = DEVICE.backward(plan.tape, bound.coefficients, ket, bra, per_sample=False)
+        return plan.recipe.pullback(bound, overlaps)[0]
+
+    def difference(slot: int) -> float:
+        shift = 1e-5 * np.eye(program.num_angles)[slot]
+        values = [expectation(observable, run_program(program, angles + s)) for s in (shift, -shift)]
+        return (values[0] - values[1]) / 2e-5
+
+    expected = np.array([difference(slot) for slot in range(program.num_angles)])
+    np.testing.assert_allclose(gradient(1.0), expected, atol=1e-8)
+    assert np.abs(gradient(1.001) - expected).max() > 1e-5
+
+
+def _anticommute(g: int, h: int, n: int) -> bool:
+    mask = (1 << n) - 1
+    return bool(parity((g & mask) & (h >> n)) ^ parity((g >> n) & (h & mask)))
+
+
+def _random_items(rng: np.random.Generator, n: int, count: int) -> list[Item]:
+    items = []
+    for _ in range(count):
+        x, z = (int(mask) for mask in rng.integers(1 << n, size=2))
+        kind = rng.integers(4)
+        if kind == 0:
+            items.append(Item((z << n,), (), diagonal=True))
+        elif kind == 1:
+            q = int(rng.integers(n))
+            items.append(Item((1 << q, 1 << (q + n)), (), alone=True))
+        else:
+            x = x or 1
+            items.append(Item((x | z << n,), (x,)))
+    return items
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_every_item_appears_once_in_an_order_reachable_by_commuting_moves(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(2, 8))
+    items = _random_items(rng, n, 40)
+    limit = int(rng.integers(1, n + 2))
+    groups = group(items, n, limit)
+    order = [index for g in groups for step in g.steps for index in step]
+    assert sorted(order) == list(range(len(items)))
+    position = {index: k for k, index in enumerate(order)}
+    for a, b in combinations(range(len(items)), 2):
+        clash = any(_anticommute(g, h, n) for g in items[a].generators for h in items[b].generators)
+        assert not clash or position[a] < position[b]
+    for g in groups:
+        space = Subspace()
+        for vector in g.tile:
+            space.add(vector)
+        assert len(g.tile) <= max(limit, 0) or len(groups) == 1
+        members = [items[index] for step in g.steps for index in step]
+        assert all(space.reduce(vector) == 0 for item in members for vector in item.vectors)
+        assert len(members) == 1 or not any(item.alone for item in members)
+        for step in g.steps:
+            assert len({items[index].diagonal for index in step}) == 1
+
+
+def test_levels_alternate_diagonals_and_flips() -> None:
+    items = _random_items(np.random.default_rng(1), 5, 60)
+    for number, level in enumerate(levels(items, 5)):
+        assert all(items[index].diagonal == (number % 2 == 0) for index in level)
+
+
+def test_the_layered_circuit_costs_what_the_count_says() -> None:
+    """10 n + 14 multiply-adds per amplitude and layer, one block, one diagonal a layer (plus the ends)."""
+    n, layers = 6, 20
+    program = layered(n, layers)
+    plan = fuse(
+        program,
+        CostModel(),
+        batched_slots=frozenset(range(n)),
+        wanted_slots=frozenset(range(n, program.num_angles)),
+        batch=16,
+        keep_phase=False,
+    )
+    (block,) = plan.tape.blocks
+    kinds = [type(operation) for operation in block.operations]
+    assert kinds.count(RY) == n * (layers + 1)
+    assert kinds.count(Diag) == layers + 1
+    total = plan.work.forward + plan.work.backward
+    assert total <= (10 * n + 14) * layers + 4 * n + 14
+
+
+def test_the_sweep_back_stops_at_the_first_wanted_gradient() -> None:
+    program = layered(3, 2)
+    plan = fuse(program, CostModel(), wanted_slots=frozenset([program.num_angles - 1]))
+    (block,) = plan.tape.blocks
+    # the last gate is an RZ behind RX and RY: their turn, and the diagonal after it
+    assert len(block.operations) - block.undo_from == 2
+    nothing = fuse(program, CostModel())
+    assert all(b.undo_from == len(b.operations) for b in nothing.tape.blocks)
+
+
+def test_tiles_leave_room_for_lanes() -> None:
+    program = layered(9, 2)
+    plan = fuse(program, CostModel(lanes=8), batch=1)
+    assert plan.tape.spread_qubits == 3
+    assert all(len(block.tile) <= 6 for block in plan.tape.blocks)
+    assert fuse(program, CostModel(lanes=8), batch=8).tape.spread_qubits == 0
+
+
+def test_the_printed_plan_names_blocks_sweeps_bytes_and_flops() -> None:
+    plan = fuse(layered(9, 3), CostModel(tile_qubits=5), wanted_slots=frozenset([40]))
+    text = str(plan)
+    for word in ("9 qubits", "blocks", "forward", "backward", "multiply-adds", "bytes", "block 0"):
+        assert word in text
+    assert plan.summary()["blocks"] == len(plan.tape.blocks) > 1
+
+
+def test_an_empty_program_has_an_empty_plan() -> None:
+    plan = fuse(Program(2, 0, ()), CostModel())
+    assert sum(len(block.operations) for block in plan.tape.blocks) == 0
+    assert "0 operations" in str(plan)
+
+
+def test_the_global_phase_is_kept_only_when_asked_for() -> None:
+    program = Program(1, 0, (Rotation(0, 0, theta=1.0),))
+    assert sum(len(b.operations) for b in fuse(program, CostModel(), keep_phase=False).tape.blocks) == 0
+    plan = fuse(program, CostModel())
+    ket = DEVICE.allocate(plan.tape, 1, None)
+    DEVICE.forward(plan.tape, plan.recipe.bind(np.zeros(0), np.zeros((1, 0))).coefficients, ket)
+    np.testing.assert_allclose(ket[0, 0], np.exp(-0.5j), atol=1e-15)
