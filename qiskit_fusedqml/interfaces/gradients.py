@@ -9,7 +9,7 @@ instead, each row of which has its own observable: one backward sweep whatever t
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from copy import copy
 from typing import Any
 
@@ -150,9 +150,7 @@ class FusedEstimatorGradient(BaseEstimatorGradient):
         metadata: list[Any] = [None] * num_entries
         for group in groups:
             self._transpile(group)
-            group.differentiate(self.engine_options, gradients)
-            for entry, parameters in zip(group.entries.tolist(), group.wanted, strict=True):
-                metadata[entry] = {"parameters": parameters}
+            group.differentiate(self.engine_options, gradients, metadata)
         return EstimatorGradientResult(gradients=gradients, metadata=metadata, options=options)
 
     def _transpile(self, group: _Group) -> None:
@@ -217,14 +215,13 @@ class _Group:
                 )
 
     def _set_observables(self, observables: Sequence[Any]) -> None:
-        by_identity: dict[int, int] = {}
-        by_key: dict[Any, int] = {}
         self.observables: list[Observable] = []
-        for entry, each in zip(self.entries.tolist(), observables, strict=True):
-            if id(each) in by_identity:
-                continue
-            observable = canonical(each)
+        self.observable_of = np.empty(len(observables), dtype=np.intp)
+        by_key: dict[Hashable, int] = {}
+        for positions in _by_identity(observables):
+            observable = canonical(observables[positions[0]])
             if observable.num_qubits != self.circuit.num_qubits:
+                entry = self.entries[positions[0]]
                 raise InvalidInputError(
                     f"The number of qubits of the {entry}-th circuit ({self.circuit.num_qubits}) does not match "
                     f"the number of qubits of the {entry}-th observable ({observable.num_qubits})."
@@ -232,39 +229,35 @@ class _Group:
             if observable.key not in by_key:
                 by_key[observable.key] = len(self.observables)
                 self.observables.append(observable)
-            by_identity[id(each)] = by_key[observable.key]
-        self.observable_of = np.array([by_identity[id(each)] for each in observables], dtype=np.intp)
+            self.observable_of[positions] = by_key[observable.key]
 
     def _set_wanted(self, wanted: Sequence[Parameters]) -> None:
-        """Split the entries by the parameters they want: for each kind its columns and the entries (by position)."""
-        everything = self.circuit.parameters
+        """Split the entries by the parameters they want: for each kind these, their columns, and the positions."""
         column = {parameter: position for position, parameter in enumerate(self.parameters)}
-        self.wanted = [everything if each is None else each for each in wanted]
-        kinds: dict[int, list[int]] = {}
-        for position, each in enumerate(self.wanted):
-            kinds.setdefault(id(each), []).append(position)
-        self.kinds: list[tuple[list[int], NDArray[np.intp]]] = []
-        for positions in kinds.values():
-            given = self.wanted[positions[0]]
-            foreign = [parameter for parameter in given if parameter not in column]
+        self.kinds: list[tuple[Sequence[Parameter], list[int], NDArray[np.intp]]] = []
+        for positions in _by_identity(wanted):
+            given = wanted[positions[0]]
+            parameters = self.circuit.parameters if given is None else given
+            foreign = [parameter for parameter in parameters if parameter not in column]
             if foreign:
                 entry = self.entries[positions[0]]
                 raise InvalidInputError(
                     f"The {entry}-th parameters contains parameters not present in the {entry}-th circuit: {foreign}."
                 )
-            self.kinds.append(([column[parameter] for parameter in given], np.array(positions, dtype=np.intp)))
+            self.kinds.append((parameters, [column[parameter] for parameter in parameters], positions))
 
-    def differentiate(self, options: EngineOptions, gradients: list[Any]) -> None:
-        """Fill in the entries of ``gradients``."""
-        columns = sorted({column for kind, _ in self.kinds for column in kind})
+    def differentiate(self, options: EngineOptions, gradients: list[Any], metadata: list[Any]) -> None:
+        """Fill in the entries of ``gradients`` and ``metadata``."""
+        columns = sorted({column for _, kind, _ in self.kinds for column in kind})
         place = {column: position for position, column in enumerate(columns)}
         by_entry = self._by_entry(options, columns)
-        for kind, positions in self.kinds:
+        for parameters, kind, positions in self.kinds:
             order = [place[column] for column in kind]
             part = by_entry if order == list(range(len(columns))) else by_entry[:, order]
             part = part if len(self.kinds) == 1 else part[positions]
             for entry, gradient in zip(self.entries[positions].tolist(), part, strict=True):
                 gradients[entry] = gradient
+                metadata[entry] = {"parameters": parameters}
 
     def _by_entry(self, options: EngineOptions, columns: Sequence[int]) -> NDArray[np.float64]:
         """Gradients (entries, columns)."""
@@ -306,21 +299,31 @@ def _group(
     values: Sequence[Sequence[float]] | NDArray[np.float64],
     wanted: Sequence[Parameters],
 ) -> list[_Group]:
-    positions: dict[int, list[int]] = {}
-    for position, circuit in enumerate(circuits):
-        positions.setdefault(id(circuit), []).append(position)
-    if len(positions) == 1:
-        return [_Group(circuits[0], np.arange(len(circuits)), observables, values, wanted)]
+    kinds = _by_identity(circuits)
+    if len(kinds) == 1:
+        return [_Group(circuits[0], kinds[0], observables, values, wanted)]
     return [
         _Group(
             circuits[chosen[0]],
-            np.array(chosen, dtype=np.intp),
+            chosen,
             [observables[i] for i in chosen],
             [values[i] for i in chosen],
             [wanted[i] for i in chosen],
         )
-        for chosen in positions.values()
+        for chosen in kinds
     ]
+
+
+def _by_identity(items: Sequence[Any]) -> list[NDArray[np.intp]]:
+    """The positions of each distinct object, in order of appearance; networks repeat a few objects very often."""
+    identities = np.fromiter(map(id, items), np.uintp, len(items))
+    if not len(items):
+        return []
+    if (identities == identities[0]).all():
+        return [np.arange(len(items))]
+    _, first, kind_of = np.unique(identities, return_index=True, return_inverse=True)
+    by_kind = np.split(np.argsort(kind_of, kind="stable"), np.cumsum(np.bincount(kind_of))[:-1])
+    return [by_kind[kind] for kind in np.argsort(first)]
 
 
 def _check_lengths(circuits: Sequence[Any], observables: Sequence[Any], values: Any, wanted: Sequence[Any]) -> None:
