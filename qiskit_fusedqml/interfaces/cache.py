@@ -80,7 +80,7 @@ def canonical(observable: Any) -> Observable:
 def from_coerced(value: SparseObservable | Mapping[str, float]) -> Observable:
     """The same for an entry of an `ObservablesArray`, which has been simplified and checked already."""
     if isinstance(value, Mapping):
-        return Observable(tuple(value.items()), value, len(next(iter(value))), len(value))
+        return Observable(frozenset(value.items()), value, len(next(iter(value))), len(value))
     arrays = (value.coeffs, value.bit_terms, value.indices, value.boundaries)
     key = (value.num_qubits, *(np.asarray(array).tobytes() for array in arrays))
     return Observable(key, value, value.num_qubits, value.num_terms)

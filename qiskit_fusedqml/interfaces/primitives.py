@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from qiskit import QuantumCircuit
 from qiskit.primitives import BaseEstimatorV2, PrimitiveResult, PubResult
-from qiskit.primitives.containers import BindingsArray, DataBin, EstimatorPubLike
+from qiskit.primitives.containers import DataBin, EstimatorPubLike
+from qiskit.primitives.containers.bindings_array import BindingsArray
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from qiskit.primitives.containers.observables_array import ObservablesArray
 from qiskit.providers import Options
