@@ -1,0 +1,153 @@
+"""The pass keeps a circuit's meaning; fused gates behave as gates."""
+
+from __future__ import annotations
+
+import io
+import pickle
+
+import numpy as np
+import pytest
+from qiskit import QuantumCircuit, qpy
+from qiskit import transpile as qiskit_transpile
+from qiskit.circuit import Parameter
+from qiskit.circuit.library import efficient_su2
+from qiskit.circuit.random import random_circuit
+from qiskit.providers.fake_provider import GenericBackendV2
+from qiskit.quantum_info import Operator
+from qiskit.transpiler import PassManager, generate_preset_pass_manager
+
+from qiskit_fusedqml.errors import InvalidInputError
+from qiskit_fusedqml.interfaces.backend import FusedSimulator
+from qiskit_fusedqml.interfaces.transpiler import FusedGate, FusionPass, transpile
+
+
+def _difference(a: QuantumCircuit, b: QuantumCircuit) -> float:
+    return float(np.abs(Operator(a).data - Operator(b).data).max())
+
+
+@pytest.mark.parametrize("max_qubits", [1, 2, 3, 5])
+@pytest.mark.parametrize("seed", range(8))
+def test_the_pass_keeps_the_unitary(seed: int, max_qubits: int) -> None:
+    circuit = random_circuit(5, 8, max_operands=4, seed=seed)
+    circuit.global_phase = 0.3
+    fused = FusionPass(max_qubits)(circuit)
+    assert _difference(fused, circuit) < 1e-9
+    widest = max(instruction.operation.num_qubits for instruction in circuit.data)
+    assert all(i.operation.num_qubits <= max(max_qubits, widest) for i in fused.data)
+
+
+def test_a_changed_body_is_seen() -> None:
+    circuit = random_circuit(3, 5, seed=1)
+    fused = FusionPass(3)(circuit)
+    fused.rx(1e-3, 0)
+    assert _difference(fused, circuit) > 1e-6
+
+
+def test_gates_are_grouped_across_the_circuit() -> None:
+    circuit = efficient_su2(6, reps=3)
+    fused = FusionPass(6)(circuit)
+    assert fused.count_ops() == {"fused": 1}
+    assert sum(FusionPass(3)(circuit).count_ops().values()) < sum(circuit.count_ops().values()) / 3
+
+
+def test_measurements_barriers_and_control_flow_stay_in_order() -> None:
+    circuit = QuantumCircuit(2, 2)
+    circuit.h(0)
+    circuit.cx(0, 1)
+    circuit.measure(0, 0)
+    with circuit.if_test((circuit.clbits[0], 1)):
+        circuit.x(1)
+    circuit.rx(0.3, 1)
+    circuit.ry(0.2, 1)
+    circuit.barrier()
+    circuit.reset(0)
+    circuit.measure(1, 1)
+    names = [instruction.name for instruction in FusionPass()(circuit).data]
+    assert names.index("fused") < names.index("measure") < names.index("if_else")
+    assert names.index("if_else") < names.index("barrier") < names.index("reset")
+    assert names.count("measure") == 2
+
+
+def test_fused_gates_bind_pickle_and_go_through_qpy() -> None:
+    circuit = efficient_su2(4, reps=2)
+    fused = FusionPass(2)(circuit)
+    assert fused.parameters == circuit.parameters
+    values = np.random.default_rng(0).uniform(-3, 3, circuit.num_parameters)
+    expected = circuit.assign_parameters(values)
+    assert _difference(fused.assign_parameters(values), expected) < 1e-12
+    assert _difference(pickle.loads(pickle.dumps(fused)).assign_parameters(values), expected) < 1e-12
+    stream = io.BytesIO()
+    qpy.dump(fused, stream)
+    stream.seek(0)
+    assert _difference(qpy.load(stream)[0].assign_parameters(values), expected) < 1e-12
+
+
+def test_a_parameter_may_become_an_expression_of_another() -> None:
+    x, y = Parameter("x"), Parameter("y")
+    body = QuantumCircuit(1)
+    body.rx(2 * x, 0)
+    body.rz(x + 1, 0)
+    outer = QuantumCircuit(1)
+    outer.append(FusedGate(body), [0])
+    bound = outer.assign_parameters({x: 2 * y}).assign_parameters({y: 0.3})
+    assert _difference(bound, body.assign_parameters({x: 0.6})) < 1e-12
+
+
+def test_unfuse_inverse_and_control() -> None:
+    body = random_circuit(2, 4, seed=3)
+    gate = FusedGate(body)
+    assert _difference(gate.unfuse(), body) < 1e-12
+    np.testing.assert_allclose(Operator(gate.inverse()).data, Operator(body.inverse()).data, atol=1e-12)
+    np.testing.assert_allclose(Operator(gate.control()).data, Operator(body.to_gate().control()).data, atol=1e-10)
+
+
+def test_bad_arguments_are_refused() -> None:
+    with pytest.raises(InvalidInputError, match="max_qubits is 0"):
+        FusionPass(0)
+    with pytest.raises(InvalidInputError, match="classical bits"):
+        FusedGate(QuantumCircuit(1, 1))
+    body = QuantumCircuit(1)
+    body.rx(Parameter("x"), 0)
+    with pytest.raises(InvalidInputError, match="2 parameters"):
+        FusedGate(body, [0.1, 0.2])
+
+
+def test_transpile_takes_passes_as_classes_and_instances() -> None:
+    circuit = efficient_su2(3, reps=1)
+    values = np.random.default_rng(1).uniform(-3, 3, circuit.num_parameters)
+    for passes in ([FusionPass], [FusionPass(2)]):
+        fused = transpile(circuit, passes=passes)
+        assert "fused" in fused.count_ops()
+        assert _difference(fused.assign_parameters(values), circuit.assign_parameters(values)) < 1e-10
+    several = transpile([circuit, circuit], passes=[FusionPass])
+    assert [c.count_ops() for c in several] == [{"fused": 1}, {"fused": 1}]
+    assert "fused" not in transpile(circuit).count_ops()
+
+
+def test_the_layout_survives() -> None:
+    backend = GenericBackendV2(5, seed=1)
+    circuit = QuantumCircuit(2)
+    circuit.h(0)
+    circuit.cx(0, 1)
+    fused = transpile(circuit, backend, passes=[FusionPass(2)], initial_layout=[3, 4], seed_transpiler=1)
+    assert fused.layout is not None
+    assert fused.layout.final_index_layout() == [3, 4]
+
+
+@pytest.mark.parametrize("level", [0, 1, 2, 3])
+def test_fused_circuits_run_where_they_are_sent(level: int) -> None:
+    circuit = efficient_su2(3, reps=1).assign_parameters(np.linspace(0, 1, 12))
+    fused = FusionPass(2)(circuit)
+    kept = qiskit_transpile(fused, FusedSimulator(), optimization_level=level)
+    assert "fused" in kept.count_ops()
+    unrolled = qiskit_transpile(fused, basis_gates=["u", "cx"], optimization_level=level)
+    assert set(unrolled.count_ops()) <= {"u", "cx"}
+    assert _difference(unrolled, circuit) < 1e-9
+
+
+def test_in_a_pass_manager() -> None:
+    circuit = efficient_su2(3, reps=1)
+    assert PassManager([FusionPass()]).run(circuit).count_ops() == {"fused": 1}
+    manager = generate_preset_pass_manager(optimization_level=1, backend=FusedSimulator())
+    manager.post_optimization = PassManager([FusionPass()])
+    assert manager.run(circuit).count_ops() == {"fused": 1}
