@@ -140,8 +140,10 @@ class FusedEstimator(BaseEstimatorV2):
         groups: dict[int, _Group] = {}
         slots = []
         for pub in coerced:
-            group = groups.setdefault(id(pub.circuit), _Group(pub.circuit))
-            slots.append((group, group.add(pub)))
+            identity = id(pub.circuit)
+            if identity not in groups:
+                groups[identity] = _Group(pub.circuit)
+            slots.append((groups[identity], groups[identity].add(pub)))
         return FinishedJob(self._run, coerced, slots, list(groups.values()), options)
 
     def _run(

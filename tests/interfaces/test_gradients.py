@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -302,6 +304,18 @@ def test_eight_threads_at_once() -> None:
         results = list(pool.map(lambda call: gradient.run(*call).result().gradients, calls))
     for mine, other in zip(results, expected, strict=True):
         np.testing.assert_allclose(mine[0], other, rtol=0, atol=1e-7)
+
+
+def test_gradient_objects_are_copied_and_pickled() -> None:
+    gradient = FusedEstimatorGradient(FusedEstimator(), num_threads=1)
+    circuit, observable, values = network(), observables(1)[0], RNG.normal(size=(1, 9))
+    expected = gradient.run([circuit], [observable], values).result().gradients[0]
+    for other in (copy.deepcopy(gradient), pickle.loads(pickle.dumps(gradient))):
+        np.testing.assert_array_equal(other.run([circuit], [observable], values).result().gradients[0], expected)
+
+
+def test_nothing_to_differentiate() -> None:
+    assert FusedEstimatorGradient().run([], [], []).result().gradients == []
 
 
 def test_the_comparison_sees_a_wrong_angle(monkeypatch: pytest.MonkeyPatch) -> None:
