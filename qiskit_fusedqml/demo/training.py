@@ -58,7 +58,7 @@ class Trainer:
     @property
     def weights(self) -> NDArray[np.float64]:
         """The weights as they are now, (num_weights,)."""
-        return self._model.weight.detach().numpy().astype(np.float64)
+        return np.asarray(self._model.weight.detach().numpy(), dtype=np.float64)
 
     def run(self, epochs: int) -> None:
         """Train, showing progress on standard error, and append to `history`."""
@@ -77,7 +77,7 @@ class Trainer:
         """One training step on the samples of the given rows; returns the loss before it."""
         self._optimizer.zero_grad()
         loss = torch.nn.functional.cross_entropy(LOGIT_SCALE * self._model(self._x[rows]), self._y[rows])
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         self._optimizer.step()
         return float(loss.detach())
 
