@@ -1,0 +1,284 @@
+"""The CPU device: C++ sweeps with samples in SIMD lanes, for the instruction set of the machine it runs on.
+
+The compiled module `_native` knows tapes as flat integers (`_flatten`), states as opaque objects and coefficients as
+arrays. It is built for several instruction sets; the best one this machine has is chosen when a device is made, or the
+one named by the environment variable ``FUSEDQML_ISA`` (avx512, avx2, sse2 or neon).
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from itertools import chain
+from typing import TypeAlias
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..cost import CostModel
+from ..errors import DeviceUnavailableError, InvalidInputError, OutOfMemoryError
+from ..observables import PauliSum
+from ..plan import RY, U2, Block, Dense, Diag, Frame, Map, Operation, Pauli, Tape
+from . import Coefficients, _native
+
+_KEPT_OBSERVABLES = 32
+
+_CompiledSums: TypeAlias = tuple[_native.Observables, Frame, tuple[PauliSum, ...]]
+
+
+def instruction_set() -> str:
+    """Name of the instruction set the sweeps use on this machine, honouring ``FUSEDQML_ISA``.
+
+    Raises:
+        DeviceUnavailableError: If ``FUSEDQML_ISA`` names one that this machine or this build does not have.
+    """
+    available = _native.instruction_sets()
+    wanted = os.environ.get("FUSEDQML_ISA")
+    if not wanted:
+        return available[0]
+    if wanted not in available:
+        raise DeviceUnavailableError(
+            f"FUSEDQML_ISA is {wanted!r}; this machine has {', '.join(available)}. Choose one of them or unset it."
+        )
+    return wanted
+
+
+def default_threads() -> int:
+    """Cores this process may run on, capped by ``OMP_NUM_THREADS``."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cap = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    return min(usable, int(cap)) if cap.isdigit() and int(cap) > 0 else usable
+
+
+class CPUDevice:
+    """Runs tapes on the CPU; a state is an object of the compiled module.
+
+    Args:
+        precision: "double" or "single".
+        num_threads: Threads of one call; None for the cores in the affinity mask, capped by ``OMP_NUM_THREADS``.
+
+    Raises:
+        InvalidInputError: For another precision or a number of threads below 1.
+        DeviceUnavailableError: If ``FUSEDQML_ISA`` names an instruction set that is not there.
+    """
+
+    name = "CPU"
+
+    def __init__(self, precision: str = "double", num_threads: int | None = None) -> None:
+        if precision not in {"double", "single"}:
+            raise InvalidInputError(f"precision is {precision!r}; 'double' or 'single' is allowed.")
+        if num_threads is not None and num_threads < 1:
+            raise InvalidInputError(f"num_threads is {num_threads}; a positive number or None is allowed.")
+        self.precision = precision
+        self.num_threads = default_threads() if num_threads is None else num_threads
+        self._isa = instruction_set()
+        self._single = precision == "single"
+        self._width = _native.width(self._isa, self._single, False)
+        self._half_width = _native.width(self._isa, self._single, True)
+        self.cost_model = CostModel(lanes=self._width, amplitude_bytes=8 if self._single else 16)
+        self._tapes: WeakKeyDictionary[Tape, _native.Tape] = WeakKeyDictionary()
+        self._observables: OrderedDict[tuple[int, ...], _CompiledSums] = OrderedDict()
+        self._lock = threading.Lock()
+
+    @property
+    def instruction_set(self) -> str:
+        """The instruction set in use."""
+        return self._isa
+
+    def allocate(self, tape: Tape, batch: int, initial_state: NDArray[np.complex128] | None) -> _native.State:
+        """See `Device.allocate`."""
+        if batch < 1:
+            raise InvalidInputError(f"A batch of {batch} states was asked for; at least 1 is needed.")
+        half = self._prefers_half_width(tape, batch)
+        try:
+            state = _native.make_state(self._isa, self._single, half, tape.num_qubits, batch, tape.spread_qubits)
+        except MemoryError:
+            raise self._out_of_memory(self.state_bytes(tape.num_qubits, batch)) from None
+        if initial_state is None:
+            _native.set_zero_state(state)
+            return state
+        try:
+            _native.set_amplitudes(state, np.ascontiguousarray(initial_state, dtype=np.complex128))
+        except ValueError:
+            expected = f"({2**tape.num_qubits},) or ({batch}, {2**tape.num_qubits})"
+            raise InvalidInputError(
+                f"The initial state has shape {np.shape(initial_state)}; {expected} is expected."
+            ) from None
+        return state
+
+    def copy(self, state: _native.State) -> _native.State:
+        """See `Device.copy`."""
+        try:
+            return state.copy()
+        except MemoryError:
+            raise self._out_of_memory(state.bytes) from None
+
+    def forward(self, tape: Tape, coefficients: Coefficients, ket: _native.State) -> None:
+        """See `Device.forward`.
+
+        Raises:
+            InvalidInputError: If the coefficients or the state do not fit the tape.
+        """
+        native = self._tape(tape)
+        try:
+            _native.forward(native, _arrays(coefficients), ket, self.num_threads)
+        except ValueError as error:
+            raise InvalidInputError(str(error)) from None
+        except MemoryError:
+            raise self._out_of_memory(ket.bytes) from None
+
+    def backward(
+        self, tape: Tape, coefficients: Coefficients, ket: _native.State, bra: _native.State, *, per_sample: bool
+    ) -> NDArray[np.float64]:
+        """See `Device.backward`.
+
+        Raises:
+            InvalidInputError: If the coefficients or the states do not fit the tape.
+        """
+        native = self._tape(tape)
+        try:
+            return _native.backward(native, _arrays(coefficients), ket, bra, per_sample, self.num_threads)
+        except ValueError as error:
+            raise InvalidInputError(str(error)) from None
+        except MemoryError:
+            raise self._out_of_memory(ket.bytes) from None
+
+    def expectation(self, ket: _native.State, frame: Frame, sums: Sequence[PauliSum]) -> NDArray[np.float64]:
+        """See `Device.expectation`."""
+        try:
+            return _native.expectation(self._compiled_sums(frame, sums), ket, self.num_threads)
+        except ValueError as error:
+            raise InvalidInputError(str(error)) from None
+
+    def apply_observables(
+        self, ket: _native.State, frame: Frame, sums: Sequence[PauliSum], cotangents: NDArray[np.float64]
+    ) -> _native.State:
+        """See `Device.apply_observables`."""
+        weights = np.ascontiguousarray(cotangents, dtype=np.float64)
+        try:
+            return _native.apply_observables(self._compiled_sums(frame, sums), ket, weights, self.num_threads)
+        except ValueError as error:
+            raise InvalidInputError(str(error)) from None
+        except MemoryError:
+            raise self._out_of_memory(ket.bytes) from None
+
+    def amplitudes(self, ket: _native.State, frame: Frame) -> NDArray[np.complex128] | NDArray[np.complex64]:
+        """See `Device.amplitudes`."""
+        return _native.amplitudes(ket, list(frame.columns), frame.offset, self.num_threads)
+
+    def probabilities(self, ket: _native.State, frame: Frame, qubits: Sequence[int]) -> NDArray[np.float64]:
+        """See `Device.probabilities`."""
+        if len(set(qubits)) != len(qubits) or any(not 0 <= q < ket.num_qubits for q in qubits):
+            raise InvalidInputError(f"The qubits {tuple(qubits)} must be distinct and below {ket.num_qubits}.")
+        return _native.probabilities(ket, list(frame.columns), frame.offset, list(qubits), self.num_threads)
+
+    def state_bytes(self, num_qubits: int, batch: int) -> int:
+        """See `Device.state_bytes`. Lanes that neither samples nor qubits fill (small circuits) are not counted."""
+        samples = min(self._width, 1 << (max(batch, 1) - 1).bit_length())
+        groups = -(-batch // samples)
+        return groups * samples * self.cost_model.amplitude_bytes << num_qubits
+
+    def _prefers_half_width(self, tape: Tape, batch: int) -> bool:
+        """Whether half-width vectors keep more threads, or fewer empty lanes, busy."""
+        if batch > self._half_width:
+            largest = max((len(block.tile) for block in tape.blocks), default=0)
+            few_tiles = 1 << (tape.num_qubits - largest) < self.num_threads
+            return few_tiles and -(-batch // self._width) < self.num_threads
+        return (1 << (batch - 1).bit_length() + tape.spread_qubits) <= self._half_width
+
+    def _tape(self, tape: Tape) -> _native.Tape:
+        with self._lock:
+            native = self._tapes.get(tape)
+        if native is None:
+            try:
+                native = _native.Tape(np.fromiter(_flatten(tape), dtype=np.int64))
+            except ValueError as error:
+                raise InvalidInputError(f"The tape cannot be run: {error}") from None
+            with self._lock:
+                native = self._tapes.setdefault(tape, native)
+        return native
+
+    def _compiled_sums(self, frame: Frame, sums: Sequence[PauliSum]) -> _native.Observables:
+        key = (id(frame), *map(id, sums))
+        with self._lock:
+            entry = self._observables.get(key)
+            if entry is not None:
+                self._observables.move_to_end(key)
+                return entry[0]
+        native = _compile_sums(frame, sums)
+        with self._lock:
+            # the entry keeps frame and sums alive, so that their ids stay theirs
+            self._observables[key] = (native, frame, tuple(sums))
+            while len(self._observables) > _KEPT_OBSERVABLES:
+                self._observables.popitem(last=False)
+        return native
+
+    def _out_of_memory(self, num_bytes: int) -> OutOfMemoryError:
+        return OutOfMemoryError(
+            f"A state of {num_bytes / 2**20:,.0f} MiB does not fit in memory. "
+            "Use fewer qubits, a smaller batch, or precision='single'."
+        )
+
+
+def _arrays(coefficients: Coefficients) -> _native.Coefficients:
+    c = coefficients
+    return _native.Coefficients(
+        c.pairs, c.batched_pairs, c.matrices, c.batched_matrices, c.angles, c.batched_angles, c.scales, list(c.dense)
+    )
+
+
+def _compile_sums(frame: Frame, sums: Sequence[PauliSum]) -> _native.Observables:
+    coefficients: list[float] = []
+    rows: list[tuple[int, ...]] = []
+    controls: list[int] = []
+    for number, observable in enumerate(sums):
+        if observable.num_qubits != frame.num_qubits:
+            raise InvalidInputError(
+                f"Observable {number} acts on {observable.num_qubits} qubits; the state has {frame.num_qubits}."
+            )
+        for term in observable.in_frame(frame):
+            first = len(controls)
+            controls.extend(term.controls)
+            coefficients.append(term.coefficient)
+            rows.append((number, term.x, term.z, term.power, first, len(controls)))
+    return _native.make_observables(
+        frame.num_qubits,
+        len(sums),
+        np.array(coefficients, dtype=np.float64),
+        np.array(rows, dtype=np.int64).reshape(-1, 6),
+        np.array(controls, dtype=np.int64),
+    )
+
+
+def _flatten(tape: Tape) -> list[int]:
+    """The tape as the integers that compile.cpp reads."""
+    numbers = [tape.num_qubits, tape.spread_qubits, tape.num_overlaps, len(tape.blocks)]
+    for block in tape.blocks:
+        _flatten_block(block, numbers)
+    return numbers
+
+
+def _flatten_block(block: Block, numbers: list[int]) -> None:
+    numbers += (len(block.tile), *block.tile, block.undo_from, len(block.operations))
+    for operation in block.operations:
+        numbers += _flatten_operation(operation)
+
+
+def _flatten_operation(operation: Operation) -> tuple[int, ...]:
+    match operation:
+        case Map(columns, offset):
+            return (0, *columns, offset)
+        case Diag(factors, scale, overlap, functionals):
+            tables = ((len(f.basis), *f.basis, len(f.terms), *f.terms, f.first, int(f.batched)) for f in factors)
+            return (1, len(factors), scale, len(functionals), overlap, *functionals, *chain.from_iterable(tables))
+        case RY(x, w, coefficient, batched, overlap, num_overlaps):
+            return (2, x, w, int(batched), coefficient, num_overlaps, overlap)
+        case U2(x, w, coefficient, batched, overlap):
+            return (3, x, w, int(batched), coefficient, overlap)
+        case Pauli(x, z, power, controls, coefficient, batched, overlap):
+            return (4, x, z, power, len(controls), *controls, int(batched), coefficient, overlap)
+        case Dense(xs, ws, coefficient, overlap):
+            return (5, len(xs), *xs, *ws, coefficient, overlap)

@@ -1,0 +1,141 @@
+#include "call.hpp"
+
+#include <algorithm>
+#include <string>
+
+#include "gf2.hpp"
+#include "pool.hpp"
+
+namespace fusedqml {
+namespace {
+
+void require(const char* what, int64_t needed, int64_t given) {
+    if (given < needed)
+        throw std::invalid_argument("The tape needs " + std::to_string(needed) + " " + what + ", got " + std::to_string(given) + ".");
+}
+
+void check(const Requirements& needs, const CoefficientArrays& given) {
+    require("pairs", needs.pairs, given.num_pairs);
+    require("batched pairs", needs.batched_pairs, given.num_batched_pairs);
+    require("matrices", needs.matrices, given.num_matrices);
+    require("batched matrices", needs.batched_matrices, given.num_batched_matrices);
+    require("angles", needs.angles, given.num_angles);
+    require("batched angles", needs.batched_angles, given.num_batched_angles);
+    require("scales", needs.scales, given.num_scales);
+    require("dense matrices", static_cast<int64_t>(needs.dense.size()), static_cast<int64_t>(given.dense.size()));
+    for (size_t i = 0; i < needs.dense.size(); ++i)
+        if (needs.dense[i] && needs.dense[i] != given.dense_qubits[i])
+            throw std::invalid_argument("Dense matrix " + std::to_string(i) + " acts on " + std::to_string(given.dense_qubits[i]) +
+                                        " qubits, the tape expects " + std::to_string(needs.dense[i]) + ".");
+}
+
+// from: [row][sample][parts], to: [coefficient][group][row in coefficient][part][lane]; lanes without a sample are 0.
+template <class T> Memory spread_over_lanes(const State& state, const double* from, int64_t rows, int rows_each, int parts) {
+    const int64_t width = state.kernels->width, samples = int64_t(1) << state.sample_bits;
+    Memory memory(size_t(rows * state.groups * parts * width) * sizeof(T));
+    T* to = static_cast<T*>(memory.get());
+    for (int64_t row = 0; row < rows; ++row)
+        for (int64_t group = 0; group < state.groups; ++group)
+            for (int64_t lane = 0; lane < width; ++lane) {
+                const int64_t sample = group * samples + lane % samples;
+                if (sample >= state.batch) continue;
+                const int64_t place = ((row / rows_each) * state.groups + group) * rows_each + row % rows_each;
+                for (int part = 0; part < parts; ++part)
+                    to[(place * parts + part) * width + lane] =
+                        static_cast<T>(from[(row * state.batch + sample) * parts + part]);
+            }
+    return memory;
+}
+
+template <class T> Memory lane_signs(const State& state) {
+    const int width = state.kernels->width;
+    Memory memory((size_t(1) << state.lane_bits) * static_cast<size_t>(width) * sizeof(T));
+    T* sign = static_cast<T*>(memory.get());
+    for (int mask = 0; mask < 1 << state.lane_bits; ++mask)
+        for (int lane = 0; lane < width; ++lane)
+            *sign++ = gf2::parity(static_cast<uint64_t>(mask & lane >> state.sample_bits)) ? T(-1) : T(1);
+    return memory;
+}
+
+template <class T>
+Memory convert_dense(const CoefficientArrays& from, bool adjoint, std::vector<const void*>& pointers) {
+    size_t total = 0;
+    for (const int k : from.dense_qubits) total += size_t(2) << 2 * k;
+    Memory memory(total * sizeof(T));
+    T* to = static_cast<T*>(memory.get());
+    for (size_t m = 0; m < from.dense.size(); ++m) {
+        const size_t size = size_t(1) << from.dense_qubits[m];
+        pointers.push_back(to);
+        for (size_t i = 0; i < size; ++i)
+            for (size_t j = 0; j < size; ++j) {
+                const double* entry = from.dense[m] + 2 * (adjoint ? j * size + i : i * size + j);
+                *to++ = static_cast<T>(entry[0]);
+                *to++ = static_cast<T>(adjoint ? -entry[1] : entry[1]);
+            }
+    }
+    return memory;
+}
+
+}  // namespace
+
+PreparedCall::PreparedCall(const CompiledTape& tape, const CoefficientArrays& coefficients, const State& ket, const State* bra,
+                           bool per_sample, int threads)
+    : ket_(ket) {
+    check(tape.requirements, coefficients);
+    call.tape = &tape.view;
+    call.lane_bits = ket.lane_bits;
+    call.sample_bits = ket.sample_bits;
+    call.batch = ket.batch;
+    call.groups = ket.groups;
+    call.num_rows = ket.num_rows;
+    call.ket = ket.memory.get();
+    call.bra = bra ? bra->memory.get() : nullptr;
+    call.per_sample = per_sample;
+    call.pairs = coefficients.pairs;
+    call.matrices = coefficients.matrices;
+    call.angles = coefficients.angles;
+    call.batched_angles = coefficients.batched_angles;
+    call.scales = coefficients.scales;
+    if (ket.kernels->real_bytes == 4) prepare<float>(tape, coefficients);
+    else prepare<double>(tape, coefficients);
+    build_tables(tape.view, threads);
+}
+
+template <class T> void PreparedCall::prepare(const CompiledTape& tape, const CoefficientArrays& coefficients) {
+    signs_ = lane_signs<T>(ket_);
+    call.lane_signs = signs_.get();
+    pairs_ = spread_over_lanes<T>(ket_, coefficients.batched_pairs, 2 * tape.requirements.batched_pairs, 2, 1);
+    call.batched_pairs = pairs_.get();
+    matrices_ = spread_over_lanes<T>(ket_, coefficients.batched_matrices, 4 * tape.requirements.batched_matrices, 4, 2);
+    call.batched_matrices = matrices_.get();
+    dense_ = convert_dense<T>(coefficients, call.bra != nullptr, dense_pointers_);
+    call.dense = dense_pointers_.data();
+}
+
+void PreparedCall::build_tables(const TapeView& tape, int threads) {
+    const Kernels& kernels = *ket_.kernels;
+    const int count = tape.num_tables;
+    std::vector<size_t> offsets;
+    size_t total = 0, work = 0, entries = 0;
+    for (int id = 0; id < count; ++id) {
+        const Table& table = *tape.tables[id];
+        offsets.push_back(total);
+        if (table.batched) continue;
+        total += kernels.table_bytes(table);
+        work = std::max(work, kernels.table_work(table));
+        entries += kernels.table_work(table);
+    }
+    tables_ = Memory(total, false);
+    for (int id = 0; id < count; ++id)
+        table_pointers_.push_back(tape.tables[id]->batched ? nullptr : static_cast<char*>(tables_.get()) + offsets[static_cast<size_t>(id)]);
+    call.tables = table_pointers_.data();
+    const int parts = entries < 8192 ? 1 : std::min(threads, std::max(count, 1));
+    run_parts(parts, [&](int part) {
+        const Memory angles(work * sizeof(double), false);
+        for (int id = part; id < count; id += parts)
+            if (!tape.tables[id]->batched)
+                kernels.shared_table(call, *tape.tables[id], table_pointers_[static_cast<size_t>(id)], static_cast<double*>(angles.get()));
+    });
+}
+
+}  // namespace fusedqml

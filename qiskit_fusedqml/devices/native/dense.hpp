@@ -1,0 +1,137 @@
+// Dense complex matrices on up to six virtual qubits.
+#pragma once
+#include "unitary.hpp"
+
+namespace fusedqml {
+namespace {
+
+constexpr int dense_room = 128;  // rows gathered at a time
+
+// Where the 2**k rows of a matrix lie, from its first one, and how they are ordered in each lane.
+template <class S> struct DenseRows {
+    using Vec = typename S::Vec;
+    int size, lane_bits;
+    uint32_t offsets[1 << max_dense];
+    uint32_t twist[max_lane_bits];             // per lane bit: the XOR on the matrix index in lanes where the bit is set
+    typename S::IntVec lanes[max_lane_bits];
+
+    DenseRows(const Tile<S>& tile, const DenseMatrix& op) : size(1 << op.k), lane_bits(tile.call.lane_bits) {
+        uint32_t flipped = 0;
+        for (int i = 0; i < op.k; ++i) flipped |= uint32_t(tile.odd(op.sides[i].outer)) << i;
+        for (int i = 0; i < size; ++i) {
+            offsets[i] = 0;
+            for (int bit = 0; bit < op.k; ++bit)
+                if ((uint32_t(i) ^ flipped) >> bit & 1) offsets[i] ^= op.xs[bit];
+        }
+        for (int lane = 0; lane < lane_bits; ++lane) {
+            twist[lane] = 0;
+            for (int i = 0; i < op.k; ++i) twist[lane] |= (op.sides[i].lanes >> lane & 1) << i;
+            uint32_t set = 0;
+            for (uint32_t number = 0; number < uint32_t(1) << lane_bits; ++number) set |= (number >> lane & 1) << number;
+            lanes[lane] = tile.lane_mask(set);
+        }
+    }
+    void reorder(Vec* rows) const {
+        for (int lane = 0; lane < lane_bits; ++lane)
+            for (uint32_t i = 0; twist[lane] && i < uint32_t(size); ++i) {
+                const uint32_t other = i ^ twist[lane];
+                for (int part = 0; i < other && part < 2; ++part) {
+                    const Vec a = rows[2 * i + part], b = rows[2 * other + part];
+                    rows[2 * i + part] = S::select(lanes[lane], b, a);
+                    rows[2 * other + part] = S::select(lanes[lane], a, b);
+                }
+            }
+    }
+    void load(const Vec* data, uint32_t row, Vec* rows) const {
+        for (int i = 0; i < size; ++i) Complex<S>::at(data, row ^ offsets[i]).store(rows, i);
+        reorder(rows);
+    }
+    void store(Vec* data, uint32_t row, Vec* rows) const {
+        reorder(rows);
+        for (int i = 0; i < size; ++i) Complex<S>::at(rows, i).store(data, row ^ offsets[i]);
+    }
+};
+
+// `count` rows of the product of a matrix with a vector
+template <class S, int count>
+FQ_INLINE void product_rows(const typename S::T* matrix, int size, const typename S::Vec* in, typename S::Vec* out) {
+    Complex<S> sum[count] = {};
+    for (int j = 0; j < size; ++j) {
+        const Complex<S> x = Complex<S>::at(in, j);
+        FQ_UNROLL
+        for (int i = 0; i < count; ++i) {
+            const typename S::T re = matrix[2 * (i * size + j)], im = matrix[2 * (i * size + j) + 1];
+            sum[i].re += re * x.re;
+            sum[i].im += re * x.im;
+            sum[i].re -= im * x.im;
+            sum[i].im += im * x.re;
+        }
+    }
+    FQ_UNROLL
+    for (int i = 0; i < count; ++i) sum[i].store(out, i);
+}
+
+template <class S>
+void product(const typename S::T* matrix, int size, const typename S::Vec* in, typename S::Vec* out) {
+    if (size == 2) return product_rows<S, 2>(matrix, size, in, out);
+    for (int i = 0; i < size; i += 4) product_rows<S, 4>(matrix + 2 * i * size, size, in, out + 2 * i);
+}
+
+template <class S> void apply_dense(const Tile<S>& tile, const DenseMatrix& op, typename S::Vec* data) {
+    const auto* matrix = static_cast<const typename S::T*>(tile.call.dense[op.coefficient]);
+    const DenseRows<S> rows(tile, op);
+    typename S::Vec in[2 << max_dense], out[2 << max_dense];
+    const uint64_t count = uint64_t(1) << op.rows.dim;
+    uint32_t row = 0;
+    for (uint64_t i = 0;;) {
+        rows.load(data, row, in);
+        product<S>(matrix, rows.size, in, out);
+        rows.store(data, row, out);
+        if (++i == count) return;
+        row ^= op.rows.steps[trailing_zeros(i)];
+    }
+}
+
+// M[i][j] += sum ket[i] conj(bra[j]) over `count` gathered vectors of `size` rows
+template <class S>
+void add_moments(int size, int count, const typename S::Vec* ket, const typename S::Vec* bra, double* sums) {
+    for (int i = 0; i < size; ++i)
+        for (int j = 0; j < size; j += 2) {
+            Complex<S> sum[2] = {};
+            for (int c = 0; c < count; ++c) {
+                const Complex<S> k = Complex<S>::at(ket, c * size + i);
+                for (int side = 0; side < 2; ++side) {
+                    const Complex<S> b = Complex<S>::at(bra, c * size + j + side);
+                    sum[side].re += overlap_re(b, k);
+                    sum[side].im += overlap_im(b, k);
+                }
+            }
+            for (int side = 0; side < 2; ++side) {
+                flush<S>(sums + (i * size + j + side) * S::W, sum[side].re);
+                flush<S>(sums + (size * size + i * size + j + side) * S::W, sum[side].im);
+            }
+        }
+}
+
+template <class S> void undo_dense(const Tile<S>& tile, const DenseMatrix& op) {
+    if (op.overlap >= 0) {
+        const DenseRows<S> rows(tile, op);
+        typename S::Vec ket[2 * dense_room], bra[2 * dense_room];
+        const uint64_t count = uint64_t(1) << op.rows.dim, room = dense_room >> op.k;
+        uint32_t row = 0;
+        for (uint64_t i = 0; i < count;) {
+            int filled = 0;
+            for (; i < count && filled < int(room); ++filled) {
+                rows.load(tile.ket, row, ket + 2 * filled * rows.size);
+                rows.load(tile.bra, row, bra + 2 * filled * rows.size);
+                row ^= op.rows.steps[trailing_zeros(++i)];
+            }
+            add_moments<S>(rows.size, filled, ket, bra, tile.sums + int64_t(op.overlap) * S::W);
+        }
+    }
+    apply_dense(tile, op, tile.ket);
+    apply_dense(tile, op, tile.bra);
+}
+
+}  // namespace
+}  // namespace fusedqml

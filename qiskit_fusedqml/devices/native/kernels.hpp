@@ -1,0 +1,78 @@
+// What the driver asks of the sweeps compiled for one instruction set, real type and number of lanes. Plain data and function
+// pointers only, see tape.hpp.
+#pragma once
+#include "tape.hpp"
+
+namespace fusedqml {
+
+// One forward or backward call. Pointers to void are to arrays of the sweep's real type T, W lanes a vector.
+struct Call {
+    const TapeView* tape;
+    int32_t lane_bits;             // v
+    int32_t sample_bits;           // s, s + v = log2 W: lane = sample | row bits << s
+    int64_t batch, groups;
+    int64_t num_rows;              // stored vector rows a group, 2**(n - v)
+    void* ket;                     // [group][row][re | im][lane]
+    void* bra;
+    int32_t per_sample;
+    const void* lane_signs;        // [2**v][lane]: (-1)**parity(mask & row bits of the lane), by mask
+
+    const double* pairs;
+    const void* batched_pairs;     // [pair][group][a | b][lane]
+    const double* matrices;        // [matrix][2][2][re | im]
+    const void* batched_matrices;  // [matrix][group][4][re | im][lane]
+    const void* const* dense;      // [2**k][2**k][re | im], for the backward sweep the adjoint
+    const double* angles;
+    const double* batched_angles;  // [angle][sample]
+    const double* scales;
+    void* const* tables;           // shared tables by id; nullptr for batched ones
+};
+
+// Memory of one worker.
+struct Scratch {
+    void* ket;                     // a tile
+    void* bra;
+    void* tables;                  // batched tables of a block
+    const size_t* table_offsets;   // by id, in bytes; those of the block at hand count
+    double* work;                  // angles of one table
+};
+
+// Part of an observable: the Pauli strings that flip the same row bits, on a block of stored rows of one group. Together they are
+// (A a)[r] = sum_k factor_k d_k(r) a[r ^ flip], d_k a real diagonal, factor_k 1 or 1j.
+struct Pass {
+    const void* ket;               // of the group
+    void* bra;
+    int64_t first_row, num_rows;   // stored vector rows; the block's own are numbered from 0
+    uint32_t flip_row, flip_lanes; // the partner's row, and its place among the lanes
+    int32_t half_bit;              // only rows with this row bit 0 count, or -1: all
+    int32_t per_lane;              // diagonals differ from lane to lane
+    int32_t count;                 // diagonals
+    const int32_t* imaginary;
+    const void* const* diagonals;  // [row] or [row][lane]
+    const void* factors;           // [diagonal][lane], for `apply`
+};
+
+// Overlaps are added to sums[overlap][lane], doubles.
+struct Kernels {
+    const char* isa;
+    int32_t width;                 // W
+    int32_t real_bytes;            // sizeof(T)
+    int32_t group;                 // rotations in one pass
+    size_t (*table_bytes)(const Table& table);
+    size_t (*table_work)(const Table& table);                    // doubles
+    void (*shared_table)(const Call& call, const Table& table, void* out, double* work);
+    void (*batched_tables)(const Call& call, const Block& block, int64_t group, int first_op, int last_op,
+                           const Scratch& scratch);
+    void (*forward)(const Call& call, const Block& block, int64_t group, int64_t first_tile, int64_t last_tile,
+                    const Scratch& scratch);
+    void (*backward)(const Call& call, const Block& block, int64_t group, int64_t first_tile, int64_t last_tile,
+                     const Scratch& scratch, double* sums);
+    // Expectation values and observables, see observables.hpp.
+    void (*expectation)(const Pass& pass, double* sums);
+    void (*apply)(const Pass& pass);
+};
+
+// The best instruction set of this machine; nullptr if none of the given name (or nullptr) can run here.
+const Kernels* find_kernels(const char* isa, int real_bytes, bool half_width);
+
+}  // namespace fusedqml

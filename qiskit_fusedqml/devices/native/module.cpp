@@ -1,0 +1,285 @@
+// Python bindings.
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <chrono>
+#include <complex>
+#include <map>
+#include <mutex>
+#include <optional>
+
+#include "observables.hpp"
+#include "readout.hpp"
+#include "recipe_module.hpp"
+#include "run.hpp"
+
+namespace nb = nanobind;
+using namespace nb::literals;
+
+namespace fusedqml {
+namespace {
+
+template <class T, int dimensions> using Array = nb::ndarray<const T, nb::ndim<dimensions>, nb::c_contig, nb::device::cpu>;
+template <class T> using Result = nb::ndarray<nb::numpy, T, nb::c_contig>;
+using Complex = std::complex<double>;
+
+// A tape, compiled on first use for each layout of states.
+class Tape {
+public:
+    explicit Tape(const Array<int64_t, 1>& source) : source_(source.data(), source.data() + source.size()) {
+        overlaps_ = compiled(0, 1).view.num_overlaps;
+    }
+    const CompiledTape& compiled(int lane_bits, int group) {
+        std::lock_guard<std::mutex> lock(mutex_);
+        auto& tape = tapes_[{lane_bits, group}];
+        if (!tape) tape = compile_tape(source_, lane_bits, group);
+        return *tape;
+    }
+    const CompiledTape& for_state(const State& state) {
+        const CompiledTape& tape = compiled(state.lane_bits, state.kernels->group);
+        if (tape.view.num_qubits != state.num_qubits)
+            throw nb::value_error("The tape and the state differ in their number of qubits.");
+        return tape;
+    }
+    int64_t num_overlaps() const { return overlaps_; }
+
+private:
+    std::vector<int64_t> source_;
+    std::mutex mutex_;
+    std::map<std::pair<int, int>, std::unique_ptr<CompiledTape>> tapes_;
+    int64_t overlaps_ = 0;
+};
+
+// Looks for Ctrl-C about twenty times a second.
+class Signals {
+public:
+    bool operator()() {
+        const auto now = std::chrono::steady_clock::now();
+        if (now < next_) return false;
+        next_ = now + std::chrono::milliseconds(50);
+        nb::gil_scoped_acquire gil;
+        return PyErr_CheckSignals() != 0;
+    }
+
+private:
+    std::chrono::steady_clock::time_point next_ = std::chrono::steady_clock::now() + std::chrono::milliseconds(50);
+};
+
+// Keeps the arrays of a call alive and checked.
+struct Coefficients {
+    Array<double, 2> pairs;
+    Array<double, 3> batched_pairs;
+    Array<Complex, 3> matrices;
+    Array<Complex, 4> batched_matrices;
+    Array<double, 1> angles;
+    Array<double, 2> batched_angles;
+    Array<double, 1> scales;
+    std::vector<Array<Complex, 2>> dense;
+
+    CoefficientArrays arrays(const State& state) const {
+        check(pairs.shape(1) == 2, "pairs must have shape (R, 2)");
+        check(batched_pairs.shape(1) == 2, "batched pairs must have shape (R, 2, B)");
+        check(matrices.shape(1) == 2 && matrices.shape(2) == 2, "matrices must have shape (U, 2, 2)");
+        check(batched_matrices.shape(1) == 2 && batched_matrices.shape(2) == 2, "batched matrices must have shape (U, 2, 2, B)");
+        check_batch(batched_pairs.shape(0), batched_pairs.shape(2), state);
+        check_batch(batched_matrices.shape(0), batched_matrices.shape(3), state);
+        check_batch(batched_angles.shape(0), batched_angles.shape(1), state);
+        CoefficientArrays result{pairs.data(), batched_pairs.data(), reals(matrices.data()), reals(batched_matrices.data()),
+                                 angles.data(), batched_angles.data(), scales.data(),
+                                 size(pairs), size(batched_pairs), size(matrices), size(batched_matrices),
+                                 size(angles), size(batched_angles), size(scales), {}, {}};
+        for (const auto& matrix : dense) {
+            int qubits = 1;
+            while (qubits < max_dense && size_t(1) << qubits < matrix.shape(0)) ++qubits;
+            check(matrix.shape(0) == size_t(1) << qubits && matrix.shape(1) == matrix.shape(0), "dense matrices must have shape (2**k, 2**k)");
+            result.dense.push_back(reals(matrix.data()));
+            result.dense_qubits.push_back(qubits);
+        }
+        return result;
+    }
+
+private:
+    static void check(bool holds, const char* message) {
+        if (!holds) throw nb::value_error(message);
+    }
+    static void check_batch(size_t count, size_t batch, const State& state) {
+        check(!count || batch == static_cast<size_t>(state.batch), "a batched coefficient does not have one value for each of the state's samples");
+    }
+    static const double* reals(const Complex* data) { return reinterpret_cast<const double*>(data); }
+    template <class A> static int64_t size(const A& array) { return static_cast<int64_t>(array.shape(0)); }
+};
+
+template <class T> Result<T> make_result(std::vector<size_t> shape) {
+    size_t size = 1;
+    for (const size_t extent : shape) size *= extent;
+    T* data = new T[size]();
+    nb::capsule owner(data, [](void* p) noexcept { delete[] static_cast<T*>(p); });
+    return Result<T>(data, shape.size(), shape.data(), owner);
+}
+
+template <class Run> void interruptible(const Run& run) {
+    bool finished;
+    {
+        nb::gil_scoped_release release;
+        Signals signals;
+        finished = run([&] { return signals(); });
+    }
+    if (!finished) throw nb::python_error();
+}
+
+void check_same(const State& ket, const State& bra) {
+    if (ket.kernels != bra.kernels || ket.num_qubits != bra.num_qubits || ket.batch != bra.batch || ket.lane_bits != bra.lane_bits)
+        throw nb::value_error("The ket and the bra differ in shape, precision or layout.");
+}
+
+void forward(Tape& tape, const Coefficients& coefficients, const State& ket, int threads) {
+    const CompiledTape& compiled = tape.for_state(ket);
+    const CoefficientArrays arrays = coefficients.arrays(ket);
+    interruptible([&](const Interrupted& interrupted) { return run_forward(compiled, arrays, ket, threads, interrupted); });
+}
+
+Result<double> backward(Tape& tape, const Coefficients& coefficients, const State& ket, const State& bra, bool per_sample,
+                        int threads) {
+    check_same(ket, bra);
+    const CompiledTape& compiled = tape.for_state(ket);
+    const CoefficientArrays arrays = coefficients.arrays(ket);
+    const size_t count = static_cast<size_t>(tape.num_overlaps());
+    auto overlaps = per_sample ? make_result<double>({static_cast<size_t>(ket.batch), count}) : make_result<double>({count});
+    double* out = overlaps.data();
+    interruptible([&](const Interrupted& interrupted) {
+        return run_backward(compiled, arrays, ket, bra, per_sample, out, threads, interrupted);
+    });
+    return overlaps;
+}
+
+State* make_state(const std::optional<std::string>& isa, bool single, bool half_width, int num_qubits, int64_t batch, int spread) {
+    const Kernels* kernels = find_kernels(isa ? isa->c_str() : nullptr, single ? 4 : 8, half_width);
+    if (!kernels) throw nb::value_error("This machine does not have the instruction set asked for.");
+    nb::gil_scoped_release release;
+    auto* state = new State(kernels, num_qubits, batch, spread);
+    return state;
+}
+
+void set_initial(const State& state, const nb::ndarray<const Complex, nb::c_contig, nb::device::cpu>& amplitudes) {
+    const size_t size = size_t(1) << state.num_qubits;
+    const bool per_sample = amplitudes.ndim() == 2 && amplitudes.shape(0) == static_cast<size_t>(state.batch) && amplitudes.shape(1) == size;
+    if (!per_sample && (amplitudes.ndim() != 1 || amplitudes.shape(0) != size))
+        throw nb::value_error("Amplitudes must have shape (2**n,) or (B, 2**n).");
+    const double* data = reinterpret_cast<const double*>(amplitudes.data());
+    nb::gil_scoped_release release;
+    set_amplitudes(state, data, per_sample);
+}
+
+nb::object amplitudes(const State& state, const std::vector<uint64_t>& columns, uint64_t offset, int threads) {
+    if (columns.size() != static_cast<size_t>(state.num_qubits)) throw nb::value_error("The frame and the state differ in size.");
+    const std::vector<size_t> shape{static_cast<size_t>(state.batch), size_t(1) << state.num_qubits};
+    const auto fill = [&](auto array) {
+        void* out = array.data();
+        {
+            nb::gil_scoped_release release;
+            get_amplitudes(state, {columns, offset}, out, threads);
+        }
+        return nb::cast(array);
+    };
+    return state.kernels->real_bytes == 4 ? fill(make_result<std::complex<float>>(shape)) : fill(make_result<Complex>(shape));
+}
+
+Result<double> probabilities(const State& state, const std::vector<uint64_t>& columns, uint64_t offset, const std::vector<int>& qubits,
+                             int threads) {
+    if (columns.size() != static_cast<size_t>(state.num_qubits)) throw nb::value_error("The frame and the state differ in size.");
+    for (const int qubit : qubits)
+        if (qubit < 0 || qubit >= state.num_qubits) throw nb::value_error("A measured qubit lies outside the state.");
+    auto result = make_result<double>({static_cast<size_t>(state.batch), size_t(1) << qubits.size()});
+    double* out = result.data();
+    nb::gil_scoped_release release;
+    get_probabilities(state, {columns, offset}, qubits, out, threads);
+    return result;
+}
+
+// terms: one row (observable, x, z, power, first control, end of controls) a term
+Observables* make_observables(int num_qubits, int num_observables, const Array<double, 1>& coefficients, const Array<int64_t, 2>& terms,
+                              const Array<int64_t, 1>& controls) {
+    if (terms.shape(0) != coefficients.shape(0) || (terms.shape(0) && terms.shape(1) != 6)) throw nb::value_error("Bad description of terms.");
+    std::vector<TermSource> sources;
+    for (size_t i = 0; i < terms.shape(0); ++i) {
+        const int64_t* row = terms.data() + 6 * i;
+        TermSource term{coefficients.data()[i], static_cast<uint64_t>(row[1]), static_cast<uint64_t>(row[2]), static_cast<int>(row[3]),
+                        static_cast<int>(row[0]), {}};
+        if (row[4] < 0 || row[5] > static_cast<int64_t>(controls.shape(0))) throw nb::value_error("Bad description of terms.");
+        for (int64_t k = row[4]; k < row[5]; ++k) term.controls.push_back(static_cast<uint64_t>(controls.data()[k]));
+        sources.push_back(std::move(term));
+    }
+    return new Observables(num_qubits, num_observables, sources);
+}
+
+void check_size(const Observables& observables, const State& state) {
+    if (observables.num_qubits() != state.num_qubits) throw nb::value_error("The observables and the state differ in their number of qubits.");
+}
+
+Result<double> expectation(Observables& observables, const State& ket, int threads) {
+    check_size(observables, ket);
+    auto values = make_result<double>({static_cast<size_t>(ket.batch), static_cast<size_t>(observables.num_observables())});
+    double* out = values.data();
+    nb::gil_scoped_release release;
+    observables.expectation(ket, out, threads);
+    return values;
+}
+
+State* apply_observables(Observables& observables, const State& ket, const Array<double, 2>& cotangents, int threads) {
+    check_size(observables, ket);
+    if (cotangents.shape(0) != static_cast<size_t>(ket.batch) || cotangents.shape(1) != static_cast<size_t>(observables.num_observables()))
+        throw nb::value_error("Cotangents must have shape (B, n_obs).");
+    nb::gil_scoped_release release;
+    auto bra = std::make_unique<State>(ket.kernels, ket.num_qubits, ket.batch, ket.lane_bits);
+    observables.apply(ket, *bra, cotangents.data(), threads);
+    return bra.release();
+}
+
+}  // namespace
+}  // namespace fusedqml
+
+NB_MODULE(_native, m) {
+    using namespace fusedqml;
+    m.doc() = "Sweeps of the CPU device. Used by qiskit_fusedqml.devices.cpu only.";
+    nb::class_<State>(m, "State")
+        .def_prop_ro("num_qubits", [](const State& s) { return s.num_qubits; })
+        .def_prop_ro("batch", [](const State& s) { return s.batch; })
+        .def_prop_ro("bytes", &State::bytes)
+        .def_prop_ro("groups", [](const State& s) { return s.groups; })
+        .def_prop_ro("lane_bits", [](const State& s) { return s.lane_bits; })
+        .def("copy", [](const State& s) { return new State(s); }, nb::call_guard<nb::gil_scoped_release>());
+    nb::class_<Tape>(m, "Tape")
+        .def(nb::init<const Array<int64_t, 1>&>())
+        .def_prop_ro("num_overlaps", &Tape::num_overlaps);
+    nb::class_<Observables>(m, "Observables").def_prop_ro("num_observables", &Observables::num_observables);
+    nb::class_<Coefficients>(m, "Coefficients")
+        .def("__init__", [](Coefficients* self, Array<double, 2> pairs, Array<double, 3> batched_pairs, Array<Complex, 3> matrices,
+                            Array<Complex, 4> batched_matrices, Array<double, 1> angles, Array<double, 2> batched_angles,
+                            Array<double, 1> scales, std::vector<Array<Complex, 2>> dense) {
+            new (self) Coefficients{pairs, batched_pairs, matrices, batched_matrices, angles, batched_angles, scales, std::move(dense)};
+        });
+    bind_recipe(m);
+    m.def("instruction_sets", [] {
+        std::vector<std::string> names;
+        for (const char* name : {"avx512", "avx2", "sse2", "neon"})
+            if (find_kernels(name, 8, false)) names.emplace_back(name);
+        return names;
+    });
+    m.def("width", [](const std::optional<std::string>& isa, bool single, bool half_width) {
+        const Kernels* kernels = find_kernels(isa ? isa->c_str() : nullptr, single ? 4 : 8, half_width);
+        return kernels ? kernels->width : 0;
+    }, "isa"_a.none(), "single"_a, "half_width"_a);
+    m.def("make_state", &make_state, "isa"_a.none(), "single"_a, "half_width"_a, "num_qubits"_a, "batch"_a, "spread"_a);
+    m.def("make_observables", &make_observables);
+    m.def("set_zero_state", &set_zero_state);
+    m.def("set_amplitudes", &set_initial);
+    m.def("forward", &forward);
+    m.def("backward", &backward);
+    m.def("expectation", &expectation);
+    m.def("apply_observables", &apply_observables);
+    m.def("amplitudes", &amplitudes);
+    m.def("probabilities", &probabilities);
+}

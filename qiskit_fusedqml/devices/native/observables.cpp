@@ -1,0 +1,214 @@
+#include "observables.hpp"
+
+#include <algorithm>
+
+#include "gf2.hpp"
+#include "pool.hpp"
+
+namespace fusedqml {
+namespace {
+
+constexpr int most_block_bits = 10;
+constexpr size_t most_cached = size_t(8) << 20;
+constexpr size_t most_layouts = 4;
+constexpr int64_t small_work = 20000;
+
+// A diagonal's values at the rows of a block, a real number a row, or a vector a stored row.
+template <class T> void store_values(const State& state, const double* values, size_t count, T* out) {
+    if (!state.lane_bits) {
+        for (size_t row = 0; row < count; ++row) out[row] = static_cast<T>(values[row]);
+        return;
+    }
+    const size_t width = static_cast<size_t>(state.kernels->width);
+    for (size_t row = 0; row < count >> state.lane_bits; ++row)
+        for (size_t lane = 0; lane < width; ++lane)
+            out[row * width + lane] = static_cast<T>(values[row << state.lane_bits | lane >> state.sample_bits]);
+}
+
+}  // namespace
+
+Observables::Observables(int num_qubits, int num_observables, const std::vector<TermSource>& terms)
+    : n_(num_qubits), num_observables_(num_observables), block_bits_(std::min(num_qubits, most_block_bits)) {
+    for (const TermSource& term : terms) {
+        if (term.observable < 0 || term.observable >= num_observables) throw std::invalid_argument("A term of no observable.");
+        auto flip = std::find_if(flips_.begin(), flips_.end(), [&](const Flip& f) { return f.x == term.x; });
+        if (flip == flips_.end()) flip = flips_.insert(flips_.end(), Flip{term.x, {}, {}, 0});
+        const bool imaginary = term.power & 1;
+        auto diagonal = std::find_if(flip->diagonals.begin(), flip->diagonals.end(), [&](const RealDiagonal& d) {
+            return d.observable == term.observable && d.imaginary == imaginary;
+        });
+        if (diagonal == flip->diagonals.end()) {
+            flip->imaginary.push_back(imaginary);
+            diagonal = flip->diagonals.insert(flip->diagonals.end(), RealDiagonal(term.observable, imaginary));
+        }
+        diagonal->add(arena_, term, n_, block_bits_);
+    }
+    for (Flip& flip : flips_) {
+        flip.first = num_diagonals_;
+        num_diagonals_ += flip.diagonals.size();
+    }
+}
+
+Observables::Tables Observables::make_tables(const State& state, int64_t first_block, int64_t num_blocks) const {
+    const size_t count = size_t(1) << block_bits_, real = static_cast<size_t>(state.kernels->real_bytes);
+    Tables tables{state.kernels->width, state.kernels->real_bytes, state.lane_bits, 0, {}};
+    tables.block_bytes = ((count * real << (state.lane_bits ? state.sample_bits : 0)) + 63) & ~size_t(63);
+    tables.memory = Memory(static_cast<size_t>(num_blocks) * num_diagonals_ * tables.block_bytes, false);
+    char* out = static_cast<char*>(tables.memory.get());
+    std::vector<double> values(count);
+    for (int64_t block = first_block; block < first_block + num_blocks; ++block)
+        for (const Flip& flip : flips_)
+            for (const RealDiagonal& diagonal : flip.diagonals) {
+                diagonal.evaluate(static_cast<uint64_t>(block) << block_bits_ | uint64_t(1) << n_, block_bits_, values.data());
+                if (real == 4) store_values(state, values.data(), count, reinterpret_cast<float*>(out));
+                else store_values(state, values.data(), count, reinterpret_cast<double*>(out));
+                out += tables.block_bytes;
+            }
+    return tables;
+}
+
+const Observables::Tables* Observables::cached(const State& state) {
+    if (num_diagonals_ * static_cast<size_t>(state.kernels->real_bytes << state.sample_bits) > most_cached >> n_) return nullptr;
+    std::lock_guard<std::mutex> lock(mutex_);
+    for (const auto& tables : cache_)
+        if (tables->width == state.kernels->width && tables->real_bytes == state.kernels->real_bytes &&
+            tables->lane_bits == state.lane_bits)
+            return tables.get();
+    if (cache_.size() == most_layouts) return nullptr;
+    cache_.push_back(std::make_unique<Tables>(make_tables(state, 0, num_blocks())));
+    return cache_.back().get();
+}
+
+// Parts share the groups if there are enough, else the rows.
+std::vector<Observables::Share> Observables::shares(const State& state, int threads) const {
+    const int64_t work = state.num_rows * state.groups * static_cast<int64_t>(flips_.size());
+    const int64_t parts = work < small_work ? 1 : std::max(threads, 1);
+    std::vector<Share> result;
+    for (int64_t part = 0; part < parts; ++part) {
+        if (state.groups >= parts)
+            result.push_back({state.groups * part / parts, state.groups * (part + 1) / parts, 0, num_blocks()});
+        else
+            result.push_back({0, state.groups, num_blocks() * part / parts, num_blocks() * (part + 1) / parts});
+    }
+    return result;
+}
+
+// A pair of rows r, r ^ x is visited once: where the highest bit of x, if it is not in the lanes, is 0.
+bool Observables::skipped(const State& ket, const Flip& flip, int64_t block) const {
+    if (!(flip.x >> ket.lane_bits)) return false;
+    const int bit = gf2::highest(flip.x);
+    return bit >= block_bits_ && (block >> (bit - block_bits_) & 1);
+}
+
+Pass Observables::make_pass(const State& ket, const Flip& flip, int64_t block, const Tables& tables, int64_t place,
+                            std::vector<const void*>& pointers) const {
+    pointers.clear();
+    const char* values = static_cast<const char*>(tables.memory.get());
+    for (size_t k = 0; k < flip.diagonals.size(); ++k)
+        pointers.push_back(values + (static_cast<size_t>(place) * num_diagonals_ + flip.first + k) * tables.block_bytes);
+    Pass pass{};
+    pass.num_rows = int64_t(1) << (block_bits_ - ket.lane_bits);
+    pass.first_row = block * pass.num_rows;
+    pass.flip_row = static_cast<uint32_t>(flip.x >> ket.lane_bits);
+    pass.flip_lanes = static_cast<uint32_t>((flip.x & ((uint64_t(1) << ket.lane_bits) - 1)) << ket.sample_bits);
+    pass.half_bit = -1;
+    pass.per_lane = ket.lane_bits > 0;
+    pass.count = static_cast<int32_t>(flip.diagonals.size());
+    pass.imaginary = flip.imaginary.data();
+    pass.diagonals = pointers.data();
+    return pass;
+}
+
+// Calls body(block, tables, the block's place in the tables).
+template <class Body> void Observables::for_blocks(const State& state, const Share& share, const Body& body) {
+    const Tables* whole = cached(state);
+    for (int64_t block = share.first_block; block < share.last_block; ++block) {
+        if (whole) body(block, *whole, block);
+        else body(block, make_tables(state, block, 1), 0);
+    }
+}
+
+void Observables::expectation(const State& ket, double* values, int threads) {
+    const std::vector<Share> parts = shares(ket, threads);
+    const size_t group_sums = num_diagonals_ * static_cast<size_t>(ket.kernels->width);
+    std::vector<Memory> sums(parts.size());
+    run_parts(static_cast<int>(parts.size()), [&](int part) {
+        const Share& share = parts[static_cast<size_t>(part)];
+        sums[static_cast<size_t>(part)] = Memory(static_cast<size_t>(share.last_group - share.first_group) * group_sums * sizeof(double));
+        double* to = static_cast<double*>(sums[static_cast<size_t>(part)].get());
+        std::vector<const void*> pointers;
+        for_blocks(ket, share, [&](int64_t block, const Tables& tables, int64_t place) {
+            for (const Flip& flip : flips_) {
+                if (skipped(ket, flip, block)) continue;
+                Pass pass = make_pass(ket, flip, block, tables, place, pointers);
+                if (flip.x >> ket.lane_bits && gf2::highest(flip.x) < block_bits_)
+                    pass.half_bit = gf2::highest(flip.x) - ket.lane_bits;
+                for (int64_t group = share.first_group; group < share.last_group; ++group) {
+                    pass.ket = ket.group_data<char>(group * ket.kernels->real_bytes);
+                    ket.kernels->expectation(pass, to + static_cast<size_t>(group - share.first_group) * group_sums +
+                                                       flip.first * static_cast<size_t>(ket.kernels->width));
+                }
+            }
+        });
+    });
+    std::fill(values, values + ket.batch * num_observables_, 0.0);
+    for (size_t part = 0; part < parts.size(); ++part)
+        for (int64_t group = parts[part].first_group; group < parts[part].last_group; ++group)
+            add_up(ket, group, static_cast<const double*>(sums[part].get()) + static_cast<size_t>(group - parts[part].first_group) * group_sums, values);
+}
+
+void Observables::add_up(const State& ket, int64_t group, const double* sums, double* values) const {
+    const int64_t samples = int64_t(1) << ket.sample_bits;
+    for (const Flip& flip : flips_) {
+        const double weight = flip.x >> ket.lane_bits ? 2.0 : 1.0;  // pairs visited once
+        for (const RealDiagonal& diagonal : flip.diagonals) {
+            for (int64_t lane = 0; lane < ket.kernels->width; ++lane) {
+                const int64_t sample = group * samples + lane % samples;
+                if (sample < ket.batch) values[sample * num_observables_ + diagonal.observable] += weight * sums[lane];
+            }
+            sums += ket.kernels->width;
+        }
+    }
+}
+
+// [group][diagonal][lane]
+Memory Observables::spread_cotangents(const State& ket, const double* cotangents) const {
+    const int64_t width = ket.kernels->width, samples = int64_t(1) << ket.sample_bits;
+    Memory memory(static_cast<size_t>(ket.groups * width * ket.kernels->real_bytes) * num_diagonals_);
+    size_t place = 0;
+    for (int64_t group = 0; group < ket.groups; ++group)
+        for (const Flip& flip : flips_)
+            for (const RealDiagonal& diagonal : flip.diagonals)
+                for (int64_t lane = 0; lane < width; ++lane, ++place) {
+                    const int64_t sample = group * samples + lane % samples;
+                    if (sample >= ket.batch) continue;
+                    const double value = cotangents[sample * num_observables_ + diagonal.observable];
+                    if (ket.kernels->real_bytes == 4) static_cast<float*>(memory.get())[place] = static_cast<float>(value);
+                    else static_cast<double*>(memory.get())[place] = value;
+                }
+    return memory;
+}
+
+void Observables::apply(const State& ket, const State& bra, const double* cotangents, int threads) {
+    const std::vector<Share> parts = shares(ket, threads);
+    const Memory factors = spread_cotangents(ket, cotangents);
+    const size_t vector_bytes = static_cast<size_t>(ket.kernels->width * ket.kernels->real_bytes);
+    run_parts(static_cast<int>(parts.size()), [&](int part) {
+        const Share& share = parts[static_cast<size_t>(part)];
+        std::vector<const void*> pointers;
+        for_blocks(ket, share, [&](int64_t block, const Tables& tables, int64_t place) {
+            for (const Flip& flip : flips_) {
+                Pass pass = make_pass(ket, flip, block, tables, place, pointers);
+                for (int64_t group = share.first_group; group < share.last_group; ++group) {
+                    pass.ket = ket.group_data<char>(group * ket.kernels->real_bytes);
+                    pass.bra = bra.group_data<char>(group * ket.kernels->real_bytes);
+                    pass.factors = static_cast<const char*>(factors.get()) +
+                                   (static_cast<size_t>(group) * num_diagonals_ + flip.first) * vector_bytes;
+                    ket.kernels->apply(pass);
+                }
+            }
+        });
+    });
+}
+
+}  // namespace fusedqml

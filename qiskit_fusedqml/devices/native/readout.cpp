@@ -1,0 +1,133 @@
+#include "readout.hpp"
+
+#include <algorithm>
+
+#include "pool.hpp"
+
+namespace fusedqml {
+namespace {
+
+constexpr int64_t small_work = 100000;  // amplitudes that one thread does sooner than it wakes another
+
+template <class T> void set_zero(const State& state) {
+    for (int64_t group = 0; group < state.groups; ++group)
+        std::fill_n(state.group_data<T>(group), state.samples_of(group), T(1));
+}
+
+template <class T> void set_all(const State& state, const double* amplitudes, bool per_sample) {
+    const uint64_t rows = uint64_t(1) << state.num_qubits;
+    const int width = state.kernels->width;
+    for (int64_t group = 0; group < state.groups; ++group)
+        for (int64_t sample = 0; sample < state.samples_of(group); ++sample) {
+            T* data = state.group_data<T>(group) + sample;
+            const size_t number = static_cast<size_t>((group << state.sample_bits) + sample);
+            const double* from = amplitudes + (per_sample ? number * 2 * rows : 0);
+            for (uint64_t row = 0; row < rows; ++row) {
+                data[state.place(row)] = static_cast<T>(from[2 * row]);
+                data[state.place(row) + static_cast<size_t>(width)] = static_cast<T>(from[2 * row + 1]);
+            }
+        }
+}
+
+int parts_for(const State& state, int threads) {
+    return state.num_rows * state.groups * state.kernels->width < small_work ? 1 : std::max(threads, 1);
+}
+
+uint64_t row_of(const std::vector<uint64_t>& columns, uint64_t offset, uint64_t number) {
+    for (size_t q = 0; q < columns.size(); ++q)
+        if (number >> q & 1) offset ^= columns[q];
+    return offset;
+}
+
+// Calls body(number, row) for numbers first .. last - 1.
+template <class Body>
+void walk(const std::vector<uint64_t>& columns, uint64_t offset, uint64_t first, uint64_t last, const Body& body) {
+    std::vector<uint64_t> steps;
+    uint64_t total = 0;
+    for (const uint64_t column : columns) steps.push_back(total ^= column);
+    steps.push_back(0);
+    uint64_t row = row_of(columns, offset, first);
+    for (uint64_t number = first; number < last;) {
+        body(number, row);
+        row ^= steps[static_cast<size_t>(__builtin_ctzll(++number))];
+    }
+}
+
+template <class T> void copy_amplitudes(const State& state, const RowFrame& frame, T* out, int threads) {
+    const uint64_t rows = uint64_t(1) << state.num_qubits;
+    const size_t width = static_cast<size_t>(state.kernels->width);
+    const int parts = parts_for(state, threads);
+    run_parts(parts, [&](int part) {
+        const uint64_t share = static_cast<uint64_t>(part), all = static_cast<uint64_t>(parts);
+        for (int64_t group = 0; group < state.groups; ++group) {
+            const T* data = state.group_data<T>(group);
+            const size_t samples = static_cast<size_t>(state.samples_of(group));
+            T* to = out + (static_cast<size_t>(group) << state.sample_bits) * 2 * rows;
+            walk(frame.columns, frame.offset, rows * share / all, rows * (share + 1) / all, [&](uint64_t number, uint64_t row) {
+                const T* from = data + state.place(row);
+                for (size_t sample = 0; sample < samples; ++sample) {
+                    to[2 * (sample * rows + number)] = from[sample];
+                    to[2 * (sample * rows + number) + 1] = from[sample + width];
+                }
+            });
+        }
+    });
+}
+
+// Outcomes are summed one after the other over the rows that share them: no accumulators are shared.
+template <class T>
+void add_probabilities(const State& state, const RowFrame& frame, const std::vector<int>& qubits, double* out, int threads) {
+    std::vector<uint64_t> kept, summed;
+    for (const int q : qubits) kept.push_back(frame.columns[static_cast<size_t>(q)]);
+    for (int q = 0; q < state.num_qubits; ++q)
+        if (std::find(qubits.begin(), qubits.end(), q) == qubits.end()) summed.push_back(frame.columns[static_cast<size_t>(q)]);
+    const uint64_t outcomes = uint64_t(1) << kept.size(), others = uint64_t(1) << summed.size();
+    const size_t width = static_cast<size_t>(state.kernels->width);
+    const int parts = parts_for(state, threads);
+    run_parts(parts, [&](int part) {
+        const uint64_t share = static_cast<uint64_t>(part), all = static_cast<uint64_t>(parts);
+        std::vector<double> sums(width);
+        for (int64_t group = 0; group < state.groups; ++group) {
+            const T* data = state.group_data<T>(group);
+            const size_t samples = static_cast<size_t>(state.samples_of(group));
+            double* to = out + (static_cast<size_t>(group) << state.sample_bits) * outcomes;
+            walk(kept, frame.offset, outcomes * share / all, outcomes * (share + 1) / all, [&](uint64_t number, uint64_t row) {
+                std::fill(sums.begin(), sums.end(), 0.0);
+                walk(summed, row, 0, others, [&](uint64_t, uint64_t place) {
+                    const T* from = data + state.place(place);
+                    for (size_t sample = 0; sample < samples; ++sample) {
+                        const double re = from[sample], im = from[sample + width];
+                        sums[sample] += re * re + im * im;
+                    }
+                });
+                for (size_t sample = 0; sample < samples; ++sample) to[sample * outcomes + number] = sums[sample];
+            });
+        }
+    });
+}
+
+bool single(const State& state) { return state.kernels->real_bytes == 4; }
+
+}  // namespace
+
+void set_zero_state(const State& state) {
+    if (single(state)) set_zero<float>(state);
+    else set_zero<double>(state);
+}
+
+void set_amplitudes(const State& state, const double* amplitudes, bool per_sample) {
+    if (single(state)) set_all<float>(state, amplitudes, per_sample);
+    else set_all<double>(state, amplitudes, per_sample);
+}
+
+void get_amplitudes(const State& state, const RowFrame& frame, void* out, int threads) {
+    if (single(state)) copy_amplitudes(state, frame, static_cast<float*>(out), threads);
+    else copy_amplitudes(state, frame, static_cast<double*>(out), threads);
+}
+
+void get_probabilities(const State& state, const RowFrame& frame, const std::vector<int>& qubits, double* out, int threads) {
+    if (single(state)) add_probabilities<float>(state, frame, qubits, out, threads);
+    else add_probabilities<double>(state, frame, qubits, out, threads);
+}
+
+}  // namespace fusedqml

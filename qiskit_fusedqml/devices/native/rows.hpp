@@ -1,0 +1,64 @@
+// Functionals and affine sets of rows inside a tile.
+#pragma once
+#include <vector>
+
+#include "compile.hpp"
+#include "gf2.hpp"
+
+namespace fusedqml {
+
+// A functional's parts, see tape.hpp.
+struct Functional {
+    uint32_t local = 0, lanes = 0;
+    uint64_t outer = 0;
+    Functional operator^(const Functional& o) const { return {local ^ o.local, lanes ^ o.lanes, outer ^ o.outer}; }
+    Parity sign() const { return {outer, lanes}; }
+};
+
+// How a tile's rows are numbered.
+struct Frame {
+    int n = 0, v = 0;
+    gf2::Echelon declared;         // the tile as the tape names it; the basis may span more
+    std::vector<uint64_t> basis;   // of the tile, reduced echelon, ascending
+    std::vector<int> pivots;
+    std::vector<int> lane_bits;    // row bit of each lane bit
+    std::vector<int> outer_bits;
+
+    Functional split(uint64_t functional) const {
+        Functional result;
+        for (size_t k = 0; k < basis.size(); ++k)
+            result.local |= static_cast<uint32_t>(gf2::parity(functional & basis[k])) << k;
+        for (size_t i = 0; i < lane_bits.size(); ++i)
+            result.lanes |= static_cast<uint32_t>(functional >> lane_bits[i] & 1) << i;
+        for (const int bit : outer_bits) result.outer |= functional & (uint64_t(1) << bit);
+        result.outer |= functional & (uint64_t(1) << n);
+        return result;
+    }
+    uint32_t local(uint64_t vector) const {
+        if (declared.reduced(vector)) throw std::invalid_argument("A flip vector lies outside its block's tile.");
+        uint32_t u = 0;
+        for (size_t k = 0; k < basis.size(); ++k) u |= static_cast<uint32_t>(vector >> pivots[k] & 1) << k;
+        return u;
+    }
+};
+
+// The rows on which a set of controls holds.
+class Selection {
+public:
+    Selection(const Frame& frame, const std::vector<uint64_t>& controls);
+    // The functional's equal on the selected rows that has no local part on the controls' pivots.
+    Functional reduced(Functional f) const;
+    // A local vector on which f (reduced) is 1 and every control 0.
+    uint32_t dual(const Functional& f) const;
+    // The walk over the selected rows on which also the given local masks are 0.
+    Rows rows(Arena& arena, std::vector<uint64_t> masks) const;
+
+private:
+    const Frame& frame_;
+    std::vector<Functional> conditions_;
+    std::vector<int> pivots_;
+    std::vector<uint64_t> tests_;
+    std::vector<Parity> lane_tests_;
+};
+
+}  // namespace fusedqml

@@ -1,0 +1,275 @@
+#include "run.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+#include <thread>
+
+#include "call.hpp"
+#include "gf2.hpp"
+#include "pool.hpp"
+
+namespace fusedqml {
+namespace {
+
+constexpr int64_t small_work = 30000;  // vector rows times operations that one thread does sooner than it wakes another
+
+int64_t tiles_of(const Block& block) { return int64_t(1) << block.num_outer; }
+bool is_map(const Block& block) { return block.num_ops == 1 && block.ops[0].kind == Kind::map; }
+
+// A thread's buffers, kept from call to call unless they are large.
+class Workspace {
+public:
+    static Workspace& here() {
+        static thread_local Workspace workspace;
+        return workspace;
+    }
+    void* get(size_t which, size_t bytes) {
+        if (buffers_[which].size() < bytes) buffers_[which] = Memory(bytes, false);
+        return buffers_[which].get();
+    }
+    void trim() {
+        for (Memory& buffer : buffers_)
+            if (buffer.size() > kept) buffer = Memory();
+    }
+
+private:
+    static constexpr size_t kept = size_t(1) << 24;
+    Memory buffers_[4];
+};
+
+// What scratch memory the blocks of a tape need.
+struct Needs {
+    size_t tile = 0, tables = 0, work = 0;
+    std::vector<size_t> offsets;   // of batched tables in their block's (or, built on the fly, their operation's) memory
+    std::vector<char> block_tables;  // whether a block's batched tables are built before the block
+};
+
+Needs scratch_needs(const TapeView& tape, const Kernels& kernels) {
+    Needs needs;
+    needs.offsets.resize(static_cast<size_t>(tape.num_tables));
+    for (int b = 0; b < tape.num_blocks; ++b) {
+        const Block& block = tape.blocks[b];
+        size_t offset = 0;
+        if (!block.in_place)
+            needs.tile = std::max(needs.tile, (size_t(2) << block.t) * static_cast<size_t>(kernels.width * kernels.real_bytes));
+        for (int i = 0; i < block.num_ops; ++i) {
+            if (block.ops[i].kind != Kind::diagonal) continue;
+            if (!block.num_outer) offset = 0;
+            const Diagonal& op = *static_cast<const Diagonal*>(block.ops[i].detail);
+            for (int k = 0; k < op.num_tables; ++k) {
+                if (!op.tables[k].batched) continue;
+                needs.offsets[static_cast<size_t>(op.tables[k].id)] = offset;
+                offset += kernels.table_bytes(op.tables[k]);
+                needs.work = std::max(needs.work, kernels.table_work(op.tables[k]));
+            }
+            needs.tables = std::max(needs.tables, offset);
+        }
+        needs.block_tables.push_back(offset > 0 && block.num_outer > 0);
+    }
+    return needs;
+}
+
+// Rows move along the cycles of r -> A r ^ offset, one element (the samples of a row) at a time.
+void move_rows(const State& state, const RowMap& map, int64_t group, bool inverse) {
+    const size_t real = static_cast<size_t>(state.kernels->real_bytes), part = real << state.sample_bits;
+    char* data = state.group_data<char>(group * static_cast<int64_t>(real));
+    const size_t imaginary = static_cast<size_t>(state.kernels->width) * real;
+    const uint64_t count = uint64_t(1) << state.num_qubits;
+    const auto image = [&](uint64_t row) {
+        uint64_t result = map.offset;
+        for (int q = 0; q < state.num_qubits; ++q)
+            if (row >> q & 1) result ^= map.columns[q];
+        return result;
+    };
+    const auto swap = [&](uint64_t first, uint64_t second) {
+        char *a = data + state.place(first) * real, *b = data + state.place(second) * real;
+        std::swap_ranges(a, a + part, b);
+        std::swap_ranges(a + imaginary, a + imaginary + part, b + imaginary);
+    };
+    std::vector<bool> done(count);
+    for (uint64_t start = 0; start < count; ++start) {
+        if (done[start]) continue;
+        done[start] = true;
+        for (uint64_t row = start, next = image(start); next != start; row = next, next = image(next)) {
+            done[next] = true;
+            inverse ? swap(row, next) : swap(start, next);
+        }
+    }
+}
+
+// One call: blocks one after the other, groups and tiles divided among parts.
+class Sweep {
+public:
+    Sweep(const CompiledTape& tape, const CoefficientArrays& coefficients, const State& ket, const State* bra, bool per_sample,
+          int threads, const Interrupted& interrupted)
+        : tape_(tape.view), ket_(ket), bra_(bra), kernels_(*ket.kernels), interrupted_(interrupted),
+          prepared_(tape, coefficients, ket, bra, per_sample, threads), needs_(scratch_needs(tape.view, *ket.kernels)) {
+        int64_t work = 0;
+        for (int b = 0; b < tape_.num_blocks; ++b) work += tape_.blocks[b].num_ops * ket.num_rows * ket.groups;
+        parts_ = work < small_work ? 1 : std::max(threads, 1);
+        by_group_ = ket.groups >= parts_;
+        if (!bra) return;
+        separate_ = per_sample ? (by_group_ ? 1 : ket.groups) : 1;
+        lanes_ = static_cast<size_t>(tape_.num_overlaps * kernels_.width);
+        sums_ = Memory(static_cast<size_t>(parts_ * separate_) * lanes_ * sizeof(double));
+    }
+
+    bool run(double* overlaps) {
+        if (by_group_) run_by_group(overlaps);
+        else run_by_tile();
+        if (bra_ && !stopped_) collect(overlaps);
+        return !stopped_;
+    }
+
+private:
+    double* sums(int part, int64_t separate) const {
+        return static_cast<double*>(sums_.get()) + static_cast<size_t>(part * separate_ + separate) * lanes_;
+    }
+    // Blocks in the direction of the call.
+    const Block& block(int position) const { return tape_.blocks[bra_ ? tape_.num_blocks - 1 - position : position]; }
+    bool has_block_tables(int position) const {
+        return needs_.block_tables[static_cast<size_t>(bra_ ? tape_.num_blocks - 1 - position : position)];
+    }
+    bool skipped(const Block& block) const { return bra_ ? block.num_undone == 0 : block.num_ops == 0; }
+
+    Scratch scratch() const {
+        Workspace& workspace = Workspace::here();
+        Scratch result{};
+        result.ket = workspace.get(0, needs_.tile);
+        result.bra = workspace.get(1, bra_ ? needs_.tile : 0);
+        result.tables = workspace.get(2, needs_.tables);
+        result.work = static_cast<double*>(workspace.get(3, needs_.work * sizeof(double)));
+        result.table_offsets = needs_.offsets.data();
+        return result;
+    }
+    void tiles(const Block& block, int64_t group, int64_t first, int64_t last, const Scratch& scratch, double* sums) const {
+        if (bra_) kernels_.backward(prepared_.call, block, group, first, last, scratch, sums);
+        else kernels_.forward(prepared_.call, block, group, first, last, scratch);
+    }
+    void move(const Block& block, int64_t group) const {
+        const RowMap& map = *static_cast<const RowMap*>(block.ops[0].detail);
+        move_rows(ket_, map, group, bra_ != nullptr);
+        if (bra_) move_rows(*bra_, map, group, true);
+    }
+
+    void run_by_group(double* overlaps) {
+        const std::thread::id caller = std::this_thread::get_id();
+        run_parts(parts_, [&](int part) {
+            const Scratch scratch = this->scratch();
+            const bool asks = std::this_thread::get_id() == caller;
+            const int64_t first = ket_.groups * part / parts_, last = ket_.groups * (part + 1) / parts_;
+            for (int64_t group = first; group < last; ++group) {
+                for (int b = 0; b < tape_.num_blocks && !stop(asks); ++b) {
+                    if (skipped(block(b))) continue;
+                    if (is_map(block(b))) {
+                        move(block(b), group);
+                        continue;
+                    }
+                    if (has_block_tables(b))
+                        kernels_.batched_tables(prepared_.call, block(b), group, 0, block(b).num_ops, scratch);
+                    tiles(block(b), group, 0, tiles_of(block(b)), scratch, bra_ ? sums(part, 0) : nullptr);
+                }
+                if (bra_ && prepared_.call.per_sample) {
+                    write_samples(group, part, 0, overlaps, true);
+                    std::memset(sums(part, 0), 0, lanes_ * sizeof(double));
+                }
+            }
+            Workspace::here().trim();
+        });
+    }
+
+    void run_by_tile() {
+        const Memory tables(needs_.tables, false);
+        for (int b = 0; b < tape_.num_blocks && !stop(true); ++b) {
+            if (skipped(block(b))) continue;
+            for (int64_t group = 0; group < ket_.groups; ++group) {
+                if (is_map(block(b))) move(block(b), group);
+                else run_block(b, group, tables.get());
+            }
+        }
+        Workspace::here().trim();
+    }
+
+    void run_block(int position, int64_t group, void* shared_tables) {
+        const Block& block = this->block(position);
+        const bool ready = has_block_tables(position);
+        if (ready)
+            run_parts(parts_, [&](int part) {
+                Scratch scratch = this->scratch();
+                scratch.tables = shared_tables;
+                for (int i = part; i < block.num_ops; i += parts_)
+                    kernels_.batched_tables(prepared_.call, block, group, i, i + 1, scratch);
+            });
+        const int64_t count = tiles_of(block);
+        const int parts = static_cast<int>(std::min<int64_t>(parts_, count));
+        run_parts(parts, [&](int part) {
+            Scratch scratch = this->scratch();
+            if (ready) scratch.tables = shared_tables;
+            double* to = bra_ ? sums(part, prepared_.call.per_sample ? group : 0) : nullptr;
+            tiles(block, group, count * part / parts, count * (part + 1) / parts, scratch, to);
+        });
+    }
+
+    bool stop(bool asks) {
+        if (asks && interrupted_()) stopped_ = true;
+        return stopped_;
+    }
+
+    // Sums of one part for one group, by sample.
+    void write_samples(int64_t group, int part, int64_t separate, double* overlaps, bool replace) const {
+        const double* from = sums(part, separate);
+        const int64_t samples = ket_.samples_of(group), count = tape_.num_overlaps;
+        for (int64_t sample = 0; sample < samples; ++sample) {
+            double* to = overlaps + ((group << ket_.sample_bits) + sample) * count;
+            for (int64_t k = 0; k < count; ++k) {
+                double sum = 0;
+                for (int64_t lane = sample; lane < kernels_.width; lane += int64_t(1) << ket_.sample_bits)
+                    sum += from[k * kernels_.width + lane];
+                to[k] = replace ? sum : to[k] + sum;
+            }
+        }
+    }
+
+    void collect(double* overlaps) const {
+        if (prepared_.call.per_sample) {
+            for (int64_t group = 0; !by_group_ && group < ket_.groups; ++group)
+                for (int part = 0; part < parts_; ++part) write_samples(group, part, group, overlaps, part == 0);
+            return;
+        }
+        for (int64_t k = 0; k < tape_.num_overlaps; ++k) {
+            double sum = 0;
+            for (int part = 0; part < parts_; ++part)
+                for (int lane = 0; lane < kernels_.width; ++lane) sum += sums(part, 0)[k * kernels_.width + lane];
+            overlaps[k] = sum;
+        }
+    }
+
+    const TapeView& tape_;
+    const State& ket_;
+    const State* bra_;
+    const Kernels& kernels_;
+    const Interrupted& interrupted_;
+    PreparedCall prepared_;
+    Needs needs_;
+    int parts_ = 1;
+    bool by_group_ = true;
+    int64_t separate_ = 1;
+    size_t lanes_ = 0;
+    Memory sums_;
+    std::atomic<bool> stopped_{false};
+};
+
+}  // namespace
+
+bool run_forward(const CompiledTape& tape, const CoefficientArrays& coefficients, const State& ket, int threads,
+                 const Interrupted& interrupted) {
+    return Sweep(tape, coefficients, ket, nullptr, false, threads, interrupted).run(nullptr);
+}
+
+bool run_backward(const CompiledTape& tape, const CoefficientArrays& coefficients, const State& ket, const State& bra,
+                  bool per_sample, double* overlaps, int threads, const Interrupted& interrupted) {
+    return Sweep(tape, coefficients, ket, &bra, per_sample, threads, interrupted).run(overlaps);
+}
+
+}  // namespace fusedqml

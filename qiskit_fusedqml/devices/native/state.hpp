@@ -1,0 +1,55 @@
+// B states of n qubits, samples in SIMD lanes.
+#pragma once
+#include <cstdint>
+#include <cstdlib>
+#include <memory>
+
+#include "kernels.hpp"
+
+namespace fusedqml {
+
+// Memory aligned to cache lines; std::bad_alloc if there is none.
+class Memory {
+public:
+    Memory() = default;
+    explicit Memory(size_t bytes, bool zeroed = true);
+    void* get() const { return data_.get(); }
+    size_t size() const { return size_; }
+
+private:
+    struct Free { void operator()(void* data) const { std::free(data); } };
+    std::unique_ptr<void, Free> data_;
+    size_t size_ = 0;
+};
+
+// [group][row][re | im][lane], lane = sample of the group | lowest v row bits << s.
+struct State {
+    // `spread`: row bits that may go into lanes which the batch leaves empty.
+    State(const Kernels* kernels, int num_qubits, int64_t batch, int spread);
+    State(const State& other);
+
+    const Kernels* kernels;
+    int num_qubits, lane_bits, sample_bits;
+    int64_t batch, groups, num_rows;
+    Memory memory;
+
+    size_t bytes() const { return memory.size(); }
+    // Position of a row's real part of sample 0 among the group's real numbers; the imaginary part is W further on.
+    size_t place(uint64_t row) const {
+        const uint64_t low = (uint64_t(1) << lane_bits) - 1;
+        return size_t(row >> lane_bits) * 2 * size_t(kernels->width) + (size_t(row & low) << sample_bits);
+    }
+    size_t group_size() const { return size_t(num_rows) * 2 * size_t(kernels->width); }  // in real numbers
+    int64_t samples_of(int64_t group) const {
+        const int64_t left = batch - (group << sample_bits), room = int64_t(1) << sample_bits;
+        return left < room ? left : room;
+    }
+    template <class T> T* group_data(int64_t group) const {
+        return static_cast<T*>(memory.get()) + size_t(group) * group_size();
+    }
+};
+
+// v and s for a batch on vectors of W lanes.
+void choose_lanes(int width, int64_t batch, int spread, int& lane_bits, int& sample_bits);
+
+}  // namespace fusedqml

@@ -1,0 +1,203 @@
+// Rotations in planes of two rows: RY and Pauli rotations that flip a bit, up to three independent ones a pass.
+//
+// real       a0' = a a0 - b a1,     a1' = a a1 + b a0
+// imaginary  a0' = a a0 - 1j b a1,  a1' = a a1 - 1j b a0
+//
+// The inverse of a real rotation is the rotation itself with the two rows trading places; so is the rotation where a virtual
+// qubit's side functional is odd. Coefficients equal to 1 are not multiplied by: half the operations.
+#pragma once
+#include "tile.hpp"
+
+namespace fusedqml {
+namespace {
+
+enum class Form { tangent, cotangent, plain };  // a == 1, b == 1, neither
+
+// The coefficients of up to three rotations, in the order in which the kernels want them: cotangents first.
+template <class S> struct Planes {
+    using Vec = typename S::Vec;
+    int count, cotangents;
+    bool plain;
+    uint32_t start;                // first row
+    uint32_t x[max_turns];
+    Vec a[max_turns], b[max_turns];
+    const Turn* turn[max_turns];
+};
+
+template <class V> FQ_INLINE void swap_values(V& a, V& b) {
+    const V kept = a;
+    a = b;
+    b = kept;
+}
+
+template <class S> void swap_planes(Planes<S>& planes, int i, int j) {
+    swap_values(planes.x[i], planes.x[j]);
+    swap_values(planes.a[i], planes.a[j]);
+    swap_values(planes.b[i], planes.b[j]);
+    swap_values(planes.turn[i], planes.turn[j]);
+}
+
+template <class S> void load_planes(const Tile<S>& tile, const Turns& turns, bool inverse, Planes<S>& planes) {
+    planes.count = turns.count;
+    planes.cotangents = 0;
+    planes.plain = false;
+    planes.start = 0;
+    for (int i = 0; i < turns.count; ++i) {
+        const Turn& turn = turns.turns[i];
+        planes.turn[i] = &turn;
+        planes.x[i] = turn.x;
+        tile.pair(turn.coefficient, turn.batched, planes.a[i], planes.b[i]);
+        const bool turned = tile.odd(turn.sign.outer) != inverse;
+        Form form = Form::plain;
+        if (!turn.batched && tile.call.pairs[2 * turn.coefficient] == 1.0) form = Form::tangent;
+        else if (!turn.batched && !turns.imaginary && !turn.sign.lanes && tile.call.pairs[2 * turn.coefficient + 1] == 1.0)
+            form = Form::cotangent;
+        if (!turns.imaginary && turned) planes.start ^= turn.x;
+        if (turns.imaginary && turned) planes.b[i] = -planes.b[i];
+        if (turn.sign.lanes) planes.b[i] *= tile.lane_sign(turn.sign.lanes);
+        if (form == Form::plain) planes.plain = true;
+        if (form == Form::cotangent) swap_planes(planes, i, planes.cotangents++);
+    }
+}
+
+template <class S, bool imaginary, Form form>
+FQ_INLINE void rotate(typename S::Vec* re, typename S::Vec* im, int i0, int i1, typename S::Vec a, typename S::Vec b) {
+    const auto r0 = re[i0], m0 = im[i0], r1 = re[i1], m1 = im[i1];
+    if constexpr (imaginary) {
+        re[i0] = (form == Form::tangent ? r0 : a * r0) + b * m1;
+        im[i0] = (form == Form::tangent ? m0 : a * m0) - b * r1;
+        re[i1] = (form == Form::tangent ? r1 : a * r1) + b * m0;
+        im[i1] = (form == Form::tangent ? m1 : a * m1) - b * r0;
+    } else if constexpr (form == Form::tangent) {
+        re[i0] = r0 - b * r1;
+        im[i0] = m0 - b * m1;
+        re[i1] = r1 + b * r0;
+        im[i1] = m1 + b * m0;
+    } else if constexpr (form == Form::cotangent) {
+        re[i0] = a * r0 - r1;
+        im[i0] = a * m0 - m1;
+        re[i1] = a * r1 + r0;
+        im[i1] = a * m1 + m0;
+    } else {
+        re[i0] = a * r0 - b * r1;
+        im[i0] = a * m0 - b * m1;
+        re[i1] = a * r1 + b * r0;
+        im[i1] = a * m1 + b * m0;
+    }
+}
+
+// N rotations on 2**N rows; the first C are cotangents, the others tangents, or all are plain (C < 0).
+template <class S, int N, int C, bool imaginary, int k = 0>
+FQ_INLINE void rotate_all(typename S::Vec* re, typename S::Vec* im, const typename S::Vec* a, const typename S::Vec* b) {
+    if constexpr (k < N) {
+        constexpr Form form = C < 0 ? Form::plain : k < C ? Form::cotangent : Form::tangent;
+        FQ_UNROLL
+        for (int i = 0; i < 1 << N; ++i)
+            if (!(i >> k & 1)) rotate<S, imaginary, form>(re, im, i, i | 1 << k, a[k], b[k]);
+        rotate_all<S, N, C, imaginary, k + 1>(re, im, a, b);
+    }
+}
+
+template <int N> FQ_INLINE void row_offsets(const uint32_t* x, uint32_t* offsets) {
+    offsets[0] = 0;
+    for (int k = 0; k < N; ++k)
+        for (int i = 0; i < 1 << k; ++i) offsets[i | 1 << k] = offsets[i] ^ x[k];
+}
+
+template <class S, int N>
+FQ_INLINE void load_rows(const typename S::Vec* data, uint32_t row, const uint32_t* offsets, typename S::Vec* re,
+                         typename S::Vec* im) {
+    FQ_UNROLL
+    for (int i = 0; i < 1 << N; ++i) {
+        const typename S::Vec* at = data + 2 * size_t(row ^ offsets[i]);
+        re[i] = at[0];
+        im[i] = at[1];
+    }
+}
+
+template <class S, int N>
+FQ_INLINE void store_rows(typename S::Vec* data, uint32_t row, const uint32_t* offsets, const typename S::Vec* re,
+                          const typename S::Vec* im) {
+    FQ_UNROLL
+    for (int i = 0; i < 1 << N; ++i) {
+        typename S::Vec* at = data + 2 * size_t(row ^ offsets[i]);
+        at[0] = re[i];
+        at[1] = im[i];
+    }
+}
+
+template <class S, int N, int C, bool imaginary>
+void turn_rows(typename S::Vec* data, const Rows& rows, const Planes<S>& planes, uint32_t row) {
+    using Vec = typename S::Vec;
+    Vec a[N], b[N], re[1 << N], im[1 << N];
+    uint32_t offsets[1 << N];
+    for (int k = 0; k < N; ++k) {
+        a[k] = planes.a[k];
+        b[k] = planes.b[k];
+    }
+    row_offsets<N>(planes.x, offsets);
+    const uint64_t count = uint64_t(1) << rows.dim;
+    for (uint64_t i = 0;;) {
+        load_rows<S, N>(data, row, offsets, re, im);
+        rotate_all<S, N, C, imaginary>(re, im, a, b);
+        store_rows<S, N>(data, row, offsets, re, im);
+        if (++i == count) return;
+        row ^= rows.steps[trailing_zeros(i)];
+    }
+}
+
+// Overlaps of N rotations at once. sums: [rotation][Y | X][lane] for real ones, X alone otherwise.
+template <class S, int N, int overlaps, bool imaginary>
+FQ_INLINE void measure_rows(const typename S::Vec* bra, uint32_t row, const uint32_t* offsets, const typename S::Vec* re,
+                            const typename S::Vec* im, typename S::Vec* y, typename S::Vec* x) {
+    FQ_UNROLL
+    for (int i = 0; i < 1 << N; ++i) {
+        const typename S::Vec* at = bra + 2 * size_t(row ^ offsets[i]);
+        const typename S::Vec r = at[0], m = at[1];
+        FQ_UNROLL
+        for (int k = 0; k < N; ++k) {
+            const int other = i ^ 1 << k;
+            if constexpr (!imaginary) {
+                if (i >> k & 1) y[k] += r * re[other] + m * im[other];
+                else y[k] -= r * re[other] + m * im[other];
+            }
+            if constexpr (imaginary || overlaps == 2) x[k] += r * im[other] - m * re[other];
+        }
+    }
+}
+
+// Measures N rotations and undoes them on ket and bra.
+template <class S, int N, int C, bool imaginary, int overlaps>
+void turn_rows_back(typename S::Vec* ket, typename S::Vec* bra, const Rows& rows, const Planes<S>& planes, uint32_t row,
+                    double (*sums)[2][S::W]) {
+    using Vec = typename S::Vec;
+    Vec a[N], b[N], re[1 << N], im[1 << N];
+    uint32_t offsets[1 << N];
+    for (int k = 0; k < N; ++k) {
+        a[k] = planes.a[k];
+        b[k] = planes.b[k];
+    }
+    row_offsets<N>(planes.x, offsets);
+    const uint64_t count = uint64_t(1) << rows.dim;
+    for (uint64_t i = 0; i < count;) {
+        Vec y[N] = {}, x[N] = {};
+        const uint64_t stop = count - i < flush_interval ? count : i + flush_interval;
+        while (i < stop) {
+            load_rows<S, N>(ket, row, offsets, re, im);
+            measure_rows<S, N, overlaps, imaginary>(bra, row, offsets, re, im, y, x);
+            rotate_all<S, N, C, imaginary>(re, im, a, b);
+            store_rows<S, N>(ket, row, offsets, re, im);
+            load_rows<S, N>(bra, row, offsets, re, im);
+            rotate_all<S, N, C, imaginary>(re, im, a, b);
+            store_rows<S, N>(bra, row, offsets, re, im);
+            row ^= rows.steps[trailing_zeros(++i)];
+        }
+        for (int k = 0; k < N; ++k) {
+            flush<S>(sums[k][0], imaginary ? x[k] : y[k]);
+            if (!imaginary && overlaps == 2) flush<S>(sums[k][1], x[k]);
+        }
+    }
+}
+
+}  // namespace
+}  // namespace fusedqml

@@ -1,0 +1,346 @@
+"""The CPU device against the reference device: random tapes, all instruction sets, layouts, precisions, threads."""
+
+from __future__ import annotations
+
+import gc
+import multiprocessing
+import warnings
+import weakref
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from devices.tapes import TapeMaker, random_state
+
+from qiskit_fusedqml.devices import Coefficients, _native, cpu
+from qiskit_fusedqml.devices.cpu import CPUDevice
+from qiskit_fusedqml.devices.reference import ReferenceDevice
+from qiskit_fusedqml.errors import DeviceUnavailableError, InvalidInputError, OutOfMemoryError
+from qiskit_fusedqml.observables import PauliSum, PauliTerm
+from qiskit_fusedqml.plan import RY, Block, Diag, Factor, Frame, Pauli, Tape
+
+REFERENCE = ReferenceDevice()
+ISAS = _native.instruction_sets()
+TOLERANCE = {"double": 1e-12, "single": 1e-5}
+
+
+@pytest.fixture(params=ISAS)
+def isa(request, monkeypatch):
+    monkeypatch.setenv("FUSEDQML_ISA", request.param)
+    return request.param
+
+
+def distance(given, expected) -> float:
+    """Largest difference relative to the expected array's largest entry."""
+    given, expected = np.asarray(given), np.asarray(expected)
+    assert given.shape == expected.shape
+    assert np.isfinite(given).all()
+    return float(np.abs(given - expected).max() / max(np.abs(expected).max(), 1e-2)) if expected.size else 0.0
+
+
+class Run:
+    """One tape on random states, on the reference device and on another."""
+
+    def __init__(self, rng: np.random.Generator, tape: Tape, coefficients: Coefficients, batch: int) -> None:
+        self.tape, self.coefficients, self.batch = tape, coefficients, batch
+        self.identity = Frame.identity(tape.num_qubits)
+        self.start = random_state(rng, (batch, 2**tape.num_qubits))
+        self.bra = random_state(rng, (batch, 2**tape.num_qubits))
+        self.ket = self.start.copy()
+        REFERENCE.forward(tape, coefficients, self.ket)
+        self.undone = self.ket.copy(), self.bra.copy()
+        self.overlaps = REFERENCE.backward(tape, coefficients, *self.undone, per_sample=True)
+
+    def errors(self, device: CPUDevice, tape: Tape | None = None) -> list[float]:
+        tape = self.tape if tape is None else tape
+        ket = device.allocate(tape, self.batch, self.start)
+        device.forward(tape, self.coefficients, ket)
+        result = [distance(device.amplitudes(ket, self.identity), self.ket)]
+        for per_sample in (False, True):
+            undone = device.copy(ket), device.allocate(tape, self.batch, self.bra)
+            overlaps = device.backward(tape, self.coefficients, *undone, per_sample=per_sample)
+            result.append(distance(overlaps, self.overlaps if per_sample else self.overlaps.sum(axis=0)))
+            result += [
+                distance(device.amplitudes(state, self.identity), expected)
+                for state, expected in zip(undone, self.undone, strict=True)
+            ]
+        return result
+
+
+def random_run(seed: int, n: int, spread: int, batch: int, kinds: str = "", operations: int = 4) -> Run:
+    rng = np.random.default_rng(seed)
+    maker = TapeMaker(rng, n, min(spread, n - 1))
+    tape = maker.tape(2, operations, kinds)
+    return Run(rng, tape, maker.coefficients(batch), batch)
+
+
+@pytest.mark.parametrize("precision", ["double", "single"])
+@pytest.mark.parametrize("kinds", [*"dryupm", ""])
+def test_random_tapes(isa, kinds, precision):
+    device = CPUDevice(precision, num_threads=2)
+    for seed in range(24):
+        n = 1 + seed % 8
+        batch = 1 + seed % 5
+        errors = random_run(seed, n, seed // 2 % 4, batch, kinds).errors(device)
+        assert max(errors) < TOLERANCE[precision], (seed, n, batch, errors)
+
+
+@pytest.mark.parametrize("precision", ["double", "single"])
+@pytest.mark.parametrize("spread", [0, 1, 2, 3])
+def test_every_batch_size(isa, spread, precision):
+    width = _native.width(isa, precision == "single", False)
+    device = CPUDevice(precision, num_threads=1)
+    for batch in range(1, 2 * width + 2):
+        errors = random_run(100 + batch, 5, spread, batch).errors(device)
+        assert max(errors) < TOLERANCE[precision], (batch, errors)
+
+
+@pytest.mark.parametrize("n", [10, 11, 12])
+@pytest.mark.parametrize("precision", ["double", "single"])
+def test_larger_states(n, precision):
+    errors = random_run(n, n, n - 9, 3, operations=6).errors(CPUDevice(precision, num_threads=2))
+    assert max(errors) < TOLERANCE[precision], errors
+
+
+def test_same_numbers_for_any_number_of_threads(monkeypatch):
+    for seed, n, spread, batch in [(0, 11, 3, 1), (1, 12, 2, 2), (2, 9, 0, 40)]:
+        run = random_run(seed, n, spread, batch, operations=6)
+        for threads in (1, 2, 3, 4):
+            errors = run.errors(CPUDevice(num_threads=threads))
+            assert max(errors) < TOLERANCE["double"], (seed, threads, errors)
+
+
+def test_bitwise_reproducible():
+    run = random_run(5, 11, 3, 3, operations=8)
+    results = []
+    for _ in range(5):
+        device = CPUDevice(num_threads=3)
+        ket, bra = device.allocate(run.tape, 3, run.start), device.allocate(run.tape, 3, run.bra)
+        device.forward(run.tape, run.coefficients, ket)
+        results.append(device.backward(run.tape, run.coefficients, ket, bra, per_sample=False).tobytes())
+    assert len(set(results)) == 1
+
+
+def test_the_comparison_sees_a_perturbed_tape():
+    run = random_run(7, 5, 1, 3, "y")
+    device = CPUDevice(num_threads=1)
+    assert max(run.errors(device)) < 1e-12
+    for block_number, block in enumerate(run.tape.blocks):
+        for number in range(len(block.operations)):
+            perturbed = replace(block, operations=(*block.operations[:number], *block.operations[number + 1 :]))
+            blocks = [*run.tape.blocks]
+            blocks[block_number] = perturbed
+            assert max(run.errors(device, replace(run.tape, blocks=tuple(blocks)))) > 1e-3
+
+
+def test_round_trip_restores_the_state():
+    rng = np.random.default_rng(3)
+    maker = TapeMaker(rng, 8, 2)
+    tape = replace(maker.tape(3, 6, "um"), spread_qubits=2)
+    tape = replace(tape, blocks=tuple(replace(block, undo_from=0) for block in tape.blocks))
+    coefficients = maker.coefficients(2)
+    start, bra = random_state(rng, (2, 256)), random_state(rng, (2, 256))
+    device = CPUDevice()
+    ket = device.allocate(tape, 2, start)
+    device.forward(tape, coefficients, ket)
+    device.backward(tape, coefficients, ket, device.allocate(tape, 2, bra), per_sample=False)
+    assert distance(device.amplitudes(ket, Frame.identity(8)), start) < 1e-12
+
+
+def random_sum(rng: np.random.Generator, n: int, num_terms: int, *, diagonal: bool = False) -> PauliSum:
+    terms = []
+    for _ in range(num_terms):
+        ctrl = int(rng.integers(1 << n)) & int(rng.integers(1 << n)) if rng.integers(2) else 0
+        x = 0 if diagonal else int(rng.integers(1 << n)) & int(rng.integers(1 << n)) & ~ctrl
+        z = int(rng.integers(1 << n)) & ~ctrl
+        terms.append(PauliTerm(float(rng.normal()), x, z, ctrl, int(rng.integers(1 << n)) & ctrl))
+    return PauliSum(n, tuple(terms))
+
+
+@pytest.mark.parametrize("precision", ["double", "single"])
+@pytest.mark.parametrize("diagonal", [False, True])
+def test_observables(isa, precision, diagonal):
+    device = CPUDevice(precision, num_threads=2)
+    for seed in range(14):
+        rng = np.random.default_rng(seed)
+        n, batch = [1, 2, 3, 4, 5, 7, 11][seed % 7], 1 + seed % 6
+        maker = TapeMaker(rng, n, min(seed % 4, n - 1))
+        tape = maker.tape(1, 1, "d")
+        sums = [random_sum(rng, n, int(rng.integers(1, 12)), diagonal=diagonal) for _ in range(seed % 3 + 1)]
+        start, cotangents = random_state(rng, (batch, 2**n)), rng.normal(size=(batch, len(sums)))
+        ket = device.allocate(tape, batch, start)
+        scale = sum(abs(term.coefficient) for s in sums for term in s.terms)
+        values = device.expectation(ket, tape.frame, sums)
+        expected = REFERENCE.expectation(start, tape.frame, sums)
+        assert np.abs(values - expected).max() < TOLERANCE[precision] * scale, seed
+        bra = device.apply_observables(ket, tape.frame, sums, cotangents)
+        expected = REFERENCE.apply_observables(start, tape.frame, sums, cotangents)
+        assert distance(device.amplitudes(bra, Frame.identity(n)), expected) < TOLERANCE[precision], seed
+
+
+def test_observables_of_states_too_large_for_cached_tables(monkeypatch):
+    rng = np.random.default_rng(11)
+    n = 13
+    sums = [random_sum(rng, n, 40) for _ in range(4)] + [random_sum(rng, n, 150, diagonal=True)]
+    tape = TapeMaker(rng, n, 3).tape(1, 1, "d")
+    start, cotangents = random_state(rng, (2, 2**n)), rng.normal(size=(2, len(sums)))
+    device = CPUDevice(num_threads=2)
+    ket = device.allocate(tape, 2, start)
+    values = device.expectation(ket, tape.frame, sums)
+    assert np.abs(values - REFERENCE.expectation(start, tape.frame, sums)).max() < 1e-11
+    bra = device.apply_observables(ket, tape.frame, sums, cotangents)
+    expected = REFERENCE.apply_observables(start, tape.frame, sums, cotangents)
+    assert distance(device.amplitudes(bra, Frame.identity(n)), expected) < 1e-12
+
+
+@pytest.mark.parametrize("n", [1, 3, 6, 13])
+def test_amplitudes_and_probabilities(n):
+    rng = np.random.default_rng(n)
+    for batch in (1, 3, 9):
+        tape = TapeMaker(rng, n, min(2, n - 1)).tape(1, 1, "d")
+        start = random_state(rng, (batch, 2**n))
+        device = CPUDevice(num_threads=2)
+        ket = device.allocate(tape, batch, start)
+        assert np.array_equal(device.amplitudes(ket, tape.frame), REFERENCE.amplitudes(start, tape.frame))
+        qubits = [int(q) for q in rng.permutation(n)[: int(rng.integers(n + 1))]]
+        given, expected = (d.probabilities(s, tape.frame, qubits) for d, s in ((device, ket), (REFERENCE, start)))
+        assert distance(given, expected) < 1e-14
+        single = CPUDevice("single").allocate(tape, batch, start)
+        assert CPUDevice("single").amplitudes(single, tape.frame).dtype == np.complex64
+
+
+def test_initial_states():
+    tape = TapeMaker(np.random.default_rng(0), 4, 1).tape(1, 1, "d")
+    device = CPUDevice()
+    zero = device.amplitudes(device.allocate(tape, 5, None), Frame.identity(4))
+    assert np.array_equal(zero, np.eye(16)[[0] * 5])
+    shared = random_state(np.random.default_rng(1), (16,))
+    state = device.allocate(tape, 5, shared)
+    assert np.array_equal(device.amplitudes(state, Frame.identity(4)), [shared] * 5)
+    copy = device.copy(state)
+    device.forward(tape, TapeMaker(np.random.default_rng(0), 4, 1).coefficients(5), copy) if not tape.blocks else None
+    assert np.array_equal(device.amplitudes(state, Frame.identity(4)), [shared] * 5)
+
+
+@pytest.mark.parametrize("precision", ["double", "single"])
+def test_tables_of_large_angles(isa, precision):
+    """Sine and cosine are as good as the library's, whatever the angle."""
+    rng = np.random.default_rng(0)
+    angles = np.concatenate([10.0 ** rng.uniform(-9, 9, 60) * rng.choice([-1, 1], 60), np.arange(-9, 10) * np.pi])
+    diags = tuple(Diag((Factor((1,), (1,), i, False),)) for i in range(len(angles)))
+    device = CPUDevice(precision, num_threads=1)
+    none = TapeMaker(rng, 1).coefficients(1)
+    for i, diag in enumerate(diags):
+        tape = Tape(1, (Block((1,), (diag,)),), Frame.identity(1), 0)
+        ket = device.allocate(tape, 1, np.array([0.6, 0.8j]))
+        device.forward(tape, replace(none, angles=angles), ket)
+        phase = np.array([np.exp(-0.5j * angles[i]), np.exp(0.5j * angles[i])])
+        error = np.abs(device.amplitudes(ket, Frame.identity(1))[0] - phase * [0.6, 0.8j]).max()
+        assert error < (4e-16 if precision == "double" else 2e-7), angles[i]
+
+
+def test_calls_from_many_threads():
+    runs = [random_run(seed, 9, 2, 3) for seed in range(4)]
+    device = CPUDevice(num_threads=2)
+    with ThreadPoolExecutor(6) as pool:
+        for errors in pool.map(lambda i: runs[i % 4].errors(device), range(40)):
+            assert max(errors) < 1e-12
+
+
+def _errors_in_child(queue) -> None:
+    queue.put(max(random_run(1, 11, 3, 2, operations=8).errors(CPUDevice(num_threads=2))))
+
+
+def test_after_a_fork():
+    """The pool's threads do not exist in a forked child; it makes its own."""
+    assert max(random_run(1, 11, 3, 2, operations=8).errors(CPUDevice(num_threads=2))) < 1e-12
+    context = multiprocessing.get_context("fork")
+    queue = context.Queue()
+    child = context.Process(target=_errors_in_child, args=(queue,))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # that forking with threads is risky is the point here
+        child.start()
+    assert queue.get(timeout=30) < 1e-12
+    child.join(30)
+    assert child.exitcode == 0
+
+
+def test_compiled_tapes_live_as_long_as_their_tapes():
+    run = random_run(0, 2, 0, 1)
+    device = CPUDevice()
+    run.errors(device)
+    tape = weakref.ref(run.tape)
+    assert len(device._tapes) == 1
+    del run
+    gc.collect()
+    assert tape() is None
+    assert len(device._tapes) == 0
+
+
+def tape_of(*operations, n: int = 3, tile: tuple[int, ...] = (1, 2), spread: int = 0, overlaps: int = 0) -> Tape:
+    return Tape(n, (Block(tile, operations),), Frame.identity(n), overlaps, spread)
+
+
+@pytest.mark.parametrize(
+    ("tape", "message"),
+    [
+        (tape_of(RY(4, 4, 0)), "outside its block's tile"),
+        (tape_of(RY(1, 2, 0)), "odd on its flip vector"),
+        (tape_of(RY(1, 1, 0, overlap=1, num_overlaps=2), overlaps=2), "beyond num_overlaps"),
+        (tape_of(Pauli(1, 1, 0, (), 0)), "power does not match"),
+        (tape_of(Pauli(1, 0, 0, (1,), 0)), "must be even"),
+        (tape_of(tile=(1, 1)), "linearly dependent"),
+        (tape_of(tile=(1, 2), spread=2), "fewer dimensions outside"),
+        (tape_of(RY(8, 8, 0)), "out of range"),
+    ],
+)
+def test_tapes_that_cannot_be_run(tape, message):
+    device = CPUDevice()
+    with pytest.raises(InvalidInputError, match=message):
+        device.forward(tape, random_run(0, 3, 0, 1).coefficients, device.allocate(tape, 1, None))
+
+
+def test_arguments_that_do_not_fit():
+    device = CPUDevice()
+    tape = tape_of(RY(1, 1, 2), RY(1, 1, 0, batched=True))
+    given = TapeMaker(np.random.default_rng(0), 3)
+    given.num_pairs = [2, 1]
+    with pytest.raises(InvalidInputError, match="needs 3 pairs, got 2"):
+        device.forward(tape, given.coefficients(2), device.allocate(tape, 2, None))
+    given.num_pairs = [3, 1]
+    with pytest.raises(InvalidInputError, match="one value for each"):
+        device.forward(tape, given.coefficients(3), device.allocate(tape, 2, None))
+    with pytest.raises(InvalidInputError, match="number of qubits"):
+        device.forward(tape, given.coefficients(2), device.allocate(tape_of(n=4), 2, None))
+    ket, bra = device.allocate(tape, 2, None), device.allocate(tape, 3, None)
+    with pytest.raises(InvalidInputError, match="differ in shape"):
+        device.backward(tape, given.coefficients(2), ket, bra, per_sample=False)
+    with pytest.raises(InvalidInputError, match=r"shape \(4,\)"):
+        device.allocate(tape, 2, np.ones(4, complex))
+    with pytest.raises(InvalidInputError, match="Observable 0 acts on 2 qubits"):
+        device.expectation(device.allocate(tape, 1, None), tape.frame, [PauliSum(2, ())])
+    with pytest.raises(InvalidInputError, match="precision"):
+        CPUDevice("half")
+    with pytest.raises(InvalidInputError, match="num_threads"):
+        CPUDevice(num_threads=0)
+
+
+def test_more_memory_than_there_is():
+    with pytest.raises(OutOfMemoryError, match="MiB"):
+        CPUDevice().allocate(tape_of(n=40), 1, None)
+
+
+def test_choice_of_the_instruction_set(monkeypatch):
+    monkeypatch.delenv("FUSEDQML_ISA", raising=False)
+    assert cpu.instruction_set() == ISAS[0]
+    monkeypatch.setenv("FUSEDQML_ISA", "mmx")
+    with pytest.raises(DeviceUnavailableError, match="mmx"):
+        CPUDevice()
+
+
+def test_threads_are_capped(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert CPUDevice().num_threads == 1
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    assert CPUDevice().num_threads >= 1
