@@ -31,8 +31,7 @@ def run(options: Options) -> None:
         KeyboardInterrupt: Ctrl-C ended the training; what had been reached has been reported.
     """
     _check_picture(options)
-    if options.threads is not None:
-        torch.set_num_threads(options.threads)
+    torch.set_num_threads(1)  # it only adds up a few numbers here; the cores are for the sweeps
     data = load(
         options.data,
         num_qubits=options.qubits,
