@@ -1,0 +1,175 @@
+"""Turn the JSON of `run.py` into tables.
+
+``python benchmarks/compare.py results/a.json [results/b.json ...]`` prints Markdown; with ``--readme README.md`` it
+replaces what stands between the two marks there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+START, END = "<!-- benchmarks:start -->", "<!-- benchmarks:end -->"
+OURS = "ours"
+
+Entry = Mapping[str, Any]
+
+
+def timed(result: Mapping[str, Any]) -> dict[str, Entry]:
+    """The entries that hold figures."""
+    return {peer: entry for peer, entry in result["entries"].items() if entry["status"] == "ok"}
+
+
+def best_peer(result: Mapping[str, Any]) -> str | None:
+    """The fastest tool besides ours, by the median."""
+    peers = {peer: entry["median"] for peer, entry in timed(result).items() if peer != OURS}
+    return min(peers, key=lambda peer: peers[peer]) if peers else None
+
+
+def ratio(result: Mapping[str, Any]) -> float | None:
+    """How many times faster than the best peer we are; None without either figure."""
+    best, entries = best_peer(result), timed(result)
+    return entries[best]["median"] / entries[OURS]["median"] if best and OURS in entries else None
+
+
+def duration(seconds: float) -> str:
+    """Three figures and a unit."""
+    for factor, unit in ((1e6, "µs"), (1e3, "ms")):
+        if seconds * factor < 999.5:
+            return f"{seconds * factor:.3g} {unit}"
+    return f"{seconds:.3g} s" if seconds < 999.5 else f"{seconds:.0f} s"
+
+
+def gemm_peak(record: Mapping[str, Any], precision: str) -> float:
+    """Multiply-adds per second, in 10^9, of the fastest matrix product measured in the run."""
+    taken = [record["ceilings"][when] for when in ("before", "after") if record["ceilings"].get(when)]
+    return max(float(figures["gemm_gfma_per_s"][precision]) for figures in taken)
+
+
+def line(result: Mapping[str, Any]) -> str:
+    """One result in one line of text."""
+    parts = [f"{peer} {_cell(entry)}" for peer, entry in result["entries"].items() if entry["status"] == "ok"]
+    times = ratio(result)
+    ending = f"; {times:.1f} times the best peer" if times else ""
+    return f"{result['workload']} {result['precision']}: {', '.join(parts) or 'no figures'}{ending}"
+
+
+def table(record: Mapping[str, Any]) -> str:
+    """A section for each precision, then where, when and with which versions."""
+    precisions = list(dict.fromkeys(result["precision"] for result in record["results"]))
+    sections = [
+        _section(record, precision, [r for r in record["results"] if r["precision"] == precision])
+        for precision in precisions
+    ]
+    return "\n\n".join([*sections, _origin(record)])
+
+
+def _section(record: Mapping[str, Any], precision: str, results: list[Mapping[str, Any]]) -> str:
+    peers = [peer for peer in _columns(results) if peer != OURS]
+    header = ["workload", "qubits", "weights", "batch", "ours", "best peer / ours", "GFMA/s (of peak)", *peers]
+    rows = [_row(record, precision, result, peers) for result in results]
+    lines = [f"**{precision.capitalize()} precision**", "", _markdown(header), _markdown(["---"] * len(header))]
+    lines += [_markdown(row) for row in rows]
+    ratios = [value for value in map(ratio, results) if value]
+    if len(ratios) > 1:
+        mean = math.exp(sum(map(math.log, ratios)) / len(ratios))
+        lines += ["", f"Geometric mean of best peer / ours: **{mean:.1f}**."]
+    return "\n".join(lines)
+
+
+def _row(record: Mapping[str, Any], precision: str, result: Mapping[str, Any], peers: Iterable[str]) -> list[str]:
+    entries, best, times = result["entries"], best_peer(result), ratio(result)
+    ours = entries.get(OURS, {"status": "missing"})
+    work = ours.get("useful_gfma_per_s")
+    cells = [result["workload"], str(result["num_qubits"]), str(result["num_weights"]), str(result["batch"])]
+    cells += [_cell(ours), f"**{times:.1f}**" if times else "–"]
+    cells.append(f"{work:.1f} ({100 * work / gemm_peak(record, precision):.0f} %)" if work else "–")
+    for peer in peers:
+        cell = _cell(entries.get(peer, {"status": "missing"}))
+        cells.append(f"**{cell}**" if peer == best else cell)
+    return cells
+
+
+def _cell(entry: Entry) -> str:
+    if entry["status"] != "ok":
+        return {"unsupported": "–", "missing": "not installed"}.get(entry["status"], entry["status"])
+    return duration(entry["median"]) + ("*" if entry["scaled"] else "")
+
+
+def _columns(results: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Peers with a figure or a failure somewhere; those that nobody could run are left to the JSON."""
+    names: dict[str, None] = {}
+    for result in results:
+        names.update({peer: None for peer, entry in result["entries"].items() if entry["status"] != "unsupported"})
+    return list(names)
+
+
+def _origin(record: Mapping[str, Any]) -> str:
+    machine, load = record["machine"], record["load"]
+    versions: dict[str, str] = {}
+    scaled = False
+    for result in record["results"]:
+        for entry in timed(result).values():
+            versions |= entry["versions"]
+            scaled |= entry["scaled"]
+    packages = ", ".join(f"{name} {version}" for name, version in sorted(versions.items()))
+    peaks = ", ".join(f"{gemm_peak(record, p):.0f} in {p}" for p in ("double", "single"))
+    cores = f"{machine['cores']} cores ({', '.join(machine['instruction_set'])})"
+    measured = (
+        f"Measured on {record['date'][:10]} at commit {record['commit']}: {machine['cpu']}, {cores}, "
+        f"{record['options']['threads']} threads for every tool, load {load['before']:.1f} before the run."
+    )
+    meaning = (
+        "A step is the values of all samples and the gradient of their sum at new weights; medians of all steps. Every "
+        "answer agreed with ours to 1e-5 (double) or 1e-4 (single). GFMA/s: useful multiply-adds per second; a matrix "
+        f"product reaches {peaks}."
+    )
+    lines = [f"{measured} {meaning}", f"Versions: {packages}."]
+    if scaled:
+        lines.append("\\* timed on fewer samples and scaled linearly to the batch.")
+    if not record["complete"]:
+        lines.append("The run was interrupted.")
+    return "\n\n".join(lines)
+
+
+def _markdown(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def insert(text: str, tables: str) -> str:
+    """The text with what stands between the marks replaced.
+
+    Raises:
+        ValueError: Without exactly one pair of marks, in this order.
+    """
+    if text.count(START) != 1 or text.count(END) != 1 or text.index(START) > text.index(END):
+        raise ValueError(f"The file needs one line {START} and, after it, one line {END}.")
+    before, rest = text.split(START)
+    after = rest.split(END)[1]
+    return f"{before}{START}\n\n{tables}\n\n{END}{after}"
+
+
+def main() -> int:
+    """The command."""
+    parser = argparse.ArgumentParser(description="Make tables of benchmark results.")
+    parser.add_argument("results", nargs="+", type=Path, help="JSON files of run.py")
+    parser.add_argument("--readme", type=Path, help="write the tables between the marks of this file")
+    arguments = parser.parse_args()
+    tables = "\n\n".join(table(json.loads(path.read_text())) for path in arguments.results)
+    if arguments.readme is None:
+        print(tables)
+        return 0
+    try:
+        arguments.readme.write_text(insert(arguments.readme.read_text(), tables))
+    except ValueError as problem:
+        parser.error(str(problem))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,60 @@
+"""Where and when a run was made."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+_VECTORS = ("avx512f", "avx2", "fma", "avx", "sse4_2", "asimd", "sve")
+
+
+def describe() -> dict[str, Any]:
+    """The machine, in words and figures; what the system does not tell is left out."""
+    facts = _cpuinfo()
+    model = facts.get("model name") or _command("sysctl", "-n", "machdep.cpu.brand_string") or platform.processor()
+    flags = set((facts.get("flags") or facts.get("Features") or "").split())
+    return {
+        "cpu": model,
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "instruction_set": [name for name in _VECTORS if name in flags],
+        "cache": facts.get("cache size"),
+        "memory_gib": _memory_gib(),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+    }
+
+
+def load() -> float:
+    """Processes that were busy in the last minute, on average: other people's work spoils timings."""
+    return os.getloadavg()[0]
+
+
+def commit() -> str | None:
+    """The commit of this checkout, with a plus sign when files differ from it."""
+    folder = Path(__file__).resolve().parent
+    name = _command("git", "-C", str(folder), "rev-parse", "--short", "HEAD")
+    changed = _command("git", "-C", str(folder), "status", "--porcelain", "--untracked-files=no", "../qiskit_fusedqml")
+    return f"{name}+" if name and changed else name
+
+
+def _cpuinfo() -> dict[str, str]:
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text().split("\n\n")[0].splitlines() if path.exists() else []
+    return {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+
+
+def _memory_gib() -> float | None:
+    try:
+        return round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30, 1)
+    except (ValueError, OSError):
+        return None
+
+
+def _command(*command: str) -> str | None:
+    try:
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip() or None
+    except (OSError, subprocess.CalledProcessError):
+        return None

@@ -1,0 +1,219 @@
+"""One workload in one precision: all tools made ready, compared with ours, then timed in turns."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import workloads
+from peers import OURS, PEERS, Peer
+from peers.session import PeerError, Session
+
+TOLERANCE = {"double": 1e-5, "single": 1e-4}
+"""How far an answer may lie from ours in double precision: values absolutely (all observables have norms of at most 1),
+gradients relative to their largest entry."""
+
+SETTLE_SECONDS = 0.3
+"""Pause between turns: thread pools of the tool before may spin for a while."""
+
+Answer = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to measure.
+
+    Attributes:
+        threads: Threads of every tool.
+        repeats: Timed steps of every tool at most.
+        budget: Seconds of timed steps of every tool, at least one step.
+        rounds: Turns the steps are spread over.
+        step_limit: Seconds a single step may take; slow tools take fewer samples.
+        build_limit: Seconds for building, compiling and the first step.
+        venvs: The folder of the tools' environments.
+        log: File for what the tools print.
+    """
+
+    threads: int = 2
+    repeats: int = 60
+    budget: float = 10.0
+    rounds: int = 4
+    step_limit: float = 30.0
+    build_limit: float = 600.0
+    venvs: Path = Path("benchmarks/.venvs")
+    log: Path | None = None
+
+
+def deviations(answer: Answer, truth: Answer) -> dict[str, float]:
+    """How far each array of an answer is from the truth, see `TOLERANCE`; infinite where shapes or presence differ."""
+    result = {}
+    for name, expected in truth.items():
+        if name == "status" or expected is None:
+            continue
+        right, given = np.asarray(expected), np.asarray(answer.get(name), dtype=np.float64)
+        if right.shape != given.shape or not np.isfinite(given).all():
+            result[name] = float("inf")
+            continue
+        scale = 1.0 if name == "values" else float(np.abs(right).max()) or 1.0
+        result[name] = float(np.abs(right - given).max(initial=0.0)) / scale
+    return result
+
+
+def measure(
+    name: str, precision: str, peers: Sequence[str], options: Options, say: Callable[[str], None] = print
+) -> dict[str, Any]:
+    """Measure a workload; every peer asked for has an entry, with figures or with the reason why there are none."""
+    workload = workloads.get(name)
+    entries: dict[str, dict[str, Any]] = {}
+    with ExitStack() as stack:
+        sessions: dict[str, Session] = {}
+        truths = _Truths(name, options)
+        for peer in peers:
+            try:
+                session, entries[peer] = _prepare(stack, name, precision, PEERS[peer], truths, options)
+                sessions[peer] = session
+            except PeerError as problem:
+                entries[peer] = _problem(peer, problem)
+            say(f"{name} {precision} {peer}: {_summary(entries[peer])}")
+        _take_turns(sessions, entries, options)
+        for peer, session in sessions.items():
+            if entries[peer]["status"] == "ok":
+                _finish(session, entries[peer], workload, options)
+    return {
+        "workload": name,
+        "spec": workloads.NAMED.get(name, name),
+        "precision": precision,
+        "num_qubits": workload.num_qubits,
+        "num_weights": workload.num_weights,
+        "batch": workload.batch,
+        "num_observables": len(workload.observables),
+        "wanted": workload.wanted,
+        "useful_fma": workload.useful_fma,
+        "entries": entries,
+    }
+
+
+class _Truths:
+    """Our answers in double precision, by the number of samples; each is computed once, in a process that then ends."""
+
+    def __init__(self, name: str, options: Options) -> None:
+        self.name = name
+        self.options = options
+        self.answers: dict[int, Answer] = {}
+
+    def __getitem__(self, batch: int) -> Answer:
+        if batch not in self.answers:
+            with Session(PEERS[OURS], self.options.venvs, self.options.threads, self.options.log) as session:
+                _build(session, self.name, "double", self.options, batch=batch)
+                self.answers[batch] = session.ask("check", self.options.build_limit)
+        return self.answers[batch]
+
+
+def _build(session: Session, name: str, precision: str, options: Options, **more: Any) -> dict[str, Any]:
+    return session.ask(
+        "build",
+        options.build_limit,
+        workload=name,
+        precision=precision,
+        threads=options.threads,
+        step_limit=options.step_limit,
+        **more,
+    )
+
+
+def _prepare(
+    stack: ExitStack, name: str, precision: str, peer: Peer, truths: _Truths, options: Options
+) -> tuple[Session, dict[str, Any]]:
+    """A session that has been built and found right, and its entry so far.
+
+    Raises:
+        PeerError: When it could not be built, or its answer differs from ours.
+    """
+    if precision not in peer.precisions:
+        raise PeerError("unsupported", f"no {precision} precision")
+    session = stack.enter_context(Session(peer, options.venvs, options.threads, options.log))
+    try:
+        ready = _build(session, name, precision, options)
+        errors = _compare(session.ask("check", options.build_limit), truths, ready["batch"], precision)
+    except PeerError:
+        session.end()  # it may be busy still, and would disturb the others
+        raise
+    entry = {key: value for key, value in ready.items() if key != "status"}
+    return session, {"status": "ok", "title": peer.title, **entry, "errors": errors, "seconds": []}
+
+
+def _compare(answer: Answer, truths: _Truths, batch: int, precision: str) -> dict[str, float]:
+    """How far the answer is from ours; refuses it when that is too far, or when there is nothing to compare with."""
+    try:
+        truth = truths[batch]
+    except PeerError as problem:
+        raise PeerError("refused", f"not compared: our own answer is missing ({problem})") from problem
+    errors = deviations(answer, truth)
+    if max(errors.values()) > TOLERANCE[precision]:
+        raise PeerError("refused", f"differs from our answer: {_figures(errors)}; {TOLERANCE[precision]:g} is allowed")
+    return errors
+
+
+def _take_turns(sessions: Mapping[str, Session], entries: dict[str, dict[str, Any]], options: Options) -> None:
+    """Spread every tool's steps over the rounds, so that a disturbance hits all of them."""
+    steps = max(1, options.repeats // options.rounds)
+    for _ in range(options.rounds):
+        for peer, session in sessions.items():
+            entry = entries[peer]
+            done = entry.get("seconds", [])
+            if entry["status"] != "ok" or sum(done) > options.budget * (1 - 0.5 / options.rounds):
+                continue
+            time.sleep(SETTLE_SECONDS)
+            limit = options.budget / options.rounds
+            try:
+                # twice: once untimed; a loaded machine may take several times longer than planned
+                reply = session.ask(
+                    "time", 60 + limit + 8 * options.step_limit, first=1 + len(done), steps=steps, seconds=limit
+                )
+            except PeerError as problem:
+                session.end()
+                entries[peer] = _problem(peer, problem)
+                continue
+            done += reply["seconds"]
+
+
+def _finish(session: Session, entry: dict[str, Any], workload: workloads.Workload, options: Options) -> None:
+    """Statistics of the entry, scaled to the whole batch, and the tool's last words."""
+    scale = workload.batch / entry["batch"]
+    times = [scale * second for second in entry["seconds"]]
+    entry |= {
+        "scale": scale,
+        "scaled": scale != 1,
+        "median": statistics.median(times),
+        "minimum": min(times),
+        "maximum": max(times),
+    }
+    if workload.useful_fma:
+        entry["useful_gfma_per_s"] = workload.useful_fma / entry["median"] / 1e9
+    try:
+        last = session.ask("close", options.build_limit)
+    except PeerError as problem:
+        last = {"report": {"problem": str(problem)}}
+    entry |= {key: last[key] for key in ("peak_mib", "imported_mib", "report") if key in last}
+    # a tool that knows how long its sweeps took says so in its report
+    entry["outside_sweeps"] = entry["report"].get("outside_sweeps")
+
+
+def _problem(peer: str, problem: PeerError) -> dict[str, Any]:
+    return {"status": problem.status, "title": PEERS[peer].title, "reason": str(problem)}
+
+
+def _figures(errors: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {error:.1e}" for name, error in errors.items())
+
+
+def _summary(entry: Mapping[str, Any]) -> str:
+    if entry["status"] != "ok":
+        return f"{entry['status']}: {entry['reason']}"
+    return f"agrees ({_figures(entry['errors'])}), first step {entry['first_step_seconds']:.3g} s"
