@@ -72,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     add = demo.add_argument
     # the defaults are those of demo.Options, whose import would make --help slow
     add("--qubits", type=_number(2, 24), help="qubits, each with one feature (8)")
-    add("--layers", type=_number(1), help="layers of weights (5)")
+    add("--layers", type=_number(1), help="layers of weights (6)")
     add("--classes", type=_number(2), help="the first so many labels are told apart (4)")
     add("--epochs", type=_number(1), help="passes through the training images (15)")
     add("--batch-size", type=_number(1), help="samples in a step (32)")

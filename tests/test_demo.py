@@ -192,7 +192,7 @@ def test_confusion_counts_pairs() -> None:
 
 def test_four_classes_are_learned() -> None:
     data = load(None, num_qubits=8, num_classes=4, samples=None, seed=3)
-    trainer = Trainer(fused_network(8, 5, 4, None), data, batch_size=32, seed=3)
+    trainer = Trainer(fused_network(8, 6, 4, None), data, batch_size=32, seed=3)
     trainer.run(6)
     assert trainer.history[-1].test >= 0.92
     assert trainer.history[-1].loss < trainer.history[0].loss

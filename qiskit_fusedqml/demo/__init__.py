@@ -41,7 +41,7 @@ class Options:
     """
 
     qubits: int = 8
-    layers: int = 5
+    layers: int = 6
     classes: int = 4
     epochs: int = 15
     batch_size: int = 32
