@@ -1,80 +1,82 @@
-"""Quaternions, Euler angles and affine maps against matrices and finite differences."""
+"""The recipe on one qubit: coefficients against products of matrices, gradients against finite differences, singular points too."""
 
 from __future__ import annotations
 
+from math import pi
+
 import numpy as np
 import pytest
+from interpreter import expectation, run_program
 
-from qiskit_fusedqml.affine import Affine
-from qiskit_fusedqml.coefficients import RunTable, euler, multiply, rotate_back
+from qiskit_fusedqml.cost import CostModel
+from qiskit_fusedqml.devices.reference import ReferenceDevice
+from qiskit_fusedqml.fusion import fuse
+from qiskit_fusedqml.observables import PauliSum, PauliTerm
+from qiskit_fusedqml.program import Program, Rotation
 
-PAULIS = np.array([[[0, 1], [1, 0]], [[0, -1j], [1j, 0]], [[1, 0], [0, -1]]])
-
-
-def _matrix(q: np.ndarray) -> np.ndarray:
-    return q[0] * np.eye(2) - 1j * np.einsum("a,aij->ij", q[1:], PAULIS)
-
-
-def _rotation(axis: int, theta: float) -> np.ndarray:
-    return np.cos(theta / 2) * np.eye(2) - 1j * np.sin(theta / 2) * PAULIS[axis]
-
-
-def _random_quaternion(rng: np.random.Generator) -> np.ndarray:
-    q = rng.normal(size=4)
-    return q / np.linalg.norm(q)
-
-
-@pytest.mark.parametrize("seed", range(10))
-def test_quaternions_multiply_as_matrices(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    p, q = _random_quaternion(rng), _random_quaternion(rng)
-    np.testing.assert_allclose(_matrix(multiply(p, q)), _matrix(p) @ _matrix(q), atol=1e-14)
+AXES = {"X": (1, 0), "Y": (1, 1), "Z": (0, 1)}
+OBSERVABLE = PauliSum(1, (PauliTerm(0.3, 1, 0), PauliTerm(-0.8, 1, 1), PauliTerm(0.5, 0, 1)))
+DEVICE = ReferenceDevice()
+WORDS = ["X", "Y", "Z", "XY", "ZX", "XYZ", "ZYZ", "ZXZ", "XZX", "YZYX", "ZZXYYXZZ", "XYZ" * 5]
+POINTS = {
+    "generic": None,
+    "all zero": 0.0,
+    "all pi": pi,
+    "all pi/2": pi / 2,
+    "several turns": 11 * pi + 0.2,
+    "tiny": 1e-9,
+}
 
 
-@pytest.mark.parametrize("seed", range(10))
-def test_rotate_back_is_the_transposed_rotation_of_paulis(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    q, g = _random_quaternion(rng), rng.normal(size=3)
-    u = _matrix(q)
-    moved = [0.5 * np.trace(np.einsum("aij,a->ij", PAULIS, g) @ u @ p @ u.conj().T).real for p in PAULIS]
-    np.testing.assert_allclose(rotate_back(q, g), moved, atol=1e-14)
+def _program(word: str) -> Program:
+    return Program(1, len(word), tuple(Rotation(*AXES[letter], slot=k) for k, letter in enumerate(word)))
 
 
-@pytest.mark.parametrize("q", [*np.eye(4), *(_random_quaternion(np.random.default_rng(s)) for s in range(10))])
-def test_euler_angles_rebuild_the_matrix(q: np.ndarray) -> None:
-    alpha, beta, gamma = euler(q)
-    rebuilt = _rotation(2, alpha) @ _rotation(1, beta) @ _rotation(2, gamma)
-    np.testing.assert_allclose(rebuilt, _matrix(q), atol=1e-14)
+def _angles(word: str, point: float | None) -> np.ndarray:
+    if point is None:
+        return np.random.default_rng(len(word)).uniform(-4, 4, len(word))
+    return np.full(len(word), point)
 
 
-def test_runs_multiply_in_time_order() -> None:
-    rng = np.random.default_rng(0)
-    runs = [[(0, 0, 0.0), (1, 1, 0.0), (2, -1, 0.4)], [(1, 2, 0.5)]]
-    angles = rng.uniform(-3, 3, 3)
-    table = RunTable.build(runs)
-    products = table.products(table.gates(angles))
-    first = _rotation(2, 0.4) @ _rotation(1, angles[1]) @ _rotation(0, angles[0])
-    np.testing.assert_allclose(_matrix(products[:, 0]), first, atol=1e-14)
-    np.testing.assert_allclose(_matrix(products[:, 1]), _rotation(1, angles[2] + 0.5), atol=1e-14)
+def _gradient(program: Program, angles: np.ndarray, *, batched: bool) -> tuple[np.ndarray, np.ndarray]:
+    """(final state, gradient) through the tape."""
+    slots = frozenset(range(program.num_angles))
+    plan = fuse(program, CostModel(), batched_slots=slots if batched else frozenset(), wanted_slots=slots)
+    shared = np.zeros_like(angles) if batched else angles
+    bound = plan.recipe.bind(shared, angles[None, :] if batched else np.zeros((1, 0)))
+    ket = DEVICE.allocate(plan.tape, 1, None)
+    DEVICE.forward(plan.tape, bound.coefficients, ket)
+    state = DEVICE.amplitudes(ket, plan.tape.frame)[0]
+    bra = DEVICE.apply_observables(ket, plan.tape.frame, [OBSERVABLE], np.ones((1, 1)))
+    overlaps = DEVICE.backward(plan.tape, bound.coefficients, ket, bra, per_sample=True)
+    return state, plan.recipe.pullback(bound, overlaps)[int(batched)][0]
 
 
-@pytest.mark.parametrize(
-    "rows",
-    [
-        [(0.5, [(2, 1.5)]), (0.0, [(0, -1.0)])],
-        [(0.5, []), (0.1, [(1, 2.0)])],
-        [(0.5, [(2, 1.5), (0, 1.0), (2, 0.5)]), (0.0, [(1, -1.0)])],
-        [],
-    ],
-)
-@pytest.mark.parametrize("lead", [(), (4,)])
-def test_affine_maps_and_their_pullbacks(rows: list, lead: tuple[int, ...]) -> None:
-    rng = np.random.default_rng(1)
-    dense = np.zeros((len(rows), 3))
-    for k, (_, sources) in enumerate(rows):
-        for source, weight in sources:
-            dense[k, source] += weight
-    affine = Affine(rows, 3)
-    x, dy = rng.normal(size=(*lead, 3)), rng.normal(size=(*lead, len(rows)))
-    np.testing.assert_allclose(affine.evaluate(x), x @ dense.T + [constant for constant, _ in rows], atol=1e-14)
-    np.testing.assert_allclose(affine.pullback(dy), dy @ dense, atol=1e-14)
+@pytest.mark.parametrize("point", POINTS, ids=str)
+@pytest.mark.parametrize("word", WORDS)
+@pytest.mark.parametrize("batched", [False, True])
+def test_runs_of_gates(word: str, point: str, batched: bool) -> None:
+    program, angles = _program(word), _angles(word, POINTS[point])
+    state, gradient = _gradient(program, angles, batched=batched)
+    np.testing.assert_allclose(state, run_program(program, angles), atol=1e-12)
+    # every gate has a single frequency: the two-term parameter shift is exact
+    shifts = pi / 2 * np.eye(len(word))
+    expected = [
+        (expectation(OBSERVABLE, run_program(program, angles + s)) - expectation(OBSERVABLE, run_program(program, angles - s))) / 2
+        for s in shifts
+    ]
+    np.testing.assert_allclose(gradient, expected, atol=1e-12)
+
+
+def test_a_wrong_axis_would_be_seen() -> None:
+    angles = _angles("XYZ", None)
+    right, wrong = _gradient(_program("XYZ"), angles, batched=False)[1], _gradient(_program("YXZ"), angles, batched=False)[1]
+    assert np.abs(right - wrong).max() > 1e-3
+
+
+def test_factored_rotations_keep_their_larger_factor() -> None:
+    program = Program(2, 2, (Rotation(1, 1, slot=0), Rotation(2, 2, slot=1)))
+    plan = fuse(program, CostModel())
+    for angle in np.linspace(-7, 7, 29):
+        pairs = plan.recipe.bind(np.array([angle, 0.3]), np.zeros((1, 0))).coefficients.pairs
+        assert np.abs(pairs[0]).max() == 1.0

@@ -1,6 +1,32 @@
 import numpy as np
 from numpy.typing import NDArray
 
+class Recipe:
+    def __init__(self, **tables: object) -> None: ...
+    def bind(
+        self, shared: NDArray[np.float64], batched: NDArray[np.float64]
+    ) -> tuple[
+        NDArray[np.float64],
+        NDArray[np.float64],
+        NDArray[np.complex128],
+        NDArray[np.complex128],
+        NDArray[np.float64],
+        NDArray[np.float64],
+        NDArray[np.float64],
+        NDArray[np.float64],
+        NDArray[np.float64],
+    ]: ...
+    def pull_shared(
+        self,
+        overlaps: NDArray[np.float64],
+        shared: NDArray[np.float64],
+        factors: NDArray[np.float64],
+        alpha: NDArray[np.float64],
+    ) -> NDArray[np.float64]: ...
+    def pull_batched(
+        self, overlaps: NDArray[np.float64], batched: NDArray[np.float64], factors: NDArray[np.float64]
+    ) -> NDArray[np.float64]: ...
+
 class State:
     @property
     def num_qubits(self) -> int: ...

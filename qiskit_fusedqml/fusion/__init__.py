@@ -57,8 +57,8 @@ def fuse(
 
     by_angles = plan(euler=True)
     # as matrices, the runs alone would cost this much; only a shallow circuit can gain from it
-    matrices = len(by_angles.recipe.runs) * operation_work(U2(0, 0, 0), factored=False, undone=bool(wanted_slots)).cost(0.0)
-    if not len(by_angles.recipe.runs) or by_angles.work.cost(0.0) <= matrices:
+    matrices = by_angles.recipe.num_runs * operation_work(U2(0, 0, 0), factored=False, undone=bool(wanted_slots)).cost(0.0)
+    if not by_angles.recipe.num_runs or by_angles.work.cost(0.0) <= matrices:
         return by_angles
     by_matrices = plan(euler=False)
     return min(by_angles, by_matrices, key=lambda p: p.work.cost(cost_model.byte_cost))

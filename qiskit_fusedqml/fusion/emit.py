@@ -8,14 +8,13 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ..affine import Affine
-from ..coefficients import CARRIER, FACTORED, PLAIN, BlendTable, PairTable, Recipe, RunTable, ScaleTable, TermTable
+from ..coefficients import CARRIER, FACTORED, PLAIN, Recipe, Rows, Runs, ScaleTable
 from ..plan import RY, U2, Block, Dense, Diag, Factor, Functional, Map, Operation, Pauli, Tape, bits
 from .elements import ALPHA, Angle, Blend, Block2k, Elements, Term, Turn
 from .schedule import Group
 
 
-class _Rows:
+class _Coefficients:
     """Coefficients of one kind (pairs or terms): an angle and an overlap each, the shared and the batched ones apart."""
 
     def __init__(self) -> None:
@@ -54,14 +53,14 @@ class Emitter:
         self.table_qubits = table_qubits
         self.n = elements.frame.num_qubits
         self.num_overlaps = 0
-        self.pairs = _Rows()
-        self.terms = _Rows()
+        self.pairs = _Coefficients()
+        self.terms = _Coefficients()
         self.blends: tuple[list[Blend], list[Blend]] = ([], [])
         self.blend_overlaps: tuple[list[int], list[int]] = ([], [])
         blended = {e.run.index for e in elements.elements if isinstance(e, Blend)}
         self.turned_runs = [run for run in elements.runs if run.index not in blended]
         self.run_position = {run.index: position for position, run in enumerate(self.turned_runs)}
-        self.run_overlaps = np.full((len(self.turned_runs), 3), -1, np.intp)
+        self.run_overlaps = np.full((len(self.turned_runs), 3), -1, np.int64)
         self.run_signs = np.ones((len(self.turned_runs), 3))
         self.dense: list[NDArray[np.complex128]] = []
         self.scaling = _Scaling()
@@ -100,45 +99,38 @@ class Emitter:
 
     def recipe(self, blocks: Sequence[Block]) -> Recipe:
         """The recipe that goes with the emitted blocks."""
-        num_sources = self.num_angles + 3 * len(self.turned_runs)
-        num_batched = len(self.batched_index)
-        kinds = np.zeros(len(self.pairs.angles[0]), np.intp)
+        kinds = np.zeros(len(self.pairs.angles[0]), np.int64)
         scales = self.scaling.table(blocks, len(kinds), self.num_overlaps, kinds)
+        pair_overlaps, term_overlaps = self.pairs.overlaps, self.terms.overlaps
         return Recipe(
             num_angles=self.num_angles,
-            num_batched=num_batched,
-            pairs=PairTable(self._affine(self.pairs, False, num_sources), kinds, _indices(self.pairs.overlaps[0])),
-            batched_pairs=PairTable(
-                self._affine(self.pairs, True, num_batched),
-                np.zeros(len(self.pairs.angles[1]), np.intp),
-                _indices(self.pairs.overlaps[1]),
-            ),
-            terms=TermTable(self._affine(self.terms, False, num_sources), _indices(self.terms.overlaps[0])),
-            batched_terms=TermTable(self._affine(self.terms, True, num_batched), _indices(self.terms.overlaps[1])),
-            runs=RunTable.build([[gate[:3] for gate in run.gates] for run in self.turned_runs]),
-            run_overlaps=self.run_overlaps,
-            run_signs=self.run_signs,
-            blends=BlendTable(
-                RunTable.build([[gate[:3] for gate in blend.run.gates] for blend in self.blends[0]]),
+            num_batched=len(self.batched_index),
+            num_scales=self.scaling.num_scales,
+            pairs=(self._rows(self.pairs, batched=False), kinds, _indices(pair_overlaps[0])),
+            batched_pairs=(self._rows(self.pairs, batched=True), _indices(pair_overlaps[1])),
+            terms=(self._rows(self.terms, batched=False), _indices(term_overlaps[0])),
+            batched_terms=(self._rows(self.terms, batched=True), _indices(term_overlaps[1])),
+            runs=(Runs.build([[gate[:3] for gate in run.gates] for run in self.turned_runs]), self.run_overlaps, self.run_signs),
+            blends=(
+                Runs.build([[gate[:3] for gate in blend.run.gates] for blend in self.blends[0]]),
                 _triples(self.blend_overlaps[0]),
             ),
-            batched_blends=BlendTable(
-                RunTable.build([[self._batched_gate(gate) for gate in blend.run.gates] for blend in self.blends[1]]),
+            batched_blends=(
+                Runs.build([[self._batched_gate(gate) for gate in blend.run.gates] for blend in self.blends[1]]),
                 _triples(self.blend_overlaps[1]),
             ),
             scales=scales,
-            num_scales=self.scaling.num_scales,
             dense=tuple(self.dense),
         )
 
-    def _affine(self, rows: _Rows, batched: bool, num_sources: int) -> Affine:
+    def _rows(self, kept: _Coefficients, *, batched: bool) -> Rows:
         def entry(angle: Angle) -> tuple[float, list[tuple[int, float]]]:
             if batched:
                 return angle.constant, [(self.batched_index[slot], weight) for slot, weight in angle.slots]
             euler = [(self._euler_source(source), float(sign)) for source, sign in angle.euler]
             return angle.constant, angle.slots + euler
 
-        return Affine([entry(angle) for angle in rows.angles[batched]], num_sources)
+        return Rows.build(entry(angle) for angle in kept.angles[batched])
 
     def _euler_source(self, source: int) -> int:
         return self.num_angles + 3 * self.run_position[source // 3] + source % 3
@@ -283,14 +275,14 @@ class _Scaling:
             self.num_scales += 1
         return result
 
-    def table(self, blocks: Sequence[Block], num_pairs: int, num_overlaps: int, kinds: NDArray[np.intp]) -> ScaleTable:
+    def table(self, blocks: Sequence[Block], num_pairs: int, num_overlaps: int, kinds: NDArray[np.int64]) -> ScaleTable:
         """The numbered scaling operations; fills in the kinds of the shared pairs."""
         for pairs, carrier, _ in self.stretches:
             kinds[pairs] = FACTORED
             if carrier >= 0:
                 kinds[carrier] = CARRIER
         order: list[int] = []
-        positions = np.zeros(num_overlaps, np.intp)
+        positions = np.zeros(num_overlaps, np.int64)
         for block in blocks:
             for operation in block.operations:
                 if isinstance(operation, Map):
@@ -321,11 +313,11 @@ def _pair(operation: Operation) -> int:
     return operation.coefficient
 
 
-def _indices(values: Sequence[int]) -> NDArray[np.intp]:
-    return np.array(values, dtype=np.intp)
+def _indices(values: Sequence[int]) -> NDArray[np.int64]:
+    return np.array(values, dtype=np.int64)
 
 
-def _triples(firsts: Sequence[int]) -> NDArray[np.intp]:
+def _triples(firsts: Sequence[int]) -> NDArray[np.int64]:
     """Three consecutive overlaps each; -1 where there are none."""
-    first = np.array(firsts, np.intp).reshape(-1, 1)
+    first = np.array(firsts, np.int64).reshape(-1, 1)
     return np.where(first >= 0, first + np.arange(3), -1)

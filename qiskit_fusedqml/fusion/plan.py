@@ -34,7 +34,7 @@ class Plan:
 
     def block_work(self, block: Block) -> Work:
         """Work of one block per amplitude and sample."""
-        kinds = self.recipe.pairs.kind
+        kinds = self.recipe.pair_kinds
         work = block_bytes(block, self.cost_model.amplitude_bytes)
         for position, operation in enumerate(block.operations):
             pair = isinstance(operation, RY | Pauli) and not operation.batched
