@@ -6,7 +6,8 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 	  $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 # Another torch:            make test TORCH=torch==2.12.0
 TORCH ?= torch==2.13.0
-# The oldest versions that pyproject.toml allows:  make test DEPENDENCIES=oldest TORCH=torch==2.3.0
+# The oldest versions that pyproject.toml allows, without linters, who judge by the newest:
+#                           make clean && make test DEPENDENCIES=oldest TORCH=torch==2.3.0
 DEPENDENCIES ?= newest
 JOBS ?= 2
 
@@ -46,13 +47,13 @@ check:
 
 $(VENV)/made:
 	@$(MAKE) --no-print-directory check
-	$(PYTHON) -m venv --clear $(VENV)
+	@$(PYTHON) -m venv --clear $(VENV)
 	@touch $@
 
 # $(1): stamp, $(2): extras
 define dependencies
-$(BIN)/python .ci/requirements.py $(if $(filter oldest,$(DEPENDENCIES)),--oldest) $(2) > $(1).txt
-$(PIP) install --quiet --progress-bar off -r $(1).txt $(TORCH)
+@$(BIN)/python .ci/requirements.py $(if $(filter oldest,$(DEPENDENCIES)),--oldest) $(2) > $(1).txt
+@$(PIP) install --quiet --progress-bar off -r $(1).txt $(TORCH)
 @touch $(1)
 endef
 
@@ -66,7 +67,8 @@ $(VENV)/test-dependencies: $(VENV)/made pyproject.toml .ci/requirements.py
 
 # Not editable: what is tested is what a user gets. The build folder is kept, so that only what changed is compiled again.
 $(VENV)/package: $(SOURCES) $(VENV)/made
-	CXX=$(CXX) $(PIP) install --quiet --no-build-isolation --no-deps --force-reinstall .
+	@echo 'Building the package; the first time this takes a minute or two.'
+	@CXX=$(CXX) $(PIP) install --quiet --no-build-isolation --no-deps --force-reinstall .
 	@touch $@
 
 install: $(VENV)/demo-dependencies
@@ -85,7 +87,7 @@ format: $(VENV)/test-dependencies
 	$(BIN)/ruff check --fix .
 
 # pytest runs in $(JOBS) processes; each computes in one thread, else they would fight for the cores
-test: $(VENV)/test-dependencies lint
+test: $(VENV)/test-dependencies $(if $(filter oldest,$(DEPENDENCIES)),,lint)
 	@$(MAKE) --no-print-directory $(VENV)/package
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 \
 	  $(BIN)/pytest -n $(JOBS) $(if $(NOTEBOOKS),--nbmake --nbmake-timeout=120) tests $(NOTEBOOKS) $(ARGS)
