@@ -246,3 +246,32 @@ def test_readme_commands_exist() -> None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     named = set(re.findall(r"(?:`|^)make ([a-z]+)", README, re.MULTILINE))
     assert {"demo", "test"} <= named <= targets
+
+
+def check(python: str = sys.executable, compiler: str = sys.executable) -> str:
+    """What ``make check`` says; any program passes for a compiler."""
+    command = ["make", "--silent", "--no-print-directory", "check", f"PYTHON={python}", f"CXX={compiler}"]
+    answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (answer.returncode == 0) == (answer.stdout == "")
+    return answer.stdout
+
+
+def test_make_check_is_silent_where_nothing_is_missing() -> None:
+    assert check() == ""
+
+
+@pytest.mark.parametrize(
+    ("failing", "message"),
+    [("version_info", "Python >= 3.11"), ("ensurepip", "venv module"), ("sysconfig", "header Python.h")],
+)
+def test_make_check_names_what_python_lacks(failing: str, message: str, tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\ncase "$2" in *{failing}*) exit 1;; esac\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    assert re.match(f"Missing: .*{message}.*apt install|Missing: {message}; .* is not", check(python=str(python)))
+
+
+def test_make_check_names_the_compiler() -> None:
+    assert check(compiler="no-such-compiler").startswith(
+        "Missing: a C++ compiler, no-such-compiler. Debian, Ubuntu: apt"
+    )
