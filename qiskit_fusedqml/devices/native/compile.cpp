@@ -42,7 +42,6 @@ Block make_block(Arena& arena, const Frame& frame) {
     const int v = frame.v, t = static_cast<int>(frame.basis.size());
     const uint64_t low = (uint64_t(1) << v) - 1;
     std::vector<uint32_t> steps, lane_steps, exchange_row, shear;
-    std::vector<int32_t> exchange_lane;
     Block block{};
     block.t = t;
     block.straight = block.in_place = 1;
@@ -51,25 +50,26 @@ Block make_block(Arena& arena, const Frame& frame) {
         const uint64_t vector = frame.basis[static_cast<size_t>(k)];
         const int pivot = frame.pivots[static_cast<size_t>(k)];
         if (pivot < v) {
-            exchange_lane.push_back(pivot);
+            block.exchanged_lanes |= uint32_t(1) << pivot;
+            ++block.exchanged;
             exchange_row.push_back(static_cast<uint32_t>(uint64_t(1) << frame.lane_bits[static_cast<size_t>(pivot)] >> v));
             shear.push_back(static_cast<uint32_t>(vector ^ uint64_t(1) << pivot));
+            if (shear.back()) block.flips_lanes = 1;
             block.straight = 0;
             continue;
         }
         total ^= vector;
         steps.push_back(static_cast<uint32_t>(total >> v));
         lane_steps.push_back(static_cast<uint32_t>(total & low));
-        if (vector & low) block.straight = 0;
+        if (vector & low) block.flips_lanes = 1;
         if (vector != uint64_t(1) << (k + v)) block.in_place = 0;
     }
+    block.straight = block.straight && !block.flips_lanes;
     block.in_place = block.in_place && block.straight;
     steps.push_back(0);
     lane_steps.push_back(0);
-    block.exchanged = static_cast<int32_t>(exchange_lane.size());
     block.steps = arena.keep(steps);
     block.lane_steps = arena.keep(lane_steps);
-    block.exchange_lane = arena.keep(exchange_lane);
     block.exchange_row = arena.keep(exchange_row);
     block.shear = arena.keep(shear);
     block.num_outer = static_cast<int32_t>(frame.outer_bits.size());

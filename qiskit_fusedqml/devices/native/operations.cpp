@@ -125,6 +125,7 @@ void BlockCompiler::add_controlled(const Turn& source, const std::vector<uint64_
     Turns turns{};
     turns.count = 1;
     turns.imaginary = imaginary;
+    turns.controlled = !controls.empty();
     turns.turns[0] = source;
     Turn& turn = turns.turns[0];
     turn.sign = z.sign();

@@ -2,6 +2,7 @@
 #pragma once
 #include "dense.hpp"
 #include "diagonal.hpp"
+#include "move.hpp"
 #include "tables.hpp"
 #include "turn_sweeps.hpp"
 
@@ -10,7 +11,9 @@ namespace {
 
 template <class S> void apply_op(const Tile<S>& tile, const Op& op) {
     switch (op.kind) {
-        case Kind::turns: return apply_turns(tile, *static_cast<const Turns*>(op.detail), tile.ket, false);
+        case Kind::turns:
+            tile.flipped_lanes ^= apply_turns(tile, *static_cast<const Turns*>(op.detail), tile.ket, false);
+            return;
         case Kind::phase: return apply_phase(tile, *static_cast<const Phase*>(op.detail), tile.ket, false);
         case Kind::unitary2: return apply_unitary(tile, *static_cast<const Unitary2*>(op.detail), tile.ket, false);
         case Kind::dense: return apply_dense(tile, *static_cast<const DenseMatrix*>(op.detail), tile.ket);
@@ -30,26 +33,6 @@ template <class S> void undo_op(const Tile<S>& tile, const Op& op) {
     }
 }
 
-// One tile's place in the state, and the buffer it is worked on in (the state itself if the tile lies there in one piece).
-template <class S> struct Place {
-    using Vec = typename S::Vec;
-    const Call& call;
-    const Block& block;
-    Vec* state;
-    Vec* local;
-    uint32_t base;
-
-    Place(const Call& c, const Block& b, void* whole, int64_t group, uint64_t outer, void* buffer)
-        : call(c), block(b), state(static_cast<Vec*>(whole) + 2 * group * c.num_rows), local(static_cast<Vec*>(buffer)),
-          base(static_cast<uint32_t>(outer >> c.lane_bits)) {
-        if (block.in_place) local = state + 2 * size_t(base);
-        else move_tile<S, true>(call, block, base, state, local);
-    }
-    void put_back() const {
-        if (!block.in_place) move_tile<S, false>(call, block, base, state, local);
-    }
-};
-
 // With one tile a group, batched tables are built right before they are used; else before the block.
 inline bool tables_on_the_fly(const Block& block) { return block.num_outer == 0; }
 
@@ -65,7 +48,7 @@ void forward(const Call& call, const Block& block, int64_t group, int64_t first_
             if (tables_on_the_fly(block)) batched_tables<S>(call, block, group, i, i + 1, scratch);
             apply_op(tile, block.ops[i]);
         }
-        ket.put_back();
+        ket.put_back(tile.flipped_lanes);
     }
 }
 
@@ -82,8 +65,8 @@ void backward(const Call& call, const Block& block, int64_t group, int64_t first
             if (tables_on_the_fly(block)) batched_tables<S>(call, block, group, i, i + 1, scratch);
             undo_op(tile, block.ops[i]);
         }
-        ket.put_back();
-        bra.put_back();
+        ket.put_back(tile.flipped_lanes);
+        bra.put_back(tile.flipped_lanes);
     }
 }
 

@@ -59,6 +59,7 @@ struct Turn {
 struct Turns {
     int32_t count;
     int32_t imaginary;
+    int32_t controlled;            // not all rows take part
     uint32_t half;                 // not 0: the rows ^ half take part with the sign of b changed (imaginary only)
     Turn turns[max_turns];
     Rows rows;
@@ -147,9 +148,10 @@ struct Block {
     int32_t in_place;              // the tile lies in memory as one piece, in local order
     int32_t straight;              // rows are copied without moving lanes
     int32_t exchanged;             // j: lane bits that trade places with the j lowest local bits
+    uint32_t exchanged_lanes;      // these lane bits, as a mask
+    int32_t flips_lanes;           // rows are also XORed within the lanes
     const uint32_t* steps;         // XOR on vector rows when u >> j counts up
     const uint32_t* lane_steps;    // and on lane bits
-    const int32_t* exchange_lane;  // j lane bits
     const uint32_t* exchange_row;  // j vector rows
     const uint32_t* shear;         // j XOR permutations of lane bits, per low local bit
     const int32_t* outer_bits;     // row bits, ascending

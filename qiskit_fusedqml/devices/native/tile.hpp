@@ -1,4 +1,4 @@
-// A tile in fast memory: bringing it there and back, and what operations share.
+// A tile in fast memory, and what operations on it share.
 #pragma once
 #include "kernels.hpp"
 #include "simd.hpp"
@@ -19,6 +19,7 @@ template <class S> struct Tile {
     Vec* ket;                      // [local row][re | im]
     Vec* bra;
     double* sums;
+    mutable uint32_t flipped_lanes = 0;  // ket and bra are to be multiplied by lane_sign(flipped_lanes) in the end
 
     bool odd(uint64_t mask) const { return parity(mask & outer); }
     Vec lane_sign(uint32_t lanes) const { return static_cast<const Vec*>(call.lane_signs)[lanes]; }
@@ -74,78 +75,6 @@ template <class S, class F> FQ_INLINE void for_parts(const Tile<S>& tile, const 
         const uint32_t lanes = rows.classes[i].lanes & active;
         if (lanes) body(start ^ rows.classes[i].vector, lanes, lanes == all);
     }
-}
-
-template <class S> FQ_INLINE void copy_row(const typename S::Vec* from, typename S::Vec* to) {
-    to[0] = from[0];
-    to[1] = from[1];
-}
-
-// Moves a tile between the state and a buffer whose lanes are the block's. 2**j stored vectors at a time: their lanes trade
-// places with the j lowest local bits.
-template <class S, bool in> struct Mover {
-    using Vec = typename S::Vec;
-    const Block& block;
-    int sample_bits;
-    static constexpr int room = 1 << max_lane_bits;
-
-    static void trade(int bit, int lane_bit, int count, Vec* part) {
-        for (int i = 0; i < count; ++i)
-            if (!(i >> bit & 1)) S::exchange_at(lane_bit, part[i], part[i | 1 << bit]);
-    }
-    uint32_t sheared(int i) const {
-        uint32_t lanes = 0;
-        for (int bit = 0; bit < block.exchanged; ++bit)
-            if (i >> bit & 1) lanes ^= block.shear[bit];
-        return lanes << sample_bits;
-    }
-    void move(Vec* state, const uint32_t* rows, uint32_t lanes, Vec* local) const {
-        const int j = block.exchanged, count = 1 << j;
-        Vec part[room];
-        for (int component = 0; component < 2; ++component) {
-            for (int i = 0; i < count; ++i)
-                part[i] = in ? S::flip_mask(state[2 * size_t(rows[i]) + component], lanes)
-                             : S::flip_mask(local[2 * i + component], sheared(i));
-            for (int bit = 0; bit < j; ++bit) trade(bit, block.exchange_lane[bit] + sample_bits, count, part);
-            for (int i = 0; i < count; ++i) {
-                if (in) local[2 * i + component] = S::flip_mask(part[i], sheared(i));
-                else state[2 * size_t(rows[i]) + component] = S::flip_mask(part[i], lanes);
-            }
-        }
-    }
-};
-
-template <class S, bool in>
-void move_tile(const Call& call, const Block& block, uint32_t base, typename S::Vec* state, typename S::Vec* local) {
-    const uint64_t count = uint64_t(1) << (block.t - block.exchanged);
-    if (block.straight) {
-        uint32_t row = base;
-        for (uint64_t i = 0;;) {
-            if (in) copy_row<S>(state + 2 * size_t(row), local + 2 * i);
-            else copy_row<S>(local + 2 * i, state + 2 * size_t(row));
-            if (++i == count) return;
-            row ^= block.steps[trailing_zeros(i)];
-        }
-    }
-    const Mover<S, in> mover{block, call.sample_bits};
-    uint32_t rows[Mover<S, in>::room] = {base};
-    for (int bit = 0; bit < block.exchanged; ++bit)
-        for (int i = 0; i < 1 << bit; ++i) rows[i | 1 << bit] = rows[i] ^ block.exchange_row[bit];
-    uint32_t lanes = 0;
-    for (uint64_t i = 0;;) {
-        mover.move(state, rows, lanes << call.sample_bits, local + (i << block.exchanged) * 2);
-        if (++i == count) return;
-        const int changed = trailing_zeros(i);
-        for (int k = 0; k < 1 << block.exchanged; ++k) rows[k] ^= block.steps[changed];
-        lanes = block.lane_steps[changed] ^ lanes;
-    }
-}
-
-// Row bits of tile number `number`.
-inline uint64_t outer_word(const Block& block, uint64_t number) {
-    uint64_t word = 0;
-    for (int i = 0; i < block.num_outer; ++i) word |= (number >> i & 1) << block.outer_bits[i];
-    return word;
 }
 
 }  // namespace

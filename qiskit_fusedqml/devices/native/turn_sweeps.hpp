@@ -60,7 +60,8 @@ template <class S> Planes<S> other_half(const Planes<S>& planes, uint32_t half) 
     return result;
 }
 
-template <class S> void apply_turns(const Tile<S>& tile, const Turns& turns, typename S::Vec* data, bool inverse) {
+// Returns the lanes whose sign is left out, see Tile.
+template <class S> uint32_t apply_turns(const Tile<S>& tile, const Turns& turns, typename S::Vec* data, bool inverse) {
     Planes<S> planes;
     load_planes(tile, turns, inverse, planes);
     for_parts(tile, turns.rows, [&](uint32_t start, uint32_t lanes, bool all) {
@@ -71,6 +72,7 @@ template <class S> void apply_turns(const Tile<S>& tile, const Turns& turns, typ
         const Planes<S> other = other_half(part, turns.half);
         kernel(data, turns.rows, other, start ^ other.start);
     });
+    return planes.flipped_lanes;
 }
 
 // Adds sums to the overlaps. An overlap is wanted right after its rotation, with those that follow undone: each of them
@@ -99,11 +101,12 @@ template <class S> void undo_turns(const Tile<S>& tile, const Turns& turns) {
     const int overlaps = turns.turns[0].num_overlaps;
     if (!overlaps) {
         apply_turns(tile, turns, tile.ket, true);
-        apply_turns(tile, turns, tile.bra, true);
+        tile.flipped_lanes ^= apply_turns(tile, turns, tile.bra, true);
         return;
     }
     Planes<S> planes;
     load_planes(tile, turns, true, planes);
+    tile.flipped_lanes ^= planes.flipped_lanes;
     for_parts(tile, turns.rows, [&](uint32_t start, uint32_t lanes, bool all) {
         const Planes<S> part = all ? planes : masked(tile, planes, lanes);
         auto sign = S::splat(1);

@@ -18,6 +18,7 @@ template <class S> struct Planes {
     using Vec = typename S::Vec;
     int count, cotangents;
     bool plain;
+    uint32_t flipped_lanes;        // the rotations leave out these lanes' sign, see Tile
     uint32_t start;                // first row
     uint32_t x[max_turns];
     Vec a[max_turns], b[max_turns];
@@ -42,6 +43,7 @@ template <class S> void load_planes(const Tile<S>& tile, const Turns& turns, boo
     planes.cotangents = 0;
     planes.plain = false;
     planes.start = 0;
+    planes.flipped_lanes = 0;
     for (int i = 0; i < turns.count; ++i) {
         const Turn& turn = turns.turns[i];
         planes.turn[i] = &turn;
@@ -50,11 +52,17 @@ template <class S> void load_planes(const Tile<S>& tile, const Turns& turns, boo
         const bool turned = tile.odd(turn.sign.outer) != inverse;
         Form form = Form::plain;
         if (!turn.batched && tile.call.pairs[2 * turn.coefficient] == 1.0) form = Form::tangent;
-        else if (!turn.batched && !turns.imaginary && !turn.sign.lanes && tile.call.pairs[2 * turn.coefficient + 1] == 1.0)
+        else if (!turn.batched && !turns.imaginary && !(turn.sign.lanes && turns.controlled) &&
+                 tile.call.pairs[2 * turn.coefficient + 1] == 1.0)
             form = Form::cotangent;
         if (!turns.imaginary && turned) planes.start ^= turn.x;
         if (turns.imaginary && turned) planes.b[i] = -planes.b[i];
-        if (turn.sign.lanes) planes.b[i] *= tile.lane_sign(turn.sign.lanes);
+        if (turn.sign.lanes && form == Form::cotangent) {
+            planes.a[i] *= tile.lane_sign(turn.sign.lanes);  // (a, -1) is -(-a, 1); the sign of all rows is left for the end
+            planes.flipped_lanes ^= turn.sign.lanes;
+        } else if (turn.sign.lanes) {
+            planes.b[i] *= tile.lane_sign(turn.sign.lanes);
+        }
         if (form == Form::plain) planes.plain = true;
         if (form == Form::cotangent) swap_planes(planes, i, planes.cotangents++);
     }
