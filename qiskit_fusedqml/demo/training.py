@@ -63,11 +63,13 @@ class Trainer:
     def run(self, epochs: int) -> None:
         """Train, showing progress on standard error, and append to `history`."""
         steps = -(-len(self._y) // self._batch_size)
-        # where nobody watches a terminal, a line every few seconds is enough
-        interval = 0.1 if sys.stderr.isatty() else 5.0
+        # where nobody watches a terminal, a line a second is enough
+        interval = 0.1 if sys.stderr.isatty() else 1.0
         # the rate falls to zero, so that the last epoch is no better or worse than its neighbours by chance
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self._optimizer, T_max=epochs * steps)
-        with tqdm(total=epochs * steps, desc="training", unit="step", mininterval=interval) as bar:
+        with tqdm(
+            total=epochs * steps, desc="training", unit="step", mininterval=interval, maxinterval=interval
+        ) as bar:
             for epoch in range(epochs):
                 self._epoch(bar, schedule)
                 last = self.history[-1]
