@@ -109,13 +109,13 @@ template <class V> FQ_INLINE void butterflies(const Diagonal& op, V* values) {
 
 // Sums of Im conj(bra) ket over the samples, or (PerLane) kept apart by lane, for a chunk of rows.
 template <class S> struct Summed {
-    alignas(64) double values[chunk_rows];
+    alignas(64) double values[chunk_rows + S::W];  // a tile of fewer than W rows writes beyond its own
     FQ_INLINE void take(int first, int rows, typename S::Vec* terms) {
         for (int i = rows; i < S::W; ++i) terms[i] = typename S::Vec{};
         for (int i = 0; i < rows; i += S::W) {
-            const typename S::Vec sums = S::sums_of_rows(terms + i);
-            const int count = rows - i < S::W ? rows - i : S::W;
-            for (int k = 0; k < count; ++k) values[first + i + k] = static_cast<double>(sums[k]);
+            alignas(64) typename S::T sums[S::W];
+            *reinterpret_cast<typename S::Vec*>(sums) = S::sums_of_rows(terms + i);
+            for (int k = 0; k < S::W; ++k) values[first + i + k] = static_cast<double>(sums[k]);
         }
     }
     void finish(const Tile<S>& tile, const Diagonal& op, uint32_t high) {

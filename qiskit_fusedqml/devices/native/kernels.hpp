@@ -50,6 +50,7 @@ struct Pass {
     const int32_t* imaginary;
     const void* const* diagonals;  // [row] or [row][lane]
     const void* factors;           // [diagonal][lane], for `apply`
+    int32_t first;                 // the bra is written, not added to
 };
 
 // Overlaps are added to sums[overlap][lane], doubles.

@@ -233,7 +233,7 @@ State* apply_observables(Observables& observables, const State& ket, const Array
     if (cotangents.shape(0) != static_cast<size_t>(ket.batch) || cotangents.shape(1) != static_cast<size_t>(observables.num_observables()))
         throw nb::value_error("Cotangents must have shape (B, n_obs).");
     nb::gil_scoped_release release;
-    auto bra = std::make_unique<State>(ket.kernels, ket.num_qubits, ket.batch, ket.lane_bits);
+    auto bra = std::make_unique<State>(ket.kernels, ket.num_qubits, ket.batch, ket.lane_bits, false);
     observables.apply(ket, *bra, cotangents.data(), threads);
     return bra.release();
 }
@@ -243,6 +243,8 @@ State* apply_observables(Observables& observables, const State& ket, const Array
 
 NB_MODULE(_native, m) {
     using namespace fusedqml;
+    // compiled tapes live in caches that the interpreter clears after this module
+    nb::set_leak_warnings(false);
     m.doc() = "Sweeps of the CPU device. Used by qiskit_fusedqml.devices.cpu only.";
     nb::class_<State>(m, "State")
         .def_prop_ro("num_qubits", [](const State& s) { return s.num_qubits; })

@@ -1,6 +1,7 @@
 #include "observables.hpp"
 
 #include <algorithm>
+#include <cstring>
 
 #include "gf2.hpp"
 #include "pool.hpp"
@@ -190,6 +191,7 @@ Memory Observables::spread_cotangents(const State& ket, const double* cotangents
 }
 
 void Observables::apply(const State& ket, const State& bra, const double* cotangents, int threads) {
+    if (flips_.empty()) std::memset(bra.memory.get(), 0, bra.bytes());
     const std::vector<Share> parts = shares(ket, threads);
     const Memory factors = spread_cotangents(ket, cotangents);
     const size_t vector_bytes = static_cast<size_t>(ket.kernels->width * ket.kernels->real_bytes);
@@ -199,6 +201,7 @@ void Observables::apply(const State& ket, const State& bra, const double* cotang
         for_blocks(ket, share, [&](int64_t block, const Tables& tables, int64_t place) {
             for (const Flip& flip : flips_) {
                 Pass pass = make_pass(ket, flip, block, tables, place, pointers);
+                pass.first = &flip == flips_.data();
                 for (int64_t group = share.first_group; group < share.last_group; ++group) {
                     pass.ket = ket.group_data<char>(group * ket.kernels->real_bytes);
                     pass.bra = bra.group_data<char>(group * ket.kernels->real_bytes);

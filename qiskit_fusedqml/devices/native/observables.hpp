@@ -60,7 +60,7 @@ public:
     int num_observables() const { return num_observables_; }
     // values: (B, n_obs)
     void expectation(const State& ket, double* values, int threads);
-    // bra = sum_k cotangents[:, k] O_k ket; cotangents: (B, n_obs); bra holds zeros
+    // bra = sum_k cotangents[:, k] O_k ket; cotangents: (B, n_obs)
     void apply(const State& ket, const State& bra, const double* cotangents, int threads);
 
 private:

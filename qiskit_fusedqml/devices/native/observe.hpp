@@ -46,7 +46,7 @@ template <class S> void expectation(const Pass& pass, double* sums) {
 }
 
 // bra[r] += sum_k factors_k factor_k d_k(r) a[r ^ flip]
-template <class S> void apply_observables(const Pass& pass) {
+template <class S, bool first> void apply_flip(const Pass& pass) {
     using Vec = typename S::Vec;
     const auto* factors = static_cast<const Vec*>(pass.factors);
     auto* bra = static_cast<Vec*>(pass.bra);
@@ -58,8 +58,14 @@ template <class S> void apply_observables(const Pass& pass) {
             else sum.re += term;
         }
         const uint32_t at = uint32_t(pass.first_row + row);
-        (Complex<S>::at(bra, at) + sum * partner<S>(pass, row)).store(bra, at);
+        const Complex<S> image = sum * partner<S>(pass, row);
+        (first ? image : Complex<S>::at(bra, at) + image).store(bra, at);
     }
+}
+
+template <class S> void apply_observables(const Pass& pass) {
+    if (pass.first) apply_flip<S, true>(pass);
+    else apply_flip<S, false>(pass);
 }
 
 }  // namespace

@@ -153,12 +153,15 @@ void Recipe::bind_batched(int64_t batch, const double* angles, double* pairs, do
 
 void Recipe::pull_shared(int64_t rows, const double* overlaps, const double* angles, const double* factors, const double* alpha,
                          double* gradients) const {
+    // sources: the angles, then the Euler angles of the runs, whose gradients come from the runs' own overlaps instead
+    std::vector<double> sources(static_cast<size_t>(t.num_angles + 3 * t.runs.size()));
     for (int64_t row = 0; row < rows; ++row, overlaps += t.num_overlaps, gradients += t.num_angles) {
-        std::fill(gradients, gradients + t.num_angles, 0.0);
+        std::fill(sources.begin(), sources.end(), 0.0);
         for (int64_t p = 0; p < t.pairs.rows(); ++p)
-            if (t.pair_overlaps[p] >= 0) t.pairs.pull(p, overlap(overlaps, factors, t.pair_overlaps[p]), gradients);
+            if (t.pair_overlaps[p] >= 0) t.pairs.pull(p, overlap(overlaps, factors, t.pair_overlaps[p]), sources.data());
         for (int64_t k = 0; k < t.terms.rows(); ++k)
-            if (t.term_overlaps[k] >= 0) t.terms.pull(k, overlap(overlaps, factors, t.term_overlaps[k]), gradients);
+            if (t.term_overlaps[k] >= 0) t.terms.pull(k, overlap(overlaps, factors, t.term_overlaps[k]), sources.data());
+        std::copy_n(sources.begin(), t.num_angles, gradients);
         for (int64_t e = 0; e < t.runs.size(); ++e) {
             if (t.run_overlaps[3 * e] < 0) continue;
             double g[3];

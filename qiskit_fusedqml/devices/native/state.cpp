@@ -1,7 +1,11 @@
 #include "state.hpp"
 
+#include <cstdlib>
 #include <cstring>
+#include <mutex>
 #include <new>
+#include <utility>
+#include <vector>
 
 #include "gf2.hpp"
 
@@ -11,17 +15,71 @@
 
 namespace fusedqml {
 
+namespace {
+
 constexpr size_t huge_page = size_t(1) << 21;
+constexpr size_t smallest_kept = size_t(1) << 14, largest_kept = size_t(1) << 25, all_kept = size_t(1) << 26;
+
+// Freed memory. A lock that another thread holds is not waited for: it may have been held when this process was forked.
+class Shelf {
+public:
+    void* take(size_t capacity) {
+        const std::unique_lock<std::mutex> lock(mutex_, std::try_to_lock);
+        if (!lock.owns_lock()) return nullptr;
+        for (auto& item : items_)
+            if (item.first == capacity) {
+                void* data = item.second;
+                item = items_.back();
+                items_.pop_back();
+                total_ -= capacity;
+                return data;
+            }
+        return nullptr;
+    }
+    bool put(void* data, size_t capacity) {
+        if (capacity < smallest_kept || capacity > largest_kept) return false;
+        const std::unique_lock<std::mutex> lock(mutex_, std::try_to_lock);
+        if (!lock.owns_lock() || total_ + capacity > all_kept) return false;
+        items_.emplace_back(capacity, data);
+        total_ += capacity;
+        return true;
+    }
+
+private:
+    std::mutex mutex_;
+    std::vector<std::pair<size_t, void*>> items_;
+    size_t total_ = 0;
+};
+
+Shelf& shelf() {
+    static Shelf* const one = new Shelf;  // never destroyed: memory may be freed at exit
+    return *one;
+}
+
+// Sizes are rounded up to few different ones.
+size_t capacity_for(size_t bytes) {
+    size_t step = 64;
+    while (step * 8 < bytes) step *= 2;
+    return (bytes + step - 1) / step * step;
+}
+
+}  // namespace
 
 Memory::Memory(size_t bytes, bool zeroed) : size_(bytes) {
-    const size_t alignment = bytes >= huge_page ? huge_page : 64;
-    void* data = nullptr;
-    if (posix_memalign(&data, alignment, bytes ? bytes : 64)) throw std::bad_alloc();
+    const size_t capacity = capacity_for(bytes ? bytes : 1);
+    void* data = shelf().take(capacity);
+    if (!data) {
+        if (posix_memalign(&data, capacity >= huge_page ? huge_page : 64, capacity)) throw std::bad_alloc();
 #if defined(__linux__)
-    if (bytes >= huge_page) madvise(data, bytes, MADV_HUGEPAGE);
+        if (capacity >= huge_page) madvise(data, capacity, MADV_HUGEPAGE);
 #endif
-    data_.reset(data);
+    }
+    data_ = {data, Release{capacity}};
     if (zeroed) std::memset(data, 0, bytes);
+}
+
+void Memory::Release::operator()(void* data) const {
+    if (!shelf().put(data, capacity)) std::free(data);
 }
 
 void choose_lanes(int width, int64_t batch, int spread, int& lane_bits, int& sample_bits) {
@@ -32,16 +90,16 @@ void choose_lanes(int width, int64_t batch, int spread, int& lane_bits, int& sam
     sample_bits = all - lane_bits;
 }
 
-State::State(const Kernels* k, int n, int64_t b, int spread) : kernels(k), num_qubits(n), batch(b) {
+State::State(const Kernels* k, int n, int64_t b, int spread, bool zeroed) : kernels(k), num_qubits(n), batch(b) {
     choose_lanes(k->width, b, spread, lane_bits, sample_bits);
     groups = (b + (int64_t(1) << sample_bits) - 1) >> sample_bits;
     num_rows = int64_t(1) << (n - lane_bits);
-    memory = Memory(size_t(groups) * group_size() * size_t(k->real_bytes));
+    memory = Memory(size_t(groups) * group_size() * size_t(k->real_bytes), zeroed);
 }
 
 State::State(const State& other)
     : kernels(other.kernels), num_qubits(other.num_qubits), lane_bits(other.lane_bits), sample_bits(other.sample_bits),
-      batch(other.batch), groups(other.groups), num_rows(other.num_rows), memory(other.bytes()) {
+      batch(other.batch), groups(other.groups), num_rows(other.num_rows), memory(other.bytes(), false) {
     std::memcpy(memory.get(), other.memory.get(), other.bytes());
 }
 

@@ -1,14 +1,14 @@
 // B states of n qubits, samples in SIMD lanes.
 #pragma once
 #include <cstdint>
-#include <cstdlib>
 #include <memory>
 
 #include "kernels.hpp"
 
 namespace fusedqml {
 
-// Memory aligned to cache lines; std::bad_alloc if there is none.
+// Memory aligned to cache lines; std::bad_alloc if there is none. What is freed is kept for the next of its size, up to a
+// limit: the system takes longer to provide fresh pages than a sweep takes over a small state.
 class Memory {
 public:
     Memory() = default;
@@ -17,15 +17,18 @@ public:
     size_t size() const { return size_; }
 
 private:
-    struct Free { void operator()(void* data) const { std::free(data); } };
-    std::unique_ptr<void, Free> data_;
+    struct Release {
+        size_t capacity;
+        void operator()(void* data) const;
+    };
+    std::unique_ptr<void, Release> data_{nullptr, Release{0}};
     size_t size_ = 0;
 };
 
 // [group][row][re | im][lane], lane = sample of the group | lowest v row bits << s.
 struct State {
     // `spread`: row bits that may go into lanes which the batch leaves empty.
-    State(const Kernels* kernels, int num_qubits, int64_t batch, int spread);
+    State(const Kernels* kernels, int num_qubits, int64_t batch, int spread, bool zeroed = true);
     State(const State& other);
 
     const Kernels* kernels;

@@ -91,9 +91,24 @@ template <class S> struct TableBuilder {
             }
         }
     }
+    // Walsh-Hadamard transform over the rows; stages within a register first.
+    template <int bit = 0> static FQ_INLINE void transform_within(typename D::Vec& x) {
+        if constexpr (bit < D::log_width) {
+            typename D::Vec sign;
+            FQ_UNROLL
+            for (int lane = 0; lane < D::W; ++lane) sign[lane] = lane >> bit & 1 ? -1.0 : 1.0;
+            x = D::template flip<bit>(x) + sign * x;
+            transform_within<bit + 1>(x);
+        }
+    }
     void transform(double* angles) const {
         const size_t width = lanes(), count = rows() * width;
-        for (size_t half = width; half < count; half *= 2)
+        size_t half = width;
+        if (width == 1 && count >= size_t(D::W)) {
+            for (size_t i = 0; i < count; i += D::W) transform_within(*reinterpret_cast<typename D::Vec*>(angles + i));
+            half = D::W;
+        }
+        for (; half < count; half *= 2)
             for (size_t first = 0; first < count; first += 2 * half)
                 for (size_t i = first; i < first + half; ++i) {
                     const double sum = angles[i] + angles[i + half];
@@ -101,20 +116,30 @@ template <class S> struct TableBuilder {
                     angles[i] = sum;
                 }
     }
+    // Entries of one table row in all lanes, or of successive rows.
+    FQ_INLINE void store(size_t first, size_t count, double scale, const double* sine, const double* cosine, T* out) const {
+        if (table.per_lane) {
+            T* to = out + first / S::W * 2 * S::W + first % S::W;
+            for (int k = 0; k < D::W; ++k) to[k] = static_cast<T>(scale * cosine[k]);
+            for (int k = 0; k < D::W; ++k) to[k + S::W] = static_cast<T>(-scale * sine[k]);
+            return;
+        }
+        for (size_t k = 0; k < count; ++k) {
+            out[2 * (first + k)] = static_cast<T>(scale * cosine[k]);
+            out[2 * (first + k) + 1] = static_cast<T>(-scale * sine[k]);
+        }
+    }
     void build(int64_t group, T* out, double* angles) const {
         place_angles(group, angles);
         transform(angles);
-        const size_t width = lanes(), count = rows() * width;
+        const size_t count = rows() * lanes();
         const double scale = table.scale >= 0 ? call.scales[table.scale] : 1.0;
         for (size_t i = count; i % D::W; ++i) angles[i] = 0.0;
         for (size_t i = 0; i < count; i += D::W) {
             alignas(64) double sine[D::W], cosine[D::W];
             sine_cosine<D>(angles + i, sine, cosine);
-            for (size_t k = i; k < i + D::W && k < count; ++k) {
-                T* to = out + (k / width) * 2 * width + k % width;
-                to[0] = static_cast<T>(scale * cosine[k - i]);
-                to[width] = static_cast<T>(-scale * sine[k - i]);
-            }
+            if (count - i >= size_t(D::W)) store(i, D::W, scale, sine, cosine, out);
+            else store(i, count - i, scale, sine, cosine, out);
         }
     }
 };
