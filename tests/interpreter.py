@@ -59,7 +59,7 @@ def apply_instruction(instruction: Instruction, angles: NDArray[np.float64], sta
 
 
 def adjoint_gradient(program: Program, angles: ArrayLike, observable: PauliSum) -> NDArray[np.float64]:
-    """``dE/dangles`` (A,) of the observable's expectation value, by the docstring's formula, one slot after the other."""
+    """``dE/dangles`` (A,) of the observable's expectation value, by the docstring's formula, slot by slot."""
     values = np.asarray(angles, dtype=np.float64)
     ket = run_program(program, values)
     bra = apply_sum(observable, ket)

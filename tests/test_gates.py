@@ -10,11 +10,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import qiskit.circuit.library.standard_gates as standard_gates
 from interpreter import adjoint_gradient, program_unitary
 from numpy.typing import NDArray
 from qiskit import QuantumCircuit
 from qiskit.circuit import AnnotatedOperation, ControlModifier, Gate, ParameterVector
+from qiskit.circuit.library import standard_gates
 from qiskit.quantum_info import Operator, Statevector
 
 from qiskit_fusedqml.gates import GATES, Factor, GateRow, PlacedFactor, place, undone

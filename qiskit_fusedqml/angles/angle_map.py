@@ -109,9 +109,8 @@ class AngleMap:
         angles = terms if self._one_term_each else _sums(terms, self._slot_starts)
         if self._has_constants:
             angles = angles + self.constants
-        total = float(angles.sum())
-        if not np.isfinite(total):
-            self._refuse_non_finite(angles, features)
+        if not np.isfinite(angles).all():
+            raise self._not_finite(angles, features)
         return angles
 
     def pullback(self, values: ArrayLike, cotangents: ArrayLike) -> Floats:
@@ -246,23 +245,23 @@ class AngleMap:
             first += len(group.labels)
         return tuple(groups), np.cumsum(used) - 1
 
-    def _refuse_non_finite(self, angles: Floats, features: Floats) -> None:
+    def _not_finite(self, angles: Floats, features: Floats) -> InvalidInputError:
+        """The error that names what made an angle NaN or infinite."""
         bad_features = np.argwhere(~np.isfinite(features))
-        if len(bad_features):
-            *sample, column = (int(index) for index in bad_features[0])
-            where = f" in row {sample[0]}" if sample else ""
-            number = features[tuple(bad_features[0])]
-            if column < self.num_parameters:
-                name = self.names[column] if self.names else f"number {column}"
-                raise InvalidInputError(f"Parameter {name} is {number}{where}; finite values are required.")
-            labels = [label for group in self.groups for label in group.labels]
-            label = labels[column - self.num_parameters]
-            raise InvalidInputError(
-                f"The expression {label} is {number}{where} at the given values; an angle must be finite."
-            )
-        if not np.isfinite(angles).all():
+        if not len(bad_features):
             slot = int(np.argwhere(~np.isfinite(angles))[0][-1])
-            raise InvalidInputError(f"Angle {slot} overflows at the given values; finite angles are required.")
+            return InvalidInputError(f"Angle {slot} overflows at the given values; finite angles are required.")
+        *sample, column = (int(index) for index in bad_features[0])
+        where = f" in row {sample[0]}" if sample else ""
+        number = features[tuple(bad_features[0])]
+        if column < self.num_parameters:
+            name = self.names[column] if self.names else f"number {column}"
+            return InvalidInputError(f"Parameter {name} is {number}{where}; finite values are required.")
+        labels = [label for group in self.groups for label in group.labels]
+        return InvalidInputError(
+            f"The expression {labels[column - self.num_parameters]} is {number}{where} at the given values; "
+            "angles must be finite."
+        )
 
     @cached_property
     def _num_features(self) -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeAlias
 
 import numpy as np
@@ -51,7 +52,7 @@ BINARY: dict[type[ast.operator], Operator] = {
     ast.Div: Operator(np.divide, (lambda _a, b, _r: 1 / b, lambda _a, b, r: -r / b)),
     ast.Pow: Operator(np.power, (_power_base, _power_log)),
 }
-NEGATIVE = Operator(np.negative, (lambda _a, r: -np.ones_like(r),))
+_NEGATIVE = Operator(np.negative, (lambda _a, r: -np.ones_like(r),))
 FUNCTIONS: dict[str, Operator] = {
     "sin": Operator(np.sin, (lambda a, _r: np.cos(a),)),
     "cos": Operator(np.cos, (lambda a, _r: -np.sin(a),)),
@@ -69,6 +70,7 @@ FUNCTIONS: dict[str, Operator] = {
 }
 """The functions a formula may call. Parameters are real, so conj is the identity."""
 
+_LINEAR = (BINARY[ast.Add], BINARY[ast.Sub], _NEGATIVE, FUNCTIONS["conj"])
 _ALIASES = {"conjugate": "conj", "Abs": "abs", "arcsin": "asin", "arccos": "acos", "arctan": "atan", "ln": "log"}
 
 
@@ -103,9 +105,33 @@ class Formula:
     num_variables: int
     nodes: tuple[Node, ...]
 
+    @cached_property
+    def is_affine(self) -> bool:
+        """Whether the result is, by its form, a constant plus multiples of the variables."""
+        degrees: list[int] = []
+        for node in self.nodes:
+            inner = [degrees[argument] for argument in node.arguments] if node.operator else [int(node.varies)]
+            if node.operator is BINARY[ast.Mult]:
+                degrees.append(sum(inner))
+            elif node.operator is BINARY[ast.Div]:
+                degrees.append(inner[0] + 2 * inner[1])
+            else:
+                linear = node.operator is None or node.operator in _LINEAR
+                degrees.append(max(inner) if linear else 2 * max(inner))
+        return degrees[-1] <= 1
+
+    @cached_property
+    def affine_parts(self) -> tuple[float, tuple[float, ...]]:
+        """The constant and the multiple of each variable, if `is_affine`."""
+        origin = [np.zeros(())] * self.num_variables
+        return float(self.evaluate(origin)), tuple(float(slope) for slope in self.partials(origin))
+
     def evaluate(self, variables: Sequence[Array]) -> Array:
         """The value, elementwise on the variables' common shape. NaN and infinities are passed on without a warning."""
-        return self._run(variables)[-1]
+        result = self._run(variables)[-1]
+        if self.nodes[-1].varies:
+            return result
+        return np.broadcast_to(result, np.broadcast_shapes(*(np.shape(variable) for variable in variables)))
 
     def partials(self, variables: Sequence[Array]) -> list[Array]:
         """The derivative for each variable, elementwise."""
@@ -186,7 +212,7 @@ class _Compiler:
             case ast.UnaryOp(op=ast.UAdd(), operand=operand):
                 return self.node(operand)
             case ast.UnaryOp(op=ast.USub(), operand=operand):
-                return self._operation(NEGATIVE, operand)
+                return self._operation(_NEGATIVE, operand)
             case ast.BinOp(left=left, op=op, right=right) if type(op) in BINARY:
                 return self._operation(BINARY[type(op)], left, right)
             case ast.Call(func=ast.Name(id=name), args=[argument], keywords=[]):

@@ -1,8 +1,10 @@
 """Reads Qiskit's parameters and parameter expressions into an `AngleMap`.
 
-An expression whose partial derivatives are all numbers is affine and becomes terms on the parameters. Any other one
-becomes a feature: its parameters are replaced by placeholders, and expressions that then read the same share one
-compiled formula.
+The parameters of an expression are replaced by placeholders and its text is compiled; expressions that then read the
+same share one formula. An affine one becomes terms on the parameters, any other one a feature.
+
+Qiskit's texts are not always faithful (``x/(-(b*c))`` reads ``x/-b*c``), so each expression is compared with its
+formula at a point before it is accepted. Its ``gradient`` is not used: it lacks functions, and may not come to an end.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from qiskit.circuit import Parameter, ParameterExpression
+from qiskit.exceptions import QiskitError
 
 from ..angles import AngleMap, Formula, FormulaGroup, parse
 from ..errors import InvalidInputError
@@ -23,9 +26,13 @@ Terms: TypeAlias = tuple[tuple[int, float], ...]
 """(feature, coefficient) pairs; feature P + k is the k-th non-linear expression met."""
 
 
+_PROBES = ((0.6, 0.2), (-0.6, -0.2), (6.0, 2.0), (-6.0, -2.0))
+"""(scale, shift) of the points where expressions are compared with their formulas: functions have their domains."""
+
+
 @dataclass(slots=True)
 class _Group:
-    """The non-linear expressions of one form, as they are met."""
+    """The expressions of one form, as they are met; affine ones are not listed."""
 
     formula: Formula
     parameters: list[tuple[int, ...]] = field(default_factory=list)
@@ -43,7 +50,7 @@ class AngleTable:
     def __init__(self, parameters: Sequence[Parameter]) -> None:
         self.parameters = tuple(parameters)
         self._index = {parameter: position for position, parameter in enumerate(self.parameters)}
-        self._forms: dict[str, tuple[float, Terms]] = {}
+        self._forms: dict[tuple[str, complex | None], tuple[float, Terms]] = {}
         self._groups: dict[str, _Group] = {}
         self._num_features = len(self.parameters)
         self._constants: list[float] = []
@@ -89,10 +96,14 @@ class AngleTable:
         position = self._index.get(param) if isinstance(param, Parameter) else None
         if position is not None:
             return 0.0, ((position, 1.0),)
+        used = sorted(param.parameters, key=self._position)
+        if not used:
+            return _real(param), ()
         text = str(param)
-        known = self._forms.get(text)
+        key = (text, self._value(param, used, *_PROBES[0]))
+        known = self._forms.get(key)
         if known is None:
-            known = self._forms[text] = self._read(param, text)
+            known = self._forms[key] = self._read(param, used, text)
         return known
 
     def angle_map(self) -> AngleMap:
@@ -100,6 +111,8 @@ class AngleTable:
         order: list[int] = []
         groups = []
         for group in self._groups.values():
+            if not group.labels:  # affine
+                continue
             indices = np.array(group.parameters, dtype=np.intp).T
             groups.append(FormulaGroup(group.formula, indices, tuple(group.labels)))
             order.extend(group.features)
@@ -116,23 +129,50 @@ class AngleTable:
             tuple(parameter.name for parameter in self.parameters),
         )
 
-    def _read(self, expression: ParameterExpression, text: str) -> tuple[float, Terms]:
-        used = sorted(expression.parameters, key=self._position)
-        slopes = _slopes(expression, used)
-        if slopes is not None:
-            offset = _real(expression.bind(dict.fromkeys(used, 0.0)) if used else expression)
-            return offset, tuple((self._position(p), slope) for p, slope in zip(used, slopes, strict=True) if slope)
+    def _read(self, expression: ParameterExpression, used: list[Parameter], text: str) -> tuple[float, Terms]:
         form = str(expression.subs({parameter: _placeholder(k) for k, parameter in enumerate(used)}))
         group = self._groups.get(form)
         if group is None:
             formula = parse(form, [_placeholder(k).name for k in range(len(used))], label=text)
             group = self._groups[form] = _Group(formula)
+        if not self._agrees(expression, used, group.formula):
+            raise InvalidInputError(
+                f"the expression {text} cannot be read, because its text is not faithful; write minus signs in front "
+                "of fractions, not in denominators"
+            )
+        positions = tuple(self._position(parameter) for parameter in used)
+        if group.formula.is_affine:
+            offset, slopes = group.formula.affine_parts
+            return _real(offset), tuple((p, _real(slope)) for p, slope in zip(positions, slopes, strict=True) if slope)
         feature = self._num_features
         self._num_features += 1
-        group.parameters.append(tuple(self._position(parameter) for parameter in used))
+        group.parameters.append(positions)
         group.labels.append(text)
         group.features.append(feature)
         return 0.0, ((feature, 1.0),)
+
+    def _agrees(self, expression: ParameterExpression, used: list[Parameter], formula: Formula) -> bool:
+        """Whether a formula has the expression's value at the first probe where that is a real number."""
+        for scale, shift in _PROBES:
+            expected = self._value(expression, used, scale, shift)
+            if expected is not None and expected.imag == 0.0:
+                found = float(formula.evaluate([np.array(scale * self._probe(p) + shift) for p in used]))
+                return abs(found - expected.real) <= 1e-9 * max(1.0, abs(expected.real))
+        return "/-" not in formula.label  # the one known fault of the texts
+
+    def _value(
+        self, expression: ParameterExpression, used: list[Parameter], scale: float, shift: float
+    ) -> complex | None:
+        """The expression at a probe, None where it is not finite."""
+        try:
+            value = complex(expression.bind({p: scale * self._probe(p) + shift for p in used}))
+        except (ArithmeticError, RuntimeError, QiskitError):  # poles and NaN, by version
+            return None
+        return value if isfinite(value.real) and isfinite(value.imag) else None
+
+    def _probe(self, parameter: Parameter) -> float:
+        """A number in (0, 1), different for every parameter."""
+        return (self._position(parameter) + 1) * 0.6180339887498949 % 1.0
 
     def _position(self, parameter: Parameter) -> int:
         try:
@@ -169,22 +209,6 @@ def order_parameters(
     if present - given:
         raise InvalidInputError(f"Parameters of the circuit that are listed nowhere: {_names(present - given)}.")
     return ordered
-
-
-def _slopes(expression: ParameterExpression, parameters: Sequence[Parameter]) -> list[float] | None:
-    """The derivative for each parameter if all are numbers, so that the expression is affine; otherwise None."""
-    slopes = []
-    for parameter in parameters:
-        try:
-            slope = expression.gradient(parameter)
-        except RuntimeError:  # functions that Qiskit cannot differentiate (sign)
-            return None
-        if isinstance(slope, ParameterExpression):
-            if slope.parameters:
-                return None
-            slope = slope.numeric()
-        slopes.append(_real(slope))
-    return slopes
 
 
 def _real(number: Any) -> float:

@@ -56,7 +56,10 @@ def lower_observable(observable: Any, num_qubits: int) -> PauliSum:
     if not np.isfinite(coefficients).all():
         raise InvalidInputError(f"The observable {_short(observable)} has a coefficient that is NaN or infinite.")
     sums: dict[tuple[int, int, int, int], complex] = {}
-    letters, qubits = [_LETTERS[code] for code in np.asarray(sparse.bit_terms).tolist()], np.asarray(sparse.indices).tolist()
+    letters, qubits = (
+        [_LETTERS[code] for code in np.asarray(sparse.bit_terms).tolist()],
+        np.asarray(sparse.indices).tolist(),
+    )
     boundaries = np.asarray(sparse.boundaries).tolist()
     for coefficient, start, stop in zip(coefficients.tolist(), boundaries, boundaries[1:], strict=False):
         for choice in itertools.product(*letters[start:stop]):
