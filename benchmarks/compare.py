@@ -111,13 +111,16 @@ def _columns(results: Iterable[Mapping[str, Any]]) -> list[str]:
 
 def _origin(record: Mapping[str, Any]) -> str:
     machine, load = record["machine"], record["load"]
-    versions: dict[str, str] = {}
+    versions: dict[str, dict[str, str]] = {}
     scaled = False
     for result in record["results"]:
-        for entry in timed(result).values():
-            versions |= entry["versions"]
+        for peer, entry in timed(result).items():
+            versions[peer] = entry["versions"]
             scaled |= entry["scaled"]
-    packages = ", ".join(f"{name} {version}" for name, version in sorted(versions.items()))
+    packages = "; ".join(
+        f"{peer}: {', '.join(f'{package} {version}' for package, version in installed.items())}"
+        for peer, installed in versions.items()
+    )
     peaks = ", ".join(f"{gemm_peak(record, p):.0f} in {p}" for p in ("double", "single"))
     cores = f"{machine['cores']} cores ({', '.join(machine['instruction_set'])})"
     measured = (

@@ -1,7 +1,7 @@
 """Binding: which parameters differ from sample to sample, the plan for that case, and the way back from overlaps.
 
-A `ParameterBatch` holds B rows of parameter values without repeating what all rows share. A `Binding` is made once for a pattern
-of varying and wanted parameters; it joins the angle map to a plan's recipe in both directions.
+A `ParameterBatch` holds B rows of parameter values without repeating what all rows share. A `Binding` is made once
+for a pattern of varying and wanted parameters; it joins the angle map to a plan's recipe in both directions.
 """
 
 from __future__ import annotations
@@ -126,8 +126,9 @@ class Binding:
 
 
 def parameter_batch(inputs: FloatArray | None, weights: FloatArray, states: int = 1) -> ParameterBatch:
-    """Join inputs (B, n_in) or None and weights (n_w,) or (B, n_w) into rows; ``states`` initial states make as many rows.
+    """Join inputs (B, n_in) or None and weights (n_w,) or (B, n_w) into rows.
 
+    There are at least as many rows as ``states``, the number of initial states.
     Inputs vary when there is more than one row. Weight columns that are equal in every row are shared.
     """
     blocks: Sequence[FloatArray] = [block for block in (inputs, weights) if block is not None and block.ndim == 2]

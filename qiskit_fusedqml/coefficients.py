@@ -1,15 +1,19 @@
 """From angles to tape coefficients and from overlaps back to angle gradients.
 
-A `Recipe` is made by the planner together with the tape. It holds, as index arrays, which angle feeds which coefficient; both
-directions run in compiled code (``devices/native/recipe.cpp``), so that a step of a small circuit is not spent in Python.
+A `Recipe` is made by the planner together with the tape. It holds, as index arrays, which angle feeds which
+coefficient; both directions run in compiled code (``devices/native/recipe.cpp``), so that a step of a small circuit
+is not spent in Python.
 
-Single-qubit runs. A run of gates about X, Y and Z multiplies to ``U = RZ(alpha) RY(beta) RZ(gamma)``. Only beta's rotation is
-applied to pairs of amplitudes; alpha and gamma join the diagonals. The gradients of all gates of the run follow from
-``g = (<X>, <Y>, <Z>)`` at one point: with V the product of everything between gate k and that point, gate k about axis a gives
-``(R(V) e_a) . g``, R being the rotation SU(2) -> SO(3). (Derivatives with respect to Euler angles would be singular at beta = 0.)
+Single-qubit runs. A run of gates about X, Y and Z multiplies to ``U = RZ(alpha) RY(beta) RZ(gamma)``. Only beta's
+rotation is applied to pairs of amplitudes; alpha and gamma join the diagonals. The gradients of all gates of the run
+follow from
+``g = (<X>, <Y>, <Z>)`` at one point: with V the product of everything between gate k and that point, gate k about
+axis a gives
+``(R(V) e_a) . g``, R being the rotation SU(2) -> SO(3). (Derivatives with respect to Euler angles would be singular
+at beta = 0.)
 
-Scales. A shared rotation is applied with its larger factor, cosine or sine, taken out (`qiskit_fusedqml.plan`), so overlaps are
-measured on a ket and a bra that are both off by a known factor; the pullback divides by its square.
+Scales. A shared rotation is applied with its larger factor, cosine or sine, taken out (`qiskit_fusedqml.plan`), so
+overlaps are measured on a ket and a bra that are both off by a known factor; the pullback divides by its square.
 """
 
 from __future__ import annotations
@@ -131,8 +135,8 @@ class Bound:
 class Recipe:
     """How a tape's coefficients follow from angles, see the module's docstring.
 
-    Sources of shared rows are the A angles followed by (alpha, beta, gamma) of each run; sources of batched rows are the A' batched
-    angles. An overlap index of -1 means that no gradient is wanted.
+    Sources of shared rows are the A angles followed by (alpha, beta, gamma) of each run; sources of batched rows are
+    the A' batched angles. An overlap index of -1 means that no gradient is wanted.
 
     Args:
         num_angles: Number of angles A.
@@ -142,8 +146,8 @@ class Recipe:
         batched_pairs: Angles and overlaps of the batched ones.
         terms: Angles and overlaps of the shared diagonal terms.
         batched_terms: Of the batched ones.
-        runs: The runs turned into Euler angles, their overlaps (E, 3) <X>, <Y>, <Z>, and the signs (E, 3) of these: a diagonal
-            reports on the linear part of a functional whose constant has been moved into the angle.
+        runs: The runs turned into Euler angles, their overlaps (E, 3) <X>, <Y>, <Z>, and the signs (E, 3) of these: a
+            diagonal reports on the linear part of a functional whose constant has been moved into the angle.
         blends: Runs applied as shared matrices, and their overlaps (U, 3).
         batched_blends: Runs applied as one matrix a sample, and their overlaps (U', 3).
         scales: The factors taken out.
@@ -201,8 +205,8 @@ class Recipe:
 
     def bind(self, shared: FloatArray, batched: FloatArray) -> Bound:
         """Coefficients for shared angles (A,) and batched angles (B, A')."""
-        pairs, batched_pairs, matrices, batched_matrices, angles, batched_angles, scales, factors, alpha = self._native.bind(
-            shared, batched
+        pairs, batched_pairs, matrices, batched_matrices, angles, batched_angles, scales, factors, alpha = (
+            self._native.bind(shared, batched)
         )
         coefficients = Coefficients(
             pairs, batched_pairs, matrices, batched_matrices, angles, batched_angles, scales, self.dense

@@ -36,7 +36,7 @@ class CostModel:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """Real fused multiply-adds per amplitude, and bytes moved to or from slow memory per amplitude, in each direction."""
+    """Per amplitude and direction: real fused multiply-adds, and bytes moved to or from slow memory."""
 
     forward: float = 0.0
     backward: float = 0.0
@@ -85,7 +85,8 @@ def block_bytes(block: Block, amplitude_bytes: int) -> Work:
 def gate_by_gate(program: Program, first_wanted: int, amplitude_bytes: int) -> Work:
     """The work of applying one instruction at a time, undoing from the first instruction whose gradient is wanted.
 
-    Each instruction is one pass over the state; a gradient costs another product with the ket (a pass that reads ket and bra).
+    Each instruction is one pass over the state; a gradient costs another product with the ket (a pass that reads ket
+    and bra).
     """
     total = Work()
     for position, instruction in enumerate(program.instructions):

@@ -1,7 +1,8 @@
 """The engine: values and gradients of a parametrised program on a device, in batches under a memory budget.
 
-One training step is one forward and one backward sweep, for any number of observables: the cotangents of all observables go into
-a single bra. Plans depend on structure only and are made once for each pattern of varying and wanted parameters.
+One training step is one forward and one backward sweep, for any number of observables: the cotangents of all
+observables go into a single bra. Plans depend on structure only and are made once for each pattern of varying and
+wanted parameters.
 `qiskit_fusedqml.interfaces.circuit.DifferentiableCircuit` is the same for a Qiskit circuit.
 """
 
@@ -43,8 +44,9 @@ class Measurement:
 class DifferentiableProgram:
     """Values, gradients and probabilities of a program with parameters.
 
-    Rows x (B, num_inputs) are samples; weights w (num_weights,) are shared by all samples or, as (B, num_weights), belong to the
-    row. The angle map's parameters are the inputs followed by the weights. Calls from several threads at once are safe.
+    Rows x (B, num_inputs) are samples; weights w (num_weights,) are shared by all samples or, as (B, num_weights),
+    belong to the row. The angle map's parameters are the inputs followed by the weights. Calls from several threads
+    at once are safe.
 
     Args:
         program: The program.
@@ -100,7 +102,7 @@ class DifferentiableProgram:
 
     @property
     def plan(self) -> Plan:
-        """The plan for training: inputs differ from sample to sample, weights are shared. ``print(f.plan)`` explains it."""
+        """The plan for training: inputs differ by sample, weights are shared. ``print(f.plan)`` explains it."""
         inputs = np.arange(self.num_inputs)
         lanes = self.device.cost_model.lanes
         return self._binding(inputs, self._training_parameters(), batch=lanes, keep_phase=False).plan
@@ -117,12 +119,14 @@ class DifferentiableProgram:
     ) -> tuple[NDArray[np.floating], Callable[[ArrayLike], tuple[NDArray[np.floating] | None, NDArray[np.floating]]]]:
         """Values and a function from cotangents (B, n_obs) to (dx, dw).
 
-        The final state is held for the pullback if it fits the budget, else it is computed again. The pullback may be called once.
+        The final state is held for the pullback if it fits the budget, else it is computed again. The pullback may be
+        called once.
 
         Returns:
-            values (B, n_obs), and pullback(cotangents) -> dx (B, num_inputs), None without ``input_gradients``, and dw like w.
+            values (B, n_obs), and pullback(cotangents) -> dx (B, num_inputs), None without ``input_gradients``, and
+            dw like w.
         """
-        parameters, per_row = self._parameters(x, w), np.ndim(w) == 2
+        parameters, per_row = self._parameters(x, w), w is not None and np.ndim(w) == 2
         wanted = self._training_parameters()
         binding = self._binding(parameters.varying, wanted, parameters.batch, keep_phase=False)
         held = self._fits(parameters.batch, 2)
@@ -132,7 +136,9 @@ class DifferentiableProgram:
 
         def pullback(cotangents: ArrayLike) -> tuple[NDArray[np.floating] | None, NDArray[np.floating]]:
             if not unused:
-                raise FusedQMLError("This pullback was called before; each belongs to one backward sweep. Call vjp again.")
+                raise FusedQMLError(
+                    "This pullback was called before; each belongs to one backward sweep. Call vjp again."
+                )
             checked = self._cotangents(cotangents, parameters.batch)
             return self._pull(binding, parameters, checked, per_row, unused.pop())
 
@@ -198,12 +204,16 @@ class DifferentiableProgram:
         qubits = sorted({qubit for qubit, _ in self.measurement.pairs})
         outcomes = _clbit_values(qubits, self.measurement)
         size = 2**self.measurement.num_clbits
-        self._check_output(8 * size * parameters.batch, f"probabilities of {self.measurement.num_clbits} classical bits")
+        self._check_output(
+            8 * size * parameters.batch, f"probabilities of {self.measurement.num_clbits} classical bits"
+        )
         result = np.zeros((parameters.batch, size))
         start = 0
         for rows in self._chunks(parameters, 1):
             _, ket = self._forward(binding, rows)
-            result[start : start + rows.batch, outcomes] = self.device.probabilities(ket, binding.plan.tape.frame, qubits)
+            result[start : start + rows.batch, outcomes] = self.device.probabilities(
+                ket, binding.plan.tape.frame, qubits
+            )
             start += rows.batch
         return result
 
@@ -294,23 +304,31 @@ class DifferentiableProgram:
         states = 1 if state is None or state.ndim == 1 else len(state)
         batch = max([len(rows) for rows in (inputs, weights) if rows is not None and rows.ndim == 2], default=1)
         if states > 1 and batch not in (1, states):
-            raise InvalidInputError(f"The program holds {states} initial states and {batch} rows of parameters were given.")
+            raise InvalidInputError(
+                f"The program holds {states} initial states and {batch} rows of parameters were given."
+            )
         return parameter_batch(inputs, weights, states)
 
     def _cotangents(self, cotangents: ArrayLike, batch: int) -> FloatArray:
         array = np.asarray(cotangents, dtype=np.float64)
         expected = (batch, len(self._observables()))
         if array.shape != expected:
-            raise InvalidInputError(f"Cotangents have shape {array.shape}; {expected} (samples, observables) is expected.")
+            raise InvalidInputError(
+                f"Cotangents have shape {array.shape}; {expected} (samples, observables) is expected."
+            )
         if not np.isfinite(array).all():
-            raise InvalidInputError("Cotangents hold NaN or infinite numbers; the loss has diverged before the backward sweep.")
+            raise InvalidInputError(
+                "Cotangents hold NaN or infinite numbers; the loss has diverged before the backward sweep."
+            )
         return array
 
     def _wrt(self, wrt: str | Sequence[int]) -> NDArray[np.intp]:
         total = self.angle_map.num_parameters
         named = {"weights": range(self.num_inputs, total), "inputs": range(self.num_inputs), "all": range(total)}
         if isinstance(wrt, str) and wrt not in named:
-            raise InvalidInputError(f"wrt is {wrt!r}; 'weights', 'inputs', 'all' or a sequence of parameters is expected.")
+            raise InvalidInputError(
+                f"wrt is {wrt!r}; 'weights', 'inputs', 'all' or a sequence of parameters is expected."
+            )
         return np.array(named[wrt] if isinstance(wrt, str) else wrt, dtype=np.intp)
 
     def _training_parameters(self) -> NDArray[np.intp]:
@@ -333,8 +351,9 @@ class DifferentiableProgram:
         if not self._fits(1, states):
             needed = states * self.device.state_bytes(self.num_qubits, 1)
             raise OutOfMemoryError(
-                f"{states} state(s) of {self.num_qubits} qubits need {format_bytes(needed)}; {format_bytes(self.budget)} are "
-                "allowed. Raise max_memory_mb if the machine has more, or use precision='single'."
+                f"{states} state(s) of {self.num_qubits} qubits need {format_bytes(needed)}; "
+                f"{format_bytes(self.budget)} are allowed. Raise max_memory_mb if the machine has more, or use "
+                "precision='single'."
             )
         size = parameters.batch
         while size > 1 and not self._fits(size, states):
@@ -360,8 +379,10 @@ def _rows(name: str, values: ArrayLike | None, width: int) -> FloatArray:
 
 def _weights(values: ArrayLike | None, width: int) -> FloatArray:
     array = np.asarray([] if values is None else values, dtype=np.float64)
-    if array.ndim not in (1, 2) or array.shape[-1] != width or not len(array) and width:
-        raise InvalidInputError(f"w has shape {array.shape}; ({width},), or (B, {width}) for weights by row, is expected.")
+    if array.ndim not in (1, 2) or array.shape[-1] != width or (width and not len(array)):
+        raise InvalidInputError(
+            f"w has shape {array.shape}; ({width},), or (B, {width}) for weights by row, is expected."
+        )
     return array
 
 

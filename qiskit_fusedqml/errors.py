@@ -1,7 +1,8 @@
 """The exception types of the package.
 
-All of them derive from `FusedQMLError`, itself a `qiskit.exceptions.QiskitError`, so that existing ``except QiskitError``
-blocks keep working. Wrong shapes and values are also `ValueError`, too much memory is also `MemoryError`.
+All of them derive from `FusedQMLError`, itself a `qiskit.exceptions.QiskitError`, so that existing ``except
+QiskitError`` blocks keep working. Wrong shapes and values are also `ValueError`, too much memory is also
+`MemoryError`.
 """
 
 from __future__ import annotations

@@ -1,14 +1,16 @@
 """Plans and tapes: what a device runs, as data that can be printed.
 
-A `Tape` is a list of `Block` s. A block names its tile, the amplitudes brought together in fast memory, and the operations
-applied to them there. Everything is stated in **rows**, the physical positions of the amplitudes. The relation between rows
-and logical basis states is an affine map over GF(2), the `Frame`: a network of CX, X and SWAP gates changes the frame and
-moves nothing. So logical bits turn into parities of row bits, and flipping a logical qubit turns into XOR with a vector.
+A `Tape` is a list of `Block` s. A block names its tile, the amplitudes brought together in fast memory, and the
+operations applied to them there. Everything is stated in **rows**, the physical positions of the amplitudes. The
+relation between rows and logical basis states is an affine map over GF(2), the `Frame`: a network of CX, X and SWAP
+gates changes the frame and moves nothing. So logical bits turn into parities of row bits, and flipping a logical
+qubit turns into XOR with a vector.
 
 Conventions, for n qubits (|m| is the number of set bits, parity(m) = |m| mod 2):
 
 * A *row* r and a *vector* x are n-bit integers.
-* A *functional* f is an (n+1)-bit integer; its value at row r is ``parity(f & (r | 1 << n))``: bit n is an added constant.
+* A *functional* f is an (n+1)-bit integer; its value at row r is ``parity(f & (r | 1 << n))``: bit n is an added
+  constant.
 * A *virtual qubit* is a pair (x, w): a row belongs to side ``w(r)``, its partner on the other side is ``r ^ x``.
 
 The operations, forward (`Map` aside, each is applied to every row or pair of rows of the state):
@@ -34,11 +36,12 @@ The backward sweep undoes the operations in reverse order on ket and bra and ret
 `Dense`    ``Re M`` then ``Im M``, row-major, with ``M[i, j] = sum ket[i] conj(bra[j])`` over everything outside
 =========  =======================================================================================================
 
-RY and Pauli are undone with b replaced by -b, U2 and Dense with the adjoint, Diag with the phases conjugated and K kept. A
-rotation with its cosine factored out (``a = 1, b = tan``; or ``b = 1, a = cot``) costs half, and both it and its undoing
-divide by the same cosine; the planner therefore gives each such rotation a *carrier*, a later operation of the same block that
-multiplies by the product K of what was factored out (a Diag's K, or the (a, b) of a plain RY). K is real and belongs to both
-directions, so at the end of every block, and after a block has been undone, ket and bra have their true scale.
+RY and Pauli are undone with b replaced by -b, U2 and Dense with the adjoint, Diag with the phases conjugated and K
+kept. A rotation with its cosine factored out (``a = 1, b = tan``; or ``b = 1, a = cot``) costs half, and both it and
+its undoing divide by the same cosine; the planner therefore gives each such rotation a *carrier*, another operation
+of the same block that multiplies by the product K of what was factored out (a Diag's K, or the (a, b) of a plain RY).
+K is real and belongs to both directions, so at the end of every block, and after a block has been undone, ket and bra
+have their true scale.
 """
 
 from __future__ import annotations
@@ -121,7 +124,7 @@ class RY:
 
 @dataclass(frozen=True, slots=True)
 class U2:
-    """A complex 2x2 matrix on a virtual qubit; fields as in `RY`, coefficient indexes the shared or batched matrices."""
+    """A complex 2x2 matrix on a virtual qubit; fields as in `RY`, the coefficient indexes the matrices."""
 
     x: Row
     w: Functional
@@ -193,10 +196,12 @@ class Block:
     """One pass over the state.
 
     Attributes:
-        tile: Basis of the subspace T of row vectors: all flip vectors of the operations lie in it, so that the rows fall into
-            independent tiles (cosets of T). Reduced echelon form: each vector has a pivot bit that no other one has.
+        tile: Basis of the subspace T of row vectors: all flip vectors of the operations lie in it, so that the rows
+            fall into independent tiles (cosets of T). Reduced echelon form: each vector has a pivot bit that no other
+            one has.
         operations: The operations in forward order. A `Map` stands alone in its block.
-        undo_from: The backward sweep undoes ``operations[undo_from:]``; what comes before has no gradient wanted before it.
+        undo_from: The backward sweep undoes ``operations[undo_from:]``; what comes before has no gradient wanted
+            before it.
     """
 
     tile: tuple[Row, ...]
@@ -206,7 +211,7 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """An affine map from logical basis states i to rows, ``row(i) = XOR of columns[q] over the set bits q of i, ^ offset``.
+    """An affine map from logical basis states to rows: ``row(i)`` is the XOR of ``offset`` and the set bits' columns.
 
     Attributes:
         columns: Image of each logical qubit's flip: the flip vectors of the logical qubits.
@@ -245,9 +250,7 @@ class Frame:
     def controls(self, ctrl_mask: int, ctrl_value: int) -> tuple[Functional, ...]:
         """Functionals that are all 1 exactly where ``(i & ctrl_mask) == ctrl_value``."""
         one = 1 << self.num_qubits
-        return tuple(
-            self.duals[q] if ctrl_value >> q & 1 else self.duals[q] ^ one for q in bits(ctrl_mask)
-        )
+        return tuple(self.duals[q] if ctrl_value >> q & 1 else self.duals[q] ^ one for q in bits(ctrl_mask))
 
     def flipped(self, target_mask: int, control: int = -1, value: int = 1) -> Frame:
         """The frame after an X on every target, controlled by one qubit being ``value`` unless ``control`` is -1."""
@@ -297,8 +300,8 @@ class Tape:
         blocks: The blocks in forward order.
         frame: Relation of logical states and rows after the last block; before the first it is the identity.
         num_overlaps: Number of real overlaps the backward sweep returns.
-        spread_qubits: Every tile leaves at least this many dimensions outside it, so that a device may spread them over its
-            SIMD lanes when the batch alone does not fill them.
+        spread_qubits: Every tile leaves at least this many dimensions outside it, so that a device may spread them
+            over its SIMD lanes when the batch alone does not fill them.
     """
 
     num_qubits: int

@@ -1,7 +1,7 @@
 """The intermediate representation: what a circuit means, without Qiskit.
 
-A `Program` is a straight line of three instructions on ``num_qubits`` qubits. Bit ``q`` of an amplitude's index is qubit
-``q`` (Qiskit's order).
+A `Program` is a straight line of three instructions on ``num_qubits`` qubits. Bit ``q`` of an amplitude's index is
+qubit ``q`` (Qiskit's order).
 
 ==============  =====================================================================================================
 `Rotation`      controlled Pauli rotation ``C[exp(-i theta/2 P)]``; nearly every gate is a short product of them
@@ -19,8 +19,8 @@ and its derivative, with ``bra = O ket`` taken at any point where the rotation h
 
     dE/dtheta = Im sum_{i: C(i)} conj(bra[i]) (P ket)[i].
 
-An angle ``theta`` is either a constant or entry ``slot`` of the angle vector that `qiskit_fusedqml.angles.AngleMap` computes.
-The grammar is checked by `validate`; a program is built, saved and loaded without Qiskit.
+An angle ``theta`` is either a constant or entry ``slot`` of the angle vector that `qiskit_fusedqml.angles.AngleMap`
+computes. The grammar is checked by `validate`; a program is built, saved and loaded without Qiskit.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ class Program:
         """Write the program to an ``.npz`` file (no pickle)."""
         arrays, entries = _pack(self)
         arrays["header"] = np.frombuffer(json.dumps(entries).encode(), dtype=np.uint8)
-        with open(path, "wb") as file:
+        with Path(path).open("wb") as file:
             np.savez(file, **arrays)  # type: ignore[arg-type]
 
     @classmethod
@@ -221,5 +221,5 @@ def _unpack(header: dict[str, Any], arrays: Any) -> Program:
             else:
                 yield Matrix(tuple(fields[0]), arrays[f"a{position}"])
 
-    initial_state = arrays["initial_state"] if "initial_state" in arrays else None
+    initial_state = arrays.get("initial_state")
     return Program(header["num_qubits"], header["num_angles"], tuple(instructions()), initial_state)

@@ -74,7 +74,7 @@ class ProgramSampler:
 
 
 def layered(num_qubits: int, layers: int) -> Program:
-    """RY encoding, then layers of RX RY RZ on every qubit and a CX ring: the benchmark's circuit. Slots in program order."""
+    """RY encoding, then layers of RX RY RZ on every qubit and a CX ring. Slots in program order."""
     slots = iter(range(num_qubits * (3 * layers + 1)))
     instructions: list[Instruction] = [Rotation(1 << q, 1 << q, slot=next(slots)) for q in range(num_qubits)]
     for _ in range(layers):

@@ -61,6 +61,7 @@ def plain_map() -> AngleMap:
         ("abs(a - b) + sign(a - b)*b + conj(a)", lambda a, b: np.abs(a - b) + np.sign(a - b) * b + a),
         ("b", lambda a, b: b + 0 * a),
         ("2.5", lambda a, b: 2.5 + 0 * a * b),
+        ("a*pi + E*b", lambda a, b: a * np.pi + np.e * b),
         ("+a", lambda a, b: a + 0 * b),
     ],
 )

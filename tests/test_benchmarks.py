@@ -19,6 +19,8 @@ from qiskit.circuit.library import efficient_su2, real_amplitudes, zz_feature_ma
 from qiskit.quantum_info import Operator, Statevector
 from scipy.linalg import expm
 
+import qiskit_fusedqml
+
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 
@@ -312,8 +314,7 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
         monkeypatch.setitem(peers.PEERS, name or module, peers.Peer(module, module, None, precisions))
         return name or module
 
-    package = str(Path(__file__).parent.parent)
-    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{package}")
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{Path(qiskit_fusedqml.__file__).parent.parent}")
     make(name=peers.OURS)
     return make
 

@@ -1,4 +1,4 @@
-"""The recipe on one qubit: coefficients against products of matrices, gradients against finite differences, singular points too."""
+"""The recipe on one qubit: states and gradients of runs of gates, at singular points too."""
 
 from __future__ import annotations
 
@@ -62,7 +62,11 @@ def test_runs_of_gates(word: str, point: str, batched: bool) -> None:
     # every gate has a single frequency: the two-term parameter shift is exact
     shifts = pi / 2 * np.eye(len(word))
     expected = [
-        (expectation(OBSERVABLE, run_program(program, angles + s)) - expectation(OBSERVABLE, run_program(program, angles - s))) / 2
+        (
+            expectation(OBSERVABLE, run_program(program, angles + s))
+            - expectation(OBSERVABLE, run_program(program, angles - s))
+        )
+        / 2
         for s in shifts
     ]
     np.testing.assert_allclose(gradient, expected, atol=1e-12)
@@ -70,7 +74,10 @@ def test_runs_of_gates(word: str, point: str, batched: bool) -> None:
 
 def test_a_wrong_axis_would_be_seen() -> None:
     angles = _angles("XYZ", None)
-    right, wrong = _gradient(_program("XYZ"), angles, batched=False)[1], _gradient(_program("YXZ"), angles, batched=False)[1]
+    right, wrong = (
+        _gradient(_program("XYZ"), angles, batched=False)[1],
+        _gradient(_program("YXZ"), angles, batched=False)[1],
+    )
     assert np.abs(right - wrong).max() > 1e-3
 
 

@@ -1,4 +1,4 @@
-"""The engine's face: values, gradients and probabilities against Qiskit and finite differences, and how often it sweeps."""
+"""The engine's face: values, gradients and probabilities against Qiskit, and how often it sweeps."""
 
 from __future__ import annotations
 
@@ -43,12 +43,8 @@ def _expected(x: np.ndarray, w: np.ndarray) -> np.ndarray:
 
 def _expected_jacobian(x: np.ndarray, w: np.ndarray, step: float = 1e-5) -> np.ndarray:
     """Central differences, columns [inputs, weights]."""
-    columns = [
-        (_expected(x + step * e, w) - _expected(x - step * e, w)) / (2 * step) for e in np.eye(N)
-    ]
-    columns += [
-        (_expected(x, w + step * e) - _expected(x, w - step * e)) / (2 * step) for e in np.eye(NUM_WEIGHTS)
-    ]
+    columns = [(_expected(x + step * e, w) - _expected(x - step * e, w)) / (2 * step) for e in np.eye(N)]
+    columns += [(_expected(x, w + step * e) - _expected(x, w - step * e)) / (2 * step) for e in np.eye(NUM_WEIGHTS)]
     return np.stack(columns, axis=-1)
 
 

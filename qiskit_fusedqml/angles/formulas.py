@@ -8,6 +8,7 @@ same or a broadcastable shape, so a whole batch, and many expressions of the sam
 from __future__ import annotations
 
 import ast
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -67,11 +68,21 @@ FUNCTIONS: dict[str, Operator] = {
     "abs": Operator(np.abs, (lambda a, _r: np.sign(a),)),
     "sign": Operator(np.sign, (lambda _a, r: np.zeros_like(r),)),
     "conj": Operator(np.positive, (lambda _a, r: np.ones_like(r),)),
+    "im": Operator(np.zeros_like, (lambda _a, r: np.zeros_like(r),)),
 }
-"""The functions a formula may call. Parameters are real, so conj is the identity."""
+"""The functions a formula may call. Parameters are real, so conj is the identity and im is 0."""
 
+_NUMBERS = {"E": math.e, "pi": math.pi}
 _LINEAR = (BINARY[ast.Add], BINARY[ast.Sub], _NEGATIVE, FUNCTIONS["conj"])
-_ALIASES = {"conjugate": "conj", "Abs": "abs", "arcsin": "asin", "arccos": "acos", "arctan": "atan", "ln": "log"}
+_ALIASES = {
+    "conjugate": "conj",
+    "Abs": "abs",
+    "arcsin": "asin",
+    "arccos": "acos",
+    "arctan": "atan",
+    "ln": "log",
+    "re": "conj",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +184,7 @@ def parse(text: str, variables: Sequence[str], label: str | None = None) -> Form
     """Compile the text of an expression.
 
     Args:
-        text: Python arithmetic (``+ - * / **``), numbers, the variables' names, and calls of `FUNCTIONS`.
+        text: Python arithmetic (``+ - * / **``), numbers, E, pi, the variables' names, and calls of `FUNCTIONS`.
         variables: The names that are variables, in the order of the formula's arguments.
         label: What messages call the expression; the text by default.
 
@@ -209,6 +220,8 @@ class _Compiler:
                 return self._append(Node(None, (), float(number), varies=False))
             case ast.Name(id=name) if name in self._variables:
                 return self._append(Node(None, (self._variables[name],)))
+            case ast.Name(id=name) if name in _NUMBERS:
+                return self._append(Node(None, (), _NUMBERS[name], varies=False))
             case ast.UnaryOp(op=ast.UAdd(), operand=operand):
                 return self.node(operand)
             case ast.UnaryOp(op=ast.USub(), operand=operand):

@@ -1,8 +1,8 @@
 """The contract between plans and the devices that run them.
 
-A device runs tapes. It never sees a parameter, a gate or a sample's meaning: coefficients go in, amplitudes, expectation
-values and overlaps come out. `reference.ReferenceDevice` defines the meaning; every other device agrees with it and differs in
-speed only.
+A device runs tapes. It never sees a parameter, a gate or a sample's meaning: coefficients go in, amplitudes,
+expectation values and overlaps come out. `reference.ReferenceDevice` defines the meaning; every other device agrees
+with it and differs in speed only.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Device(Protocol):
     def backward(
         self, tape: Tape, coefficients: Coefficients, ket: State, bra: State, *, per_sample: bool
     ) -> NDArray[np.float64]:
-        """Undo the tape on ket and bra; return the overlaps, (num_overlaps,) summed over the batch or (B, num_overlaps)."""
+        """Undo the tape on ket and bra; return the overlaps, (S,) summed over the batch or (B, S)."""
         ...
 
     def expectation(self, ket: State, frame: Frame, sums: Sequence[PauliSum]) -> NDArray[np.float64]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ..cost import CostModel
 from ..observables import PauliSum, RowTerm
-from ..plan import RY, Block, Dense, Diag, Factor, Frame, Functional, Map, Operation, Pauli, Tape, U2, bits
+from ..plan import RY, U2, Dense, Diag, Factor, Frame, Functional, Map, Operation, Pauli, Tape, bits
 from . import Coefficients
 
 ComplexArray = NDArray[np.complex128]
@@ -61,7 +61,9 @@ class ReferenceDevice:
 
     def expectation(self, ket: ComplexArray, frame: Frame, sums: Sequence[PauliSum]) -> NDArray[np.float64]:
         """See `Device.expectation`."""
-        columns = [np.einsum("br,br->b", ket.conj(), _apply_sum(ket, observable.in_frame(frame))) for observable in sums]
+        columns = [
+            np.einsum("br,br->b", ket.conj(), _apply_sum(ket, observable.in_frame(frame))) for observable in sums
+        ]
         return np.stack([column.real for column in columns], axis=1)
 
     def apply_observables(
@@ -83,7 +85,7 @@ class ReferenceDevice:
 
     def state_bytes(self, num_qubits: int, batch: int) -> int:
         """See `Device.state_bytes`."""
-        return 16 * batch * 2**num_qubits
+        return 16 * batch << num_qubits
 
 
 def logical_rows(frame: Frame) -> NDArray[np.int64]:
@@ -109,7 +111,8 @@ def marginal(probabilities: NDArray[np.float64], qubits: Sequence[int]) -> NDArr
 def value(functional: Functional, n: int) -> NDArray[np.int64]:
     """The functional at every row, shape (2**n,)."""
     rows = np.arange(2**n, dtype=np.int64) | (1 << n)
-    return np.bitwise_count(rows & functional).astype(np.int64) & 1
+    values: NDArray[np.int64] = np.bitwise_count(rows & functional).astype(np.int64) & 1
+    return values
 
 
 def apply(operation: Operation, coefficients: Coefficients, state: ComplexArray, *, inverse: bool) -> ComplexArray:
@@ -127,11 +130,13 @@ def apply(operation: Operation, coefficients: Coefficients, state: ComplexArray,
         case Diag():
             phases = _diagonal(operation, coefficients, n)
             scale = coefficients.scales[operation.scale] if operation.scale >= 0 else 1.0
-            return scale * np.exp((1j if inverse else -1j) * phases) * state
+            factors: ComplexArray = scale * np.exp((1j if inverse else -1j) * phases)
+            return factors * state
         case RY():
             a, b = _pair(operation, coefficients, inverse)
             side = value(operation.w, n)
-            return a * state + (2 * side - 1) * b * state[:, np.arange(2**n) ^ operation.x]
+            flipped: ComplexArray = (2 * side - 1) * b * state[:, np.arange(2**n) ^ operation.x]
+            return a * state + flipped
         case U2():
             return _apply_u2(operation, coefficients, state, inverse)
         case Pauli():
@@ -150,7 +155,7 @@ def measure(operation: Operation, ket: ComplexArray, bra: ComplexArray) -> NDArr
 
     def overlap(x: int, z: int, power: int, controls: tuple[int, ...] = ()) -> NDArray[np.float64]:
         image = _apply_term(ket, RowTerm(1.0, x, z, power, controls))
-        return np.einsum("br,br->b", bra.conj(), image).imag
+        return np.asarray(np.einsum("br,br->b", bra.conj(), image).imag, dtype=np.float64)
 
     match operation:
         case Diag():
@@ -212,7 +217,7 @@ def _apply_u2(operation: U2, coefficients: Coefficients, state: ComplexArray, in
     partner = state[:, np.arange(2**n) ^ operation.x]
     lower = matrix[0, 0] * state + matrix[0, 1] * partner
     upper = matrix[1, 1] * state + matrix[1, 0] * partner
-    return np.where(side == 0, lower, upper)
+    return np.asarray(np.where(side == 0, lower, upper), dtype=np.complex128)
 
 
 def _apply_dense(operation: Dense, matrix: ComplexArray, state: ComplexArray) -> ComplexArray:

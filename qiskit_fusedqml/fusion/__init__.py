@@ -2,7 +2,8 @@
 
 Four steps, one module each:
 
-1. `elements.collect` walks the program, turns networks of CX, X and SWAP into a frame, collects runs of single-qubit gates;
+1. `elements.collect` walks the program, turns networks of CX, X and SWAP into a frame, collects runs of single-qubit
+gates;
 2. `schedule.levels` orders the elements so that the diagonals of a layer meet;
 3. `schedule.group` cuts the order into blocks whose flips fit one tile;
 4. `emit.Emitter` writes the tape and the recipe of its coefficients.
@@ -57,7 +58,9 @@ def fuse(
 
     by_angles = plan(euler=True)
     # as matrices, the runs alone would cost this much; only a shallow circuit can gain from it
-    matrices = by_angles.recipe.num_runs * operation_work(U2(0, 0, 0), factored=False, undone=bool(wanted_slots)).cost(0.0)
+    matrices = by_angles.recipe.num_runs * operation_work(U2(0, 0, 0), factored=False, undone=bool(wanted_slots)).cost(
+        0.0
+    )
     if not by_angles.recipe.num_runs or by_angles.work.cost(0.0) <= matrices:
         return by_angles
     by_matrices = plan(euler=False)

@@ -1,15 +1,15 @@
 """From a Program to elements: commuting CX networks out of the way and collecting runs of single-qubit gates.
 
-Walking through the program, constant pi rotations with at most one control are taken as GF(2)-affine maps of the frame, so
-everything after them is stated on rows. What remains are *elements*:
+Walking through the program, constant pi rotations with at most one control are taken as GF(2)-affine maps of the
+frame, so everything after them is stated on rows. What remains are *elements*:
 
 * `Term`: a Z-string rotation (phases of any diagonal gate expand into few of them),
 * `Turn`: a rotation about one Pauli string, among them the RY in the middle of a ZYZ run,
 * `Blend`: a 2x2 matrix on a virtual qubit,
 * `Block2k`: a constant dense matrix.
 
-A *run* is a maximal sequence of single-qubit gates on one qubit with the same kind of angles (shared or per sample). Its gates'
-gradients all follow from <X>, <Y>, <Z> at one point (`qiskit_fusedqml.coefficients`).
+A *run* is a maximal sequence of single-qubit gates on one qubit with the same kind of angles (shared or per sample).
+Its gates' gradients all follow from <X>, <Y>, <Z> at one point (`qiskit_fusedqml.coefficients`).
 """
 
 from __future__ import annotations
@@ -213,7 +213,7 @@ class _Collector:
         xs = tuple(self.frame.columns[q] for q in m.qubits)
         ws = tuple(self.frame.duals[q] for q in m.qubits)
         linear = [w & (self.one - 1) for w in ws]
-        generators = tuple(xs) + tuple(w << self.n for w in linear)
+        generators = (*xs, *(w << self.n for w in linear))
         self._append(Block2k(xs, ws, m.matrix, [position], generators))
 
     def close(self, mask: int) -> None:
@@ -241,7 +241,7 @@ class _Collector:
             run.gates.append(gate)
 
     def _flip(self, r: Rotation, position: int) -> None:
-        """``C[exp(-1j theta/2 P)]`` with theta = pi mod 2 pi: flip the x bits, then a Z string and a phase, all under C."""
+        """``C[exp(-1j theta/2 P)]``, theta = pi mod 2 pi: flip the x bits, then a Z string and a phase, under C."""
         self.close(r.x | r.z)
         self._close_unless_diagonal(r.ctrl_mask)
         control = r.ctrl_mask.bit_length() - 1
@@ -290,7 +290,7 @@ class _Collector:
         instructions: list[int],
     ) -> None:
         mask = self.one - 1
-        generators = (x | (z & mask) << self.n,) + tuple((c & mask) << self.n for c in controls)
+        generators = (x | (z & mask) << self.n, *((c & mask) << self.n for c in controls))
         self._append(Turn(x, z, power, controls, side, angle, batched, run, instructions, generators))
 
     def _append(self, element: Element) -> None:

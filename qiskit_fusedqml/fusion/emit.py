@@ -15,7 +15,7 @@ from .schedule import Group
 
 
 class _Coefficients:
-    """Coefficients of one kind (pairs or terms): an angle and an overlap each, the shared and the batched ones apart."""
+    """Coefficients of one kind (pairs or terms): an angle and an overlap each; shared and batched ones apart."""
 
     def __init__(self) -> None:
         self.angles: tuple[list[Angle], list[Angle]] = ([], [])
@@ -110,7 +110,11 @@ class Emitter:
             batched_pairs=(self._rows(self.pairs, batched=True), _indices(pair_overlaps[1])),
             terms=(self._rows(self.terms, batched=False), _indices(term_overlaps[0])),
             batched_terms=(self._rows(self.terms, batched=True), _indices(term_overlaps[1])),
-            runs=(Runs.build([[gate[:3] for gate in run.gates] for run in self.turned_runs]), self.run_overlaps, self.run_signs),
+            runs=(
+                Runs.build([[gate[:3] for gate in run.gates] for run in self.turned_runs]),
+                self.run_overlaps,
+                self.run_signs,
+            ),
             blends=(
                 Runs.build([[gate[:3] for gate in blend.run.gates] for blend in self.blends[0]]),
                 _triples(self.blend_overlaps[0]),
@@ -250,7 +254,8 @@ class _Scaling:
     def carry(self, operations: Sequence[Operation]) -> list[Operation]:
         """The operations with the K of diagonals numbered.
 
-        A rotation is carried by the next diagonal of the block, else by the previous one, else by the block's last rotation.
+        A rotation is carried by the next diagonal of the block, else by the previous one, else by the block's last
+        rotation.
         """
         result = list(operations)
         rotations = [k for k, operation in enumerate(operations) if _is_factorable(operation)]

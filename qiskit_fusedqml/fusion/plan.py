@@ -77,9 +77,9 @@ class Plan:
 
     def __str__(self) -> str:
         s = self.summary()
+        sizes = f"{s['instructions']} instructions -> {s['operations']} operations in {s['blocks']} block(s)"
         lines = [
-            f"Plan: {s['num_qubits']} qubits, {s['instructions']} instructions -> {s['operations']} operations"
-            f" in {s['blocks']} blocks",
+            f"Plan: {s['num_qubits']} qubits, {sizes}",
             f"{'per amplitude and sample':<26}{'forward':>12}{'backward':>12}{'one by one':>14}{'':>12}{'saved':>9}",
         ]
         for unit, label in (("fma", "multiply-adds"), ("bytes", "bytes, slow memory")):

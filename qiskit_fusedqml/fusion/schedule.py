@@ -1,10 +1,10 @@
 """Ordering items into levels and grouping them into blocks.
 
-An `Item` is what may be moved as a whole: an element of the planner, or a gate of a circuit in the transpiler pass. Two items may
-change places when all their Pauli generators commute. A generator is a 2n-bit integer ``x | z << n``.
-`levels` puts each element as early as that allows, diagonal ones on even levels and flipping ones on odd levels, so that the
-diagonals of a whole layer meet in one place. `group` cuts the resulting order into blocks, each confined to a subspace of flip
-vectors (the tile), taking from later levels whatever commutes with all that was left behind.
+An `Item` is what may be moved as a whole: an element of the planner, or a gate of a circuit in the transpiler pass.
+Two items may change places when all their Pauli generators commute. A generator is a 2n-bit integer ``x | z << n``.
+`levels` puts each element as early as that allows, diagonal ones on even levels and flipping ones on odd levels, so
+that the diagonals of a whole layer meet in one place. `group` cuts the resulting order into blocks, each confined to
+a subspace of flip vectors (the tile), taking from later levels whatever commutes with all that was left behind.
 """
 
 from __future__ import annotations
@@ -66,8 +66,7 @@ def levels(items: Sequence[Item], n: int) -> list[list[int]]:
         while mask:
             bit = mask & -mask
             q = bit.bit_length() - 1
-            if top[q] < level:
-                top[q] = level
+            top[q] = max(top[q], level)
             mask ^= bit
     return table
 
@@ -157,7 +156,8 @@ def group(items: Sequence[Item], n: int, tile_limit: int) -> list[Group]:
 class _Picker:
     """Fills one block greedily.
 
-    Diagonal items wait until a flip that does not commute with one of them is taken; then all that wait go first, together.
+    Diagonal items wait until a flip that does not commute with one of them is taken; then all that wait go first,
+    together.
     """
 
     def __init__(self, items: Sequence[Item], n: int, tile_limit: int) -> None:

@@ -25,7 +25,8 @@ class DifferentiableCircuit(DifferentiableProgram):
 
     Args:
         circuit: The circuit; measurements at its end are ignored by values and gradients.
-        observables: Anything Estimator V2 accepts, flattened in C order; None when only states and probabilities are wanted.
+        observables: Anything Estimator V2 accepts, flattened in C order; None when only states and probabilities are
+            wanted.
         inputs: Parameters that take the columns of x, in this order.
         weights: Parameters that take the entries of w; by default all others in the order of ``circuit.parameters``.
         input_gradients: Whether `vjp` also gives the gradient with respect to the inputs.
@@ -35,7 +36,8 @@ class DifferentiableCircuit(DifferentiableProgram):
         max_memory_mb: Memory for states in MiB; None for half of the machine's. Larger batches are cut.
 
     Raises:
-        InvalidInputError: If inputs and weights are not the circuit's parameters, each once, or an observable does not fit.
+        InvalidInputError: If inputs and weights are not the circuit's parameters, each once, or an observable does
+            not fit.
         UnsupportedInstructionError: If the circuit holds an instruction that cannot be run.
         DeviceUnavailableError: If the device does not exist on this machine.
     """

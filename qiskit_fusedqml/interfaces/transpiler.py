@@ -1,18 +1,17 @@
 """`FusionPass`, `FusedGate` and `transpile`: fusion as a transpiler pass.
 
-The pass groups the gates of a circuit with the scheduler that plans sweeps (`qiskit_fusedqml.fusion.schedule`), one whole gate
-at a time, and replaces every group by a `FusedGate`. A fused gate is parametrised and has a ``definition``, so any other backend
-unrolls it; on `FusedSimulator` it runs as it is.
+The pass groups the gates of a circuit with the scheduler that plans sweeps (`qiskit_fusedqml.fusion.schedule`), one
+whole gate at a time, and replaces every group by a `FusedGate`. A fused gate is parametrised and has a
+``definition``, so any other backend unrolls it; on `FusedSimulator` it runs as it is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
-from qiskit import QuantumCircuit
-from qiskit import transpile as qiskit_transpile
+from qiskit import QuantumCircuit, transpile as qiskit_transpile
 from qiskit.circuit import Gate, Instruction, Parameter, ParameterExpression
 from qiskit.dagcircuit import DAGCircuit, DAGOpNode
 from qiskit.passmanager.base_tasks import Task
@@ -38,8 +37,9 @@ _LOCAL = frozenset({"barrier", "measure", "reset", "delay", "initialize"})
 class FusedGate(Gate):
     """Gates that are run together.
 
-    ``params`` are the free parameters of the gates inside, each once and sorted by name, so that ``assign_parameters`` on an outer
-    circuit binds them; ``definition`` is the circuit of the original gates with these values.
+    ``params`` are the free parameters of the gates inside, each once and sorted by name, so that
+    ``assign_parameters`` on an outer circuit binds them; ``definition`` is the circuit of the original gates with
+    these values.
 
     Args:
         body: The gates, as a circuit without classical bits.
@@ -51,7 +51,10 @@ class FusedGate(Gate):
     """
 
     def __init__(
-        self, body: QuantumCircuit, params: Sequence[ParameterExpression | float] | None = None, label: str | None = None
+        self,
+        body: QuantumCircuit,
+        params: Sequence[ParameterExpression | float] | None = None,
+        label: str | None = None,
     ) -> None:
         if body.num_clbits:
             raise InvalidInputError(f"The body of a fused gate has {body.num_clbits} classical bits; none are allowed.")
@@ -70,7 +73,7 @@ class FusedGate(Gate):
         """Accept numbers and parameter expressions."""
         return parameter if isinstance(parameter, ParameterExpression) else float(parameter)
 
-    def inverse(self, annotated: bool = False) -> Instruction:
+    def inverse(self, annotated: bool = False) -> Instruction:  # noqa: ARG002 - Qiskit's signature
         """The fused gate of the inverted gates in reverse order."""
         return FusedGate(self.unfuse().inverse())
 
@@ -79,7 +82,7 @@ class FusedGate(Gate):
         return self.definition.copy()
 
 
-class FusionPass(TransformationPass):  # type: ignore[misc]
+class FusionPass(TransformationPass):
     """Replace groups of gates by fused gates.
 
     Args:
@@ -99,7 +102,7 @@ class FusionPass(TransformationPass):  # type: ignore[misc]
         self.min_gates = min_gates
 
     def run(self, dag: DAGCircuit) -> DAGCircuit:
-        """The circuit with fused gates; its meaning is unchanged, global phase, classical bits and barriers included."""
+        """The circuit with fused gates; its meaning is unchanged, global phase, bits and barriers included."""
         nodes = list(dag.topological_op_nodes())
         items = _items(dag, nodes)
         widest = max((len(item.vectors) for item in items), default=1)
@@ -151,15 +154,16 @@ def _place(mask: int, positions: Sequence[int]) -> int:
 def _generators(operation: Instruction) -> tuple[tuple[int, int], ...] | None:
     """Masks (x, z) of the Pauli strings that generate a gate on its own qubits; None for what is not a gate."""
     if operation.name in GATES and isinstance(operation, Gate):
-        return _row_generators(type(operation), operation.name, operation.num_qubits, len(operation.params))
+        kind: Callable[..., Gate] = type(operation)
+        return _row_generators(kind, operation.num_qubits, len(operation.params))
     if operation.name in _LOCAL or not isinstance(operation, Gate):
         return None
     return _lowered_generators(operation)
 
 
 @lru_cache(maxsize=1024)
-def _row_generators(kind: type, name: str, num_qubits: int, num_params: int) -> tuple[tuple[int, int], ...] | None:
-    """The generators of a standard gate depend on its name only: not on its angles, nor on which control state it has."""
+def _row_generators(kind: Callable[..., Gate], num_qubits: int, num_params: int) -> tuple[tuple[int, int], ...] | None:
+    """The generators of a standard gate depend on its class only: not on its angles, nor on its control state."""
     base = getattr(kind, "base_class", kind)
     try:
         gate = base(*(Parameter(f"p{k}") for k in range(num_params)))
@@ -197,10 +201,12 @@ def _pauli_strings(program: Program) -> Iterator[tuple[int, int]]:
                 yield from (pair for q in instruction.qubits for pair in ((1 << q, 0), (0, 1 << q)))
 
 
-class FusionOptimizationPlugin(PassManagerStagePlugin):  # type: ignore[misc]
-    """``transpile(circuit, backend, optimization_method="fused")``: Qiskit's own optimization stage, then `FusionPass`."""
+class FusionOptimizationPlugin(PassManagerStagePlugin):
+    """``transpile(..., optimization_method="fused")``: Qiskit's own optimization stage, then `FusionPass`."""
 
-    def pass_manager(self, pass_manager_config: PassManagerConfig, optimization_level: int | None = None) -> PassManager:
+    def pass_manager(
+        self, pass_manager_config: PassManagerConfig, optimization_level: int | None = None
+    ) -> PassManager:
         """The stage for one optimization level."""
         stages = PassManagerStagePluginManager()
         stock = stages.get_passmanager_stage("optimization", "default", pass_manager_config, optimization_level)
@@ -238,6 +244,6 @@ def transpile(
 def _run(manager: PassManager, circuit: QuantumCircuit) -> QuantumCircuit:
     """Run the passes; they work on physical qubits, so the circuit's layout stays what it is."""
     fused = manager.run(circuit)
-    if fused._layout is None:
-        fused._layout = circuit._layout
+    if fused.layout is None:
+        fused._layout = circuit.layout  # noqa: SLF001 - Qiskit has no public way to set it
     return fused

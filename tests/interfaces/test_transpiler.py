@@ -7,8 +7,7 @@ import pickle
 
 import numpy as np
 import pytest
-from qiskit import QuantumCircuit, qpy
-from qiskit import transpile as qiskit_transpile
+from qiskit import QuantumCircuit, qpy, transpile as qiskit_transpile
 from qiskit.circuit import Parameter
 from qiskit.circuit.library import efficient_su2
 from qiskit.circuit.random import random_circuit
