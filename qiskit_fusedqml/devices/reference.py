@@ -135,8 +135,8 @@ def apply(operation: Operation, coefficients: Coefficients, state: ComplexArray,
         case RY():
             a, b = _pair(operation, coefficients, inverse)
             side = value(operation.w, n)
-            flipped: ComplexArray = (2 * side - 1) * b * state[:, np.arange(2**n) ^ operation.x]
-            return a * state + flipped
+            turned: ComplexArray = a * state + (2 * side - 1) * b * state[:, np.arange(2**n) ^ operation.x]
+            return turned
         case U2():
             return _apply_u2(operation, coefficients, state, inverse)
         case Pauli():

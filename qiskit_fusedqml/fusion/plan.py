@@ -77,7 +77,8 @@ class Plan:
 
     def __str__(self) -> str:
         s = self.summary()
-        sizes = f"{s['instructions']} instructions -> {s['operations']} operations in {s['blocks']} block(s)"
+        blocks = f"{s['blocks']} block" + ("s" if s["blocks"] != 1 else "")
+        sizes = f"{s['instructions']} instructions -> {s['operations']} operations in {blocks}"
         lines = [
             f"Plan: {s['num_qubits']} qubits, {sizes}",
             f"{'per amplitude and sample':<26}{'forward':>12}{'backward':>12}{'one by one':>14}{'':>12}{'saved':>9}",
