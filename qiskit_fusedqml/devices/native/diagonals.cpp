@@ -5,36 +5,46 @@
 namespace fusedqml {
 namespace {
 
-// Coordinates of a table's index in which the differences between lanes are permutations of the lanes: an index is split into
-// the part `row`, which numbers the table's rows, and a lane whose own difference from lane 0 is the rest.
+// Coordinates of a table's index. The differences between lanes become permutations of the lanes; the other coordinates number
+// the table's rows, those first in which successive rows of a tile differ, so that the table is read from front to back.
 class Coordinates {
 public:
-    Coordinates(const std::vector<Functional>& basis, int v) : d_(static_cast<int>(basis.size())) {
-        for (int i = 0; i < v; ++i) {
+    Coordinates(const std::vector<Functional>& basis, const Frame& frame) : basis_(basis) {
+        for (int i = 0; i < frame.v; ++i) {
             uint64_t difference = 0;
-            for (int j = 0; j < d_; ++j) difference |= uint64_t(basis[static_cast<size_t>(j)].lanes >> i & 1) << j;
+            for (size_t j = 0; j < basis.size(); ++j) difference |= uint64_t(basis[j].lanes >> i & 1) << j;
             lane_differences.push_back(difference);
-            const uint64_t tagged = echelon_.reduced(difference << lane_room | uint64_t(1) << i);
-            if (tagged >> lane_room) echelon_.add(tagged);
+            lanes_differ |= add(difference, uint64_t(1) << (first_lane_tag + i));
         }
-        for (int j = 0; j < d_; ++j)
-            if (!(echelon_.pivots() >> lane_room >> j & 1)) row_bits.push_back(j);
+        for (size_t k = 0; k < frame.basis.size(); ++k) add_row(local_image(k));
+        for (size_t j = 0; j < basis.size(); ++j) add_row(uint64_t(1) << j);
+    }
+    // Index of a local unit vector.
+    uint64_t local_image(size_t k) const {
+        uint64_t index = 0;
+        for (size_t j = 0; j < basis_.size(); ++j) index |= uint64_t(basis_[j].local >> k & 1) << j;
+        return index;
     }
     uint32_t entry(uint64_t index) const {
-        const uint64_t tagged = echelon_.reduced(index << lane_room);
-        uint32_t row = 0;
-        for (size_t k = 0; k < row_bits.size(); ++k)
-            row |= static_cast<uint32_t>(tagged >> lane_room >> row_bits[k] & 1) << k;
-        const uint64_t lane = tagged & ((uint64_t(1) << lane_room) - 1);
-        return row | static_cast<uint32_t>(lane) << row_bits.size();
+        const uint64_t tags = echelon_.reduced(index << tag_bits);
+        const uint64_t row = tags & ((uint64_t(1) << first_lane_tag) - 1), lanes = tags >> first_lane_tag;
+        return static_cast<uint32_t>(row | lanes << rows.size());
     }
-    bool lanes_differ() const { return !echelon_.vectors().empty(); }
     std::vector<uint64_t> lane_differences;
-    std::vector<int> row_bits;
+    bool lanes_differ = false;
+    std::vector<uint64_t> rows;    // index of each row coordinate's unit
 
 private:
-    static constexpr int lane_room = max_lane_bits;
-    int d_;
+    // An index vector is followed by tags that say which coordinates it is made of.
+    static constexpr int first_lane_tag = 28, tag_bits = 32;
+    bool add(uint64_t index, uint64_t tag) {
+        const uint64_t vector = echelon_.reduced(index << tag_bits | tag);
+        return vector >> tag_bits && echelon_.add(vector);
+    }
+    void add_row(uint64_t index) {
+        if (add(index, uint64_t(1) << rows.size())) rows.push_back(index);
+    }
+    const std::vector<Functional>& basis_;
     gf2::Echelon echelon_;
 };
 
@@ -43,8 +53,8 @@ std::vector<Term> compile_terms(const FactorSource& source, const Coordinates& c
     std::vector<Term> terms;
     for (const uint64_t mask : source.terms) {
         Term term{0, 0, static_cast<int32_t>(mask >> d & 1)};
-        for (size_t k = 0; k < coordinates.row_bits.size(); ++k)
-            term.mask |= static_cast<uint32_t>(mask >> coordinates.row_bits[k] & 1) << k;
+        for (size_t k = 0; k < coordinates.rows.size(); ++k)
+            term.mask |= static_cast<uint32_t>(gf2::parity(mask & coordinates.rows[k])) << k;
         for (size_t i = 0; i < coordinates.lane_differences.size(); ++i)
             term.lanes |= static_cast<uint32_t>(gf2::parity(mask & coordinates.lane_differences[i])) << i;
         terms.push_back(term);
@@ -55,15 +65,13 @@ std::vector<Term> compile_terms(const FactorSource& source, const Coordinates& c
 Table compile_table(Arena& arena, const Frame& frame, const FactorSource& source, int id) {
     std::vector<Functional> basis;
     for (const uint64_t functional : source.basis) basis.push_back(frame.split(functional));
-    const Coordinates coordinates(basis, frame.v);
+    const Coordinates coordinates(basis, frame);
     const int t = static_cast<int>(frame.basis.size());
     std::vector<uint32_t> low{0}, steps;
     std::vector<Shift> outer;
     uint32_t total = 0, seen = 0;
     for (int k = 0; k < t; ++k) {
-        uint64_t index = 0;
-        for (size_t j = 0; j < basis.size(); ++j) index |= uint64_t(basis[j].local >> k & 1) << j;
-        const uint32_t entry = coordinates.entry(index);
+        const uint32_t entry = coordinates.entry(coordinates.local_image(static_cast<size_t>(k)));
         seen |= entry;
         if (k < micro_bits) {
             const size_t size = low.size();
@@ -81,8 +89,8 @@ Table compile_table(Arena& arena, const Frame& frame, const FactorSource& source
     const std::vector<Term> terms = compile_terms(source, coordinates);
     Table table{};
     table.id = id;
-    table.index_bits = static_cast<int32_t>(coordinates.row_bits.size());
-    table.per_lane = source.batched || coordinates.lanes_differ();
+    table.index_bits = static_cast<int32_t>(coordinates.rows.size());
+    table.per_lane = source.batched || coordinates.lanes_differ;
     table.permuted = seen >> table.index_bits != 0;
     table.batched = source.batched;
     table.first = source.first;
