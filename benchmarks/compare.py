@@ -71,7 +71,17 @@ def table(record: Mapping[str, Any]) -> str:
 
 def _section(record: Mapping[str, Any], precision: str, results: list[Mapping[str, Any]]) -> str:
     peers = [peer for peer in _columns(results) if peer != OURS]
-    header = ["workload", "qubits", "weights", "batch", "ours", "best peer / ours", "GFMA/s (of peak)", *peers]
+    header = [
+        "workload",
+        "qubits",
+        "weights",
+        "batch",
+        "ours",
+        "best peer / ours",
+        "GFMA/s (of peak)",
+        "outside",
+        *peers,
+    ]
     rows = [_row(record, precision, result, peers) for result in results]
     lines = [f"**{precision.capitalize()} precision**", "", _markdown(header), _markdown(["---"] * len(header))]
     lines += [_markdown(row) for row in rows]
@@ -89,6 +99,8 @@ def _row(record: Mapping[str, Any], precision: str, result: Mapping[str, Any], p
     cells = [result["workload"], str(result["num_qubits"]), str(result["num_weights"]), str(result["batch"])]
     cells += [_cell(ours), f"**{times:.1f}**" if times else "–"]
     cells.append(f"{work:.1f} ({100 * work / gemm_peak(record, precision):.0f} %)" if work else "–")
+    outside = ours.get("outside_sweeps")
+    cells.append("–" if outside is None else f"{100 * outside:.0f} %")
     for peer in peers:
         cell = _cell(entries.get(peer, {"status": "missing"}))
         cells.append(f"**{cell}**" if peer == best else cell)
@@ -117,10 +129,7 @@ def _origin(record: Mapping[str, Any]) -> str:
         for peer, entry in timed(result).items():
             versions[peer] = entry["versions"]
             scaled |= entry["scaled"]
-    packages = "; ".join(
-        f"{peer}: {', '.join(f'{package} {version}' for package, version in installed.items())}"
-        for peer, installed in versions.items()
-    )
+    packages = "; ".join(f"{peer}: {_installed(names, peer)}" for peer, names in versions.items())
     peaks = ", ".join(f"{gemm_peak(record, p):.0f} in {p}" for p in ("double", "single"))
     cores = f"{machine['cores']} cores ({', '.join(machine['instruction_set'])})"
     measured = (
@@ -130,7 +139,7 @@ def _origin(record: Mapping[str, Any]) -> str:
     meaning = (
         "A step is the values of all samples and the gradient of their sum at new weights; medians of all steps. Every "
         "answer agreed with ours to 1e-5 (double) or 1e-4 (single). GFMA/s: useful multiply-adds per second; a matrix "
-        f"product reaches {peaks}."
+        f"product reaches {peaks}. Outside: the share of our step that is not spent in the device's sweeps."
     )
     lines = [f"{measured} {meaning}", f"Versions: {packages}."]
     if scaled:
@@ -138,6 +147,12 @@ def _origin(record: Mapping[str, Any]) -> str:
     if not record["complete"]:
         lines.append("The run was interrupted.")
     return "\n\n".join(lines)
+
+
+def _installed(versions: Mapping[str, str], peer: str) -> str:
+    """The versions that matter; what all environments share is said once."""
+    shared = set() if peer == OURS else {"numpy", "python"}
+    return ", ".join(f"{name} {version}" for name, version in versions.items() if name not in shared)
 
 
 def _markdown(cells: Iterable[str]) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import statistics
 import time
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from spec import Workload
@@ -11,6 +12,7 @@ from spec import Workload
 from peers.adapter import Adapter as AdapterProtocol, Array, Step
 from peers.qiskit_circuit import build
 from qiskit_fusedqml import DifferentiableCircuit
+from qiskit_fusedqml.devices import Device
 
 
 class Adapter(AdapterProtocol):
@@ -51,9 +53,51 @@ class Adapter(AdapterProtocol):
         return Step(values, weights=dw, inputs=dx)
 
     def report(self) -> dict[str, Any]:
-        """Seconds of lowering, and the plan as text."""
+        """Seconds of lowering, the seconds and the share of a step outside the device, and the plan as text."""
         return {
             "circuit_seconds": self.circuit_seconds,
             "lowering_seconds": self.lowering_seconds,
+            **self._outside(),
             "plan": str(self.function.plan),
         }
+
+    def _outside(self) -> dict[str, float]:
+        """Steps with a stopwatch around every call of the device: the rest is binding, the pullback and Python."""
+        device = self.function.device
+        stopwatch = _Stopwatch(device)
+        self.function.device = cast(Device, stopwatch)
+        totals, outside = [], []
+        deadline = time.perf_counter() + 1.0
+        for step in range(200):
+            weights = self.workload.weights(step)
+            stopwatch.seconds = 0.0
+            start = time.perf_counter()
+            self.step(weights)
+            totals.append(time.perf_counter() - start)
+            outside.append(totals[-1] - stopwatch.seconds)
+            if time.perf_counter() > deadline:
+                break
+        self.function.device = device
+        seconds = statistics.median(outside)
+        return {"outside_seconds": seconds, "outside_sweeps": seconds / statistics.median(totals)}
+
+
+class _Stopwatch:
+    """A device that adds up the time spent in it."""
+
+    def __init__(self, device: Device) -> None:
+        self.device = device
+        self.seconds = 0.0
+
+    def __getattr__(self, name: str) -> Any:
+        attribute = getattr(self.device, name)
+        if not callable(attribute):
+            return attribute
+
+        def timed(*arguments: Any, **options: Any) -> Any:
+            start = time.perf_counter()
+            result = attribute(*arguments, **options)
+            self.seconds += time.perf_counter() - start
+            return result
+
+        return timed
