@@ -22,7 +22,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ..plan import Frame, Functional, Row, bits, parity
+from ..plan import Frame, Functional, Row, bits
 from ..program import Diagonal, Matrix, Program, Rotation
 
 MAX_EXPANDED_CONTROLS = 3
@@ -247,26 +247,32 @@ class _Collector:
         control = r.ctrl_mask.bit_length() - 1
         self.frame = self.frame.flipped(r.x, control, 1 if r.ctrl_value else 0)
         phase = -remainder(r.theta, 4 * pi) / 2 - pi / 2 * ((r.x & r.z).bit_count() % 4)
+        controls = self.frame.controls(r.ctrl_mask, r.ctrl_value)
         if r.z:
             # (-1)**z = exp(-1j pi/2) exp(+1j pi/2 (-1)**z)
-            self._phases(Rotation(0, r.z, r.ctrl_mask, r.ctrl_value, theta=-pi), position)
+            self._add_phases(self.frame.functional(r.z), controls, -1, -pi, position)
             phase -= pi / 2
-        self._phases(Rotation(0, 0, r.ctrl_mask, r.ctrl_value, theta=-2 * phase), position)
+        self._add_phases(0, controls, -1, -2 * phase, position)
 
     def _phases(self, r: Rotation, position: int) -> None:
-        """A diagonal rotation under k controls as 2**k Z strings: each control projects by (1 - (-1)**c)/2."""
         self._close_unless_diagonal(r.z | r.ctrl_mask)
         controls = self.frame.controls(r.ctrl_mask, r.ctrl_value)
-        base = self.frame.functional(r.z)
+        self._add_phases(self.frame.functional(r.z), controls, r.slot, r.theta, position)
+
+    def _add_phases(
+        self, base: Functional, controls: tuple[Functional, ...], slot: int, theta: float, position: int
+    ) -> None:
+        """A diagonal rotation under k controls as 2**k Z strings: each control projects by (1 - (-1)**c)/2."""
         weight = 0.5 ** len(controls)
-        batched = r.slot in self.batched_slots
-        for subset in range(1 << len(controls)):
-            functional = base
-            for j in bits(subset):
-                functional ^= controls[j]
-            signed = -weight if parity(subset) else weight
-            angle = Angle(r.theta * signed) if r.slot < 0 else Angle(0.0, [(r.slot, signed)])
-            self._add_term(functional, angle, batched, position)
+        batched = slot in self.batched_slots
+        # for each subset of the controls: its sum with the base, and the sign of its size
+        strings = [(base, weight)]
+        for control in controls:
+            strings += [(functional ^ control, -signed) for functional, signed in strings]
+        for functional, signed in strings:
+            if functional or self.keep_phase:
+                angle = Angle(theta * signed) if slot < 0 else Angle(0.0, [(slot, signed)])
+                self._add_term(functional, angle, batched, position)
 
     def _turn(self, r: Rotation, position: int) -> None:
         self.close(r.x | r.z)
@@ -295,10 +301,9 @@ class _Collector:
 
     def _append(self, element: Element) -> None:
         """Add an element that flips; the open terms that do not commute with it can no longer be joined."""
-        vectors = flips(element)
-        closed = [key for key in self.open_terms if any(parity(key[0] & x) for x in vectors)]
-        for key in closed:
-            del self.open_terms[key]
+        for x in flips(element):
+            for key in [key for key in self.open_terms if (key[0] & x).bit_count() & 1]:
+                del self.open_terms[key]
         self.elements.append(element)
 
     def _add_term(self, functional: Functional, angle: Angle, batched: bool, position: int) -> None:

@@ -17,6 +17,9 @@ from ..plan import Row
 PATIENCE = 8
 """`group` stops looking ahead after this many times n items in a row that could not be taken."""
 
+STRETCH = 64
+"""`levels` passes over this many levels at once if none of them touches an item's qubits."""
+
 
 @dataclass(frozen=True, slots=True)
 class Item:
@@ -39,41 +42,48 @@ def levels(items: Sequence[Item], n: int) -> list[list[int]]:
     """Indices of the items by level, in program order within a level; levels alternate diagonal and flipping."""
     table: list[list[int]] = []
     swapped: list[list[int]] = []
-    top = [-1] * n
+    # which bits the levels touch, alone and in stretches: levels far below are passed over quickly
+    touched: list[int] = []
+    stretches: list[int] = []
     low = (1 << n) - 1
     for index, item in enumerate(items):
-        support = 0
-        for g in item.generators:
-            support |= g | g >> n
-        level = -1
-        mask = support & low
-        while mask:
-            bit = mask & -mask
-            level = max(level, top[bit.bit_length() - 1])
-            mask ^= bit
         generators = item.generators
-        while level >= 0 and not _meets(swapped[level], generators):
-            level -= 1
+        support = 0
+        for g in generators:
+            support |= g | g >> n
+        support &= low
+        level = len(table) - 1
+        while level >= 0:
+            if not stretches[level // STRETCH] & support:
+                level = level // STRETCH * STRETCH - 1
+            elif touched[level] & support and _meets(swapped[level], generators):
+                break
+            else:
+                level -= 1
         level += 1
         if (level & 1) == item.diagonal:
             level += 1
         while len(table) <= level:
             table.append([])
             swapped.append([])
+            touched.append(0)
+        if len(stretches) * STRETCH < len(table):
+            stretches.append(0)
         table[level].append(index)
-        swapped[level].extend(g >> n | (g & low) << n for g in generators)
-        mask = support & low
-        while mask:
-            bit = mask & -mask
-            q = bit.bit_length() - 1
-            top[q] = max(top[q], level)
-            mask ^= bit
+        touched[level] |= support
+        stretches[level // STRETCH] |= support
+        swapped[level].extend([g >> n | (g & low) << n for g in generators])
     return table
 
 
 def _meets(swapped: list[int], generators: tuple[int, ...]) -> bool:
     """Whether a generator anticommutes with one of the (swapped) others."""
-    return any((other & g).bit_count() & 1 for g in generators for other in swapped)
+    for g in generators:
+        for other in swapped:
+            # this is where planning spends its time: a loop, as a generator expression takes twice as long
+            if (other & g).bit_count() & 1:
+                return True
+    return False
 
 
 @dataclass(slots=True)
@@ -211,7 +221,7 @@ class _Picker:
             return False
         for vector in vectors:
             self.tile.add(vector)
-        if any((self.items[w].generators[0] >> self.n & x).bit_count() & 1 for w in self.waiting for x in vectors):
+        if _meets([self.items[w].generators[0] >> self.n for w in self.waiting], vectors):
             self._flush()
         if self.steps and not self.items[self.steps[-1][0]].diagonal:
             self.steps[-1].append(index)
