@@ -102,8 +102,8 @@ void add_moments(int size, int count, const typename S::Vec* ket, const typename
                 const Complex<S> k = Complex<S>::at(ket, c * size + i);
                 for (int side = 0; side < 2; ++side) {
                     const Complex<S> b = Complex<S>::at(bra, c * size + j + side);
-                    sum[side].re += overlap_re(b, k);
-                    sum[side].im += overlap_im(b, k);
+                    add_re<S>(sum[side].re, b, k);
+                    add_im<S>(sum[side].im, b, k);
                 }
             }
             for (int side = 0; side < 2; ++side) {

@@ -134,11 +134,11 @@ void BlockCompiler::add_controlled(const Turn& source, const std::vector<uint64_
     emit(Kind::turns, undone, turns);
 }
 
-// Rotations that follow each other and act on independent virtual qubits are applied in one pass.
+// Rotations that follow each other and act on independent virtual qubits may be applied together.
 bool BlockCompiler::fits(const Pending& next) const {
     if (pending_.empty()) return true;
     const Pending& first = pending_.front();
-    if (static_cast<int>(pending_.size()) >= group_ || next.imaginary != first.imaginary || next.undone != first.undone ||
+    if (next.imaginary != first.imaginary || next.undone != first.undone ||
         next.turn.num_overlaps != first.turn.num_overlaps)
         return false;
     gf2::Echelon flips;
@@ -156,25 +156,31 @@ void BlockCompiler::queue(const Pending& next) {
     pending_.back().turn.sign = frame_.split(next.w).sign();
 }
 
+// Into as few passes as possible, of nearly equal size.
 void BlockCompiler::flush() {
-    if (pending_.empty()) return;
+    const std::vector<Pending> pending = std::move(pending_);
+    pending_.clear();
+    const size_t count = pending.size(), most = static_cast<size_t>(group_), passes = (count + most - 1) / most;
+    for (size_t pass = 0; pass < passes; ++pass)
+        add_turns(pending.data() + count * pass / passes, pending.data() + count * (pass + 1) / passes);
+}
+
+void BlockCompiler::add_turns(const Pending* first, const Pending* last) {
     Turns turns{};
     std::vector<uint64_t> masks;
     gf2::Echelon flips;
-    for (const Pending& pending : pending_) {
-        turns.turns[turns.count++] = pending.turn;
-        masks.push_back(frame_.split(pending.w).local);
-        flips.add(pending.turn.x);
+    for (const Pending* pending = first; pending != last; ++pending) {
+        turns.turns[turns.count++] = pending->turn;
+        masks.push_back(frame_.split(pending->w).local);
+        flips.add(pending->turn.x);
     }
-    turns.imaginary = pending_.front().imaginary;
+    turns.imaginary = first->imaginary;
     if (turns.imaginary) {
         masks.clear();
         for (const uint64_t x : flips.vectors()) masks.push_back(uint64_t(1) << gf2::highest(x));
     }
     turns.rows = Selection(frame_, {}).rows(arena_, masks);
-    const bool undone = pending_.front().undone;
-    pending_.clear();
-    emit(Kind::turns, undone, turns);
+    ops_.push_back({Kind::turns, first->undone, arena_.keep_one(turns)});
 }
 
 void BlockCompiler::read_unitary2(Reader& reader, bool undone) {

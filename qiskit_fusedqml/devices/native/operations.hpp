@@ -35,6 +35,7 @@ private:
     void queue(const Pending& next);
     bool fits(const Pending& next) const;
     void flush();
+    void add_turns(const Pending* first, const Pending* last);
     int overlap(Reader& reader, int64_t count);
     int coefficient(Reader& reader, bool batched, int64_t shared_size, int64_t Requirements::*shared,
                     int64_t Requirements::*separate);

@@ -22,8 +22,8 @@ template <class Real, int lanes> struct Simd {
     using Int = typename IntOf<sizeof(T)>::type;
     static constexpr int W = lanes;
     static constexpr int log_width = log2_of(W);
-    typedef T Vec __attribute__((vector_size(sizeof(T) * lanes), may_alias));
-    typedef Int IntVec __attribute__((vector_size(sizeof(T) * lanes), may_alias));
+    typedef T Vec __attribute__((vector_size(sizeof(T) * lanes)));
+    typedef Int IntVec __attribute__((vector_size(sizeof(T) * lanes)));
 
     // x in every lane (x - 0 is x, unlike -0 + 0, and costs nothing)
     static FQ_INLINE Vec splat(T x) { return x - Vec{}; }

@@ -7,7 +7,8 @@ namespace {
 
 template <class S> using TurnKernel = void (*)(typename S::Vec*, const Rows&, const Planes<S>&, uint32_t);
 template <class S>
-using TurnBackKernel = void (*)(typename S::Vec*, typename S::Vec*, const Rows&, const Planes<S>&, uint32_t, double (*)[2][S::W]);
+using TurnBackKernel = uint32_t (*)(typename S::Vec*, typename S::Vec*, const uint32_t*, const Planes<S>&, uint64_t, uint64_t,
+                                    uint32_t, TurnSums<S>&);
 
 template <class S, int N, bool imaginary> TurnKernel<S> turn_kernel(const Planes<S>& planes) {
     if (planes.plain) return turn_rows<S, N, -1, imaginary>;
@@ -97,6 +98,24 @@ void add_turn_overlaps(const Tile<S>& tile, const Turns& turns, const Planes<S>&
     }
 }
 
+// Measures and undoes rotations on the rows that begin at `row`, and adds their overlaps times `sign`.
+template <class S>
+void measure_and_undo(const Tile<S>& tile, const Turns& turns, const Planes<S>& planes, TurnBackKernel<S> kernel, uint32_t row,
+                      typename S::Vec sign) {
+    alignas(64) double sums[max_turns][2][S::W] = {};
+    const uint64_t count = uint64_t(1) << turns.rows.dim;
+    for (uint64_t first = 0; first < count; first += flush_interval) {
+        TurnSums<S> part;
+        const uint64_t last = count - first < flush_interval ? count : first + flush_interval;
+        row = kernel(tile.ket, tile.bra, turns.rows.steps, planes, first, last, row, part);
+        for (int k = 0; k < planes.count; ++k) {
+            flush<S>(sums[k][0], part.of[k][0]);
+            if (turns.turns[0].num_overlaps == 2) flush<S>(sums[k][1], part.of[k][1]);
+        }
+    }
+    add_turn_overlaps(tile, turns, planes, sums, sign);
+}
+
 template <class S> void undo_turns(const Tile<S>& tile, const Turns& turns) {
     const int overlaps = turns.turns[0].num_overlaps;
     if (!overlaps) {
@@ -114,14 +133,10 @@ template <class S> void undo_turns(const Tile<S>& tile, const Turns& turns) {
         const TurnBackKernel<S> kernel = turns.imaginary ? turn_back_kernel_of<S, true, 1>(part)
                                          : overlaps == 2 ? turn_back_kernel_of<S, false, 2>(part)
                                                          : turn_back_kernel_of<S, false, 1>(part);
-        alignas(64) double sums[max_turns][2][S::W] = {};
-        kernel(tile.ket, tile.bra, turns.rows, part, start ^ part.start, sums);
-        add_turn_overlaps(tile, turns, part, sums, sign);
+        measure_and_undo(tile, turns, part, kernel, start ^ part.start, sign);
         if (!turns.half) return;
         const Planes<S> other = other_half(part, turns.half);
-        alignas(64) double other_sums[max_turns][2][S::W] = {};
-        kernel(tile.ket, tile.bra, turns.rows, other, start ^ other.start, other_sums);
-        add_turn_overlaps(tile, turns, other, other_sums, -sign);
+        measure_and_undo(tile, turns, other, kernel, start ^ other.start, -sign);
     });
 }
 

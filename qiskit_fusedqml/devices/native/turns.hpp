@@ -106,105 +106,118 @@ FQ_INLINE void rotate_all(typename S::Vec* re, typename S::Vec* im, const typena
     }
 }
 
-template <int N> FQ_INLINE void row_offsets(const uint32_t* x, uint32_t* offsets) {
+// Byte offsets of 2**N rows from the first one.
+template <class S, int N> FQ_INLINE void row_offsets(const uint32_t* x, size_t* offsets) {
     offsets[0] = 0;
     for (int k = 0; k < N; ++k)
-        for (int i = 0; i < 1 << k; ++i) offsets[i | 1 << k] = offsets[i] ^ x[k];
+        for (int i = 0; i < 1 << k; ++i) offsets[i | 1 << k] = offsets[i] ^ size_t(x[k]) * 2 * sizeof(typename S::Vec);
 }
 
-template <class S, int N>
-FQ_INLINE void load_rows(const typename S::Vec* data, uint32_t row, const uint32_t* offsets, typename S::Vec* re,
-                         typename S::Vec* im) {
-    FQ_UNROLL
-    for (int i = 0; i < 1 << N; ++i) {
-        const typename S::Vec* at = data + 2 * size_t(row ^ offsets[i]);
-        re[i] = at[0];
-        im[i] = at[1];
+// The places, in bytes, of 2**N rows.
+template <class S, int N> struct Places {
+    size_t at[1 << N];
+    FQ_INLINE Places(uint32_t row, const size_t* offsets) {
+        FQ_UNROLL
+        for (int i = 0; i < 1 << N; ++i) at[i] = size_t(row) * 2 * sizeof(typename S::Vec) ^ offsets[i];
     }
-}
-
-template <class S, int N>
-FQ_INLINE void store_rows(typename S::Vec* data, uint32_t row, const uint32_t* offsets, const typename S::Vec* re,
-                          const typename S::Vec* im) {
-    FQ_UNROLL
-    for (int i = 0; i < 1 << N; ++i) {
-        typename S::Vec* at = data + 2 * size_t(row ^ offsets[i]);
-        at[0] = re[i];
-        at[1] = im[i];
+    FQ_INLINE typename S::Vec* row(typename S::Vec* data, int i) const {
+        return reinterpret_cast<typename S::Vec*>(reinterpret_cast<char*>(data) + at[i]);
     }
-}
+    FQ_INLINE void load(typename S::Vec* data, typename S::Vec* re, typename S::Vec* im) const {
+        FQ_UNROLL
+        for (int i = 0; i < 1 << N; ++i) {
+            re[i] = row(data, i)[0];
+            im[i] = row(data, i)[1];
+        }
+    }
+    FQ_INLINE void store(typename S::Vec* data, const typename S::Vec* re, const typename S::Vec* im) const {
+        FQ_UNROLL
+        for (int i = 0; i < 1 << N; ++i) {
+            row(data, i)[0] = re[i];
+            row(data, i)[1] = im[i];
+        }
+    }
+};
 
 template <class S, int N, int C, bool imaginary>
 void turn_rows(typename S::Vec* data, const Rows& rows, const Planes<S>& planes, uint32_t row) {
     using Vec = typename S::Vec;
     Vec a[N], b[N], re[1 << N], im[1 << N];
-    uint32_t offsets[1 << N];
+    size_t offsets[1 << N];
     for (int k = 0; k < N; ++k) {
         a[k] = planes.a[k];
         b[k] = planes.b[k];
     }
-    row_offsets<N>(planes.x, offsets);
+    row_offsets<S, N>(planes.x, offsets);
     const uint64_t count = uint64_t(1) << rows.dim;
     for (uint64_t i = 0;;) {
-        load_rows<S, N>(data, row, offsets, re, im);
+        const Places<S, N> places(row, offsets);
+        places.load(data, re, im);
         rotate_all<S, N, C, imaginary>(re, im, a, b);
-        store_rows<S, N>(data, row, offsets, re, im);
+        places.store(data, re, im);
         if (++i == count) return;
         row ^= rows.steps[trailing_zeros(i)];
     }
 }
 
-// Overlaps of N rotations at once. sums: [rotation][Y | X][lane] for real ones, X alone otherwise.
+// Adds the terms of the overlaps of N rotations. Additions to one sum are kept apart, lest they wait for each other.
 template <class S, int N, int overlaps, bool imaginary>
-FQ_INLINE void measure_rows(const typename S::Vec* bra, uint32_t row, const uint32_t* offsets, const typename S::Vec* re,
+FQ_INLINE void measure_rows(typename S::Vec* bra, const Places<S, N>& places, const typename S::Vec* re,
                             const typename S::Vec* im, typename S::Vec* y, typename S::Vec* x) {
+    constexpr bool with_y = !imaginary, with_x = imaginary || overlaps == 2;
     FQ_UNROLL
     for (int i = 0; i < 1 << N; ++i) {
-        const typename S::Vec* at = bra + 2 * size_t(row ^ offsets[i]);
-        const typename S::Vec r = at[0], m = at[1];
+        const typename S::Vec r = places.row(bra, i)[0], m = places.row(bra, i)[1];
         FQ_UNROLL
         for (int k = 0; k < N; ++k) {
-            const int other = i ^ 1 << k;
-            if constexpr (!imaginary) {
-                if (i >> k & 1) y[k] += r * re[other] + m * im[other];
-                else y[k] -= r * re[other] + m * im[other];
-            }
-            if constexpr (imaginary || overlaps == 2) x[k] += r * im[other] - m * re[other];
+            if (with_y) y[k] = i >> k & 1 ? y[k] + r * re[i ^ 1 << k] : y[k] - r * re[i ^ 1 << k];
+            if (with_x) x[k] += r * im[i ^ 1 << k];
+        }
+        FQ_UNROLL
+        for (int k = 0; k < N; ++k) {
+            if (with_y) y[k] = i >> k & 1 ? y[k] + m * im[i ^ 1 << k] : y[k] - m * im[i ^ 1 << k];
+            if (with_x) x[k] -= m * re[i ^ 1 << k];
         }
     }
 }
 
-// Measures N rotations and undoes them on ket and bra.
+// Sums over the lanes' own rows: of Y and X of each real rotation, of X alone (in the first place) of imaginary ones.
+template <class S> struct TurnSums {
+    typename S::Vec of[max_turns][2];
+};
+
+// Measures N rotations and undoes them on ket and bra, for the rows number first .. last - 1; `row` is the first of them.
+// Returns the row after the last one.
 template <class S, int N, int C, bool imaginary, int overlaps>
-void turn_rows_back(typename S::Vec* ket, typename S::Vec* bra, const Rows& rows, const Planes<S>& planes, uint32_t row,
-                    double (*sums)[2][S::W]) {
+uint32_t turn_rows_back(typename S::Vec* ket, typename S::Vec* bra, const uint32_t* steps, const Planes<S>& planes,
+                        uint64_t first, uint64_t last, uint32_t row, TurnSums<S>& sums) {
     using Vec = typename S::Vec;
-    Vec a[N], b[N], re[1 << N], im[1 << N];
-    uint32_t offsets[1 << N];
+    Vec a[N], b[N], re[1 << N], im[1 << N], y[N], x[N];
+    size_t offsets[1 << N];
+    FQ_UNROLL
     for (int k = 0; k < N; ++k) {
         a[k] = planes.a[k];
         b[k] = planes.b[k];
+        y[k] = x[k] = Vec{};
     }
-    row_offsets<N>(planes.x, offsets);
-    const uint64_t count = uint64_t(1) << rows.dim;
-    for (uint64_t i = 0; i < count;) {
-        Vec y[N] = {}, x[N] = {};
-        const uint64_t stop = count - i < flush_interval ? count : i + flush_interval;
-        while (i < stop) {
-            load_rows<S, N>(ket, row, offsets, re, im);
-            measure_rows<S, N, overlaps, imaginary>(bra, row, offsets, re, im, y, x);
-            rotate_all<S, N, C, imaginary>(re, im, a, b);
-            store_rows<S, N>(ket, row, offsets, re, im);
-            load_rows<S, N>(bra, row, offsets, re, im);
-            rotate_all<S, N, C, imaginary>(re, im, a, b);
-            store_rows<S, N>(bra, row, offsets, re, im);
-            row ^= rows.steps[trailing_zeros(++i)];
-        }
-        for (int k = 0; k < N; ++k) {
-            flush<S>(sums[k][0], imaginary ? x[k] : y[k]);
-            if (!imaginary && overlaps == 2) flush<S>(sums[k][1], x[k]);
-        }
+    row_offsets<S, N>(planes.x, offsets);
+    for (uint64_t i = first; i < last;) {
+        const Places<S, N> places(row, offsets);
+        places.load(ket, re, im);
+        measure_rows<S, N, overlaps, imaginary>(bra, places, re, im, y, x);
+        rotate_all<S, N, C, imaginary>(re, im, a, b);
+        places.store(ket, re, im);
+        places.load(bra, re, im);
+        rotate_all<S, N, C, imaginary>(re, im, a, b);
+        places.store(bra, re, im);
+        row ^= steps[trailing_zeros(++i)];
     }
+    FQ_UNROLL
+    for (int k = 0; k < N; ++k) {
+        sums.of[k][0] = imaginary ? x[k] : y[k];
+        sums.of[k][1] = x[k];
+    }
+    return row;
 }
 
 }  // namespace

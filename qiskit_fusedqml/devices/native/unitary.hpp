@@ -23,6 +23,23 @@ template <class S> FQ_INLINE Complex<S> operator*(const Complex<S>& a, const Com
 template <class S> FQ_INLINE Complex<S> operator+(const Complex<S>& a, const Complex<S>& b) {
     return {a.re + b.re, a.im + b.im};
 }
+// sum += Im(conj(bra) ket), sum += Re(conj(bra) ket), as single multiply-adds
+template <class S> FQ_INLINE void add_im(typename S::Vec& sum, const Complex<S>& bra, const Complex<S>& ket) {
+    sum += bra.re * ket.im;
+    sum -= bra.im * ket.re;
+}
+template <class S> FQ_INLINE void add_re(typename S::Vec& sum, const Complex<S>& bra, const Complex<S>& ket) {
+    sum += bra.re * ket.re;
+    sum += bra.im * ket.im;
+}
+template <class S> FQ_INLINE void subtract_im(typename S::Vec& sum, const Complex<S>& bra, const Complex<S>& ket) {
+    sum -= bra.re * ket.im;
+    sum += bra.im * ket.re;
+}
+template <class S> FQ_INLINE void subtract_re(typename S::Vec& sum, const Complex<S>& bra, const Complex<S>& ket) {
+    sum -= bra.re * ket.re;
+    sum -= bra.im * ket.im;
+}
 // Im(conj(bra) ket) and Re(conj(bra) ket)
 template <class S> FQ_INLINE typename S::Vec overlap_im(const Complex<S>& bra, const Complex<S>& ket) {
     return bra.re * ket.im - bra.im * ket.re;
@@ -49,7 +66,7 @@ void measure_phase_rows(const Tile<S>& tile, const Rows& rows, uint32_t row, dou
         typename S::Vec sum = {};
         const uint64_t stop = count - i < flush_interval ? count : i + flush_interval;
         while (i < stop) {
-            sum += overlap_im(Complex<S>::at(tile.bra, row), Complex<S>::at(tile.ket, row));
+            add_im<S>(sum, Complex<S>::at(tile.bra, row), Complex<S>::at(tile.ket, row));
             row ^= rows.steps[trailing_zeros(++i)];
         }
         flush<S>(sums, sum);
@@ -160,9 +177,12 @@ template <class S> void undo_unitary(const Tile<S>& tile, const Unitary2& op) {
         while (i < stop) {
             const Complex<S> k0 = Complex<S>::at(tile.ket, row), k1 = Complex<S>::at(tile.ket, row ^ op.x);
             const Complex<S> b0 = Complex<S>::at(tile.bra, row), b1 = Complex<S>::at(tile.bra, row ^ op.x);
-            x += overlap_im(b0, k1) + overlap_im(b1, k0);
-            y += overlap_re(b1, k0) - overlap_re(b0, k1);
-            z += overlap_im(b0, k0) - overlap_im(b1, k1);
+            add_im<S>(x, b0, k1);
+            add_im<S>(x, b1, k0);
+            add_re<S>(y, b1, k0);
+            subtract_re<S>(y, b0, k1);
+            add_im<S>(z, b0, k0);
+            subtract_im<S>(z, b1, k1);
             transform_pair<S>(tile.ket, row, op.x, u);
             transform_pair<S>(tile.bra, row, op.x, u);
             row ^= op.rows.steps[trailing_zeros(++i)];
