@@ -92,6 +92,8 @@ class DifferentiableProgram:
         self.budget = default_budget() if max_memory_mb is None else int(max_memory_mb * 2**20)
         if self.budget <= 0:
             raise InvalidInputError(f"max_memory_mb is {max_memory_mb}; a positive number of MiB is expected.")
+        self._nothing = np.zeros(0, np.intp)
+        self._training = self._wrt("all" if self.input_gradients else "weights")
         self._bindings: OrderedDict[tuple[object, ...], Binding] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -105,12 +107,12 @@ class DifferentiableProgram:
         """The plan for training: inputs differ by sample, weights are shared. ``print(f.plan)`` explains it."""
         inputs = np.arange(self.num_inputs)
         lanes = self.device.cost_model.lanes
-        return self._binding(inputs, self._training_parameters(), batch=lanes, keep_phase=False).plan
+        return self._binding(inputs, self._training, batch=lanes, keep_phase=False).plan
 
     def values(self, x: ArrayLike | None = None, w: ArrayLike | None = None) -> NDArray[np.floating]:
         """Expectation values (B, n_obs) of the observables."""
         parameters = self._parameters(x, w)
-        binding = self._binding(parameters.varying, np.zeros(0, np.intp), parameters.batch, keep_phase=False)
+        binding = self._binding(parameters.varying, self._nothing, parameters.batch, keep_phase=False)
         parts = [self._expectation(self._forward(binding, rows)[1], binding) for rows in self._chunks(parameters, 1)]
         return np.concatenate(parts)
 
@@ -127,7 +129,7 @@ class DifferentiableProgram:
             dw like w.
         """
         parameters, per_row = self._parameters(x, w), w is not None and np.ndim(w) == 2
-        wanted = self._training_parameters()
+        wanted = self._training
         binding = self._binding(parameters.varying, wanted, parameters.batch, keep_phase=False)
         held = self._fits(parameters.batch, 2)
         forward = self._forward(binding, parameters) if held else None
@@ -200,7 +202,7 @@ class DifferentiableProgram:
     def probabilities(self, x: ArrayLike | None = None, w: ArrayLike | None = None) -> FloatArray:
         """Probabilities (B, 2**num_clbits) of the classical bits, clbit 0 least significant; unmeasured bits are 0."""
         parameters = self._parameters(x, w)
-        binding = self._binding(parameters.varying, np.zeros(0, np.intp), parameters.batch, keep_phase=False)
+        binding = self._binding(parameters.varying, self._nothing, parameters.batch, keep_phase=False)
         qubits = sorted({qubit for qubit, _ in self.measurement.pairs})
         outcomes = _clbit_values(qubits, self.measurement)
         size = 2**self.measurement.num_clbits
@@ -220,7 +222,7 @@ class DifferentiableProgram:
     def statevector(self, x: ArrayLike | None = None, w: ArrayLike | None = None) -> NDArray[np.complexfloating]:
         """Final amplitudes (B, 2**n), global phase included."""
         parameters = self._parameters(x, w)
-        binding = self._binding(parameters.varying, np.zeros(0, np.intp), parameters.batch, keep_phase=True)
+        binding = self._binding(parameters.varying, self._nothing, parameters.batch, keep_phase=True)
         frame = binding.plan.tape.frame
         parts = [self.device.amplitudes(self._forward(binding, rows)[1], frame) for rows in self._chunks(parameters, 2)]
         return np.concatenate(parts)
@@ -324,15 +326,14 @@ class DifferentiableProgram:
 
     def _wrt(self, wrt: str | Sequence[int]) -> NDArray[np.intp]:
         total = self.angle_map.num_parameters
-        named = {"weights": range(self.num_inputs, total), "inputs": range(self.num_inputs), "all": range(total)}
-        if isinstance(wrt, str) and wrt not in named:
+        named = {"weights": (self.num_inputs, total), "inputs": (0, self.num_inputs), "all": (0, total)}
+        if not isinstance(wrt, str):
+            return np.array(wrt, dtype=np.intp)
+        if wrt not in named:
             raise InvalidInputError(
                 f"wrt is {wrt!r}; 'weights', 'inputs', 'all' or a sequence of parameters is expected."
             )
-        return np.array(named[wrt] if isinstance(wrt, str) else wrt, dtype=np.intp)
-
-    def _training_parameters(self) -> NDArray[np.intp]:
-        return self._wrt("all" if self.input_gradients else "weights")
+        return np.arange(*named[wrt], dtype=np.intp)
 
     def _observables(self) -> tuple[PauliSum, ...]:
         if self.observables is None:
