@@ -32,18 +32,18 @@ void check(const Requirements& needs, const CoefficientArrays& given) {
 // from: [row][sample][parts], to: [coefficient][group][row in coefficient][part][lane]; lanes without a sample are 0.
 template <class T> Memory spread_over_lanes(const State& state, const double* from, int64_t rows, int rows_each, int parts) {
     const int64_t width = state.kernels->width, samples = int64_t(1) << state.sample_bits;
-    Memory memory(size_t(rows * state.groups * parts * width) * sizeof(T));
+    Memory memory(size_t(rows * state.groups * parts * width) * sizeof(T), false);
     T* to = static_cast<T*>(memory.get());
-    for (int64_t row = 0; row < rows; ++row)
+    for (int64_t first = 0; first < rows; first += rows_each)
         for (int64_t group = 0; group < state.groups; ++group)
-            for (int64_t lane = 0; lane < width; ++lane) {
-                const int64_t sample = group * samples + lane % samples;
-                if (sample >= state.batch) continue;
-                const int64_t place = ((row / rows_each) * state.groups + group) * rows_each + row % rows_each;
-                for (int part = 0; part < parts; ++part)
-                    to[(place * parts + part) * width + lane] =
-                        static_cast<T>(from[(row * state.batch + sample) * parts + part]);
-            }
+            for (int64_t row = first; row < first + rows_each; ++row)
+                for (int part = 0; part < parts; ++part, to += width) {
+                    const double* values = from + (row * state.batch + group * samples) * parts + part;
+                    const int64_t count = state.samples_of(group);
+                    for (int64_t sample = 0; sample < samples; ++sample)
+                        to[sample] = sample < count ? static_cast<T>(values[sample * parts]) : T(0);
+                    for (int64_t lane = samples; lane < width; ++lane) to[lane] = to[lane - samples];
+                }
     return memory;
 }
 

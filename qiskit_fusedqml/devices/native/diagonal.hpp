@@ -1,5 +1,7 @@
 // Diagonals: phases from tables, and the overlaps with many Z strings at once by a pruned Walsh-Hadamard transform.
 #pragma once
+#include <type_traits>
+
 #include "unitary.hpp"
 
 namespace fusedqml {
@@ -42,13 +44,26 @@ template <class S> struct TableCursor {
 
 constexpr int max_cursors = 64;
 
-// The phases of successive rows: of one shared table, or the product of any tables.
-template <class S> struct OneTable {
+// The phases of successive rows: of one or two tables, all shared or all per lane, or the product of any tables.
+template <class S, bool per_lane> struct OneTable {
     TableCursor<S> cursor;
     OneTable(const Tile<S>& tile, const Diagonal& op) : cursor(tile, op.tables[0]) {}
     FQ_INLINE void prepare(int) {}
-    FQ_INLINE Complex<S> phase(int row) const { return cursor.shared(row); }
+    FQ_INLINE Complex<S> phase(int row) const { return per_lane ? cursor.per_lane(row) : cursor.shared(row); }
     FQ_INLINE void advance(uint64_t i) { cursor.advance(i); }
+};
+
+template <class S, bool per_lane> struct TwoTables {
+    OneTable<S, per_lane> first, second;
+    TwoTables(const Tile<S>& tile, const Diagonal& op) : first(tile, op), second(tile, op) {
+        second.cursor = TableCursor<S>(tile, op.tables[1]);
+    }
+    FQ_INLINE void prepare(int) {}
+    FQ_INLINE Complex<S> phase(int row) const { return first.phase(row) * second.phase(row); }
+    FQ_INLINE void advance(uint64_t i) {
+        first.advance(i);
+        second.advance(i);
+    }
 };
 
 template <class S> struct AnyTables {
@@ -73,6 +88,18 @@ template <class S> struct AnyTables {
     }
 };
 
+// Calls body with the kind of source that fits the operation's tables, as a null pointer.
+template <class S, class F> FQ_INLINE void with_source(const Diagonal& op, F body) {
+    int per_lane = 0;
+    for (int k = 0; k < op.num_tables; ++k) per_lane += op.tables[k].per_lane;
+    const bool uniform = per_lane == 0 || per_lane == op.num_tables;
+    if (!uniform || op.num_tables > 2) return body(static_cast<AnyTables<S>*>(nullptr));
+    if (op.num_tables == 1 && per_lane) return body(static_cast<OneTable<S, true>*>(nullptr));
+    if (op.num_tables == 1) return body(static_cast<OneTable<S, false>*>(nullptr));
+    if (per_lane) return body(static_cast<TwoTables<S, true>*>(nullptr));
+    body(static_cast<TwoTables<S, false>*>(nullptr));
+}
+
 // Multiplies the rows of a tile by their phases.
 template <class S, class Source>
 void multiply_rows(const Tile<S>& tile, const Diagonal& op, typename S::Vec* data) {
@@ -86,11 +113,8 @@ void multiply_rows(const Tile<S>& tile, const Diagonal& op, typename S::Vec* dat
     }
 }
 
-template <class S> bool one_shared_table(const Diagonal& op) { return op.num_tables == 1 && !op.tables[0].per_lane; }
-
 template <class S> void apply_diagonal(const Tile<S>& tile, const Diagonal& op, typename S::Vec* data) {
-    if (one_shared_table<S>(op)) multiply_rows<S, OneTable<S>>(tile, op, data);
-    else multiply_rows<S, AnyTables<S>>(tile, op, data);
+    with_source<S>(op, [&](auto* source) { multiply_rows<S, std::remove_pointer_t<decltype(source)>>(tile, op, data); });
 }
 
 template <class V> FQ_INLINE void butterflies(const Diagonal& op, V* values) {
@@ -177,8 +201,7 @@ template <class S, class Source> void undo_with(const Tile<S>& tile, const Diago
 }
 
 template <class S> void undo_diagonal(const Tile<S>& tile, const Diagonal& op) {
-    if (one_shared_table<S>(op)) undo_with<S, OneTable<S>>(tile, op);
-    else undo_with<S, AnyTables<S>>(tile, op);
+    with_source<S>(op, [&](auto* source) { undo_with<S, std::remove_pointer_t<decltype(source)>>(tile, op); });
 }
 
 }  // namespace

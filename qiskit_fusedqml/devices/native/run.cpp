@@ -12,7 +12,9 @@
 namespace fusedqml {
 namespace {
 
-constexpr int64_t small_work = 30000;  // vector rows times operations that one thread does sooner than it wakes another
+constexpr int64_t small_work = 4000;   // vector rows times operations that one thread does sooner than it wakes another
+constexpr int shares = 4;              // parts a thread, so that a thread that is late or slow takes fewer
+constexpr size_t share_bytes = size_t(1) << 18;  // unless their sums take more memory than this
 
 int64_t tiles_of(const Block& block) { return int64_t(1) << block.num_outer; }
 bool is_map(const Block& block) { return block.num_ops == 1 && block.ops[0].kind == Kind::map; }
@@ -107,11 +109,13 @@ public:
           prepared_(tape, coefficients, ket, bra, per_sample, threads), needs_(scratch_needs(tape.view, *ket.kernels)) {
         int64_t work = 0;
         for (int b = 0; b < tape_.num_blocks; ++b) work += tape_.blocks[b].num_ops * ket.num_rows * ket.groups;
+        lanes_ = static_cast<size_t>(tape_.num_overlaps * kernels_.width);
         parts_ = work < small_work ? 1 : std::max(threads, 1);
         by_group_ = ket.groups >= parts_;
+        separate_ = per_sample && !by_group_ ? ket.groups : 1;
+        if (parts_ > 1 && static_cast<size_t>(separate_) * lanes_ * sizeof(double) <= share_bytes) parts_ *= shares;
+        if (by_group_) parts_ = static_cast<int>(std::min<int64_t>(ket.groups, parts_));
         if (!bra) return;
-        separate_ = per_sample ? (by_group_ ? 1 : ket.groups) : 1;
-        lanes_ = static_cast<size_t>(tape_.num_overlaps * kernels_.width);
         sums_ = Memory(static_cast<size_t>(parts_ * separate_) * lanes_ * sizeof(double));
     }
 
