@@ -27,6 +27,9 @@ from peers import OURS, PEERS  # noqa: E402
 
 SCHEMA = 1
 
+BUSY = 0.5
+"""A load above which figures deserve a warning."""
+
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
@@ -83,6 +86,8 @@ def run(arguments: argparse.Namespace, output: Path) -> dict[str, Any]:
         venvs=arguments.venvs.resolve(),
         log=arguments.log.resolve() if arguments.log else None,
     )
+    if machine.load() > BUSY:
+        print(f"The load is {machine.load():.1f}: other programs are busy, figures will be too large.", file=sys.stderr)
     record: dict[str, Any] = {
         "schema": SCHEMA,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
