@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -126,9 +127,14 @@ def write(record: dict[str, Any], output: Path) -> None:
 def main() -> int:
     """The command."""
     arguments = parse()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     stamp = datetime.now(UTC).strftime("%Y-%m-%d-%H%M")
     output = arguments.output or HERE / "results" / f"{stamp}.json"
-    record = run(arguments, output)
+    try:
+        record = run(arguments, output)
+    except KeyboardInterrupt:
+        print("Interrupted between workloads: what was written before is kept.", file=sys.stderr)
+        return 130
     print()
     print(compare.table(record))
     print(f"Written to {output}")
