@@ -47,15 +47,6 @@ class ParameterBatch:
         """Some of the rows; ``base`` keeps the shared values, and a varying column stays varying."""
         return ParameterBatch(self.base, self.varying, self.columns[start:stop], self.first + start)
 
-    def gather(self, wanted: IntArray) -> FloatArray:
-        """The (B, len(wanted)) values of some columns."""
-        result = np.empty((self.batch, len(wanted)))
-        result[...] = self.base[wanted]
-        where = {int(column): position for position, column in enumerate(self.varying)}
-        for position, column in enumerate(wanted):
-            if int(column) in where:
-                result[:, position] = self.columns[:, where[int(column)]]
-        return result
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,6 +89,9 @@ class Binding:
         self.num_angles = angle_map.num_angles
         self.shared_map = angle_map.select(self.shared_slots)
         self.batched_map, self.used = angle_map.select(self.batched_slots).compact()
+        # which of the used parameters vary, and their columns among the varying ones
+        self.used_varying: IntArray = np.flatnonzero(np.isin(self.used, varying))
+        self.used_columns: IntArray = np.searchsorted(varying, self.used[self.used_varying])
         self.plan: Plan = fuse(
             program,
             cost_model,
@@ -112,7 +106,9 @@ class Binding:
         """The coefficients at some values."""
         shared = np.zeros(self.num_angles)
         shared[self.shared_slots] = self.shared_map.evaluate(parameters.base)
-        values = parameters.gather(self.used)
+        values = np.empty((parameters.batch, len(self.used)))
+        values[...] = parameters.base[self.used]
+        values[:, self.used_varying] = parameters.columns[:, self.used_columns]
         batched = self.batched_map.evaluate(values)
         return BoundBatch(self.plan.recipe.bind(shared, batched), parameters.base, values)
 

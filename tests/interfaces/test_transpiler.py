@@ -67,6 +67,7 @@ def test_measurements_barriers_and_control_flow_stay_in_order() -> None:
     assert names.count("measure") == 2
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Qiskit 2.0 warns about its own format
 def test_fused_gates_bind_pickle_and_go_through_qpy() -> None:
     circuit = efficient_su2(4, reps=2)
     fused = FusionPass(2)(circuit)

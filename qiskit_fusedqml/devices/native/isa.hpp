@@ -23,7 +23,8 @@ template <class S> constexpr Kernels kernels_of(const char* name) {
             forward<S>,
             backward<S>,
             expectation<S>,
-            apply_observables<S>};
+            apply_observables<S>,
+            sine_cosines<S>};
 }
 
 }  // namespace

@@ -71,6 +71,8 @@ struct Kernels {
     // Expectation values and observables, see observables.hpp.
     void (*expectation)(const Pass& pass, double* sums);
     void (*apply)(const Pass& pass);
+    // Of any number of doubles; the results may replace the arguments.
+    void (*sine_cosine)(const double* x, int64_t count, double* sine, double* cosine);
 };
 
 // The best instruction set of this machine; nullptr if none of the given name (or nullptr) can run here.

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "kernels.hpp"
+
 namespace fusedqml {
 namespace {
 
@@ -34,12 +36,21 @@ void Linear::pull(int64_t row, double gradient, double* sources) const {
     for (int64_t k = start[row]; k < start[row + 1]; ++k) sources[index[k]] += weight[k] * gradient;
 }
 
-void Runs::multiply(int64_t run, const double* sources, double q[4]) const {
+Waves::Waves(std::vector<double> angles) : cosine(std::move(angles)), sine(cosine.size()) {
+    find_kernels(nullptr, sizeof(double), false)->sine_cosine(cosine.data(), static_cast<int64_t>(cosine.size()), sine.data(), cosine.data());
+}
+
+Waves Runs::waves(const double* sources, double factor) const {
+    std::vector<double> angles(constant.size());
+    for (size_t k = 0; k < angles.size(); ++k) angles[k] = factor * (constant[k] + (source[k] < 0 ? 0.0 : sources[source[k]]));
+    return Waves(std::move(angles));
+}
+
+void Runs::multiply(int64_t run, const Waves& halves, double q[4]) const {
     q[0] = 1.0;
     q[1] = q[2] = q[3] = 0.0;
     for (int64_t k = start[run]; k < start[run + 1]; ++k) {
-        const double half = 0.5 * (constant[k] + (source[k] < 0 ? 0.0 : sources[source[k]]));
-        const double c = std::cos(half), s = std::sin(half);
+        const double c = halves.cosine[k], s = halves.sine[k];
         // Hamilton product of c + s e_a with q; a, b, d is a right-handed triple
         const int a = 1 + static_cast<int>(axis[k]), b = a % 3 + 1, d = b % 3 + 1;
         const double w = c * q[0] - s * q[a], qa = c * q[a] + s * q[0];
@@ -51,16 +62,12 @@ void Runs::multiply(int64_t run, const double* sources, double q[4]) const {
     }
 }
 
-void Runs::pull(int64_t run, const double* sources, double h[3], double* gradients) const {
+void Runs::pull(int64_t run, const Waves& gates, double h[3], double* gradients) const {
     for (int64_t k = start[run + 1]; k-- > start[run];) {
         const int a = static_cast<int>(axis[k]), b = (a + 1) % 3, d = (b + 1) % 3;
-        double theta = constant[k];
-        if (source[k] >= 0) {
-            gradients[source[k]] += h[a];
-            theta += sources[source[k]];
-        }
+        if (source[k] >= 0) gradients[source[k]] += h[a];
         // through the gate: the components across its axis turn back by its angle
-        const double c = std::cos(theta), s = std::sin(theta), hb = h[b];
+        const double c = gates.cosine[k], s = gates.sine[k], hb = h[b];
         h[b] = c * hb + s * h[d];
         h[d] = c * h[d] - s * hb;
     }
@@ -71,26 +78,25 @@ void Recipe::bind_shared(const double* angles, double* pairs, double* matrices, 
     const int64_t num_runs = t.runs.size();
     std::vector<double> sources(angles, angles + t.num_angles);
     sources.resize(static_cast<size_t>(t.num_angles + 3 * num_runs));
+    const Waves halves = t.runs.waves(angles, 0.5);
     for (int64_t e = 0; e < num_runs; ++e) {
         double q[4];
-        t.runs.multiply(e, angles, q);
+        t.runs.multiply(e, halves, q);
         const double total = std::atan2(q[3], q[0]), difference = std::atan2(-q[1], q[2]);
         double* euler = &sources[static_cast<size_t>(t.num_angles + 3 * e)];
         euler[0] = alpha[e] = total + difference;
         euler[1] = 2.0 * std::atan2(std::hypot(q[1], q[2]), std::hypot(q[0], q[3]));
         euler[2] = total - difference;
     }
-    std::vector<double> cosines(static_cast<size_t>(t.pairs.rows())), sines(cosines.size());
-    for (int64_t p = 0; p < t.pairs.rows(); ++p) {
-        const double half = 0.5 * t.pairs.evaluate(p, sources.data());
-        cosines[p] = std::cos(half);
-        sines[p] = std::sin(half);
-    }
-    scale_pairs(cosines.data(), sines.data(), pairs, scales, factors);
+    std::vector<double> pair_halves(static_cast<size_t>(t.pairs.rows()));
+    for (int64_t p = 0; p < t.pairs.rows(); ++p) pair_halves[p] = 0.5 * t.pairs.evaluate(p, sources.data());
+    const Waves pair_waves(std::move(pair_halves));
+    scale_pairs(pair_waves.cosine.data(), pair_waves.sine.data(), pairs, scales, factors);
     for (int64_t k = 0; k < t.terms.rows(); ++k) diagonal[k] = t.terms.evaluate(k, sources.data());
+    const Waves blend_halves = t.blends.waves(angles, 0.5);
     for (int64_t u = 0; u < t.blends.size(); ++u) {
         double q[4];
-        t.blends.multiply(u, angles, q);
+        t.blends.multiply(u, blend_halves, q);
         for (int entry = 0; entry < 4; ++entry, matrices += 2) matrix_entry(q, entry, matrices[0], matrices[1]);
     }
 }
@@ -133,16 +139,18 @@ void Recipe::scale_pairs(const double* cosines, const double* sines, double* pai
 
 void Recipe::bind_batched(int64_t batch, const double* angles, double* pairs, double* matrices, double* diagonal) const {
     const int64_t num_pairs = t.batched_pairs.rows(), num_terms = t.batched_terms.rows();
+    for (int64_t p = 0; p < num_pairs; ++p) {
+        double* halves = pairs + 2 * p * batch;
+        for (int64_t sample = 0; sample < batch; ++sample)
+            halves[sample] = 0.5 * t.batched_pairs.evaluate(p, angles + sample * t.num_batched);
+        find_kernels(nullptr, sizeof(double), false)->sine_cosine(halves, batch, halves + batch, halves);
+    }
     for (int64_t sample = 0; sample < batch; ++sample, angles += t.num_batched) {
-        for (int64_t p = 0; p < num_pairs; ++p) {
-            const double half = 0.5 * t.batched_pairs.evaluate(p, angles);
-            pairs[(2 * p) * batch + sample] = std::cos(half);
-            pairs[(2 * p + 1) * batch + sample] = std::sin(half);
-        }
+        const Waves halves = t.batched_blends.waves(angles, 0.5);
         for (int64_t k = 0; k < num_terms; ++k) diagonal[k * batch + sample] = t.batched_terms.evaluate(k, angles);
         for (int64_t u = 0; u < t.batched_blends.size(); ++u) {
             double q[4];
-            t.batched_blends.multiply(u, angles, q);
+            t.batched_blends.multiply(u, halves, q);
             for (int entry = 0; entry < 4; ++entry) {
                 double* to = matrices + 2 * ((4 * u + entry) * batch + sample);
                 matrix_entry(q, entry, to[0], to[1]);
@@ -155,6 +163,7 @@ void Recipe::pull_shared(int64_t rows, const double* overlaps, const double* ang
                          double* gradients) const {
     // sources: the angles, then the Euler angles of the runs, whose gradients come from the runs' own overlaps instead
     std::vector<double> sources(static_cast<size_t>(t.num_angles + 3 * t.runs.size()));
+    const Waves gates = t.runs.waves(angles, 1.0), blend_gates = t.blends.waves(angles, 1.0);
     for (int64_t row = 0; row < rows; ++row, overlaps += t.num_overlaps, gradients += t.num_angles) {
         std::fill(sources.begin(), sources.end(), 0.0);
         for (int64_t p = 0; p < t.pairs.rows(); ++p)
@@ -169,13 +178,13 @@ void Recipe::pull_shared(int64_t rows, const double* overlaps, const double* ang
             // measured before RZ(alpha): carried to the end of the run
             const double c = std::cos(alpha[e]), s = std::sin(alpha[e]);
             double h[3] = {c * g[0] - s * g[1], c * g[1] + s * g[0], g[2]};
-            t.runs.pull(e, angles, h, gradients);
+            t.runs.pull(e, gates, h, gradients);
         }
         for (int64_t u = 0; u < t.blends.size(); ++u) {
             if (t.blend_overlaps[3 * u] < 0) continue;
             double h[3];
             for (int a = 0; a < 3; ++a) h[a] = overlap(overlaps, factors, t.blend_overlaps[3 * u + a]);
-            t.blends.pull(u, angles, h, gradients);
+            t.blends.pull(u, blend_gates, h, gradients);
         }
     }
 }
@@ -185,6 +194,7 @@ void Recipe::pull_batched(int64_t batch, const double* overlaps, const double* a
     for (int64_t sample = 0; sample < batch;
          ++sample, overlaps += t.num_overlaps, gradients += t.num_batched, angles += t.num_batched) {
         std::fill(gradients, gradients + t.num_batched, 0.0);
+        const Waves gates = t.batched_blends.waves(angles, 1.0);
         for (int64_t p = 0; p < t.batched_pairs.rows(); ++p)
             if (t.batched_pair_overlaps[p] >= 0)
                 t.batched_pairs.pull(p, overlap(overlaps, factors, t.batched_pair_overlaps[p]), gradients);
@@ -195,7 +205,7 @@ void Recipe::pull_batched(int64_t batch, const double* overlaps, const double* a
             if (t.batched_blend_overlaps[3 * u] < 0) continue;
             double h[3];
             for (int a = 0; a < 3; ++a) h[a] = overlap(overlaps, factors, t.batched_blend_overlaps[3 * u + a]);
-            t.batched_blends.pull(u, angles, h, gradients);
+            t.batched_blends.pull(u, gates, h, gradients);
         }
     }
 }

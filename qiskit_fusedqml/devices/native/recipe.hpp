@@ -16,15 +16,25 @@ struct Linear {
     void pull(int64_t row, double gradient, double* sources) const;
 };
 
+// Cosines and sines of many angles.
+struct Waves {
+    std::vector<double> cosine, sine;
+
+    explicit Waves(std::vector<double> angles);
+};
+
 // Runs of gates about X, Y and Z (axis 0 to 2) in time order; the angle of a gate is "constant + source", or its constant (-1).
 struct Runs {
     std::vector<int64_t> start, axis, source;
     std::vector<double> constant;
 
     int64_t size() const { return static_cast<int64_t>(start.size()) - 1; }
-    void multiply(int64_t run, const double* sources, double quaternion[4]) const;
+    // Of the angles of all gates, times a factor.
+    Waves waves(const double* sources, double factor) const;
+    // The product of a run, from its gates at half their angles.
+    void multiply(int64_t run, const Waves& halves, double quaternion[4]) const;
     // Adds the gradients of a run's gates, h being (<X>, <Y>, <Z>) at the end of the run.
-    void pull(int64_t run, const double* sources, double h[3], double* gradients) const;
+    void pull(int64_t run, const Waves& gates, double h[3], double* gradients) const;
 };
 
 struct RecipeTables {

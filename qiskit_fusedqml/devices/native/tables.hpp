@@ -65,6 +65,20 @@ template <class D> FQ_INLINE void sine_cosine(const double* x, double* sine, dou
     }
 }
 
+template <class S> void sine_cosines(const double* x, int64_t count, double* sine, double* cosine) {
+    using D = Simd<double, S::W * sizeof(typename S::T) / sizeof(double)>;
+    alignas(64) double angle[D::W], s[D::W], c[D::W];
+    for (int64_t first = 0; first < count; first += D::W) {
+        const int64_t width = count - first < D::W ? count - first : D::W;
+        for (int64_t k = 0; k < D::W; ++k) angle[k] = k < width ? x[first + k] : 0.0;
+        sine_cosine<D>(angle, s, c);
+        for (int64_t k = 0; k < width; ++k) {
+            sine[first + k] = s[k];
+            cosine[first + k] = c[k];
+        }
+    }
+}
+
 template <class S> struct TableBuilder {
     using T = typename S::T;
     using D = Simd<double, S::W * sizeof(T) / sizeof(double)>;  // as many doubles as fit a register
