@@ -53,6 +53,14 @@ def default_threads() -> int:
     return min(usable, int(cap)) if cap.isdigit() and int(cap) > 0 else usable
 
 
+def _physical_memory() -> int:
+    """Bytes of the machine's memory, or as good as infinity where the system does not say."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return 2**62
+
+
 class CPUDevice:
     """Runs tapes on the CPU; a state is an object of the compiled module.
 
@@ -75,6 +83,7 @@ class CPUDevice:
         self.precision = precision
         self.num_threads = default_threads() if num_threads is None else num_threads
         self._isa = instruction_set()
+        self._memory = _physical_memory()
         self._single = precision == "single"
         self._width = _native.width(self._isa, self._single, False)
         self._half_width = _native.width(self._isa, self._single, True)
@@ -94,7 +103,9 @@ class CPUDevice:
             raise InvalidInputError(f"A batch of {batch} states was asked for; at least 1 is needed.")
         half = self._prefers_half_width(tape, batch)
         try:
-            state = _native.make_state(self._isa, self._single, half, tape.num_qubits, batch, tape.spread_qubits)
+            state = _native.make_state(
+                self._isa, self._single, half, tape.num_qubits, batch, tape.spread_qubits, self._memory
+            )
         except MemoryError:
             raise self._out_of_memory(self.state_bytes(tape.num_qubits, batch)) from None
         if initial_state is None:

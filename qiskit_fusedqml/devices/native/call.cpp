@@ -9,6 +9,8 @@
 namespace fusedqml {
 namespace {
 
+constexpr size_t most_kept_tables = size_t(1) << 25;
+
 void require(const char* what, int64_t needed, int64_t given) {
     if (given < needed)
         throw std::invalid_argument("The tape needs " + std::to_string(needed) + " " + what + ", got " + std::to_string(given) + ".");
@@ -98,7 +100,7 @@ PreparedCall::PreparedCall(const CompiledTape& tape, const CoefficientArrays& co
     call.scales = coefficients.scales;
     if (ket.kernels->real_bytes == 4) prepare<float>(tape, coefficients);
     else prepare<double>(tape, coefficients);
-    build_tables(tape.view, threads);
+    find_tables(tape, coefficients, threads);
 }
 
 template <class T> void PreparedCall::prepare(const CompiledTape& tape, const CoefficientArrays& coefficients) {
@@ -112,7 +114,21 @@ template <class T> void PreparedCall::prepare(const CompiledTape& tape, const Co
     call.dense = dense_pointers_.data();
 }
 
-void PreparedCall::build_tables(const TapeView& tape, int threads) {
+void PreparedCall::find_tables(const CompiledTape& tape, const CoefficientArrays& coefficients, int threads) {
+    const std::vector<double> angles(coefficients.angles, coefficients.angles + tape.requirements.angles);
+    const std::vector<double> scales(coefficients.scales, coefficients.scales + tape.requirements.scales);
+    tables_ = tape.tables.get();
+    if (!tables_ || tables_->kernels != ket_.kernels || tables_->angles != angles || tables_->scales != scales) {
+        const std::shared_ptr<TableSet> fresh = build_tables(tape.view, threads);
+        fresh->angles = angles;
+        fresh->scales = scales;
+        tables_ = fresh;
+        tape.tables.put(fresh->memory.size() <= most_kept_tables ? fresh : nullptr);
+    }
+    call.tables = tables_->tables.data();
+}
+
+std::shared_ptr<TableSet> PreparedCall::build_tables(const TapeView& tape, int threads) {
     const Kernels& kernels = *ket_.kernels;
     const int count = tape.num_tables;
     std::vector<size_t> offsets;
@@ -125,17 +141,19 @@ void PreparedCall::build_tables(const TapeView& tape, int threads) {
         work = std::max(work, kernels.table_work(table));
         entries += kernels.table_work(table);
     }
-    tables_ = Memory(total, false);
-    for (int id = 0; id < count; ++id)
-        table_pointers_.push_back(tape.tables[id]->batched ? nullptr : static_cast<char*>(tables_.get()) + offsets[static_cast<size_t>(id)]);
-    call.tables = table_pointers_.data();
-    const int parts = entries < 8192 ? 1 : std::min(threads, std::max(count, 1));
+    auto set = std::make_shared<TableSet>();
+    set->kernels = &kernels;
+    set->memory = Memory(total, false);
+    for (size_t id = 0; id < offsets.size(); ++id)
+        set->tables.push_back(tape.tables[id]->batched ? nullptr : static_cast<char*>(set->memory.get()) + offsets[id]);
+    const int parts = entries < 8192 ? 1 : std::min(4 * threads, std::max(count, 1));
     run_parts(parts, [&](int part) {
         const Memory angles(work * sizeof(double), false);
         for (int id = part; id < count; id += parts)
             if (!tape.tables[id]->batched)
-                kernels.shared_table(call, *tape.tables[id], table_pointers_[static_cast<size_t>(id)], static_cast<double*>(angles.get()));
+                kernels.shared_table(call, *tape.tables[id], set->tables[static_cast<size_t>(id)], static_cast<double*>(angles.get()));
     });
+    return set;
 }
 
 }  // namespace fusedqml

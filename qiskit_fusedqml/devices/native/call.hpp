@@ -14,11 +14,12 @@ public:
 
 private:
     template <class T> void prepare(const CompiledTape& tape, const CoefficientArrays& coefficients);
-    void build_tables(const TapeView& tape, int threads);
+    void find_tables(const CompiledTape& tape, const CoefficientArrays& coefficients, int threads);
+    std::shared_ptr<TableSet> build_tables(const TapeView& tape, int threads);
     const State& ket_;
-    Memory pairs_, matrices_, dense_, signs_, tables_;
+    Memory pairs_, matrices_, dense_, signs_;
     std::vector<const void*> dense_pointers_;
-    std::vector<void*> table_pointers_;
+    std::shared_ptr<const TableSet> tables_;
 };
 
 }  // namespace fusedqml

@@ -2,9 +2,11 @@
 #pragma once
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <stdexcept>
 #include <vector>
 
+#include "state.hpp"
 #include "tape.hpp"
 
 namespace fusedqml {
@@ -78,11 +80,37 @@ private:
     const int64_t* end_;
 };
 
+// Shared tables of diagonals and what they were made from.
+struct TableSet {
+    Memory memory;
+    std::vector<void*> tables;     // by id; nullptr for batched ones
+    std::vector<double> angles, scales;
+    const Kernels* kernels;
+};
+
+// The last tables built for a tape: a backward call finds those of the forward call.
+class TableShelf {
+public:
+    std::shared_ptr<const TableSet> get() const {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        return set_;
+    }
+    void put(std::shared_ptr<const TableSet> set) {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        set_ = std::move(set);
+    }
+
+private:
+    mutable std::mutex mutex_;
+    std::shared_ptr<const TableSet> set_;
+};
+
 struct CompiledTape {
     Arena arena;
     TapeView view{};
     Requirements requirements;
     int spread_qubits = 0;
+    mutable TableShelf tables;
 };
 
 // `lane_bits` row bits are held in the SIMD lanes; up to `group` rotations are applied in one pass.

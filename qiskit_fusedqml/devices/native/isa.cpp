@@ -26,7 +26,7 @@ bool runs_here(const char* isa) {
 
 }  // namespace
 
-const Kernels* find_kernels(const char* isa, int real_bytes, bool half_width) {
+const Kernels* find_kernels(const char* isa, int real_bytes, [[maybe_unused]] bool half_width) {
     const int single = real_bytes == 4;
     const Kernels* candidates[] = {
 #if defined(FUSEDQML_X86)

@@ -155,12 +155,12 @@ Result<double> backward(Tape& tape, const Coefficients& coefficients, const Stat
     return overlaps;
 }
 
-State* make_state(const std::optional<std::string>& isa, bool single, bool half_width, int num_qubits, int64_t batch, int spread) {
+State* make_state(const std::optional<std::string>& isa, bool single, bool half_width, int num_qubits, int64_t batch, int spread,
+                  size_t limit) {
     const Kernels* kernels = find_kernels(isa ? isa->c_str() : nullptr, single ? 4 : 8, half_width);
     if (!kernels) throw nb::value_error("This machine does not have the instruction set asked for.");
     nb::gil_scoped_release release;
-    auto* state = new State(kernels, num_qubits, batch, spread);
-    return state;
+    return new State(kernels, num_qubits, batch, spread, true, limit);
 }
 
 void set_initial(const State& state, const nb::ndarray<const Complex, nb::c_contig, nb::device::cpu>& amplitudes) {
@@ -274,7 +274,7 @@ NB_MODULE(_native, m) {
         const Kernels* kernels = find_kernels(isa ? isa->c_str() : nullptr, single ? 4 : 8, half_width);
         return kernels ? kernels->width : 0;
     }, "isa"_a.none(), "single"_a, "half_width"_a);
-    m.def("make_state", &make_state, "isa"_a.none(), "single"_a, "half_width"_a, "num_qubits"_a, "batch"_a, "spread"_a);
+    m.def("make_state", &make_state, "isa"_a.none(), "single"_a, "half_width"_a, "num_qubits"_a, "batch"_a, "spread"_a, "limit"_a);
     m.def("make_observables", &make_observables);
     m.def("set_zero_state", &set_zero_state);
     m.def("set_amplitudes", &set_initial);
