@@ -30,9 +30,7 @@ class Adapter(AdapterProtocol):
         self.inputs = workload.inputs()
         self.gates = [part for gate in workload.gates for part in primitive(gate)]
         dtype = np.complex128 if precision == "double" else np.complex64
-        # several observables go to several threads
-        many = len(workload.observables) > 1
-        self.device = qml.device("lightning.qubit", wires=workload.num_qubits, c_dtype=dtype, batch_obs=many)
+        self.device = qml.device("lightning.qubit", wires=workload.num_qubits, c_dtype=dtype)
         self.config = self.device.setup_execution_config(ExecutionConfig(gradient_method="adjoint"))
         self.measurements = [qml.expval(observable(terms)) for terms in workload.observables]
         angles = [gate.angles[0] for gate in self.gates if gate.angles]
