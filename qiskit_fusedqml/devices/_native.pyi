@@ -69,12 +69,12 @@ def make_state(
     isa: str | None, single: bool, half_width: bool, num_qubits: int, batch: int, spread: int, limit: int
 ) -> State: ...
 def make_observables(
+    isa: str | None,
     num_qubits: int,
     num_observables: int,
     coefficients: NDArray[np.float64],
     terms: NDArray[np.int64],
     controls: NDArray[np.int64],
-    /,
 ) -> Observables: ...
 def set_zero_state(state: State, /) -> None: ...
 def set_amplitudes(state: State, amplitudes: NDArray[np.complex128], /) -> None: ...

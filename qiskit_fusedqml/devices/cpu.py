@@ -219,7 +219,7 @@ class CPUDevice:
             if entry is not None:
                 self._observables.move_to_end(key)
                 return entry[0]
-        native = _compile_sums(frame, sums)
+        native = _compile_sums(self._isa, frame, sums)
         with self._lock:
             # the entry keeps frame and sums alive, so that their ids stay theirs
             self._observables[key] = (native, frame, tuple(sums))
@@ -241,7 +241,7 @@ def _arrays(coefficients: Coefficients) -> _native.Coefficients:
     )
 
 
-def _compile_sums(frame: Frame, sums: Sequence[PauliSum]) -> _native.Observables:
+def _compile_sums(isa: str, frame: Frame, sums: Sequence[PauliSum]) -> _native.Observables:
     coefficients: list[float] = []
     rows: list[tuple[int, ...]] = []
     controls: list[int] = []
@@ -256,6 +256,7 @@ def _compile_sums(frame: Frame, sums: Sequence[PauliSum]) -> _native.Observables
             coefficients.append(term.coefficient)
             rows.append((number, term.x, term.z, term.power, first, len(controls)))
     return _native.make_observables(
+        isa,
         frame.num_qubits,
         len(sums),
         np.array(coefficients, dtype=np.float64),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import multiprocessing
+import signal
 import warnings
 import weakref
 from concurrent.futures import ThreadPoolExecutor
@@ -264,6 +265,36 @@ def test_after_a_fork():
     assert queue.get(timeout=30) < 1e-12
     child.join(30)
     assert child.exitcode == 0
+
+
+@pytest.mark.parametrize(("n", "batch"), [(12, 32), (17, 1)])
+def test_a_signal_stops_a_long_call(n, batch):
+    """Ctrl-C is a signal whose handler raises; here an alarm's does. The device is as good as new afterwards."""
+
+    class AlarmError(Exception):
+        pass
+
+    def ring(*_):
+        raise AlarmError
+
+    ops = tuple(RY(1 << q, 1 << q, 0) for q in range(8))
+    block = Block(tuple(1 << q for q in range(8)), ops)
+    device = CPUDevice(num_threads=2)
+    maker = TapeMaker(np.random.default_rng(0), n)
+    maker.num_pairs = [1, 0]
+    coefficients = maker.coefficients(batch)
+    endless = Tape(n, (block,) * 20_000, Frame.identity(n), 0)
+    ket = device.allocate(endless, batch, None)
+    device._tape(endless)
+    previous = signal.signal(signal.SIGALRM, ring)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        with pytest.raises(AlarmError):
+            device.forward(endless, coefficients, ket)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+    assert max(random_run(1, 6, 1, 3).errors(device)) < 1e-12
 
 
 def test_compiled_tapes_live_as_long_as_their_tapes():

@@ -24,6 +24,7 @@ template <class S> constexpr Kernels kernels_of(const char* name) {
             backward<S>,
             expectation<S>,
             apply_observables<S>,
+            transform<S>,
             sine_cosines<S>};
 }
 

@@ -71,6 +71,8 @@ struct Kernels {
     // Expectation values and observables, see observables.hpp.
     void (*expectation)(const Pass& pass, double* sums);
     void (*apply)(const Pass& pass);
+    // Walsh-Hadamard transform of doubles aligned to 64 bytes.
+    void (*transform)(double* values, size_t count);
     // Of any number of doubles; the results may replace the arguments.
     void (*sine_cosine)(const double* x, int64_t count, double* sine, double* cosine);
 };

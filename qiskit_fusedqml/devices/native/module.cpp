@@ -200,7 +200,7 @@ Result<double> probabilities(const State& state, const std::vector<uint64_t>& co
 }
 
 // terms: one row (observable, x, z, power, first control, end of controls) a term
-Observables* make_observables(int num_qubits, int num_observables, const Array<double, 1>& coefficients, const Array<int64_t, 2>& terms,
+Observables* make_observables(const std::optional<std::string>& isa, int num_qubits, int num_observables, const Array<double, 1>& coefficients, const Array<int64_t, 2>& terms,
                               const Array<int64_t, 1>& controls) {
     if (terms.shape(0) != coefficients.shape(0) || (terms.shape(0) && terms.shape(1) != 6)) throw nb::value_error("Bad description of terms.");
     std::vector<TermSource> sources;
@@ -212,7 +212,9 @@ Observables* make_observables(int num_qubits, int num_observables, const Array<d
         for (int64_t k = row[4]; k < row[5]; ++k) term.controls.push_back(static_cast<uint64_t>(controls.data()[k]));
         sources.push_back(std::move(term));
     }
-    return new Observables(num_qubits, num_observables, sources);
+    const Kernels* kernels = find_kernels(isa ? isa->c_str() : nullptr, 8, false);
+    if (!kernels) throw nb::value_error("This machine does not have the instruction set asked for.");
+    return new Observables(kernels, num_qubits, num_observables, sources);
 }
 
 void check_size(const Observables& observables, const State& state) {
@@ -275,7 +277,8 @@ NB_MODULE(_native, m) {
         return kernels ? kernels->width : 0;
     }, "isa"_a.none(), "single"_a, "half_width"_a);
     m.def("make_state", &make_state, "isa"_a.none(), "single"_a, "half_width"_a, "num_qubits"_a, "batch"_a, "spread"_a, "limit"_a);
-    m.def("make_observables", &make_observables);
+    m.def("make_observables", &make_observables, "isa"_a.none(), "num_qubits"_a, "num_observables"_a, "coefficients"_a, "terms"_a,
+          "controls"_a);
     m.def("set_zero_state", &set_zero_state);
     m.def("set_amplitudes", &set_initial);
     m.def("forward", &forward);

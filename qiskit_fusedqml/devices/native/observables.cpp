@@ -14,22 +14,17 @@ constexpr size_t most_cached = size_t(8) << 20;
 constexpr size_t most_layouts = 4;
 constexpr int64_t small_work = 20000;
 
-// A diagonal's values at the rows of a block, a real number a row, or a vector a stored row.
+// A diagonal's values at the rows of a block, one a row, or one a lane of each stored row.
 template <class T> void store_values(const State& state, const double* values, size_t count, T* out) {
-    if (!state.lane_bits) {
-        for (size_t row = 0; row < count; ++row) out[row] = static_cast<T>(values[row]);
-        return;
-    }
-    const size_t width = static_cast<size_t>(state.kernels->width);
-    for (size_t row = 0; row < count >> state.lane_bits; ++row)
-        for (size_t lane = 0; lane < width; ++lane)
-            out[row * width + lane] = static_cast<T>(values[row << state.lane_bits | lane >> state.sample_bits]);
+    const size_t copies = state.lane_bits ? size_t(1) << state.sample_bits : 1;
+    for (size_t row = 0; row < count; ++row)
+        for (size_t copy = 0; copy < copies; ++copy) *out++ = static_cast<T>(values[row]);
 }
 
 }  // namespace
 
-Observables::Observables(int num_qubits, int num_observables, const std::vector<TermSource>& terms)
-    : n_(num_qubits), num_observables_(num_observables), block_bits_(std::min(num_qubits, most_block_bits)) {
+Observables::Observables(const Kernels* kernels, int num_qubits, int num_observables, const std::vector<TermSource>& terms)
+    : kernels_(kernels), n_(num_qubits), num_observables_(num_observables), block_bits_(std::min(num_qubits, most_block_bits)) {
     for (const TermSource& term : terms) {
         if (term.observable < 0 || term.observable >= num_observables) throw std::invalid_argument("A term of no observable.");
         auto flip = std::find_if(flips_.begin(), flips_.end(), [&](const Flip& f) { return f.x == term.x; });
@@ -47,6 +42,7 @@ Observables::Observables(int num_qubits, int num_observables, const std::vector<
     for (Flip& flip : flips_) {
         flip.first = num_diagonals_;
         num_diagonals_ += flip.diagonals.size();
+        for (RealDiagonal& diagonal : flip.diagonals) diagonal.finish(*kernels_, block_bits_);
     }
 }
 
@@ -56,13 +52,14 @@ Observables::Tables Observables::make_tables(const State& state, int64_t first_b
     tables.block_bytes = ((count * real << (state.lane_bits ? state.sample_bits : 0)) + 63) & ~size_t(63);
     tables.memory = Memory(static_cast<size_t>(num_blocks) * num_diagonals_ * tables.block_bytes, false);
     char* out = static_cast<char*>(tables.memory.get());
-    std::vector<double> values(count);
+    const Memory scratch(count * sizeof(double), false);
+    double* values = static_cast<double*>(scratch.get());
     for (int64_t block = first_block; block < first_block + num_blocks; ++block)
         for (const Flip& flip : flips_)
             for (const RealDiagonal& diagonal : flip.diagonals) {
-                diagonal.evaluate(static_cast<uint64_t>(block) << block_bits_ | uint64_t(1) << n_, block_bits_, values.data());
-                if (real == 4) store_values(state, values.data(), count, reinterpret_cast<float*>(out));
-                else store_values(state, values.data(), count, reinterpret_cast<double*>(out));
+                diagonal.evaluate(*kernels_, static_cast<uint64_t>(block) << block_bits_ | uint64_t(1) << n_, block_bits_, values);
+                if (real == 4) store_values(state, values, count, reinterpret_cast<float*>(out));
+                else store_values(state, values, count, reinterpret_cast<double*>(out));
                 out += tables.block_bytes;
             }
     return tables;

@@ -22,8 +22,10 @@ public:
     RealDiagonal(int observable, bool imaginary) : observable(observable), imaginary(imaginary) {}
     // `block_bits`: low row bits covered by one evaluation.
     void add(Arena& arena, const TermSource& term, int n, int block_bits);
+    // After the last term.
+    void finish(const Kernels& kernels, int block_bits);
     // d at the 2**block_bits rows whose high bits, and the constant bit, are those of `high`.
-    void evaluate(uint64_t high, int block_bits, double* values) const;
+    void evaluate(const Kernels& kernels, uint64_t high, int block_bits, double* values) const;
     int observable;
     bool imaginary;
 
@@ -31,7 +33,11 @@ private:
     struct String {
         double coefficient;
         uint32_t low;
+    };
+    struct Strings {               // whose signs depend in the same way on the high bits
         uint64_t outer;
+        std::vector<String> strings;
+        std::vector<double> sum;   // over the strings by low bits, if there are few such sets
     };
     struct Controlled {
         double coefficient;
@@ -41,7 +47,8 @@ private:
     };
     void add_strings(const TermSource& term, double coefficient, int block_bits);
     void add_controlled(Arena& arena, const TermSource& term, double coefficient, int n, int block_bits);
-    std::vector<String> strings_;
+    void add_controlled_values(uint64_t high, double* values) const;
+    std::vector<Strings> sets_;
     std::vector<Controlled> controlled_;
 };
 
@@ -55,7 +62,7 @@ struct Flip {
 
 class Observables {
 public:
-    Observables(int num_qubits, int num_observables, const std::vector<TermSource>& terms);
+    Observables(const Kernels* kernels, int num_qubits, int num_observables, const std::vector<TermSource>& terms);
     int num_qubits() const { return n_; }
     int num_observables() const { return num_observables_; }
     // values: (B, n_obs)
@@ -84,6 +91,7 @@ private:
     Memory spread_cotangents(const State& ket, const double* cotangents) const;
     int64_t num_blocks() const { return int64_t(1) << (n_ - block_bits_); }
 
+    const Kernels* kernels_;
     int n_, num_observables_, block_bits_;
     size_t num_diagonals_ = 0;
     Arena arena_;

@@ -19,30 +19,68 @@ template <class S> FQ_INLINE Complex<S> partner(const Pass& pass, int64_t row) {
     return {S::flip_mask(k.re, pass.flip_lanes), S::flip_mask(k.im, pass.flip_lanes)};
 }
 
-// Adds sum over the rows of d_k(r) Re(factor_k conj(a[r]) a[r ^ flip]) to sums[k][lane].
-template <class S> void expectation(const Pass& pass, double* sums) {
+// The rows that count.
+class HalfRows {
+public:
+    explicit HalfRows(const Pass& pass)
+        : count(pass.half_bit < 0 ? pass.num_rows : pass.num_rows / 2),
+          below_(pass.half_bit < 0 ? ~int64_t(0) : (int64_t(1) << pass.half_bit) - 1) {}
+    FQ_INLINE int64_t operator[](int64_t number) const { return (number & below_) | (number & ~below_) << 1; }
+    const int64_t count;
+
+private:
+    int64_t below_;
+};
+
+// Re(a* b), or -Im(a* b) for an imaginary diagonal.
+template <class S, bool imaginary> FQ_INLINE typename S::Vec product(const Complex<S>& a, const Complex<S>& b) {
+    return imaginary ? a.im * b.re - a.re * b.im : a.re * b.re + a.im * b.im;
+}
+
+// Adds the sum over the rows of d(r) Re(factor conj(a[r]) a[r ^ flip]) for one diagonal.
+template <class S, bool imaginary, bool per_lane> void expect_one(const Pass& pass, double* sums) {
+    const auto* ket = static_cast<const typename S::Vec*>(pass.ket);
+    const HalfRows rows(pass);
+    for (int64_t i = 0; i < rows.count;) {
+        typename S::Vec sum[2] = {};
+        const int64_t stop = rows.count - i < int64_t(flush_interval) ? rows.count : i + int64_t(flush_interval);
+        for (; i < stop; ++i) {
+            const int64_t row = rows[i];
+            const Complex<S> a = Complex<S>::at(ket, uint32_t(pass.first_row + row));
+            sum[i & 1] += diagonal_at<S>(pass.diagonals[0], row, per_lane) * product<S, imaginary>(a, partner<S>(pass, row));
+        }
+        flush<S>(sums, sum[0] + sum[1]);
+    }
+}
+
+// The same for several diagonals.
+template <class S> void expect_many(const Pass& pass, double* sums) {
     using Vec = typename S::Vec;
     const auto* ket = static_cast<const Vec*>(pass.ket);
-    const int64_t count = pass.half_bit < 0 ? pass.num_rows : pass.num_rows / 2;
-    const int64_t below = pass.half_bit < 0 ? ~int64_t(0) : (int64_t(1) << pass.half_bit) - 1;
-    for (int64_t first = 0; first < count; first += observe_rows) {
-        const int rows = int(count - first < observe_rows ? count - first : observe_rows);
-        int64_t row[observe_rows];
-        Vec product[observe_rows][2];
-        for (int i = 0; i < rows; ++i) {
-            const int64_t number = first + i;
-            row[i] = (number & below) | (number & ~below) << 1;
-            const Complex<S> a = Complex<S>::at(ket, uint32_t(pass.first_row + row[i])), b = partner<S>(pass, row[i]);
-            product[i][0] = overlap_re(a, b);
-            product[i][1] = -overlap_im(a, b);
+    const HalfRows rows(pass);
+    for (int64_t first = 0; first < rows.count; first += observe_rows) {
+        const int count = int(rows.count - first < observe_rows ? rows.count - first : observe_rows);
+        Vec products[observe_rows][2];
+        for (int i = 0; i < count; ++i) {
+            const int64_t row = rows[first + i];
+            const Complex<S> a = Complex<S>::at(ket, uint32_t(pass.first_row + row)), b = partner<S>(pass, row);
+            products[i][0] = product<S, false>(a, b);
+            products[i][1] = product<S, true>(a, b);
         }
         for (int k = 0; k < pass.count; ++k) {
             Vec sum = {};
-            const int part = pass.imaginary[k];
-            for (int i = 0; i < rows; ++i) sum += diagonal_at<S>(pass.diagonals[k], row[i], pass.per_lane) * product[i][part];
+            for (int i = 0; i < count; ++i)
+                sum += diagonal_at<S>(pass.diagonals[k], rows[first + i], pass.per_lane) * products[i][pass.imaginary[k]];
             flush<S>(sums + k * S::W, sum);
         }
     }
+}
+
+// sums: [diagonal][lane]
+template <class S> void expectation(const Pass& pass, double* sums) {
+    if (pass.count != 1) return expect_many<S>(pass, sums);
+    if (pass.imaginary[0]) pass.per_lane ? expect_one<S, true, true>(pass, sums) : expect_one<S, true, false>(pass, sums);
+    else pass.per_lane ? expect_one<S, false, true>(pass, sums) : expect_one<S, false, false>(pass, sums);
 }
 
 // bra[r] += sum_k factors_k factor_k d_k(r) a[r ^ flip]
@@ -63,9 +101,24 @@ template <class S, bool first> void apply_flip(const Pass& pass) {
     }
 }
 
+template <class S, bool imaginary, bool per_lane> void apply_one(const Pass& pass) {
+    using Vec = typename S::Vec;
+    const Vec factor = *static_cast<const Vec*>(pass.factors);
+    auto* bra = static_cast<Vec*>(pass.bra);
+    for (int64_t row = 0; row < pass.num_rows; ++row) {
+        const Vec d = factor * diagonal_at<S>(pass.diagonals[0], row, per_lane);
+        const uint32_t at = uint32_t(pass.first_row + row);
+        const Complex<S> a = partner<S>(pass, row), b = Complex<S>::at(bra, at);
+        if constexpr (imaginary) Complex<S>{b.re - d * a.im, b.im + d * a.re}.store(bra, at);
+        else Complex<S>{b.re + d * a.re, b.im + d * a.im}.store(bra, at);
+    }
+}
+
 template <class S> void apply_observables(const Pass& pass) {
-    if (pass.first) apply_flip<S, true>(pass);
-    else apply_flip<S, false>(pass);
+    if (pass.first) return apply_flip<S, true>(pass);
+    if (pass.count != 1) return apply_flip<S, false>(pass);
+    if (pass.imaginary[0]) pass.per_lane ? apply_one<S, true, true>(pass) : apply_one<S, true, false>(pass);
+    else pass.per_lane ? apply_one<S, false, true>(pass) : apply_one<S, false, false>(pass);
 }
 
 }  // namespace

@@ -1,9 +1,12 @@
+#include <algorithm>
+
 #include "observables.hpp"
 #include "rows.hpp"
 
 namespace fusedqml {
 
 constexpr size_t expanded_controls = 3;  // more are walked row by row instead of becoming 2**k strings
+constexpr size_t summed_sets = 4;        // more sets of strings are transformed for each block instead of added up
 
 void RealDiagonal::add(Arena& arena, const TermSource& term, int n, int block_bits) {
     // (-1j)**power is 1, -1j, -1, 1j
@@ -17,16 +20,16 @@ void RealDiagonal::add_strings(const TermSource& term, double coefficient, int b
     const size_t count = size_t(1) << term.controls.size();
     const uint64_t low = (uint64_t(1) << block_bits) - 1;
     for (size_t subset = 0; subset < count; ++subset) {
-        String string{coefficient / static_cast<double>(count), 0, 0};
+        double value = coefficient / static_cast<double>(count);
         uint64_t functional = term.z;
         for (size_t i = 0; i < term.controls.size(); ++i)
             if (subset >> i & 1) {
                 functional ^= term.controls[i];
-                string.coefficient = -string.coefficient;
+                value = -value;
             }
-        string.low = static_cast<uint32_t>(functional & low);
-        string.outer = functional & ~low;
-        strings_.push_back(string);
+        auto set = std::find_if(sets_.begin(), sets_.end(), [&](const Strings& s) { return s.outer == (functional & ~low); });
+        if (set == sets_.end()) set = sets_.insert(sets_.end(), Strings{functional & ~low, {}, {}});
+        set->strings.push_back({value, static_cast<uint32_t>(functional & low)});
     }
 }
 
@@ -46,14 +49,17 @@ void RealDiagonal::add_controlled(Arena& arena, const TermSource& term, double c
     controlled_.push_back({coefficient, z.outer, z.local ? selection.dual(z) : 0, selection.rows(arena, {z.local})});
 }
 
-static void transform(double* values, size_t count) {
-    for (size_t half = 1; half < count; half *= 2)
-        for (size_t first = 0; first < count; first += 2 * half)
-            for (size_t i = first; i < first + half; ++i) {
-                const double sum = values[i] + values[i + half];
-                values[i + half] = values[i] - values[i + half];
-                values[i] = sum;
-            }
+void RealDiagonal::finish(const Kernels& kernels, int block_bits) {
+    if (sets_.size() > summed_sets) return;
+    const size_t count = size_t(1) << block_bits;
+    const Memory memory(count * sizeof(double), false);
+    double* values = static_cast<double*>(memory.get());
+    for (Strings& set : sets_) {
+        std::fill(values, values + count, 0.0);
+        for (const String& string : set.strings) values[string.low] += string.coefficient;
+        kernels.transform(values, count);
+        set.sum.assign(values, values + count);
+    }
 }
 
 static void add_along(const Rows& rows, uint32_t row, double value, double* values) {
@@ -64,12 +70,25 @@ static void add_along(const Rows& rows, uint32_t row, double value, double* valu
     }
 }
 
-void RealDiagonal::evaluate(uint64_t high, int block_bits, double* values) const {
+void RealDiagonal::evaluate(const Kernels& kernels, uint64_t high, int block_bits, double* values) const {
     const size_t count = size_t(1) << block_bits;
-    for (size_t i = 0; i < count; ++i) values[i] = 0;
-    for (const String& string : strings_)
-        values[string.low] += gf2::parity(string.outer & high) ? -string.coefficient : string.coefficient;
-    if (!strings_.empty()) transform(values, count);
+    std::fill(values, values + count, 0.0);
+    if (sets_.size() > summed_sets) {
+        for (const Strings& set : sets_) {
+            const double sign = gf2::parity(set.outer & high) ? -1.0 : 1.0;
+            for (const String& string : set.strings) values[string.low] += sign * string.coefficient;
+        }
+        kernels.transform(values, count);
+    } else {
+        for (const Strings& set : sets_) {
+            const double sign = gf2::parity(set.outer & high) ? -1.0 : 1.0;
+            for (size_t i = 0; i < count; ++i) values[i] += sign * set.sum[i];
+        }
+    }
+    add_controlled_values(high, values);
+}
+
+void RealDiagonal::add_controlled_values(uint64_t high, double* values) const {
     for (const Controlled& term : controlled_) {
         bool holds = true;
         for (int i = 0; i < term.rows.num_tests; ++i) holds &= !gf2::parity(term.rows.tests[i] & high);

@@ -192,7 +192,6 @@ private:
                 else run_block(b, group, tables.get());
             }
         }
-        Workspace::here().trim();
     }
 
     void run_block(int position, int64_t group, void* shared_tables) {
@@ -212,6 +211,7 @@ private:
             if (ready) scratch.tables = shared_tables;
             double* to = bra_ ? sums(part, prepared_.call.per_sample ? group : 0) : nullptr;
             tiles(block, group, count * part / parts, count * (part + 1) / parts, scratch, to);
+            Workspace::here().trim();
         });
     }
 

@@ -79,6 +79,37 @@ template <class S> void sine_cosines(const double* x, int64_t count, double* sin
     }
 }
 
+// Stages of the transform within a register.
+template <class D, int bit = 0> FQ_INLINE void transform_within(typename D::Vec& x) {
+    if constexpr (bit < D::log_width) {
+        typename D::Vec sign;
+        FQ_UNROLL
+        for (int lane = 0; lane < D::W; ++lane) sign[lane] = lane >> bit & 1 ? -1.0 : 1.0;
+        x = D::template flip<bit>(x) + sign * x;
+        transform_within<D, bit + 1>(x);
+    }
+}
+
+// Walsh-Hadamard transform of rows of `width` numbers, `count` in all, aligned.
+template <class D> void walsh_hadamard(double* values, size_t width, size_t count) {
+    size_t half = width;
+    if (width == 1 && count >= size_t(D::W)) {
+        for (size_t i = 0; i < count; i += D::W) transform_within<D>(*reinterpret_cast<typename D::Vec*>(values + i));
+        half = D::W;
+    }
+    for (; half < count; half *= 2)
+        for (size_t first = 0; first < count; first += 2 * half)
+            for (size_t i = first; i < first + half; ++i) {
+                const double sum = values[i] + values[i + half];
+                values[i + half] = values[i] - values[i + half];
+                values[i] = sum;
+            }
+}
+
+template <class S> void transform(double* values, size_t count) {
+    walsh_hadamard<Simd<double, S::W * sizeof(typename S::T) / sizeof(double)>>(values, 1, count);
+}
+
 template <class S> struct TableBuilder {
     using T = typename S::T;
     using D = Simd<double, S::W * sizeof(T) / sizeof(double)>;  // as many doubles as fit a register
@@ -105,31 +136,6 @@ template <class S> struct TableBuilder {
             }
         }
     }
-    // Walsh-Hadamard transform over the rows; stages within a register first.
-    template <int bit = 0> static FQ_INLINE void transform_within(typename D::Vec& x) {
-        if constexpr (bit < D::log_width) {
-            typename D::Vec sign;
-            FQ_UNROLL
-            for (int lane = 0; lane < D::W; ++lane) sign[lane] = lane >> bit & 1 ? -1.0 : 1.0;
-            x = D::template flip<bit>(x) + sign * x;
-            transform_within<bit + 1>(x);
-        }
-    }
-    void transform(double* angles) const {
-        const size_t width = lanes(), count = rows() * width;
-        size_t half = width;
-        if (width == 1 && count >= size_t(D::W)) {
-            for (size_t i = 0; i < count; i += D::W) transform_within(*reinterpret_cast<typename D::Vec*>(angles + i));
-            half = D::W;
-        }
-        for (; half < count; half *= 2)
-            for (size_t first = 0; first < count; first += 2 * half)
-                for (size_t i = first; i < first + half; ++i) {
-                    const double sum = angles[i] + angles[i + half];
-                    angles[i + half] = angles[i] - angles[i + half];
-                    angles[i] = sum;
-                }
-    }
     // Entries of one table row in all lanes, or of successive rows.
     FQ_INLINE void store(size_t first, size_t count, double scale, const double* sine, const double* cosine, T* out) const {
         if (table.per_lane) {
@@ -145,7 +151,7 @@ template <class S> struct TableBuilder {
     }
     void build(int64_t group, T* out, double* angles) const {
         place_angles(group, angles);
-        transform(angles);
+        walsh_hadamard<D>(angles, lanes(), rows() * lanes());
         const size_t count = rows() * lanes();
         const double scale = table.scale >= 0 ? call.scales[table.scale] : 1.0;
         for (size_t i = count; i % D::W; ++i) angles[i] = 0.0;
