@@ -110,7 +110,7 @@ def _row(record: Mapping[str, Any], precision: str, result: Mapping[str, Any], p
 def _cell(entry: Entry) -> str:
     if entry["status"] != "ok":
         return {"unsupported": "–", "missing": "not installed"}.get(entry["status"], entry["status"])
-    return duration(entry["median"]) + ("*" if entry["scaled"] else "")
+    return duration(entry["median"]) + ("*" if entry["scaled"] else "") + ("~" if entry["disturbed"] else "")
 
 
 def _columns(results: Iterable[Mapping[str, Any]]) -> list[str]:
@@ -124,11 +124,12 @@ def _columns(results: Iterable[Mapping[str, Any]]) -> list[str]:
 def _origin(record: Mapping[str, Any]) -> str:
     machine, load = record["machine"], record["load"]
     versions: dict[str, dict[str, str]] = {}
-    scaled = False
+    scaled = disturbed = False
     for result in record["results"]:
         for peer, entry in timed(result).items():
             versions[peer] = entry["versions"]
             scaled |= entry["scaled"]
+            disturbed |= entry["disturbed"]
     packages = "; ".join(f"{peer}: {_installed(names, peer)}" for peer, names in versions.items())
     peaks = ", ".join(f"{gemm_peak(record, p):.0f} in {p}" for p in ("double", "single"))
     cores = f"{machine['cores']} cores ({', '.join(machine['instruction_set'])})"
@@ -144,6 +145,8 @@ def _origin(record: Mapping[str, Any]) -> str:
     lines = [f"{measured} {meaning}", f"Versions: {packages}."]
     if scaled:
         lines.append("\\* timed on fewer samples and scaled linearly to the batch.")
+    if disturbed:
+        lines.append("~ other programs were busy during every turn.")
     if not record["complete"]:
         lines.append("The run was interrupted.")
     return "\n\n".join(lines)

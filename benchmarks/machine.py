@@ -18,7 +18,7 @@ def describe() -> dict[str, Any]:
     flags = set((facts.get("flags") or facts.get("Features") or "").split())
     return {
         "cpu": model,
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": cores(),
         "instruction_set": [name for name in _VECTORS if name in flags],
         "cache": facts.get("cache size"),
         "memory_gib": _memory_gib(),
@@ -30,6 +30,29 @@ def describe() -> dict[str, Any]:
 def load() -> float:
     """Processes that were busy in the last minute, on average: other people's work spoils timings."""
     return os.getloadavg()[0]
+
+
+def cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def busy_seconds() -> float | None:
+    """Processor time of all programs since the start of the machine; None where the system does not say."""
+    path = Path("/proc/stat")
+    if not path.exists():
+        return None
+    user, nice, system, _idle, _wait, irq, softirq, steal = map(int, path.read_text().split("\n", 1)[0].split()[1:9])
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+
+
+def process_seconds(pid: int) -> float | None:
+    """Processor time of a process; None where the system does not say."""
+    path = Path(f"/proc/{pid}/stat")
+    if not path.exists():
+        return None
+    fields = path.read_text().rsplit(")", 1)[1].split()  # the name before may hold spaces
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def commit() -> str | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import statistics
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -14,13 +13,12 @@ import numpy as np
 import workloads
 from peers import OURS, PEERS, Peer
 from peers.session import PeerError, Session
+from spec import Workload
+from turns import Contestant, Schedule, take_turns
 
 TOLERANCE = {"double": 1e-5, "single": 1e-4}
 """How far an answer may lie from ours in double precision: values absolutely (all observables have norms of at most 1),
 gradients relative to their largest entry."""
-
-SETTLE_SECONDS = 0.3
-"""Pause between turns: thread pools of the tool before may spin for a while."""
 
 Answer = dict[str, Any]
 
@@ -34,6 +32,7 @@ class Options:
         repeats: Timed steps of every tool at most.
         budget: Seconds of timed steps of every tool, at least one step.
         rounds: Turns the steps are spread over.
+        patience: Seconds a workload and precision may wait for a quiet machine and repeat disturbed turns.
         step_limit: Seconds a single step may take; slow tools take fewer samples.
         build_limit: Seconds for building, compiling and the first step.
         venvs: The folder of the tools' environments.
@@ -41,13 +40,21 @@ class Options:
     """
 
     threads: int = 2
-    repeats: int = 60
+    repeats: int = 1000
     budget: float = 10.0
     rounds: int = 4
+    patience: float = 0.0
     step_limit: float = 30.0
     build_limit: float = 600.0
     venvs: Path = Path("benchmarks/.venvs")
     log: Path | None = None
+
+    @property
+    def schedule(self) -> Schedule:
+        """The part that concerns the timing."""
+        # a turn is a warm-up and its steps; a loaded machine may take several times longer than planned
+        reply_limit = 60 + self.budget + 8 * self.step_limit
+        return Schedule(self.repeats, self.budget, self.rounds, self.patience, reply_limit)
 
 
 def deviations(answer: Answer, truth: Answer) -> dict[str, float]:
@@ -72,19 +79,21 @@ def measure(
     workload = workloads.get(name)
     entries: dict[str, dict[str, Any]] = {}
     with ExitStack() as stack:
-        sessions: dict[str, Session] = {}
+        contestants: dict[str, Contestant] = {}
         truths = _Truths(name, options)
         for peer in peers:
             try:
                 session, entries[peer] = _prepare(stack, name, precision, PEERS[peer], truths, options)
-                sessions[peer] = session
+                contestants[peer] = Contestant(session)
             except PeerError as problem:
                 entries[peer] = _problem(peer, problem)
             say(f"{name} {precision} {peer}: {_summary(entries[peer])}")
-        _take_turns(sessions, entries, options)
-        for peer, session in sessions.items():
-            if entries[peer]["status"] == "ok":
-                _finish(session, entries[peer], workload, options)
+        take_turns(contestants, options.schedule)
+        for peer, contestant in contestants.items():
+            if contestant.problem:
+                entries[peer] = _problem(peer, contestant.problem)
+            else:
+                _finish(contestant, entries[peer], workload, options)
     return {
         "workload": name,
         "spec": workloads.NAMED.get(name, name),
@@ -145,7 +154,7 @@ def _prepare(
         session.end()  # it may be busy still, and would disturb the others
         raise
     entry = {key: value for key, value in ready.items() if key != "status"}
-    return session, {"status": "ok", "title": peer.title, **entry, "errors": errors, "seconds": []}
+    return session, {"status": "ok", "title": peer.title, **entry, "errors": errors}
 
 
 def _compare(answer: Answer, truths: _Truths, batch: int, precision: str) -> dict[str, float]:
@@ -160,34 +169,11 @@ def _compare(answer: Answer, truths: _Truths, batch: int, precision: str) -> dic
     return errors
 
 
-def _take_turns(sessions: Mapping[str, Session], entries: dict[str, dict[str, Any]], options: Options) -> None:
-    """Spread every tool's steps over the rounds, so that a disturbance hits all of them."""
-    steps = max(1, options.repeats // options.rounds)
-    for _ in range(options.rounds):
-        for peer, session in sessions.items():
-            entry = entries[peer]
-            done = entry.get("seconds", [])
-            if entry["status"] != "ok" or sum(done) > options.budget * (1 - 0.5 / options.rounds):
-                continue
-            time.sleep(SETTLE_SECONDS)
-            limit = options.budget / options.rounds
-            try:
-                # twice: once untimed; a loaded machine may take several times longer than planned
-                reply = session.ask(
-                    "time", 60 + limit + 8 * options.step_limit, first=1 + len(done), steps=steps, seconds=limit
-                )
-            except PeerError as problem:
-                session.end()
-                entries[peer] = _problem(peer, problem)
-                continue
-            done += reply["seconds"]
-
-
-def _finish(session: Session, entry: dict[str, Any], workload: workloads.Workload, options: Options) -> None:
+def _finish(contestant: Contestant, entry: dict[str, Any], workload: Workload, options: Options) -> None:
     """Statistics of the entry, scaled to the whole batch, and the tool's last words."""
     scale = workload.batch / entry["batch"]
-    times = [scale * second for second in entry["seconds"]]
-    entry |= {
+    times = [scale * second for second in contestant.seconds]
+    entry |= contestant.record() | {
         "scale": scale,
         "scaled": scale != 1,
         "median": statistics.median(times),
@@ -197,7 +183,7 @@ def _finish(session: Session, entry: dict[str, Any], workload: workloads.Workloa
     if workload.useful_fma:
         entry["useful_gfma_per_s"] = workload.useful_fma / entry["median"] / 1e9
     try:
-        last = session.ask("close", options.build_limit)
+        last = contestant.session.ask("close", options.build_limit)
     except PeerError as problem:
         last = {"report": {"problem": str(problem)}}
     entry |= {key: last[key] for key in ("peak_mib", "imported_mib", "report") if key in last}

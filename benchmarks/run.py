@@ -41,9 +41,15 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--peers", default="all", help=f"all, none, or a list out of {', '.join(PEERS)}")
     parser.add_argument("--precision", default="double,single", help="double, single or both (default)")
     parser.add_argument("--threads", type=int, default=2, help="threads of every tool (default: 2)")
-    parser.add_argument("--repeats", type=int, default=60, help="timed steps at most (default: 60)")
+    parser.add_argument("--repeats", type=int, default=1000, help="timed steps at most (default: 1000)")
     parser.add_argument("--budget", type=float, default=10.0, help="seconds of timed steps (default: 10)")
     parser.add_argument("--rounds", type=int, default=4, help="turns the steps are spread over (default: 4)")
+    parser.add_argument(
+        "--patience",
+        type=float,
+        default=0.0,
+        help="seconds a workload may wait for a quiet machine and repeat disturbed turns (default: 0)",
+    )
     parser.add_argument("--step-limit", type=float, default=30.0, help="seconds a step may take (default: 30)")
     parser.add_argument("--venvs", type=Path, default=HERE / ".venvs", help="folder made by setup_peers.sh")
     parser.add_argument("--output", type=Path, help="JSON file (default: results/DATE.json beside this script)")
@@ -83,6 +89,7 @@ def run(arguments: argparse.Namespace, output: Path) -> dict[str, Any]:
         repeats=arguments.repeats,
         budget=arguments.budget,
         rounds=max(1, min(arguments.rounds, arguments.repeats)),
+        patience=arguments.patience,
         step_limit=arguments.step_limit,
         venvs=arguments.venvs.resolve(),
         log=arguments.log.resolve() if arguments.log else None,

@@ -29,6 +29,7 @@ import measure as measuring  # noqa: E402
 import peers  # noqa: E402
 import run as running  # noqa: E402
 import spec  # noqa: E402
+import turns  # noqa: E402
 import workloads  # noqa: E402
 from peers.adapter import UnsupportedError, affordable_samples, slopes  # noqa: E402
 from peers.fusedqml import Adapter as FusedAdapter  # noqa: E402
@@ -328,12 +329,13 @@ OPTIONS = measuring.Options(threads=1, repeats=4, budget=5.0, rounds=2, step_lim
 
 
 def test_a_right_answer_is_timed(fake: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(measuring, "SETTLE_SECONDS", 0.0)
+    monkeypatch.setattr(turns, "SETTLE_SECONDS", 0.0)
     result = measuring.measure(TINY, "double", (peers.OURS, fake("", "honest"), fake("few")), OPTIONS)
     entries = result["entries"]
     for entry in entries.values():
         assert entry["status"] == "ok"
-        assert len(entry["seconds"]) == 4
+        assert [len(turn["seconds"]) for turn in entry["turns"]] == [2, 2]
+        assert set(entry["seconds"]) <= {s for turn in entry["turns"] for s in turn["seconds"]}
         assert max(entry["errors"].values()) < 1e-12
         assert entry["minimum"] <= entry["median"] <= entry["maximum"]
         assert entry["versions"]["numpy"] == np.__version__
@@ -349,7 +351,7 @@ def test_a_right_answer_is_timed(fake: Callable[..., str], monkeypatch: pytest.M
 
 @pytest.mark.parametrize("fault", ["gradient", "values", "nan", "shape", "absent"])
 def test_a_wrong_answer_is_refused(fault: str, fake: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(measuring, "SETTLE_SECONDS", 0.0)
+    monkeypatch.setattr(turns, "SETTLE_SECONDS", 0.0)
     result = measuring.measure(TINY, "single", (peers.OURS, fake(fault)), replace(OPTIONS, repeats=1, rounds=1))
     entry = result["entries"][f"fake_{fault}"]
     assert entry["status"] == "refused"
@@ -439,6 +441,52 @@ def test_bad_options_are_refused(option: str, message: str, capsys: pytest.Captu
     assert message in capsys.readouterr().err
 
 
+# --- turns ---
+
+
+class ScriptedSession:
+    """A session whose steps take what the script says, on a machine whose clocks are scripted too."""
+
+    pid = 1
+
+    def __init__(self, clock: dict[str, float], others: list[float]) -> None:
+        self.clock, self.script, self.asked = clock, others, []
+
+    def ask(self, _command: str, _timeout: float, **request: Any) -> dict[str, Any]:
+        self.asked.append(request["first"])
+        others = self.script.pop(0)
+        self.clock["wall"] += 1.0
+        self.clock["own"] += 1.0
+        self.clock["busy"] += 1.0 + others
+        return {"seconds": [1.0 + others]}
+
+
+@pytest.mark.parametrize(
+    ("others", "patience", "kept", "disturbed"),
+    [
+        ([0.0, 0.0], 0.0, [1.0, 1.0], False),
+        ([0.9, 0.0], 0.0, [1.0], False),
+        ([0.9, 0.8], 0.0, [1.9, 1.8], True),
+        ([0.9, 0.0, 0.7, 0.0], 50.0, [1.0, 1.0], False),
+    ],
+)
+def test_disturbed_turns_do_not_count_and_are_repeated(
+    others: list[float], patience: float, kept: list[float], disturbed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = {"wall": 0.0, "busy": 0.0, "own": 0.0}
+    monkeypatch.setattr(turns, "time", SimpleNamespace(perf_counter=lambda: clock["wall"], sleep=lambda _: None))
+    monkeypatch.setattr(turns.machine, "busy_seconds", lambda: clock["busy"])
+    monkeypatch.setattr(turns.machine, "process_seconds", lambda _: clock["own"])
+    monkeypatch.setattr(turns.machine, "cores", lambda: 2)
+    session = ScriptedSession(clock, others)
+    contestant = turns.Contestant(session)
+    turns.take_turns({"it": contestant}, turns.Schedule(2, 100.0, 2, patience, 1.0))
+    assert contestant.seconds == kept
+    assert contestant.record()["disturbed"] == disturbed
+    assert session.asked == list(range(1, 1 + len(contestant.turns)))
+    assert not session.script
+
+
 # --- tables ---
 
 
@@ -450,8 +498,13 @@ def result(name: str, precision: str, medians: dict[str, float | None]) -> dict[
             entries[peer] = {"status": "refused", "title": peer, "reason": "differs"}
             continue
         entries[peer] = {
-            "status": "ok", "title": peer, "versions": {peer: "1.0"}, "median": median, "scaled": peer == "param_shift",
-        }  # fmt: skip
+            "status": "ok",
+            "title": peer,
+            "versions": {peer: "1.0"},
+            "median": median,
+            "scaled": peer == "param_shift",
+            "disturbed": peer == "qulacs",
+        }
         if peer == peers.OURS:
             entries[peer] |= {"useful_gfma_per_s": 10.0, "outside_sweeps": 0.07}
     workload = workloads.get(name)
@@ -484,7 +537,7 @@ def test_the_table_names_the_best_peer_and_the_ratio() -> None:
         )
     )
     assert (
-        "| W1 | 4 | 36 | 256 | 100 µs | **20.0** | 10.0 (50 %) | 7 % | 4 ms | **2 ms** | 100 s* | refused |" in tables
+        "| W1 | 4 | 36 | 256 | 100 µs | **20.0** | 10.0 (50 %) | 7 % | 4 ms | **2 ms~** | 100 s* | refused |" in tables
     )
     assert "| W2 | 8 | 120 | 128 | 1 ms | **5.0** | 10.0 (50 %) | 7 % | **5 ms** | not installed |" in tables
     assert "Geometric mean of best peer / ours: **10.0**." in tables
@@ -492,6 +545,7 @@ def test_the_table_names_the_best_peer_and_the_ratio() -> None:
     assert "2026-01-02" in tables
     assert "A CPU" in tables
     assert "scaled linearly" in tables
+    assert "other programs were busy" in tables
 
 
 @pytest.mark.parametrize(

@@ -89,7 +89,7 @@ class Server:
             start = time.perf_counter()
             self.adapter.step(values)
             end = time.perf_counter()
-            seconds.append(end - start)
+            seconds.append(float(f"{end - start:.4g}"))
             if end > deadline:
                 break
         return {"status": "timed", "seconds": seconds}

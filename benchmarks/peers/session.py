@@ -56,6 +56,11 @@ class Session:
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
+    @property
+    def pid(self) -> int:
+        """The process."""
+        return self._process.pid
+
     def ask(self, command: str, timeout: float, **request: Any) -> dict[str, Any]:
         """Send a request and wait for its reply.
 
