@@ -48,7 +48,6 @@ class ParameterBatch:
         return ParameterBatch(self.base, self.varying, self.columns[start:stop], self.first + start)
 
 
-
 @dataclass(frozen=True, eq=False)
 class BoundBatch:
     """Coefficients of one batch and the values they came from."""
