@@ -13,7 +13,8 @@ constexpr size_t most_kept_tables = size_t(1) << 25;
 
 void require(const char* what, int64_t needed, int64_t given) {
     if (given < needed)
-        throw std::invalid_argument("The tape needs " + std::to_string(needed) + " " + what + ", got " + std::to_string(given) + ".");
+        throw std::invalid_argument("The tape needs " + std::to_string(needed) + " " + what + ", got " +
+                                    std::to_string(given) + ".");
 }
 
 void check(const Requirements& needs, const CoefficientArrays& given) {
@@ -27,8 +28,9 @@ void check(const Requirements& needs, const CoefficientArrays& given) {
     require("dense matrices", static_cast<int64_t>(needs.dense.size()), static_cast<int64_t>(given.dense.size()));
     for (size_t i = 0; i < needs.dense.size(); ++i)
         if (needs.dense[i] && needs.dense[i] != given.dense_qubits[i])
-            throw std::invalid_argument("Dense matrix " + std::to_string(i) + " acts on " + std::to_string(given.dense_qubits[i]) +
-                                        " qubits, the tape expects " + std::to_string(needs.dense[i]) + ".");
+            throw std::invalid_argument("Dense matrix " + std::to_string(i) + " acts on " +
+                                        std::to_string(given.dense_qubits[i]) + " qubits, the tape expects " +
+                                        std::to_string(needs.dense[i]) + ".");
 }
 
 // from: [row][sample][parts], to: [coefficient][group][row in coefficient][part][lane]; lanes without a sample are 0.
@@ -149,9 +151,10 @@ std::shared_ptr<TableSet> PreparedCall::build_tables(const TapeView& tape, int t
     const int parts = entries < 8192 ? 1 : std::min(4 * threads, std::max(count, 1));
     run_parts(parts, [&](int part) {
         const Memory angles(work * sizeof(double), false);
-        for (int id = part; id < count; id += parts)
-            if (!tape.tables[id]->batched)
-                kernels.shared_table(call, *tape.tables[id], set->tables[static_cast<size_t>(id)], static_cast<double*>(angles.get()));
+        for (int id = part; id < count; id += parts) {
+            void* out = set->tables[static_cast<size_t>(id)];
+            if (out) kernels.shared_table(call, *tape.tables[id], out, static_cast<double*>(angles.get()));
+        }
     });
     return set;
 }

@@ -10,15 +10,13 @@ namespace {
 constexpr int smallest_tile = 7;   // smaller tiles are widened: a diagonal needs no tile, but a loop wants some length
 
 // Rows of a block: the tile, row bits for the lanes (if possible those that are in the lanes of the stored state), and the rest.
-Frame make_frame(int n, int v, const std::vector<uint64_t>& tile) {
-    Frame frame;
+TileFrame make_frame(int n, int v, const std::vector<uint64_t>& tile) {
+    TileFrame frame;
     frame.n = n;
     frame.v = v;
     gf2::Echelon echelon;
     for (const uint64_t vector : tile)
         if (!echelon.add(vector)) throw std::invalid_argument("The vectors of a tile are linearly dependent.");
-    if (static_cast<int>(tile.size()) > n - v)
-        throw std::invalid_argument("A tile leaves fewer dimensions outside than the tape's spread_qubits.");
     frame.declared = echelon;
     const int wanted = std::min(n - v, smallest_tile);
     for (int bit = v; bit < n && static_cast<int>(echelon.vectors().size()) < wanted; ++bit)
@@ -38,7 +36,7 @@ Frame make_frame(int n, int v, const std::vector<uint64_t>& tile) {
 }
 
 // How a tile's rows are found in memory: stored vectors hold the lowest v row bits in their lanes.
-Block make_block(Arena& arena, const Frame& frame) {
+Block make_block(Arena& arena, const TileFrame& frame) {
     const int v = frame.v, t = static_cast<int>(frame.basis.size());
     const uint64_t low = (uint64_t(1) << v) - 1;
     std::vector<uint32_t> steps, lane_steps, exchange_row, shear;
@@ -79,9 +77,11 @@ Block make_block(Arena& arena, const Frame& frame) {
 
 Block read_block(CompiledTape& tape, Reader& reader, int n, int v, int group, std::vector<const Table*>& tables) {
     const std::vector<uint64_t> tile = reader.masks(reader.next(0, n), n);
+    if (static_cast<int>(tile.size()) > n - tape.spread_qubits)
+        throw std::invalid_argument("A tile leaves fewer dimensions outside than the tape's spread_qubits.");
     const int64_t undo_from = reader.next();
     const int64_t num_ops = reader.next();
-    const Frame frame = make_frame(n, v, tile);
+    const TileFrame frame = make_frame(n, v, tile);
     BlockCompiler compiler(tape.arena, tape.requirements, frame, tape.view.num_overlaps, group);
     for (int64_t i = 0; i < num_ops; ++i) compiler.read(reader, i >= undo_from, tables);
     const std::vector<Op>& ops = compiler.finish();

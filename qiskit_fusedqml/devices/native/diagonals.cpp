@@ -9,7 +9,7 @@ namespace {
 // the table's rows, those first in which successive rows of a tile differ, so that the table is read from front to back.
 class Coordinates {
 public:
-    Coordinates(const std::vector<Functional>& basis, const Frame& frame) : basis_(basis) {
+    Coordinates(const std::vector<Functional>& basis, const TileFrame& frame) : basis_(basis) {
         for (int i = 0; i < frame.v; ++i) {
             uint64_t difference = 0;
             for (size_t j = 0; j < basis.size(); ++j) difference |= uint64_t(basis[j].lanes >> i & 1) << j;
@@ -62,7 +62,7 @@ std::vector<Term> compile_terms(const FactorSource& source, const Coordinates& c
     return terms;
 }
 
-Table compile_table(Arena& arena, const Frame& frame, const FactorSource& source, int id) {
+Table compile_table(Arena& arena, const TileFrame& frame, const FactorSource& source, int id) {
     std::vector<Functional> basis;
     for (const uint64_t functional : source.basis) basis.push_back(frame.split(functional));
     const Coordinates coordinates(basis, frame);
@@ -136,7 +136,7 @@ private:
 
 }  // namespace
 
-Diagonal compile_diagonal(Arena& arena, const Frame& frame, const DiagonalSource& source, int first_id) {
+Diagonal compile_diagonal(Arena& arena, const TileFrame& frame, const DiagonalSource& source, int first_id) {
     std::vector<Table> tables;
     for (const FactorSource& factor : source.factors)
         tables.push_back(compile_table(arena, frame, factor, first_id + static_cast<int>(tables.size())));

@@ -17,6 +17,6 @@ struct DiagonalSource {
 };
 
 // `first_id`: number of the tape's next table.
-Diagonal compile_diagonal(Arena& arena, const Frame& frame, const DiagonalSource& source, int first_id);
+Diagonal compile_diagonal(Arena& arena, const TileFrame& frame, const DiagonalSource& source, int first_id);
 
 }  // namespace fusedqml

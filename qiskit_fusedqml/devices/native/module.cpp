@@ -1,7 +1,6 @@
 // Python bindings.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
-#include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
@@ -9,7 +8,6 @@
 #include <complex>
 #include <map>
 #include <mutex>
-#include <optional>
 
 #include "observables.hpp"
 #include "readout.hpp"
@@ -83,7 +81,8 @@ struct Coefficients {
         check(pairs.shape(1) == 2, "pairs must have shape (R, 2)");
         check(batched_pairs.shape(1) == 2, "batched pairs must have shape (R, 2, B)");
         check(matrices.shape(1) == 2 && matrices.shape(2) == 2, "matrices must have shape (U, 2, 2)");
-        check(batched_matrices.shape(1) == 2 && batched_matrices.shape(2) == 2, "batched matrices must have shape (U, 2, 2, B)");
+        check(batched_matrices.shape(1) == 2 && batched_matrices.shape(2) == 2,
+              "batched matrices must have shape (U, 2, 2, B)");
         check_batch(batched_pairs.shape(0), batched_pairs.shape(2), state);
         check_batch(batched_matrices.shape(0), batched_matrices.shape(3), state);
         check_batch(batched_angles.shape(0), batched_angles.shape(1), state);
@@ -94,7 +93,8 @@ struct Coefficients {
         for (const auto& matrix : dense) {
             int qubits = 1;
             while (qubits < max_dense && size_t(1) << qubits < matrix.shape(0)) ++qubits;
-            check(matrix.shape(0) == size_t(1) << qubits && matrix.shape(1) == matrix.shape(0), "dense matrices must have shape (2**k, 2**k)");
+            check(matrix.shape(0) == size_t(1) << qubits && matrix.shape(1) == matrix.shape(0),
+                  "dense matrices must have shape (2**k, 2**k)");
             result.dense.push_back(reals(matrix.data()));
             result.dense_qubits.push_back(qubits);
         }
@@ -106,7 +106,8 @@ private:
         if (!holds) throw nb::value_error(message);
     }
     static void check_batch(size_t count, size_t batch, const State& state) {
-        check(!count || batch == static_cast<size_t>(state.batch), "a batched coefficient does not have one value for each of the state's samples");
+        check(!count || batch == static_cast<size_t>(state.batch),
+              "a batched coefficient does not have one value for each of the state's samples");
     }
     static const double* reals(const Complex* data) { return reinterpret_cast<const double*>(data); }
     template <class A> static int64_t size(const A& array) { return static_cast<int64_t>(array.shape(0)); }
@@ -131,7 +132,8 @@ template <class Run> void interruptible(const Run& run) {
 }
 
 void check_same(const State& ket, const State& bra) {
-    if (ket.kernels != bra.kernels || ket.num_qubits != bra.num_qubits || ket.batch != bra.batch || ket.lane_bits != bra.lane_bits)
+    if (ket.kernels != bra.kernels || ket.num_qubits != bra.num_qubits || ket.batch != bra.batch ||
+        ket.lane_bits != bra.lane_bits)
         throw nb::value_error("The ket and the bra differ in shape, precision or layout.");
 }
 
@@ -155,9 +157,9 @@ Result<double> backward(Tape& tape, const Coefficients& coefficients, const Stat
     return overlaps;
 }
 
-State* make_state(const std::optional<std::string>& isa, bool single, bool half_width, int num_qubits, int64_t batch, int spread,
+State* make_state(const std::string& isa, bool single, bool half_width, int num_qubits, int64_t batch, int spread,
                   size_t limit) {
-    const Kernels* kernels = find_kernels(isa ? isa->c_str() : nullptr, single ? 4 : 8, half_width);
+    const Kernels* kernels = find_kernels(isa.c_str(), single ? 4 : 8, half_width);
     if (!kernels) throw nb::value_error("This machine does not have the instruction set asked for.");
     nb::gil_scoped_release release;
     return new State(kernels, num_qubits, batch, spread, true, limit);
@@ -165,7 +167,8 @@ State* make_state(const std::optional<std::string>& isa, bool single, bool half_
 
 void set_initial(const State& state, const nb::ndarray<const Complex, nb::c_contig, nb::device::cpu>& amplitudes) {
     const size_t size = size_t(1) << state.num_qubits;
-    const bool per_sample = amplitudes.ndim() == 2 && amplitudes.shape(0) == static_cast<size_t>(state.batch) && amplitudes.shape(1) == size;
+    const bool per_sample =
+        amplitudes.ndim() == 2 && amplitudes.shape(0) == static_cast<size_t>(state.batch) && amplitudes.shape(1) == size;
     if (!per_sample && (amplitudes.ndim() != 1 || amplitudes.shape(0) != size))
         throw nb::value_error("Amplitudes must have shape (2**n,) or (B, 2**n).");
     const double* data = reinterpret_cast<const double*>(amplitudes.data());
@@ -173,8 +176,12 @@ void set_initial(const State& state, const nb::ndarray<const Complex, nb::c_cont
     set_amplitudes(state, data, per_sample);
 }
 
-nb::object amplitudes(const State& state, const std::vector<uint64_t>& columns, uint64_t offset, int threads) {
+void check_frame(const State& state, const std::vector<uint64_t>& columns) {
     if (columns.size() != static_cast<size_t>(state.num_qubits)) throw nb::value_error("The frame and the state differ in size.");
+}
+
+nb::object amplitudes(const State& state, const std::vector<uint64_t>& columns, uint64_t offset, int threads) {
+    check_frame(state, columns);
     const std::vector<size_t> shape{static_cast<size_t>(state.batch), size_t(1) << state.num_qubits};
     const auto fill = [&](auto array) {
         void* out = array.data();
@@ -187,9 +194,9 @@ nb::object amplitudes(const State& state, const std::vector<uint64_t>& columns, 
     return state.kernels->real_bytes == 4 ? fill(make_result<std::complex<float>>(shape)) : fill(make_result<Complex>(shape));
 }
 
-Result<double> probabilities(const State& state, const std::vector<uint64_t>& columns, uint64_t offset, const std::vector<int>& qubits,
-                             int threads) {
-    if (columns.size() != static_cast<size_t>(state.num_qubits)) throw nb::value_error("The frame and the state differ in size.");
+Result<double> probabilities(const State& state, const std::vector<uint64_t>& columns, uint64_t offset,
+                             const std::vector<int>& qubits, int threads) {
+    check_frame(state, columns);
     for (const int qubit : qubits)
         if (qubit < 0 || qubit >= state.num_qubits) throw nb::value_error("A measured qubit lies outside the state.");
     auto result = make_result<double>({static_cast<size_t>(state.batch), size_t(1) << qubits.size()});
@@ -200,25 +207,27 @@ Result<double> probabilities(const State& state, const std::vector<uint64_t>& co
 }
 
 // terms: one row (observable, x, z, power, first control, end of controls) a term
-Observables* make_observables(const std::optional<std::string>& isa, int num_qubits, int num_observables, const Array<double, 1>& coefficients, const Array<int64_t, 2>& terms,
-                              const Array<int64_t, 1>& controls) {
-    if (terms.shape(0) != coefficients.shape(0) || (terms.shape(0) && terms.shape(1) != 6)) throw nb::value_error("Bad description of terms.");
+Observables* make_observables(const std::string& isa, int num_qubits, int num_observables, const Array<double, 1>& coefficients,
+                              const Array<int64_t, 2>& terms, const Array<int64_t, 1>& controls) {
+    if (terms.shape(0) != coefficients.shape(0) || (terms.shape(0) && terms.shape(1) != 6))
+        throw nb::value_error("Bad description of terms.");
     std::vector<TermSource> sources;
     for (size_t i = 0; i < terms.shape(0); ++i) {
         const int64_t* row = terms.data() + 6 * i;
-        TermSource term{coefficients.data()[i], static_cast<uint64_t>(row[1]), static_cast<uint64_t>(row[2]), static_cast<int>(row[3]),
-                        static_cast<int>(row[0]), {}};
+        TermSource term{coefficients.data()[i], static_cast<uint64_t>(row[1]), static_cast<uint64_t>(row[2]),
+                        static_cast<int>(row[3]), static_cast<int>(row[0]), {}};
         if (row[4] < 0 || row[5] > static_cast<int64_t>(controls.shape(0))) throw nb::value_error("Bad description of terms.");
         for (int64_t k = row[4]; k < row[5]; ++k) term.controls.push_back(static_cast<uint64_t>(controls.data()[k]));
         sources.push_back(std::move(term));
     }
-    const Kernels* kernels = find_kernels(isa ? isa->c_str() : nullptr, 8, false);
+    const Kernels* kernels = find_kernels(isa.c_str(), 8, false);
     if (!kernels) throw nb::value_error("This machine does not have the instruction set asked for.");
     return new Observables(kernels, num_qubits, num_observables, sources);
 }
 
 void check_size(const Observables& observables, const State& state) {
-    if (observables.num_qubits() != state.num_qubits) throw nb::value_error("The observables and the state differ in their number of qubits.");
+    if (observables.num_qubits() != state.num_qubits)
+        throw nb::value_error("The observables and the state differ in their number of qubits.");
 }
 
 Result<double> expectation(Observables& observables, const State& ket, int threads) {
@@ -232,7 +241,8 @@ Result<double> expectation(Observables& observables, const State& ket, int threa
 
 State* apply_observables(Observables& observables, const State& ket, const Array<double, 2>& cotangents, int threads) {
     check_size(observables, ket);
-    if (cotangents.shape(0) != static_cast<size_t>(ket.batch) || cotangents.shape(1) != static_cast<size_t>(observables.num_observables()))
+    if (cotangents.shape(0) != static_cast<size_t>(ket.batch) ||
+        cotangents.shape(1) != static_cast<size_t>(observables.num_observables()))
         throw nb::value_error("Cotangents must have shape (B, n_obs).");
     nb::gil_scoped_release release;
     auto bra = std::make_unique<State>(ket.kernels, ket.num_qubits, ket.batch, ket.lane_bits, false);
@@ -272,12 +282,12 @@ NB_MODULE(_native, m) {
             if (find_kernels(name, 8, false)) names.emplace_back(name);
         return names;
     });
-    m.def("width", [](const std::optional<std::string>& isa, bool single, bool half_width) {
-        const Kernels* kernels = find_kernels(isa ? isa->c_str() : nullptr, single ? 4 : 8, half_width);
+    m.def("width", [](const std::string& isa, bool single, bool half_width) {
+        const Kernels* kernels = find_kernels(isa.c_str(), single ? 4 : 8, half_width);
         return kernels ? kernels->width : 0;
-    }, "isa"_a.none(), "single"_a, "half_width"_a);
-    m.def("make_state", &make_state, "isa"_a.none(), "single"_a, "half_width"_a, "num_qubits"_a, "batch"_a, "spread"_a, "limit"_a);
-    m.def("make_observables", &make_observables, "isa"_a.none(), "num_qubits"_a, "num_observables"_a, "coefficients"_a, "terms"_a,
+    }, "isa"_a, "single"_a, "half_width"_a);
+    m.def("make_state", &make_state, "isa"_a, "single"_a, "half_width"_a, "num_qubits"_a, "batch"_a, "spread"_a, "limit"_a);
+    m.def("make_observables", &make_observables, "isa"_a, "num_qubits"_a, "num_observables"_a, "coefficients"_a, "terms"_a,
           "controls"_a);
     m.def("set_zero_state", &set_zero_state);
     m.def("set_amplitudes", &set_initial);

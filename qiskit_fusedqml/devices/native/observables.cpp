@@ -54,14 +54,16 @@ Observables::Tables Observables::make_tables(const State& state, int64_t first_b
     char* out = static_cast<char*>(tables.memory.get());
     const Memory scratch(count * sizeof(double), false);
     double* values = static_cast<double*>(scratch.get());
-    for (int64_t block = first_block; block < first_block + num_blocks; ++block)
+    for (int64_t block = first_block; block < first_block + num_blocks; ++block) {
+        const uint64_t high = static_cast<uint64_t>(block) << block_bits_ | uint64_t(1) << n_;
         for (const Flip& flip : flips_)
             for (const RealDiagonal& diagonal : flip.diagonals) {
-                diagonal.evaluate(*kernels_, static_cast<uint64_t>(block) << block_bits_ | uint64_t(1) << n_, block_bits_, values);
+                diagonal.evaluate(*kernels_, high, block_bits_, values);
                 if (real == 4) store_values(state, values, count, reinterpret_cast<float*>(out));
                 else store_values(state, values, count, reinterpret_cast<double*>(out));
                 out += tables.block_bytes;
             }
+    }
     return tables;
 }
 
@@ -132,7 +134,8 @@ void Observables::expectation(const State& ket, double* values, int threads) {
     std::vector<Memory> sums(parts.size());
     run_parts(static_cast<int>(parts.size()), [&](int part) {
         const Share& share = parts[static_cast<size_t>(part)];
-        sums[static_cast<size_t>(part)] = Memory(static_cast<size_t>(share.last_group - share.first_group) * group_sums * sizeof(double));
+        const size_t groups = static_cast<size_t>(share.last_group - share.first_group);
+        sums[static_cast<size_t>(part)] = Memory(groups * group_sums * sizeof(double));
         double* to = static_cast<double*>(sums[static_cast<size_t>(part)].get());
         std::vector<const void*> pointers;
         for_blocks(ket, share, [&](int64_t block, const Tables& tables, int64_t place) {
@@ -150,9 +153,11 @@ void Observables::expectation(const State& ket, double* values, int threads) {
         });
     });
     std::fill(values, values + ket.batch * num_observables_, 0.0);
-    for (size_t part = 0; part < parts.size(); ++part)
-        for (int64_t group = parts[part].first_group; group < parts[part].last_group; ++group)
-            add_up(ket, group, static_cast<const double*>(sums[part].get()) + static_cast<size_t>(group - parts[part].first_group) * group_sums, values);
+    for (size_t part = 0; part < parts.size(); ++part) {
+        const double* from = static_cast<const double*>(sums[part].get());
+        for (int64_t group = parts[part].first_group; group < parts[part].last_group; ++group, from += group_sums)
+            add_up(ket, group, from, values);
+    }
 }
 
 void Observables::add_up(const State& ket, int64_t group, const double* sums, double* values) const {

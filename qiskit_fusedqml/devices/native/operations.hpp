@@ -9,7 +9,7 @@ namespace fusedqml {
 
 class BlockCompiler {
 public:
-    BlockCompiler(Arena& arena, Requirements& needs, const Frame& frame, int64_t num_overlaps, int group)
+    BlockCompiler(Arena& arena, Requirements& needs, const TileFrame& frame, int64_t num_overlaps, int group)
         : arena_(arena), needs_(needs), frame_(frame), num_overlaps_(num_overlaps), group_(group) {}
 
     // Reads one operation. `undone`: the backward sweep undoes it.
@@ -47,7 +47,7 @@ private:
 
     Arena& arena_;
     Requirements& needs_;
-    const Frame& frame_;
+    const TileFrame& frame_;
     int64_t num_overlaps_;
     int group_;
     std::vector<Pending> pending_;

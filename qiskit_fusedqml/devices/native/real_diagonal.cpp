@@ -34,7 +34,7 @@ void RealDiagonal::add_strings(const TermSource& term, double coefficient, int b
 }
 
 void RealDiagonal::add_controlled(Arena& arena, const TermSource& term, double coefficient, int n, int block_bits) {
-    Frame frame;
+    TileFrame frame;
     frame.n = n;
     for (int bit = 0; bit < n; ++bit) {
         if (bit >= block_bits) {

@@ -2,7 +2,7 @@
 
 namespace fusedqml {
 
-Selection::Selection(const Frame& frame, const std::vector<uint64_t>& controls) : frame_(frame) {
+Selection::Selection(const TileFrame& frame, const std::vector<uint64_t>& controls) : frame_(frame) {
     for (const uint64_t control : controls) {
         const Functional f = reduced(frame.split(control ^ uint64_t(1) << frame.n));  // 0 where the control holds
         if (f.local) {

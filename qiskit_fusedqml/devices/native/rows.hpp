@@ -16,7 +16,7 @@ struct Functional {
 };
 
 // How a tile's rows are numbered.
-struct Frame {
+struct TileFrame {
     int n = 0, v = 0;
     gf2::Echelon declared;         // the tile as the tape names it; the basis may span more
     std::vector<uint64_t> basis;   // of the tile, reduced echelon, ascending
@@ -45,7 +45,7 @@ struct Frame {
 // The rows on which a set of controls holds.
 class Selection {
 public:
-    Selection(const Frame& frame, const std::vector<uint64_t>& controls);
+    Selection(const TileFrame& frame, const std::vector<uint64_t>& controls);
     // The functional's equal on the selected rows that has no local part on the controls' pivots.
     Functional reduced(Functional f) const;
     // A local vector on which f (reduced) is 1 and every control 0.
@@ -54,7 +54,7 @@ public:
     Rows rows(Arena& arena, std::vector<uint64_t> masks) const;
 
 private:
-    const Frame& frame_;
+    const TileFrame& frame_;
     std::vector<Functional> conditions_;
     std::vector<int> pivots_;
     std::vector<uint64_t> tests_;
