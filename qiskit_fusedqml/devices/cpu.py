@@ -109,10 +109,10 @@ class CPUDevice:
         except MemoryError:
             raise self._out_of_memory(self.state_bytes(tape.num_qubits, batch)) from None
         if initial_state is None:
-            _native.set_zero_state(state)
+            _native.set_zero_state(state, self.num_threads)
             return state
         try:
-            _native.set_amplitudes(state, np.ascontiguousarray(initial_state, dtype=np.complex128))
+            _native.set_amplitudes(state, np.ascontiguousarray(initial_state, dtype=np.complex128), self.num_threads)
         except ValueError:
             expected = f"({2**tape.num_qubits},) or ({batch}, {2**tape.num_qubits})"
             raise InvalidInputError(

@@ -149,7 +149,7 @@ std::shared_ptr<TableSet> PreparedCall::build_tables(const TapeView& tape, int t
     for (size_t id = 0; id < offsets.size(); ++id)
         set->tables.push_back(tape.tables[id]->batched ? nullptr : static_cast<char*>(set->memory.get()) + offsets[id]);
     const int parts = entries < 8192 ? 1 : std::min(4 * threads, std::max(count, 1));
-    run_parts(parts, [&](int part) {
+    run_parts(parts, threads, [&](int part) {
         const Memory angles(work * sizeof(double), false);
         for (int id = part; id < count; id += parts) {
             void* out = set->tables[static_cast<size_t>(id)];

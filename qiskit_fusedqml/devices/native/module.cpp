@@ -162,10 +162,10 @@ State* make_state(const std::string& isa, bool single, bool half_width, int num_
     const Kernels* kernels = find_kernels(isa.c_str(), single ? 4 : 8, half_width);
     if (!kernels) throw nb::value_error("This machine does not have the instruction set asked for.");
     nb::gil_scoped_release release;
-    return new State(kernels, num_qubits, batch, spread, true, limit);
+    return new State(kernels, num_qubits, batch, spread, limit);
 }
 
-void set_initial(const State& state, const nb::ndarray<const Complex, nb::c_contig, nb::device::cpu>& amplitudes) {
+void set_initial(const State& state, const nb::ndarray<const Complex, nb::c_contig, nb::device::cpu>& amplitudes, int threads) {
     const size_t size = size_t(1) << state.num_qubits;
     const bool per_sample =
         amplitudes.ndim() == 2 && amplitudes.shape(0) == static_cast<size_t>(state.batch) && amplitudes.shape(1) == size;
@@ -173,7 +173,7 @@ void set_initial(const State& state, const nb::ndarray<const Complex, nb::c_cont
         throw nb::value_error("Amplitudes must have shape (2**n,) or (B, 2**n).");
     const double* data = reinterpret_cast<const double*>(amplitudes.data());
     nb::gil_scoped_release release;
-    set_amplitudes(state, data, per_sample);
+    set_amplitudes(state, data, per_sample, threads);
 }
 
 void check_frame(const State& state, const std::vector<uint64_t>& columns) {
@@ -245,7 +245,7 @@ State* apply_observables(Observables& observables, const State& ket, const Array
         cotangents.shape(1) != static_cast<size_t>(observables.num_observables()))
         throw nb::value_error("Cotangents must have shape (B, n_obs).");
     nb::gil_scoped_release release;
-    auto bra = std::make_unique<State>(ket.kernels, ket.num_qubits, ket.batch, ket.lane_bits, false);
+    auto bra = std::make_unique<State>(ket.kernels, ket.num_qubits, ket.batch, ket.lane_bits);
     observables.apply(ket, *bra, cotangents.data(), threads);
     return bra.release();
 }
@@ -289,7 +289,7 @@ NB_MODULE(_native, m) {
     m.def("make_state", &make_state, "isa"_a, "single"_a, "half_width"_a, "num_qubits"_a, "batch"_a, "spread"_a, "limit"_a);
     m.def("make_observables", &make_observables, "isa"_a, "num_qubits"_a, "num_observables"_a, "coefficients"_a, "terms"_a,
           "controls"_a);
-    m.def("set_zero_state", &set_zero_state);
+    m.def("set_zero_state", &set_zero_state, nb::call_guard<nb::gil_scoped_release>());
     m.def("set_amplitudes", &set_initial);
     m.def("forward", &forward);
     m.def("backward", &backward);

@@ -132,7 +132,7 @@ void Observables::expectation(const State& ket, double* values, int threads) {
     const std::vector<Share> parts = shares(ket, threads);
     const size_t group_sums = num_diagonals_ * static_cast<size_t>(ket.kernels->width);
     std::vector<Memory> sums(parts.size());
-    run_parts(static_cast<int>(parts.size()), [&](int part) {
+    run_parts(static_cast<int>(parts.size()), threads, [&](int part) {
         const Share& share = parts[static_cast<size_t>(part)];
         const size_t groups = static_cast<size_t>(share.last_group - share.first_group);
         sums[static_cast<size_t>(part)] = Memory(groups * group_sums * sizeof(double));
@@ -197,7 +197,7 @@ void Observables::apply(const State& ket, const State& bra, const double* cotang
     const std::vector<Share> parts = shares(ket, threads);
     const Memory factors = spread_cotangents(ket, cotangents);
     const size_t vector_bytes = static_cast<size_t>(ket.kernels->width * ket.kernels->real_bytes);
-    run_parts(static_cast<int>(parts.size()), [&](int part) {
+    run_parts(static_cast<int>(parts.size()), threads, [&](int part) {
         const Share& share = parts[static_cast<size_t>(part)];
         std::vector<const void*> pointers;
         for_blocks(ket, share, [&](int64_t block, const Tables& tables, int64_t place) {

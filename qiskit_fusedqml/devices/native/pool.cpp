@@ -4,7 +4,9 @@
 
 #include <atomic>
 #include <condition_variable>
+#include <cstdint>
 #include <exception>
+#include <memory>
 #include <mutex>
 #include <thread>
 #include <utility>
@@ -22,27 +24,50 @@ inline void relax() {
 #endif
 }
 
+// The parts of one call: each thread's share with a counter of its own, in a cache line of its own.
+struct Shares {
+    struct alignas(64) Share {
+        std::atomic<int> next{0};
+        int end = 0;
+    };
+    Shares(int parts, int threads) : count(threads), shares(new Share[static_cast<size_t>(threads)]) {
+        for (int t = 0; t < threads; ++t) {
+            shares[t].next = static_cast<int>(int64_t(parts) * t / threads);
+            shares[t].end = static_cast<int>(int64_t(parts) * (t + 1) / threads);
+        }
+    }
+    // The next part for thread `own`, or -1.
+    int take(int own) {
+        for (int i = 0; i < count; ++i) {
+            Share& share = shares[(own + i) % count];
+            if (share.next.load(std::memory_order_relaxed) >= share.end) continue;
+            const int part = share.next.fetch_add(1, std::memory_order_relaxed);
+            if (part < share.end) return part;
+        }
+        return -1;
+    }
+    const int count;
+    std::unique_ptr<Share[]> shares;
+};
+
 class Pool {
 public:
-    void run(int parts, const std::function<void(int)>& part) {
+    void run(int parts, int threads, const std::function<void(int)>& part) {
         std::unique_lock<std::mutex> turn(turn_, std::try_to_lock);
-        if (parts <= 1 || !turn.owns_lock()) {
+        if (!turn.owns_lock()) {
             for (int i = 0; i < parts; ++i) part(i);
             return;
         }
+        Shares shares(parts, threads);
         {
             std::lock_guard<std::mutex> lock(mutex_);
-            while (workers_ < parts - 1) {
-                std::thread([this] { work(); }).detach();
-                ++workers_;
-            }
+            for (; workers_ < threads - 1; ++workers_) std::thread([this, own = workers_ + 1] { work(own); }).detach();
             part_ = &part;
-            parts_ = parts;
-            next_ = 0;
+            shares_ = &shares;
             job_.fetch_add(1, std::memory_order_release);
         }
         wake_.notify_all();
-        help(part, parts);
+        help(part, shares, 0);
         {
             std::lock_guard<std::mutex> lock(mutex_);
             part_ = nullptr;  // nobody joins from here on
@@ -55,27 +80,27 @@ public:
     }
 
 private:
-    void help(const std::function<void(int)>& part, int parts) {
-        for (int i = next_.fetch_add(1); i < parts; i = next_.fetch_add(1)) try {
+    void help(const std::function<void(int)>& part, Shares& shares, int own) {
+        for (int i = shares.take(own); i >= 0; i = shares.take(own)) try {
                 part(i);
             } catch (...) {
                 std::lock_guard<std::mutex> lock(mutex_);
                 failure_ = std::current_exception();
             }
     }
-    void work() {
+    void work(int own) {
         unsigned seen = 0;
         for (;;) {
             for (int spin = 0; spin < spins && job_.load(std::memory_order_acquire) == seen; ++spin) relax();
             std::unique_lock<std::mutex> lock(mutex_);
             wake_.wait(lock, [&] { return job_.load(std::memory_order_relaxed) != seen; });
             seen = job_.load(std::memory_order_relaxed);
-            if (!part_ || next_.load() >= parts_) continue;
+            if (!part_ || own >= shares_->count) continue;
             const std::function<void(int)>& part = *part_;
-            const int parts = parts_;
+            Shares& shares = *shares_;
             helpers_.fetch_add(1);
             lock.unlock();
-            help(part, parts);
+            help(part, shares, own);
             helpers_.fetch_sub(1, std::memory_order_release);
         }
     }
@@ -84,9 +109,10 @@ private:
     std::mutex mutex_;             // protects what follows
     std::condition_variable wake_;
     const std::function<void(int)>* part_ = nullptr;
-    int parts_ = 0, workers_ = 0;
+    Shares* shares_ = nullptr;
+    int workers_ = 0;
     std::exception_ptr failure_;
-    std::atomic<int> next_{0}, helpers_{0};
+    std::atomic<int> helpers_{0};
     std::atomic<unsigned> job_{0};
 };
 
@@ -106,12 +132,10 @@ Pool& pool() {
 
 }  // namespace
 
-void run_parts(int parts, const std::function<void(int)>& part) {
-    if (parts <= 1) {
-        if (parts == 1) part(0);
-        return;
-    }
-    pool().run(parts, part);
+void run_parts(int parts, int threads, const std::function<void(int)>& part) {
+    threads = threads < parts ? threads : parts;
+    if (threads > 1) return pool().run(parts, threads, part);
+    for (int i = 0; i < parts; ++i) part(i);
 }
 
 }  // namespace fusedqml

@@ -1,6 +1,7 @@
 #include "readout.hpp"
 
 #include <algorithm>
+#include <cstring>
 
 #include "pool.hpp"
 
@@ -8,6 +9,17 @@ namespace fusedqml {
 namespace {
 
 constexpr int64_t small_work = 100000;  // amplitudes that one thread does sooner than it wakes another
+constexpr size_t small_clearing = size_t(1) << 18;  // bytes
+
+void clear(const State& state, int threads) {
+    const size_t bytes = state.bytes();
+    const int parts = bytes < small_clearing ? 1 : threads;
+    run_parts(parts, threads, [&](int part) {
+        const size_t share = static_cast<size_t>(part), all = static_cast<size_t>(parts);
+        const size_t first = bytes * share / all, last = bytes * (share + 1) / all;
+        std::memset(static_cast<char*>(state.memory.get()) + first, 0, last - first);
+    });
+}
 
 template <class T> void set_zero(const State& state) {
     for (int64_t group = 0; group < state.groups; ++group)
@@ -57,7 +69,7 @@ template <class T> void copy_amplitudes(const State& state, const RowFrame& fram
     const uint64_t rows = uint64_t(1) << state.num_qubits;
     const size_t width = static_cast<size_t>(state.kernels->width);
     const int parts = parts_for(state, threads);
-    run_parts(parts, [&](int part) {
+    run_parts(parts, threads, [&](int part) {
         const uint64_t share = static_cast<uint64_t>(part), all = static_cast<uint64_t>(parts);
         for (int64_t group = 0; group < state.groups; ++group) {
             const T* data = state.group_data<T>(group);
@@ -84,7 +96,7 @@ void add_probabilities(const State& state, const RowFrame& frame, const std::vec
     const uint64_t outcomes = uint64_t(1) << kept.size(), others = uint64_t(1) << summed.size();
     const size_t width = static_cast<size_t>(state.kernels->width);
     const int parts = parts_for(state, threads);
-    run_parts(parts, [&](int part) {
+    run_parts(parts, threads, [&](int part) {
         const uint64_t share = static_cast<uint64_t>(part), all = static_cast<uint64_t>(parts);
         std::vector<double> sums(width);
         for (int64_t group = 0; group < state.groups; ++group) {
@@ -110,12 +122,14 @@ bool single(const State& state) { return state.kernels->real_bytes == 4; }
 
 }  // namespace
 
-void set_zero_state(const State& state) {
+void set_zero_state(const State& state, int threads) {
+    clear(state, threads);
     if (single(state)) set_zero<float>(state);
     else set_zero<double>(state);
 }
 
-void set_amplitudes(const State& state, const double* amplitudes, bool per_sample) {
+void set_amplitudes(const State& state, const double* amplitudes, bool per_sample, int threads) {
+    clear(state, threads);
     if (single(state)) set_all<float>(state, amplitudes, per_sample);
     else set_all<double>(state, amplitudes, per_sample);
 }

@@ -12,9 +12,9 @@ struct RowFrame {
     uint64_t offset;
 };
 
-void set_zero_state(const State& state);
+void set_zero_state(const State& state, int threads);
 // amplitudes: complex (2**n,), or (B, 2**n) if per_sample, by row
-void set_amplitudes(const State& state, const double* amplitudes, bool per_sample);
+void set_amplitudes(const State& state, const double* amplitudes, bool per_sample, int threads);
 // out: complex (B, 2**n) of the state's precision, by logical index
 void get_amplitudes(const State& state, const RowFrame& frame, void* out, int threads);
 // out: (B, 2**k); bit j of the outcome is qubits[j]

@@ -106,7 +106,8 @@ public:
     Sweep(const CompiledTape& tape, const CoefficientArrays& coefficients, const State& ket, const State* bra, bool per_sample,
           int threads, const Interrupted& interrupted)
         : tape_(tape.view), ket_(ket), bra_(bra), kernels_(*ket.kernels), interrupted_(interrupted),
-          prepared_(tape, coefficients, ket, bra, per_sample, threads), needs_(scratch_needs(tape.view, *ket.kernels)) {
+          prepared_(tape, coefficients, ket, bra, per_sample, threads), needs_(scratch_needs(tape.view, *ket.kernels)),
+          threads_(threads) {
         int64_t work = 0;
         for (int b = 0; b < tape_.num_blocks; ++b) work += tape_.blocks[b].num_ops * ket.num_rows * ket.groups;
         lanes_ = static_cast<size_t>(tape_.num_overlaps * kernels_.width);
@@ -159,7 +160,7 @@ private:
 
     void run_by_group(double* overlaps) {
         const std::thread::id caller = std::this_thread::get_id();
-        run_parts(parts_, [&](int part) {
+        run_parts(parts_, threads_, [&](int part) {
             const Scratch scratch = this->scratch();
             const bool asks = std::this_thread::get_id() == caller;
             const int64_t first = ket_.groups * part / parts_, last = ket_.groups * (part + 1) / parts_;
@@ -198,7 +199,7 @@ private:
         const Block& block = this->block(position);
         const bool ready = has_block_tables(position);
         if (ready)
-            run_parts(parts_, [&](int part) {
+            run_parts(parts_, threads_, [&](int part) {
                 Scratch scratch = this->scratch();
                 scratch.tables = shared_tables;
                 for (int i = part; i < block.num_ops; i += parts_)
@@ -206,7 +207,7 @@ private:
             });
         const int64_t count = tiles_of(block);
         const int parts = static_cast<int>(std::min<int64_t>(parts_, count));
-        run_parts(parts, [&](int part) {
+        run_parts(parts, threads_, [&](int part) {
             Scratch scratch = this->scratch();
             if (ready) scratch.tables = shared_tables;
             double* to = bra_ ? sums(part, prepared_.call.per_sample ? group : 0) : nullptr;
@@ -256,7 +257,7 @@ private:
     const Interrupted& interrupted_;
     PreparedCall prepared_;
     Needs needs_;
-    int parts_ = 1;
+    int threads_, parts_ = 1;
     bool by_group_ = true;
     int64_t separate_ = 1;
     size_t lanes_ = 0;

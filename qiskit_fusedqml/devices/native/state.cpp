@@ -90,14 +90,14 @@ void choose_lanes(int width, int64_t batch, int spread, int& lane_bits, int& sam
     sample_bits = all - lane_bits;
 }
 
-State::State(const Kernels* k, int n, int64_t b, int spread, bool zeroed, size_t limit)
+State::State(const Kernels* k, int n, int64_t b, int spread, size_t limit)
     : kernels(k), num_qubits(n), batch(b) {
     choose_lanes(k->width, b, spread, lane_bits, sample_bits);
     groups = (b + (int64_t(1) << sample_bits) - 1) >> sample_bits;
     num_rows = int64_t(1) << (n - lane_bits);
     const size_t most = limit / (2 * size_t(k->width) * size_t(k->real_bytes));  // stored rows
     if (size_t(groups) > most >> (n - lane_bits)) throw std::bad_alloc();
-    memory = Memory(size_t(groups) * group_size() * size_t(k->real_bytes), zeroed);
+    memory = Memory(size_t(groups) * group_size() * size_t(k->real_bytes), false);
 }
 
 State::State(const State& other)

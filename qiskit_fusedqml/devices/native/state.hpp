@@ -27,10 +27,9 @@ private:
 
 // [group][row][re | im][lane], lane = sample of the group | lowest v row bits << s.
 struct State {
-    // `spread`: row bits that may go into lanes which the batch leaves empty. std::bad_alloc if there is no memory, or if more
+    // Memory for states, not yet set. `spread`: row bits that may go into lanes which the batch leaves empty. std::bad_alloc if there is no memory, or if more
     // than `limit` bytes are needed.
-    State(const Kernels* kernels, int num_qubits, int64_t batch, int spread, bool zeroed = true,
-          size_t limit = SIZE_MAX);
+    State(const Kernels* kernels, int num_qubits, int64_t batch, int spread, size_t limit = SIZE_MAX);
     State(const State& other);
 
     const Kernels* kernels;
