@@ -18,6 +18,7 @@ class CostModel:
         table_qubits: Largest number of functionals that index one diagonal table.
         amplitude_bytes: Bytes of one complex amplitude.
         byte_cost: Fused multiply-adds the device could do while it moves one byte to or from slow memory.
+        fold_bits: Rows whose numbers differ by multiples of 2**fold_bits share one set of the fastest cache.
         smallest_spread_tile: The planner spreads qubits over lanes only if tiles of this many dimensions remain.
     """
 
@@ -26,6 +27,7 @@ class CostModel:
     table_qubits: int = 12
     amplitude_bytes: int = 16
     byte_cost: float = 1.0
+    fold_bits: int = 0
     smallest_spread_tile: int = 6
 
     def spread_qubits(self, num_qubits: int, batch: int) -> int:

@@ -229,6 +229,19 @@ class Frame:
         units = tuple(1 << q for q in range(num_qubits))
         return cls(units, units, 0)
 
+    @classmethod
+    def folded(cls, num_qubits: int, first: int, bits: int) -> Frame:
+        """Row bits from ``first + bits`` on are also added to the ``bits`` ones above ``first``, in turn.
+
+        Rows that differ in high bits only then differ in low bits, too, and do not crowd one set of a cache.
+        """
+        columns, duals = ([1 << q for q in range(num_qubits)] for _ in range(2))
+        for q in range(first + bits, num_qubits if bits else 0):
+            low = first + (q - first) % bits
+            columns[q] |= 1 << low
+            duals[low] |= 1 << q
+        return cls(tuple(columns), tuple(duals), 0)
+
     @property
     def num_qubits(self) -> int:
         """Number of qubits n."""
@@ -298,7 +311,8 @@ class Tape:
     Attributes:
         num_qubits: Number of qubits n.
         blocks: The blocks in forward order.
-        frame: Relation of logical states and rows after the last block; before the first it is the identity.
+        frame: Relation of logical states and rows after the last block; before the first it is the identity,
+            or, from ``|0...0>`` (row 0), any linear frame.
         num_overlaps: Number of real overlaps the backward sweep returns.
         spread_qubits: Every tile leaves at least this many dimensions outside it, so that a device may spread them
             over its SIMD lanes when the batch alone does not fill them.

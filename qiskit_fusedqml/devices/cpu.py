@@ -26,6 +26,9 @@ from . import Coefficients, _native
 
 _KEPT_OBSERVABLES = 32
 
+_CACHE_WAY = 4096
+"""Bytes of one way of an L1 cache: addresses that far apart share a set."""
+
 _CompiledSums: TypeAlias = tuple[_native.Observables, Frame, tuple[PauliSum, ...]]
 
 
@@ -87,7 +90,12 @@ class CPUDevice:
         self._single = precision == "single"
         self._width = _native.width(self._isa, self._single, False)
         self._half_width = _native.width(self._isa, self._single, True)
-        self.cost_model = CostModel(lanes=self._width, amplitude_bytes=8 if self._single else 16)
+        amplitude_bytes = 8 if self._single else 16
+        self.cost_model = CostModel(
+            lanes=self._width,
+            amplitude_bytes=amplitude_bytes,
+            fold_bits=(_CACHE_WAY // (self._width * amplitude_bytes)).bit_length() - 1,
+        )
         self._tapes: WeakKeyDictionary[Tape, _native.Tape] = WeakKeyDictionary()
         self._observables: OrderedDict[tuple[int, ...], _CompiledSums] = OrderedDict()
         self._lock = threading.Lock()

@@ -12,7 +12,7 @@ gates;
 from __future__ import annotations
 
 from ..cost import CostModel, operation_work
-from ..plan import U2
+from ..plan import U2, Frame
 from ..program import MAX_MATRIX_QUBITS, Matrix, Program
 from .elements import Element, Term, collect, flips
 from .emit import Emitter
@@ -49,8 +49,11 @@ def fuse(
     spread = min(cost_model.spread_qubits(n, batch), max(n - min(widest, MAX_MATRIX_QUBITS), 0))
     tile_limit = max(min(cost_model.tile_qubits, n - spread), widest)
 
+    # |0...0> is row 0 in every linear frame; amplitudes are given in the identity frame
+    frame = Frame.folded(n, spread, cost_model.fold_bits) if program.initial_state is None else Frame.identity(n)
+
     def plan(euler: bool) -> Plan:
-        elements = collect(program, batched_slots, keep_phase=keep_phase, euler=euler)
+        elements = collect(program, batched_slots, frame, keep_phase=keep_phase, euler=euler)
         emitter = Emitter(elements, program.num_angles, sorted(batched_slots), wanted_slots, cost_model.table_qubits)
         groups = group([_item(element) for element in elements.elements], n, tile_limit)
         tape = emitter.tape([emitter.block(g) for g in groups], spread)

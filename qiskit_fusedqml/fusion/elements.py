@@ -134,16 +134,19 @@ class Elements:
     frame: Frame
 
 
-def collect(program: Program, batched_slots: frozenset[int], *, keep_phase: bool, euler: bool = True) -> Elements:
+def collect(
+    program: Program, batched_slots: frozenset[int], frame: Frame, *, keep_phase: bool, euler: bool = True
+) -> Elements:
     """Turn a program into elements.
 
     Args:
         program: The program.
         batched_slots: Slots whose angles differ from sample to sample.
+        frame: The frame before the first instruction.
         keep_phase: Whether the global phase matters.
         euler: Whether shared runs about several axes become a turn between two diagonals, or else a 2x2 matrix.
     """
-    collector = _Collector(program, batched_slots, keep_phase, euler)
+    collector = _Collector(program, batched_slots, frame, keep_phase, euler)
     for position, instruction in enumerate(program.instructions):
         if isinstance(instruction, Rotation):
             collector.rotation(instruction, position)
@@ -160,13 +163,15 @@ def collect(program: Program, batched_slots: frozenset[int], *, keep_phase: bool
 class _Collector:
     """The walk's state: the frame, the open run of each qubit, and the terms that later ones may still join."""
 
-    def __init__(self, program: Program, batched_slots: frozenset[int], keep_phase: bool, euler: bool) -> None:
+    def __init__(
+        self, program: Program, batched_slots: frozenset[int], frame: Frame, keep_phase: bool, euler: bool
+    ) -> None:
         self.n = program.num_qubits
         self.one = 1 << self.n
         self.batched_slots = batched_slots
         self.keep_phase = keep_phase
         self.euler = euler
-        self.frame = Frame.identity(self.n)
+        self.frame = frame
         self.elements: list[Element] = []
         self.runs: list[Run] = []
         self.open_runs: dict[int, Run] = {}

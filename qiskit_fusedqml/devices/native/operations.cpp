@@ -161,26 +161,57 @@ void BlockCompiler::flush() {
     const std::vector<Pending> pending = std::move(pending_);
     pending_.clear();
     const size_t count = pending.size(), most = static_cast<size_t>(group_), passes = (count + most - 1) / most;
-    for (size_t pass = 0; pass < passes; ++pass)
-        add_turns(pending.data() + count * pass / passes, pending.data() + count * (pass + 1) / passes);
+    const auto at = [&](size_t pass) { return pending.data() + count * pass / passes; };
+    for (size_t pass = 0; pass < passes; ++pass) {
+        if (pass + 1 < passes && !pending.front().imaginary) {
+            add_pair(at(pass), at(pass + 1), at(pass + 2));
+            ++pass;
+        } else {
+            add_turns(at(pass), at(pass + 1));
+        }
+    }
+}
+
+Turns BlockCompiler::make_turns(const Pending* first, const Pending* last) const {
+    Turns turns{};
+    turns.imaginary = first->imaginary;
+    for (const Pending* pending = first; pending != last; ++pending) turns.turns[turns.count++] = pending->turn;
+    return turns;
 }
 
 void BlockCompiler::add_turns(const Pending* first, const Pending* last) {
-    Turns turns{};
+    Turns turns = make_turns(first, last);
     std::vector<uint64_t> masks;
     gf2::Echelon flips;
     for (const Pending* pending = first; pending != last; ++pending) {
-        turns.turns[turns.count++] = pending->turn;
         masks.push_back(frame_.split(pending->w).local);
         flips.add(pending->turn.x);
     }
-    turns.imaginary = first->imaginary;
     if (turns.imaginary) {
         masks.clear();
         for (const uint64_t x : flips.vectors()) masks.push_back(uint64_t(1) << gf2::highest(x));
     }
     turns.rows = Selection(frame_, {}).rows(arena_, masks);
     ops_.push_back({Kind::turns, first->undone, arena_.keep_one(turns)});
+}
+
+// Steps of a walk over the flips of some rotations.
+static void walk(const Turns& turns, uint32_t* steps) {
+    uint32_t total = 0;
+    for (int i = 0; i < turns.count; ++i) steps[i] = total ^= turns.turns[i].x;
+    steps[turns.count] = 0;
+}
+
+void BlockCompiler::add_pair(const Pending* first, const Pending* middle, const Pending* last) {
+    TurnPair pair{};
+    pair.first = make_turns(first, middle);
+    pair.second = make_turns(middle, last);
+    walk(pair.second, pair.first_steps);
+    walk(pair.first, pair.second_steps);
+    std::vector<uint64_t> masks;
+    for (const Pending* pending = first; pending != last; ++pending) masks.push_back(frame_.split(pending->w).local);
+    pair.rows = Selection(frame_, {}).rows(arena_, masks);
+    ops_.push_back({Kind::turn_pair, first->undone, arena_.keep_one(pair)});
 }
 
 void BlockCompiler::read_unitary2(Reader& reader, bool undone) {

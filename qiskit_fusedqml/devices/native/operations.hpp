@@ -35,7 +35,9 @@ private:
     void queue(const Pending& next);
     bool fits(const Pending& next) const;
     void flush();
+    Turns make_turns(const Pending* first, const Pending* last) const;
     void add_turns(const Pending* first, const Pending* last);
+    void add_pair(const Pending* first, const Pending* middle, const Pending* last);
     int overlap(Reader& reader, int64_t count);
     int coefficient(Reader& reader, bool batched, int64_t shared_size, int64_t Requirements::*shared,
                     int64_t Requirements::*separate);

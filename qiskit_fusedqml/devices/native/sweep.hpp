@@ -14,6 +14,9 @@ template <class S> void apply_op(const Tile<S>& tile, const Op& op) {
         case Kind::turns:
             tile.flipped_lanes ^= apply_turns(tile, *static_cast<const Turns*>(op.detail), tile.ket, false);
             return;
+        case Kind::turn_pair:
+            tile.flipped_lanes ^= apply_pair(tile, *static_cast<const TurnPair*>(op.detail), tile.ket, false);
+            return;
         case Kind::phase: return apply_phase(tile, *static_cast<const Phase*>(op.detail), tile.ket, false);
         case Kind::unitary2: return apply_unitary(tile, *static_cast<const Unitary2*>(op.detail), tile.ket, false);
         case Kind::dense: return apply_dense(tile, *static_cast<const DenseMatrix*>(op.detail), tile.ket);
@@ -25,6 +28,7 @@ template <class S> void apply_op(const Tile<S>& tile, const Op& op) {
 template <class S> void undo_op(const Tile<S>& tile, const Op& op) {
     switch (op.kind) {
         case Kind::turns: return undo_turns(tile, *static_cast<const Turns*>(op.detail));
+        case Kind::turn_pair: return undo_pair(tile, *static_cast<const TurnPair*>(op.detail));
         case Kind::phase: return undo_phase(tile, *static_cast<const Phase*>(op.detail));
         case Kind::unitary2: return undo_unitary(tile, *static_cast<const Unitary2*>(op.detail));
         case Kind::dense: return undo_dense(tile, *static_cast<const DenseMatrix*>(op.detail));

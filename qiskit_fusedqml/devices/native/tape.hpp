@@ -65,6 +65,14 @@ struct Turns {
     Rows rows;
 };
 
+// Two groups of independent real rotations on all rows, applied one after the other to 2**(first.count + second.count) rows at a
+// time, so that the second group finds them in the fastest cache.
+struct TurnPair {
+    Turns first, second;           // their rows are not used
+    uint32_t first_steps[max_turns + 1], second_steps[max_turns + 1];  // walks over the other group's flips
+    Rows rows;                     // one of each set of rows
+};
+
 // A controlled phase: a[r] *= a - 1j b, or a + 1j b where the sign is odd.
 struct Phase {
     Parity sign;
@@ -135,7 +143,7 @@ struct RowMap {
     uint64_t offset;
 };
 
-enum class Kind : int32_t { turns, phase, unitary2, dense, diagonal, map };
+enum class Kind : int32_t { turns, turn_pair, phase, unitary2, dense, diagonal, map };
 
 struct Op {
     Kind kind;

@@ -5,7 +5,8 @@
 namespace fusedqml {
 namespace {
 
-template <class S> using TurnKernel = void (*)(typename S::Vec*, const Rows&, const Planes<S>&, uint32_t);
+template <class S>
+using TurnKernel = void (*)(typename S::Vec*, const uint32_t*, uint64_t, const Planes<S>&, uint32_t);
 template <class S>
 using TurnBackKernel = uint32_t (*)(typename S::Vec*, typename S::Vec*, const uint32_t*, const Planes<S>&, uint64_t, uint64_t,
                                     uint32_t, TurnSums<S>&);
@@ -68,10 +69,11 @@ template <class S> uint32_t apply_turns(const Tile<S>& tile, const Turns& turns,
     for_parts(tile, turns.rows, [&](uint32_t start, uint32_t lanes, bool all) {
         const Planes<S> part = all ? planes : masked(tile, planes, lanes);
         const TurnKernel<S> kernel = turns.imaginary ? turn_kernel_of<S, true>(part) : turn_kernel_of<S, false>(part);
-        kernel(data, turns.rows, part, start ^ part.start);
+        const uint64_t count = uint64_t(1) << turns.rows.dim;
+        kernel(data, turns.rows.steps, count, part, start ^ part.start);
         if (!turns.half) return;
         const Planes<S> other = other_half(part, turns.half);
-        kernel(data, turns.rows, other, start ^ other.start);
+        kernel(data, turns.rows.steps, count, other, start ^ other.start);
     });
     return planes.flipped_lanes;
 }
@@ -79,7 +81,7 @@ template <class S> uint32_t apply_turns(const Tile<S>& tile, const Turns& turns,
 // Adds sums to the overlaps. An overlap is wanted right after its rotation, with those that follow undone: each of them
 // multiplies ket and bra by a matrix whose square is (a**2 + b**2).
 template <class S>
-void add_turn_overlaps(const Tile<S>& tile, const Turns& turns, const Planes<S>& planes, double (*sums)[2][S::W],
+void add_turn_overlaps(const Tile<S>& tile, const Turns& turns, const Planes<S>& planes, const double (*sums)[2][S::W],
                        typename S::Vec sign) {
     typename S::Vec squares[max_turns], factor = sign;
     int place[max_turns] = {};
@@ -102,18 +104,14 @@ void add_turn_overlaps(const Tile<S>& tile, const Turns& turns, const Planes<S>&
 template <class S>
 void measure_and_undo(const Tile<S>& tile, const Turns& turns, const Planes<S>& planes, TurnBackKernel<S> kernel, uint32_t row,
                       typename S::Vec sign) {
-    alignas(64) double sums[max_turns][2][S::W] = {};
+    TurnSums<S> sums;
     const uint64_t count = uint64_t(1) << turns.rows.dim;
     for (uint64_t first = 0; first < count; first += flush_interval) {
-        TurnSums<S> part;
         const uint64_t last = count - first < flush_interval ? count : first + flush_interval;
-        row = kernel(tile.ket, tile.bra, turns.rows.steps, planes, first, last, row, part);
-        for (int k = 0; k < planes.count; ++k) {
-            flush<S>(sums[k][0], part.of[k][0]);
-            if (turns.turns[0].num_overlaps == 2) flush<S>(sums[k][1], part.of[k][1]);
-        }
+        row = kernel(tile.ket, tile.bra, turns.rows.steps, planes, first, last, row, sums);
+        sums.flush_all(planes.count, turns.turns[0].num_overlaps == 2);
     }
-    add_turn_overlaps(tile, turns, planes, sums, sign);
+    add_turn_overlaps(tile, turns, planes, sums.total, sign);
 }
 
 template <class S> void undo_turns(const Tile<S>& tile, const Turns& turns) {
@@ -138,6 +136,61 @@ template <class S> void undo_turns(const Tile<S>& tile, const Turns& turns) {
         const Planes<S> other = other_half(part, turns.half);
         measure_and_undo(tile, turns, other, kernel, start ^ other.start, -sign);
     });
+}
+
+// One group of a pair.
+template <class S> struct PairMember {
+    Planes<S> planes;
+    const Turns& turns;
+    const uint32_t* steps;
+    uint64_t count;
+    PairMember(const Tile<S>& tile, const Turns& t, const uint32_t* other, int other_count, bool inverse)
+        : turns(t), steps(other), count(uint64_t(1) << other_count) {
+        load_planes(tile, turns, inverse, planes);
+    }
+};
+
+template <class S> uint32_t apply_pair(const Tile<S>& tile, const TurnPair& pair, typename S::Vec* data, bool inverse) {
+    const PairMember<S> first(tile, pair.first, pair.first_steps, pair.second.count, inverse);
+    const PairMember<S> second(tile, pair.second, pair.second_steps, pair.first.count, inverse);
+    const TurnKernel<S> one = turn_kernel_of<S, false>(first.planes), two = turn_kernel_of<S, false>(second.planes);
+    uint32_t row = 0;
+    for (uint64_t i = 0; i < uint64_t(1) << pair.rows.dim;) {
+        one(data, first.steps, first.count, first.planes, row ^ first.planes.start);
+        two(data, second.steps, second.count, second.planes, row ^ second.planes.start);
+        row ^= pair.rows.steps[trailing_zeros(++i)];
+    }
+    return first.planes.flipped_lanes ^ second.planes.flipped_lanes;
+}
+
+template <class S> TurnBackKernel<S> real_back_kernel(const Planes<S>& planes, int overlaps) {
+    return overlaps == 2 ? turn_back_kernel_of<S, false, 2>(planes) : turn_back_kernel_of<S, false, 1>(planes);
+}
+
+template <class S> void undo_pair(const Tile<S>& tile, const TurnPair& pair) {
+    const int overlaps = pair.first.turns[0].num_overlaps;
+    if (!overlaps) {
+        apply_pair(tile, pair, tile.ket, true);
+        tile.flipped_lanes ^= apply_pair(tile, pair, tile.bra, true);
+        return;
+    }
+    const PairMember<S> first(tile, pair.first, pair.first_steps, pair.second.count, true);
+    const PairMember<S> second(tile, pair.second, pair.second_steps, pair.first.count, true);
+    const TurnBackKernel<S> one = real_back_kernel(first.planes, overlaps), two = real_back_kernel(second.planes, overlaps);
+    TurnSums<S> one_sums, two_sums;
+    uint32_t row = 0;
+    for (uint64_t i = 0; i < uint64_t(1) << pair.rows.dim;) {
+        two(tile.ket, tile.bra, second.steps, second.planes, 0, second.count, row ^ second.planes.start, two_sums);
+        one(tile.ket, tile.bra, first.steps, first.planes, 0, first.count, row ^ first.planes.start, one_sums);
+        row ^= pair.rows.steps[trailing_zeros(++i)];
+        if (i % (flush_interval >> max_turns) && i >> pair.rows.dim == 0) continue;
+        one_sums.flush_all(first.planes.count, overlaps == 2);
+        two_sums.flush_all(second.planes.count, overlaps == 2);
+    }
+    tile.flipped_lanes ^= second.planes.flipped_lanes;
+    add_turn_overlaps(tile, pair.second, second.planes, two_sums.total, S::splat(1));
+    tile.flipped_lanes ^= first.planes.flipped_lanes;
+    add_turn_overlaps(tile, pair.first, first.planes, one_sums.total, S::splat(1));
 }
 
 }  // namespace

@@ -139,8 +139,9 @@ template <class S, int N> struct Places {
     }
 };
 
+// Applies N rotations to `count` sets of rows; `row` is in the first of them.
 template <class S, int N, int C, bool imaginary>
-void turn_rows(typename S::Vec* data, const Rows& rows, const Planes<S>& planes, uint32_t row) {
+void turn_rows(typename S::Vec* data, const uint32_t* steps, uint64_t count, const Planes<S>& planes, uint32_t row) {
     using Vec = typename S::Vec;
     Vec a[N], b[N], re[1 << N], im[1 << N];
     size_t offsets[1 << N];
@@ -149,14 +150,13 @@ void turn_rows(typename S::Vec* data, const Rows& rows, const Planes<S>& planes,
         b[k] = planes.b[k];
     }
     row_offsets<S, N>(planes.x, offsets);
-    const uint64_t count = uint64_t(1) << rows.dim;
     for (uint64_t i = 0;;) {
         const Places<S, N> places(row, offsets);
         places.load(data, re, im);
         rotate_all<S, N, C, imaginary>(re, im, a, b);
         places.store(data, re, im);
         if (++i == count) return;
-        row ^= rows.steps[trailing_zeros(i)];
+        row ^= steps[trailing_zeros(i)];
     }
 }
 
@@ -181,13 +181,22 @@ FQ_INLINE void measure_rows(typename S::Vec* bra, const Places<S, N>& places, co
     }
 }
 
-// Sums over the lanes' own rows: of Y and X of each real rotation, of X alone (in the first place) of imaginary ones.
+// Sums over the lanes' own rows: of Y and X of each real rotation, of X alone (in the first place) of imaginary ones. They are
+// kept in working precision for a while.
 template <class S> struct TurnSums {
-    typename S::Vec of[max_turns][2];
+    typename S::Vec of[max_turns][2] = {};
+    alignas(64) double total[max_turns][2][S::W] = {};
+    FQ_INLINE void flush_all(int count, bool both) {
+        for (int k = 0; k < count; ++k)
+            for (int i = 0; i <= int(both); ++i) {
+                flush<S>(total[k][i], of[k][i]);
+                of[k][i] = typename S::Vec{};
+            }
+    }
 };
 
-// Measures N rotations and undoes them on ket and bra, for the rows number first .. last - 1; `row` is the first of them.
-// Returns the row after the last one.
+// Measures N rotations and undoes them on ket and bra, for the sets of rows number first .. last - 1; `row` is in the first of
+// them. Adds to the sums; returns a row of the set after the last one.
 template <class S, int N, int C, bool imaginary, int overlaps>
 uint32_t turn_rows_back(typename S::Vec* ket, typename S::Vec* bra, const uint32_t* steps, const Planes<S>& planes,
                         uint64_t first, uint64_t last, uint32_t row, TurnSums<S>& sums) {
@@ -214,8 +223,8 @@ uint32_t turn_rows_back(typename S::Vec* ket, typename S::Vec* bra, const uint32
     }
     FQ_UNROLL
     for (int k = 0; k < N; ++k) {
-        sums.of[k][0] = imaginary ? x[k] : y[k];
-        sums.of[k][1] = x[k];
+        sums.of[k][0] += imaginary ? x[k] : y[k];
+        if (!imaginary && overlaps == 2) sums.of[k][1] += x[k];
     }
     return row;
 }
