@@ -14,6 +14,7 @@ class CostModel:
 
     Attributes:
         tile_qubits: Largest dimension of a tile: 2**tile_qubits amplitudes of ket and bra stay in fast memory.
+        whole_qubits: A state of up to this many dimensions is one tile, worked on where it lies.
         lanes: Samples processed by one vector instruction.
         table_qubits: Largest number of functionals that index one diagonal table.
         amplitude_bytes: Bytes of one complex amplitude.
@@ -23,12 +24,18 @@ class CostModel:
     """
 
     tile_qubits: int = 12
+    whole_qubits: int = 0
     lanes: int = 1
     table_qubits: int = 12
     amplitude_bytes: int = 16
     byte_cost: float = 1.0
     fold_bits: int = 0
     smallest_spread_tile: int = 6
+
+    def tile_limit(self, num_qubits: int, spread: int) -> int:
+        """Largest dimension of a tile when ``spread`` dimensions are to stay outside every tile."""
+        inside = num_qubits - spread
+        return inside if inside <= self.whole_qubits else min(self.tile_qubits, inside)
 
     def spread_qubits(self, num_qubits: int, batch: int) -> int:
         """Dimensions to keep outside every tile so that they can fill lanes which the batch leaves empty."""

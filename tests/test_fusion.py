@@ -15,7 +15,7 @@ from qiskit_fusedqml.devices.reference import ReferenceDevice
 from qiskit_fusedqml.fusion import Plan, fuse
 from qiskit_fusedqml.fusion.schedule import Item, Subspace, group, levels
 from qiskit_fusedqml.observables import PauliSum, PauliTerm
-from qiskit_fusedqml.plan import RY, Diag, parity
+from qiskit_fusedqml.plan import RY, Diag, Frame, parity
 from qiskit_fusedqml.program import Program, Rotation
 
 DEVICE = ReferenceDevice()
@@ -35,7 +35,11 @@ class Case:
         self.angles = np.tile(rng.uniform(-4, 4, count), (BATCH, 1))
         self.angles[:, self.batched] = rng.uniform(-4, 4, (BATCH, len(self.batched)))
         model = CostModel(
-            tile_qubits=int(rng.integers(1, 7)), lanes=int(rng.choice([1, 4])), table_qubits=int(rng.integers(1, 6))
+            tile_qubits=int(rng.integers(1, 7)),
+            whole_qubits=int(rng.choice([0, 4])),
+            lanes=int(rng.choice([1, 4])),
+            table_qubits=int(rng.integers(1, 6)),
+            fold_bits=int(rng.integers(4)),
         )
         self.plan = fuse(
             self.program, model, batched_slots=frozenset(self.batched), wanted_slots=self.wanted, batch=BATCH
@@ -243,3 +247,13 @@ def test_the_global_phase_is_kept_only_when_asked_for() -> None:
     ket = DEVICE.allocate(plan.tape, 1, None)
     DEVICE.forward(plan.tape, plan.recipe.bind(np.zeros(0), np.zeros((1, 0))).coefficients, ket)
     np.testing.assert_allclose(ket[0, 0], np.exp(-0.5j), atol=1e-15)
+
+
+def test_folded_rows_differ_in_low_bits_and_given_amplitudes_keep_their_order() -> None:
+    frame = Frame.folded(9, 1, 3)
+    assert [c.bit_length() - 1 for c in frame.columns] == list(range(9))
+    assert all(column & 0b1110 for column in frame.columns[1:])
+    for q, dual in enumerate(frame.duals):
+        assert [parity(dual & column) for column in frame.columns] == [int(p == q) for p in range(9)]
+    given = replace(layered(9, 2), initial_state=np.eye(2**9)[5].astype(complex))
+    assert fuse(given, CostModel(fold_bits=3)).tape.frame == fuse(given, CostModel()).tape.frame

@@ -26,6 +26,12 @@ from . import Coefficients, _native
 
 _KEPT_OBSERVABLES = 32
 
+_TILE_BYTES = 2**18
+"""Bytes of a tile of the ket that is copied into a buffer; with as much again of the bra it stays in the L2 cache."""
+
+_WHOLE_BYTES = 2**19
+"""Bytes of the largest ket that is worked on where it lies, as a whole."""
+
 _CACHE_WAY = 4096
 """Bytes of one way of an L1 cache: addresses that far apart share a set."""
 
@@ -54,6 +60,10 @@ def default_threads() -> int:
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     cap = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
     return min(usable, int(cap)) if cap.isdigit() and int(cap) > 0 else usable
+
+
+def _log2(number: int) -> int:
+    return number.bit_length() - 1
 
 
 def _physical_memory() -> int:
@@ -91,10 +101,13 @@ class CPUDevice:
         self._width = _native.width(self._isa, self._single, False)
         self._half_width = _native.width(self._isa, self._single, True)
         amplitude_bytes = 8 if self._single else 16
+        row_bytes = self._width * amplitude_bytes
         self.cost_model = CostModel(
+            tile_qubits=_log2(_TILE_BYTES // row_bytes),
+            whole_qubits=_log2(_WHOLE_BYTES // row_bytes),
             lanes=self._width,
             amplitude_bytes=amplitude_bytes,
-            fold_bits=(_CACHE_WAY // (self._width * amplitude_bytes)).bit_length() - 1,
+            fold_bits=_log2(_CACHE_WAY // row_bytes),
         )
         self._tapes: WeakKeyDictionary[Tape, _native.Tape] = WeakKeyDictionary()
         self._observables: OrderedDict[tuple[int, ...], _CompiledSums] = OrderedDict()

@@ -47,7 +47,7 @@ def fuse(
     n = program.num_qubits
     widest = max((len(i.qubits) for i in program.instructions if isinstance(i, Matrix)), default=1)
     spread = min(cost_model.spread_qubits(n, batch), max(n - min(widest, MAX_MATRIX_QUBITS), 0))
-    tile_limit = max(min(cost_model.tile_qubits, n - spread), widest)
+    tile_limit = max(cost_model.tile_limit(n, spread), widest)
 
     # |0...0> is row 0 in every linear frame; amplitudes are given in the identity frame
     frame = Frame.folded(n, spread, cost_model.fold_bits) if program.initial_state is None else Frame.identity(n)

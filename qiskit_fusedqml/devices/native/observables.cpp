@@ -9,10 +9,20 @@
 namespace fusedqml {
 namespace {
 
-constexpr int most_block_bits = 10;
-constexpr size_t most_cached = size_t(8) << 20;
+constexpr int most_block_bits = 10;   // rows whose diagonals are evaluated at a time
+constexpr int many_block_bits = 7;    // and with many flips, so that the bra's rows stay in the L1 cache from flip to flip
+constexpr size_t many_flips = 4;
+constexpr size_t most_cached = size_t(16) << 20;
 constexpr size_t most_layouts = 4;
 constexpr int64_t small_work = 20000;
+
+int choose_block_bits(int num_qubits, const std::vector<TermSource>& terms) {
+    std::vector<uint64_t> flips;
+    for (const TermSource& term : terms) flips.push_back(term.x);
+    std::sort(flips.begin(), flips.end());
+    const auto count = static_cast<size_t>(std::unique(flips.begin(), flips.end()) - flips.begin());
+    return std::min(num_qubits, count > many_flips ? many_block_bits : most_block_bits);
+}
 
 // A diagonal's values at the rows of a block, one a row, or one a lane of each stored row.
 template <class T> void store_values(const State& state, const double* values, size_t count, T* out) {
@@ -24,7 +34,7 @@ template <class T> void store_values(const State& state, const double* values, s
 }  // namespace
 
 Observables::Observables(const Kernels* kernels, int num_qubits, int num_observables, const std::vector<TermSource>& terms)
-    : kernels_(kernels), n_(num_qubits), num_observables_(num_observables), block_bits_(std::min(num_qubits, most_block_bits)) {
+    : kernels_(kernels), n_(num_qubits), num_observables_(num_observables), block_bits_(choose_block_bits(num_qubits, terms)) {
     for (const TermSource& term : terms) {
         if (term.observable < 0 || term.observable >= num_observables) throw std::invalid_argument("A term of no observable.");
         auto flip = std::find_if(flips_.begin(), flips_.end(), [&](const Flip& f) { return f.x == term.x; });
@@ -68,7 +78,8 @@ Observables::Tables Observables::make_tables(const State& state, int64_t first_b
 }
 
 const Observables::Tables* Observables::cached(const State& state) {
-    if (num_diagonals_ * static_cast<size_t>(state.kernels->real_bytes << state.sample_bits) > most_cached >> n_) return nullptr;
+    const int copies = state.lane_bits ? 1 << state.sample_bits : 1;
+    if (num_diagonals_ * static_cast<size_t>(state.kernels->real_bytes * copies) > most_cached >> n_) return nullptr;
     std::lock_guard<std::mutex> lock(mutex_);
     for (const auto& tables : cache_)
         if (tables->width == state.kernels->width && tables->real_bytes == state.kernels->real_bytes &&
