@@ -1,20 +1,24 @@
 """Binding: which parameters differ from sample to sample, the plan for that case, and the way back from overlaps.
 
 A `ParameterBatch` holds B rows of parameter values without repeating what all rows share. A `Binding` is made once
-for a pattern of varying and wanted parameters; it joins the angle map to a plan's recipe in both directions.
+for a pattern of varying and wanted parameters. It puts the linear part of the angle map before the plan's recipe, so
+that compiled code goes from values to coefficients and from overlaps to gradients; only non-linear expressions are
+computed here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .angles import AngleMap
-from .coefficients import Bound
+from .coefficients import Recipe, Rows
 from .cost import CostModel
+from .devices import Bound
+from .errors import InvalidInputError
 from .fusion import Plan, fuse
 from .program import Program
 
@@ -22,20 +26,43 @@ FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
 
 
-@dataclass(frozen=True, eq=False)
-class ParameterBatch:
+class ParameterSet:
+    """Parameters by number, ascending, with a key by which equal sets are found again.
+
+    Attributes:
+        indices: The numbers.
+    """
+
+    def __init__(self, indices: IntArray) -> None:
+        self.indices = indices
+
+    @cached_property
+    def key(self) -> bytes:
+        """The same for equal sets."""
+        return self.indices.tobytes()
+
+
+@lru_cache(maxsize=64)
+def first_parameters(count: int) -> ParameterSet:
+    """Parameters 0 to count - 1, one object for each count."""
+    return ParameterSet(np.arange(count, dtype=np.intp))
+
+
+class ParameterBatch(NamedTuple):
     """B rows of P parameter values.
 
     Attributes:
         base: (P,) the values of the first row.
-        varying: Indices of the columns that differ from row to row.
-        columns: (B, len(varying)) those columns.
+        varying: The parameters that differ from row to row.
+        columns: (B, len(varying)) their values.
+        by_row: Whether weights were given row by row.
         first: Number of the first row within the whole batch.
     """
 
     base: FloatArray
-    varying: IntArray
+    varying: ParameterSet
     columns: FloatArray
+    by_row: bool
     first: int = 0
 
     @property
@@ -45,16 +72,21 @@ class ParameterBatch:
 
     def rows(self, start: int, stop: int) -> ParameterBatch:
         """Some of the rows; ``base`` keeps the shared values, and a varying column stays varying."""
-        return ParameterBatch(self.base, self.varying, self.columns[start:stop], self.first + start)
+        return self._replace(columns=self.columns[start:stop], first=self.first + start)
 
 
-@dataclass(frozen=True, eq=False)
-class BoundBatch:
-    """Coefficients of one batch and the values they came from."""
+class BoundBatch(NamedTuple):
+    """Coefficients of one batch and, where there are expressions, the values they came from.
+
+    Attributes:
+        bound: The coefficients.
+        base: (P,) the values of the first row.
+        values: (B, P') those of the parameters that batched angles depend on, or None without expressions.
+    """
 
     bound: Bound
     base: FloatArray
-    values: FloatArray
+    values: FloatArray | None
 
 
 class Binding:
@@ -85,12 +117,15 @@ class Binding:
         wanted_slots = frozenset(np.flatnonzero(angle_map.depends_on(wanted)).tolist())
         self.batched_slots: IntArray = np.flatnonzero(batched)
         self.shared_slots: IntArray = np.flatnonzero(~batched)
-        self.num_angles = angle_map.num_angles
         self.shared_map = angle_map.select(self.shared_slots)
         self.batched_map, self.used = angle_map.select(self.batched_slots).compact()
+        self.varying = varying
         # which of the used parameters vary, and their columns among the varying ones
-        self.used_varying: IntArray = np.flatnonzero(np.isin(self.used, varying))
+        varies = np.isin(self.used, varying)
+        self.used_varying: IntArray = np.flatnonzero(varies)
+        self.used_shared: IntArray = np.flatnonzero(~varies)
         self.used_columns: IntArray = np.searchsorted(varying, self.used[self.used_varying])
+        self.has_expressions = bool(self.shared_map.groups or self.batched_map.groups)
         self.plan: Plan = fuse(
             program,
             cost_model,
@@ -99,25 +134,95 @@ class Binding:
             batch=batch,
             keep_phase=keep_phase,
         )
+        self.recipe = self._from_features(self.plan.recipe)
         self.has_batched_gradients = bool(wanted_slots & set(self.batched_slots.tolist()))
 
     def bind(self, parameters: ParameterBatch) -> BoundBatch:
-        """The coefficients at some values."""
-        shared = np.zeros(self.num_angles)
-        shared[self.shared_slots] = self.shared_map.evaluate(parameters.base)
+        """The coefficients at some values.
+
+        Raises:
+            InvalidInputError: If an angle is NaN or infinite; the message names the parameter or expression.
+        """
+        base, rows, values = parameters.base, parameters.columns, None
+        if self.has_expressions:
+            values = self._used_values(parameters)
+            base = self.shared_map.features(base)
+            rows = np.concatenate([rows, self.batched_map.features(values)[:, len(self.used) :]], axis=1)
+        bound = self.recipe.bind(base, rows)
+        if bound is None:
+            raise self._not_finite(parameters)
+        return BoundBatch(bound, parameters.base, values)
+
+    def pullback(
+        self, bound: BoundBatch, overlaps: FloatArray, *, per_row: bool
+    ) -> tuple[FloatArray, FloatArray | None]:
+        """Parameter gradients from overlaps.
+
+        Args:
+            bound: What `bind` gave.
+            overlaps: (S,) summed over the batch, or (B, S).
+            per_row: Whether all gradients are wanted row by row; overlaps are (B, S) then.
+
+        Returns:
+            With ``per_row``: gradients (B, P), and None. Otherwise the gradients (P,) of the values that all rows
+            share, and (B, V) of the varying parameters, or None for overlaps summed over the batch.
+
+        Raises:
+            InvalidInputError: If the derivative of an expression is not finite at the values.
+        """
+        base, rows = self.recipe.pullback(bound.bound, overlaps, per_row=per_row)
+        if bound.values is not None:
+            base = self.shared_map.pull_features(bound.base, base)
+            if rows is not None:
+                rows = self._pull_expressions(bound.values, base, rows)
+        if per_row and rows is not None:
+            base[:, self.varying] += rows
+            return base, None
+        return base, rows
+
+    def _from_features(self, recipe: Recipe) -> Recipe:
+        """The recipe over the features: of the shared map's, and in each row the varying ones of the batched map's."""
+        shared, batched, used = self.shared_map, self.batched_map, len(self.used)
+        constants = np.zeros(len(self.shared_slots) + len(self.batched_slots))
+        constants[self.shared_slots] = shared.constants
+        column = np.full(batched.num_features, -1, dtype=np.int64)
+        column[self.used_varying] = self.used_columns
+        column[used:] = len(self.varying) + np.arange(batched.num_features - used)
+        column = column[batched.columns]
+        of_row = column >= 0
+        slots, weights = batched.slots, batched.coefficients
+        return recipe.over(
+            shared.num_features,
+            len(self.varying) + batched.num_features - used,
+            Rows.sorted(self.shared_slots[shared.slots], shared.columns, shared.coefficients, constants),
+            Rows.sorted(slots[~of_row], self.used[batched.columns[~of_row]], weights[~of_row], batched.constants),
+            Rows.sorted(slots[of_row], column[of_row], weights[of_row], np.zeros(batched.num_angles)),
+        )
+
+    def _used_values(self, parameters: ParameterBatch) -> FloatArray:
         values = np.empty((parameters.batch, len(self.used)))
         values[...] = parameters.base[self.used]
         values[:, self.used_varying] = parameters.columns[:, self.used_columns]
-        batched = self.batched_map.evaluate(values)
-        return BoundBatch(self.plan.recipe.bind(shared, batched), parameters.base, values)
+        return values
 
-    def pullback(self, bound: BoundBatch, overlaps: FloatArray) -> FloatArray:
-        """Parameter gradients (..., P) from overlaps: (S,) summed over the batch, or (B, S) by row."""
-        d_shared, d_batched = self.plan.recipe.pullback(bound.bound, overlaps)
-        result = self.shared_map.pullback(bound.base, d_shared[..., self.shared_slots])
-        if overlaps.ndim == 2 and len(self.used):
-            result[:, self.used] += self.batched_map.pullback(bound.values, d_batched)
+    def _pull_expressions(self, values: FloatArray, base: FloatArray, rows: FloatArray) -> FloatArray:
+        """Add the batched expressions' share to the base's gradients; return the varying parameters' gradients."""
+        features = np.zeros((len(rows), self.batched_map.num_features))
+        features[:, len(self.used) :] = rows[:, len(self.varying) :]
+        pulled = self.batched_map.pull_features(values, features)
+        of_shared = pulled[:, self.used_shared]
+        base[..., self.used[self.used_shared]] += of_shared if base.ndim == 2 else of_shared.sum(axis=0)
+        result = rows[:, : len(self.varying)]
+        result[:, self.used_columns] += pulled[:, self.used_varying]
         return result
+
+    def _not_finite(self, parameters: ParameterBatch) -> InvalidInputError:
+        try:
+            self.shared_map.evaluate(parameters.base)
+            self.batched_map.evaluate(self._used_values(parameters))
+        except InvalidInputError as error:
+            return error
+        return InvalidInputError("An angle overflows at the given values; finite angles are required.")
 
 
 def parameter_batch(inputs: FloatArray | None, weights: FloatArray, states: int = 1) -> ParameterBatch:
@@ -126,23 +231,19 @@ def parameter_batch(inputs: FloatArray | None, weights: FloatArray, states: int 
     There are at least as many rows as ``states``, the number of initial states.
     Inputs vary when there is more than one row. Weight columns that are equal in every row are shared.
     """
-    blocks: Sequence[FloatArray] = [block for block in (inputs, weights) if block is not None and block.ndim == 2]
-    batch = max([states, *(len(block) for block in blocks)])
+    by_row = weights.ndim == 2
     num_inputs = 0 if inputs is None else inputs.shape[1]
-    first_weights = weights[0] if weights.ndim == 2 else weights
-    base = first_weights if inputs is None or not num_inputs else np.concatenate([inputs[0], first_weights])
+    batch = max(states, 1 if inputs is None else len(inputs), len(weights) if by_row else 1)
+    base = weights[0] if by_row else weights
+    if inputs is not None and num_inputs:
+        base = np.concatenate([inputs[0], base])
     parts: list[FloatArray] = []
-    varying: list[IntArray] = []
-    if batch > 1 and inputs is not None:
-        parts.append(np.broadcast_to(inputs, (batch, num_inputs)))
-        varying.append(np.arange(num_inputs))
-    if batch > 1 and weights.ndim == 2:
+    varying = first_parameters(num_inputs if batch > 1 else 0)
+    if inputs is not None and batch > 1:
+        parts.append(inputs if len(inputs) == batch else np.broadcast_to(inputs, (batch, num_inputs)))
+    if by_row and batch > 1:
         differing = np.flatnonzero((weights != weights[0]).any(axis=0))
         parts.append(np.broadcast_to(weights[:, differing], (batch, len(differing))))
-        varying.append(num_inputs + differing)
-    columns = np.concatenate(parts, axis=1) if parts else np.zeros((batch, 0))
-    return ParameterBatch(np.array(base, dtype=np.float64), _joined(varying), columns)
-
-
-def _joined(parts: Sequence[IntArray]) -> IntArray:
-    return np.concatenate(parts).astype(np.intp) if parts else np.zeros(0, np.intp)
+        varying = ParameterSet(np.concatenate([varying.indices, num_inputs + differing]))
+    columns = parts[0] if len(parts) == 1 else np.concatenate([np.empty((batch, 0)), *parts], axis=1)
+    return ParameterBatch(base, varying, columns, by_row)

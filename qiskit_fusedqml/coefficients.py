@@ -19,13 +19,14 @@ overlaps are measured on a ket and a bra that are both off by a known factor; th
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .devices import Coefficients, _native
+from .devices import Bound, _native
 
 FloatArray: TypeAlias = NDArray[np.float64]
 IntArray: TypeAlias = NDArray[np.int64]
@@ -57,6 +58,14 @@ class Rows:
         index = np.array([source for _, sources in entries for source, _ in sources], dtype=np.int64)
         weight = np.array([weight for _, sources in entries for _, weight in sources], dtype=np.float64)
         return cls(start, index, weight, np.array([constant for constant, _ in entries], dtype=np.float64))
+
+    @classmethod
+    def sorted(
+        cls, rows: NDArray[np.integer], index: NDArray[np.integer], weight: FloatArray, constant: FloatArray
+    ) -> Rows:
+        """From terms "weight * source" with the row of each, ascending."""
+        start = np.searchsorted(rows, np.arange(len(constant) + 1)).astype(np.int64)
+        return cls(start, index.astype(np.int64), weight, constant)
 
     def __len__(self) -> int:
         return len(self.constant)
@@ -121,20 +130,10 @@ class ScaleTable:
     overlap_position: IntArray
 
 
-@dataclass(frozen=True, eq=False)
-class Bound:
-    """Coefficients for a device together with what `Recipe.pullback` needs later."""
-
-    coefficients: Coefficients
-    shared: FloatArray
-    batched: FloatArray
-    overlap_factors: FloatArray
-    alpha: FloatArray
-
-
 class Recipe:
     """How a tape's coefficients follow from angles, see the module's docstring.
 
+    Its values are the angles themselves until `over` puts an affine map before them.
     Sources of shared rows are the A angles followed by (alpha, beta, gamma) of each run; sources of batched rows are
     the A' batched angles. An overlap index of -1 means that no gradient is wanted.
 
@@ -152,6 +151,11 @@ class Recipe:
         batched_blends: Runs applied as one matrix a sample, and their overlaps (U', 3).
         scales: The factors taken out.
         dense: The constant dense matrices.
+
+    Attributes:
+        num_runs: Number of runs turned into Euler angles.
+        pair_kinds: Kinds of the shared pairs.
+        compiled: The tables and the map before them, in compiled code.
     """
 
     def __init__(
@@ -170,11 +174,9 @@ class Recipe:
         scales: ScaleTable,
         dense: tuple[NDArray[np.complex128], ...],
     ) -> None:
-        self.num_batched = num_batched
         self.num_runs = len(runs[0])
         self.pair_kinds = pairs[1]
-        self.dense = dense
-        self._native = _native.Recipe(
+        self.compiled = _native.Recipe(
             num_angles=num_angles,
             num_batched=num_batched,
             num_overlaps=len(scales.overlap_position),
@@ -201,25 +203,46 @@ class Recipe:
             carrier_diag=scales.carrier_diag,
             scale_order=scales.order,
             overlap_position=scales.overlap_position,
+            dense=list(dense),
         )
 
-    def bind(self, shared: FloatArray, batched: FloatArray) -> Bound:
-        """Coefficients for shared angles (A,) and batched angles (B, A')."""
-        pairs, batched_pairs, matrices, batched_matrices, angles, batched_angles, scales, factors, alpha = (
-            self._native.bind(shared, batched)
-        )
-        coefficients = Coefficients(
-            pairs, batched_pairs, matrices, batched_matrices, angles, batched_angles, scales, self.dense
-        )
-        return Bound(coefficients, shared, batched, factors, alpha)
+    def over(self, num_base: int, num_row: int, shared: Rows, batched_base: Rows, batched_row: Rows) -> Recipe:
+        """The same recipe from other values than the angles themselves, in an affine way.
 
-    def pullback(self, bound: Bound, overlaps: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Gradients of the shared angles (..., A) and of the batched angles (..., A') from overlaps (..., S).
-
-        Overlaps summed over the batch, of shape (S,), say nothing about batched angles; their gradients are then zero.
+        Args:
+            num_base: Number F of values that all samples share.
+            num_row: Number F' of values that each sample has.
+            shared: The A shared angles, from the base.
+            batched_base: What the base contributes to the A' batched angles, constants included.
+            batched_row: What the sample's row adds to them.
         """
-        rows = np.atleast_2d(overlaps)
-        shared = self._native.pull_shared(rows, bound.shared, bound.overlap_factors, bound.alpha)
+        other = copy(self)
+        other.compiled = self.compiled.over(num_base, num_row, shared.arrays, batched_base.arrays, batched_row.arrays)
+        return other
+
+    def bind(self, base: FloatArray, rows: FloatArray) -> Bound | None:
+        """Coefficients and what `pullback` needs later, or None if an angle is not finite.
+
+        Args:
+            base: (F,) the values that all samples share: the A angles unless `over` says otherwise.
+            rows: (B, F') the others: the A' batched angles unless `over` says otherwise.
+        """
+        return self.compiled.bind(base, rows)
+
+    def pullback(
+        self, bound: Bound, overlaps: FloatArray, *, per_row: bool = False
+    ) -> tuple[FloatArray, FloatArray | None]:
+        """Gradients of the base and of the rows.
+
+        Args:
+            bound: What `bind` gave.
+            overlaps: (S,) summed over the batch, or (B, S).
+            per_row: Whether the gradient of the base is wanted row by row; overlaps are (B, S) then.
+
+        Returns:
+            The gradient of the base, (F,) or (B, F) if ``per_row``, and of the rows, (B, F'); None for overlaps summed
+            over the batch, which say nothing about them.
+        """
         if overlaps.ndim == 1:
-            return shared[0], np.zeros(self.num_batched)
-        return shared, self._native.pull_batched(rows, bound.batched, bound.overlap_factors)
+            return self.compiled.pull_sums(bound, overlaps), None
+        return self.compiled.pull_rows(bound, overlaps, per_row)

@@ -12,12 +12,13 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .angles import AngleMap
-from .binding import Binding, BoundBatch, ParameterBatch, parameter_batch
+from .binding import Binding, BoundBatch, ParameterBatch, ParameterSet, first_parameters, parameter_batch
 from .devices import Device, State
 from .devices.registry import make_device
 from .errors import FusedQMLError, InvalidInputError, OutOfMemoryError
@@ -27,6 +28,7 @@ from .observables import PauliSum
 from .program import Program
 
 FloatArray = NDArray[np.float64]
+Number = TypeVar("Number", bound=np.generic)
 Cotangents = ArrayLike | Callable[[NDArray[np.floating]], ArrayLike]
 
 MAX_BINDINGS = 16
@@ -92,8 +94,10 @@ class DifferentiableProgram:
         self.budget = default_budget() if max_memory_mb is None else int(max_memory_mb * 2**20)
         if self.budget <= 0:
             raise InvalidInputError(f"max_memory_mb is {max_memory_mb}; a positive number of MiB is expected.")
-        self._nothing = np.zeros(0, np.intp)
-        self._training = self._wrt("all" if self.input_gradients else "weights")
+        self._nothing = first_parameters(0)
+        self._training = ParameterSet(self._wrt("all" if self.input_gradients else "weights"))
+        state = program.initial_state
+        self._num_states = 1 if state is None or state.ndim == 1 else len(state)
         self._bindings: OrderedDict[tuple[object, ...], Binding] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -105,16 +109,12 @@ class DifferentiableProgram:
     @property
     def plan(self) -> Plan:
         """The plan for training: inputs differ by sample, weights are shared. ``print(f.plan)`` explains it."""
-        inputs = np.arange(self.num_inputs)
-        lanes = self.device.cost_model.lanes
-        return self._binding(inputs, self._training, batch=lanes, keep_phase=False).plan
+        inputs = first_parameters(self.num_inputs)
+        return self._binding(inputs, self._training, self.device.cost_model.lanes).plan
 
     def values(self, x: ArrayLike | None = None, w: ArrayLike | None = None) -> NDArray[np.floating]:
         """Expectation values (B, n_obs) of the observables."""
-        parameters = self._parameters(x, w)
-        binding = self._binding(parameters.varying, self._nothing, parameters.batch, keep_phase=False)
-        parts = [self._expectation(self._forward(binding, rows)[1], binding) for rows in self._chunks(parameters, 1)]
-        return np.concatenate(parts)
+        return self._values(self._parameters(x, w))
 
     def vjp(
         self, x: ArrayLike | None = None, w: ArrayLike | None = None
@@ -128,12 +128,11 @@ class DifferentiableProgram:
             values (B, n_obs), and pullback(cotangents) -> dx (B, num_inputs), None without ``input_gradients``, and
             dw like w.
         """
-        parameters, per_row = self._parameters(x, w), w is not None and np.ndim(w) == 2
-        wanted = self._training
-        binding = self._binding(parameters.varying, wanted, parameters.batch, keep_phase=False)
+        parameters = self._parameters(x, w)
+        binding = self._binding(parameters.varying, self._training, parameters.batch)
         held = self._fits(parameters.batch, 2)
         forward = self._forward(binding, parameters) if held else None
-        values = self.values(x, w) if forward is None else self._expectation(forward[1], binding)
+        values = self._values(parameters) if forward is None else self._expectation(forward[1], binding)
         unused = [forward]
 
         def pullback(cotangents: ArrayLike) -> tuple[NDArray[np.floating] | None, NDArray[np.floating]]:
@@ -142,7 +141,7 @@ class DifferentiableProgram:
                     "This pullback was called before; each belongs to one backward sweep. Call vjp again."
                 )
             checked = self._cotangents(cotangents, parameters.batch)
-            return self._pull(binding, parameters, checked, per_row, unused.pop())
+            return self._pull(binding, parameters, checked, unused.pop())
 
         return values, pullback
 
@@ -183,7 +182,7 @@ class DifferentiableProgram:
         """
         parameters = self._parameters(x, w)
         wanted = self._wrt(wrt)
-        binding = self._binding(parameters.varying, np.unique(wanted), parameters.batch, keep_phase=False)
+        binding = self._binding(parameters.varying, ParameterSet(np.unique(wanted)), parameters.batch)
         num_observables = len(self._observables())
         result = np.empty((parameters.batch, num_observables, len(wanted)), self.dtype)
         start = 0
@@ -194,7 +193,7 @@ class DifferentiableProgram:
                 cotangents[:, k] = 1.0
                 last = k == num_observables - 1
                 copy = ket if last else self.device.copy(ket)
-                gradients = self._backward(binding, bound, copy, cotangents, per_sample=True)
+                gradients, _ = self._backward(binding, bound, copy, cotangents, per_sample=True, per_row=True)
                 result[start : start + rows.batch, k] = gradients[:, wanted]
             start += rows.batch
         return result
@@ -202,7 +201,7 @@ class DifferentiableProgram:
     def probabilities(self, x: ArrayLike | None = None, w: ArrayLike | None = None) -> FloatArray:
         """Probabilities (B, 2**num_clbits) of the classical bits, clbit 0 least significant; unmeasured bits are 0."""
         parameters = self._parameters(x, w)
-        binding = self._binding(parameters.varying, self._nothing, parameters.batch, keep_phase=False)
+        binding = self._binding(parameters.varying, self._nothing, parameters.batch)
         qubits = sorted({qubit for qubit, _ in self.measurement.pairs})
         outcomes = _clbit_values(qubits, self.measurement)
         size = 2**self.measurement.num_clbits
@@ -224,35 +223,37 @@ class DifferentiableProgram:
         parameters = self._parameters(x, w)
         binding = self._binding(parameters.varying, self._nothing, parameters.batch, keep_phase=True)
         frame = binding.plan.tape.frame
-        parts = [self.device.amplitudes(self._forward(binding, rows)[1], frame) for rows in self._chunks(parameters, 2)]
-        return np.concatenate(parts)
+        return _joined(
+            [self.device.amplitudes(self._forward(binding, rows)[1], frame) for rows in self._chunks(parameters, 2)]
+        )
+
+    def _values(self, parameters: ParameterBatch) -> NDArray[np.floating]:
+        binding = self._binding(parameters.varying, self._nothing, parameters.batch)
+        chunks = self._chunks(parameters, 1)
+        return _joined([self._expectation(self._forward(binding, rows)[1], binding) for rows in chunks])
 
     def _pull(
         self,
         binding: Binding,
         parameters: ParameterBatch,
         cotangents: FloatArray,
-        per_row: bool,
         held: tuple[BoundBatch, State] | None,
     ) -> tuple[NDArray[np.floating] | None, NDArray[np.floating]]:
         """The backward sweep over all chunks of the batch."""
-        batch, n_in = parameters.batch, self.num_inputs
-        per_sample = per_row or binding.has_batched_gradients or (self.input_gradients and batch > 1)
-        dw = np.zeros((batch, self.num_weights) if per_row else self.num_weights)
-        dx = np.zeros((batch, n_in)) if self.input_gradients else None
-        start = 0
+        n_in, per_row = self.num_inputs, parameters.by_row
+        per_sample = per_row or binding.has_batched_gradients
+        dx: list[FloatArray] = []
+        dw: list[FloatArray] = []
         for rows in [parameters] if held is not None else self._chunks(parameters, 2):
             bound, ket = held if held is not None else self._forward(binding, rows)
-            stop = start + rows.batch
-            gradients = self._backward(binding, bound, ket, cotangents[start:stop], per_sample=per_sample)
-            if dx is not None:
-                dx[start:stop] = gradients[..., :n_in]
-            if per_row:
-                dw[start:stop] = gradients[..., n_in:]
-            else:
-                dw += gradients[:, n_in:].sum(axis=0) if per_sample else gradients[n_in:]
-            start = stop
-        return None if dx is None else dx.astype(self.dtype, copy=False), dw.astype(self.dtype, copy=False)
+            part = cotangents[rows.first : rows.first + rows.batch]
+            gradients, varying = self._backward(binding, bound, ket, part, per_sample=per_sample, per_row=per_row)
+            dw.append(gradients[..., n_in:])
+            # inputs vary if there are several rows, and are the first parameters that do
+            dx.append(np.atleast_2d(gradients)[:, :n_in] if varying is None else varying[:, :n_in])
+        weights = _joined(dw) if per_row else sum(dw[1:], start=dw[0])
+        inputs = _joined(dx).astype(self.dtype, copy=False) if self.input_gradients else None
+        return inputs, weights.astype(self.dtype, copy=False)
 
     def _forward(self, binding: Binding, parameters: ParameterBatch) -> tuple[BoundBatch, State]:
         tape = binding.plan.tape
@@ -262,22 +263,28 @@ class DifferentiableProgram:
         return bound, ket
 
     def _backward(
-        self, binding: Binding, bound: BoundBatch, ket: State, cotangents: FloatArray, *, per_sample: bool
-    ) -> FloatArray:
-        """Parameter gradients (P,) or (B, P); the ket is used up."""
+        self,
+        binding: Binding,
+        bound: BoundBatch,
+        ket: State,
+        cotangents: FloatArray,
+        *,
+        per_sample: bool,
+        per_row: bool,
+    ) -> tuple[FloatArray, FloatArray | None]:
+        """Parameter gradients as of `Binding.pullback`; the ket is used up."""
         tape = binding.plan.tape
         bra = self.device.apply_observables(ket, tape.frame, self._observables(), cotangents)
         overlaps = self.device.backward(tape, bound.bound.coefficients, ket, bra, per_sample=per_sample)
-        return binding.pullback(bound, overlaps)
+        return binding.pullback(bound, overlaps, per_row=per_row)
 
     def _expectation(self, ket: State, binding: Binding) -> NDArray[np.floating]:
         values = self.device.expectation(ket, binding.plan.tape.frame, self._observables())
         return values.astype(self.dtype, copy=False)
 
-    def _binding(self, varying: NDArray[np.intp], wanted: NDArray[np.intp], batch: int, *, keep_phase: bool) -> Binding:
+    def _binding(self, varying: ParameterSet, wanted: ParameterSet, batch: int, *, keep_phase: bool = False) -> Binding:
         cost_model = self.device.cost_model
-        spread = cost_model.spread_qubits(self.num_qubits, batch)
-        key = (varying.tobytes(), wanted.tobytes(), spread, keep_phase)
+        key = (varying.key, wanted.key, cost_model.spread_qubits(self.num_qubits, batch), keep_phase)
         with self._lock:
             binding = self._bindings.get(key)
             if binding is None:
@@ -285,8 +292,8 @@ class DifferentiableProgram:
                     self.program,
                     self.angle_map,
                     cost_model,
-                    varying=varying,
-                    wanted=wanted,
+                    varying=varying.indices,
+                    wanted=wanted.indices,
                     batch=batch,
                     keep_phase=keep_phase,
                 )
@@ -302,14 +309,12 @@ class DifferentiableProgram:
         weights = _weights(w, self.num_weights)
         if inputs is not None and weights.ndim == 2 and len(inputs) != len(weights):
             raise InvalidInputError(f"x has {len(inputs)} rows and w has {len(weights)}; equal numbers are expected.")
-        state = self.program.initial_state
-        states = 1 if state is None or state.ndim == 1 else len(state)
-        batch = max([len(rows) for rows in (inputs, weights) if rows is not None and rows.ndim == 2], default=1)
-        if states > 1 and batch not in (1, states):
+        given = max(1 if inputs is None else len(inputs), len(weights) if weights.ndim == 2 else 1)
+        if self._num_states > 1 and given not in (1, self._num_states):
             raise InvalidInputError(
-                f"The program holds {states} initial states and {batch} rows of parameters were given."
+                f"The program holds {self._num_states} initial states and {given} rows of parameters were given."
             )
-        return parameter_batch(inputs, weights, states)
+        return parameter_batch(inputs, weights, self._num_states)
 
     def _cotangents(self, cotangents: ArrayLike, batch: int) -> FloatArray:
         array = np.asarray(cotangents, dtype=np.float64)
@@ -359,6 +364,9 @@ class DifferentiableProgram:
         size = parameters.batch
         while size > 1 and not self._fits(size, states):
             size = (size + 1) // 2
+        if size == parameters.batch:
+            yield parameters
+            return
         for start in range(0, parameters.batch, size):
             yield parameters.rows(start, min(start + size, parameters.batch))
 
@@ -370,8 +378,8 @@ class DifferentiableProgram:
 def _rows(name: str, values: ArrayLike | None, width: int) -> FloatArray:
     if values is None:
         raise InvalidInputError(f"{name} is None; an array of shape (B, {width}) is expected.")
-    array = np.asarray(values, dtype=np.float64)
-    if array.ndim == 1 and array.shape == (width,):
+    array = np.array(values, dtype=np.float64, order="C")  # a copy: the caller may change its own before the pullback
+    if array.shape == (width,):
         array = array[None, :]
     if array.ndim != 2 or array.shape[1] != width or not len(array):
         raise InvalidInputError(f"{name} has shape {array.shape}; (B, {width}) with B >= 1 is expected.")
@@ -379,12 +387,17 @@ def _rows(name: str, values: ArrayLike | None, width: int) -> FloatArray:
 
 
 def _weights(values: ArrayLike | None, width: int) -> FloatArray:
-    array = np.asarray([] if values is None else values, dtype=np.float64)
+    array = np.array([] if values is None else values, dtype=np.float64, order="C")
     if array.ndim not in (1, 2) or array.shape[-1] != width or (width and not len(array)):
         raise InvalidInputError(
             f"w has shape {array.shape}; ({width},), or (B, {width}) for weights by row, is expected."
         )
     return array
+
+
+def _joined(parts: list[NDArray[Number]]) -> NDArray[Number]:
+    """Pieces of a batch in one array."""
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def _clbit_values(qubits: Sequence[int], measurement: Measurement) -> NDArray[np.intp]:

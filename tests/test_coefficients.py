@@ -49,7 +49,7 @@ def _gradient(program: Program, angles: np.ndarray, *, batched: bool) -> tuple[n
     state = DEVICE.amplitudes(ket, plan.tape.frame)[0]
     bra = DEVICE.apply_observables(ket, plan.tape.frame, [OBSERVABLE], np.ones((1, 1)))
     overlaps = DEVICE.backward(plan.tape, bound.coefficients, ket, bra, per_sample=True)
-    return state, plan.recipe.pullback(bound, overlaps)[int(batched)][0]
+    return state, plan.recipe.pullback(bound, overlaps, per_row=True)[int(batched)][0]
 
 
 @pytest.mark.parametrize("point", POINTS, ids=str)

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from devices.tapes import replaced
 from qiskit.circuit import ClassicalRegister, ParameterVector, QuantumCircuit, QuantumRegister
 from qiskit.circuit.library import efficient_su2, real_amplitudes, zz_feature_map
 from qiskit.quantum_info import SparsePauliOp, Statevector
@@ -176,8 +177,7 @@ class SabotagedDevice(CountingDevice):
     """Scales one diagonal angle by 1.001."""
 
     def forward(self, tape: object, coefficients: object, ket: object) -> None:
-        coefficients.angles[:] *= 1.001
-        super().forward(tape, coefficients, ket)
+        super().forward(tape, replaced(coefficients, angles=1.001 * coefficients.angles), ket)
 
 
 def test_a_sabotaged_device_is_seen() -> None:

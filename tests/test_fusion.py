@@ -7,6 +7,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+from devices.tapes import replaced
 from interpreter import expectation, run_program
 from programs import ProgramSampler, layered
 
@@ -71,7 +72,7 @@ class Case:
         states = DEVICE.amplitudes(ket, tape.frame)
         bra = DEVICE.apply_observables(ket, tape.frame, [self.observable], self.cotangents)
         overlaps = DEVICE.backward(tape, bound.coefficients, ket, bra, per_sample=True)
-        shared, batched = plan.recipe.pullback(bound, overlaps)
+        shared, batched = plan.recipe.pullback(bound, overlaps, per_row=True)
         gradients = shared.copy()
         gradients[:, self.batched] = batched
         return states, gradients, ket, start
@@ -119,11 +120,11 @@ def test_a_scaled_coefficient_is_seen_in_the_gradients() -> None:
 
     def gradient(factor: float) -> np.ndarray:
         bound = plan.recipe.bind(angles, np.zeros((1, 0)))
-        bound.coefficients.angles[:] *= factor
+        coefficients = replaced(bound.coefficients, angles=factor * bound.coefficients.angles)
         ket = DEVICE.allocate(plan.tape, 1, None)
-        DEVICE.forward(plan.tape, bound.coefficients, ket)
+        DEVICE.forward(plan.tape, coefficients, ket)
         bra = DEVICE.apply_observables(ket, plan.tape.frame, [observable], np.ones((1, 1)))
-        overlaps = DEVICE.backward(plan.tape, bound.coefficients, ket, bra, per_sample=False)
+        overlaps = DEVICE.backward(plan.tape, coefficients, ket, bra, per_sample=False)
         return plan.recipe.pullback(bound, overlaps)[0]
 
     def difference(slot: int) -> float:

@@ -5,8 +5,9 @@ values of non-linear expressions of them (the products of a ZZFeatureMap, say),
 
     angles[s] = constants[s] + sum_t coefficients[t] * features[columns[t]]       over the terms t with slots[t] == s.
 
-The pullback is the transposed Jacobian. Both are array operations over the batch; in the common case, each angle a
-multiple of one parameter plus a constant, they are one gather.
+The pullback is the transposed Jacobian. Both are array operations over the batch. In a step of training the linear part
+runs in compiled code (`qiskit_fusedqml.binding`), which leaves `features` and `pull_features` of circuits that have
+non-linear expressions.
 """
 
 from __future__ import annotations
@@ -76,18 +77,22 @@ class AngleMap:
     names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        num_features = self.num_parameters + sum(len(group.labels) for group in self.groups)
         if not np.array_equal(np.unique(self.slots), np.arange(self.num_angles)) or np.any(np.diff(self.slots) < 0):
             raise InvalidInputError(
                 "The terms' slots must ascend and name every angle: an angle without a term is a constant."
             )
-        if self.columns.size and not 0 <= self.columns.min() <= self.columns.max() < num_features:
-            raise InvalidInputError(f"The terms' columns must lie in 0..{num_features - 1}.")
+        if self.columns.size and not 0 <= self.columns.min() <= self.columns.max() < self.num_features:
+            raise InvalidInputError(f"The terms' columns must lie in 0..{self.num_features - 1}.")
 
     @property
     def num_angles(self) -> int:
         """Number of angles A."""
         return len(self.constants)
+
+    @property
+    def num_features(self) -> int:
+        """Number of features: the parameters and the non-linear expressions."""
+        return self.num_parameters + sum(len(group.labels) for group in self.groups)
 
     def evaluate(self, values: ArrayLike) -> Floats:
         """The angles.
@@ -101,14 +106,8 @@ class AngleMap:
         Raises:
             InvalidInputError: If the shape is wrong, or an angle is NaN or infinite.
         """
-        array = self._checked(values)
-        features = self._features(array)
-        terms = features[..., self.columns]
-        if not self._plain_coefficients:
-            terms = terms * self.coefficients
-        angles = terms if self._one_term_each else _sums(terms, self._slot_starts)
-        if self._has_constants:
-            angles = angles + self.constants
+        features = self.features(self._checked(values))
+        angles = _sums(features[..., self.columns] * self.coefficients, self._slot_starts) + self.constants
         if not np.isfinite(angles).all():
             raise self._not_finite(angles, features)
         return angles
@@ -130,19 +129,39 @@ class AngleMap:
         cotangents = np.asarray(cotangents, dtype=np.float64)
         if cotangents.ndim == 0 or cotangents.shape[-1] != self.num_angles:
             raise InvalidInputError(f"Cotangents have shape {cotangents.shape}; (..., {self.num_angles}) is expected.")
-        lead = np.broadcast_shapes(array.shape[:-1], cotangents.shape[:-1])
         order, starts, present = self._by_column
-        terms = cotangents[..., self.slots[order]]
-        if not self._plain_coefficients:
-            terms = terms * self.coefficients[order]
-        if len(present) < len(order):
-            terms = _sums(terms, starts)
-        if not self.groups and len(present) == self.num_parameters and lead == terms.shape[:-1]:
-            return terms
-        result = np.zeros((*lead, self._num_features))
-        result[..., present] = terms
-        self._pull_groups(array, result)
-        return result[..., : self.num_parameters]
+        gradients = np.zeros((*np.broadcast_shapes(array.shape[:-1], cotangents.shape[:-1]), self.num_features))
+        gradients[..., present] = _sums(cotangents[..., self.slots[order]] * self.coefficients[order], starts)
+        return self.pull_features(array, gradients)
+
+    def features(self, values: Floats) -> Floats:
+        """The parameters followed by the values of the non-linear expressions, (..., P) -> (..., P + G)."""
+        if not self.groups:
+            return values
+        columns = [group.formula.evaluate(group.gather(values)) for group in self.groups]
+        return np.concatenate([values, *columns], axis=-1)
+
+    def pull_features(self, values: Floats, gradients: Floats) -> Floats:
+        """Carry the derivatives with respect to the features (..., P + G) over to the parameters (..., P).
+
+        Raises:
+            InvalidInputError: If the derivative of an expression is not finite at the values (..., P).
+        """
+        result = gradients[..., : self.num_parameters]
+        first = self.num_parameters
+        for group in self.groups:
+            stop = first + len(group.labels)
+            outer = gradients[..., first:stop]
+            for by_value, partial in zip(group.orders, group.formula.partials(group.gather(values)), strict=True):
+                if not np.isfinite(partial).all():
+                    label = group.labels[int(np.argwhere(~np.isfinite(partial))[0][-1])]
+                    raise InvalidInputError(
+                        f"The derivative of the expression {label} is not finite at the given values."
+                    )
+                order, starts, present = by_value
+                result[..., present] += _sums((outer * partial)[..., order], starts)
+            first = stop
+        return result
 
     def select(self, slots: Sequence[int] | NDArray[np.integer]) -> AngleMap:
         """The map restricted to some slots: angle j of the result is angle ``slots[j]`` of this map."""
@@ -209,31 +228,9 @@ class AngleMap:
             )
         return array
 
-    def _features(self, values: Floats) -> Floats:
-        if not self.groups:
-            return values
-        columns = [group.formula.evaluate(group.gather(values)) for group in self.groups]
-        return np.concatenate([values, *columns], axis=-1)
-
-    def _pull_groups(self, values: Floats, result: Floats) -> None:
-        """Carry the derivatives of the non-linear features, in ``result[..., P:]``, over to the parameters."""
-        first = self.num_parameters
-        for group in self.groups:
-            stop = first + len(group.labels)
-            outer = result[..., first:stop]
-            for by_value, partial in zip(group.orders, group.formula.partials(group.gather(values)), strict=True):
-                if not np.isfinite(partial).all():
-                    label = group.labels[int(np.argwhere(~np.isfinite(partial))[0][-1])]
-                    raise InvalidInputError(
-                        f"The derivative of the expression {label} is not finite at the given values."
-                    )
-                order, starts, present = by_value
-                result[..., present] += _sums((outer * partial)[..., order], starts)
-            first = stop
-
     def _select_groups(self, columns: Indices) -> tuple[tuple[FormulaGroup, ...], Indices]:
         """The groups restricted to the columns in use, and the new number of every column."""
-        used = np.zeros(self._num_features, dtype=bool)
+        used = np.zeros(self.num_features, dtype=bool)
         used[: self.num_parameters] = True
         used[columns] = True
         groups = []
@@ -262,22 +259,6 @@ class AngleMap:
             f"The expression {labels[column - self.num_parameters]} is {number}{where} at the given values; "
             "angles must be finite."
         )
-
-    @cached_property
-    def _num_features(self) -> int:
-        return self.num_parameters + sum(len(group.labels) for group in self.groups)
-
-    @cached_property
-    def _plain_coefficients(self) -> bool:
-        return bool(np.all(self.coefficients == 1.0))
-
-    @cached_property
-    def _has_constants(self) -> bool:
-        return bool(np.any(self.constants))
-
-    @cached_property
-    def _one_term_each(self) -> bool:
-        return len(self.slots) == self.num_angles
 
     @cached_property
     def _term_counts(self) -> Indices:

@@ -3,12 +3,26 @@
 A device runs tapes. It never sees a parameter, a gate or a sample's meaning: coefficients go in, amplitudes,
 expectation values and overlaps come out. `reference.ReferenceDevice` defines the meaning; every other device agrees
 with it and differs in speed only.
+
+`Coefficients` are the numbers of one call, compiled code's own object so that a step of a small circuit does not turn
+them into arrays and back. R, U, D, ... are counts fixed by the plan, B is the batch; the attributes are read-only NumPy
+arrays in double precision, and the constructor takes arrays under the same names (and copies them):
+
+* ``pairs`` (R, 2): the shared (a, b) of RY and Pauli operations; ``batched_pairs`` (R', 2, B): those that differ from
+  sample to sample.
+* ``matrices`` (U, 2, 2), complex: shared U2; ``batched_matrices`` (U', 2, 2, B).
+* ``angles`` (D,): shared diagonal angles; ``batched_angles`` (D', B).
+* ``scales`` (S,): the K of diagonals.
+* ``dense``: a tuple of complex matrices of shape (2**k, 2**k).
+
+`Bound` are coefficients together with what the gradients need later (`qiskit_fusedqml.coefficients.Recipe`).
+Coefficients never change once made, so what a device derives from them, such as tables of phases, holds for both sweeps
+of a step.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,34 +31,12 @@ from numpy.typing import NDArray
 from ..cost import CostModel
 from ..observables import PauliSum
 from ..plan import Frame, Tape
+from ._native import Bound, Coefficients
+
+__all__ = ["Bound", "Coefficients", "Device", "State"]
 
 State = Any
 """A device's own representation of B states of n qubits; opaque to everybody else."""
-
-
-@dataclass(frozen=True)
-class Coefficients:
-    """The numbers of one call; R, U, D, ... are counts fixed by the plan, B is the batch.
-
-    Attributes:
-        pairs: (R, 2) the shared (a, b) of RY and Pauli operations.
-        batched_pairs: (R', 2, B) those that differ from sample to sample.
-        matrices: (U, 2, 2) complex, shared U2.
-        batched_matrices: (U', 2, 2, B) complex.
-        angles: (D,) shared diagonal angles.
-        batched_angles: (D', B).
-        scales: (S,) the K of diagonals.
-        dense: complex matrices of shape (2**k, 2**k).
-    """
-
-    pairs: NDArray[np.float64]
-    batched_pairs: NDArray[np.float64]
-    matrices: NDArray[np.complex128]
-    batched_matrices: NDArray[np.complex128]
-    angles: NDArray[np.float64]
-    batched_angles: NDArray[np.float64]
-    scales: NDArray[np.float64]
-    dense: tuple[NDArray[np.complex128], ...] = field(default_factory=tuple)
 
 
 class Device(Protocol):

@@ -1,31 +1,52 @@
+from collections.abc import Sequence
+from typing import TypeAlias
+
 import numpy as np
 from numpy.typing import NDArray
 
+_Rows: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]
+
+class Coefficients:
+    def __init__(
+        self,
+        pairs: NDArray[np.float64],
+        batched_pairs: NDArray[np.float64],
+        matrices: NDArray[np.complex128],
+        batched_matrices: NDArray[np.complex128],
+        angles: NDArray[np.float64],
+        batched_angles: NDArray[np.float64],
+        scales: NDArray[np.float64],
+        dense: Sequence[NDArray[np.complex128]] = (),
+    ) -> None: ...
+    @property
+    def pairs(self) -> NDArray[np.float64]: ...
+    @property
+    def batched_pairs(self) -> NDArray[np.float64]: ...
+    @property
+    def matrices(self) -> NDArray[np.complex128]: ...
+    @property
+    def batched_matrices(self) -> NDArray[np.complex128]: ...
+    @property
+    def angles(self) -> NDArray[np.float64]: ...
+    @property
+    def batched_angles(self) -> NDArray[np.float64]: ...
+    @property
+    def scales(self) -> NDArray[np.float64]: ...
+    @property
+    def dense(self) -> tuple[NDArray[np.complex128], ...]: ...
+
+class Bound:
+    @property
+    def coefficients(self) -> Coefficients: ...
+
 class Recipe:
     def __init__(self, **tables: object) -> None: ...
-    def bind(
-        self, shared: NDArray[np.float64], batched: NDArray[np.float64]
-    ) -> tuple[
-        NDArray[np.float64],
-        NDArray[np.float64],
-        NDArray[np.complex128],
-        NDArray[np.complex128],
-        NDArray[np.float64],
-        NDArray[np.float64],
-        NDArray[np.float64],
-        NDArray[np.float64],
-        NDArray[np.float64],
-    ]: ...
-    def pull_shared(
-        self,
-        overlaps: NDArray[np.float64],
-        shared: NDArray[np.float64],
-        factors: NDArray[np.float64],
-        alpha: NDArray[np.float64],
-    ) -> NDArray[np.float64]: ...
-    def pull_batched(
-        self, overlaps: NDArray[np.float64], batched: NDArray[np.float64], factors: NDArray[np.float64]
-    ) -> NDArray[np.float64]: ...
+    def over(self, num_base: int, num_row: int, shared: _Rows, batched_base: _Rows, batched_row: _Rows) -> Recipe: ...
+    def bind(self, base: NDArray[np.float64], rows: NDArray[np.float64], /) -> Bound | None: ...
+    def pull_sums(self, bound: Bound, overlaps: NDArray[np.float64], /) -> NDArray[np.float64]: ...
+    def pull_rows(
+        self, bound: Bound, overlaps: NDArray[np.float64], per_row: bool, /
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]: ...
 
 class State:
     @property
@@ -48,20 +69,6 @@ class Tape:
 class Observables:
     @property
     def num_observables(self) -> int: ...
-
-class Coefficients:
-    def __init__(
-        self,
-        pairs: NDArray[np.float64],
-        batched_pairs: NDArray[np.float64],
-        matrices: NDArray[np.complex128],
-        batched_matrices: NDArray[np.complex128],
-        angles: NDArray[np.float64],
-        batched_angles: NDArray[np.float64],
-        scales: NDArray[np.float64],
-        dense: list[NDArray[np.complex128]],
-        /,
-    ) -> None: ...
 
 def instruction_sets() -> list[str]: ...
 def width(isa: str, single: bool, half_width: bool) -> int: ...

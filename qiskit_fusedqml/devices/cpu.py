@@ -1,8 +1,8 @@
 """The CPU device: C++ sweeps with samples in SIMD lanes, for the instruction set of the machine it runs on.
 
-The compiled module `_native` knows tapes as flat integers (`_flatten`), states as opaque objects and coefficients as
-arrays. It is built for several instruction sets; the best one this machine has is chosen when a device is made, or the
-one named by the environment variable ``FUSEDQML_ISA`` (avx512, avx2, sse2 or neon).
+The compiled module `_native` knows tapes as flat integers (`_flatten`) and states as opaque objects. It is built for
+several instruction sets; the best one this machine has is chosen when a device is made, or the one named by the
+environment variable ``FUSEDQML_ISA`` (avx512, avx2, sse2 or neon).
 """
 
 from __future__ import annotations
@@ -156,7 +156,7 @@ class CPUDevice:
         """
         native = self._tape(tape)
         try:
-            _native.forward(native, _arrays(coefficients), ket, self.num_threads)
+            _native.forward(native, coefficients, ket, self.num_threads)
         except ValueError as error:
             raise InvalidInputError(str(error)) from None
         except MemoryError:
@@ -172,7 +172,7 @@ class CPUDevice:
         """
         native = self._tape(tape)
         try:
-            return _native.backward(native, _arrays(coefficients), ket, bra, per_sample, self.num_threads)
+            return _native.backward(native, coefficients, ket, bra, per_sample, self.num_threads)
         except ValueError as error:
             raise InvalidInputError(str(error)) from None
         except MemoryError:
@@ -253,13 +253,6 @@ class CPUDevice:
             f"A state of {num_bytes / 2**20:,.0f} MiB does not fit in memory. "
             "Use fewer qubits, a smaller batch, or precision='single'."
         )
-
-
-def _arrays(coefficients: Coefficients) -> _native.Coefficients:
-    c = coefficients
-    return _native.Coefficients(
-        c.pairs, c.batched_pairs, c.matrices, c.batched_matrices, c.angles, c.batched_angles, c.scales, list(c.dense)
-    )
 
 
 def _compile_sums(isa: str, frame: Frame, sums: Sequence[PauliSum]) -> _native.Observables:

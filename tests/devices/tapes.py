@@ -180,6 +180,12 @@ class TapeMaker:
         )
 
 
+def replaced(coefficients: Coefficients, **arrays: np.ndarray) -> Coefficients:
+    """Coefficients of which some are others."""
+    names = ("pairs", "batched_pairs", "matrices", "batched_matrices", "angles", "batched_angles", "scales", "dense")
+    return Coefficients(**{name: arrays.get(name, getattr(coefficients, name)) for name in names})
+
+
 def echelon(vectors: list[int]) -> tuple[int, ...]:
     """The basis in reduced echelon form, with pivots in no particular place."""
     basis: list[int] = []

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from devices.tapes import TapeMaker, random_state
+from devices.tapes import TapeMaker, random_state, replaced
 
 from qiskit_fusedqml.devices import Coefficients, _native, cpu
 from qiskit_fusedqml.devices.cpu import CPUDevice
@@ -235,7 +235,7 @@ def test_tables_of_large_angles(isa, precision):
     for i, diag in enumerate(diags):
         tape = Tape(1, (Block((1,), (diag,)),), Frame.identity(1), 0)
         ket = device.allocate(tape, 1, np.array([0.6, 0.8j]))
-        device.forward(tape, replace(none, angles=angles), ket)
+        device.forward(tape, replaced(none, angles=angles), ket)
         phase = np.array([np.exp(-0.5j * angles[i]), np.exp(0.5j * angles[i])])
         error = np.abs(device.amplitudes(ket, Frame.identity(1))[0] - phase * [0.6, 0.8j]).max()
         assert error < (4e-16 if precision == "double" else 2e-7), angles[i]

@@ -117,13 +117,10 @@ template <class T> void PreparedCall::prepare(const CompiledTape& tape, const Co
 }
 
 void PreparedCall::find_tables(const CompiledTape& tape, const CoefficientArrays& coefficients, int threads) {
-    const std::vector<double> angles(coefficients.angles, coefficients.angles + tape.requirements.angles);
-    const std::vector<double> scales(coefficients.scales, coefficients.scales + tape.requirements.scales);
     tables_ = tape.tables.get();
-    if (!tables_ || tables_->kernels != ket_.kernels || tables_->angles != angles || tables_->scales != scales) {
+    if (!tables_ || tables_->kernels != ket_.kernels || tables_->serial != coefficients.serial) {
         const std::shared_ptr<TableSet> fresh = build_tables(tape.view, threads);
-        fresh->angles = angles;
-        fresh->scales = scales;
+        fresh->serial = coefficients.serial;
         tables_ = fresh;
         tape.tables.put(fresh->memory.size() <= most_kept_tables ? fresh : nullptr);
     }

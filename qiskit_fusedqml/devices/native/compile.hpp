@@ -84,7 +84,7 @@ private:
 struct TableSet {
     Memory memory;
     std::vector<void*> tables;     // by id; nullptr for batched ones
-    std::vector<double> angles, scales;
+    uint64_t serial;               // of the coefficients
     const Kernels* kernels;
 };
 

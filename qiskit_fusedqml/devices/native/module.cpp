@@ -66,52 +66,13 @@ private:
     std::chrono::steady_clock::time_point next_ = std::chrono::steady_clock::now() + std::chrono::milliseconds(50);
 };
 
-// Keeps the arrays of a call alive and checked.
-struct Coefficients {
-    Array<double, 2> pairs;
-    Array<double, 3> batched_pairs;
-    Array<Complex, 3> matrices;
-    Array<Complex, 4> batched_matrices;
-    Array<double, 1> angles;
-    Array<double, 2> batched_angles;
-    Array<double, 1> scales;
-    std::vector<Array<Complex, 2>> dense;
-
-    CoefficientArrays arrays(const State& state) const {
-        check(pairs.shape(1) == 2, "pairs must have shape (R, 2)");
-        check(batched_pairs.shape(1) == 2, "batched pairs must have shape (R, 2, B)");
-        check(matrices.shape(1) == 2 && matrices.shape(2) == 2, "matrices must have shape (U, 2, 2)");
-        check(batched_matrices.shape(1) == 2 && batched_matrices.shape(2) == 2,
-              "batched matrices must have shape (U, 2, 2, B)");
-        check_batch(batched_pairs.shape(0), batched_pairs.shape(2), state);
-        check_batch(batched_matrices.shape(0), batched_matrices.shape(3), state);
-        check_batch(batched_angles.shape(0), batched_angles.shape(1), state);
-        CoefficientArrays result{pairs.data(), batched_pairs.data(), reals(matrices.data()), reals(batched_matrices.data()),
-                                 angles.data(), batched_angles.data(), scales.data(),
-                                 size(pairs), size(batched_pairs), size(matrices), size(batched_matrices),
-                                 size(angles), size(batched_angles), size(scales), {}, {}};
-        for (const auto& matrix : dense) {
-            int qubits = 1;
-            while (qubits < max_dense && size_t(1) << qubits < matrix.shape(0)) ++qubits;
-            check(matrix.shape(0) == size_t(1) << qubits && matrix.shape(1) == matrix.shape(0),
-                  "dense matrices must have shape (2**k, 2**k)");
-            result.dense.push_back(reals(matrix.data()));
-            result.dense_qubits.push_back(qubits);
-        }
-        return result;
-    }
-
-private:
-    static void check(bool holds, const char* message) {
-        if (!holds) throw nb::value_error(message);
-    }
-    static void check_batch(size_t count, size_t batch, const State& state) {
-        check(!count || batch == static_cast<size_t>(state.batch),
-              "a batched coefficient does not have one value for each of the state's samples");
-    }
-    static const double* reals(const Complex* data) { return reinterpret_cast<const double*>(data); }
-    template <class A> static int64_t size(const A& array) { return static_cast<int64_t>(array.shape(0)); }
-};
+// The coefficients' arrays, if they fit the state.
+const CoefficientArrays& arrays_for(const Coefficients& coefficients, const State& state) {
+    const CoefficientCounts& counts = coefficients.counts();
+    if (counts.batch != state.batch && (counts.batched_pairs || counts.batched_matrices || counts.batched_angles))
+        throw nb::value_error("a batched coefficient does not have one value for each of the state's samples");
+    return coefficients.arrays();
+}
 
 template <class T> Result<T> make_result(std::vector<size_t> shape) {
     size_t size = 1;
@@ -139,7 +100,7 @@ void check_same(const State& ket, const State& bra) {
 
 void forward(Tape& tape, const Coefficients& coefficients, const State& ket, int threads) {
     const CompiledTape& compiled = tape.for_state(ket);
-    const CoefficientArrays arrays = coefficients.arrays(ket);
+    const CoefficientArrays& arrays = arrays_for(coefficients, ket);
     interruptible([&](const Interrupted& interrupted) { return run_forward(compiled, arrays, ket, threads, interrupted); });
 }
 
@@ -147,7 +108,7 @@ Result<double> backward(Tape& tape, const Coefficients& coefficients, const Stat
                         int threads) {
     check_same(ket, bra);
     const CompiledTape& compiled = tape.for_state(ket);
-    const CoefficientArrays arrays = coefficients.arrays(ket);
+    const CoefficientArrays& arrays = arrays_for(coefficients, ket);
     const size_t count = static_cast<size_t>(tape.num_overlaps());
     auto overlaps = per_sample ? make_result<double>({static_cast<size_t>(ket.batch), count}) : make_result<double>({count});
     double* out = overlaps.data();
@@ -269,12 +230,6 @@ NB_MODULE(_native, m) {
         .def(nb::init<const Array<int64_t, 1>&>())
         .def_prop_ro("num_overlaps", &Tape::num_overlaps);
     nb::class_<Observables>(m, "Observables").def_prop_ro("num_observables", &Observables::num_observables);
-    nb::class_<Coefficients>(m, "Coefficients")
-        .def("__init__", [](Coefficients* self, Array<double, 2> pairs, Array<double, 3> batched_pairs, Array<Complex, 3> matrices,
-                            Array<Complex, 4> batched_matrices, Array<double, 1> angles, Array<double, 2> batched_angles,
-                            Array<double, 1> scales, std::vector<Array<Complex, 2>> dense) {
-            new (self) Coefficients{pairs, batched_pairs, matrices, batched_matrices, angles, batched_angles, scales, std::move(dense)};
-        });
     bind_recipe(m);
     m.def("instruction_sets", [] {
         std::vector<std::string> names;

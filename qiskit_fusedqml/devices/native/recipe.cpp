@@ -1,6 +1,7 @@
 #include "recipe.hpp"
 
 #include <algorithm>
+#include <cfloat>
 #include <cmath>
 
 #include "kernels.hpp"
@@ -36,21 +37,30 @@ void Linear::pull(int64_t row, double gradient, double* sources) const {
     for (int64_t k = start[row]; k < start[row + 1]; ++k) sources[index[k]] += weight[k] * gradient;
 }
 
+void Linear::pull(const double* gradients, double* sources) const {
+    for (int64_t row = 0; row < rows(); ++row) pull(row, gradients[row], sources);
+}
+
 Waves::Waves(std::vector<double> angles) : cosine(std::move(angles)), sine(cosine.size()) {
     find_kernels(nullptr, sizeof(double), false)->sine_cosine(cosine.data(), static_cast<int64_t>(cosine.size()), sine.data(), cosine.data());
 }
 
-Waves Runs::waves(const double* sources, double factor) const {
-    std::vector<double> angles(constant.size());
-    for (size_t k = 0; k < angles.size(); ++k) angles[k] = factor * (constant[k] + (source[k] < 0 ? 0.0 : sources[source[k]]));
+Waves Runs::halves(const double* sources, int64_t batch) const {
+    std::vector<double> angles(constant.size() * static_cast<size_t>(batch));
+    double* to = angles.data();
+    for (size_t k = 0; k < constant.size(); ++k, to += batch) {
+        if (source[k] < 0) std::fill(to, to + batch, 0.5 * constant[k]);
+        else
+            for (int64_t sample = 0; sample < batch; ++sample) to[sample] = 0.5 * (constant[k] + sources[source[k] * batch + sample]);
+    }
     return Waves(std::move(angles));
 }
 
-void Runs::multiply(int64_t run, const Waves& halves, double q[4]) const {
+void Runs::multiply(int64_t run, const Waves& halves, int64_t batch, int64_t sample, double q[4]) const {
     q[0] = 1.0;
     q[1] = q[2] = q[3] = 0.0;
     for (int64_t k = start[run]; k < start[run + 1]; ++k) {
-        const double c = halves.cosine[k], s = halves.sine[k];
+        const double c = halves.cosine[k * batch + sample], s = halves.sine[k * batch + sample];
         // Hamilton product of c + s e_a with q; a, b, d is a right-handed triple
         const int a = 1 + static_cast<int>(axis[k]), b = a % 3 + 1, d = b % 3 + 1;
         const double w = c * q[0] - s * q[a], qa = c * q[a] + s * q[0];
@@ -62,42 +72,91 @@ void Runs::multiply(int64_t run, const Waves& halves, double q[4]) const {
     }
 }
 
-void Runs::pull(int64_t run, const Waves& gates, double h[3], double* gradients) const {
+void Runs::pull(int64_t run, const Waves& halves, int64_t batch, int64_t sample, double h[3], double* gradients) const {
     for (int64_t k = start[run + 1]; k-- > start[run];) {
         const int a = static_cast<int>(axis[k]), b = (a + 1) % 3, d = (b + 1) % 3;
         if (source[k] >= 0) gradients[source[k]] += h[a];
         // through the gate: the components across its axis turn back by its angle
-        const double c = gates.cosine[k], s = gates.sine[k], hb = h[b];
+        double c, s;
+        halves.twice(static_cast<size_t>(k * batch + sample), c, s);
+        const double hb = h[b];
         h[b] = c * hb + s * h[d];
         h[d] = c * h[d] - s * hb;
     }
 }
 
-void Recipe::bind_shared(const double* angles, double* pairs, double* matrices, double* diagonal, double* scales, double* factors,
-                         double* alpha) const {
-    const int64_t num_runs = t.runs.size();
-    std::vector<double> sources(angles, angles + t.num_angles);
-    sources.resize(static_cast<size_t>(t.num_angles + 3 * num_runs));
-    const Waves halves = t.runs.waves(angles, 0.5);
-    for (int64_t e = 0; e < num_runs; ++e) {
+namespace {
+
+// Adds the rows' contributions to angles [angle][sample].
+void add_rows(const Linear& linear, int64_t num_row, const double* rows, int64_t batch, double* angles) {
+    constexpr int64_t together = 256;  // samples whose rows stay in cache
+    for (int64_t first = 0; first < batch; first += together) {
+        const int64_t last = std::min(first + together, batch);
+        for (int64_t angle = 0; angle < linear.rows(); ++angle)
+            for (int64_t k = linear.start[angle]; k < linear.start[angle + 1]; ++k) {
+                const double weight = linear.weight[k];
+                const double* from = rows + linear.index[k];
+                for (int64_t sample = first; sample < last; ++sample)
+                    angles[angle * batch + sample] += weight * from[sample * num_row];
+            }
+    }
+}
+
+bool all_finite(const std::vector<double>& values) {
+    bool finite = true;
+    for (const double value : values) finite &= std::fabs(value) <= DBL_MAX;
+    return finite;
+}
+
+}  // namespace
+
+std::unique_ptr<Bound> Recipe::bind(const double* base, const double* rows, int64_t batch) const {
+    std::vector<double> shared(static_cast<size_t>(t.num_angles + 3 * t.runs.size()));
+    for (int64_t k = 0; k < t.num_angles; ++k) shared[k] = angles_.shared.evaluate(k, base);
+    std::vector<double> batched(static_cast<size_t>(t.num_batched * batch));
+    for (int64_t k = 0; k < t.num_batched; ++k)
+        std::fill_n(batched.begin() + k * batch, batch, angles_.batched_base.evaluate(k, base));
+    add_rows(angles_.batched_row, angles_.num_row, rows, batch, batched.data());
+    if (!all_finite(shared) || !all_finite(batched)) return nullptr;
+    const CoefficientCounts counts{t.pairs.rows(), t.batched_pairs.rows(), t.blends.size(), t.batched_blends.size(),
+                                   t.terms.rows(), t.batched_terms.rows(), t.num_scales, batch};
+    auto coefficients = std::make_shared<Coefficients>(counts, dense_);
+    auto bound = std::make_unique<Bound>(Bound{coefficients, std::vector<double>(static_cast<size_t>(t.num_overlaps)),
+                                               std::vector<double>(static_cast<size_t>(2 * t.runs.size())),
+                                               t.runs.halves(shared.data(), 1), t.blends.halves(shared.data(), 1),
+                                               t.batched_blends.halves(batched.data(), batch)});
+    bind_shared(shared, coefficients->targets(), *bound);
+    bind_batched(batched, batch, coefficients->targets(), *bound);
+    return bound;
+}
+
+// sources: the angles, and room for the Euler angles of the runs, which are found here
+void Recipe::bind_shared(std::vector<double>& sources, const CoefficientTargets& to, Bound& bound) const {
+    for (int64_t e = 0; e < t.runs.size(); ++e) {
         double q[4];
-        t.runs.multiply(e, halves, q);
-        const double total = std::atan2(q[3], q[0]), difference = std::atan2(-q[1], q[2]);
+        t.runs.multiply(e, bound.runs, 1, 0, q);
+        const double about_z = std::sqrt(q[0] * q[0] + q[3] * q[3]), across = std::sqrt(q[1] * q[1] + q[2] * q[2]);
+        const double total = about_z > 0.0 ? std::atan2(q[3], q[0]) : 0.0, difference = across > 0.0 ? std::atan2(-q[1], q[2]) : 0.0;
         double* euler = &sources[static_cast<size_t>(t.num_angles + 3 * e)];
-        euler[0] = alpha[e] = total + difference;
-        euler[1] = 2.0 * std::atan2(std::hypot(q[1], q[2]), std::hypot(q[0], q[3]));
+        euler[0] = total + difference;
+        euler[1] = 2.0 * std::atan2(across, about_z);
         euler[2] = total - difference;
+        // exp(1j total) exp(1j difference) without their angles
+        const double c = about_z > 0.0 ? q[0] / about_z : 1.0, s = about_z > 0.0 ? q[3] / about_z : 0.0;
+        const double d = across > 0.0 ? q[2] / across : 1.0, r = across > 0.0 ? -q[1] / across : 0.0;
+        bound.phases[2 * e] = c * d - s * r;
+        bound.phases[2 * e + 1] = c * r + s * d;
     }
     std::vector<double> pair_halves(static_cast<size_t>(t.pairs.rows()));
     for (int64_t p = 0; p < t.pairs.rows(); ++p) pair_halves[p] = 0.5 * t.pairs.evaluate(p, sources.data());
     const Waves pair_waves(std::move(pair_halves));
-    scale_pairs(pair_waves.cosine.data(), pair_waves.sine.data(), pairs, scales, factors);
-    for (int64_t k = 0; k < t.terms.rows(); ++k) diagonal[k] = t.terms.evaluate(k, sources.data());
-    const Waves blend_halves = t.blends.waves(angles, 0.5);
+    scale_pairs(pair_waves.cosine.data(), pair_waves.sine.data(), to.pairs, to.scales, bound.factors.data());
+    for (int64_t k = 0; k < t.terms.rows(); ++k) to.angles[k] = t.terms.evaluate(k, sources.data());
+    double* matrix = to.matrices;
     for (int64_t u = 0; u < t.blends.size(); ++u) {
         double q[4];
-        t.blends.multiply(u, blend_halves, q);
-        for (int entry = 0; entry < 4; ++entry, matrices += 2) matrix_entry(q, entry, matrices[0], matrices[1]);
+        t.blends.multiply(u, bound.blends, 1, 0, q);
+        for (int entry = 0; entry < 4; ++entry, matrix += 2) matrix_entry(q, entry, matrix[0], matrix[1]);
     }
 }
 
@@ -137,77 +196,108 @@ void Recipe::scale_pairs(const double* cosines, const double* sines, double* pai
     for (int64_t s = 0; s < t.num_overlaps; ++s) factors[s] = 1.0 / (behind[t.overlap_position[s]] * behind[t.overlap_position[s]]);
 }
 
-void Recipe::bind_batched(int64_t batch, const double* angles, double* pairs, double* matrices, double* diagonal) const {
-    const int64_t num_pairs = t.batched_pairs.rows(), num_terms = t.batched_terms.rows();
-    for (int64_t p = 0; p < num_pairs; ++p) {
-        double* halves = pairs + 2 * p * batch;
-        for (int64_t sample = 0; sample < batch; ++sample)
-            halves[sample] = 0.5 * t.batched_pairs.evaluate(p, angles + sample * t.num_batched);
-        find_kernels(nullptr, sizeof(double), false)->sine_cosine(halves, batch, halves + batch, halves);
+namespace {
+
+// One row of a table whose sources are [source][sample].
+void evaluate_all(const Linear& linear, int64_t row, const double* sources, int64_t batch, double factor, double* to) {
+    std::fill(to, to + batch, factor * linear.constant[row]);
+    for (int64_t k = linear.start[row]; k < linear.start[row + 1]; ++k) {
+        const double weight = factor * linear.weight[k];
+        const double* from = sources + linear.index[k] * batch;
+        for (int64_t sample = 0; sample < batch; ++sample) to[sample] += weight * from[sample];
     }
-    for (int64_t sample = 0; sample < batch; ++sample, angles += t.num_batched) {
-        const Waves halves = t.batched_blends.waves(angles, 0.5);
-        for (int64_t k = 0; k < num_terms; ++k) diagonal[k * batch + sample] = t.batched_terms.evaluate(k, angles);
-        for (int64_t u = 0; u < t.batched_blends.size(); ++u) {
+}
+
+}  // namespace
+
+void Recipe::bind_batched(const std::vector<double>& angles, int64_t batch, const CoefficientTargets& to, Bound& bound) const {
+    const Kernels& kernels = *find_kernels(nullptr, sizeof(double), false);
+    for (int64_t p = 0; p < t.batched_pairs.rows(); ++p) {
+        double* halves = to.batched_pairs + 2 * p * batch;
+        evaluate_all(t.batched_pairs, p, angles.data(), batch, 0.5, halves);
+        kernels.sine_cosine(halves, batch, halves + batch, halves);
+    }
+    for (int64_t k = 0; k < t.batched_terms.rows(); ++k)
+        evaluate_all(t.batched_terms, k, angles.data(), batch, 1.0, to.batched_angles + k * batch);
+    for (int64_t u = 0; u < t.batched_blends.size(); ++u)
+        for (int64_t sample = 0; sample < batch; ++sample) {
             double q[4];
-            t.batched_blends.multiply(u, halves, q);
+            t.batched_blends.multiply(u, bound.batched_blends, batch, sample, q);
             for (int entry = 0; entry < 4; ++entry) {
-                double* to = matrices + 2 * ((4 * u + entry) * batch + sample);
-                matrix_entry(q, entry, to[0], to[1]);
+                double* at = to.batched_matrices + 2 * ((4 * u + entry) * batch + sample);
+                matrix_entry(q, entry, at[0], at[1]);
             }
         }
+}
+
+// gradients: of the angles, and room for those of the Euler angles, whose overlaps are not asked
+void Recipe::pull_shared(const Bound& bound, const double* overlaps, std::vector<double>& gradients) const {
+    const double* factors = bound.factors.data();
+    std::fill(gradients.begin(), gradients.end(), 0.0);
+    for (int64_t p = 0; p < t.pairs.rows(); ++p)
+        if (t.pair_overlaps[p] >= 0) t.pairs.pull(p, overlap(overlaps, factors, t.pair_overlaps[p]), gradients.data());
+    for (int64_t k = 0; k < t.terms.rows(); ++k)
+        if (t.term_overlaps[k] >= 0) t.terms.pull(k, overlap(overlaps, factors, t.term_overlaps[k]), gradients.data());
+    for (int64_t e = 0; e < t.runs.size(); ++e) {
+        if (t.run_overlaps[3 * e] < 0) continue;
+        double g[3];
+        for (int a = 0; a < 3; ++a) g[a] = t.run_signs[3 * e + a] * overlap(overlaps, factors, t.run_overlaps[3 * e + a]);
+        // measured before RZ(alpha): carried to the end of the run
+        const double c = bound.phases[2 * e], s = bound.phases[2 * e + 1];
+        double h[3] = {c * g[0] - s * g[1], c * g[1] + s * g[0], g[2]};
+        t.runs.pull(e, bound.runs, 1, 0, h, gradients.data());
+    }
+    for (int64_t u = 0; u < t.blends.size(); ++u) {
+        if (t.blend_overlaps[3 * u] < 0) continue;
+        double h[3];
+        for (int a = 0; a < 3; ++a) h[a] = overlap(overlaps, factors, t.blend_overlaps[3 * u + a]);
+        t.blends.pull(u, bound.blends, 1, 0, h, gradients.data());
     }
 }
 
-void Recipe::pull_shared(int64_t rows, const double* overlaps, const double* angles, const double* factors, const double* alpha,
-                         double* gradients) const {
-    // sources: the angles, then the Euler angles of the runs, whose gradients come from the runs' own overlaps instead
-    std::vector<double> sources(static_cast<size_t>(t.num_angles + 3 * t.runs.size()));
-    const Waves gates = t.runs.waves(angles, 1.0), blend_gates = t.blends.waves(angles, 1.0);
-    for (int64_t row = 0; row < rows; ++row, overlaps += t.num_overlaps, gradients += t.num_angles) {
-        std::fill(sources.begin(), sources.end(), 0.0);
-        for (int64_t p = 0; p < t.pairs.rows(); ++p)
-            if (t.pair_overlaps[p] >= 0) t.pairs.pull(p, overlap(overlaps, factors, t.pair_overlaps[p]), sources.data());
-        for (int64_t k = 0; k < t.terms.rows(); ++k)
-            if (t.term_overlaps[k] >= 0) t.terms.pull(k, overlap(overlaps, factors, t.term_overlaps[k]), sources.data());
-        std::copy_n(sources.begin(), t.num_angles, gradients);
-        for (int64_t e = 0; e < t.runs.size(); ++e) {
-            if (t.run_overlaps[3 * e] < 0) continue;
-            double g[3];
-            for (int a = 0; a < 3; ++a) g[a] = t.run_signs[3 * e + a] * overlap(overlaps, factors, t.run_overlaps[3 * e + a]);
-            // measured before RZ(alpha): carried to the end of the run
-            const double c = std::cos(alpha[e]), s = std::sin(alpha[e]);
-            double h[3] = {c * g[0] - s * g[1], c * g[1] + s * g[0], g[2]};
-            t.runs.pull(e, gates, h, gradients);
-        }
-        for (int64_t u = 0; u < t.blends.size(); ++u) {
-            if (t.blend_overlaps[3 * u] < 0) continue;
-            double h[3];
-            for (int a = 0; a < 3; ++a) h[a] = overlap(overlaps, factors, t.blend_overlaps[3 * u + a]);
-            t.blends.pull(u, blend_gates, h, gradients);
-        }
+void Recipe::pull_batched(const Bound& bound, int64_t sample, const double* overlaps, std::vector<double>& gradients) const {
+    const double* factors = bound.factors.data();
+    const int64_t batch = bound.coefficients->counts().batch;
+    std::fill(gradients.begin(), gradients.end(), 0.0);
+    for (int64_t p = 0; p < t.batched_pairs.rows(); ++p)
+        if (t.batched_pair_overlaps[p] >= 0)
+            t.batched_pairs.pull(p, overlap(overlaps, factors, t.batched_pair_overlaps[p]), gradients.data());
+    for (int64_t k = 0; k < t.batched_terms.rows(); ++k)
+        if (t.batched_term_overlaps[k] >= 0)
+            t.batched_terms.pull(k, overlap(overlaps, factors, t.batched_term_overlaps[k]), gradients.data());
+    for (int64_t u = 0; u < t.batched_blends.size(); ++u) {
+        if (t.batched_blend_overlaps[3 * u] < 0) continue;
+        double h[3];
+        for (int a = 0; a < 3; ++a) h[a] = overlap(overlaps, factors, t.batched_blend_overlaps[3 * u + a]);
+        t.batched_blends.pull(u, bound.batched_blends, batch, sample, h, gradients.data());
     }
 }
 
-void Recipe::pull_batched(int64_t batch, const double* overlaps, const double* angles, const double* factors,
-                          double* gradients) const {
-    for (int64_t sample = 0; sample < batch;
-         ++sample, overlaps += t.num_overlaps, gradients += t.num_batched, angles += t.num_batched) {
-        std::fill(gradients, gradients + t.num_batched, 0.0);
-        const Waves gates = t.batched_blends.waves(angles, 1.0);
-        for (int64_t p = 0; p < t.batched_pairs.rows(); ++p)
-            if (t.batched_pair_overlaps[p] >= 0)
-                t.batched_pairs.pull(p, overlap(overlaps, factors, t.batched_pair_overlaps[p]), gradients);
-        for (int64_t k = 0; k < t.batched_terms.rows(); ++k)
-            if (t.batched_term_overlaps[k] >= 0)
-                t.batched_terms.pull(k, overlap(overlaps, factors, t.batched_term_overlaps[k]), gradients);
-        for (int64_t u = 0; u < t.batched_blends.size(); ++u) {
-            if (t.batched_blend_overlaps[3 * u] < 0) continue;
-            double h[3];
-            for (int a = 0; a < 3; ++a) h[a] = overlap(overlaps, factors, t.batched_blend_overlaps[3 * u + a]);
-            t.batched_blends.pull(u, gates, h, gradients);
+void Recipe::pull(const Bound& bound, int64_t count, const double* overlaps, bool per_row, double* base, double* rows) const {
+    std::vector<double> shared(static_cast<size_t>(t.num_angles + 3 * t.runs.size()));
+    std::vector<double> batched(static_cast<size_t>(t.num_batched)), batched_sum(batched.size());
+    std::vector<double> overlap_sum(static_cast<size_t>(t.num_overlaps));
+    for (int64_t sample = 0; sample < count; ++sample, overlaps += t.num_overlaps) {
+        if (per_row) {
+            pull_shared(bound, overlaps, shared);
+            angles_.shared.pull(shared.data(), base);
+        } else {
+            for (size_t s = 0; s < overlap_sum.size(); ++s) overlap_sum[s] += overlaps[s];
         }
+        if (rows) {
+            pull_batched(bound, sample, overlaps, batched);
+            angles_.batched_row.pull(batched.data(), rows);
+            rows += angles_.num_row;
+            if (per_row) angles_.batched_base.pull(batched.data(), base);
+            else
+                for (size_t k = 0; k < batched.size(); ++k) batched_sum[k] += batched[k];
+        }
+        if (per_row) base += angles_.num_base;
     }
+    if (per_row) return;
+    pull_shared(bound, overlap_sum.data(), shared);
+    angles_.shared.pull(shared.data(), base);
+    angles_.batched_base.pull(batched_sum.data(), base);
 }
 
 }  // namespace fusedqml

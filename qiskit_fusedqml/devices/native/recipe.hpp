@@ -1,7 +1,10 @@
 // From angles to tape coefficients and from overlaps back to angle gradients; see qiskit_fusedqml/coefficients.py for the mathematics.
 #pragma once
 #include <cstdint>
+#include <memory>
 #include <vector>
+
+#include "coefficients.hpp"
 
 namespace fusedqml {
 
@@ -14,6 +17,8 @@ struct Linear {
     int64_t rows() const { return static_cast<int64_t>(constant.size()); }
     double evaluate(int64_t row, const double* sources) const;
     void pull(int64_t row, double gradient, double* sources) const;
+    // Of all rows.
+    void pull(const double* gradients, double* sources) const;
 };
 
 // Cosines and sines of many angles.
@@ -21,6 +26,11 @@ struct Waves {
     std::vector<double> cosine, sine;
 
     explicit Waves(std::vector<double> angles);
+    // Of twice the angle.
+    void twice(size_t k, double& c, double& s) const {
+        c = cosine[k] * cosine[k] - sine[k] * sine[k];
+        s = 2.0 * cosine[k] * sine[k];
+    }
 };
 
 // Runs of gates about X, Y and Z (axis 0 to 2) in time order; the angle of a gate is "constant + source", or its constant (-1).
@@ -29,12 +39,20 @@ struct Runs {
     std::vector<double> constant;
 
     int64_t size() const { return static_cast<int64_t>(start.size()) - 1; }
-    // Of the angles of all gates, times a factor.
-    Waves waves(const double* sources, double factor) const;
-    // The product of a run, from its gates at half their angles.
-    void multiply(int64_t run, const Waves& halves, double quaternion[4]) const;
+    // Of half the angles of all gates: [gate][sample], as the sources are [source][sample].
+    Waves halves(const double* sources, int64_t batch) const;
+    // The product of a run for one sample.
+    void multiply(int64_t run, const Waves& halves, int64_t batch, int64_t sample, double quaternion[4]) const;
     // Adds the gradients of a run's gates, h being (<X>, <Y>, <Z>) at the end of the run.
-    void pull(int64_t run, const Waves& gates, double h[3], double* gradients) const;
+    void pull(int64_t run, const Waves& halves, int64_t batch, int64_t sample, double h[3], double* gradients) const;
+};
+
+// Angles from the values a caller has: those all samples share (base), and one row of others a sample.
+struct AngleTables {
+    int64_t num_base = 0, num_row = 0;
+    Linear shared;                 // shared angles, from the base
+    Linear batched_base;           // batched angles: what the base contributes, constants included,
+    Linear batched_row;            // and what the row adds
 };
 
 struct RecipeTables {
@@ -48,26 +66,40 @@ struct RecipeTables {
     std::vector<int64_t> factored, stretch_start, carrier_pair, carrier_diag, scale_order, overlap_position;
 };
 
+// Coefficients together with what the way back needs.
+struct Bound {
+    std::shared_ptr<const Coefficients> coefficients;
+    std::vector<double> factors;   // of each overlap (S,)
+    std::vector<double> phases;    // exp(1j alpha) of each run (E, 2)
+    Waves runs, blends, batched_blends;
+};
+
 class Recipe {
   public:
-    explicit Recipe(RecipeTables tables) : t(std::move(tables)) {}
+    Recipe(std::shared_ptr<const RecipeTables> tables, std::shared_ptr<const DenseMatrices> dense, AngleTables angles)
+        : tables_(std::move(tables)), dense_(std::move(dense)), t(*tables_), angles_(std::move(angles)) {}
+    // The same recipe from other values.
+    Recipe over(AngleTables angles) const { return Recipe(tables_, dense_, std::move(angles)); }
     const RecipeTables& tables() const { return t; }
+    const AngleTables& angles() const { return angles_; }
 
-    // Shared coefficients from angles (A,): pairs (R, 2), matrices (U, 2, 2, re|im), diagonal angles (D,), scales, the factor of
-    // each overlap (S,), and alpha of each run (E,).
-    void bind_shared(const double* angles, double* pairs, double* matrices, double* diagonal, double* scales, double* factors,
-                     double* alpha) const;
-    // Batched coefficients from angles (B, A'): pairs (R', 2, B), matrices (U', 2, 2, B, re|im), diagonal angles (D', B).
-    void bind_batched(int64_t batch, const double* angles, double* pairs, double* matrices, double* diagonal) const;
-    // Gradients of the shared angles (rows, A) from overlaps (rows, S).
-    void pull_shared(int64_t rows, const double* overlaps, const double* angles, const double* factors, const double* alpha,
-                     double* gradients) const;
-    // Gradients of the batched angles (B, A') from overlaps (B, S).
-    void pull_batched(int64_t batch, const double* overlaps, const double* angles, const double* factors, double* gradients) const;
+    // From the base (F,) and rows (B, F') of values; nullptr if an angle is not finite.
+    std::unique_ptr<Bound> bind(const double* base, const double* rows, int64_t batch) const;
+    // Gradients of the base, (count, F) if `per_row` and else (F,) in all, and of the rows (count, F') from overlaps (count, S). Without
+    // `rows` the overlaps are sums over the batch and batched angles are left out. The results start as zeros.
+    void pull(const Bound& bound, int64_t count, const double* overlaps, bool per_row, double* base, double* rows) const;
 
   private:
+    void bind_shared(std::vector<double>& sources, const CoefficientTargets& to, Bound& bound) const;
+    void bind_batched(const std::vector<double>& angles, int64_t batch, const CoefficientTargets& to, Bound& bound) const;
     void scale_pairs(const double* cosines, const double* sines, double* pairs, double* scales, double* factors) const;
-    RecipeTables t;
+    void pull_shared(const Bound& bound, const double* overlaps, std::vector<double>& gradients) const;
+    void pull_batched(const Bound& bound, int64_t sample, const double* overlaps, std::vector<double>& gradients) const;
+
+    std::shared_ptr<const RecipeTables> tables_;
+    std::shared_ptr<const DenseMatrices> dense_;
+    const RecipeTables& t;
+    AngleTables angles_;
 };
 
 }  // namespace fusedqml

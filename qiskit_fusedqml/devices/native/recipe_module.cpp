@@ -1,13 +1,18 @@
-// Python bindings of the recipe.
+// Python bindings of coefficients and of the recipe that makes them.
 #include "recipe_module.hpp"
 
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/tuple.h>
+#include <nanobind/stl/unique_ptr.h>
+#include <nanobind/stl/vector.h>
 
+#include <algorithm>
 #include <complex>
 #include <tuple>
 
 #include "recipe.hpp"
+#include "tape.hpp"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -33,15 +38,14 @@ Runs runs(const RunArrays& a) {
     return {list(std::get<0>(a)), list(std::get<1>(a)), list(std::get<2>(a)), list(std::get<3>(a))};
 }
 
-template <class T> Result<T> make(std::initializer_list<size_t> shape) {
+// Zeros.
+Result<double> make(std::initializer_list<size_t> shape) {
     size_t size = 1;
     for (const size_t extent : shape) size *= extent;
-    T* data = new T[size];
-    nb::capsule owner(data, [](void* p) noexcept { delete[] static_cast<T*>(p); });
-    return Result<T>(data, shape.size(), shape.begin(), owner);
+    double* data = new double[size]();
+    nb::capsule owner(data, [](void* p) noexcept { delete[] static_cast<double*>(p); });
+    return Result<double>(data, shape.size(), shape.begin(), owner);
 }
-
-double* reals(const Result<Complex>& array) { return reinterpret_cast<double*>(array.data()); }
 
 void check(bool holds, const char* message) {
     if (!holds) throw nb::value_error(message);
@@ -49,54 +53,166 @@ void check(bool holds, const char* message) {
 
 size_t count(int64_t size) { return static_cast<size_t>(size); }
 
-nb::tuple bind(const Recipe& recipe, const Numbers& shared, const Array<double, 2>& batched) {
-    const RecipeTables& t = recipe.tables();
-    check(shared.size() == count(t.num_angles), "one value for each shared angle is expected");
-    check(batched.shape(1) == count(t.num_batched), "one value for each batched angle is expected");
-    const size_t batch = batched.shape(0);
-    auto pairs = make<double>({count(t.pairs.rows()), 2});
-    auto matrices = make<Complex>({count(t.blends.size()), 2, 2});
-    auto angles = make<double>({count(t.terms.rows())});
-    auto scales = make<double>({count(t.num_scales)});
-    auto factors = make<double>({count(t.num_overlaps)});
-    auto alpha = make<double>({count(t.runs.size())});
-    auto batched_pairs = make<double>({count(t.batched_pairs.rows()), 2, batch});
-    auto batched_matrices = make<Complex>({count(t.batched_blends.size()), 2, 2, batch});
-    auto batched_angles = make<double>({count(t.batched_terms.rows()), batch});
-    {
-        nb::gil_scoped_release release;
-        recipe.bind_shared(shared.data(), pairs.data(), reals(matrices), angles.data(), scales.data(), factors.data(), alpha.data());
-        recipe.bind_batched(static_cast<int64_t>(batch), batched.data(), batched_pairs.data(), reals(batched_matrices),
-                            batched_angles.data());
+std::shared_ptr<const DenseMatrices> dense_matrices(const std::vector<Array<Complex, 2>>& given) {
+    auto dense = std::make_shared<DenseMatrices>();
+    for (const auto& matrix : given) {
+        int qubits = 1;
+        while (qubits < max_dense && size_t(1) << qubits < matrix.shape(0)) ++qubits;
+        check(matrix.shape(0) == size_t(1) << qubits && matrix.shape(1) == matrix.shape(0), "dense matrices must have shape (2**k, 2**k)");
+        const double* data = reinterpret_cast<const double*>(matrix.data());
+        dense->entries.emplace_back(data, data + 2 * matrix.size());
+        dense->qubits.push_back(qubits);
     }
-    return nb::make_tuple(pairs, batched_pairs, matrices, batched_matrices, angles, batched_angles, scales, factors, alpha);
+    return dense;
 }
 
-Result<double> pull_shared(const Recipe& recipe, const Array<double, 2>& overlaps, const Numbers& shared, const Numbers& factors,
-                           const Numbers& alpha) {
-    const RecipeTables& t = recipe.tables();
-    check(overlaps.shape(1) == count(t.num_overlaps) && shared.size() == count(t.num_angles), "overlaps or angles do not fit");
-    auto gradients = make<double>({overlaps.shape(0), count(t.num_angles)});
-    nb::gil_scoped_release release;
-    recipe.pull_shared(static_cast<int64_t>(overlaps.shape(0)), overlaps.data(), shared.data(), factors.data(), alpha.data(),
-                       gradients.data());
-    return gradients;
+// The batch of a group of batched arrays: those that hold something must agree.
+void agree(int64_t& batch, size_t rows, size_t extent) {
+    const int64_t own = static_cast<int64_t>(extent);
+    check(!rows || batch < 0 || batch == own, "batched coefficients differ in their number of samples");
+    if (rows) batch = own;
 }
 
-Result<double> pull_batched(const Recipe& recipe, const Array<double, 2>& overlaps, const Array<double, 2>& batched,
-                            const Numbers& factors) {
+std::shared_ptr<Coefficients> make_coefficients(const Array<double, 2>& pairs, const Array<double, 3>& batched_pairs,
+                                                const Array<Complex, 3>& matrices, const Array<Complex, 4>& batched_matrices,
+                                                const Numbers& angles, const Array<double, 2>& batched_angles, const Numbers& scales,
+                                                const std::vector<Array<Complex, 2>>& dense) {
+    check(pairs.shape(1) == 2, "pairs must have shape (R, 2)");
+    check(batched_pairs.shape(1) == 2, "batched pairs must have shape (R, 2, B)");
+    check(matrices.shape(1) == 2 && matrices.shape(2) == 2, "matrices must have shape (U, 2, 2)");
+    check(batched_matrices.shape(1) == 2 && batched_matrices.shape(2) == 2, "batched matrices must have shape (U, 2, 2, B)");
+    int64_t batch = -1;
+    agree(batch, batched_pairs.shape(0), batched_pairs.shape(2));
+    agree(batch, batched_matrices.shape(0), batched_matrices.shape(3));
+    agree(batch, batched_angles.shape(0), batched_angles.shape(1));
+    const auto rows = [](const auto& array) { return static_cast<int64_t>(array.shape(0)); };
+    auto made = std::make_shared<Coefficients>(
+        CoefficientCounts{rows(pairs), rows(batched_pairs), rows(matrices), rows(batched_matrices), rows(angles), rows(batched_angles),
+                          rows(scales), batch < 0 ? 0 : batch},
+        dense_matrices(dense));
+    const auto copy = [](const auto& from, double* to) {
+        const double* data = reinterpret_cast<const double*>(from.data());
+        std::copy_n(data, from.nbytes() / sizeof(double), to);
+    };
+    const CoefficientTargets& to = made->targets();
+    copy(pairs, to.pairs);
+    copy(batched_pairs, to.batched_pairs);
+    copy(matrices, to.matrices);
+    copy(batched_matrices, to.batched_matrices);
+    copy(angles, to.angles);
+    copy(batched_angles, to.batched_angles);
+    copy(scales, to.scales);
+    return made;
+}
+
+std::vector<size_t> shape(std::initializer_list<int64_t> extents) { return {extents.begin(), extents.end()}; }
+
+// A read-only array of a part of `owner`.
+template <class T> nb::object view(nb::handle owner, const double* data, const std::vector<size_t>& shape) {
+    return nb::cast(nb::ndarray<nb::numpy, const T, nb::c_contig>(reinterpret_cast<const T*>(data), shape.size(), shape.data(), owner));
+}
+
+// An attribute of `Coefficients`: its numbers and their shape, from the counts.
+template <class T, class Shape> auto part(const double* CoefficientArrays::*member, const Shape& shape_of) {
+    return [member, shape_of](nb::handle self) {
+        const Coefficients& c = nb::cast<const Coefficients&>(self);
+        return view<T>(self, c.arrays().*member, shape_of(c.counts()));
+    };
+}
+
+nb::tuple dense_views(nb::handle self) {
+    const DenseMatrices& dense = nb::cast<const Coefficients&>(self).dense();
+    nb::list result;
+    for (size_t k = 0; k < dense.entries.size(); ++k) {
+        const int64_t size = int64_t(1) << dense.qubits[k];
+        result.append(view<Complex>(self, dense.entries[k].data(), shape({size, size})));
+    }
+    return nb::tuple(result);
+}
+
+std::unique_ptr<Bound> bind(const Recipe& recipe, const Numbers& base, const Array<double, 2>& rows) {
+    check(base.size() == count(recipe.angles().num_base), "the recipe expects another number of shared values");
+    check(rows.shape(1) == count(recipe.angles().num_row), "the recipe expects another number of values in a row");
+    const nb::gil_scoped_release release;
+    return recipe.bind(base.data(), rows.data(), static_cast<int64_t>(rows.shape(0)));
+}
+
+Result<double> pull_sums(const Recipe& recipe, const Bound& bound, const Numbers& overlaps) {
+    check(overlaps.size() == bound.factors.size(), "the recipe expects another number of overlaps");
+    auto base = make({count(recipe.angles().num_base)});
+    const nb::gil_scoped_release release;
+    recipe.pull(bound, 1, overlaps.data(), false, base.data(), nullptr);
+    return base;
+}
+
+nb::tuple pull_rows(const Recipe& recipe, const Bound& bound, const Array<double, 2>& overlaps, bool per_row) {
+    const size_t batch = overlaps.shape(0), num_base = count(recipe.angles().num_base);
+    check(overlaps.shape(1) == bound.factors.size(), "the recipe expects another number of overlaps");
+    check(batch == count(bound.coefficients->counts().batch), "there must be overlaps for each of the samples that were bound");
+    auto base = per_row ? make({batch, num_base}) : make({num_base});
+    auto rows = make({batch, count(recipe.angles().num_row)});
+    {
+        const nb::gil_scoped_release release;
+        recipe.pull(bound, static_cast<int64_t>(batch), overlaps.data(), per_row, base.data(), rows.data());
+    }
+    return nb::make_tuple(base, rows);
+}
+
+// Angles that are the values themselves.
+Linear identity(int64_t size) {
+    Linear linear;
+    for (int64_t k = 0; k <= size; ++k) linear.start.push_back(k);
+    linear.index.assign(linear.start.begin(), linear.start.end() - 1);
+    linear.weight.assign(count(size), 1.0);
+    linear.constant.assign(count(size), 0.0);
+    return linear;
+}
+
+AngleTables identity(int64_t num_angles, int64_t num_batched) {
+    const Linear nothing{std::vector<int64_t>(count(num_batched + 1)), {}, {}, std::vector<double>(count(num_batched))};
+    return {num_angles, num_batched, identity(num_angles), nothing, identity(num_batched)};
+}
+
+Linear within(const LinearArrays& arrays, int64_t rows, int64_t sources) {
+    Linear result = linear(arrays);
+    check(result.rows() == rows && result.start.size() == count(rows + 1) && result.start[0] == 0 &&
+              result.index.size() == result.weight.size() && count(result.start.back()) == result.index.size() &&
+              std::is_sorted(result.start.begin(), result.start.end()),
+          "the rows of an angle table do not fit the recipe");
+    check(std::all_of(result.index.begin(), result.index.end(), [&](int64_t k) { return 0 <= k && k < sources; }),
+          "an angle table names a value that is not there");
+    return result;
+}
+
+Recipe over(const Recipe& recipe, int64_t num_base, int64_t num_row, const LinearArrays& shared, const LinearArrays& batched_base,
+            const LinearArrays& batched_row) {
     const RecipeTables& t = recipe.tables();
-    check(overlaps.shape(1) == count(t.num_overlaps) && batched.shape(1) == count(t.num_batched), "overlaps or angles do not fit");
-    check(overlaps.shape(0) == batched.shape(0), "overlaps and batched angles differ in their number of samples");
-    auto gradients = make<double>({overlaps.shape(0), count(t.num_batched)});
-    nb::gil_scoped_release release;
-    recipe.pull_batched(static_cast<int64_t>(overlaps.shape(0)), overlaps.data(), batched.data(), factors.data(), gradients.data());
-    return gradients;
+    return recipe.over({num_base, num_row, within(shared, t.num_angles, num_base), within(batched_base, t.num_batched, num_base),
+                        within(batched_row, t.num_batched, num_row)});
+}
+
+void bind_coefficients(nb::module_& m) {
+    using C = CoefficientCounts;
+    using A = CoefficientArrays;
+    nb::class_<Coefficients>(m, "Coefficients")
+        .def(nb::new_(&make_coefficients), "pairs"_a, "batched_pairs"_a, "matrices"_a, "batched_matrices"_a, "angles"_a,
+             "batched_angles"_a, "scales"_a, "dense"_a = nb::make_tuple())
+        .def_prop_ro("pairs", part<double>(&A::pairs, [](const C& c) { return shape({c.pairs, 2}); }))
+        .def_prop_ro("batched_pairs", part<double>(&A::batched_pairs, [](const C& c) { return shape({c.batched_pairs, 2, c.batch}); }))
+        .def_prop_ro("matrices", part<Complex>(&A::matrices, [](const C& c) { return shape({c.matrices, 2, 2}); }))
+        .def_prop_ro("batched_matrices",
+                     part<Complex>(&A::batched_matrices, [](const C& c) { return shape({c.batched_matrices, 2, 2, c.batch}); }))
+        .def_prop_ro("angles", part<double>(&A::angles, [](const C& c) { return shape({c.angles}); }))
+        .def_prop_ro("batched_angles", part<double>(&A::batched_angles, [](const C& c) { return shape({c.batched_angles, c.batch}); }))
+        .def_prop_ro("scales", part<double>(&A::scales, [](const C& c) { return shape({c.scales}); }))
+        .def_prop_ro("dense", &dense_views);
 }
 
 }  // namespace
 
 void bind_recipe(nb::module_& m) {
+    bind_coefficients(m);
+    nb::class_<Bound>(m, "Bound").def_prop_ro("coefficients", [](const Bound& bound) { return bound.coefficients; });
     nb::class_<Recipe>(m, "Recipe")
         .def(
             "__init__",
@@ -107,7 +223,7 @@ void bind_recipe(nb::module_& m) {
                const Indices& run_overlaps, const Numbers& run_signs, const RunArrays& blends, const Indices& blend_overlaps,
                const RunArrays& batched_blends, const Indices& batched_blend_overlaps, const Indices& factored,
                const Indices& stretch_start, const Indices& carrier_pair, const Indices& carrier_diag, const Indices& scale_order,
-               const Indices& overlap_position) {
+               const Indices& overlap_position, const std::vector<Array<Complex, 2>>& dense) {
                 RecipeTables t;
                 t.num_angles = num_angles;
                 t.num_batched = num_batched;
@@ -135,15 +251,18 @@ void bind_recipe(nb::module_& m) {
                 t.carrier_diag = list(carrier_diag);
                 t.scale_order = list(scale_order);
                 t.overlap_position = list(overlap_position);
-                new (self) Recipe(std::move(t));
+                new (self) Recipe(std::make_shared<const RecipeTables>(std::move(t)), dense_matrices(dense),
+                                  identity(num_angles, num_batched));
             },
             nb::kw_only(), "num_angles"_a, "num_batched"_a, "num_overlaps"_a, "num_scales"_a, "pairs"_a, "kinds"_a, "pair_overlaps"_a,
             "batched_pairs"_a, "batched_pair_overlaps"_a, "terms"_a, "term_overlaps"_a, "batched_terms"_a, "batched_term_overlaps"_a,
             "runs"_a, "run_overlaps"_a, "run_signs"_a, "blends"_a, "blend_overlaps"_a, "batched_blends"_a, "batched_blend_overlaps"_a,
-            "factored"_a, "stretch_start"_a, "carrier_pair"_a, "carrier_diag"_a, "scale_order"_a, "overlap_position"_a)
-        .def("bind", &bind, "shared"_a, "batched"_a)
-        .def("pull_shared", &pull_shared, "overlaps"_a, "shared"_a, "factors"_a, "alpha"_a)
-        .def("pull_batched", &pull_batched, "overlaps"_a, "batched"_a, "factors"_a);
+            "factored"_a, "stretch_start"_a, "carrier_pair"_a, "carrier_diag"_a, "scale_order"_a, "overlap_position"_a,
+            "dense"_a)
+        .def("over", &over, "num_base"_a, "num_row"_a, "shared"_a, "batched_base"_a, "batched_row"_a)
+        .def("bind", &bind)
+        .def("pull_sums", &pull_sums)
+        .def("pull_rows", &pull_rows);
 }
 
 }  // namespace fusedqml

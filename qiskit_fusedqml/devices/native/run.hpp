@@ -2,17 +2,11 @@
 #pragma once
 #include <functional>
 
+#include "coefficients.hpp"
 #include "compile.hpp"
 #include "state.hpp"
 
 namespace fusedqml {
-
-struct CoefficientArrays {
-    const double *pairs, *batched_pairs, *matrices, *batched_matrices, *angles, *batched_angles, *scales;
-    int64_t num_pairs, num_batched_pairs, num_matrices, num_batched_matrices, num_angles, num_batched_angles, num_scales;
-    std::vector<const double*> dense;    // [2**k][2**k][re | im]
-    std::vector<int> dense_qubits;
-};
 
 // Asked now and then on the calling thread; true stops the call.
 using Interrupted = std::function<bool()>;
