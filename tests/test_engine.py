@@ -173,6 +173,22 @@ def test_a_pullback_is_single_use() -> None:
         pullback(np.ones((2, 2)))
 
 
+@pytest.mark.parametrize("tight", [False, True])
+def test_a_pullback_belongs_to_the_values_of_its_call(tight: bool) -> None:
+    """Arrays may be changed in place between the two, held in memory or computed again."""
+    x, w = _data(4)
+    f = _circuit(input_gradients=True)
+    budget = 3 * f.device.state_bytes(N, 1) / 2**20 if tight else None
+    g = _circuit(input_gradients=True, max_memory_mb=budget)
+    cotangents = np.ones((4, 2))
+    expected = f.value_and_vjp(x, w, cotangents)
+    _, pullback = g.vjp(x, w)
+    x += 1.0
+    w *= 2.0
+    for ours, theirs in zip(pullback(cotangents), expected[1:], strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-12)
+
+
 class SabotagedDevice(CountingDevice):
     """Scales one diagonal angle by 1.001."""
 

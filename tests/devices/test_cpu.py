@@ -241,6 +241,66 @@ def test_tables_of_large_angles(isa, precision):
         assert error < (4e-16 if precision == "double" else 2e-7), angles[i]
 
 
+def test_tables_are_those_of_the_coefficients_given(isa):
+    """A tape keeps the last tables it made; other coefficients, however alike, do not meet them."""
+    rng = np.random.default_rng(0)
+    maker = TapeMaker(rng, 5)
+    tape = maker.tape(2, 6, "d")
+    first = maker.coefficients(3)
+    many = [replaced(first, angles=first.angles + k, scales=first.scales * (k + 1)) for k in range(4)]
+    runs = [Run(rng, tape, coefficients, 3) for coefficients in many]
+    device = CPUDevice(num_threads=2)
+    for k in (0, 0, 1, 0, 2, 3, 3, 2):
+        assert max(runs[k].errors(device)) < 1e-12
+    with ThreadPoolExecutor(4) as pool:
+        for errors in pool.map(lambda k: runs[k % 4].errors(device), range(32)):
+            assert max(errors) < 1e-12
+
+
+def test_coefficients_are_what_they_were_made_from():
+    maker = TapeMaker(np.random.default_rng(0), 4)
+    maker.tape(4, 8)
+    source = maker.coefficients(3)
+    shapes = [(2,), (2, 3), (2, 2), (2, 2, 3), (), (3,), ()]
+    names = ("pairs", "batched_pairs", "matrices", "batched_matrices", "angles", "batched_angles", "scales")
+    arrays = {name: np.array(getattr(source, name)) for name in names}
+    given = {name: array.copy() for name, array in arrays.items()}
+    made = Coefficients(**given, dense=source.dense)
+    for (name, array), shape in zip(given.items(), shapes, strict=True):
+        assert len(array), name
+        array[...] = 0  # the coefficients have their own
+        kept = getattr(made, name)
+        np.testing.assert_array_equal(kept, arrays[name])
+        assert kept.shape[1:] == shape
+        with pytest.raises(ValueError, match="read-only"):
+            kept[...] = 0
+    angles, dense = made.angles, made.dense
+    del made
+    gc.collect()
+    np.testing.assert_array_equal(angles, arrays["angles"])
+    assert isinstance(dense, tuple)
+    for ours, theirs in zip(dense, source.dense, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize(
+    ("name", "array", "message"),
+    [
+        ("pairs", np.zeros((2, 3)), r"\(R, 2\)"),
+        ("batched_pairs", np.zeros((1, 3, 4)), r"\(R, 2, B\)"),
+        ("matrices", np.zeros((1, 2, 3), complex), r"\(U, 2, 2\)"),
+        ("batched_matrices", np.zeros((1, 3, 2, 4), complex), r"\(U, 2, 2, B\)"),
+        ("batched_angles", np.zeros((1, 5)), "differ in their number of samples"),
+        ("dense", [np.zeros((3, 3), complex)], r"\(2\*\*k, 2\*\*k\)"),
+    ],
+)
+def test_coefficients_of_the_wrong_shape(name, array, message):
+    maker = TapeMaker(np.random.default_rng(0), 3)
+    maker.num_pairs = [1, 1]
+    with pytest.raises(ValueError, match=message):
+        replaced(maker.coefficients(4), **{name: array})
+
+
 def test_calls_from_many_threads():
     runs = [random_run(seed, 9, 2, 3) for seed in range(4)]
     device = CPUDevice(num_threads=2)

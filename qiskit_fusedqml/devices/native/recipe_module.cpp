@@ -66,11 +66,14 @@ std::shared_ptr<const DenseMatrices> dense_matrices(const std::vector<Array<Comp
     return dense;
 }
 
-// The batch of a group of batched arrays: those that hold something must agree.
-void agree(int64_t& batch, size_t rows, size_t extent) {
-    const int64_t own = static_cast<int64_t>(extent);
-    check(!rows || batch < 0 || batch == own, "batched coefficients differ in their number of samples");
-    if (rows) batch = own;
+// Samples of the batched arrays: those that hold something must agree.
+int64_t common_batch(std::initializer_list<std::pair<size_t, size_t>> rows_and_extents) {
+    const std::pair<size_t, size_t>* found = rows_and_extents.begin();
+    for (const auto& each : rows_and_extents) {
+        check(!each.first || !found->first || each.second == found->second, "batched coefficients differ in their number of samples");
+        if (each.first) found = &each;
+    }
+    return static_cast<int64_t>(found->second);
 }
 
 std::shared_ptr<Coefficients> make_coefficients(const Array<double, 2>& pairs, const Array<double, 3>& batched_pairs,
@@ -81,14 +84,13 @@ std::shared_ptr<Coefficients> make_coefficients(const Array<double, 2>& pairs, c
     check(batched_pairs.shape(1) == 2, "batched pairs must have shape (R, 2, B)");
     check(matrices.shape(1) == 2 && matrices.shape(2) == 2, "matrices must have shape (U, 2, 2)");
     check(batched_matrices.shape(1) == 2 && batched_matrices.shape(2) == 2, "batched matrices must have shape (U, 2, 2, B)");
-    int64_t batch = -1;
-    agree(batch, batched_pairs.shape(0), batched_pairs.shape(2));
-    agree(batch, batched_matrices.shape(0), batched_matrices.shape(3));
-    agree(batch, batched_angles.shape(0), batched_angles.shape(1));
+    const int64_t batch = common_batch({{batched_pairs.shape(0), batched_pairs.shape(2)},
+                                        {batched_matrices.shape(0), batched_matrices.shape(3)},
+                                        {batched_angles.shape(0), batched_angles.shape(1)}});
     const auto rows = [](const auto& array) { return static_cast<int64_t>(array.shape(0)); };
     auto made = std::make_shared<Coefficients>(
         CoefficientCounts{rows(pairs), rows(batched_pairs), rows(matrices), rows(batched_matrices), rows(angles), rows(batched_angles),
-                          rows(scales), batch < 0 ? 0 : batch},
+                          rows(scales), batch},
         dense_matrices(dense));
     const auto copy = [](const auto& from, double* to) {
         const double* data = reinterpret_cast<const double*>(from.data());

@@ -68,15 +68,17 @@ template <class D> FQ_INLINE void sine_cosine(const double* x, double* sine, dou
 template <class S> void sine_cosines(const double* x, int64_t count, double* sine, double* cosine) {
     using D = Simd<double, S::W * sizeof(typename S::T) / sizeof(double)>;
     alignas(64) double angle[D::W], s[D::W], c[D::W];
-    for (int64_t first = 0; first < count; first += D::W) {
-        const int64_t width = count - first < D::W ? count - first : D::W;
-        for (int64_t k = 0; k < D::W; ++k) angle[k] = k < width ? x[first + k] : 0.0;
+    const auto some = [&](int64_t first, size_t bytes) {
+        __builtin_memcpy(angle, x + first, bytes);
         sine_cosine<D>(angle, s, c);
-        for (int64_t k = 0; k < width; ++k) {
-            sine[first + k] = s[k];
-            cosine[first + k] = c[k];
-        }
-    }
+        __builtin_memcpy(sine + first, s, bytes);
+        __builtin_memcpy(cosine + first, c, bytes);
+    };
+    int64_t first = 0;
+    for (; first + D::W <= count; first += D::W) some(first, sizeof angle);
+    if (first == count) return;
+    for (double& lane : angle) lane = 0.0;
+    some(first, static_cast<size_t>(count - first) * sizeof(double));
 }
 
 // Stages of the transform within a register.
