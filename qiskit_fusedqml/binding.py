@@ -242,8 +242,18 @@ def parameter_batch(inputs: FloatArray | None, weights: FloatArray, states: int 
     if inputs is not None and batch > 1:
         parts.append(inputs if len(inputs) == batch else np.broadcast_to(inputs, (batch, num_inputs)))
     if by_row and batch > 1:
-        differing = np.flatnonzero((weights != weights[0]).any(axis=0))
-        parts.append(np.broadcast_to(weights[:, differing], (batch, len(differing))))
+        differing = _differing_columns(weights)
+        own = weights if len(differing) == weights.shape[1] else weights[:, differing]
+        parts.append(own if len(own) == batch else np.broadcast_to(own, (batch, len(differing))))
         varying = ParameterSet(np.concatenate([varying.indices, num_inputs + differing]))
     columns = parts[0] if len(parts) == 1 else np.concatenate([np.empty((batch, 0)), *parts], axis=1)
     return ParameterBatch(base, varying, columns, by_row)
+
+
+def _differing_columns(rows: FloatArray) -> IntArray:
+    """The columns whose entries are not all equal. Most show it in the last row already."""
+    differ = rows[-1] != rows[0]
+    open_columns = np.flatnonzero(~differ)
+    if len(open_columns):
+        differ[open_columns] = (rows[:, open_columns] != rows[0, open_columns]).any(axis=0)
+    return np.flatnonzero(differ)

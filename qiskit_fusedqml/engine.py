@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .angles import AngleMap
 from .binding import Binding, BoundBatch, ParameterBatch, ParameterSet, first_parameters, parameter_batch
-from .devices import Device, State
+from .devices import Device, State, _native
 from .devices.registry import make_device
 from .errors import FusedQMLError, InvalidInputError, OutOfMemoryError
 from .fusion import Plan
@@ -323,7 +323,7 @@ class DifferentiableProgram:
             raise InvalidInputError(
                 f"Cotangents have shape {array.shape}; {expected} (samples, observables) is expected."
             )
-        if not np.isfinite(array).all():
+        if not _native.all_finite(array):
             raise InvalidInputError(
                 "Cotangents hold NaN or infinite numbers; the loss has diverged before the backward sweep."
             )

@@ -139,15 +139,17 @@ def test_overlaps_summed_over_the_batch_give_the_shared_gradients() -> None:
 def test_weight_columns_equal_in_every_row_are_shared() -> None:
     x, w = np.arange(6.0).reshape(3, 2), np.zeros((3, 4))
     w[:, 1] = [1, 2, 3]
+    w[:, 2] = [1, 2, 1]
     w[:, 3] = 5
     parameters = parameter_batch(x, w)
-    np.testing.assert_array_equal(parameters.varying.indices, [0, 1, 3])
-    np.testing.assert_array_equal(parameters.columns, np.column_stack([x, w[:, 1]]))
-    np.testing.assert_array_equal(parameters.base, [0, 1, 0, 1, 0, 5])
+    np.testing.assert_array_equal(parameters.varying.indices, [0, 1, 3, 4])
+    np.testing.assert_array_equal(parameters.columns, np.column_stack([x, w[:, 1:3]]))
+    np.testing.assert_array_equal(parameters.base, [0, 1, 0, 1, 1, 5])
     assert parameters.by_row
     part = parameters.rows(1, 3)
     assert (part.batch, part.first) == (2, 1)
     np.testing.assert_array_equal(part.columns, parameters.columns[1:])
+    np.testing.assert_array_equal(parameter_batch(None, w[:, 1:3]).columns, w[:, 1:3])
     equal = parameter_batch(None, np.ones((3, 4)))
     assert (equal.batch, len(equal.varying.indices)) == (3, 0)
 

@@ -218,7 +218,7 @@ NB_MODULE(_native, m) {
     using namespace fusedqml;
     // compiled tapes live in caches that the interpreter clears after this module
     nb::set_leak_warnings(false);
-    m.doc() = "Sweeps of the CPU device. Used by qiskit_fusedqml.devices.cpu only.";
+    m.doc() = "Sweeps of the CPU device; coefficients and the recipes that make them. Not a public interface.";
     nb::class_<State>(m, "State")
         .def_prop_ro("num_qubits", [](const State& s) { return s.num_qubits; })
         .def_prop_ro("batch", [](const State& s) { return s.batch; })

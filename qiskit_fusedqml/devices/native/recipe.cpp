@@ -10,6 +10,7 @@ namespace fusedqml {
 namespace {
 
 constexpr int64_t factored_kind = 1;
+constexpr int64_t together = 16;   // samples handled at once on the way back: two cache lines of what is [..][sample]
 
 // SU(2) matrix w - 1j (x X + y Y + z Z), entry (row, column), as real and imaginary part.
 void matrix_entry(const double q[4], int entry, double& re, double& im) {
@@ -27,6 +28,12 @@ double overlap(const double* overlaps, const double* factors, int64_t index) {
 
 }  // namespace
 
+bool all_finite(const double* values, int64_t count) {
+    bool finite = true;
+    for (int64_t k = 0; k < count; ++k) finite &= std::fabs(values[k]) <= DBL_MAX;
+    return finite;
+}
+
 double Linear::evaluate(int64_t row, const double* sources) const {
     double value = constant[row];
     for (int64_t k = start[row]; k < start[row + 1]; ++k) value += weight[k] * sources[index[k]];
@@ -35,10 +42,6 @@ double Linear::evaluate(int64_t row, const double* sources) const {
 
 void Linear::pull(int64_t row, double gradient, double* sources) const {
     for (int64_t k = start[row]; k < start[row + 1]; ++k) sources[index[k]] += weight[k] * gradient;
-}
-
-void Linear::pull(const double* gradients, double* sources) const {
-    for (int64_t row = 0; row < rows(); ++row) pull(row, gradients[row], sources);
 }
 
 Waves::Waves(std::vector<double> angles) : cosine(std::move(angles)), sine(cosine.size()) {
@@ -72,10 +75,11 @@ void Runs::multiply(int64_t run, const Waves& halves, int64_t batch, int64_t sam
     }
 }
 
-void Runs::pull(int64_t run, const Waves& halves, int64_t batch, int64_t sample, double h[3], double* gradients) const {
+void Runs::pull(int64_t run, const Waves& halves, int64_t batch, int64_t sample, double h[3], double* gradients,
+                int64_t stride) const {
     for (int64_t k = start[run + 1]; k-- > start[run];) {
         const int a = static_cast<int>(axis[k]), b = (a + 1) % 3, d = (b + 1) % 3;
-        if (source[k] >= 0) gradients[source[k]] += h[a];
+        if (source[k] >= 0) gradients[source[k] * stride] += h[a];
         // through the gate: the components across its axis turn back by its angle
         double c, s;
         halves.twice(static_cast<size_t>(k * batch + sample), c, s);
@@ -89,9 +93,9 @@ namespace {
 
 // Adds the rows' contributions to angles [angle][sample].
 void add_rows(const Linear& linear, int64_t num_row, const double* rows, int64_t batch, double* angles) {
-    constexpr int64_t together = 256;  // samples whose rows stay in cache
-    for (int64_t first = 0; first < batch; first += together) {
-        const int64_t last = std::min(first + together, batch);
+    constexpr int64_t block = 256;  // samples whose rows stay in cache
+    for (int64_t first = 0; first < batch; first += block) {
+        const int64_t last = std::min(first + block, batch);
         for (int64_t angle = 0; angle < linear.rows(); ++angle)
             for (int64_t k = linear.start[angle]; k < linear.start[angle + 1]; ++k) {
                 const double weight = linear.weight[k];
@@ -100,12 +104,6 @@ void add_rows(const Linear& linear, int64_t num_row, const double* rows, int64_t
                     angles[angle * batch + sample] += weight * from[sample * num_row];
             }
     }
-}
-
-bool all_finite(const std::vector<double>& values) {
-    bool finite = true;
-    for (const double value : values) finite &= std::fabs(value) <= DBL_MAX;
-    return finite;
 }
 
 }  // namespace
@@ -117,7 +115,7 @@ std::unique_ptr<Bound> Recipe::bind(const double* base, const double* rows, int6
     for (int64_t k = 0; k < t.num_batched; ++k)
         std::fill_n(batched.begin() + k * batch, batch, angles_.batched_base.evaluate(k, base));
     add_rows(angles_.batched_row, angles_.num_row, rows, batch, batched.data());
-    if (!all_finite(shared) || !all_finite(batched)) return nullptr;
+    if (!all_finite(shared.data(), t.num_angles) || !all_finite(batched.data(), t.num_batched * batch)) return nullptr;
     const CoefficientCounts counts{t.pairs.rows(), t.batched_pairs.rows(), t.blends.size(), t.batched_blends.size(),
                                    t.terms.rows(), t.batched_terms.rows(), t.num_scales, batch};
     auto coefficients = std::make_shared<Coefficients>(counts, dense_);
@@ -245,59 +243,74 @@ void Recipe::pull_shared(const Bound& bound, const double* overlaps, std::vector
         // measured before RZ(alpha): carried to the end of the run
         const double c = bound.phases[2 * e], s = bound.phases[2 * e + 1];
         double h[3] = {c * g[0] - s * g[1], c * g[1] + s * g[0], g[2]};
-        t.runs.pull(e, bound.runs, 1, 0, h, gradients.data());
+        t.runs.pull(e, bound.runs, 1, 0, h, gradients.data(), 1);
     }
     for (int64_t u = 0; u < t.blends.size(); ++u) {
         if (t.blend_overlaps[3 * u] < 0) continue;
         double h[3];
         for (int a = 0; a < 3; ++a) h[a] = overlap(overlaps, factors, t.blend_overlaps[3 * u + a]);
-        t.blends.pull(u, bound.blends, 1, 0, h, gradients.data());
+        t.blends.pull(u, bound.blends, 1, 0, h, gradients.data(), 1);
     }
 }
 
-void Recipe::pull_batched(const Bound& bound, int64_t sample, const double* overlaps, std::vector<double>& gradients) const {
+// gradients: [angle][sample], of `count` samples from `first` on
+void Recipe::pull_batched(const Bound& bound, int64_t first, int64_t count, const double* overlaps,
+                          std::vector<double>& gradients) const {
     const double* factors = bound.factors.data();
     const int64_t batch = bound.coefficients->counts().batch;
     std::fill(gradients.begin(), gradients.end(), 0.0);
-    for (int64_t p = 0; p < t.batched_pairs.rows(); ++p)
-        if (t.batched_pair_overlaps[p] >= 0)
-            t.batched_pairs.pull(p, overlap(overlaps, factors, t.batched_pair_overlaps[p]), gradients.data());
-    for (int64_t k = 0; k < t.batched_terms.rows(); ++k)
-        if (t.batched_term_overlaps[k] >= 0)
-            t.batched_terms.pull(k, overlap(overlaps, factors, t.batched_term_overlaps[k]), gradients.data());
+    const auto pull_rows = [&](const Linear& linear, const std::vector<int64_t>& indices) {
+        for (int64_t row = 0; row < linear.rows(); ++row) {
+            if (indices[row] < 0) continue;
+            for (int64_t k = linear.start[row]; k < linear.start[row + 1]; ++k)
+                for (int64_t sample = 0; sample < count; ++sample)
+                    gradients[linear.index[k] * count + sample] +=
+                        linear.weight[k] * overlap(overlaps + sample * t.num_overlaps, factors, indices[row]);
+        }
+    };
+    pull_rows(t.batched_pairs, t.batched_pair_overlaps);
+    pull_rows(t.batched_terms, t.batched_term_overlaps);
     for (int64_t u = 0; u < t.batched_blends.size(); ++u) {
         if (t.batched_blend_overlaps[3 * u] < 0) continue;
-        double h[3];
-        for (int a = 0; a < 3; ++a) h[a] = overlap(overlaps, factors, t.batched_blend_overlaps[3 * u + a]);
-        t.batched_blends.pull(u, bound.batched_blends, batch, sample, h, gradients.data());
+        for (int64_t sample = 0; sample < count; ++sample) {
+            double h[3];
+            for (int a = 0; a < 3; ++a)
+                h[a] = overlap(overlaps + sample * t.num_overlaps, factors, t.batched_blend_overlaps[3 * u + a]);
+            t.batched_blends.pull(u, bound.batched_blends, batch, first + sample, h, gradients.data() + sample, count);
+        }
     }
 }
 
-void Recipe::pull(const Bound& bound, int64_t count, const double* overlaps, bool per_row, double* base, double* rows) const {
-    std::vector<double> shared(static_cast<size_t>(t.num_angles + 3 * t.runs.size()));
-    std::vector<double> batched(static_cast<size_t>(t.num_batched)), batched_sum(batched.size());
-    std::vector<double> overlap_sum(static_cast<size_t>(t.num_overlaps));
-    for (int64_t sample = 0; sample < count; ++sample, overlaps += t.num_overlaps) {
+void Recipe::pull(const Bound& bound, int64_t batch, const double* overlaps, bool per_row, double* base, double* rows) const {
+    std::vector<double> gradients(static_cast<size_t>(t.num_angles + 3 * t.runs.size()));
+    std::vector<double> sums(static_cast<size_t>(t.num_overlaps));
+    for (int64_t sample = 0; sample < batch; ++sample) {
+        const double* own = overlaps + sample * t.num_overlaps;
         if (per_row) {
-            pull_shared(bound, overlaps, shared);
-            angles_.shared.pull(shared.data(), base);
+            pull_shared(bound, own, gradients);
+            for (int64_t k = 0; k < t.num_angles; ++k) angles_.shared.pull(k, gradients[k], base + sample * angles_.num_base);
         } else {
-            for (size_t s = 0; s < overlap_sum.size(); ++s) overlap_sum[s] += overlaps[s];
+            for (size_t s = 0; s < sums.size(); ++s) sums[s] += own[s];
         }
-        if (rows) {
-            pull_batched(bound, sample, overlaps, batched);
-            angles_.batched_row.pull(batched.data(), rows);
-            rows += angles_.num_row;
-            if (per_row) angles_.batched_base.pull(batched.data(), base);
-            else
-                for (size_t k = 0; k < batched.size(); ++k) batched_sum[k] += batched[k];
-        }
-        if (per_row) base += angles_.num_base;
     }
-    if (per_row) return;
-    pull_shared(bound, overlap_sum.data(), shared);
-    angles_.shared.pull(shared.data(), base);
-    angles_.batched_base.pull(batched_sum.data(), base);
+    if (!per_row) {
+        pull_shared(bound, sums.data(), gradients);
+        for (int64_t k = 0; k < t.num_angles; ++k) angles_.shared.pull(k, gradients[k], base);
+    }
+    if (!rows) return;
+    for (int64_t first = 0; first < batch; first += together) {
+        const int64_t count = std::min(together, batch - first);
+        gradients.resize(static_cast<size_t>(t.num_batched * count));
+        pull_batched(bound, first, count, overlaps + first * t.num_overlaps, gradients);
+        for (int64_t sample = 0; sample < count; ++sample) {
+            double* of_row = rows + (first + sample) * angles_.num_row;
+            double* of_base = per_row ? base + (first + sample) * angles_.num_base : base;
+            for (int64_t k = 0; k < t.num_batched; ++k) {
+                angles_.batched_row.pull(k, gradients[k * count + sample], of_row);
+                angles_.batched_base.pull(k, gradients[k * count + sample], of_base);
+            }
+        }
+    }
 }
 
 }  // namespace fusedqml

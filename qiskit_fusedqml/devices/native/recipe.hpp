@@ -8,6 +8,8 @@
 
 namespace fusedqml {
 
+bool all_finite(const double* values, int64_t count);
+
 // Rows "constant + sum weight * source".
 struct Linear {
     std::vector<int64_t> start;    // of each row in index and weight, one past the end
@@ -17,8 +19,6 @@ struct Linear {
     int64_t rows() const { return static_cast<int64_t>(constant.size()); }
     double evaluate(int64_t row, const double* sources) const;
     void pull(int64_t row, double gradient, double* sources) const;
-    // Of all rows.
-    void pull(const double* gradients, double* sources) const;
 };
 
 // Cosines and sines of many angles.
@@ -43,8 +43,8 @@ struct Runs {
     Waves halves(const double* sources, int64_t batch) const;
     // The product of a run for one sample.
     void multiply(int64_t run, const Waves& halves, int64_t batch, int64_t sample, double quaternion[4]) const;
-    // Adds the gradients of a run's gates, h being (<X>, <Y>, <Z>) at the end of the run.
-    void pull(int64_t run, const Waves& halves, int64_t batch, int64_t sample, double h[3], double* gradients) const;
+    // Adds the gradients of a run's gates, `stride` apart, h being (<X>, <Y>, <Z>) at the end of the run.
+    void pull(int64_t run, const Waves& halves, int64_t batch, int64_t sample, double h[3], double* gradients, int64_t stride) const;
 };
 
 // Angles from the values a caller has: those all samples share (base), and one row of others a sample.
@@ -85,16 +85,16 @@ class Recipe {
 
     // From the base (F,) and rows (B, F') of values; nullptr if an angle is not finite.
     std::unique_ptr<Bound> bind(const double* base, const double* rows, int64_t batch) const;
-    // Gradients of the base, (count, F) if `per_row` and else (F,) in all, and of the rows (count, F') from overlaps (count, S). Without
-    // `rows` the overlaps are sums over the batch and batched angles are left out. The results start as zeros.
-    void pull(const Bound& bound, int64_t count, const double* overlaps, bool per_row, double* base, double* rows) const;
+    // Gradients of the base, (B, F) if `per_row` and else (F,) in all, and of the rows (B, F') from overlaps (B, S). Without `rows` the
+    // overlaps are (1, S), sums over the batch, and batched angles are left out. The results start as zeros.
+    void pull(const Bound& bound, int64_t batch, const double* overlaps, bool per_row, double* base, double* rows) const;
 
   private:
     void bind_shared(std::vector<double>& sources, const CoefficientTargets& to, Bound& bound) const;
     void bind_batched(const std::vector<double>& angles, int64_t batch, const CoefficientTargets& to, Bound& bound) const;
     void scale_pairs(const double* cosines, const double* sines, double* pairs, double* scales, double* factors) const;
     void pull_shared(const Bound& bound, const double* overlaps, std::vector<double>& gradients) const;
-    void pull_batched(const Bound& bound, int64_t sample, const double* overlaps, std::vector<double>& gradients) const;
+    void pull_batched(const Bound& bound, int64_t first, int64_t count, const double* overlaps, std::vector<double>& gradients) const;
 
     std::shared_ptr<const RecipeTables> tables_;
     std::shared_ptr<const DenseMatrices> dense_;

@@ -214,6 +214,9 @@ void bind_coefficients(nb::module_& m) {
 
 void bind_recipe(nb::module_& m) {
     bind_coefficients(m);
+    m.def("all_finite", [](const nb::ndarray<const double, nb::c_contig, nb::device::cpu>& values) {
+        return all_finite(values.data(), static_cast<int64_t>(values.size()));
+    });
     nb::class_<Bound>(m, "Bound").def_prop_ro("coefficients", [](const Bound& bound) { return bound.coefficients; });
     nb::class_<Recipe>(m, "Recipe")
         .def(
