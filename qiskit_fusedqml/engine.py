@@ -193,7 +193,7 @@ class DifferentiableProgram:
                 cotangents[:, k] = 1.0
                 last = k == num_observables - 1
                 copy = ket if last else self.device.copy(ket)
-                gradients, _ = self._backward(binding, bound, copy, cotangents, per_sample=True, per_row=True)
+                gradients, _ = self._backward(binding, bound, copy, cotangents, per_row=True)
                 result[start : start + rows.batch, k] = gradients[:, wanted]
             start += rows.batch
         return result
@@ -241,13 +241,12 @@ class DifferentiableProgram:
     ) -> tuple[NDArray[np.floating] | None, NDArray[np.floating]]:
         """The backward sweep over all chunks of the batch."""
         n_in, per_row = self.num_inputs, parameters.by_row
-        per_sample = per_row or binding.has_batched_gradients
         dx: list[FloatArray] = []
         dw: list[FloatArray] = []
         for rows in [parameters] if held is not None else self._chunks(parameters, 2):
             bound, ket = held if held is not None else self._forward(binding, rows)
             part = cotangents[rows.first : rows.first + rows.batch]
-            gradients, varying = self._backward(binding, bound, ket, part, per_sample=per_sample, per_row=per_row)
+            gradients, varying = self._backward(binding, bound, ket, part, per_row=per_row)
             dw.append(gradients[..., n_in:])
             # inputs vary if there are several rows, and are the first parameters that do
             dx.append(np.atleast_2d(gradients)[:, :n_in] if varying is None else varying[:, :n_in])
@@ -263,19 +262,13 @@ class DifferentiableProgram:
         return bound, ket
 
     def _backward(
-        self,
-        binding: Binding,
-        bound: BoundBatch,
-        ket: State,
-        cotangents: FloatArray,
-        *,
-        per_sample: bool,
-        per_row: bool,
+        self, binding: Binding, bound: BoundBatch, ket: State, cotangents: FloatArray, *, per_row: bool
     ) -> tuple[FloatArray, FloatArray | None]:
         """Parameter gradients as of `Binding.pullback`; the ket is used up."""
-        tape = binding.plan.tape
+        tape, coefficients = binding.plan.tape, bound.bound.coefficients
         bra = self.device.apply_observables(ket, tape.frame, self._observables(), cotangents)
-        overlaps = self.device.backward(tape, bound.bound.coefficients, ket, bra, per_sample=per_sample)
+        per_sample = per_row or binding.has_batched_gradients
+        overlaps = self.device.backward(tape, coefficients, ket, bra, per_sample=per_sample)
         return binding.pullback(bound, overlaps, per_row=per_row)
 
     def _expectation(self, ket: State, binding: Binding) -> NDArray[np.floating]:

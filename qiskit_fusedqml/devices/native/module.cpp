@@ -1,14 +1,13 @@
 // Python bindings.
-#include <nanobind/nanobind.h>
-#include <nanobind/ndarray.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
 #include <chrono>
-#include <complex>
 #include <map>
 #include <mutex>
 
+#include "arrays.hpp"
+#include "coefficients_module.hpp"
 #include "observables.hpp"
 #include "readout.hpp"
 #include "recipe_module.hpp"
@@ -19,10 +18,6 @@ using namespace nb::literals;
 
 namespace fusedqml {
 namespace {
-
-template <class T, int dimensions> using Array = nb::ndarray<const T, nb::ndim<dimensions>, nb::c_contig, nb::device::cpu>;
-template <class T> using Result = nb::ndarray<nb::numpy, T, nb::c_contig>;
-using Complex = std::complex<double>;
 
 // A tape, compiled on first use for each layout of states.
 class Tape {
@@ -74,14 +69,6 @@ const CoefficientArrays& arrays_for(const Coefficients& coefficients, const Stat
     return coefficients.arrays();
 }
 
-template <class T> Result<T> make_result(std::vector<size_t> shape) {
-    size_t size = 1;
-    for (const size_t extent : shape) size *= extent;
-    T* data = new T[size]();
-    nb::capsule owner(data, [](void* p) noexcept { delete[] static_cast<T*>(p); });
-    return Result<T>(data, shape.size(), shape.data(), owner);
-}
-
 template <class Run> void interruptible(const Run& run) {
     bool finished;
     {
@@ -110,7 +97,7 @@ Result<double> backward(Tape& tape, const Coefficients& coefficients, const Stat
     const CompiledTape& compiled = tape.for_state(ket);
     const CoefficientArrays& arrays = arrays_for(coefficients, ket);
     const size_t count = static_cast<size_t>(tape.num_overlaps());
-    auto overlaps = per_sample ? make_result<double>({static_cast<size_t>(ket.batch), count}) : make_result<double>({count});
+    auto overlaps = per_sample ? zeros({static_cast<size_t>(ket.batch), count}) : zeros({count});
     double* out = overlaps.data();
     interruptible([&](const Interrupted& interrupted) {
         return run_backward(compiled, arrays, ket, bra, per_sample, out, threads, interrupted);
@@ -152,7 +139,7 @@ nb::object amplitudes(const State& state, const std::vector<uint64_t>& columns, 
         }
         return nb::cast(array);
     };
-    return state.kernels->real_bytes == 4 ? fill(make_result<std::complex<float>>(shape)) : fill(make_result<Complex>(shape));
+    return state.kernels->real_bytes == 4 ? fill(zeros<std::complex<float>>(shape)) : fill(zeros<Complex>(shape));
 }
 
 Result<double> probabilities(const State& state, const std::vector<uint64_t>& columns, uint64_t offset,
@@ -160,7 +147,7 @@ Result<double> probabilities(const State& state, const std::vector<uint64_t>& co
     check_frame(state, columns);
     for (const int qubit : qubits)
         if (qubit < 0 || qubit >= state.num_qubits) throw nb::value_error("A measured qubit lies outside the state.");
-    auto result = make_result<double>({static_cast<size_t>(state.batch), size_t(1) << qubits.size()});
+    auto result = zeros({static_cast<size_t>(state.batch), size_t(1) << qubits.size()});
     double* out = result.data();
     nb::gil_scoped_release release;
     get_probabilities(state, {columns, offset}, qubits, out, threads);
@@ -193,7 +180,7 @@ void check_size(const Observables& observables, const State& state) {
 
 Result<double> expectation(Observables& observables, const State& ket, int threads) {
     check_size(observables, ket);
-    auto values = make_result<double>({static_cast<size_t>(ket.batch), static_cast<size_t>(observables.num_observables())});
+    auto values = zeros({static_cast<size_t>(ket.batch), static_cast<size_t>(observables.num_observables())});
     double* out = values.data();
     nb::gil_scoped_release release;
     observables.expectation(ket, out, threads);
@@ -230,6 +217,7 @@ NB_MODULE(_native, m) {
         .def(nb::init<const Array<int64_t, 1>&>())
         .def_prop_ro("num_overlaps", &Tape::num_overlaps);
     nb::class_<Observables>(m, "Observables").def_prop_ro("num_observables", &Observables::num_observables);
+    bind_coefficients(m);
     bind_recipe(m);
     m.def("instruction_sets", [] {
         std::vector<std::string> names;

@@ -1,18 +1,17 @@
-// Python bindings of coefficients and of the recipe that makes them.
+// Python bindings of the recipe.
 #include "recipe_module.hpp"
 
-#include <nanobind/ndarray.h>
 #include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/unique_ptr.h>
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
-#include <complex>
 #include <tuple>
 
+#include "arrays.hpp"
+#include "coefficients_module.hpp"
 #include "recipe.hpp"
-#include "tape.hpp"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -20,9 +19,6 @@ using namespace nb::literals;
 namespace fusedqml {
 namespace {
 
-template <class T, int dimensions> using Array = nb::ndarray<const T, nb::ndim<dimensions>, nb::c_contig, nb::device::cpu>;
-template <class T> using Result = nb::ndarray<nb::numpy, T, nb::c_contig>;
-using Complex = std::complex<double>;
 using Indices = Array<int64_t, 1>;
 using Numbers = Array<double, 1>;
 using LinearArrays = std::tuple<Indices, Indices, Numbers, Numbers>;
@@ -38,99 +34,7 @@ Runs runs(const RunArrays& a) {
     return {list(std::get<0>(a)), list(std::get<1>(a)), list(std::get<2>(a)), list(std::get<3>(a))};
 }
 
-// Zeros.
-Result<double> make(std::initializer_list<size_t> shape) {
-    size_t size = 1;
-    for (const size_t extent : shape) size *= extent;
-    double* data = new double[size]();
-    nb::capsule owner(data, [](void* p) noexcept { delete[] static_cast<double*>(p); });
-    return Result<double>(data, shape.size(), shape.begin(), owner);
-}
-
-void check(bool holds, const char* message) {
-    if (!holds) throw nb::value_error(message);
-}
-
 size_t count(int64_t size) { return static_cast<size_t>(size); }
-
-std::shared_ptr<const DenseMatrices> dense_matrices(const std::vector<Array<Complex, 2>>& given) {
-    auto dense = std::make_shared<DenseMatrices>();
-    for (const auto& matrix : given) {
-        int qubits = 1;
-        while (qubits < max_dense && size_t(1) << qubits < matrix.shape(0)) ++qubits;
-        check(matrix.shape(0) == size_t(1) << qubits && matrix.shape(1) == matrix.shape(0), "dense matrices must have shape (2**k, 2**k)");
-        const double* data = reinterpret_cast<const double*>(matrix.data());
-        dense->entries.emplace_back(data, data + 2 * matrix.size());
-        dense->qubits.push_back(qubits);
-    }
-    return dense;
-}
-
-// Samples of the batched arrays: those that hold something must agree.
-int64_t common_batch(std::initializer_list<std::pair<size_t, size_t>> rows_and_extents) {
-    const std::pair<size_t, size_t>* found = rows_and_extents.begin();
-    for (const auto& each : rows_and_extents) {
-        check(!each.first || !found->first || each.second == found->second, "batched coefficients differ in their number of samples");
-        if (each.first) found = &each;
-    }
-    return static_cast<int64_t>(found->second);
-}
-
-std::shared_ptr<Coefficients> make_coefficients(const Array<double, 2>& pairs, const Array<double, 3>& batched_pairs,
-                                                const Array<Complex, 3>& matrices, const Array<Complex, 4>& batched_matrices,
-                                                const Numbers& angles, const Array<double, 2>& batched_angles, const Numbers& scales,
-                                                const std::vector<Array<Complex, 2>>& dense) {
-    check(pairs.shape(1) == 2, "pairs must have shape (R, 2)");
-    check(batched_pairs.shape(1) == 2, "batched pairs must have shape (R, 2, B)");
-    check(matrices.shape(1) == 2 && matrices.shape(2) == 2, "matrices must have shape (U, 2, 2)");
-    check(batched_matrices.shape(1) == 2 && batched_matrices.shape(2) == 2, "batched matrices must have shape (U, 2, 2, B)");
-    const int64_t batch = common_batch({{batched_pairs.shape(0), batched_pairs.shape(2)},
-                                        {batched_matrices.shape(0), batched_matrices.shape(3)},
-                                        {batched_angles.shape(0), batched_angles.shape(1)}});
-    const auto rows = [](const auto& array) { return static_cast<int64_t>(array.shape(0)); };
-    auto made = std::make_shared<Coefficients>(
-        CoefficientCounts{rows(pairs), rows(batched_pairs), rows(matrices), rows(batched_matrices), rows(angles), rows(batched_angles),
-                          rows(scales), batch},
-        dense_matrices(dense));
-    const auto copy = [](const auto& from, double* to) {
-        const double* data = reinterpret_cast<const double*>(from.data());
-        std::copy_n(data, from.nbytes() / sizeof(double), to);
-    };
-    const CoefficientTargets& to = made->targets();
-    copy(pairs, to.pairs);
-    copy(batched_pairs, to.batched_pairs);
-    copy(matrices, to.matrices);
-    copy(batched_matrices, to.batched_matrices);
-    copy(angles, to.angles);
-    copy(batched_angles, to.batched_angles);
-    copy(scales, to.scales);
-    return made;
-}
-
-std::vector<size_t> shape(std::initializer_list<int64_t> extents) { return {extents.begin(), extents.end()}; }
-
-// A read-only array of a part of `owner`.
-template <class T> nb::object view(nb::handle owner, const double* data, const std::vector<size_t>& shape) {
-    return nb::cast(nb::ndarray<nb::numpy, const T, nb::c_contig>(reinterpret_cast<const T*>(data), shape.size(), shape.data(), owner));
-}
-
-// An attribute of `Coefficients`: its numbers and their shape, from the counts.
-template <class T, class Shape> auto part(const double* CoefficientArrays::*member, const Shape& shape_of) {
-    return [member, shape_of](nb::handle self) {
-        const Coefficients& c = nb::cast<const Coefficients&>(self);
-        return view<T>(self, c.arrays().*member, shape_of(c.counts()));
-    };
-}
-
-nb::tuple dense_views(nb::handle self) {
-    const DenseMatrices& dense = nb::cast<const Coefficients&>(self).dense();
-    nb::list result;
-    for (size_t k = 0; k < dense.entries.size(); ++k) {
-        const int64_t size = int64_t(1) << dense.qubits[k];
-        result.append(view<Complex>(self, dense.entries[k].data(), shape({size, size})));
-    }
-    return nb::tuple(result);
-}
 
 std::unique_ptr<Bound> bind(const Recipe& recipe, const Numbers& base, const Array<double, 2>& rows) {
     check(base.size() == count(recipe.angles().num_base), "the recipe expects another number of shared values");
@@ -141,7 +45,7 @@ std::unique_ptr<Bound> bind(const Recipe& recipe, const Numbers& base, const Arr
 
 Result<double> pull_sums(const Recipe& recipe, const Bound& bound, const Numbers& overlaps) {
     check(overlaps.size() == bound.factors.size(), "the recipe expects another number of overlaps");
-    auto base = make({count(recipe.angles().num_base)});
+    auto base = zeros({count(recipe.angles().num_base)});
     const nb::gil_scoped_release release;
     recipe.pull(bound, 1, overlaps.data(), false, base.data(), nullptr);
     return base;
@@ -151,8 +55,8 @@ nb::tuple pull_rows(const Recipe& recipe, const Bound& bound, const Array<double
     const size_t batch = overlaps.shape(0), num_base = count(recipe.angles().num_base);
     check(overlaps.shape(1) == bound.factors.size(), "the recipe expects another number of overlaps");
     check(batch == count(bound.coefficients->counts().batch), "there must be overlaps for each of the samples that were bound");
-    auto base = per_row ? make({batch, num_base}) : make({num_base});
-    auto rows = make({batch, count(recipe.angles().num_row)});
+    auto base = per_row ? zeros({batch, num_base}) : zeros({num_base});
+    auto rows = zeros({batch, count(recipe.angles().num_row)});
     {
         const nb::gil_scoped_release release;
         recipe.pull(bound, static_cast<int64_t>(batch), overlaps.data(), per_row, base.data(), rows.data());
@@ -193,27 +97,9 @@ Recipe over(const Recipe& recipe, int64_t num_base, int64_t num_row, const Linea
                         within(batched_row, t.num_batched, num_row)});
 }
 
-void bind_coefficients(nb::module_& m) {
-    using C = CoefficientCounts;
-    using A = CoefficientArrays;
-    nb::class_<Coefficients>(m, "Coefficients")
-        .def(nb::new_(&make_coefficients), "pairs"_a, "batched_pairs"_a, "matrices"_a, "batched_matrices"_a, "angles"_a,
-             "batched_angles"_a, "scales"_a, "dense"_a = nb::make_tuple())
-        .def_prop_ro("pairs", part<double>(&A::pairs, [](const C& c) { return shape({c.pairs, 2}); }))
-        .def_prop_ro("batched_pairs", part<double>(&A::batched_pairs, [](const C& c) { return shape({c.batched_pairs, 2, c.batch}); }))
-        .def_prop_ro("matrices", part<Complex>(&A::matrices, [](const C& c) { return shape({c.matrices, 2, 2}); }))
-        .def_prop_ro("batched_matrices",
-                     part<Complex>(&A::batched_matrices, [](const C& c) { return shape({c.batched_matrices, 2, 2, c.batch}); }))
-        .def_prop_ro("angles", part<double>(&A::angles, [](const C& c) { return shape({c.angles}); }))
-        .def_prop_ro("batched_angles", part<double>(&A::batched_angles, [](const C& c) { return shape({c.batched_angles, c.batch}); }))
-        .def_prop_ro("scales", part<double>(&A::scales, [](const C& c) { return shape({c.scales}); }))
-        .def_prop_ro("dense", &dense_views);
-}
-
 }  // namespace
 
 void bind_recipe(nb::module_& m) {
-    bind_coefficients(m);
     m.def("all_finite", [](const nb::ndarray<const double, nb::c_contig, nb::device::cpu>& values) {
         return all_finite(values.data(), static_cast<int64_t>(values.size()));
     });
