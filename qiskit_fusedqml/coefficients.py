@@ -10,7 +10,8 @@ follow from
 ``g = (<X>, <Y>, <Z>)`` at one point: with V the product of everything between gate k and that point, gate k about
 axis a gives
 ``(R(V) e_a) . g``, R being the rotation SU(2) -> SO(3). (Derivatives with respect to Euler angles would be singular
-at beta = 0.)
+at beta = 0.) A rotation by beta turns Z towards X, so <X> follows from <Z> before and after it, which the diagonals
+around it give for next to nothing; it is measured only where sin(beta) is small (`RY.is_steep`).
 
 Scales. A shared rotation is applied with its larger factor, cosine or sine, taken out (`qiskit_fusedqml.plan`), so
 overlaps are measured on a ket and a bra that are both off by a known factor; the pullback divides by its square.
@@ -145,8 +146,9 @@ class Recipe:
         batched_pairs: Angles and overlaps of the batched ones.
         terms: Angles and overlaps of the shared diagonal terms.
         batched_terms: Of the batched ones.
-        runs: The runs turned into Euler angles, their overlaps (E, 3) <X>, <Y>, <Z>, and the signs (E, 3) of these: a
-            diagonal reports on the linear part of a functional whose constant has been moved into the angle.
+        runs: The runs turned into Euler angles, their overlaps (E, 4) <X>, <Y>, <Z> after beta's rotation and <Z>
+            before it, the signs (E, 4) of these (a diagonal reports on the linear part of a functional whose constant
+            has been moved into the angle), and the pairs (E,) of the rotations.
         blends: Runs applied as shared matrices, and their overlaps (U, 3).
         batched_blends: Runs applied as one matrix a sample, and their overlaps (U', 3).
         scales: The factors taken out.
@@ -168,7 +170,7 @@ class Recipe:
         batched_pairs: tuple[Rows, IntArray],
         terms: tuple[Rows, IntArray],
         batched_terms: tuple[Rows, IntArray],
-        runs: tuple[Runs, IntArray, FloatArray],
+        runs: tuple[Runs, IntArray, FloatArray, IntArray],
         blends: tuple[Runs, IntArray],
         batched_blends: tuple[Runs, IntArray],
         scales: ScaleTable,
@@ -193,6 +195,7 @@ class Recipe:
             runs=runs[0].arrays,
             run_overlaps=runs[1].reshape(-1),
             run_signs=runs[2].reshape(-1),
+            run_pairs=runs[3],
             blends=blends[0].arrays,
             blend_overlaps=blends[1].reshape(-1),
             batched_blends=batched_blends[0].arrays,

@@ -73,7 +73,8 @@ def operation_work(operation: Operation, *, factored: bool, undone: bool) -> Wor
         case Diag():
             apply, overlap = 4.0 * len(operation.factors), 2.0 if operation.num_overlaps else 0.0
         case RY():
-            apply, overlap = (2.0 if factored else 4.0), 2.0 * operation.num_overlaps
+            measured = 1 if operation.x_optional else operation.num_overlaps  # X of few rotations only
+            apply, overlap = (2.0 if factored else 4.0), 2.0 * measured
         case U2():
             apply, overlap = 8.0, 8.0 if operation.num_overlaps else 0.0
         case Pauli():

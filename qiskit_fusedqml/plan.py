@@ -112,6 +112,7 @@ class RY:
         batched: Whether the coefficients differ from sample to sample.
         overlap: Index of the first overlap, or -1.
         num_overlaps: 0, 1 (Y) or 2 (Y, X).
+        x_optional: X is wanted only where `is_steep` is false; elsewhere its place may hold anything.
     """
 
     x: Row
@@ -120,6 +121,16 @@ class RY:
     batched: bool = False
     overlap: int = -1
     num_overlaps: int = 0
+    x_optional: bool = False
+
+    @staticmethod
+    def is_steep(a: float, b: float) -> bool:
+        """Whether the rotation turns Z far enough towards X for <X> to follow from <Z> before and after it.
+
+        With ``V = RY(beta)``, ``V Z V^dagger = cos(beta) Z + sin(beta) X``; at ``|sin(beta)| >= 1/8`` no more than
+        three bits are lost.
+        """
+        return bool(8.0 * abs(2.0 * a * b) >= a * a + b * b)
 
 
 @dataclass(frozen=True, slots=True)

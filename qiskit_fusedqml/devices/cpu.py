@@ -300,8 +300,8 @@ def _flatten_operation(operation: Operation) -> tuple[int, ...]:
         case Diag(factors, scale, overlap, functionals):
             tables = ((len(f.basis), *f.basis, len(f.terms), *f.terms, f.first, int(f.batched)) for f in factors)
             return (1, len(factors), scale, len(functionals), overlap, *functionals, *chain.from_iterable(tables))
-        case RY(x, w, coefficient, batched, overlap, num_overlaps):
-            return (2, x, w, int(batched), coefficient, num_overlaps, overlap)
+        case RY(x, w, coefficient, batched, overlap, num_overlaps, x_optional):
+            return (2, x, w, int(batched), coefficient, num_overlaps, overlap, int(x_optional))
         case U2(x, w, coefficient, batched, overlap):
             return (3, x, w, int(batched), coefficient, overlap)
         case Pauli(x, z, power, controls, coefficient, batched, overlap):

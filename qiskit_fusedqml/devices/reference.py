@@ -55,6 +55,8 @@ class ReferenceDevice:
                 if not isinstance(operation, Map) and operation.overlap >= 0:
                     stop = operation.overlap + operation.num_overlaps
                     overlaps[:, operation.overlap : stop] = measure(operation, ket, bra)
+                    if isinstance(operation, RY) and _leaves_x_out(operation, coefficients):
+                        overlaps[:, operation.overlap + 1] = np.nan  # so that nobody relies on it
                 for state in (ket, bra):
                     state[...] = apply(operation, coefficients, state, inverse=True)
         return overlaps if per_sample else overlaps.sum(axis=0)
@@ -173,6 +175,10 @@ def measure(operation: Operation, ket: ComplexArray, bra: ComplexArray) -> NDArr
         case _:
             columns = []
     return np.stack(columns, axis=1)
+
+
+def _leaves_x_out(operation: RY, coefficients: Coefficients) -> bool:
+    return operation.x_optional and not operation.batched and RY.is_steep(*coefficients.pairs[operation.coefficient])
 
 
 def _pair(operation: RY | Pauli, coefficients: Coefficients, inverse: bool) -> tuple[Any, Any]:

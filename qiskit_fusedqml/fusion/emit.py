@@ -13,6 +13,13 @@ from ..plan import RY, U2, Block, Dense, Diag, Factor, Functional, Map, Operatio
 from .elements import ALPHA, Angle, Blend, Block2k, Elements, Term, Turn
 from .schedule import Group
 
+Z_AFTER, Z_BEFORE = 2, 3
+"""Columns of a run's overlaps after <X> and <Y>: of the diagonals with alpha and with gamma."""
+
+FEWEST_BEFORE = 6
+"""Where the sweep back could stop, a diagonal is undone for the sake of <Z> only if that many <X> are saved by it: ten
+multiply-adds against two each."""
+
 
 class _Coefficients:
     """Coefficients of one kind (pairs or terms): an angle and an overlap each; shared and batched ones apart."""
@@ -60,8 +67,9 @@ class Emitter:
         blended = {e.run.index for e in elements.elements if isinstance(e, Blend)}
         self.turned_runs = [run for run in elements.runs if run.index not in blended]
         self.run_position = {run.index: position for position, run in enumerate(self.turned_runs)}
-        self.run_overlaps = np.full((len(self.turned_runs), 3), -1, np.int64)
-        self.run_signs = np.ones((len(self.turned_runs), 3))
+        self.run_overlaps = np.full((len(self.turned_runs), 4), -1, np.int64)
+        self.run_signs = np.ones((len(self.turned_runs), 4))
+        self.run_pairs = np.full(len(self.turned_runs), -1, np.int64)
         self.dense: list[NDArray[np.complex128]] = []
         self.scaling = _Scaling()
 
@@ -114,6 +122,7 @@ class Emitter:
                 Runs.build([[gate[:3] for gate in run.gates] for run in self.turned_runs]),
                 self.run_overlaps,
                 self.run_signs,
+                self.run_pairs,
             ),
             blends=(
                 Runs.build([[gate[:3] for gate in blend.run.gates] for blend in self.blends[0]]),
@@ -159,10 +168,15 @@ class Emitter:
         direct = self._wants(turn.angle)
         overlap = self._new_overlaps(2 if mixed else 1) if mixed or direct else -1
         coefficient = self.pairs.add(turn.angle, turn.batched, overlap if direct else -1)
+        x_optional = False
         if turn.run is not None and mixed:
-            self.run_overlaps[self.run_position[turn.run.index], :2] = overlap + 1, overlap
+            run = self.run_position[turn.run.index]
+            self.run_overlaps[run, :2] = overlap + 1, overlap
+            self.run_pairs[run] = coefficient
+            x_optional = bool(self.run_overlaps[run, Z_BEFORE] >= 0)
         if turn.side >= 0:
-            return RY(turn.x, turn.side, coefficient, turn.batched, overlap, 2 if mixed else int(direct))
+            count = 2 if mixed else int(direct)
+            return RY(turn.x, turn.side, coefficient, turn.batched, overlap, count, x_optional)
         return Pauli(turn.x, turn.z, turn.power, turn.controls, coefficient, turn.batched, overlap)
 
     def _blend(self, blend: Blend) -> U2:
@@ -175,22 +189,33 @@ class Emitter:
     def _diag(self, terms: Sequence[Term]) -> Diag:
         functionals: list[Functional] = []
         overlaps: dict[int, int] = {}
+        reports = [self._reports(term) for term in terms]
+        direct = [self._wants(term.angle) for term in terms]
+        before = sum(which == Z_BEFORE for report in reports for _, which, _ in report)
+        if not self.num_overlaps and not any(direct) and before == sum(map(len, reports)) < FEWEST_BEFORE:
+            reports = [[] for _ in terms]
         for position, term in enumerate(terms):
-            alphas = [(source // 3, sign) for source, sign in term.angle.euler if source % 3 == ALPHA]
-            runs = [(index, sign) for index, sign in alphas if self._run_wants(self.elements.runs[index].gates)]
-            if not runs and not self._wants(term.angle):
+            if not reports[position] and not direct[position]:
                 continue
             overlaps[position] = self._new_overlaps(1)
             functionals.append(term.functional)
-            for index, sign in runs:
-                self.run_overlaps[self.run_position[index], 2] = overlaps[position]
-                self.run_signs[self.run_position[index], 2] = sign
+            for run, which, sign in reports[position]:
+                self.run_overlaps[run, which] = overlaps[position]
+                self.run_signs[run, which] = sign
         factors = tuple(
             factor
             for batched in (False, True)
             for factor in self._factors([k for k, term in enumerate(terms) if term.batched == batched], terms, overlaps)
         )
         return Diag(factors, -1, min(overlaps.values(), default=-1), tuple(functionals))
+
+    def _reports(self, term: Term) -> list[tuple[int, int, int]]:
+        """The runs that want <Z> of a term's functional: position, column of the run's overlaps, sign."""
+        return [
+            (self.run_position[source // 3], Z_AFTER if source % 3 == ALPHA else Z_BEFORE, sign)
+            for source, sign in term.angle.euler
+            if self._run_wants(self.elements.runs[source // 3].gates)
+        ]
 
     def _factors(self, members: list[int], terms: Sequence[Term], overlaps: dict[int, int]) -> Iterator[Factor]:
         """Split terms into factors: fill one with all terms its functionals span, then open the next."""

@@ -121,7 +121,9 @@ class TapeMaker:
     def ry(self, x: int, w: int, wanted: bool, count: int) -> RY:
         batched = self.rng.integers(4) == 0
         overlap = self.overlap(count, wanted)
-        return RY(x, w, self.take(self.num_pairs, bool(batched)), bool(batched), overlap, count if overlap >= 0 else 0)
+        count = count if overlap >= 0 else 0
+        optional = count == 2 and self.coin()
+        return RY(x, w, self.take(self.num_pairs, bool(batched)), bool(batched), overlap, count, optional)
 
     def pauli(self) -> Pauli:
         x = self.vector() if self.rng.integers(3) else 0

@@ -33,9 +33,11 @@ def isa(request, monkeypatch):
 
 
 def distance(given, expected) -> float:
-    """Largest difference relative to the expected array's largest entry."""
+    """Largest difference relative to the expected largest entry; NaN stands for what the reference leaves out."""
     given, expected = np.asarray(given), np.asarray(expected)
     assert given.shape == expected.shape
+    wanted = ~np.isnan(expected)
+    given, expected = given[wanted], expected[wanted]
     assert np.isfinite(given).all()
     return float(np.abs(given - expected).max() / max(np.abs(expected).max(), 1e-2)) if expected.size else 0.0
 
@@ -258,7 +260,7 @@ def test_tables_are_those_of_the_coefficients_given(isa):
 
 
 def test_coefficients_are_what_they_were_made_from():
-    maker = TapeMaker(np.random.default_rng(0), 4)
+    maker = TapeMaker(np.random.default_rng(3), 4)
     maker.tape(4, 8)
     source = maker.coefficients(3)
     shapes = [(2,), (2, 3), (2, 2), (2, 2, 3), (), (3,), ()]

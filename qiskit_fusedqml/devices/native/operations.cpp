@@ -80,6 +80,7 @@ void BlockCompiler::read_ry(Reader& reader, bool undone) {
     turn.num_overlaps = static_cast<int32_t>(reader.next(0, 2));
     turn.overlap = overlap(reader, turn.num_overlaps);
     if (turn.overlap < 0) turn.num_overlaps = 0;
+    turn.x_optional = reader.flag();
     queue({turn, false, undone, w, x});
 }
 

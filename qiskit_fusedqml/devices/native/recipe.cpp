@@ -228,6 +228,18 @@ void Recipe::bind_batched(const std::vector<double>& angles, int64_t batch, cons
         }
 }
 
+// (<X>, <Y>, <Z>) after a run's rotation RY(beta). Where the rotation is steep, <X> has not been measured: it follows from <Z>
+// before, which is cos(beta) <Z> + sin(beta) <X>.
+void Recipe::run_overlaps(const Bound& bound, int64_t run, const double* overlaps, double g[3]) const {
+    double all[4];
+    for (int a = 0; a < 4; ++a)
+        all[a] = t.run_signs[4 * run + a] * overlap(overlaps, bound.factors.data(), t.run_overlaps[4 * run + a]);
+    const double *pair = bound.coefficients->arrays().pairs + 2 * t.run_pairs[run], a = pair[0], b = pair[1];
+    if (t.run_overlaps[4 * run + 3] >= 0 && steep(a, b))
+        all[0] = ((a * a + b * b) * all[3] - (a * a - b * b) * all[2]) / (2.0 * a * b);
+    std::copy_n(all, 3, g);
+}
+
 // gradients: of the angles, and room for those of the Euler angles, whose overlaps are not asked
 void Recipe::pull_shared(const Bound& bound, const double* overlaps, std::vector<double>& gradients) const {
     const double* factors = bound.factors.data();
@@ -237,9 +249,9 @@ void Recipe::pull_shared(const Bound& bound, const double* overlaps, std::vector
     for (int64_t k = 0; k < t.terms.rows(); ++k)
         if (t.term_overlaps[k] >= 0) t.terms.pull(k, overlap(overlaps, factors, t.term_overlaps[k]), gradients.data());
     for (int64_t e = 0; e < t.runs.size(); ++e) {
-        if (t.run_overlaps[3 * e] < 0) continue;
+        if (t.run_overlaps[4 * e] < 0) continue;
         double g[3];
-        for (int a = 0; a < 3; ++a) g[a] = t.run_signs[3 * e + a] * overlap(overlaps, factors, t.run_overlaps[3 * e + a]);
+        run_overlaps(bound, e, overlaps, g);
         // measured before RZ(alpha): carried to the end of the run
         const double c = bound.phases[2 * e], s = bound.phases[2 * e + 1];
         double h[3] = {c * g[0] - s * g[1], c * g[1] + s * g[0], g[2]};

@@ -61,8 +61,10 @@ struct RecipeTables {
     std::vector<int64_t> kinds;                          // of the shared pairs: plain, factored, carrier
     std::vector<int64_t> pair_overlaps, batched_pair_overlaps, term_overlaps, batched_term_overlaps;
     Runs runs, blends, batched_blends;
-    std::vector<int64_t> run_overlaps, blend_overlaps, batched_blend_overlaps;  // three each
-    std::vector<double> run_signs;
+    std::vector<int64_t> blend_overlaps, batched_blend_overlaps;                // <X>, <Y>, <Z> of each
+    std::vector<int64_t> run_overlaps;                   // <X>, <Y>, <Z> of each run, and <Z> before its rotation
+    std::vector<double> run_signs;                       // four of each run
+    std::vector<int64_t> run_pairs;                      // the pair of each run's rotation
     std::vector<int64_t> factored, stretch_start, carrier_pair, carrier_diag, scale_order, overlap_position;
 };
 
@@ -93,6 +95,7 @@ class Recipe {
     void bind_shared(std::vector<double>& sources, const CoefficientTargets& to, Bound& bound) const;
     void bind_batched(const std::vector<double>& angles, int64_t batch, const CoefficientTargets& to, Bound& bound) const;
     void scale_pairs(const double* cosines, const double* sines, double* pairs, double* scales, double* factors) const;
+    void run_overlaps(const Bound& bound, int64_t run, const double* overlaps, double g[3]) const;
     void pull_shared(const Bound& bound, const double* overlaps, std::vector<double>& gradients) const;
     void pull_batched(const Bound& bound, int64_t first, int64_t count, const double* overlaps, std::vector<double>& gradients) const;
 

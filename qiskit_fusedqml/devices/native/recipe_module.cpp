@@ -111,7 +111,7 @@ void bind_recipe(nb::module_& m) {
                const LinearArrays& pairs, const Indices& kinds, const Indices& pair_overlaps, const LinearArrays& batched_pairs,
                const Indices& batched_pair_overlaps, const LinearArrays& terms, const Indices& term_overlaps,
                const LinearArrays& batched_terms, const Indices& batched_term_overlaps, const RunArrays& turned,
-               const Indices& run_overlaps, const Numbers& run_signs, const RunArrays& blends, const Indices& blend_overlaps,
+               const Indices& run_overlaps, const Numbers& run_signs, const Indices& run_pairs, const RunArrays& blends, const Indices& blend_overlaps,
                const RunArrays& batched_blends, const Indices& batched_blend_overlaps, const Indices& factored,
                const Indices& stretch_start, const Indices& carrier_pair, const Indices& carrier_diag, const Indices& scale_order,
                const Indices& overlap_position, const std::vector<Array<Complex, 2>>& dense) {
@@ -134,6 +134,7 @@ void bind_recipe(nb::module_& m) {
                 t.batched_blends = runs(batched_blends);
                 t.run_overlaps = list(run_overlaps);
                 t.run_signs = list(run_signs);
+                t.run_pairs = list(run_pairs);
                 t.blend_overlaps = list(blend_overlaps);
                 t.batched_blend_overlaps = list(batched_blend_overlaps);
                 t.factored = list(factored);
@@ -147,7 +148,7 @@ void bind_recipe(nb::module_& m) {
             },
             nb::kw_only(), "num_angles"_a, "num_batched"_a, "num_overlaps"_a, "num_scales"_a, "pairs"_a, "kinds"_a, "pair_overlaps"_a,
             "batched_pairs"_a, "batched_pair_overlaps"_a, "terms"_a, "term_overlaps"_a, "batched_terms"_a, "batched_term_overlaps"_a,
-            "runs"_a, "run_overlaps"_a, "run_signs"_a, "blends"_a, "blend_overlaps"_a, "batched_blends"_a, "batched_blend_overlaps"_a,
+            "runs"_a, "run_overlaps"_a, "run_signs"_a, "run_pairs"_a, "blends"_a, "blend_overlaps"_a, "batched_blends"_a, "batched_blend_overlaps"_a,
             "factored"_a, "stretch_start"_a, "carrier_pair"_a, "carrier_diag"_a, "scale_order"_a, "overlap_position"_a,
             "dense"_a)
         .def("over", &over, "num_base"_a, "num_row"_a, "shared"_a, "batched_base"_a, "batched_row"_a)

@@ -16,6 +16,9 @@ constexpr int micro_bits = 4;      // rows whose phases are looked up at a time
 constexpr int max_turns = 3;       // rotations applied in one pass
 constexpr int max_dense = 6;       // virtual qubits of a dense matrix
 
+// Of a rotation by coefficients (a, b): see RY.is_steep in plan.py.
+static inline bool steep(double a, double b) { return 8.0 * __builtin_fabs(2.0 * a * b) >= a * a + b * b; }
+
 // The parity of a functional without local part, per tile and lane.
 struct Parity {
     uint64_t outer;
@@ -53,6 +56,7 @@ struct Turn {
     int32_t batched;
     int32_t overlap;               // index of Y (real), X (imaginary), or -1
     int32_t num_overlaps;          // real rotations: Y, or Y and X
+    int32_t x_optional;            // X is wanted only if the rotation is not steep, see RY in plan.py
 };
 
 // Up to three independent rotations, all real (RY, Paulis with an odd number of Y) or all imaginary (the others).

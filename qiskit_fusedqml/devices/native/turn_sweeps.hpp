@@ -42,6 +42,10 @@ template <class S, bool imaginary, int overlaps> TurnBackKernel<S> turn_back_ker
                              : turn_back_kernel<S, 1, imaginary, overlaps>(planes);
 }
 
+template <class S> TurnBackKernel<S> real_back_kernel(const Planes<S>& planes, int overlaps) {
+    return overlaps == 2 ? turn_back_kernel_of<S, false, 2>(planes) : turn_back_kernel_of<S, false, 1>(planes);
+}
+
 // The planes with the lanes that take no part left as they are.
 template <class S> Planes<S> masked(const Tile<S>& tile, const Planes<S>& planes, uint32_t lanes) {
     Planes<S> result = planes;
@@ -81,7 +85,7 @@ template <class S> uint32_t apply_turns(const Tile<S>& tile, const Turns& turns,
 // Adds sums to the overlaps. An overlap is wanted right after its rotation, with those that follow undone: each of them
 // multiplies ket and bra by a matrix whose square is (a**2 + b**2).
 template <class S>
-void add_turn_overlaps(const Tile<S>& tile, const Turns& turns, const Planes<S>& planes, const double (*sums)[2][S::W],
+void add_turn_overlaps(const Tile<S>& tile, const Turns& turns, const Planes<S>& planes, const TurnSums<S>& sums, int overlaps,
                        typename S::Vec sign) {
     typename S::Vec squares[max_turns], factor = sign;
     int place[max_turns] = {};
@@ -94,28 +98,40 @@ void add_turn_overlaps(const Tile<S>& tile, const Turns& turns, const Planes<S>&
         const Turn& turn = turns.turns[index];
         auto first = turn.sign.lanes ? factor * tile.lane_sign(turn.sign.lanes) : factor;
         if (!turns.imaginary || tile.odd(turn.sign.outer)) first = -first;  // real ones: inverse, so the rows traded places
-        tile.add(turn.overlap, sums[place[index]][0], first);
-        if (turn.num_overlaps == 2) tile.add(turn.overlap + 1, sums[place[index]][1], factor);
+        tile.add(turn.overlap, sums.total[place[index]][0], first);
+        if (overlaps == 2) tile.add(turn.overlap + 1, sums.total[place[index]][1], factor);
         factor *= squares[index];
     }
 }
 
 // Measures and undoes rotations on the rows that begin at `row`, and adds their overlaps times `sign`.
 template <class S>
-void measure_and_undo(const Tile<S>& tile, const Turns& turns, const Planes<S>& planes, TurnBackKernel<S> kernel, uint32_t row,
-                      typename S::Vec sign) {
+void measure_and_undo(const Tile<S>& tile, const Turns& turns, const Planes<S>& planes, TurnBackKernel<S> kernel, int overlaps,
+                      uint32_t row, typename S::Vec sign) {
     TurnSums<S> sums;
     const uint64_t count = uint64_t(1) << turns.rows.dim;
     for (uint64_t first = 0; first < count; first += flush_interval) {
         const uint64_t last = count - first < flush_interval ? count : first + flush_interval;
         row = kernel(tile.ket, tile.bra, turns.rows.steps, planes, first, last, row, sums);
-        sums.flush_all(planes.count, turns.turns[0].num_overlaps == 2);
+        sums.flush_all(planes.count, overlaps == 2);
     }
-    add_turn_overlaps(tile, turns, planes, sums.total, sign);
+    add_turn_overlaps(tile, turns, planes, sums, overlaps, sign);
+}
+
+// How many overlaps of each rotation of a group are to be measured: with 2, X too.
+template <class S> int wanted_overlaps(const Tile<S>& tile, const Turns& turns) {
+    if (turns.turns[0].num_overlaps < 2) return turns.turns[0].num_overlaps;
+    for (int i = 0; i < turns.count; ++i) {
+        const Turn& turn = turns.turns[i];
+        if (turn.batched || !turn.x_optional) return 2;
+        const double a = tile.call.pairs[2 * turn.coefficient], b = tile.call.pairs[2 * turn.coefficient + 1];
+        if (!steep(a, b)) return 2;
+    }
+    return 1;
 }
 
 template <class S> void undo_turns(const Tile<S>& tile, const Turns& turns) {
-    const int overlaps = turns.turns[0].num_overlaps;
+    const int overlaps = wanted_overlaps(tile, turns);
     if (!overlaps) {
         apply_turns(tile, turns, tile.ket, true);
         tile.flipped_lanes ^= apply_turns(tile, turns, tile.bra, true);
@@ -128,13 +144,11 @@ template <class S> void undo_turns(const Tile<S>& tile, const Turns& turns) {
         const Planes<S> part = all ? planes : masked(tile, planes, lanes);
         auto sign = S::splat(1);
         if (!all) sign = S::select(tile.lane_mask(lanes), sign, S::splat(0));
-        const TurnBackKernel<S> kernel = turns.imaginary ? turn_back_kernel_of<S, true, 1>(part)
-                                         : overlaps == 2 ? turn_back_kernel_of<S, false, 2>(part)
-                                                         : turn_back_kernel_of<S, false, 1>(part);
-        measure_and_undo(tile, turns, part, kernel, start ^ part.start, sign);
+        const TurnBackKernel<S> kernel = turns.imaginary ? turn_back_kernel_of<S, true, 1>(part) : real_back_kernel(part, overlaps);
+        measure_and_undo(tile, turns, part, kernel, overlaps, start ^ part.start, sign);
         if (!turns.half) return;
         const Planes<S> other = other_half(part, turns.half);
-        measure_and_undo(tile, turns, other, kernel, start ^ other.start, -sign);
+        measure_and_undo(tile, turns, other, kernel, overlaps, start ^ other.start, -sign);
     });
 }
 
@@ -163,20 +177,16 @@ template <class S> uint32_t apply_pair(const Tile<S>& tile, const TurnPair& pair
     return first.planes.flipped_lanes ^ second.planes.flipped_lanes;
 }
 
-template <class S> TurnBackKernel<S> real_back_kernel(const Planes<S>& planes, int overlaps) {
-    return overlaps == 2 ? turn_back_kernel_of<S, false, 2>(planes) : turn_back_kernel_of<S, false, 1>(planes);
-}
-
 template <class S> void undo_pair(const Tile<S>& tile, const TurnPair& pair) {
-    const int overlaps = pair.first.turns[0].num_overlaps;
-    if (!overlaps) {
+    if (!pair.first.turns[0].num_overlaps) {
         apply_pair(tile, pair, tile.ket, true);
         tile.flipped_lanes ^= apply_pair(tile, pair, tile.bra, true);
         return;
     }
     const PairMember<S> first(tile, pair.first, pair.first_steps, pair.second.count, true);
     const PairMember<S> second(tile, pair.second, pair.second_steps, pair.first.count, true);
-    const TurnBackKernel<S> one = real_back_kernel(first.planes, overlaps), two = real_back_kernel(second.planes, overlaps);
+    const int of_one = wanted_overlaps(tile, pair.first), of_two = wanted_overlaps(tile, pair.second);
+    const TurnBackKernel<S> one = real_back_kernel(first.planes, of_one), two = real_back_kernel(second.planes, of_two);
     TurnSums<S> one_sums, two_sums;
     uint32_t row = 0;
     for (uint64_t i = 0; i < uint64_t(1) << pair.rows.dim;) {
@@ -184,13 +194,13 @@ template <class S> void undo_pair(const Tile<S>& tile, const TurnPair& pair) {
         one(tile.ket, tile.bra, first.steps, first.planes, 0, first.count, row ^ first.planes.start, one_sums);
         row ^= pair.rows.steps[trailing_zeros(++i)];
         if (i % (flush_interval >> max_turns) && i >> pair.rows.dim == 0) continue;
-        one_sums.flush_all(first.planes.count, overlaps == 2);
-        two_sums.flush_all(second.planes.count, overlaps == 2);
+        one_sums.flush_all(first.planes.count, of_one == 2);
+        two_sums.flush_all(second.planes.count, of_two == 2);
     }
     tile.flipped_lanes ^= second.planes.flipped_lanes;
-    add_turn_overlaps(tile, pair.second, second.planes, two_sums.total, S::splat(1));
+    add_turn_overlaps(tile, pair.second, second.planes, two_sums, of_two, S::splat(1));
     tile.flipped_lanes ^= first.planes.flipped_lanes;
-    add_turn_overlaps(tile, pair.first, first.planes, one_sums.total, S::splat(1));
+    add_turn_overlaps(tile, pair.first, first.planes, one_sums, of_one, S::splat(1));
 }
 
 }  // namespace
