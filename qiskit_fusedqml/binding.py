@@ -135,7 +135,10 @@ class Binding:
             keep_phase=keep_phase,
         )
         self.recipe = self._from_features(self.plan.recipe)
-        self.has_batched_gradients = bool(wanted_slots & set(self.batched_slots.tolist()))
+        # whether overlaps are needed by sample: for a varying parameter's gradient, or through an angle that differs
+        self.has_batched_gradients = bool(
+            np.isin(wanted, varying).any() or wanted_slots & set(self.batched_slots.tolist())
+        )
 
     def bind(self, parameters: ParameterBatch) -> BoundBatch:
         """The coefficients at some values.

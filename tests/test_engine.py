@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -171,6 +172,21 @@ def test_a_pullback_is_single_use() -> None:
     pullback(np.ones((2, 2)))
     with pytest.raises(FusedQMLError, match="vjp again"):
         pullback(np.ones((2, 2)))
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("shape", [(), (1,)])
+def test_inputs_without_influence_have_gradients_of_zero(batch: int, shape: tuple[int, ...]) -> None:
+    """No angle depends on them; with weights for each row, too."""
+    lowered = lower(ANSATZ)
+    good = lowered.angle_map
+    shifted = replace(good, num_parameters=good.num_parameters + N, columns=good.columns + N, names=())
+    f = DifferentiableProgram(lowered.program, shifted, _circuit().observables, num_inputs=N, input_gradients=True)
+    x, w = _data(batch)
+    _, dx, dw = f.value_and_vjp(x, np.tile(w, (batch, 1)) if shape else w, np.ones((batch, 2)))
+    np.testing.assert_array_equal(dx, np.zeros((batch, N)))
+    _, _, expected = DifferentiableProgram(lowered.program, good, f.observables).value_and_vjp(None, w, np.ones((1, 2)))
+    np.testing.assert_allclose(dw, np.tile(expected, (batch, 1)) if shape else batch * expected, atol=1e-12)
 
 
 @pytest.mark.parametrize("tight", [False, True])
