@@ -100,6 +100,7 @@ class Binding:
         wanted: Indices of the parameters whose gradients are wanted.
         batch: Number of rows, for the planner's choice of lanes.
         keep_phase: Whether the global phase matters.
+        populations: Whether only the absolute values of the final amplitudes matter.
     """
 
     def __init__(
@@ -112,6 +113,7 @@ class Binding:
         wanted: IntArray,
         batch: int,
         keep_phase: bool,
+        populations: bool = False,
     ) -> None:
         batched = angle_map.depends_on(varying)
         wanted_slots = frozenset(np.flatnonzero(angle_map.depends_on(wanted)).tolist())
@@ -133,6 +135,7 @@ class Binding:
             wanted_slots=wanted_slots,
             batch=batch,
             keep_phase=keep_phase,
+            populations=populations,
         )
         self.recipe = self._from_features(self.plan.recipe)
         # whether overlaps are needed by sample: for a varying parameter's gradient, or through an angle that differs

@@ -84,6 +84,7 @@ class DifferentiableProgram:
         self.program = program
         self.angle_map = angle_map
         self.observables = None if observables is None else tuple(observables)
+        self._diagonal = observables is not None and all(o.is_diagonal for o in observables)
         self.num_inputs = num_inputs
         self.num_weights = angle_map.num_parameters - num_inputs
         self.input_gradients = input_gradients and num_inputs > 0
@@ -110,7 +111,7 @@ class DifferentiableProgram:
     def plan(self) -> Plan:
         """The plan for training: inputs differ by sample, weights are shared. ``print(f.plan)`` explains it."""
         inputs = first_parameters(self.num_inputs)
-        return self._binding(inputs, self._training, self.device.cost_model.lanes).plan
+        return self._binding(inputs, self._training, self.device.cost_model.lanes, populations=self._diagonal).plan
 
     def values(self, x: ArrayLike | None = None, w: ArrayLike | None = None) -> NDArray[np.floating]:
         """Expectation values (B, n_obs) of the observables."""
@@ -129,7 +130,7 @@ class DifferentiableProgram:
             dw like w.
         """
         parameters = self._parameters(x, w)
-        binding = self._binding(parameters.varying, self._training, parameters.batch)
+        binding = self._binding(parameters.varying, self._training, parameters.batch, populations=self._diagonal)
         held = self._fits(parameters.batch, 2)
         forward = self._forward(binding, parameters) if held else None
         values = self._values(parameters) if forward is None else self._expectation(forward[1], binding)
@@ -182,7 +183,8 @@ class DifferentiableProgram:
         """
         parameters = self._parameters(x, w)
         wanted = self._wrt(wrt)
-        binding = self._binding(parameters.varying, ParameterSet(np.unique(wanted)), parameters.batch)
+        unique = ParameterSet(np.unique(wanted))
+        binding = self._binding(parameters.varying, unique, parameters.batch, populations=self._diagonal)
         num_observables = len(self._observables())
         result = np.empty((parameters.batch, num_observables, len(wanted)), self.dtype)
         start = 0
@@ -201,7 +203,7 @@ class DifferentiableProgram:
     def probabilities(self, x: ArrayLike | None = None, w: ArrayLike | None = None) -> FloatArray:
         """Probabilities (B, 2**num_clbits) of the classical bits, clbit 0 least significant; unmeasured bits are 0."""
         parameters = self._parameters(x, w)
-        binding = self._binding(parameters.varying, self._nothing, parameters.batch)
+        binding = self._binding(parameters.varying, self._nothing, parameters.batch, populations=True)
         qubits = sorted({qubit for qubit, _ in self.measurement.pairs})
         outcomes = _clbit_values(qubits, self.measurement)
         size = 2**self.measurement.num_clbits
@@ -228,7 +230,7 @@ class DifferentiableProgram:
         )
 
     def _values(self, parameters: ParameterBatch) -> NDArray[np.floating]:
-        binding = self._binding(parameters.varying, self._nothing, parameters.batch)
+        binding = self._binding(parameters.varying, self._nothing, parameters.batch, populations=self._diagonal)
         chunks = self._chunks(parameters, 1)
         return _joined([self._expectation(self._forward(binding, rows)[1], binding) for rows in chunks])
 
@@ -275,9 +277,17 @@ class DifferentiableProgram:
         values = self.device.expectation(ket, binding.plan.tape.frame, self._observables())
         return values.astype(self.dtype, copy=False)
 
-    def _binding(self, varying: ParameterSet, wanted: ParameterSet, batch: int, *, keep_phase: bool = False) -> Binding:
+    def _binding(
+        self,
+        varying: ParameterSet,
+        wanted: ParameterSet,
+        batch: int,
+        *,
+        keep_phase: bool = False,
+        populations: bool = False,
+    ) -> Binding:
         cost_model = self.device.cost_model
-        key = (varying.key, wanted.key, cost_model.spread_qubits(self.num_qubits, batch), keep_phase)
+        key = (varying.key, wanted.key, cost_model.spread_qubits(self.num_qubits, batch), keep_phase, populations)
         with self._lock:
             binding = self._bindings.get(key)
             if binding is None:
@@ -289,6 +299,7 @@ class DifferentiableProgram:
                     wanted=wanted.indices,
                     batch=batch,
                     keep_phase=keep_phase,
+                    populations=populations,
                 )
                 self._bindings[key] = binding
                 if len(self._bindings) > MAX_BINDINGS:

@@ -55,6 +55,11 @@ class PauliSum:
             if (term.x | term.z) & term.ctrl_mask or term.ctrl_value & ~term.ctrl_mask:
                 raise InvalidInputError(f"Term {position}: controls must be disjoint from the Pauli string.")
 
+    @property
+    def is_diagonal(self) -> bool:
+        """Whether no term flips a qubit."""
+        return not any(term.x for term in self.terms)
+
     def in_frame(self, frame: Frame) -> tuple[RowTerm, ...]:
         """The terms stated on rows."""
         return tuple(

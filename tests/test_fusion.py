@@ -265,6 +265,29 @@ def test_an_empty_program_has_an_empty_plan() -> None:
     assert "0 operations" in str(plan)
 
 
+def test_phases_at_the_end_are_left_out_where_only_populations_matter() -> None:
+    program = layered(4, 2)
+    count = program.num_angles
+    angles = np.random.default_rng(5).normal(size=count)
+    whole = fuse(program, CostModel(), wanted_slots=frozenset(range(count)), keep_phase=False)
+    plan = fuse(program, CostModel(), wanted_slots=frozenset(range(count)), keep_phase=False, populations=True)
+    assert plan.work.cost(0.0) < whole.work.cost(0.0)
+    assert isinstance(whole.tape.blocks[-1].operations[-1], Diag)
+    assert not isinstance(plan.tape.blocks[-1].operations[-1], Diag)
+    observable = PauliSum(4, (PauliTerm(1.0, 0, 0b0011), PauliTerm(0.5, 0, 0b1000, 0b0100, 0b0100)))
+    gradients = []
+    for each in (whole, plan):
+        bound = each.recipe.bind(angles, np.zeros((1, 0)))
+        ket = DEVICE.allocate(each.tape, 1, None)
+        DEVICE.forward(each.tape, bound.coefficients, ket)
+        populations = DEVICE.probabilities(ket, each.tape.frame, range(4))
+        np.testing.assert_allclose(populations[0], np.abs(run_program(program, angles)) ** 2, atol=1e-14)
+        bra = DEVICE.apply_observables(ket, each.tape.frame, [observable], np.ones((1, 1)))
+        overlaps = DEVICE.backward(each.tape, bound.coefficients, ket, bra, per_sample=False)
+        gradients.append(each.recipe.pullback(bound, overlaps, per_row=False)[0])
+    np.testing.assert_allclose(*gradients, atol=1e-14)
+
+
 def test_the_global_phase_is_kept_only_when_asked_for() -> None:
     program = Program(1, 0, (Rotation(0, 0, theta=1.0),))
     assert sum(len(b.operations) for b in fuse(program, CostModel(), keep_phase=False).tape.blocks) == 0

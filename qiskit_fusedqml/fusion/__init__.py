@@ -14,7 +14,7 @@ from __future__ import annotations
 from ..cost import CostModel, operation_work
 from ..plan import U2, Frame
 from ..program import MAX_MATRIX_QUBITS, Matrix, Program
-from .elements import Element, Term, collect, flips
+from .elements import Element, Term, collect, flips, without_last_phases
 from .emit import Emitter
 from .plan import Plan
 from .schedule import Item, group
@@ -30,6 +30,7 @@ def fuse(
     wanted_slots: frozenset[int] = frozenset(),
     batch: int = 1,
     keep_phase: bool = True,
+    populations: bool = False,
 ) -> Plan:
     """Plan a program for a device.
 
@@ -40,6 +41,8 @@ def fuse(
         wanted_slots: Slots whose gradients are wanted.
         batch: Number of samples; only whether it fills the device's lanes matters.
         keep_phase: False when the global phase matters to nobody (expectation values and probabilities).
+        populations: Whether only the absolute values of the final amplitudes matter (probabilities, diagonal
+            observables), so that diagonal gates at the end can be left out.
 
     Returns:
         The plan; it depends on nothing but the arguments.
@@ -54,6 +57,8 @@ def fuse(
 
     def plan(euler: bool) -> Plan:
         elements = collect(program, batched_slots, frame, keep_phase=keep_phase, euler=euler)
+        if populations:
+            elements = without_last_phases(elements)
         emitter = Emitter(elements, program.num_angles, sorted(batched_slots), wanted_slots, cost_model.table_qubits)
         groups = group([_item(element) for element in elements.elements], n, tile_limit)
         tape = emitter.tape([emitter.block(g) for g in groups], spread)

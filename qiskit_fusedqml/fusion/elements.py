@@ -22,7 +22,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ..plan import Frame, Functional, Row, bits
+from ..plan import Frame, Functional, Row, bits, parity
 from ..program import Diagonal, Matrix, Program, Rotation
 
 MAX_EXPANDED_CONTROLS = 3
@@ -158,6 +158,21 @@ def collect(
         collector.close(1 << q)
     elements = [e for e in collector.elements if not (isinstance(e, Term) and e.angle.is_zero)]
     return Elements(elements, collector.runs, collector.frame)
+
+
+def without_last_phases(found: Elements) -> Elements:
+    """The elements without diagonal ones at the end, which no population feels.
+
+    Their gradients are zero: ``Im <ket|O Z|ket>`` vanishes for diagonal O.
+    """
+    kept: list[Element] = []
+    later: set[Row] = set()
+    for element in reversed(found.elements):
+        if isinstance(element, Term) and not any(parity(element.functional & x) for x in later):
+            continue
+        kept.append(element)
+        later.update(flips(element))
+    return Elements(kept[::-1], found.runs, found.frame)
 
 
 class _Collector:
