@@ -8,6 +8,7 @@ computed here.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property, lru_cache
 from typing import NamedTuple
 
@@ -17,9 +18,11 @@ from numpy.typing import NDArray
 from .angles import AngleMap
 from .coefficients import Recipe, Rows
 from .cost import CostModel
-from .devices import Bound
+from .devices import Bound, Device, State
 from .errors import InvalidInputError
 from .fusion import Plan, fuse
+from .observables import PauliSum
+from .plan import Frame
 from .program import Program
 
 FloatArray = NDArray[np.float64]
@@ -142,6 +145,45 @@ class Binding:
         self.has_batched_gradients = bool(
             np.isin(wanted, varying).any() or wanted_slots & set(self.batched_slots.tolist())
         )
+
+    states = 1
+    """Memory of the way forward, in states of the whole batch."""
+
+    @property
+    def frame(self) -> Frame:
+        """The frame of the final states."""
+        return self.plan.tape.frame
+
+    def forward(
+        self, device: Device, parameters: ParameterBatch, initial_state: NDArray[np.complex128] | None
+    ) -> tuple[BoundBatch, State]:
+        """The sweep forward.
+
+        Returns:
+            What the way back needs, and the final states.
+        """
+        tape = self.plan.tape
+        bound = self.bind(parameters)
+        ket = device.allocate(tape, parameters.batch, initial_state)
+        device.forward(tape, bound.bound.coefficients, ket)
+        return bound, ket
+
+    def backward(
+        self,
+        device: Device,
+        bound: BoundBatch,
+        ket: State,
+        observables: Sequence[PauliSum],
+        cotangents: FloatArray,
+        *,
+        per_row: bool,
+    ) -> tuple[FloatArray, FloatArray | None]:
+        """The sweep back: parameter gradients as of `pullback`; the ket is used up."""
+        tape, coefficients = self.plan.tape, bound.bound.coefficients
+        bra = device.apply_observables(ket, tape.frame, observables, cotangents)
+        per_sample = per_row or self.has_batched_gradients
+        overlaps = device.backward(tape, coefficients, ket, bra, per_sample=per_sample)
+        return self.pullback(bound, overlaps, per_row=per_row)
 
     def bind(self, parameters: ParameterBatch) -> BoundBatch:
         """The coefficients at some values.

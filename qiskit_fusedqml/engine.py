@@ -12,13 +12,14 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .angles import AngleMap
-from .binding import Binding, BoundBatch, ParameterBatch, ParameterSet, first_parameters, parameter_batch
+from .binding import Binding, ParameterBatch, ParameterSet, first_parameters, parameter_batch
+from .columns import Columns, find_columns
 from .devices import Device, State, _native
 from .devices.registry import make_device
 from .errors import FusedQMLError, InvalidInputError, OutOfMemoryError
@@ -30,6 +31,8 @@ from .program import Program
 FloatArray = NDArray[np.float64]
 Number = TypeVar("Number", bound=np.generic)
 Cotangents = ArrayLike | Callable[[NDArray[np.floating]], ArrayLike]
+
+_Kept = TypeVar("_Kept", bound="Binding | Columns | None")
 
 MAX_BINDINGS = 16
 """Plans kept per circuit; the least recently used one goes first."""
@@ -99,7 +102,7 @@ class DifferentiableProgram:
         self._training = ParameterSet(self._wrt("all" if self.input_gradients else "weights"))
         state = program.initial_state
         self._num_states = 1 if state is None or state.ndim == 1 else len(state)
-        self._bindings: OrderedDict[tuple[object, ...], Binding] = OrderedDict()
+        self._bindings: OrderedDict[tuple[object, ...], Binding | Columns | None] = OrderedDict()
         self._lock = threading.Lock()
 
     @property
@@ -130,10 +133,10 @@ class DifferentiableProgram:
             dw like w.
         """
         parameters = self._parameters(x, w)
-        binding = self._binding(parameters.varying, self._training, parameters.batch, populations=self._diagonal)
-        held = self._fits(parameters.batch, 2)
-        forward = self._forward(binding, parameters) if held else None
-        values = self._values(parameters) if forward is None else self._expectation(forward[1], binding)
+        sweeps = self._sweeps(parameters, self._training)
+        held = self._fits(parameters.batch, sweeps.states + 1)
+        forward = self._forward(sweeps, parameters) if held else None
+        values = self._values(parameters) if forward is None else self._expectation(forward[1], sweeps)
         unused = [forward]
 
         def pullback(cotangents: ArrayLike) -> tuple[NDArray[np.floating] | None, NDArray[np.floating]]:
@@ -142,7 +145,7 @@ class DifferentiableProgram:
                     "This pullback was called before; each belongs to one backward sweep. Call vjp again."
                 )
             checked = self._cotangents(cotangents, parameters.batch)
-            return self._pull(binding, parameters, checked, unused.pop())
+            return self._pull(sweeps, parameters, checked, unused.pop())
 
         return values, pullback
 
@@ -230,25 +233,25 @@ class DifferentiableProgram:
         )
 
     def _values(self, parameters: ParameterBatch) -> NDArray[np.floating]:
-        binding = self._binding(parameters.varying, self._nothing, parameters.batch, populations=self._diagonal)
-        chunks = self._chunks(parameters, 1)
-        return _joined([self._expectation(self._forward(binding, rows)[1], binding) for rows in chunks])
+        sweeps = self._sweeps(parameters, self._nothing)
+        chunks = self._chunks(parameters, sweeps.states)
+        return _joined([self._expectation(self._forward(sweeps, rows)[1], sweeps) for rows in chunks])
 
     def _pull(
         self,
-        binding: Binding,
+        sweeps: Binding | Columns,
         parameters: ParameterBatch,
         cotangents: FloatArray,
-        held: tuple[BoundBatch, State] | None,
+        held: tuple[Any, State] | None,
     ) -> tuple[NDArray[np.floating] | None, NDArray[np.floating]]:
         """The backward sweep over all chunks of the batch."""
         n_in, per_row = self.num_inputs, parameters.by_row
         dx: list[FloatArray] = []
         dw: list[FloatArray] = []
-        for rows in [parameters] if held is not None else self._chunks(parameters, 2):
-            bound, ket = held if held is not None else self._forward(binding, rows)
+        for rows in [parameters] if held is not None else self._chunks(parameters, sweeps.states + 1):
+            bound, ket = held if held is not None else self._forward(sweeps, rows)
             part = cotangents[rows.first : rows.first + rows.batch]
-            gradients, varying = self._backward(binding, bound, ket, part, per_row=per_row)
+            gradients, varying = self._backward(sweeps, bound, ket, part, per_row=per_row)
             dw.append(gradients[..., n_in:])
             # inputs vary if there are several rows, and are the first parameters that do
             dx.append(np.atleast_2d(gradients)[:, :n_in] if varying is None else varying[:, :n_in])
@@ -256,25 +259,17 @@ class DifferentiableProgram:
         inputs = _joined(dx).astype(self.dtype, copy=False) if self.input_gradients else None
         return inputs, weights.astype(self.dtype, copy=False)
 
-    def _forward(self, binding: Binding, parameters: ParameterBatch) -> tuple[BoundBatch, State]:
-        tape = binding.plan.tape
-        bound = binding.bind(parameters)
-        ket = self.device.allocate(tape, parameters.batch, self._initial_state(parameters))
-        self.device.forward(tape, bound.bound.coefficients, ket)
-        return bound, ket
+    def _forward(self, sweeps: Binding | Columns, parameters: ParameterBatch) -> tuple[Any, State]:
+        return sweeps.forward(self.device, parameters, self._initial_state(parameters))
 
     def _backward(
-        self, binding: Binding, bound: BoundBatch, ket: State, cotangents: FloatArray, *, per_row: bool
+        self, sweeps: Binding | Columns, bound: Any, ket: State, cotangents: FloatArray, *, per_row: bool
     ) -> tuple[FloatArray, FloatArray | None]:
         """Parameter gradients as of `Binding.pullback`; the ket is used up."""
-        tape, coefficients = binding.plan.tape, bound.bound.coefficients
-        bra = self.device.apply_observables(ket, tape.frame, self._observables(), cotangents)
-        per_sample = per_row or binding.has_batched_gradients
-        overlaps = self.device.backward(tape, coefficients, ket, bra, per_sample=per_sample)
-        return binding.pullback(bound, overlaps, per_row=per_row)
+        return sweeps.backward(self.device, bound, ket, self._observables(), cotangents, per_row=per_row)
 
-    def _expectation(self, ket: State, binding: Binding) -> NDArray[np.floating]:
-        values = self.device.expectation(ket, binding.plan.tape.frame, self._observables())
+    def _expectation(self, ket: State, sweeps: Binding | Columns) -> NDArray[np.floating]:
+        values = self.device.expectation(ket, sweeps.frame, self._observables())
         return values.astype(self.dtype, copy=False)
 
     def _binding(
@@ -287,25 +282,43 @@ class DifferentiableProgram:
         populations: bool = False,
     ) -> Binding:
         cost_model = self.device.cost_model
-        key = (varying.key, wanted.key, cost_model.spread_qubits(self.num_qubits, batch), keep_phase, populations)
+        spread = cost_model.spread_qubits(self.num_qubits, batch)
+        return self._kept(
+            (varying.key, wanted.key, spread, keep_phase, populations),
+            lambda: Binding(
+                self.program,
+                self.angle_map,
+                cost_model,
+                varying=varying.indices,
+                wanted=wanted.indices,
+                batch=batch,
+                keep_phase=keep_phase,
+                populations=populations,
+            ),
+        )
+
+    def _sweeps(self, parameters: ParameterBatch, wanted: ParameterSet) -> Binding | Columns:
+        """The cheapest way from a batch to values and gradients."""
+        batch, varying = parameters.batch, parameters.varying
+        if not parameters.by_row and self._num_states == 1 and batch >> self.num_qubits > 1:
+            columns = self._kept(
+                ("columns", varying.key, wanted.key),
+                lambda: find_columns(
+                    self.program, self.angle_map, self.device.cost_model, varying, wanted, populations=self._diagonal
+                ),
+            )
+            if columns is not None and columns.pays(batch):
+                return columns
+        return self._binding(varying, wanted, batch, populations=self._diagonal)
+
+    def _kept(self, key: tuple[object, ...], make: Callable[[], _Kept]) -> _Kept:
         with self._lock:
-            binding = self._bindings.get(key)
-            if binding is None:
-                binding = Binding(
-                    self.program,
-                    self.angle_map,
-                    cost_model,
-                    varying=varying.indices,
-                    wanted=wanted.indices,
-                    batch=batch,
-                    keep_phase=keep_phase,
-                    populations=populations,
-                )
-                self._bindings[key] = binding
+            if key not in self._bindings:
+                self._bindings[key] = make()
                 if len(self._bindings) > MAX_BINDINGS:
                     self._bindings.popitem(last=False)
             self._bindings.move_to_end(key)
-            return binding
+            return cast(_Kept, self._bindings[key])
 
     def _parameters(self, x: ArrayLike | None, w: ArrayLike | None) -> ParameterBatch:
         """Check the shapes; finiteness is checked where angles are evaluated, with the parameter's name."""

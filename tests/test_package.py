@@ -23,7 +23,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 ORDER = """
     errors plan affine memory gates observables program angles dynamic cost lowering devices coefficients fusion binding
-    engine interfaces info demo __main__
+    columns engine interfaces info demo __main__
 """.split()
 """Parts of the package; each imports only what stands to its left."""
 
