@@ -303,6 +303,20 @@ def test_coefficients_of_the_wrong_shape(name, array, message):
         replaced(maker.coefficients(4), **{name: array})
 
 
+def test_states_of_many_sizes_in_turn():
+    """More memory than is kept for later: none of it is in two hands."""
+    device = CPUDevice(num_threads=1)
+    held = []
+    for turn in range(24):
+        n = 10 + turn % 3  # of another n: its ones are in other places
+        tape = Tape(n, (), Frame.identity(n), 0)
+        held.append((tape, device.allocate(tape, (9 + 2 * (turn % 8)) << (16 - n), None)))
+        if len(held) > 3:
+            tape, state = held.pop(0)
+            z = PauliSum(tape.num_qubits, (PauliTerm(1.0, 0, 1),))
+            np.testing.assert_array_equal(device.expectation(state, tape.frame, [z]), np.ones((state.batch, 1)))
+
+
 def test_calls_from_many_threads():
     runs = [random_run(seed, 9, 2, 3) for seed in range(4)]
     device = CPUDevice(num_threads=2)

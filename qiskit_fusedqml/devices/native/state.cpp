@@ -20,17 +20,17 @@ namespace {
 constexpr size_t huge_page = size_t(1) << 21;
 constexpr size_t smallest_kept = size_t(1) << 14, largest_kept = size_t(1) << 25, all_kept = size_t(1) << 26;
 
-// Freed memory. A lock that another thread holds is not waited for: it may have been held when this process was forked.
+// Freed memory, the oldest first; it is let go to make room. A lock that another thread holds is not waited for: it may have been held
+// when this process was forked.
 class Shelf {
 public:
     void* take(size_t capacity) {
         const std::unique_lock<std::mutex> lock(mutex_, std::try_to_lock);
         if (!lock.owns_lock()) return nullptr;
-        for (auto& item : items_)
-            if (item.first == capacity) {
-                void* data = item.second;
-                item = items_.back();
-                items_.pop_back();
+        for (auto item = items_.end(); item != items_.begin();)
+            if ((--item)->first == capacity) {
+                void* data = item->second;
+                items_.erase(item);
                 total_ -= capacity;
                 return data;
             }
@@ -39,7 +39,13 @@ public:
     bool put(void* data, size_t capacity) {
         if (capacity < smallest_kept || capacity > largest_kept) return false;
         const std::unique_lock<std::mutex> lock(mutex_, std::try_to_lock);
-        if (!lock.owns_lock() || total_ + capacity > all_kept) return false;
+        if (!lock.owns_lock()) return false;
+        auto oldest = items_.begin();
+        for (; total_ + capacity > all_kept; ++oldest) {
+            total_ -= oldest->first;
+            std::free(oldest->second);
+        }
+        items_.erase(items_.begin(), oldest);
         items_.emplace_back(capacity, data);
         total_ += capacity;
         return true;
