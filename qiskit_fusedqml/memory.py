@@ -1,8 +1,16 @@
-"""Memory budgets: how much the machine has, and sizes in words."""
+"""Memory: budgets, sizes in words, and Python's garbage collector."""
 
 from __future__ import annotations
 
+import gc
 import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_pauses = 0
+_was_enabled = False
+_lock = threading.Lock()
 
 
 def physical_memory() -> int:
@@ -22,3 +30,26 @@ def format_bytes(size: float) -> str:
             break
         size /= 1024
     return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+
+
+@contextmanager
+def collector_paused() -> Iterator[None]:
+    """Keep Python's cyclic garbage collector from running; also a decorator.
+
+    Reading and planning a large circuit makes hundreds of thousands of objects that are here to stay. Walking through
+    them again and again, the collector takes as long as the work itself. Pauses may overlap, from several threads too;
+    the collector goes on after the last one if it was on before the first.
+    """
+    global _pauses, _was_enabled  # noqa: PLW0603
+    with _lock:
+        if not _pauses:
+            _was_enabled = gc.isenabled()
+            gc.disable()
+        _pauses += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _pauses -= 1
+            if not _pauses and _was_enabled:
+                gc.enable()

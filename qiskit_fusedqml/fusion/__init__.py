@@ -12,6 +12,7 @@ gates;
 from __future__ import annotations
 
 from ..cost import CostModel, operation_work
+from ..memory import collector_paused
 from ..plan import U2, Frame
 from ..program import MAX_MATRIX_QUBITS, Matrix, Program
 from .elements import Element, Term, collect, flips, without_last_phases
@@ -22,6 +23,7 @@ from .schedule import Item, group
 __all__ = ["Plan", "fuse"]
 
 
+@collector_paused()
 def fuse(
     program: Program,
     cost_model: CostModel,

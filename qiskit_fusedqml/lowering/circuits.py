@@ -22,6 +22,7 @@ from ..angles import AngleMap
 from ..dynamic import DynamicProgram, Measure, Segment
 from ..errors import InvalidInputError, UnsupportedInstructionError
 from ..gates import GATES, GateRow, PlacedFactor, place
+from ..memory import collector_paused
 from ..program import (
     MAX_DIAGONAL_QUBITS,
     MAX_MATRIX_QUBITS,
@@ -69,6 +70,7 @@ class Lowered:
         return self.dynamic.terminal_measurements()
 
 
+@collector_paused()
 def lower(circuit: QuantumCircuit, parameters: Sequence[Parameter] | None = None) -> Lowered:
     """Read a circuit.
 
