@@ -6,7 +6,8 @@ A circuit flows in one direction, and every step is data that can be printed::
 
 ============================  ========================================================================================
 `gates`                       gate name -> product of controlled Pauli rotations; a gate is a row of a table
-`program`, `dynamic`          what a circuit means: rotations, diagonals, matrices; measurements at the end
+`program`, `dynamic`          what a circuit means: rotations, diagonals, matrices; measurements, branches, loops
+`classical`                   classical bits, variables and expressions of a dynamic program
 `angles`                      parameter values -> rotation angles for a whole batch, and the way back
 `observables`                 sums of controlled Pauli strings
 `lowering`                    the only reader of Qiskit circuits
@@ -14,6 +15,7 @@ A circuit flows in one direction, and every step is data that can be printed::
 `coefficients`                angles -> the numbers of a plan; overlaps -> gradients
 `devices`                     the reference device, which defines the meaning, and the CPU device, which is fast
 `engine`                      values, gradients, probabilities, statevectors of a program for a batch of samples
+`trajectories`                runs dynamic programs: shots that part where an outcome is random
 `interfaces`                  Qiskit's doors: `DifferentiableCircuit`, backend, transpiler pass, primitives, gradients
 ============================  ========================================================================================
 

@@ -104,6 +104,7 @@ class Binding:
         batch: Number of rows, for the planner's choice of lanes.
         keep_phase: Whether the global phase matters.
         populations: Whether only the absolute values of the final amplitudes matter.
+        any_start: Whether the sweeps start from amplitudes that the program does not hold.
     """
 
     def __init__(
@@ -117,6 +118,7 @@ class Binding:
         batch: int,
         keep_phase: bool,
         populations: bool = False,
+        any_start: bool = False,
     ) -> None:
         batched = angle_map.depends_on(varying)
         wanted_slots = frozenset(np.flatnonzero(angle_map.depends_on(wanted)).tolist())
@@ -139,6 +141,7 @@ class Binding:
             batch=batch,
             keep_phase=keep_phase,
             populations=populations,
+            any_start=any_start,
         )
         self.recipe = self._from_features(self.plan.recipe)
         # whether overlaps are needed by sample: for a varying parameter's gradient, or through an angle that differs

@@ -237,6 +237,26 @@ class DifferentiableProgram:
         chunks = self._chunks(parameters, sweeps.states)
         return _joined([self._expectation(self._forward(sweeps, rows)[1], sweeps) for rows in chunks])
 
+    def final_states(
+        self, w: ArrayLike, initial_states: NDArray[np.complex128] | None = None, *, keep_phase: bool = True
+    ) -> tuple[State, Plan]:
+        """The final states as they are on the device, for a caller that goes on with them and minds the memory.
+
+        Args:
+            w: Weights by row (B, num_weights); the program has no inputs.
+            initial_states: Amplitudes (B, 2**n) in place of the program's initial state.
+            keep_phase: Whether the global phase matters.
+
+        Returns:
+            B states, and the plan that was run; they are in the frame of its tape.
+        """
+        parameters = self._parameters(None, w)
+        given = initial_states is not None
+        binding = self._binding(
+            parameters.varying, self._nothing, parameters.batch, keep_phase=keep_phase, any_start=given
+        )
+        return self._forward(binding, parameters, initial_states)[1], binding.plan
+
     def _pull(
         self,
         sweeps: Binding | Columns,
@@ -259,8 +279,14 @@ class DifferentiableProgram:
         inputs = _joined(dx).astype(self.dtype, copy=False) if self.input_gradients else None
         return inputs, weights.astype(self.dtype, copy=False)
 
-    def _forward(self, sweeps: Binding | Columns, parameters: ParameterBatch) -> tuple[Any, State]:
-        return sweeps.forward(self.device, parameters, self._initial_state(parameters))
+    def _forward(
+        self,
+        sweeps: Binding | Columns,
+        parameters: ParameterBatch,
+        initial_states: NDArray[np.complex128] | None = None,
+    ) -> tuple[Any, State]:
+        start = self._initial_state(parameters) if initial_states is None else initial_states
+        return sweeps.forward(self.device, parameters, start)
 
     def _backward(
         self, sweeps: Binding | Columns, bound: Any, ket: State, cotangents: FloatArray, *, per_row: bool
@@ -280,11 +306,12 @@ class DifferentiableProgram:
         *,
         keep_phase: bool = False,
         populations: bool = False,
+        any_start: bool = False,
     ) -> Binding:
         cost_model = self.device.cost_model
         spread = cost_model.spread_qubits(self.num_qubits, batch)
         return self._kept(
-            (varying.key, wanted.key, spread, keep_phase, populations),
+            (varying.key, wanted.key, spread, keep_phase, populations, any_start),
             lambda: Binding(
                 self.program,
                 self.angle_map,
@@ -294,6 +321,7 @@ class DifferentiableProgram:
                 batch=batch,
                 keep_phase=keep_phase,
                 populations=populations,
+                any_start=any_start,
             ),
         )
 

@@ -25,6 +25,10 @@ class UnsupportedInstructionError(FusedQMLError):
     """A circuit holds an instruction this package cannot run; the message names it and its position."""
 
 
+class SimulationError(FusedQMLError):
+    """A circuit that was read cannot be simulated as it stands; a backend's experiment with it fails."""
+
+
 class DeviceUnavailableError(FusedQMLError):
     """The requested device does not exist on this machine (for instance ``device="GPU"`` without CUDA)."""
 

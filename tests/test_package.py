@@ -22,8 +22,8 @@ ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 ORDER = """
-    errors plan affine memory gates observables program angles dynamic cost lowering devices coefficients fusion binding
-    columns engine interfaces info demo __main__
+    errors plan affine memory gates observables program classical angles dynamic cost lowering devices coefficients
+    fusion binding columns engine trajectories interfaces info demo __main__
 """.split()
 """Parts of the package; each imports only what stands to its left."""
 
@@ -140,7 +140,9 @@ def test_a_plain_import_brings_in_nothing() -> None:
     assert "qiskit_fusedqml" in loaded
 
 
-@pytest.mark.parametrize("name", ["DifferentiableCircuit", "FusedEstimator", "FusedSimulator", "FusionPass"])
+@pytest.mark.parametrize(
+    "name", ["DifferentiableCircuit", "FusedEstimator", "FusedSimulator", "FusionPass"]
+)
 def test_only_the_gradients_need_an_extra(name: str) -> None:
     loaded = fresh(f"from qiskit_fusedqml import {name}; {LOADED}").split()
     assert {"cupy", "matplotlib", "pennylane", "qiskit_aer", "qiskit_machine_learning", "sklearn", "torch"}.isdisjoint(

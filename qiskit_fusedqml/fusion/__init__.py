@@ -33,6 +33,7 @@ def fuse(
     batch: int = 1,
     keep_phase: bool = True,
     populations: bool = False,
+    any_start: bool = False,
 ) -> Plan:
     """Plan a program for a device.
 
@@ -45,6 +46,7 @@ def fuse(
         keep_phase: False when the global phase matters to nobody (expectation values and probabilities).
         populations: Whether only the absolute values of the final amplitudes matter (probabilities, diagonal
             observables), so that diagonal gates at the end can be left out.
+        any_start: Whether amplitudes that the program does not hold may be the start.
 
     Returns:
         The plan; it depends on nothing but the arguments.
@@ -55,7 +57,8 @@ def fuse(
     tile_limit = max(cost_model.tile_limit(n, spread), widest)
 
     # |0...0> is row 0 in every linear frame; amplitudes are given in the identity frame
-    frame = Frame.folded(n, spread, cost_model.fold_bits) if program.initial_state is None else Frame.identity(n)
+    from_zero = program.initial_state is None and not any_start
+    frame = Frame.folded(n, spread, cost_model.fold_bits) if from_zero else Frame.identity(n)
 
     def plan(euler: bool) -> Plan:
         elements = collect(program, batched_slots, frame, keep_phase=keep_phase, euler=euler)

@@ -9,7 +9,7 @@ instructions, each under the controls.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -87,7 +87,7 @@ def lower(circuit: QuantumCircuit, parameters: Sequence[Parameter] | None = None
     if not 1 <= circuit.num_qubits <= MAX_QUBITS:
         raise InvalidInputError(f"The circuit has {circuit.num_qubits} qubits; 1 to {MAX_QUBITS} are supported.")
     table = AngleTable(order_parameters(circuit.parameters, parameters))
-    walker = _Walker(circuit.num_qubits, table)
+    walker = Walker(circuit.num_qubits, table)
     walker.walk(circuit, Operands(tuple(range(circuit.num_qubits)), tuple(range(circuit.num_clbits))))
     angle_map = table.angle_map()
     program = walker.program(angle_map.num_angles)
@@ -96,7 +96,7 @@ def lower(circuit: QuantumCircuit, parameters: Sequence[Parameter] | None = None
 
 
 @dataclass
-class _Walker:
+class Walker:
     """Writes the instructions of one program.
 
     Attributes:
@@ -158,12 +158,12 @@ class _Walker:
     def _emit(self, factors: Sequence[Rotation | PlacedFactor], params: Sequence[Any]) -> None:
         for factor in factors:
             rotation = self._rotation(factor, params) if isinstance(factor, PlacedFactor) else factor
-            support = rotation.x | rotation.z | rotation.ctrl_mask
-            if rotation.slot < 0 and (not support or not rotation.theta):
+            touched = rotation.x | rotation.z | rotation.ctrl_mask
+            if rotation.slot < 0 and (not touched or not rotation.theta):
                 self._phase -= rotation.theta / 2
                 continue
-            if support & self._measured:
-                raise self._after_measurement(support)
+            if touched & self._measured:
+                raise self._after_measurement(touched)
             self._instructions.append(rotation)
 
     def _rotation(self, factor: PlacedFactor, params: Sequence[Any]) -> Rotation:
@@ -179,7 +179,7 @@ class _Walker:
         name = operation.name
         own = _is_qiskits_own(operation)
         handler = _HANDLERS.get(name) if own else None
-        if handler is not None and handler(self, operation, operands):
+        if handler is not None and getattr(self, handler)(operation, operands):
             return
         row = GATES.get(name) if own else None
         if row is not None and row.num_params == len(operation.params):
@@ -252,16 +252,16 @@ class _Walker:
         return True
 
     def _append(self, instruction: Diagonal | Matrix) -> None:
-        support = _support(instruction)
-        if support & self._measured:
-            raise self._after_measurement(support)
+        touched = support(instruction)
+        if touched & self._measured:
+            raise self._after_measurement(touched)
         self._instructions.append(instruction)
 
     def _fresh(self, qubits: int) -> bool:
         """Whether nothing has acted on these qubits, given as a mask."""
         if qubits & (self._prepared | self._measured):
             return False
-        return not any(_support(instruction) & qubits for instruction in self._instructions)
+        return not any(support(instruction) & qubits for instruction in self._instructions)
 
     # Handlers: True when the operation is written, False to go on as if there were none.
 
@@ -344,11 +344,11 @@ class _Walker:
         self._prepared |= operands.mask
         return True
 
-    def _after_measurement(self, support: int) -> UnsupportedInstructionError:
-        qubits = [str(qubit) for qubit in range(self.num_qubits) if support & self._measured & 1 << qubit]
+    def _after_measurement(self, touched: int) -> UnsupportedInstructionError:
+        qubits = [str(qubit) for qubit in range(self.num_qubits) if touched & self._measured & 1 << qubit]
         return self._refusal(
-            f"it acts on qubit {', '.join(qubits)} after a measurement; mid-circuit measurements are not supported, "
-            "measurements at the end are"
+            f"it acts on qubit {', '.join(qubits)} after a measurement; mid-circuit "
+            "measurements have no values or gradients, and only FusedSimulator and FusedSampler run them"
         )
 
     def _refusal(self, reason: str) -> UnsupportedInstructionError:
@@ -360,17 +360,18 @@ class _Walker:
         return first + " of the circuit" + "".join(f", in its definition {place}" for place in inner)
 
 
-_HANDLERS: dict[str, Callable[[_Walker, Any, Operands], bool]] = {
-    "barrier": _Walker.skip,
-    "delay": _Walker.skip,
-    "measure": _Walker.measure,
-    "reset": _Walker.reset,
-    "initialize": _Walker.initialize,
-    "state_preparation": _Walker.state_preparation,
-    "unitary": _Walker.unitary,
-    "diagonal": _Walker.diagonal,
-    "annotated": _Walker.annotated,
+_HANDLERS = {
+    "barrier": "skip",
+    "delay": "skip",
+    "measure": "measure",
+    "reset": "reset",
+    "initialize": "initialize",
+    "state_preparation": "state_preparation",
+    "unitary": "unitary",
+    "diagonal": "diagonal",
+    "annotated": "annotated",
 }
+"""The walker's methods that write operations of these names."""
 
 
 def _is_qiskits_own(operation: Any) -> bool:
@@ -386,7 +387,8 @@ def _settled(factor: PlacedFactor) -> Rotation | PlacedFactor:
     return Rotation(factor.x, factor.z, factor.ctrl_mask, factor.ctrl_value, theta=factor.constant)
 
 
-def _support(instruction: Instruction) -> int:
+def support(instruction: Instruction) -> int:
+    """Mask of the qubits an instruction acts on."""
     if isinstance(instruction, Rotation):
         return instruction.x | instruction.z | instruction.ctrl_mask
     return sum(1 << qubit for qubit in instruction.qubits)

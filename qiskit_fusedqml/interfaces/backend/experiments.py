@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,14 +14,12 @@ from qiskit import QuantumCircuit
 from qiskit.circuit import Parameter
 from qiskit.result.models import ExperimentResult, ExperimentResultData
 
-from ...engine import DifferentiableProgram, Measurement
-from ...errors import InvalidInputError, OutOfMemoryError
-from ..cache import CACHE, EngineOptions, lowered
+from ...errors import InvalidInputError, OutOfMemoryError, SimulationError
+from ...trajectories import RowResult, Runner
 from ..rows import check_finite
-from .sampling import draw, hex_names
-
-CHUNK_OUTCOMES = 1 << 24
-"""Probabilities held at a time."""
+from ..sampling import CompiledCircuit, RunnerOptions, compile_runner
+from .metadata import experiment_metadata
+from .saves import saved_value
 
 SEED_STRIDE = 2113
 """Experiment k of a job is seeded with the job's seed plus k strides, so that its counts can be had again alone."""
@@ -37,40 +35,7 @@ class RunOptions:
     memory: bool
     seed: int
     verbose: bool = False
-
-
-@dataclass(frozen=True, eq=False)
-class Sampler:
-    """A compiled circuit that is sampled.
-
-    Attributes:
-        engine: Gives the probabilities of the measured qubits, bit j of the outcome for the j-th of them.
-        sources: Pairs (bit of the outcome, classical bit it is written to); empty if nothing is measured.
-        num_clbits: Number of classical bits.
-    """
-
-    engine: DifferentiableProgram
-    sources: tuple[tuple[int, int], ...]
-    num_clbits: int
-
-
-def compile_sampler(circuit: QuantumCircuit, options: EngineOptions) -> Sampler:
-    """The sampler of a circuit, from the cache if it is there.
-
-    Raises:
-        UnsupportedInstructionError: Naming the instruction and its position.
-    """
-
-    def build(_: QuantumCircuit) -> Sampler:
-        source = lowered(circuit)
-        qubits = sorted({qubit for qubit, _ in source.measurements})
-        # only measured qubits get a place in the outcome: a circuit may have far more classical bits than fit an array
-        places = Measurement(tuple((qubit, bit) for bit, qubit in enumerate(qubits)), len(qubits))
-        engine = DifferentiableProgram(source.program, source.angle_map, None, measurement=places, **asdict(options))
-        sources = tuple((qubits.index(qubit), clbit) for qubit, clbit in source.measurements)
-        return Sampler(engine, sources, source.num_clbits)
-
-    return CACHE.get(circuit, ("sampler", options), build)
+    zero_threshold: float = 1e-10
 
 
 def bound_rows(circuit: QuantumCircuit, binds: Mapping[Any, Any] | None) -> NDArray[np.float64]:
@@ -107,99 +72,77 @@ def _parameter(circuit: QuantumCircuit, key: Any) -> Parameter:
 
 
 def run_experiments(
-    circuit: QuantumCircuit, rows: NDArray[np.float64], options: EngineOptions, run: RunOptions, first: int
+    circuit: QuantumCircuit, rows: NDArray[np.float64], options: RunnerOptions, run: RunOptions, first: int
 ) -> list[ExperimentResult]:
-    """Sample a circuit at every row of values.
+    """Run a circuit at every row of values.
 
-    Too little memory makes failed experiments, as it does on Aer; a circuit that cannot be run at all raises.
+    Too little memory or contradictory saves make failed experiments, as they do on Aer; a circuit with something in
+    it that is not known raises.
 
     Args:
         circuit: The circuit.
         rows: Values (B, num_parameters).
-        options: The engine's options.
+        options: How it is compiled.
         run: The run's options.
         first: Number of the job's experiments before these.
     """
     header = _header(circuit)
     try:
-        sampler = compile_sampler(circuit, options)
-        return _sampled(sampler, rows, options, run, first, header)
-    except OutOfMemoryError as error:
+        compiled = compile_runner(circuit, options)
+        return _results(compiled, rows, options, run, first, header)
+    except (OutOfMemoryError, SimulationError) as error:
         logger.warning("Experiment %r failed: %s", circuit.name, error)
-        failed = {"shots": run.shots, "success": False, "data": ExperimentResultData(), "status": f"ERROR: {error}"}
+        failed = {
+            "shots": run.shots,
+            "success": False,
+            "data": ExperimentResultData(),
+            "status": f"ERROR: {error.message}",
+        }
         return [ExperimentResult(**failed, header=dict(header)) for _ in rows]
 
 
-def _sampled(
-    sampler: Sampler,
+def _results(
+    compiled: CompiledCircuit,
     rows: NDArray[np.float64],
-    options: EngineOptions,
+    options: RunnerOptions,
     run: RunOptions,
     first: int,
     header: Mapping[str, Any],
 ) -> list[ExperimentResult]:
-    num_outcomes = 2**sampler.engine.measurement.num_clbits
-    chunk = max(1, CHUNK_OUTCOMES // num_outcomes)
-    results = []
-    for start in range(0, len(rows), chunk):
-        part = rows[start : start + chunk]
-        began = time.perf_counter()
-        # without measurements there is nothing to compute
-        table = sampler.engine.probabilities(None, part) if sampler.sources else [None] * len(part)
-        share = (time.perf_counter() - began) / len(part)
-        for offset, probabilities in enumerate(table):
-            seed = run.seed + SEED_STRIDE * (first + start + offset)
-            began = time.perf_counter()
-            data = ExperimentResultData(**_data(sampler, probabilities, run, seed))
-            sampling = time.perf_counter() - began
-            results.append(
-                ExperimentResult(
-                    shots=run.shots,
-                    success=True,
-                    data=data,
-                    status="DONE",
-                    seed=seed,
-                    header=dict(header),
-                    seed_simulator=seed,
-                    time_taken=share + sampling,
-                    metadata=_metadata(sampler, options, sampling, verbose=run.verbose),
-                )
-            )
-    return results
+    seeds = [run.seed + SEED_STRIDE * (first + k) for k in range(len(rows))]
+    began = time.perf_counter()
+    found = compiled.runner.run(rows, run.shots, [np.random.default_rng(seed) for seed in seeds], keep=run.memory)
+    share = (time.perf_counter() - began) / max(len(rows), 1)
+    metadata = experiment_metadata(compiled, options, len(rows), verbose=run.verbose) | {"time_taken": share}
+    return [
+        ExperimentResult(
+            shots=run.shots,
+            success=True,
+            data=ExperimentResultData(**_data(result, compiled.runner, run)),
+            status="DONE",
+            seed=seed,
+            header=dict(header),
+            seed_simulator=seed,
+            time_taken=share,
+            metadata=dict(metadata),
+        )
+        for result, seed in zip(found, seeds, strict=True)
+    ]
 
 
-def _data(sampler: Sampler, probabilities: NDArray[np.float64] | None, run: RunOptions, seed: int) -> dict[str, Any]:
-    if probabilities is None:
-        return {}
-    shots = draw(probabilities, run.shots, np.random.default_rng(seed), keep=run.memory)
-    names = hex_names(shots.outcomes, sampler.sources, sampler.num_clbits)
-    counts: dict[str, int] = {}
-    for name, count in zip(names, shots.counts.tolist(), strict=True):
-        counts[name] = counts.get(name, 0) + count  # outcomes may share a name where a classical bit was overwritten
-    data: dict[str, Any] = {"counts": counts}
-    if shots.sequence is not None:
-        data["memory"] = np.array(names, dtype=object)[shots.sequence].tolist()
+def _data(result: RowResult, runner: Runner, run: RunOptions) -> dict[str, Any]:
+    data: dict[str, Any] = {}
+    if result.shots is not None and runner.dynamic.num_clbits:
+        names = [hex(value) for value in result.shots.outcomes.tolist()]
+        counts: dict[str, int] = {}
+        for name, count in zip(names, result.shots.counts.tolist(), strict=True):
+            counts[name] = counts.get(name, 0) + count  # outcomes may share a name where a bit was overwritten
+        data["counts"] = counts
+        if run.memory and result.shots.sequence is not None:
+            data["memory"] = np.array(names, dtype=object)[result.shots.sequence].tolist()
+    for label, saved in result.saved.items():
+        data[label] = saved_value(saved, run.zero_threshold)
     return data
-
-
-def _metadata(sampler: Sampler, options: EngineOptions, sampling: float, *, verbose: bool) -> dict[str, Any]:
-    engine = sampler.engine
-    fusion: dict[str, Any] = {"applied": True, "enabled": True}
-    fusion |= {name: value for name, value in engine.plan.summary().items() if "backward" not in name}
-    if verbose:
-        fusion["plan"] = str(engine.plan)
-    return {
-        "method": "statevector",
-        "device": options.device,
-        "precision": options.precision,
-        "noise": "ideal",
-        "num_qubits": engine.num_qubits,
-        "num_clbits": sampler.num_clbits,
-        "num_bind_params": engine.num_weights,
-        "measure_sampling": bool(sampler.sources),
-        "sample_measure_time": sampling,
-        "fusion": fusion,
-    }
 
 
 def _header(circuit: QuantumCircuit) -> dict[str, Any]:

@@ -25,8 +25,12 @@ DEFAULTS: dict[str, Any] = {
     "seed_simulator": None,
     "max_memory_mb": None,
     "max_parallel_threads": None,
+    "enable_truncation": True,
+    "fusion_enable": True,
+    "fusion_max_qubit": None,
     "fusion_verbose": False,
     "noise_model": None,
+    "zero_threshold": 1e-10,
 }
 """Options that are obeyed, with their defaults."""
 
@@ -38,10 +42,7 @@ WITHOUT_EFFECT: dict[str, Any] = {
     "blocking_qubits": None,
     "chunk_swap_buffer_qubits": None,
     "cuStateVec_enable": False,
-    "enable_truncation": True,
     "executor": None,
-    "fusion_enable": True,
-    "fusion_max_qubit": None,
     "fusion_threshold": None,
     "max_job_size": None,
     "max_parallel_experiments": None,
@@ -55,7 +56,6 @@ WITHOUT_EFFECT: dict[str, Any] = {
     "statevector_sample_measure_opt": 10,
     "target_gpus": None,
     "validation_threshold": None,
-    "zero_threshold": 1e-10,
 }
 """Options of Aer that tune its way of working and change no result: accepted, with a warning when they are set."""
 
@@ -109,10 +109,16 @@ def _check(name: str, value: Any) -> None:
         raise InvalidInputError(
             "FusedSimulator simulates ideal circuits and takes no noise_model; use AerSimulator for noisy ones."
         )
-    if name in ("shots", "seed_simulator", "max_parallel_threads"):
-        least = 1 if name == "shots" else 0
+    if name in ("shots", "seed_simulator", "max_parallel_threads", "fusion_max_qubit"):
+        least = 1 if name in ("shots", "fusion_max_qubit") else 0
         if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)) or value < least:
             raise InvalidInputError(f"{name}={value!r} is not allowed; an integer >= {least} is expected.")
+    if name in ("enable_truncation", "fusion_enable", "fusion_verbose", "memory") and not isinstance(
+        value, (bool, np.bool_)
+    ):
+        raise InvalidInputError(f"{name}={value!r} is not allowed; True or False is expected.")
     number = isinstance(value, (int, float, np.number)) and not isinstance(value, (bool, np.bool_))
     if name == "max_memory_mb" and not (number and value > 0):
         raise InvalidInputError(f"max_memory_mb={value!r} is not allowed; a positive number of MiB is expected.")
+    if name == "zero_threshold" and not (number and value >= 0):
+        raise InvalidInputError(f"zero_threshold={value!r} is not allowed; a number >= 0 is expected.")

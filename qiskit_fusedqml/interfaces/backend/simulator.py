@@ -20,8 +20,10 @@ from ...errors import DeviceUnavailableError, InvalidInputError
 from ...memory import physical_memory
 from ...program import MAX_QUBITS
 from ..cache import EngineOptions
+from ..sampling import RunnerOptions
 from .experiments import RunOptions, all_rows, run_experiments
 from .job import FusedSimulatorJob
+from .metadata import memory_mb
 from .options import DEVICES, METHODS, checked_fields, default_options, unknown_fields
 from .target import build_target
 
@@ -144,13 +146,16 @@ class FusedSimulator(BackendV2):
         options: Mapping[str, Any],
     ) -> Result:
         began = time.perf_counter()
-        engine = _engine_options(options)
+        compiling = _runner_options(options)
         seed = options["seed_simulator"]
         seed = secrets.randbits(31) if seed is None else int(seed)
-        run = RunOptions(options["shots"], bool(options["memory"]), seed, bool(options["fusion_verbose"]))
+        memory, verbose = bool(options["memory"]), bool(options["fusion_verbose"])
+        run = RunOptions(options["shots"], memory, seed, verbose, options["zero_threshold"])
+        all_values = all_rows(circuits, binds)
+        bound = time.perf_counter()
         results: list[Any] = []
-        for circuit, rows in zip(circuits, all_rows(circuits, binds), strict=True):
-            results += run_experiments(circuit, rows, engine, run, len(results))
+        for circuit, rows in zip(circuits, all_values, strict=True):
+            results += run_experiments(circuit, rows, compiling, run, len(results))
         succeeded = [result.success for result in results]
         partly = "PARTIAL COMPLETED" if any(succeeded) else next((r.status for r in results if not r.success), "")
         return Result(
@@ -162,7 +167,14 @@ class FusedSimulator(BackendV2):
             date=datetime.now(UTC).isoformat(),
             status="COMPLETED" if all(succeeded) else partly,
             time_taken=time.perf_counter() - began,
-            metadata={"max_memory_mb": engine.max_memory_mb, "device": engine.device},
+            metadata={
+                "time_taken_parameter_binding": bound - began,
+                "time_taken_execute": time.perf_counter() - bound,
+                "omp_enabled": False,  # threads of our own
+                "max_gpu_memory_mb": 0,
+                "max_memory_mb": memory_mb(compiling.engine),
+                "parallel_experiments": 1,
+            },
         )
 
     def _num_qubits(self) -> int:
@@ -172,9 +184,12 @@ class FusedSimulator(BackendV2):
         return min(MAX_QUBITS, max(1, (available // amplitude).bit_length() - 1))
 
 
-def _engine_options(options: Mapping[str, Any]) -> EngineOptions:
+def _runner_options(options: Mapping[str, Any]) -> RunnerOptions:
     threads = options["max_parallel_threads"] or None  # Aer's 0 means all of them
-    return EngineOptions(options["device"], options["precision"], options["max_memory_mb"], threads)
+    engine = EngineOptions(options["device"], options["precision"], options["max_memory_mb"], threads)
+    return RunnerOptions(
+        engine, options["fusion_enable"], options["fusion_max_qubit"], truncate=options["enable_truncation"]
+    )
 
 
 def _exists(device: str) -> bool:

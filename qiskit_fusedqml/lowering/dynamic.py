@@ -1,0 +1,281 @@
+"""Reads circuits that measure, reset, save and branch as they go."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from qiskit import QuantumCircuit
+from qiskit.circuit import Parameter
+from qiskit.circuit.controlflow import CASE_DEFAULT
+
+from ..classical import BOOL, Apply, Bits, Constant
+from ..dynamic import (
+    Assign,
+    Branch,
+    Break,
+    Continue,
+    DynamicProgram,
+    Measure,
+    Node,
+    Prepare,
+    Repeat,
+    Reset,
+    Segment,
+    While,
+    simplify,
+)
+from ..errors import InvalidInputError, UnsupportedInstructionError
+from ..program import MAX_QUBITS, Program
+from .circuits import Lowered, Walker, support
+from .classical import ClassicalReader
+from .expressions import AngleTable, order_parameters
+from .operands import FREE, Operands
+from .saves import read_save, read_set_statevector
+from .states import prepared_amplitudes
+
+IDLE = -1
+"""In place of a qubit that no gate acts on: it has no amplitudes, and measuring it gives 0."""
+
+_WITHOUT_STATE = frozenset({"barrier", "delay", "measure", "reset"})
+_CHANNELS = frozenset({"kraus", "superop", "quantum_channel", "qerror_loc", "roerror"})
+
+
+def lower_dynamic(circuit: QuantumCircuit, *, truncate: bool = True, fuse: bool = True) -> Lowered:
+    """Read a circuit with measurements, resets, initial states, saves and control flow anywhere.
+
+    Args:
+        circuit: The circuit. Its parameters keep the order of ``circuit.parameters``.
+        truncate: Whether qubits that no gate acts on are left out of the state.
+        fuse: If not, every operation of the circuit is a segment of its own.
+
+    Raises:
+        InvalidInputError: If the circuit is not a `QuantumCircuit` of 1 to 40 qubits in use.
+        UnsupportedInstructionError: If it holds an instruction that cannot be run; the message says which and where.
+        SimulationError: If it saves two results under one label.
+    """
+    if not isinstance(circuit, QuantumCircuit):
+        raise InvalidInputError(f"A QuantumCircuit is expected, got {type(circuit).__name__}.")
+    inputs = [var.name for var in circuit.iter_input_vars()]
+    if inputs:
+        raise UnsupportedInstructionError(f"Circuit {circuit.name!r} has input variables {inputs}; they have no value.")
+    active = active_qubits(circuit, truncate=truncate)
+    if len(active) > MAX_QUBITS or not circuit.num_qubits:
+        raise InvalidInputError(
+            f"The circuit uses {len(active)} of its {circuit.num_qubits} qubits; 1 to {MAX_QUBITS} are supported."
+        )
+    place = {qubit: k for k, qubit in enumerate(active or [0])}
+    table = AngleTable(order_parameters(circuit.parameters, None))
+    walker = DynamicWalker(len(place), table, fuse=fuse)
+    qubits = tuple(place.get(q, IDLE) for q in range(circuit.num_qubits))
+    walker.walk(circuit, Operands(qubits, tuple(range(circuit.num_clbits))))
+    walker.flush()
+    angle_map = table.angle_map()
+    nodes = simplify(walker.nodes, angle_map.num_angles, join=fuse)
+    dynamic = DynamicProgram(len(place), circuit.num_clbits, nodes, walker.reader.variables)
+    return Lowered(dynamic, angle_map, table.parameters)
+
+
+def active_qubits(circuit: QuantumCircuit, *, truncate: bool = True) -> tuple[int, ...]:
+    """The circuit's qubits that get amplitudes, in order: those that a gate, a save or a block acts on."""
+    if not truncate:
+        return tuple(range(circuit.num_qubits))
+    index = {qubit: k for k, qubit in enumerate(circuit.qubits)}
+    named = (instruction for instruction in circuit.data if instruction.name not in _WITHOUT_STATE)
+    return tuple(sorted({index[qubit] for instruction in named for qubit in instruction.qubits}))
+
+
+@dataclass
+class DynamicWalker(Walker):
+    """Writes the nodes of a dynamic program; gates gather until something else comes."""
+
+    fuse: bool = True
+    nodes: list[Node] = field(default_factory=list)
+    reader: ClassicalReader = field(default_factory=ClassicalReader)
+    _used: int = 0
+    _depth: int = 0
+    _labels: set[str] = field(default_factory=set)
+
+    def walk(self, circuit: QuantumCircuit, operands: Operands) -> None:
+        """See `Walker.walk`; conditions refer to the innermost circuit's bits, or (after `compose`) to outer ones."""
+        outer = self.reader.clbits
+        self.reader.clbits = {**outer, **dict(zip(circuit.clbits, operands.clbits, strict=True))}
+        super().walk(circuit, operands)
+        self.reader.clbits = outer
+
+    def flush(self) -> None:
+        """End the segment."""
+        program = self.program(0)
+        if program.instructions or program.initial_state is not None:
+            self.nodes.append(Segment(program))
+        self._used |= self._prepared
+        for instruction in self._instructions:
+            self._used |= support(instruction)
+        self._instructions, self._pieces, self._phase, self._prepared = [], [], 0.0, 0
+
+    def _standard(self, *operation: Any) -> None:
+        super()._standard(*operation)
+        self._cut()
+
+    def _cut(self) -> None:
+        """After an operation of the circuit itself or of a block."""
+        if not self.fuse and len(self._path) == 1 + self._depth:
+            self.flush()
+
+    def _operation(self, operation: Any, operands: Operands) -> None:
+        method = _NODES.get(operation.name)
+        if operation.name.startswith("save_") and hasattr(operation, "_subtype"):
+            method = "save"
+        if method is None:
+            super()._operation(operation, operands)
+            self._cut()
+            return
+        if operands.controls != FREE:
+            raise self._refusal("it cannot be controlled by qubits")
+        self.flush()
+        try:
+            getattr(self, method)(operation, operands)
+        except (UnsupportedInstructionError, InvalidInputError) as error:
+            if error.message.startswith("Cannot "):
+                raise
+            raise self._refusal(error.message.rstrip(".")) from error
+
+    def _fresh(self, qubits: int) -> bool:
+        return not self._depth and not qubits & self._used and super()._fresh(qubits)
+
+    def measure(self, _operation: Any, operands: Operands) -> bool:
+        """A measurement; a qubit without amplitudes gives 0."""
+        self.flush()
+        for qubit, clbit in zip(operands.targets, operands.clbits, strict=True):
+            if qubit == IDLE:
+                self.nodes.append(Assign(Bits((clbit,), BOOL), Constant(False, BOOL)))
+            else:
+                self.nodes.append(Measure(qubit, clbit))
+        return True
+
+    def reset(self, _operation: Any, operands: Operands) -> bool:
+        """A reset, unless the qubit still is in |0>."""
+        targets = [qubit for qubit in operands.targets if qubit != IDLE]
+        if not self._fresh(sum(1 << qubit for qubit in targets)):
+            self.flush()
+            self.nodes.extend(map(Reset, targets))
+        return True
+
+    def initialize(self, operation: Any, operands: Operands) -> bool:
+        """An initial state, at the start or later."""
+        if operands.controls != FREE:
+            raise self._refusal("initialize resets its qubits, which cannot be done under controls")
+        if not self.nodes and self._fresh(operands.mask):
+            return self._prepare(operation, operands)
+        self.flush()
+        try:
+            amplitudes = prepared_amplitudes(operation.params, len(operands.targets))
+        except InvalidInputError as error:
+            raise self._refusal(error.message) from error
+        self.nodes.append(Prepare(operands.targets, amplitudes))
+        self._used |= operands.mask
+        return True
+
+    def state_preparation(self, operation: Any, operands: Operands) -> bool:
+        """See `Walker.state_preparation`; only the first segment has an initial state."""
+        return not self.nodes and super().state_preparation(operation, operands)
+
+    def save(self, operation: Any, operands: Operands) -> None:
+        """A save instruction of qiskit-aer or of this package."""
+        self.nodes.append(read_save(operation, operands.targets, self.num_qubits, self._labels))
+
+    def set_statevector(self, operation: Any, operands: Operands) -> None:
+        """Replace the state."""
+        amplitudes = read_set_statevector(operation, operands.targets, self.num_qubits)
+        self.nodes.append(Segment(Program(self.num_qubits, 0, (), amplitudes)))
+        self._used = (1 << self.num_qubits) - 1
+
+    def channel(self, _operation: Any, _operands: Operands) -> None:
+        """A noise channel."""
+        raise UnsupportedInstructionError("it is a noise channel, and only ideal circuits are simulated")
+
+    def store(self, operation: Any, _operands: Operands) -> None:
+        """Write an expression's value."""
+        self.nodes.append(Assign(self.reader.target(operation.lvalue), self.reader.expression(operation.rvalue)))
+
+    def if_else(self, operation: Any, operands: Operands) -> None:
+        """One of two blocks."""
+        condition = self.reader.condition(operation.condition)
+        then, *otherwise = [self._block(block, operands) for block in operation.blocks]
+        self.nodes.append(Branch(condition, then, otherwise[0] if otherwise else ()))
+
+    def switch_case(self, operation: Any, operands: Operands) -> None:
+        """The first of several blocks whose value is the target's; the target is read once."""
+        value = self.reader.value(operation.target)
+        target = self.reader.fresh(value.width)
+        chain: tuple[Node, ...] = ()
+        for labels, block in reversed(list(operation.cases_specifier())):
+            nodes = self._block(block, operands)
+            if CASE_DEFAULT in labels:
+                chain = nodes
+                continue
+            tests = [Apply("EQUAL", (target, Constant(_typed(v, target.width), target.width)), BOOL) for v in labels]
+            condition = tests[0]
+            for test in tests[1:]:
+                condition = Apply("LOGIC_OR", (condition, test), BOOL)
+            chain = (Branch(condition, nodes, chain),)
+        self.nodes.extend((Assign(target, value), *chain))
+
+    def while_loop(self, operation: Any, operands: Operands) -> None:
+        """A block as long as a condition holds."""
+        self.nodes.append(While(self.reader.condition(operation.condition), self._block(operation.blocks[0], operands)))
+
+    def for_loop(self, operation: Any, operands: Operands) -> None:
+        """A block for every value of an index."""
+        values, index, body = operation.params
+        values = tuple(values)
+        if isinstance(index, Parameter) and index in body.parameters:
+            bodies = [self._block(body.assign_parameters({index: value}), operands) for value in values]
+            self.nodes.append(Repeat(tuple(bodies)))
+        elif values:
+            counter = None if index is None or isinstance(index, Parameter) else self.reader.expression(index)
+            rounds = (self._block(body, operands),) * len(values)
+            self.nodes.append(Repeat(rounds, counter, values if counter else ()))  # type: ignore[arg-type]
+
+    def box(self, operation: Any, operands: Operands) -> None:
+        """A block that is run as it stands."""
+        self._depth += 1
+        self.walk(operation.blocks[0], operands)
+        self._depth -= 1
+
+    def break_loop(self, _operation: Any, _operands: Operands) -> None:
+        """Leave the loop."""
+        self.nodes.append(Break())
+
+    def continue_loop(self, _operation: Any, _operands: Operands) -> None:
+        """Go on with the next round."""
+        self.nodes.append(Continue())
+
+    def _block(self, body: QuantumCircuit, operands: Operands) -> tuple[Node, ...]:
+        outer, self.nodes = self.nodes, []
+        self._depth += 1
+        self.walk(body, operands)
+        self.flush()
+        self._depth -= 1
+        self._used |= sum(1 << qubit for qubit in operands.targets if qubit != IDLE)
+        nodes, self.nodes = tuple(self.nodes), outer
+        return nodes
+
+
+def _typed(value: Any, width: int) -> bool | int:
+    return bool(value) if width == BOOL else int(value)
+
+
+_NODES = {
+    "set_statevector": "set_statevector",
+    "store": "store",
+    "if_else": "if_else",
+    "switch_case": "switch_case",
+    "while_loop": "while_loop",
+    "for_loop": "for_loop",
+    "box": "box",
+    "break_loop": "break_loop",
+    "continue_loop": "continue_loop",
+    **dict.fromkeys(_CHANNELS, "channel"),
+}
+"""The walker's methods that write nodes for operations of these names."""
