@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from .interfaces.circuit import DifferentiableCircuit as DifferentiableCircuit
     from .interfaces.gradients import FusedEstimatorGradient as FusedEstimatorGradient
     from .interfaces.primitives import FusedEstimator as FusedEstimator
+    from .interfaces.samplers import FusedSampler as FusedSampler
     from .interfaces.transpiler import FusedGate as FusedGate, FusionPass as FusionPass, transpile as transpile
 
     __version__: str
@@ -41,6 +42,7 @@ _HOME = {
     "FusedEstimator": ".interfaces.primitives",
     "FusedEstimatorGradient": ".interfaces.gradients",
     "FusedGate": ".interfaces.transpiler",
+    "FusedSampler": ".interfaces.samplers",
     "FusedSimulator": ".interfaces.backend",
     "FusionPass": ".interfaces.transpiler",
     "transpile": ".interfaces.transpiler",
@@ -61,6 +63,7 @@ __all__ = [
     "FusedEstimator",
     "FusedEstimatorGradient",
     "FusedGate",
+    "FusedSampler",
     "FusedSimulator",
     "FusionPass",
     "__version__",

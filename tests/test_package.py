@@ -141,7 +141,7 @@ def test_a_plain_import_brings_in_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["DifferentiableCircuit", "FusedEstimator", "FusedSimulator", "FusionPass"]
+    "name", ["DifferentiableCircuit", "FusedEstimator", "FusedSampler", "FusedSimulator", "FusionPass"]
 )
 def test_only_the_gradients_need_an_extra(name: str) -> None:
     loaded = fresh(f"from qiskit_fusedqml import {name}; {LOADED}").split()

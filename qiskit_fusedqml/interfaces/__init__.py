@@ -2,6 +2,7 @@
 
 ==============  =====================================================================================================
 `primitives`    `FusedEstimator`, a V2 estimator: exact expectation values of many circuits, values and observables
+`samplers`      `FusedSampler`, a V2 sampler: shots of any circuit, dynamic ones too
 `gradients`     `FusedEstimatorGradient`, the gradient class that qiskit-machine-learning's networks take
 `backend`       `FusedSimulator`, a backend: circuits in, counts out
 `transpiler`    `FusionPass` and `FusedGate`, the planner as a transpiler pass
