@@ -198,6 +198,8 @@ class _Run:
 
     def results(self) -> list[RowResult]:
         runner = self.runner
+        if not (runner.measures or runner.saves):
+            return [RowResult(None, {}) for _ in self.of_row]
         lanes = self._run(runner.shared, self._start()).done
         assert lanes is not None
         before, self.recorder = self.recorder, Recorder(len(self.of_row))
@@ -228,14 +230,12 @@ class _Run:
             np.zeros(count, dtype=np.intp),
         )
 
-    def _sampled(self, lanes: Lanes) -> list[Shots | None]:
+    def _sampled(self, lanes: Lanes) -> list[Shots]:
         """All shots of a row from its one final state."""
         runner = self.runner
-        if not (runner.measures or runner.saves):
-            return [None] * len(self.of_row)
         before = lanes.memory.integers() if lanes.memory.clbits.any() else None
         table = lanes.states.probabilities(runner.final_qubits) if runner.sources else np.ones((lanes.count, 1))
-        drawn: list[Shots | None] = []
+        drawn: list[Shots] = []
         for value, generator in zip(self.of_row.tolist(), self.generators, strict=True):
             shots = draw(table[value], self.shots, generator, keep=self.keep)
             base = None if before is None else np.full(len(shots.outcomes), before[value])
@@ -281,16 +281,14 @@ class _Run:
         parents, outcomes = np.divmod(pairs, probabilities.shape[1])
         return written(outcomes, runner.sources, before[parents]), of_shot, last
 
-    def _gathered(self, parts: list[tuple[NDArray[Any], NDArray[np.intp], Lanes]]) -> list[Shots | None]:
+    def _gathered(self, parts: list[tuple[NDArray[Any], NDArray[np.intp], Lanes]]) -> list[Shots]:
         """The shots of every row, over all chunks."""
-        if not (self.runner.measures or self.runner.saves):
-            return [None] * len(self.of_row)
         offsets = np.cumsum([0, *(len(values) for values, _, _ in parts)])
         values = np.concatenate([values for values, _, _ in parts])
         of_shot = np.concatenate([position + offset for (_, position, _), offset in zip(parts, offsets, strict=False)])
         rows = np.concatenate([lanes.rows[lanes.lane_of_shot] for _, _, lanes in parts])
         shots = np.concatenate([lanes.shots for _, _, lanes in parts])
-        drawn: list[Shots | None] = []
+        drawn: list[Shots] = []
         # chunks come one after the other, and within a chunk shots have numbers
         chunk = np.repeat(np.arange(len(parts)), [len(position) for _, position, _ in parts])
         order = np.lexsort((shots, chunk, rows))

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from branches import distribution
 from counting import assert_drawn_from
 from qiskit import ClassicalRegister, QuantumCircuit, QuantumRegister, transpile
 from qiskit.circuit import Clbit, Instruction, Parameter, Qubit
@@ -15,10 +16,13 @@ from qiskit.circuit.library import get_standard_gate_name_mapping, real_amplitud
 from qiskit.exceptions import QiskitError
 from qiskit.primitives import BackendSamplerV2
 from qiskit.providers import BackendV2, JobError, JobStatus, JobV1
+from qiskit.providers.fake_provider import GenericBackendV2
 from qiskit.quantum_info import Statevector
 from qiskit.result import Counts
+from qiskit.transpiler import CouplingMap
 
-from qiskit_fusedqml import FusedSimulator
+from qiskit_fusedqml import FusedSimulator, FusionPass
+from qiskit_fusedqml.dynamic import SAVE_KINDS
 from qiskit_fusedqml.errors import (
     DeviceUnavailableError,
     FusedQMLError,
@@ -26,6 +30,7 @@ from qiskit_fusedqml.errors import (
     UnsupportedInstructionError,
 )
 from qiskit_fusedqml.gates import GATES
+from qiskit_fusedqml.interfaces.backend import options
 from qiskit_fusedqml.trajectories import sampling
 
 RNG = np.random.default_rng(3)
@@ -285,6 +290,9 @@ def test_the_result_tells_what_was_done() -> None:
         ({"noise_model": object()}, "AerSimulator"),
         ({"max_memory_mb": 0}, "positive"),
         ({"max_parallel_threads": -1}, "integer >= 0"),
+        ({"fusion_max_qubit": 0}, "integer >= 1"),
+        ({"fusion_enable": "yes"}, "True or False"),
+        ({"zero_threshold": -1.0}, "number >= 0"),
     ],
 )
 def test_options_that_are_refused(options: dict[str, Any], message: str) -> None:
@@ -315,12 +323,129 @@ def test_options_are_kept_copied_and_reset() -> None:
     assert simulator.options.seed_simulator is None
 
 
-def test_options_of_aer_that_change_no_result_are_accepted_with_a_warning() -> None:
+def test_options_of_aer_that_change_no_result_are_accepted_with_one_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(options, "_WARNED", set())
     with pytest.warns(UserWarning, match="fusion_threshold"):
-        FusedSimulator(fusion_threshold=3, mps_log_data=True)
+        simulator = FusedSimulator(fusion_threshold=3, mps_log_data=True)
     circuit = bell()
     with pytest.warns(UserWarning, match="blocking_enable"):
-        assert FusedSimulator().run(circuit, blocking_enable=True).result().success
+        assert simulator.run(circuit, blocking_enable=True).result().success
+    assert simulator.run(circuit, blocking_enable=True, fusion_threshold=4).result().success
+
+
+def test_fusion_options_are_reported() -> None:
+    circuit = ansatz(6)
+    circuit.measure_all()
+    reports = {}
+    for name, fields in {"on": {}, "narrow": {"fusion_max_qubit": 2}, "off": {"fusion_enable": False}}.items():
+        result = FusedSimulator(seed_simulator=3, **fields).run(circuit, shots=50_000).result()
+        assert_drawn_from(
+            result.get_counts(),
+            Statevector(circuit.remove_final_measurements(inplace=False)).probabilities_dict(),
+            50_000,
+        )
+        reports[name] = result.results[0].metadata["fusion"]
+    assert reports["on"]["applied"]
+    assert reports["on"]["enabled"]
+    assert reports["narrow"]["max_fused_qubits"] == 2
+    assert reports["on"]["max_fused_qubits"] > 2
+    assert not reports["off"]["enabled"]
+    assert not reports["off"]["applied"]
+    assert reports["on"]["blocks"] < reports["narrow"]["blocks"] < reports["off"]["blocks"]
+
+
+def test_the_partition_of_a_fused_circuit_is_a_hint() -> None:
+    circuit = ansatz(4)
+    fused = FusionPass(2)(circuit)
+    fused.measure_all()
+    for enable, said in ((True, "planned anew"), (False, "kept")):
+        result = FusedSimulator(seed_simulator=3, fusion_enable=enable).run(fused, shots=20_000).result()
+        assert result.results[0].metadata["fusion"]["partition"] == said
+        assert_drawn_from(result.get_counts(), Statevector(circuit).probabilities_dict(), 20_000)
+    assert "partition" not in FusedSimulator().run(bell()).result().results[0].metadata["fusion"]
+
+
+def test_results_have_the_keys_they_have_on_aer() -> None:
+    result = FusedSimulator().run(bell(), shots=3).result()
+    assert {
+        "time_taken_parameter_binding", "time_taken_execute", "omp_enabled", "max_gpu_memory_mb", "max_memory_mb",
+        "parallel_experiments",
+    } <= result.metadata.keys()  # fmt: skip
+    assert {
+        "time_taken", "num_bind_params", "parallel_state_update", "parallel_shots", "required_memory_mb",
+        "input_qubit_map", "method", "device", "num_qubits", "active_input_qubits", "num_clbits", "remapped_qubits",
+        "runtime_parameter_bind", "max_memory_mb", "noise", "measure_sampling", "batched_shots_optimization", "fusion",
+    } <= result.results[0].metadata.keys()  # fmt: skip
+
+
+def test_dynamic_circuits() -> None:
+    circuit = QuantumCircuit(2, 3)
+    theta = Parameter("theta")
+    circuit.ry(theta, 0)
+    circuit.measure(0, 0)
+    circuit.reset(0)
+    with circuit.for_loop(range(3)):
+        with circuit.if_test((0, True)):
+            circuit.ry(0.4 * theta, 1)
+        circuit.measure(1, 1)
+        with circuit.if_test((1, True)):
+            circuit.break_loop()
+    circuit.measure([0, 1], [1, 2])
+    values = [0.3, 1.2, 2.5]
+    result = FusedSimulator(seed_simulator=5).run(circuit, [{theta: values}], shots=20_000, memory=True).result()
+    for k, value in enumerate(values):
+        exact = {f"{key:03b}": p for key, p in distribution(circuit.assign_parameters([value])).items()}
+        assert_drawn_from(result.get_counts(k), exact, 20_000)
+        memory = result.get_memory(k)
+        assert {key: memory.count(key) for key in set(memory)} == result.get_counts(k)
+    metadata = result.results[0].metadata
+    assert not metadata["measure_sampling"]
+    assert metadata["batched_shots_optimization"]
+    for level in range(4):
+        kept = transpile(circuit, FusedSimulator(), optimization_level=level)
+        assert {"for_loop", "reset"} <= kept.count_ops().keys()
+        counts = FusedSimulator(seed_simulator=5).run(kept, [{theta: values[1:2]}], shots=20_000).result().get_counts()
+        exact = {f"{key:03b}": p for key, p in distribution(circuit.assign_parameters(values[1:2])).items()}
+        assert_drawn_from(counts, exact, 20_000)
+
+
+def test_wide_circuits_with_idle_qubits() -> None:
+    circuit = QuantumCircuit(60, 2)
+    circuit.x(55)
+    circuit.h(3)
+    circuit.cx(3, 40)
+    circuit.measure([55, 20], [0, 1])
+    result = FusedSimulator().run(circuit, shots=10).result()
+    assert result.get_counts() == {"01": 10}
+    metadata = result.results[0].metadata
+    assert metadata["active_input_qubits"] == [3, 40, 55]
+    assert metadata["num_qubits"] == 3
+    assert metadata["remapped_qubits"]
+    with pytest.raises(InvalidInputError, match="60"):
+        FusedSimulator(enable_truncation=False).run(circuit).result()
+
+
+def test_a_simulator_made_from_a_backend() -> None:
+    backend = GenericBackendV2(5, basis_gates=["sx", "rz", "cx", "x"], coupling_map=CouplingMap.from_line(5), seed=2)
+    with pytest.warns(UserWarning, match="without noise"):
+        simulator = FusedSimulator.from_backend(backend, shots=5000, seed_simulator=1)
+    assert simulator.num_qubits == 5
+    assert set(simulator.coupling_map.get_edges()) == set(backend.coupling_map.get_edges())
+    circuit = QuantumCircuit(5)
+    circuit.h(0)
+    circuit.cx(0, 4)
+    circuit.ccx(0, 4, 2)
+    circuit.measure_all()
+    mapped = transpile(circuit, simulator, seed_transpiler=3)
+    assert set(mapped.count_ops()) <= {"sx", "rz", "cx", "x", "measure", "barrier"}
+    edges = set(backend.coupling_map.get_edges())
+    for instruction in mapped.get_instructions("cx"):
+        assert tuple(mapped.find_bit(qubit).index for qubit in instruction.qubits) in edges
+    assert_drawn_from(simulator.run(mapped).result().get_counts(), {"00000": 0.5, "10101": 0.5}, 5000)
+    assert pickle.loads(pickle.dumps(simulator)).num_qubits == 5
+    with pytest.raises(InvalidInputError, match="BackendV2"):
+        FusedSimulator.from_backend("ibm")  # type: ignore[arg-type]
+    FusedSimulator.from_backend(FusedSimulator())
 
 
 def test_a_device_that_is_not_there() -> None:
@@ -346,8 +471,10 @@ def test_the_target() -> None:
     assert simulator.target is simulator.target
     assert 20 <= simulator.num_qubits <= 40
     known = {name for name in get_standard_gate_name_mapping() if name in GATES}
-    more = {"measure", "unitary", "diagonal", "mcx", "mcphase", "fused", "initialize", "state_preparation"}
-    assert set(simulator.operation_names) == known | more
+    wide = {"unitary", "diagonal", "mcx", "mcx_gray", "mcp", "mcphase", "mcu1", "multiplexer", "pauli", "fused"}
+    states = {"initialize", "state_preparation", "set_statevector", "save_state"} | {f"save_{k}" for k in SAVE_KINDS}
+    flow = {"if_else", "for_loop", "while_loop", "switch_case", "break_loop", "continue_loop", "store"}
+    assert set(simulator.operation_names) == known | wide | states | flow | {"measure", "reset", "delay"}
     assert FusedSimulator(max_memory_mb=16).num_qubits == 20
     assert FusedSimulator(max_memory_mb=16, precision="single").num_qubits == 21
 
@@ -373,7 +500,7 @@ def test_every_gate_of_the_target_runs() -> None:
     simulator = FusedSimulator(shots=1)
     for name in simulator.operation_names:
         operation = simulator.target.operation_from_name(name)
-        if name in ("measure", "global_phase") or isinstance(operation, type):
+        if name in ("measure", "global_phase", "delay") or isinstance(operation, type):
             continue
         circuit = QuantumCircuit(operation.num_qubits)
         circuit.append(operation, range(operation.num_qubits))

@@ -1,12 +1,14 @@
 """`FusedSimulator`: a Qiskit backend on the engine. Circuits in, counts out.
 
 `simulator` is the backend's face, `options` its options, `target` what ``transpile`` may use, `experiments` one
-circuit's way from parameter values to a result, `sampling` the shots, and `job` the handle that ``run`` returns.
+circuit's way from parameter values to a result, `metadata` what the result says about it, `saves` the save instructions
+and their values, and `job` the handle that ``run`` returns.
 """
 
 from __future__ import annotations
 
 from .job import FusedSimulatorJob
+from .saves import SaveInstruction, save
 from .simulator import FusedSimulator
 
-__all__ = ["FusedSimulator", "FusedSimulatorJob"]
+__all__ = ["FusedSimulator", "FusedSimulatorJob", "SaveInstruction", "save"]

@@ -62,6 +62,9 @@ WITHOUT_EFFECT: dict[str, Any] = {
 OTHER_METHODS = ("density_matrix_", "extended_stabilizer_", "mps_", "stabilizer_", "tensor_network_")
 """Prefixes of options for Aer's other methods: accepted likewise."""
 
+_WARNED: set[str] = set()
+"""Options without effect that have been warned of."""
+
 
 def default_options() -> Options:
     """All options with their defaults."""
@@ -96,7 +99,9 @@ def checked_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
         if name in DEFAULTS and value is not None:
             _check(name, value)
     tuned = [name for name, value in checked.items() if name not in DEFAULTS and value != WITHOUT_EFFECT.get(name)]
+    tuned = [name for name in tuned if name not in _WARNED]
     if tuned:
+        _WARNED.update(tuned)
         warnings.warn(f"FusedSimulator has nothing to do for {', '.join(tuned)}; results are the same.", stacklevel=4)
     return checked
 

@@ -25,16 +25,22 @@ from .experiments import RunOptions, all_rows, run_experiments
 from .job import FusedSimulatorJob
 from .metadata import memory_mb
 from .options import DEVICES, METHODS, checked_fields, default_options, unknown_fields
-from .target import build_target
+from .target import build_target, target_like
 
 
 class FusedSimulator(BackendV2):
-    """A statevector simulator for circuits with measurements at their end.
+    """A statevector simulator of ideal circuits, with measurements, resets, saves and control flow anywhere.
 
     Options have the names they have on Aer. Those that are obeyed: ``shots`` (1024), ``seed_simulator``, ``memory``,
     ``method`` ("automatic" or "statevector"), ``device`` ("CPU" or "GPU"), ``precision`` ("double" or "single"),
-    ``max_memory_mb``, ``max_parallel_threads`` and ``fusion_verbose`` (the plan is printed in the result's metadata).
-    Options that tune Aer's way of working are accepted and change nothing; noise models are refused.
+    ``max_memory_mb``, ``max_parallel_threads``, ``enable_truncation`` (qubits that no gate acts on are left out),
+    ``zero_threshold`` (of saved dictionaries), ``fusion_enable``, ``fusion_max_qubit`` (the tile's width) and
+    ``fusion_verbose`` (the plan is printed in the result's metadata). Options that tune Aer's way of working are
+    accepted and change nothing, which is said once; noise models are refused.
+
+    Shots share a state until an outcome is random, and whatever shares the outcomes goes on as one state. Save
+    instructions of qiskit-aer are known by their names; without it, `qiskit_fusedqml.interfaces.backend.save` makes
+    them.
 
     Example:
         >>> from qiskit import QuantumCircuit
@@ -62,7 +68,30 @@ class FusedSimulator(BackendV2):
             description="Statevector simulation with fused gates",
             backend_version=__version__,
         )
+        self._like: Target | None = None
         self.set_options(**options)
+
+    @classmethod
+    def from_backend(cls, backend: BackendV2, **options: Any) -> FusedSimulator:
+        """An ideal simulator with the instructions and the connections of another backend.
+
+        Args:
+            backend: The backend.
+            **options: As for the constructor.
+
+        Raises:
+            InvalidInputError: If it is no `BackendV2`, or for an option that is not allowed.
+        """
+        if not isinstance(backend, BackendV2):
+            raise InvalidInputError(f"A BackendV2 is expected, got a {type(backend).__name__}.")
+        simulator = cls(**options)
+        simulator.name = f"fused_simulator({backend.name})"
+        simulator.description = f"Ideal simulation with the connections of {backend.name}"
+        simulator._like, left_out = target_like(backend.target)
+        if left_out or _has_errors(backend.target):
+            missing = f"; its instructions {', '.join(left_out)} are not there" if left_out else ""
+            warnings.warn(f"{backend.name} is simulated without noise{missing}.", stacklevel=2)
+        return simulator
 
     @classmethod
     def _default_options(cls) -> Options:
@@ -86,8 +115,8 @@ class FusedSimulator(BackendV2):
 
     @property
     def target(self) -> Target:
-        """What ``transpile`` may use: every gate the engine knows, on every qubit."""
-        return build_target(self._num_qubits())
+        """What ``transpile`` may use: everything on every qubit, or what the backend it was made from has."""
+        return self._like or build_target(self._num_qubits())
 
     @property
     def max_circuits(self) -> None:
@@ -190,6 +219,11 @@ def _runner_options(options: Mapping[str, Any]) -> RunnerOptions:
     return RunnerOptions(
         engine, options["fusion_enable"], options["fusion_max_qubit"], truncate=options["enable_truncation"]
     )
+
+
+def _has_errors(target: Target) -> bool:
+    properties = (each for name in target.operation_names for each in (target[name] or {}).values())
+    return any(each is not None and each.error for each in properties)
 
 
 def _exists(device: str) -> bool:
