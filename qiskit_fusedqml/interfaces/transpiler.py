@@ -12,7 +12,8 @@ from functools import lru_cache
 from typing import Any
 
 from qiskit import QuantumCircuit, transpile as qiskit_transpile
-from qiskit.circuit import Gate, Instruction, Parameter, ParameterExpression
+from qiskit.circuit import ControlFlowOp, Gate, Instruction, Parameter, ParameterExpression
+from qiskit.converters import circuit_to_dag, dag_to_circuit
 from qiskit.dagcircuit import DAGCircuit, DAGOpNode
 from qiskit.passmanager.base_tasks import Task
 from qiskit.transpiler import PassManager, TransformationPass
@@ -83,27 +84,31 @@ class FusedGate(Gate):
 
 
 class FusionPass(TransformationPass):
-    """Replace groups of gates by fused gates.
+    """Replace groups of gates by fused gates, in the blocks of control flow, too.
 
     Args:
         max_qubits: Largest number of qubits of a group; by default the tile of the simulator.
         min_gates: Smallest number of gates worth a group; smaller ones stay as they are.
+        barriers: "keep": no group reaches over a barrier; "drop": barriers are removed.
 
     Raises:
-        InvalidInputError: If a number is not positive.
+        InvalidInputError: If a number is not positive, or for another word on barriers.
     """
 
-    def __init__(self, max_qubits: int | None = None, min_gates: int = 2) -> None:
+    def __init__(self, max_qubits: int | None = None, min_gates: int = 2, barriers: str = "keep") -> None:
         super().__init__()
+        if barriers not in ("keep", "drop"):
+            raise InvalidInputError(f"barriers is {barriers!r}; 'keep' or 'drop' is expected.")
         for name, value in (("max_qubits", max_qubits), ("min_gates", min_gates)):
             if value is not None and value < 1:
                 raise InvalidInputError(f"{name} is {value}; a positive number is expected.")
         self.max_qubits = CostModel().tile_qubits if max_qubits is None else max_qubits
         self.min_gates = min_gates
+        self.barriers = barriers
 
     def run(self, dag: DAGCircuit) -> DAGCircuit:
         """The circuit with fused gates; its meaning is unchanged, global phase, bits and barriers included."""
-        nodes = list(dag.topological_op_nodes())
+        nodes = [node for node in dag.topological_op_nodes() if self.barriers == "keep" or node.name != "barrier"]
         items = _items(dag, nodes)
         widest = max((len(item.vectors) for item in items), default=1)
         fused = dag.copy_empty_like()
@@ -111,11 +116,18 @@ class FusionPass(TransformationPass):
             members = [nodes[index] for step in block.steps for index in step]
             if len(members) < self.min_gates:
                 for node in members:
-                    fused.apply_operation_back(node.op, node.qargs, node.cargs, check=False)
+                    fused.apply_operation_back(self._inside(node.op), node.qargs, node.cargs, check=False)
             else:
                 gate, qubits = _fused(dag, members)
                 fused.apply_operation_back(gate, qubits, (), check=False)
         return fused
+
+    def _inside(self, operation: Any) -> Any:
+        """The operation with the gates in its blocks fused."""
+        if not isinstance(operation, ControlFlowOp):
+            return operation
+        blocks = [dag_to_circuit(self.run(circuit_to_dag(block))) for block in operation.blocks]
+        return operation.replace_blocks(blocks)
 
 
 def _fused(dag: DAGCircuit, members: Sequence[DAGOpNode]) -> tuple[FusedGate, list[Any]]:
