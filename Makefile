@@ -20,11 +20,12 @@ NOTEBOOKS := $(wildcard tutorials/*.ipynb)
 RUN := $(BIN)/python -P
 
 .DELETE_ON_ERROR:
-.PHONY: help check install demo test lint format bench clean
+.PHONY: help check install demo test fuzz lint format bench clean
 
 help:
 	@echo 'make demo     train a quantum neural network on handwritten digits (options: ARGS="--classes 6 --quick")'
 	@echo 'make test     linters, types, tests and tutorials'
+	@echo 'make fuzz     random circuits against exact distributions, the slow way (options: ARGS="--count 1000")'
 	@echo 'make lint     linters and types only'
 	@echo 'make format   let ruff format and mend the code'
 	@echo 'make bench    run the benchmarks (options: ARGS="...")'
@@ -91,6 +92,11 @@ test: $(VENV)/test-dependencies $(if $(filter oldest,$(DEPENDENCIES)),,lint)
 	@$(MAKE) --no-print-directory $(VENV)/package
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 \
 	  $(BIN)/pytest -n $(JOBS) $(if $(NOTEBOOKS),--nbmake --nbmake-timeout=120) tests $(NOTEBOOKS) $(ARGS)
+
+# the longer a run, the more circuits: --aer compares with qiskit-aer as well, if that is installed
+fuzz: $(VENV)/test-dependencies
+	@$(MAKE) --no-print-directory $(VENV)/package
+	PYTHONPATH=tests $(RUN) tests/fuzz_backend.py $(ARGS)
 
 bench: install
 	$(RUN) benchmarks/run.py $(ARGS)

@@ -13,6 +13,7 @@ from qiskit.circuit import Instruction, Parameter
 from qiskit.circuit.classical import expr, types
 from qiskit.circuit.random import random_circuit
 from qiskit.quantum_info import Statevector
+from random_dynamic import random_dynamic
 
 from qiskit_fusedqml.errors import InvalidInputError, OutOfMemoryError, UnsupportedInstructionError
 from qiskit_fusedqml.interfaces.cache import EngineOptions
@@ -197,35 +198,9 @@ def _turn() -> QuantumCircuit:
     return turn
 
 
-def random_dynamic(rng: np.random.Generator, depth: int = 1) -> QuantumCircuit:
-    """A random circuit on 3 qubits and 3 bits with measurements, resets, initial states and control flow."""
-    circuit = QuantumCircuit(3, 3)
-    for _ in range(int(rng.integers(3, 6))):
-        match int(rng.integers(8 if depth else 5)):
-            case 0 | 1:
-                gates = random_circuit(3, 1, max_operands=3, seed=int(rng.integers(2**31)))
-                circuit.compose(gates, inplace=True)
-            case 2:
-                circuit.measure(int(rng.integers(3)), int(rng.integers(3)))
-            case 3:
-                circuit.reset(int(rng.integers(3)))
-            case 4:
-                circuit.initialize("".join(rng.choice(list("01+-rl"), 1)), [int(rng.integers(3))])
-            case 5:
-                blocks = [random_dynamic(rng, depth - 1) for _ in range(int(rng.integers(1, 3)))]
-                circuit.if_else((circuit.clbits[int(rng.integers(3))], 1), *[*blocks, None][:2], range(3), range(3))
-            case 6:
-                circuit.for_loop(range(2), None, random_dynamic(rng, depth - 1), range(3), range(3))
-            case 7:
-                cases = [(value, random_dynamic(rng, depth - 1)) for value in rng.permutation(8)[:2].tolist()]
-                circuit.switch(circuit.cregs[0], cases, range(3), range(3))
-    return circuit
-
-
 @pytest.mark.parametrize("seed", range(25))
 def test_random_dynamic_circuits(seed: int) -> None:
     circuit = random_dynamic(np.random.default_rng(seed))
-    circuit.measure([0, 1, 2], np.random.default_rng(seed).permutation(3).tolist())
     expected = distribution(circuit)
     assert_drawn_from(sample(circuit, 5000, seed), expected, 5000)
     if seed < 5:

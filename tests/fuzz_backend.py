@@ -1,0 +1,100 @@
+"""Random circuits on `FusedSimulator`, as many as wanted: ``make fuzz ARGS="--count 1000"``.
+
+Three kinds take turns: dynamic circuits against a follower of every branch, circuits that went through OpenQASM 2 or 3
+against `Statevector`, and, with ``--aer``, dynamic circuits against qiskit-aer's counts with fusion off.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+
+import numpy as np
+from branches import distribution
+from counting import assert_drawn_from
+from qiskit import QuantumCircuit, qasm2, qasm3, transpile
+from qiskit.circuit.random import random_circuit
+from qiskit.quantum_info import Statevector
+from random_dynamic import random_dynamic
+
+from qiskit_fusedqml import FusedSimulator
+from qiskit_fusedqml.interfaces.backend import save
+
+SHOTS = 4000
+LEGACY = qasm2.LEGACY_CUSTOM_INSTRUCTIONS
+
+
+def counts_of(circuit: QuantumCircuit, seed: int, **options: bool) -> dict[int, int]:
+    """Our counts."""
+    result = FusedSimulator(seed_simulator=seed, **options).run(circuit, shots=SHOTS).result()
+    return {int(key, 16): count for key, count in result.data(0)["counts"].items()}
+
+
+def dynamic(rng: np.random.Generator, seed: int) -> None:
+    """Against the follower of every branch."""
+    circuit = random_dynamic(rng, depth=int(rng.integers(1, 3)))
+    assert_drawn_from(counts_of(circuit, seed, fusion_enable=bool(seed % 4)), distribution(circuit), SHOTS)
+
+
+def imported(rng: np.random.Generator, seed: int) -> None:
+    """Against the state of a circuit that was written and read again."""
+    n = int(rng.integers(2, 7))
+    source = random_circuit(n, int(rng.integers(2, 9)), max_operands=4, seed=seed)
+    source = source.decompose(reps=int(rng.integers(3)))
+    try:
+        circuit = (
+            qasm2.loads(qasm2.dumps(source), custom_instructions=LEGACY)
+            if seed % 2
+            else qasm3.loads(qasm3.dumps(source))
+        )
+    except (ImportError, qasm2.QASM2ExportError, qasm3.QASM3ImporterError):
+        circuit = source
+    expected = Statevector(circuit)
+    save(circuit, "statevector")
+    state = FusedSimulator().run(circuit).result().get_statevector()
+    np.testing.assert_allclose(state.data, expected.data, rtol=0, atol=1e-10)
+
+
+def beside_aer(rng: np.random.Generator, seed: int) -> None:
+    """Against another simulator's counts, for circuits that it can run."""
+    from qiskit_aer import AerSimulator
+
+    simulator = AerSimulator(method="statevector", fusion_enable=False, seed_simulator=seed)
+    n, depth = (int(number) for number in rng.integers(2, 7, size=2))
+    source = random_circuit(n, depth, max_operands=3, measure=True, conditional=True, reset=True, seed=seed)
+    circuit = transpile(source, simulator, optimization_level=0)
+    result = simulator.run(circuit, shots=SHOTS).result()
+    theirs = {int(key, 16): count for key, count in result.data(0)["counts"].items()}
+    ours = counts_of(circuit, seed)
+    # two samples of one distribution: chi-square of the homogeneity
+    keys = sorted({*theirs, *ours})
+    first, second = (np.array([counts.get(key, 0) for key in keys], dtype=float) for counts in (ours, theirs))
+    chi2 = float(np.sum((first - second) ** 2 / (first + second)))
+    freedom = max(len(keys) - 1, 1)
+    assert chi2 < freedom + 6 * np.sqrt(2 * freedom) + 20, f"{ours} and {theirs}"
+
+
+def main() -> int:
+    """Run and report."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--count", type=int, default=300)
+    parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--aer", action="store_true")
+    arguments = parser.parse_args()
+    kinds: list[Callable[[np.random.Generator, int], None]] = [dynamic, imported, *([beside_aer] * arguments.aer)]
+    began, failures = time.perf_counter(), []
+    for seed in range(arguments.first, arguments.first + arguments.count):
+        kind = kinds[seed % len(kinds)]
+        try:
+            kind(np.random.default_rng(seed), seed)
+        except Exception as error:  # noqa: BLE001 (every failure is counted)
+            failures.append(f"{kind.__name__}, seed {seed}: {type(error).__name__}: {error}"[:400])
+            print(failures[-1], flush=True)
+    print(f"{arguments.count} circuits, {len(failures)} disagreements, {time.perf_counter() - began:.0f} s")
+    return min(len(failures), 1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
