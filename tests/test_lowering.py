@@ -15,7 +15,7 @@ import pytest
 from hypothesis import assume, given, reject, settings, strategies as st
 from interpreter import adjoint_gradient, expectation, program_unitary, run_program
 from numpy.typing import NDArray
-from qiskit import AncillaRegister, ClassicalRegister, QuantumCircuit, QuantumRegister
+from qiskit import AncillaRegister, ClassicalRegister, QuantumCircuit, QuantumRegister, qasm2
 from qiskit.circuit import (
     AnnotatedOperation,
     ControlModifier,
@@ -578,6 +578,15 @@ def test_a_users_gate_with_a_matrix() -> None:
 def refused(circuit: QuantumCircuit, pattern: str) -> None:
     with pytest.raises(UnsupportedInstructionError, match=pattern):
         lower(circuit)
+
+
+def test_a_gate_defined_in_openqasm_means_its_definition() -> None:
+    """Also where the name is one of Qiskit's: cs here is another gate, and ecr has no global phase."""
+    circuit = qasm2.loads(
+        'OPENQASM 2.0; include "qelib1.inc"; gate cs a, b { rx(0.3) a; cx a, b; }\n'
+        "gate ecr a, b { s a; rx(pi/2) b; cx a, b; x a; } qreg q[2]; ry(0.4) q[0]; cs q[0], q[1]; ecr q[1], q[0];"
+    )
+    np.testing.assert_allclose(program_unitary(lower(circuit).program), Operator(circuit).data, atol=1e-12)
 
 
 def test_unknown_gates_are_named_with_their_place() -> None:

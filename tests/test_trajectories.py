@@ -335,6 +335,17 @@ def test_what_is_refused(build: Any, message: str) -> None:
         compile_runner(circuit, RunnerOptions())
 
 
+def test_a_users_gate_may_have_the_name_of_an_instruction() -> None:
+    body = QuantumCircuit(1)
+    body.x(0)
+    circuit = QuantumCircuit(1, 1)
+    for name in ("kraus", "set_statevector", "save_statevector"):
+        body.name = name
+        circuit.append(body.to_gate(), [0])
+    circuit.measure(0, 0)
+    assert sample(circuit, 3) == {1: 3}
+
+
 def _named(name: str, **fields: Any) -> Any:
     instruction = Instruction(name, 1, 0, [])
     for field, value in fields.items():

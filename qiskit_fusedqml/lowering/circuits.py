@@ -375,9 +375,13 @@ _HANDLERS = {
 
 
 def _is_qiskits_own(operation: Any) -> bool:
-    """Whether the name has Qiskit's meaning; the bare classes Gate and Instruction carry names chosen by users."""
+    """Whether the name has Qiskit's meaning.
+
+    The bare classes Gate and Instruction carry names chosen by users, and so do gates defined in OpenQASM programs,
+    whose class is in ``qiskit.qasm2``.
+    """
     module = getattr(operation, "base_class", type(operation)).__module__
-    return module.startswith("qiskit.") and module not in ("qiskit.circuit.gate", "qiskit.circuit.instruction")
+    return module.startswith("qiskit.circuit.") and module not in ("qiskit.circuit.gate", "qiskit.circuit.instruction")
 
 
 def _settled(factor: PlacedFactor) -> Rotation | PlacedFactor:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from qiskit import QuantumCircuit
-from qiskit.circuit import Parameter
+from qiskit.circuit import BreakLoopOp, ContinueLoopOp, ControlFlowOp, Parameter, Store
 from qiskit.circuit.controlflow import CASE_DEFAULT
 
 from ..classical import BOOL, Apply, Bits, Constant
@@ -123,9 +123,7 @@ class DynamicWalker(Walker):
             self.flush()
 
     def _operation(self, operation: Any, operands: Operands) -> None:
-        method = _NODES.get(operation.name)
-        if operation.name.startswith("save_") and hasattr(operation, "_subtype"):
-            method = "save"
+        method = _method(operation)
         if method is None:
             super()._operation(operation, operands)
             self._cut()
@@ -133,8 +131,11 @@ class DynamicWalker(Walker):
         if operands.controls != FREE:
             raise self._refusal("it cannot be controlled by qubits")
         self.flush()
+        handler = getattr(self, method, None)
+        if handler is None:
+            raise self._refusal("this kind of control flow is not supported")
         try:
-            getattr(self, method)(operation, operands)
+            handler(operation, operands)
         except (UnsupportedInstructionError, InvalidInputError) as error:
             if error.message.startswith("Cannot "):
                 raise
@@ -262,20 +263,17 @@ class DynamicWalker(Walker):
         return nodes
 
 
+def _method(operation: Any) -> str | None:
+    """The walker's method that writes a node for an operation; None for what `Walker` can read."""
+    name = operation.name
+    if isinstance(operation, ControlFlowOp | BreakLoopOp | ContinueLoopOp | Store):
+        return str(name)
+    if name.startswith("save_") and hasattr(operation, "_subtype"):
+        return "save"
+    # the names of instructions that have no class here; somebody's gate of that name has a definition
+    known = {"set_statevector": "set_statevector", **dict.fromkeys(_CHANNELS, "channel")}
+    return known.get(name) if getattr(operation, "definition", None) is None else None
+
+
 def _typed(value: Any, width: int) -> bool | int:
     return bool(value) if width == BOOL else int(value)
-
-
-_NODES = {
-    "set_statevector": "set_statevector",
-    "store": "store",
-    "if_else": "if_else",
-    "switch_case": "switch_case",
-    "while_loop": "while_loop",
-    "for_loop": "for_loop",
-    "box": "box",
-    "break_loop": "break_loop",
-    "continue_loop": "continue_loop",
-    **dict.fromkeys(_CHANNELS, "channel"),
-}
-"""The walker's methods that write nodes for operations of these names."""
