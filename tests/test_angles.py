@@ -7,6 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from qiskit_fusedqml.angles import AngleMap, FormulaGroup, parse
+from qiskit_fusedqml.angles.duals import directional_partials
 from qiskit_fusedqml.angles.formulas import FUNCTIONS
 from qiskit_fusedqml.errors import InvalidInputError
 
@@ -246,3 +247,17 @@ def test_ill_formed_maps() -> None:
         AngleMap(1, np.zeros(2), np.array([0]), np.array([0]), np.ones(1))
     with pytest.raises(InvalidInputError, match=r"columns must lie in 0\.\.0"):
         AngleMap(1, np.zeros(1), np.array([0]), np.array([1]), np.ones(1))
+
+
+@pytest.mark.parametrize("text", [
+    "sin(a)*b", "a**3/b", "a**b", "exp(a*b) - log(b)", "sqrt(b)*tan(a)", "asin(a/3)*acos(b/9)", "atan(a)-sinh(b)",
+    "cosh(a)/tanh(b)", "abs(a*b)*sign(b)", "conj(a)*im(b) - a", "2**a", "-a/(1 + b**2)",
+])  # fmt: skip
+def test_second_derivatives_by_duals(text: str) -> None:
+    formula, step = parse(text, ["a", "b"]), 1e-6
+    a, b, da, db = np.array([0.7, -0.4]), np.array([1.3, 2.1]), np.array([0.3, 1.0]), np.array([-0.8, 0.5])
+    a = np.abs(a) if text == "a**b" else a
+    ours = directional_partials(formula, [a, b], [da, db])
+    ahead, behind = (formula.partials([a + t * da, b + t * db]) for t in (step, -step))
+    for mine, plus, minus in zip(ours, ahead, behind, strict=True):
+        np.testing.assert_allclose(np.broadcast_to(mine, (2,)), (plus - minus) / (2 * step), rtol=0, atol=1e-7)

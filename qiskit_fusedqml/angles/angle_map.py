@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import InvalidInputError
+from .duals import directional_partials
 from .formulas import Formula
 
 Floats = NDArray[np.float64]
@@ -153,14 +154,37 @@ class AngleMap:
             stop = first + len(group.labels)
             outer = gradients[..., first:stop]
             for by_value, partial in zip(group.orders, group.formula.partials(group.gather(values)), strict=True):
-                if not np.isfinite(partial).all():
-                    label = group.labels[int(np.argwhere(~np.isfinite(partial))[0][-1])]
-                    raise InvalidInputError(
-                        f"The derivative of the expression {label} is not finite at the given values."
-                    )
+                _check_finite(partial, group)
                 order, starts, present = by_value
                 result[..., present] += _sums((outer * partial)[..., order], starts)
             first = stop
+        return result
+
+    def curvature(self, values: Floats, direction: Floats, cotangents: Floats) -> Floats:
+        """The derivative of `pullback` along a direction: 0 where all angles are affine.
+
+        Args:
+            values: Parameter values (P,).
+            direction: The direction (P,) in which they move.
+            cotangents: (A,).
+
+        Returns:
+            Second derivatives (P,) of ``sum cotangents * angles`` along the direction.
+
+        Raises:
+            InvalidInputError: If a derivative is not finite there.
+        """
+        features = np.zeros(self.num_features)
+        np.add.at(features, self.columns, self.coefficients * cotangents[self.slots])
+        result = np.zeros(self.num_parameters)
+        first = self.num_parameters
+        for group in self.groups:
+            outer = features[first : first + len(group.labels)]
+            slopes = directional_partials(group.formula, group.gather(values), group.gather(direction))
+            for indices, slope in zip(group.parameters, slopes, strict=True):
+                _check_finite(slope, group)
+                np.add.at(result, indices, outer * slope)
+            first += len(group.labels)
         return result
 
     def select(self, slots: Sequence[int] | NDArray[np.integer]) -> AngleMap:
@@ -272,6 +296,12 @@ class AngleMap:
     def _by_column(self) -> tuple[Indices, Indices, Indices]:
         """The terms ordered by feature, where each feature starts, and the features present."""
         return _by_value(self.columns)
+
+
+def _check_finite(derivatives: Floats, group: FormulaGroup) -> None:
+    if not np.isfinite(derivatives).all():
+        label = group.labels[int(np.argwhere(~np.isfinite(derivatives))[0][-1])]
+        raise InvalidInputError(f"The derivative of the expression {label} is not finite at the given values.")
 
 
 def _by_value(numbers: Indices) -> tuple[Indices, Indices, Indices]:

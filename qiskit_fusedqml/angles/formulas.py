@@ -53,7 +53,7 @@ BINARY: dict[type[ast.operator], Operator] = {
     ast.Div: Operator(np.divide, (lambda _a, b, _r: 1 / b, lambda _a, b, r: -r / b)),
     ast.Pow: Operator(np.power, (_power_base, _power_log)),
 }
-_NEGATIVE = Operator(np.negative, (lambda _a, r: -np.ones_like(r),))
+NEGATIVE = Operator(np.negative, (lambda _a, r: -np.ones_like(r),))
 FUNCTIONS: dict[str, Operator] = {
     "sin": Operator(np.sin, (lambda a, _r: np.cos(a),)),
     "cos": Operator(np.cos, (lambda a, _r: -np.sin(a),)),
@@ -76,7 +76,7 @@ FUNCTIONS: dict[str, Operator] = {
 """The functions a formula may call. Parameters are real, so conj is the identity and im is 0."""
 
 _NUMBERS = {"E": math.e, "pi": math.pi}
-_LINEAR = (BINARY[ast.Add], BINARY[ast.Sub], _NEGATIVE, FUNCTIONS["conj"])
+_LINEAR = (BINARY[ast.Add], BINARY[ast.Sub], NEGATIVE, FUNCTIONS["conj"])
 _ALIASES = {
     "conjugate": "conj",
     "Abs": "abs",
@@ -142,15 +142,19 @@ class Formula:
 
     def evaluate(self, variables: Sequence[Array]) -> Array:
         """The value, elementwise on the variables' common shape. NaN and infinities are passed on without a warning."""
-        result = self._run(variables)[-1]
+        result = self._run([np.asarray(variable, dtype=np.float64) for variable in variables])[-1]
         if self.nodes[-1].varies:
             return result
         return np.broadcast_to(result, np.broadcast_shapes(*(np.shape(variable) for variable in variables)))
 
     def partials(self, variables: Sequence[Array]) -> list[Array]:
         """The derivative for each variable, elementwise."""
+        return self.accumulate([np.asarray(variable, dtype=np.float64) for variable in variables])
+
+    def accumulate(self, variables: Sequence[Array]) -> list[Array]:
+        """`partials` of arrays, or of anything that computes like them (`qiskit_fusedqml.angles.duals`)."""
         values = self._run(variables)
-        shape = np.broadcast_shapes(*(np.shape(variable) for variable in variables))
+        shape = np.broadcast_shapes(*(variable.shape for variable in variables))
         results = [np.zeros(shape) for _ in range(self.num_variables)]
         adjoints: list[Array | None] = [None] * len(self.nodes)
         adjoints[-1] = np.ones(shape)
@@ -177,7 +181,7 @@ class Formula:
                 if node.operator is not None:
                     values.append(node.operator.function(*(values[argument] for argument in node.arguments)))
                 elif node.varies:
-                    values.append(np.asarray(variables[node.arguments[0]], dtype=np.float64))
+                    values.append(variables[node.arguments[0]])
                 else:
                     values.append(np.float64(node.number))  # type: ignore[arg-type]
         return values
@@ -228,7 +232,7 @@ class _Compiler:
             case ast.UnaryOp(op=ast.UAdd(), operand=operand):
                 return self.node(operand)
             case ast.UnaryOp(op=ast.USub(), operand=operand):
-                return self._operation(_NEGATIVE, operand)
+                return self._operation(NEGATIVE, operand)
             case ast.BinOp(left=left, op=op, right=right) if type(op) in BINARY:
                 return self._operation(BINARY[type(op)], left, right)
             case ast.Call(func=ast.Name(id=name), args=[argument], keywords=[]):
