@@ -30,7 +30,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .interfaces.backend import FusedSimulator as FusedSimulator
     from .interfaces.circuit import DifferentiableCircuit as DifferentiableCircuit
-    from .interfaces.gradients import FusedEstimatorGradient as FusedEstimatorGradient
+    from .interfaces.gradients import (
+        FusedEstimatorGradient as FusedEstimatorGradient,
+        FusedQGT as FusedQGT,
+        FusedSamplerGradient as FusedSamplerGradient,
+    )
     from .interfaces.primitives import FusedEstimator as FusedEstimator
     from .interfaces.samplers import FusedSampler as FusedSampler
     from .interfaces.transpiler import FusedGate as FusedGate, FusionPass as FusionPass, transpile as transpile
@@ -42,7 +46,9 @@ _HOME = {
     "FusedEstimator": ".interfaces.primitives",
     "FusedEstimatorGradient": ".interfaces.gradients",
     "FusedGate": ".interfaces.transpiler",
+    "FusedQGT": ".interfaces.gradients",
     "FusedSampler": ".interfaces.samplers",
+    "FusedSamplerGradient": ".interfaces.gradients",
     "FusedSimulator": ".interfaces.backend",
     "FusionPass": ".interfaces.transpiler",
     "transpile": ".interfaces.transpiler",
@@ -63,7 +69,9 @@ __all__ = [
     "FusedEstimator",
     "FusedEstimatorGradient",
     "FusedGate",
+    "FusedQGT",
     "FusedSampler",
+    "FusedSamplerGradient",
     "FusedSimulator",
     "FusionPass",
     "__version__",

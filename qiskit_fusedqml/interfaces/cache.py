@@ -18,11 +18,13 @@ from typing import Any, TypeVar, cast
 
 import numpy as np
 from qiskit import QuantumCircuit
+from qiskit.exceptions import QiskitError
 from qiskit.primitives.containers.observables_array import ObservablesArray
 from qiskit.quantum_info import SparseObservable, SparsePauliOp
 
-from ..engine import DifferentiableProgram
+from ..engine import Measurement
 from ..lowering import Lowered, lower, lower_observable
+from ..states import DifferentiableStates
 
 T = TypeVar("T")
 
@@ -167,8 +169,27 @@ def _same(circuit: QuantumCircuit, snapshot: QuantumCircuit) -> bool:
         circuit.num_qubits == snapshot.num_qubits
         and circuit.num_clbits == snapshot.num_clbits
         and circuit.global_phase == snapshot.global_phase
-        and circuit.data == snapshot.data
+        and _same_data(circuit, snapshot)
     )
+
+
+def _same_data(circuit: QuantumCircuit, snapshot: QuantumCircuit) -> bool:
+    try:
+        return bool(circuit.data == snapshot.data)
+    except QiskitError:  # an operation is compared by its definition, which its parameters forbid: RawFeatureVector
+        pairs = list(zip(circuit.data, snapshot.data, strict=False))
+        return (
+            len(circuit.data) == len(snapshot.data)
+            and all(one.qubits == other.qubits and one.clbits == other.clbits for one, other in pairs)
+            and all(_same_operation(one.operation, other.operation) for one, other in pairs)
+        )
+
+
+def _same_operation(one: Any, other: Any) -> bool:
+    try:
+        return bool(one == other)
+    except QiskitError:
+        return type(one) is type(other) and list(one.params) == list(other.params)
 
 
 CACHE = CircuitCache()
@@ -181,20 +202,30 @@ def lowered(circuit: QuantumCircuit) -> Lowered:
 
 
 def compile_circuit(
-    circuit: QuantumCircuit, observables: Sequence[Observable], options: EngineOptions
-) -> DifferentiableProgram:
+    circuit: QuantumCircuit, observables: Sequence[Observable] | None, options: EngineOptions
+) -> DifferentiableStates:
     """The engine for a circuit whose weights are all its parameters, in the order of ``circuit.parameters``.
 
     Args:
         circuit: The circuit; terminal measurements are ignored by values.
-        observables: What is measured, in this order.
+        observables: What is measured, in this order; None when only states and probabilities are wanted.
         options: Where and how.
     """
 
-    def build(_: QuantumCircuit) -> DifferentiableProgram:
-        source = lowered(circuit)
-        sums = [lower_observable(observable.value, circuit.num_qubits) for observable in observables]
-        return DifferentiableProgram(source.program, source.angle_map, sums, **asdict(options))
+    def build(snapshot: QuantumCircuit) -> DifferentiableStates:
+        source = CACHE.get(circuit, "encoded", lambda copied: lower(copied, encodes=True))
+        sums = None
+        if observables is not None:
+            sums = [lower_observable(observable.value, snapshot.num_qubits) for observable in observables]
+        pairs = source.measurements
+        return DifferentiableStates(
+            source.program,
+            source.angle_map,
+            sums,
+            encoding=source.encoding,
+            measurement=Measurement(pairs, source.num_clbits) if pairs else None,
+            **asdict(options),
+        )
 
-    key = ("engine", tuple(observable.key for observable in observables), options)
-    return CACHE.get(circuit, key, build)
+    names = None if observables is None else tuple(observable.key for observable in observables)
+    return CACHE.get(circuit, ("engine", names, options), build)

@@ -11,12 +11,14 @@ from qiskit import QuantumCircuit
 from qiskit.circuit import Parameter
 
 from ..devices import Device
-from ..engine import DifferentiableProgram, Measurement
+from ..engine import Measurement
 from ..errors import InvalidInputError
 from ..lowering import lower, lower_observables
+from ..second_order import geometric_tensor, hessian_product
+from ..states import DifferentiableStates
 
 
-class DifferentiableCircuit(DifferentiableProgram):
+class DifferentiableCircuit(DifferentiableStates):
     """Values and exact gradients of a parametrised circuit, batched.
 
     >>> f = DifferentiableCircuit(circuit, ["ZI", "IZ"], inputs=x_parameters)
@@ -58,7 +60,7 @@ class DifferentiableCircuit(DifferentiableProgram):
         self.inputs = tuple(inputs)
         taken = set(self.inputs)
         self.weights = tuple(p for p in circuit.parameters if p not in taken) if weights is None else tuple(weights)
-        lowered = lower(circuit, [*self.inputs, *self.weights])
+        lowered = lower(circuit, [*self.inputs, *self.weights], encodes=True)
         sums = None if observables is None else lower_observables(observables, circuit.num_qubits)[0]
         pairs = lowered.measurements
         super().__init__(
@@ -68,6 +70,7 @@ class DifferentiableCircuit(DifferentiableProgram):
             num_inputs=len(self.inputs),
             input_gradients=input_gradients,
             measurement=Measurement(pairs, lowered.num_clbits) if pairs else None,
+            encoding=lowered.encoding,
             device=device,
             precision=precision,
             num_threads=num_threads,
@@ -85,3 +88,37 @@ class DifferentiableCircuit(DifferentiableProgram):
         if unknown:
             raise InvalidInputError(f"wrt names {unknown[0]}, which is not a parameter of the circuit.")
         return super().jacobian(x, w, [self._position[p] if isinstance(p, Parameter) else int(p) for p in wrt])
+
+    def hvp(
+        self, x: ArrayLike | None, w: ArrayLike, v: ArrayLike, cotangents: ArrayLike | None = None
+    ) -> NDArray[np.float64]:
+        """The Hessian with respect to the weights of ``sum cotangents * values``, times a vector; exact.
+
+        For a loss that is not linear in the values add the Gauss-Newton term, ``J.T @ (loss'' * (J @ v))`` with J of
+        `jacobian`.
+
+        Args:
+            x: Inputs (B, num_inputs) or None.
+            w: Weights (num_weights,).
+            v: The vector (num_weights,).
+            cotangents: (B, n_obs), ones if None.
+
+        Returns:
+            The product (num_weights,).
+        """
+        return hessian_product(self, x, w, v, cotangents)
+
+    def geometric_tensor(
+        self, x: ArrayLike | None = None, w: ArrayLike | None = None, *, phase_fix: bool = True
+    ) -> NDArray[np.complex128]:
+        """The quantum geometric tensors (B, num_weights, num_weights) of the weights.
+
+        4 times the real part is the quantum Fisher information, by which a natural gradient is preconditioned.
+
+        Args:
+            x: Inputs (B, num_inputs) or None.
+            w: Weights.
+            phase_fix: Whether ``<d_i psi|psi><psi|d_j psi>`` is taken off.
+        """
+        wanted = range(self.num_inputs, self.num_inputs + self.num_weights)
+        return np.stack([geometric_tensor(self, row, wanted, phase_fix=phase_fix) for row in self.rows(x, w)])

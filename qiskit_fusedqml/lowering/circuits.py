@@ -20,6 +20,7 @@ from qiskit.circuit import ControlModifier, InverseModifier, Parameter, PowerMod
 
 from ..angles import AngleMap
 from ..dynamic import DynamicProgram, Measure, Segment
+from ..encoding import AmplitudeEncoding
 from ..errors import InvalidInputError, UnsupportedInstructionError
 from ..gates import GATES, GateRow, PlacedFactor, place
 from ..memory import collector_paused
@@ -35,9 +36,13 @@ from ..program import (
 )
 from .expressions import AngleTable, order_parameters
 from .operands import FREE, Controls, Operands
-from .states import prepared_amplitudes, product_state
+from .states import amplitude_encoding, prepared_amplitudes, product_state
 
 Complexes: TypeAlias = NDArray[np.complex128]
+
+
+RAW_FEATURES = "ParameterizedInitialize"
+"""Name of the one instruction of ``RawFeatureVector`` circuits; it has no definition until its parameters are bound."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,11 +53,13 @@ class Lowered:
         dynamic: The program and the measurements at its end.
         angle_map: Parameter values -> the program's angles; slot k is the k-th parametrised rotation.
         parameters: The parameters in the order of the values.
+        encoding: Amplitudes that are parameters; whoever runs the program has to prepare them.
     """
 
     dynamic: DynamicProgram
     angle_map: AngleMap
     parameters: tuple[Parameter, ...]
+    encoding: AmplitudeEncoding | None = None
 
     @property
     def program(self) -> Program:
@@ -71,12 +78,14 @@ class Lowered:
 
 
 @collector_paused()
-def lower(circuit: QuantumCircuit, parameters: Sequence[Parameter] | None = None) -> Lowered:
+def lower(circuit: QuantumCircuit, parameters: Sequence[Parameter] | None = None, *, encodes: bool = False) -> Lowered:
     """Read a circuit.
 
     Args:
         circuit: Any circuit of gates, initial states at the start of qubits, and measurements at their end.
         parameters: The order of the parameter values; ``circuit.parameters`` by default. Holds each of them once.
+        encodes: Whether the caller prepares amplitudes that are parameters (`Lowered.encoding`); else a circuit with
+            such a `RawFeatureVector` is refused.
 
     Raises:
         InvalidInputError: If the circuit is not a `QuantumCircuit` of 1 to 40 qubits, or the parameters are not its.
@@ -87,12 +96,12 @@ def lower(circuit: QuantumCircuit, parameters: Sequence[Parameter] | None = None
     if not 1 <= circuit.num_qubits <= MAX_QUBITS:
         raise InvalidInputError(f"The circuit has {circuit.num_qubits} qubits; 1 to {MAX_QUBITS} are supported.")
     table = AngleTable(order_parameters(circuit.parameters, parameters))
-    walker = Walker(circuit.num_qubits, table)
+    walker = Walker(circuit.num_qubits, table, encodes)
     walker.walk(circuit, Operands(tuple(range(circuit.num_qubits)), tuple(range(circuit.num_clbits))))
     angle_map = table.angle_map()
     program = walker.program(angle_map.num_angles)
     dynamic = DynamicProgram(circuit.num_qubits, circuit.num_clbits, (Segment(program), *walker.measurements))
-    return Lowered(dynamic, angle_map, table.parameters)
+    return Lowered(dynamic, angle_map, table.parameters, walker.encoding)
 
 
 @dataclass
@@ -102,11 +111,15 @@ class Walker:
     Attributes:
         num_qubits: Number of qubits n.
         table: Where the angles go.
+        encodes: Whether amplitudes may be parameters.
+        encoding: Those met.
         measurements: The measurements met.
     """
 
     num_qubits: int
     table: AngleTable
+    encodes: bool
+    encoding: AmplitudeEncoding | None = None
     measurements: list[Measure] = field(default_factory=list)
     _instructions: list[Instruction] = field(default_factory=list)
     _phase: float = 0.0
@@ -213,6 +226,9 @@ class Walker:
 
     def _expand(self, operation: Any, operands: Operands) -> None:
         """Write an operation through its definition or, where it has none, its matrix."""
+        if operation.name == RAW_FEATURES and any(getattr(param, "parameters", ()) for param in operation.params):
+            self._encode(operation, operands)
+            return
         definition = self._definition(operation)
         if definition is not None:
             self.walk(definition, operands)
@@ -343,6 +359,18 @@ class Walker:
         self._pieces.append((operands.targets, amplitudes))
         self._prepared |= operands.mask
         return True
+
+    def _encode(self, operation: Any, operands: Operands) -> None:
+        """Amplitudes that are parameters, at the start of their qubits."""
+        if not self.encodes:
+            raise self._refusal("its amplitudes are parameters without values; assign_parameters gives them values")
+        if self.encoding is not None or operands.controls != FREE or not self._fresh(operands.mask):
+            raise self._refusal(
+                "amplitudes that are parameters are possible once in a circuit, at its start, where nothing has acted "
+                "on their qubits"
+            )
+        self.encoding = amplitude_encoding(operation.params, operands.targets, self.table.parameters)
+        self._prepared |= operands.mask
 
     def _after_measurement(self, touched: int) -> UnsupportedInstructionError:
         qubits = [str(qubit) for qubit in range(self.num_qubits) if touched & self._measured & 1 << qubit]

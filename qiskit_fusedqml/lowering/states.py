@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from qiskit.circuit import ParameterExpression
+from qiskit.circuit import Parameter, ParameterExpression
 from qiskit.quantum_info import Statevector
 
+from ..encoding import AmplitudeEncoding
 from ..errors import InvalidInputError
+from .expressions import AngleTable
 
 Amplitudes = NDArray[np.complex128]
 
@@ -36,6 +38,28 @@ def prepared_amplitudes(params: Sequence[Any], num_qubits: int) -> Amplitudes:
         amplitudes[int(np.real(complex(params[0])))] = 1.0
         return amplitudes
     return np.array([complex(param) for param in params], dtype=np.complex128)
+
+
+def amplitude_encoding(
+    params: Sequence[Any], qubits: tuple[int, ...], parameters: Sequence[Parameter]
+) -> AmplitudeEncoding:
+    """An initial state whose amplitudes are expressions of parameters, divided by their norm.
+
+    Args:
+        params: 2**k real numbers and expressions.
+        qubits: The k qubits.
+        parameters: The parameters in the order of the values.
+    """
+    table = AngleTable(parameters)
+    constants = np.zeros(len(params))
+    positions = []
+    for position, param in enumerate(params):
+        slot, constant = table.add((1.0,), 0.0, (param,))
+        if slot < 0:
+            constants[position] = constant
+        else:
+            positions.append(position)
+    return AmplitudeEncoding(qubits, constants, np.array(positions, dtype=np.intp), table.angle_map())
 
 
 def product_state(num_qubits: int, pieces: Sequence[tuple[tuple[int, ...], Amplitudes]]) -> Amplitudes:

@@ -17,7 +17,7 @@ from qiskit.circuit.library import efficient_su2, real_amplitudes, zz_feature_ma
 from qiskit.dagcircuit import DAGCircuit
 from qiskit.primitives import BackendEstimatorV2, StatevectorEstimator
 from qiskit.providers.fake_provider import GenericBackendV2
-from qiskit.quantum_info import Pauli, SparsePauliOp
+from qiskit.quantum_info import Pauli, SparsePauliOp, Statevector
 from qiskit.transpiler import PassManager, TransformationPass, generate_preset_pass_manager
 
 from qiskit_fusedqml import FusedEstimator, FusedEstimatorGradient
@@ -107,7 +107,8 @@ def test_expressions_and_repeated_parameters() -> None:
     assert_as_parameter_shift([circuit] * 2, [SparsePauliOp("ZI"), SparsePauliOp("XY")], RNG.normal(size=(2, 4)))
 
 
-def test_gates_without_a_parameter_shift_rule() -> None:
+def hard_circuit() -> QuantumCircuit:
+    """Gates without a parameter shift rule, and a phase."""
     a, b, c = Parameter("a"), Parameter("b"), Parameter("c")
     circuit = QuantumCircuit(3)
     circuit.h([0, 1, 2])
@@ -116,7 +117,11 @@ def test_gates_without_a_parameter_shift_rule() -> None:
     circuit.mcp(c, [0, 1], 2)
     circuit.append(network(2).assign_parameters(RNG.normal(size=6)).to_gate(), [0, 2])
     circuit.global_phase = a
-    values, observable = RNG.normal(size=3), observables(1)[0]
+    return circuit
+
+
+def test_gates_without_a_parameter_shift_rule() -> None:
+    circuit, values, observable = hard_circuit(), RNG.normal(size=3), observables(1)[0]
     ours = FusedEstimatorGradient().run([circuit], [observable], [values]).result().gradients[0]
     np.testing.assert_allclose(ours, finite_differences(circuit, observable, values), rtol=0, atol=1e-9)
 
@@ -253,10 +258,118 @@ def test_estimators_of_other_kinds() -> None:
         FusedEstimatorGradient("estimator")
 
 
-@pytest.mark.parametrize("kind", ["IMAG", "COMPLEX"])
-def test_other_derivatives_are_refused(kind: str) -> None:
-    with pytest.raises(InvalidInputError, match="REAL"):
-        FusedEstimatorGradient(derivative_type=getattr(gradients.DerivativeType, kind))
+def phased_network() -> QuantumCircuit:
+    """Gates that the stock LinComb class takes, with expressions, repeated parameters and a parametrised phase."""
+    circuit = real_amplitudes(2, reps=1)
+    a, b, c, _ = circuit.parameters
+    circuit.rz(2 * a + 1, 0)
+    circuit.rzz(b, 0, 1)
+    circuit.rx(a * b, 1)
+    circuit.ryy(c, 0, 1)
+    return circuit
+
+
+@pytest.mark.parametrize("kind", ["REAL", "IMAG", "COMPLEX"])
+def test_every_derivative_type_as_linear_combinations(kind: str) -> None:
+    circuit, values, several = phased_network(), RNG.normal(size=(3, 4)), observables(3, 2)
+    p = circuit.parameters
+    arguments = ([circuit] * 3, several, values, [None, [p[2], p[0]], [p[3]]])
+    kind = getattr(gradients.DerivativeType, kind)
+    ours = FusedEstimatorGradient(derivative_type=kind).run(*arguments).result().gradients
+    theirs = gradients.LinCombEstimatorGradient(StatevectorEstimator(), derivative_type=kind)
+    for mine, other in zip(ours, theirs.run(*arguments).result().gradients, strict=True):
+        assert mine.dtype == np.asarray(other).dtype
+        np.testing.assert_allclose(mine, other, rtol=0, atol=1e-10)
+
+
+def state_derivatives(circuit: QuantumCircuit, values: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+    """The state, and central differences (parameters, amplitudes) of order 4 of it."""
+    step, weights = 1e-3, {-2: 1 / 12, -1: -2 / 3, 1: 2 / 3, 2: -1 / 12}
+
+    def state(at: Any) -> np.ndarray:
+        return np.asarray(Statevector(circuit.assign_parameters(at)).data)
+
+    slopes = [
+        sum(weight * state(np.add(values, k * step * unit)) for k, weight in weights.items()) / step
+        for unit in np.eye(len(values))
+    ]
+    return state(values), np.array(slopes)
+
+
+def test_complex_derivatives_of_a_circuit_with_controls_and_a_phase() -> None:
+    circuit = hard_circuit()
+    values, observable = RNG.normal(size=3), observables(1)[0]
+    state, slopes = state_derivatives(circuit, values)
+    expected = 2 * slopes @ (observable.to_matrix().T @ state.conj())
+    for kind, part in (("COMPLEX", expected), ("IMAG", expected.imag), ("REAL", expected.real)):
+        gradient = FusedEstimatorGradient()
+        gradient.derivative_type = getattr(gradients.DerivativeType, kind)
+        ours = gradient.run([circuit], [observable], [values]).result().gradients[0]
+        np.testing.assert_allclose(ours, part, rtol=0, atol=1e-9)
+
+
+def test_gradients_stop_at_what_initialises_the_circuit() -> None:
+    circuit = QuantumCircuit(3)
+    circuit.initialize([0.6, 0, 0, 0.8j], [0, 2])
+    circuit.reset(1)
+    circuit.compose(real_amplitudes(3, reps=1), inplace=True)
+    values, observable = RNG.normal(size=6), observables(1)[0]
+    ours = FusedEstimatorGradient().run([circuit], [observable], [values]).result().gradients[0]
+    np.testing.assert_allclose(ours, finite_differences(circuit, observable, values), rtol=0, atol=1e-9)
+
+
+def test_parameters_of_the_same_name_in_two_circuits() -> None:
+    circuits = []
+    for gate in ("rx", "ry"):
+        circuit = QuantumCircuit(1)
+        getattr(circuit, gate)(Parameter("a"), 0)
+        circuit.rx(2 * circuit.parameters[0], 0)
+        circuits.append(circuit)
+    rows = [[0.3], [0.3]]
+    ours = FusedEstimatorGradient().run(circuits, [Pauli("Z")] * 2, rows).result().gradients
+    for circuit, mine, row in zip(circuits, ours, rows, strict=True):
+        np.testing.assert_allclose(mine, finite_differences(circuit, "Z", row), rtol=0, atol=1e-9)
+
+
+def raw_network() -> tuple[QuantumCircuit, list[Parameter], list[Parameter]]:
+    """Four features as amplitudes of two qubits out of three, and an ansatz."""
+    from qiskit_machine_learning.circuit.library import raw_feature_vector
+
+    features, ansatz = raw_feature_vector(4), real_amplitudes(3, reps=1)
+    circuit = QuantumCircuit(3)
+    circuit.compose(features, [2, 0], inplace=True)
+    circuit.compose(ansatz, inplace=True)
+    return circuit, list(features.parameters), list(ansatz.parameters)
+
+
+def raw_value(circuit: QuantumCircuit, values: Sequence[float], observable: Any) -> float:
+    """An expectation value; Qiskit needs the features bound and the instruction unrolled."""
+    bound = circuit.assign_parameters(dict(zip(circuit.parameters, values, strict=True)))
+    return float(Statevector(bound.decompose(["ParameterizedInitialize"])).expectation_value(observable).real)
+
+
+def test_raw_feature_vectors_have_gradients_of_weights_and_of_features() -> None:
+    circuit, features, _ = raw_network()
+    values, several = RNG.normal(size=(2, 10)), observables(2)
+    step = 1e-5
+    expected = np.array(
+        [
+            [
+                (raw_value(circuit, row + step * unit, o) - raw_value(circuit, row - step * unit, o)) / (2 * step)
+                for unit in np.eye(10)
+            ]
+            for row, o in zip(values, several, strict=True)
+        ]
+    )
+    ours = FusedEstimatorGradient().run([circuit] * 2, several, values).result().gradients
+    np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-8)
+    some = FusedEstimatorGradient().run([circuit] * 2, several, values, [[features[2]], [features[0]]]).result()
+    columns = [list(circuit.parameters).index(features[k]) for k in (2, 0)]
+    np.testing.assert_allclose(np.ravel(some.gradients), expected[[0, 1], columns], rtol=0, atol=1e-8)
+    evs = FusedEstimator().run([(circuit, several[0], values[0])]).result()[0].data.evs
+    assert evs == pytest.approx(raw_value(circuit, values[0], several[0]), abs=1e-12)
+    with pytest.raises(InvalidInputError, match="all 0"):
+        FusedEstimator().run([(circuit, several[0], [0.0] * 4 + [0.1] * 6)]).result()
 
 
 def test_a_pass_manager_may_widen_and_permute() -> None:
