@@ -35,6 +35,10 @@ if TYPE_CHECKING:
         FusedQGT as FusedQGT,
         FusedSamplerGradient as FusedSamplerGradient,
     )
+    from .interfaces.neural_networks import (
+        FusedEstimatorQNN as FusedEstimatorQNN,
+        FusedSamplerQNN as FusedSamplerQNN,
+    )
     from .interfaces.primitives import FusedEstimator as FusedEstimator
     from .interfaces.samplers import FusedSampler as FusedSampler
     from .interfaces.transpiler import FusedGate as FusedGate, FusionPass as FusionPass, transpile as transpile
@@ -45,10 +49,12 @@ _HOME = {
     "DifferentiableCircuit": ".interfaces.circuit",
     "FusedEstimator": ".interfaces.primitives",
     "FusedEstimatorGradient": ".interfaces.gradients",
+    "FusedEstimatorQNN": ".interfaces.neural_networks",
     "FusedGate": ".interfaces.transpiler",
     "FusedQGT": ".interfaces.gradients",
     "FusedSampler": ".interfaces.samplers",
     "FusedSamplerGradient": ".interfaces.gradients",
+    "FusedSamplerQNN": ".interfaces.neural_networks",
     "FusedSimulator": ".interfaces.backend",
     "FusionPass": ".interfaces.transpiler",
     "transpile": ".interfaces.transpiler",
@@ -68,10 +74,12 @@ __all__ = [
     "DifferentiableCircuit",
     "FusedEstimator",
     "FusedEstimatorGradient",
+    "FusedEstimatorQNN",
     "FusedGate",
     "FusedQGT",
     "FusedSampler",
     "FusedSamplerGradient",
+    "FusedSamplerQNN",
     "FusedSimulator",
     "FusionPass",
     "__version__",
