@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     )
     from .interfaces.primitives import FusedEstimator as FusedEstimator
     from .interfaces.samplers import FusedSampler as FusedSampler
+    from .interfaces.torch import FusedLayer as FusedLayer
     from .interfaces.transpiler import FusedGate as FusedGate, FusionPass as FusionPass, transpile as transpile
 
     __version__: str
@@ -51,6 +52,7 @@ _HOME = {
     "FusedEstimatorGradient": ".interfaces.gradients",
     "FusedEstimatorQNN": ".interfaces.neural_networks",
     "FusedGate": ".interfaces.transpiler",
+    "FusedLayer": ".interfaces.torch",
     "FusedQGT": ".interfaces.gradients",
     "FusedSampler": ".interfaces.samplers",
     "FusedSamplerGradient": ".interfaces.gradients",
@@ -76,6 +78,7 @@ __all__ = [
     "FusedEstimatorGradient",
     "FusedEstimatorQNN",
     "FusedGate",
+    "FusedLayer",
     "FusedQGT",
     "FusedSampler",
     "FusedSamplerGradient",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -57,6 +58,7 @@ class DifferentiableCircuit(DifferentiableStates):
         num_threads: int | None = None,
         max_memory_mb: float | None = None,
     ) -> None:
+        self.circuit = circuit.copy()  # as it is now, whatever becomes of it
         self.inputs = tuple(inputs)
         taken = set(self.inputs)
         self.weights = tuple(p for p in circuit.parameters if p not in taken) if weights is None else tuple(weights)
@@ -76,7 +78,19 @@ class DifferentiableCircuit(DifferentiableStates):
             num_threads=num_threads,
             max_memory_mb=max_memory_mb,
         )
+        self._arguments = (self.circuit, observables, self.inputs, self.weights)
+        self._options: dict[str, Any] = {
+            "input_gradients": input_gradients,
+            "device": device,
+            "precision": precision,
+            "num_threads": num_threads,
+            "max_memory_mb": max_memory_mb,
+        }
         self._position = {parameter: k for k, parameter in enumerate((*self.inputs, *self.weights))}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copies and pickles hold the arguments; plans are made again."""
+        return partial(type(self), **self._options), self._arguments
 
     def jacobian(
         self, x: ArrayLike | None = None, w: ArrayLike | None = None, wrt: str | Sequence[int | Parameter] = "weights"

@@ -1,0 +1,309 @@
+"""`FusedLayer` against finite differences, parameter shift and Qiskit's statevectors, and in PyTorch's machinery."""
+
+from __future__ import annotations
+
+import copy
+import io
+import multiprocessing
+import pickle
+import socket
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from qiskit import QuantumCircuit
+from qiskit.circuit.library import real_amplitudes, zz_feature_map
+from qiskit.quantum_info import SparsePauliOp, Statevector
+
+from qiskit_fusedqml import DifferentiableCircuit
+from qiskit_fusedqml.engine import DifferentiableProgram
+from qiskit_fusedqml.errors import FusedQMLError, InvalidInputError
+
+torch = pytest.importorskip("torch")
+
+from qiskit_fusedqml import FusedLayer  # noqa: E402
+
+RNG = np.random.default_rng(61)
+FEATURES, ANSATZ = zz_feature_map(3, reps=1), real_amplitudes(3, reps=1)
+OBSERVABLES = [SparsePauliOp("ZII"), SparsePauliOp(["XXI", "IYZ"], [0.5, 1.0])]
+WEIGHTS = RNG.uniform(-2, 2, 6)
+
+
+def layer(**options: Any) -> Any:
+    options = {"initial_weights": WEIGHTS, "dtype": torch.float64} | options
+    return FusedLayer(FEATURES.compose(ANSATZ), OBSERVABLES, FEATURES.parameters, **options)
+
+
+def samples(*shape: int, grad: bool = True) -> Any:
+    return torch.tensor(RNG.normal(size=shape), requires_grad=grad)
+
+
+def expected(x: np.ndarray, w: np.ndarray) -> np.ndarray:
+    states = [
+        Statevector(
+            FEATURES.assign_parameters(row).compose(ANSATZ.assign_parameters(w)),
+        )
+        for row in x
+    ]
+    return np.array([[state.expectation_value(o).real for o in OBSERVABLES] for state in states])
+
+
+@pytest.mark.parametrize("batch", [1, 5])
+def test_values_and_gradcheck(batch: int) -> None:
+    quantum, x = layer(), samples(batch, 3)
+    np.testing.assert_allclose(quantum(x).detach(), expected(x.detach().numpy(), WEIGHTS), rtol=0, atol=1e-12)
+
+    def function(rows: Any, weight: Any) -> Any:
+        return torch.func.functional_call(quantum, {"weight": weight}, (rows,))
+
+    weight = torch.tensor(WEIGHTS, requires_grad=True)
+    assert torch.autograd.gradcheck(function, (x, weight), atol=1e-7, rtol=1e-6)
+    assert torch.autograd.gradcheck(function, (x.detach(), weight), atol=1e-7, rtol=1e-6)
+    assert torch.autograd.gradcheck(function, (x, weight.detach()), atol=1e-7, rtol=1e-6)
+
+
+def test_gradients_by_parameter_shift() -> None:
+    quantum, x = layer(), samples(4, 3, grad=False)
+    weight_of_output = RNG.normal(size=(4, 2))
+    (quantum(x) * torch.tensor(weight_of_output)).sum().backward()
+    rows = x.numpy()
+    shifts = [(expected(rows, WEIGHTS + s) - expected(rows, WEIGHTS - s)) / 2 for s in np.pi / 2 * np.eye(6)]
+    np.testing.assert_allclose(
+        quantum.weight.grad, [(weight_of_output * shift).sum() for shift in shifts], rtol=0, atol=1e-12
+    )
+
+
+@pytest.mark.parametrize("shape", [(3,), (2, 3), (2, 4, 3), (0, 3)])
+def test_shapes(shape: tuple[int, ...]) -> None:
+    quantum, x = layer(), samples(*shape)
+    values = quantum(x)
+    assert values.shape == (*shape[:-1], 2)
+    values.sum().backward()
+    assert x.grad.shape == x.shape
+    assert quantum.weight.grad.shape == (6,)
+    with torch.no_grad():
+        np.testing.assert_allclose(quantum(x), values.detach(), rtol=0, atol=1e-12)
+
+
+def test_types_follow_input_and_weight() -> None:
+    single = layer(dtype=None, precision="single")
+    assert single.weight.dtype == torch.float32
+    x = torch.tensor(RNG.normal(size=(4, 3)), dtype=torch.float32, requires_grad=True)
+    values = single(x)
+    values.square().sum().backward()
+    assert {values.dtype, x.grad.dtype, single.weight.grad.dtype} == {torch.float32}
+    np.testing.assert_allclose(values.detach(), expected(x.detach().numpy(), WEIGHTS), rtol=0, atol=1e-5)
+    assert layer()(x).dtype == torch.float64
+    assert layer(dtype=torch.float32).double()(x.detach().double()).dtype == torch.float64
+
+
+def test_circuits_without_inputs_or_weights() -> None:
+    ansatz = FusedLayer(ANSATZ, OBSERVABLES, initial_weights=WEIGHTS, dtype=torch.float64)
+    value = ansatz()
+    assert value.shape == (2,)
+    value.sum().backward()
+    once = ansatz.weight.grad.clone()
+    ansatz.weight.grad = None
+    ansatz(torch.zeros(3, 0)).sum().backward()
+    np.testing.assert_allclose(ansatz.weight.grad, 3 * once, rtol=0, atol=1e-12)
+    features = FusedLayer(FEATURES, OBSERVABLES, FEATURES.parameters, dtype=torch.float64)
+    x = samples(2, 3)
+    assert torch.autograd.gradcheck(features, (x,), atol=1e-7, rtol=1e-6)
+
+
+class Sweeps:
+    """Counts the engine's sweeps."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.seen: list[str] = []
+        forward, backward = DifferentiableProgram._forward, DifferentiableProgram._backward
+        monkeypatch.setattr(DifferentiableProgram, "_forward", lambda *a: self.seen.append("f") or forward(*a))
+        monkeypatch.setattr(
+            DifferentiableProgram, "_backward", lambda *a, **k: self.seen.append("b") or backward(*a, **k)
+        )
+
+
+def test_a_step_is_one_forward_and_one_backward_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
+    quantum, sweeps = layer(), Sweeps(monkeypatch)
+    x = samples(7, 3)
+    quantum(x).square().sum().backward()
+    assert sweeps.seen == ["f", "b"]
+    with torch.no_grad():
+        quantum(x)
+    assert sweeps.seen == ["f", "b", "f"]
+
+
+def test_a_retained_graph_is_walked_twice() -> None:
+    quantum, x = layer(), samples(2, 3)
+    loss = quantum(x).square().sum()
+    loss.backward(retain_graph=True)
+    first = x.grad.clone(), quantum.weight.grad.clone()
+    loss.backward()
+    for once, twice in zip(first, (x.grad, quantum.weight.grad), strict=True):
+        np.testing.assert_allclose(twice, 2 * once, rtol=0, atol=1e-12)
+
+
+def test_weights_changed_before_the_backward_pass_are_noticed() -> None:
+    quantum = layer()
+    loss = quantum(samples(2, 3)).sum()
+    with torch.no_grad():
+        quantum.weight.add_(1.0)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
+def test_second_derivatives_are_refused_with_the_way_out() -> None:
+    quantum, x = layer(), samples(2, 3)
+    (gradient,) = torch.autograd.grad(quantum(x).sum(), quantum.weight, create_graph=True)
+    with pytest.raises(FusedQMLError, match="hvp"):
+        gradient.sum().backward()
+    assert quantum.function.hvp(x.detach().numpy(), WEIGHTS, np.ones(6)).shape == (6,)
+
+
+def test_functional_transforms() -> None:
+    quantum, x = layer(), samples(2, 3, grad=False)
+
+    def loss(weight: Any) -> Any:
+        return torch.func.functional_call(quantum, {"weight": weight}, (x,)).square().sum()
+
+    quantum(x).square().sum().backward()
+    weight = quantum.weight.detach()
+    np.testing.assert_allclose(torch.func.grad(loss)(weight), quantum.weight.grad, rtol=0, atol=1e-12)
+    with pytest.raises(RuntimeError, match="vmap"):
+        torch.func.vmap(quantum)(x)
+    with pytest.raises(FusedQMLError, match="hvp"):
+        torch.func.grad(lambda at: torch.func.grad(loss)(at).sum())(weight)
+
+
+def hybrid() -> Any:
+    """A convolution, the circuit, a readout."""
+    torch.manual_seed(1)
+    return torch.nn.Sequential(
+        torch.nn.Conv2d(1, 2, 3),
+        torch.nn.ReLU(),
+        torch.nn.AdaptiveAvgPool2d(2),
+        torch.nn.Flatten(),
+        torch.nn.Linear(8, 3),
+        torch.nn.Tanh(),
+        layer(dtype=None, initial_weights=None),
+        torch.nn.Linear(2, 2),
+    )
+
+
+def images(count: int = 24) -> tuple[Any, Any]:
+    """Horizontal and vertical bars in noise."""
+    generator = torch.Generator().manual_seed(2)
+    pictures, labels = 0.1 * torch.randn(count, 1, 6, 6, generator=generator), torch.arange(count) % 2
+    pictures[labels == 0, :, 2] += 1
+    pictures[labels == 1, :, :, 2] += 1
+    return pictures, labels
+
+
+def test_a_hybrid_network_learns_from_a_loader_with_workers() -> None:
+    network, losses = hybrid(), []
+    loader = torch.utils.data.DataLoader(
+        torch.utils.data.TensorDataset(*images()), batch_size=8, num_workers=1, persistent_workers=True
+    )
+    optimizer = torch.optim.Adam(network.parameters(), lr=0.05)
+    for _ in range(8):
+        losses.append(0.0)
+        for pictures, labels in loader:
+            optimizer.zero_grad()
+            loss = torch.nn.functional.cross_entropy(network(pictures), labels)
+            loss.backward()
+            optimizer.step()
+            losses[-1] += loss.item() / 3
+    assert all(parameter.grad.abs().sum() > 0 for parameter in network.parameters())
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_state_dicts_copies_and_pickles() -> None:
+    network, (pictures, _) = hybrid(), images(4)
+    stored = io.BytesIO()
+    torch.save(network.state_dict(), stored)
+    stored.seek(0)
+    other = hybrid()
+    other[6].reset_parameters()
+    assert "6.weight" in network.state_dict()
+    other.load_state_dict(torch.load(stored))
+    values = network(pictures)
+    values.sum().backward()
+    for twin in (other, copy.deepcopy(network), pickle.loads(pickle.dumps(network))):
+        assert torch.equal(twin(pictures), values)
+    assert "3 qubits, inputs=3, weights=6, outputs=2" in repr(network)
+
+
+def test_eight_threads_at_once() -> None:
+    quantum = layer()
+    rows = [samples(3, 3) for _ in range(16)]
+
+    def gradient(x: Any) -> Any:
+        return torch.autograd.grad(quantum(x).square().sum(), x)[0]
+
+    wanted = [gradient(x) for x in rows]
+    with ThreadPoolExecutor(8) as pool:
+        for mine, other in zip(pool.map(gradient, rows), wanted, strict=True):
+            np.testing.assert_allclose(mine, other, rtol=0, atol=1e-12)
+
+
+def work(rank: int, port: int, result: Path) -> None:
+    """One of two processes: half the batch each, the mean of the gradients in both."""
+    torch.set_num_threads(1)
+    distributed = torch.distributed
+    distributed.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    network = torch.nn.parallel.DistributedDataParallel(hybrid())
+    pictures, labels = images(8)
+    for _ in range(2):
+        network.zero_grad()
+        torch.nn.functional.cross_entropy(network(pictures[rank::2]), labels[rank::2]).backward()
+    if rank == 0:
+        torch.save([parameter.grad for parameter in network.parameters()], result)
+    distributed.destroy_process_group()
+
+
+def test_two_processes_share_a_batch(tmp_path: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    context, result = multiprocessing.get_context("fork"), tmp_path / "gradients"
+    workers = [context.Process(target=work, args=(rank, port, result)) for rank in (0, 1)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(timeout=60)
+    assert [worker.exitcode for worker in workers] == [0, 0]
+    network, (pictures, labels) = hybrid(), images(8)
+    torch.nn.functional.cross_entropy(network(pictures), labels).backward()
+    for shared, parameter in zip(torch.load(result), network.parameters(), strict=True):
+        np.testing.assert_allclose(shared, parameter.grad, rtol=0, atol=1e-6)
+
+
+def test_wrong_arguments() -> None:
+    with pytest.raises(InvalidInputError, match=r"initial_weights has shape \(5,\); \(6,\)"):
+        layer(initial_weights=WEIGHTS[:5])
+    with pytest.raises(InvalidInputError, match=r"shape \(2, 4\); \(\.\.\., 3\)"):
+        layer()(torch.zeros(2, 4))
+    with pytest.raises(InvalidInputError, match=r"\(\.\.\., 3\)"):
+        layer()()
+    with pytest.raises(InvalidInputError, match="finite"):
+        layer()(torch.full((1, 3), torch.nan))
+    with pytest.raises(InvalidInputError, match="listed nowhere"):
+        FusedLayer(FEATURES.compose(ANSATZ), OBSERVABLES, FEATURES.parameters, ANSATZ.parameters[:2])
+
+
+def test_differentiable_circuits_are_copied_as_they_were() -> None:
+    circuit = QuantumCircuit(1)
+    circuit.compose(real_amplitudes(1, reps=0), inplace=True)
+    f = DifferentiableCircuit(circuit, ["Z"])
+    circuit.x(0)
+    for other in (copy.copy(f), copy.deepcopy(f), pickle.loads(pickle.dumps(f))):
+        assert other.values(None, [0.3]) == f.values(None, [0.3])
+
+
+def test_gradcheck_sees_a_wrong_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
+    backward = DifferentiableProgram._backward
+    monkeypatch.setattr(DifferentiableProgram, "_backward", lambda *a, **k: 1.001 * backward(*a, **k))
+    with pytest.raises(RuntimeError, match="Jacobian mismatch"):
+        torch.autograd.gradcheck(layer(), (samples(2, 3),), atol=1e-7, rtol=1e-6)
