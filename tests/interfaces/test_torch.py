@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import copy
+import faulthandler
 import io
 import multiprocessing
 import pickle
-import socket
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -248,27 +248,25 @@ def test_eight_threads_at_once() -> None:
             np.testing.assert_allclose(mine, other, rtol=0, atol=1e-12)
 
 
-def work(rank: int, port: int, result: Path) -> None:
+def work(rank: int, folder: Path) -> None:
     """One of two processes: half the batch each, the mean of the gradients in both."""
+    faulthandler.dump_traceback_later(50, exit=True)
     torch.set_num_threads(1)
     distributed = torch.distributed
-    distributed.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    distributed.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
     network = torch.nn.parallel.DistributedDataParallel(hybrid())
     pictures, labels = images(8)
     for _ in range(2):
         network.zero_grad()
         torch.nn.functional.cross_entropy(network(pictures[rank::2]), labels[rank::2]).backward()
     if rank == 0:
-        torch.save([parameter.grad for parameter in network.parameters()], result)
+        torch.save([parameter.grad for parameter in network.parameters()], folder / "gradients")
     distributed.destroy_process_group()
 
 
 def test_two_processes_share_a_batch(tmp_path: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    context, result = multiprocessing.get_context("fork"), tmp_path / "gradients"
-    workers = [context.Process(target=work, args=(rank, port, result)) for rank in (0, 1)]
+    context = multiprocessing.get_context("fork")
+    workers = [context.Process(target=work, args=(rank, tmp_path)) for rank in (0, 1)]
     for worker in workers:
         worker.start()
     for worker in workers:
@@ -276,7 +274,7 @@ def test_two_processes_share_a_batch(tmp_path: Path) -> None:
     assert [worker.exitcode for worker in workers] == [0, 0]
     network, (pictures, labels) = hybrid(), images(8)
     torch.nn.functional.cross_entropy(network(pictures), labels).backward()
-    for shared, parameter in zip(torch.load(result), network.parameters(), strict=True):
+    for shared, parameter in zip(torch.load(tmp_path / "gradients"), network.parameters(), strict=True):
         np.testing.assert_allclose(shared, parameter.grad, rtol=0, atol=1e-6)
 
 
