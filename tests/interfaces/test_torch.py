@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
-import faulthandler
 import io
-import multiprocessing
+import os
 import pickle
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -248,33 +250,33 @@ def test_eight_threads_at_once() -> None:
             np.testing.assert_allclose(mine, other, rtol=0, atol=1e-12)
 
 
-def work(rank: int, folder: Path) -> None:
-    """One of two processes: half the batch each, the mean of the gradients in both."""
-    faulthandler.dump_traceback_later(50, exit=True)
-    torch.set_num_threads(1)
+def work(rank: int, folder: Path) -> list[Any]:
+    """Gradients in one of two processes that have half the batch each: means over both."""
     distributed = torch.distributed
-    distributed.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
+    store = f"file://{folder}/store"
+    distributed.init_process_group("gloo", init_method=store, rank=rank, world_size=2, timeout=timedelta(seconds=90))
     network = torch.nn.parallel.DistributedDataParallel(hybrid())
     pictures, labels = images(8)
     for _ in range(2):
         network.zero_grad()
         torch.nn.functional.cross_entropy(network(pictures[rank::2]), labels[rank::2]).backward()
-    if rank == 0:
-        torch.save([parameter.grad for parameter in network.parameters()], folder / "gradients")
     distributed.destroy_process_group()
+    return [parameter.grad for parameter in network.parameters()]
 
 
 def test_two_processes_share_a_batch(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("fork")
-    workers = [context.Process(target=work, args=(rank, tmp_path)) for rank in (0, 1)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join(timeout=60)
-    assert [worker.exitcode for worker in workers] == [0, 0]
+    # a fresh interpreter, because torch's own threads do not survive a fork
+    code = "import sys, test_torch; test_torch.work(1, sys.argv[1])"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
+    other = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], env=environment)
+    try:
+        gradients = work(0, tmp_path)
+        assert other.wait(timeout=90) == 0
+    finally:
+        other.kill()
     network, (pictures, labels) = hybrid(), images(8)
     torch.nn.functional.cross_entropy(network(pictures), labels).backward()
-    for shared, parameter in zip(torch.load(tmp_path / "gradients"), network.parameters(), strict=True):
+    for shared, parameter in zip(gradients, network.parameters(), strict=True):
         np.testing.assert_allclose(shared, parameter.grad, rtol=0, atol=1e-6)
 
 
