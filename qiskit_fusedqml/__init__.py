@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .interfaces.backend import FusedSimulator as FusedSimulator
     from .interfaces.circuit import DifferentiableCircuit as DifferentiableCircuit
+    from .interfaces.fidelity import FusedFidelity as FusedFidelity, FusedFidelityKernel as FusedFidelityKernel
     from .interfaces.gradients import (
         FusedEstimatorGradient as FusedEstimatorGradient,
         FusedQGT as FusedQGT,
@@ -51,6 +52,8 @@ _HOME = {
     "FusedEstimator": ".interfaces.primitives",
     "FusedEstimatorGradient": ".interfaces.gradients",
     "FusedEstimatorQNN": ".interfaces.neural_networks",
+    "FusedFidelity": ".interfaces.fidelity",
+    "FusedFidelityKernel": ".interfaces.fidelity",
     "FusedGate": ".interfaces.transpiler",
     "FusedLayer": ".interfaces.torch",
     "FusedQGT": ".interfaces.gradients",
@@ -77,6 +80,8 @@ __all__ = [
     "FusedEstimator",
     "FusedEstimatorGradient",
     "FusedEstimatorQNN",
+    "FusedFidelity",
+    "FusedFidelityKernel",
     "FusedGate",
     "FusedLayer",
     "FusedQGT",
