@@ -8,15 +8,17 @@ A circuit flows in one direction, and every step is data that can be printed::
 `gates`                       gate name -> product of controlled Pauli rotations; a gate is a row of a table
 `program`, `dynamic`          what a circuit means: rotations, diagonals, matrices; measurements, branches, loops
 `classical`                   classical bits, variables and expressions of a dynamic program
-`angles`                      parameter values -> rotation angles for a whole batch, and the way back
+`angles`, `encoding`          parameter values -> rotation angles for a whole batch, and the way back; amplitudes
 `observables`                 sums of controlled Pauli strings
 `lowering`                    the only reader of Qiskit circuits
 `plan`, `fusion`              what a device runs, and the planner that groups gates so that the state moves seldom
 `coefficients`                angles -> the numbers of a plan; overlaps -> gradients
 `devices`                     the reference device, which defines the meaning, and the CPU device, which is fast
 `engine`                      values, gradients, probabilities, statevectors of a program for a batch of samples
+`states`, `second_order`      derivatives of states and probabilities; Hessian products, the geometric tensor
 `trajectories`                runs dynamic programs: shots that part where an outcome is random
-`interfaces`                  Qiskit's doors: `DifferentiableCircuit`, backend, transpiler pass, primitives, gradients
+`interfaces`                  Qiskit's doors: `DifferentiableCircuit`, backend, transpiler pass, primitives, gradients,
+                              networks, kernels; torch's: `FusedLayer`
 ============================  ========================================================================================
 
 The public names are resolved on first use, so that ``import qiskit_fusedqml`` costs next to nothing and needs no extra.
