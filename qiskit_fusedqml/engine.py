@@ -101,6 +101,7 @@ class DifferentiableProgram:
         self._nothing = first_parameters(0)
         self._training = ParameterSet(self._wrt("all" if self.input_gradients else "weights"))
         state = program.initial_state
+        self._any_start = False
         self._num_states = 1 if state is None or state.ndim == 1 else len(state)
         self._bindings: OrderedDict[tuple[object, ...], Binding | Columns | None] = OrderedDict()
         self._lock = threading.Lock()
@@ -308,7 +309,7 @@ class DifferentiableProgram:
         populations: bool = False,
         any_start: bool = False,
     ) -> Binding:
-        cost_model = self.device.cost_model
+        cost_model, any_start = self.device.cost_model, any_start or self._any_start
         spread = cost_model.spread_qubits(self.num_qubits, batch)
         return self._kept(
             (varying.key, wanted.key, spread, keep_phase, populations, any_start),
@@ -328,7 +329,8 @@ class DifferentiableProgram:
     def _sweeps(self, parameters: ParameterBatch, wanted: ParameterSet) -> Binding | Columns:
         """The cheapest way from a batch to values and gradients."""
         batch, varying = parameters.batch, parameters.varying
-        if not parameters.by_row and self._num_states == 1 and batch >> self.num_qubits > 1:
+        own_start = self._num_states == 1 and not self._any_start
+        if own_start and not parameters.by_row and batch >> self.num_qubits > 1:
             columns = self._kept(
                 ("columns", varying.key, wanted.key),
                 lambda: find_columns(

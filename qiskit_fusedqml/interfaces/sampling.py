@@ -61,7 +61,7 @@ def compile_runner(circuit: QuantumCircuit, options: RunnerOptions) -> CompiledC
         engine = options.engine
         device = make_device(engine.device, precision=engine.precision, num_threads=engine.num_threads)
         if options.fusion_max_qubit is not None:
-            device.cost_model = replace(device.cost_model, tile_qubits=options.fusion_max_qubit)
+            device.cost_model = replace(device.cost_model, tile_qubits=options.fusion_max_qubit, whole_qubits=0)
         runner = Runner(
             lowered.dynamic,
             lowered.angle_map,

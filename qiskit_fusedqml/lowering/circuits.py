@@ -118,7 +118,7 @@ class Walker:
 
     num_qubits: int
     table: AngleTable
-    encodes: bool
+    encodes: bool = False
     encoding: AmplitudeEncoding | None = None
     measurements: list[Measure] = field(default_factory=list)
     _instructions: list[Instruction] = field(default_factory=list)

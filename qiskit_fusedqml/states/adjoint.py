@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..angles import AngleMap
-from ..binding import Binding, BoundBatch, ParameterBatch
+from ..binding import Binding, BoundBatch, ParameterBatch, ParameterSet
 from ..devices import State
 from ..devices.reference import logical_rows
 from ..encoding import AmplitudeEncoding
@@ -46,6 +46,7 @@ class AdjointStates(DifferentiableProgram):
     ) -> None:
         self.encoding = encoding
         super().__init__(program, angle_map, observables, **options)
+        self._any_start = encoding is not None
 
     @property
     def num_observables(self) -> int:
@@ -65,7 +66,7 @@ class AdjointStates(DifferentiableProgram):
             amplitudes (B, 2**n), and pullback(g) -> dx, dw as of `vjp` for complex g (B, 2**n) with
             ``dL = Re sum conj(g) d amplitudes``. The pullback may be called once.
         """
-        parameters, per_row = self._parameters(x, w), w is not None and np.ndim(w) == 2
+        parameters = self._parameters(x, w)
         binding = self._binding(parameters.varying, self._training, parameters.batch, keep_phase=True)
         chunks, frame = list(self._chunks(parameters, 4)), binding.plan.tape.frame
         forwards = (self._forward(binding, rows) for rows in chunks)
@@ -88,7 +89,8 @@ class AdjointStates(DifferentiableProgram):
                 gradients[start:stop] = self._pull_bra(binding, rows, bound, ket, bras[start:stop])
                 start = stop
             dx = gradients[:, : self.num_inputs] if self.input_gradients else None
-            dw = gradients[:, self.num_inputs :] if per_row else gradients[:, self.num_inputs :].sum(axis=0)
+            dw = gradients[:, self.num_inputs :]
+            dw = dw if parameters.by_row else dw.sum(axis=0)
             return dx if dx is None else dx.astype(self.dtype, copy=False), dw.astype(self.dtype, copy=False)
 
         return amplitudes, pullback
@@ -97,7 +99,7 @@ class AdjointStates(DifferentiableProgram):
         self, x: ArrayLike | None = None, w: ArrayLike | None = None
     ) -> tuple[NDArray[np.floating], Callable[[ArrayLike], tuple[NDArray[np.floating] | None, NDArray[np.floating]]]]:
         """See `DifferentiableProgram.vjp`; where amplitudes are trained, a sweep for each observable."""
-        if not self.encodes(self._training):
+        if not self.encodes(self._training.indices):
             return super().vjp(x, w)
         parameters, per_row = self._parameters(x, w), w is not None and np.ndim(w) == 2
         jacobian = self.jacobian(x, w, wrt="all")
@@ -160,7 +162,7 @@ class AdjointStates(DifferentiableProgram):
             count: Number of functions.
         """
         parameters, wanted = self._parameters(x, w), self._wrt(wrt)
-        binding = self._binding(parameters.varying, np.unique(wanted), parameters.batch, keep_phase=True)
+        binding = self._binding(parameters.varying, ParameterSet(np.unique(wanted)), parameters.batch, keep_phase=True)
         result = np.empty((parameters.batch, count, len(wanted)))
         start = 0
         for rows in self._chunks(parameters, 4):
@@ -180,7 +182,7 @@ class AdjointStates(DifferentiableProgram):
         ordered[:, logical_rows(tape.frame)] = bra
         state = self.device.allocate(tape, rows.batch, ordered)
         overlaps = self.device.backward(tape, bound.bound.coefficients, ket, state, per_sample=True)
-        gradients = binding.pullback(bound, overlaps)
+        gradients, _ = binding.pullback(bound, overlaps, per_row=True)
         if self.encoding is not None:
             start = np.asarray(self._inverse.evolve(rows, 2.0 * bra), np.complex128)
             gradients += self.encoding.pullback(_full_rows(rows), start, self.program.initial_state)
@@ -188,7 +190,7 @@ class AdjointStates(DifferentiableProgram):
 
     def evolve(self, rows: ParameterBatch, amplitudes: ComplexArray) -> ComplexArray:
         """The program applied to given amplitudes (B, 2**n), of any norm."""
-        binding = self._binding(rows.varying, self._nothing, rows.batch, keep_phase=True)
+        binding = self._binding(rows.varying, self._nothing, rows.batch, keep_phase=True, any_start=True)
         tape = binding.plan.tape
         state = self.device.allocate(tape, rows.batch, np.asarray(amplitudes, np.complex128))
         self.device.forward(tape, binding.bind(rows).bound.coefficients, state)
@@ -219,7 +221,7 @@ class AdjointStates(DifferentiableProgram):
     def _initial_state(self, rows: ParameterBatch) -> NDArray[np.complex128] | None:
         if self.encoding is None:
             return super()._initial_state(rows)
-        values = _full_rows(rows) if np.isin(self._encoding_parameters, rows.varying).any() else rows.base
+        values = _full_rows(rows) if np.isin(self._encoding_parameters, rows.varying.indices).any() else rows.base
         return self.encoding.states(values, self.num_qubits, self.program.initial_state)
 
     @cached_property
@@ -258,5 +260,5 @@ def _inverted(program: Program) -> Program:
 
 def _full_rows(parameters: ParameterBatch) -> FloatArray:
     values = np.tile(parameters.base, (parameters.batch, 1))
-    values[:, parameters.varying] = parameters.columns
+    values[:, parameters.varying.indices] = parameters.columns
     return values

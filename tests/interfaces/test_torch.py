@@ -304,6 +304,11 @@ def test_differentiable_circuits_are_copied_as_they_were() -> None:
 
 def test_gradcheck_sees_a_wrong_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
     backward = DifferentiableProgram._backward
-    monkeypatch.setattr(DifferentiableProgram, "_backward", lambda *a, **k: 1.001 * backward(*a, **k))
+
+    def wrong(*a, **k):
+        shared, by_row = backward(*a, **k)
+        return 1.001 * shared, None if by_row is None else 1.001 * by_row
+
+    monkeypatch.setattr(DifferentiableProgram, "_backward", wrong)
     with pytest.raises(RuntimeError, match="Jacobian mismatch"):
         torch.autograd.gradcheck(layer(), (samples(2, 3),), atol=1e-7, rtol=1e-6)
