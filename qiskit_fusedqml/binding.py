@@ -1,15 +1,12 @@
-"""Binding: which parameters differ from sample to sample, the plan for that case, and the way back from overlaps.
+"""Binding: the plan for a pattern of varying and wanted parameters, and the way back from overlaps.
 
-A `ParameterBatch` holds B rows of parameter values without repeating what all rows share. A `Binding` is made once
-for a pattern of varying and wanted parameters. It puts the linear part of the angle map before the plan's recipe, so
-that compiled code goes from values to coefficients and from overlaps to gradients; only non-linear expressions are
-computed here.
+A `Binding` puts the linear part of the angle map before the plan's recipe, so that compiled code goes from values to
+coefficients and from overlaps to gradients; only non-linear expressions are computed here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -22,60 +19,12 @@ from .devices import Bound, Device, State
 from .errors import InvalidInputError
 from .fusion import Plan, fuse
 from .observables import PauliSum
+from .parameters import ParameterBatch
 from .plan import Frame
 from .program import Program
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
-
-
-class ParameterSet:
-    """Parameters by number, ascending, with a key by which equal sets are found again.
-
-    Attributes:
-        indices: The numbers.
-    """
-
-    def __init__(self, indices: IntArray) -> None:
-        self.indices = indices
-
-    @cached_property
-    def key(self) -> bytes:
-        """The same for equal sets."""
-        return self.indices.tobytes()
-
-
-@lru_cache(maxsize=64)
-def first_parameters(count: int) -> ParameterSet:
-    """Parameters 0 to count - 1, one object for each count."""
-    return ParameterSet(np.arange(count, dtype=np.intp))
-
-
-class ParameterBatch(NamedTuple):
-    """B rows of P parameter values.
-
-    Attributes:
-        base: (P,) the values of the first row.
-        varying: The parameters that differ from row to row.
-        columns: (B, len(varying)) their values.
-        by_row: Whether weights were given row by row.
-        first: Number of the first row within the whole batch.
-    """
-
-    base: FloatArray
-    varying: ParameterSet
-    columns: FloatArray
-    by_row: bool
-    first: int = 0
-
-    @property
-    def batch(self) -> int:
-        """Number of rows B."""
-        return len(self.columns)
-
-    def rows(self, start: int, stop: int) -> ParameterBatch:
-        """Some of the rows; ``base`` keeps the shared values, and a varying column stays varying."""
-        return self._replace(columns=self.columns[start:stop], first=self.first + start)
 
 
 class BoundBatch(NamedTuple):
@@ -274,37 +223,3 @@ class Binding:
         except InvalidInputError as error:
             return error
         return InvalidInputError("An angle overflows at the given values; finite angles are required.")
-
-
-def parameter_batch(inputs: FloatArray | None, weights: FloatArray, states: int = 1) -> ParameterBatch:
-    """Join inputs (B, n_in) or None and weights (n_w,) or (B, n_w) into rows.
-
-    There are at least as many rows as ``states``, the number of initial states.
-    Inputs vary when there is more than one row. Weight columns that are equal in every row are shared.
-    """
-    by_row = weights.ndim == 2
-    num_inputs = 0 if inputs is None else inputs.shape[1]
-    batch = max(states, 1 if inputs is None else len(inputs), len(weights) if by_row else 1)
-    base = weights[0] if by_row else weights
-    if inputs is not None and num_inputs:
-        base = np.concatenate([inputs[0], base])
-    parts: list[FloatArray] = []
-    varying = first_parameters(num_inputs if batch > 1 else 0)
-    if inputs is not None and batch > 1:
-        parts.append(inputs if len(inputs) == batch else np.broadcast_to(inputs, (batch, num_inputs)))
-    if by_row and batch > 1:
-        differing = _differing_columns(weights)
-        own = weights if len(differing) == weights.shape[1] else weights[:, differing]
-        parts.append(own if len(own) == batch else np.broadcast_to(own, (batch, len(differing))))
-        varying = ParameterSet(np.concatenate([varying.indices, num_inputs + differing]))
-    columns = parts[0] if len(parts) == 1 else np.concatenate([np.empty((batch, 0)), *parts], axis=1)
-    return ParameterBatch(base, varying, columns, by_row)
-
-
-def _differing_columns(rows: FloatArray) -> IntArray:
-    """The columns whose entries are not all equal. Most show it in the last row already."""
-    differ = rows[-1] != rows[0]
-    open_columns = np.flatnonzero(~differ)
-    if len(open_columns):
-        differ[open_columns] = (rows[:, open_columns] != rows[0, open_columns]).any(axis=0)
-    return np.flatnonzero(differ)

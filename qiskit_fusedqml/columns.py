@@ -20,11 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .angles import AngleMap
-from .binding import Binding, BoundBatch, ParameterBatch, ParameterSet, first_parameters
+from .binding import Binding, BoundBatch
 from .cost import CostModel
 from .devices import Device, State
 from .devices.reference import logical_rows
 from .observables import PauliSum
+from .parameters import ParameterBatch, ParameterSet, first_parameters
 from .plan import Frame
 from .program import Instruction, Program, Rotation
 

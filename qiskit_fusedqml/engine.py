@@ -11,21 +11,29 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .angles import AngleMap
-from .binding import Binding, ParameterBatch, ParameterSet, first_parameters, parameter_batch
+from .binding import Binding
 from .columns import Columns, find_columns
 from .devices import Device, State, _native
 from .devices.registry import make_device
 from .errors import FusedQMLError, InvalidInputError, OutOfMemoryError
 from .fusion import Plan
+from .measurement import Measurement, clbit_values
 from .memory import default_budget, format_bytes
 from .observables import PauliSum
+from .parameters import (
+    ParameterBatch,
+    ParameterSet,
+    checked_inputs,
+    checked_weights,
+    first_parameters,
+    parameter_batch,
+)
 from .program import Program
 
 FloatArray = NDArray[np.float64]
@@ -36,14 +44,6 @@ _Kept = TypeVar("_Kept", bound="Binding | Columns | None")
 
 MAX_BINDINGS = 16
 """Plans kept per circuit; the least recently used one goes first."""
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """Where outcomes go: pairs (qubit, clbit), and the number of classical bits."""
-
-    pairs: tuple[tuple[int, int], ...]
-    num_clbits: int
 
 
 class DifferentiableProgram:
@@ -209,7 +209,7 @@ class DifferentiableProgram:
         parameters = self._parameters(x, w)
         binding = self._binding(parameters.varying, self._nothing, parameters.batch, populations=True)
         qubits = sorted({qubit for qubit, _ in self.measurement.pairs})
-        outcomes = _clbit_values(qubits, self.measurement)
+        outcomes = clbit_values(len(qubits), [(qubits.index(q), c) for q, c in self.measurement.pairs])
         size = 2**self.measurement.num_clbits
         self._check_output(
             8 * size * parameters.batch, f"probabilities of {self.measurement.num_clbits} classical bits"
@@ -352,8 +352,8 @@ class DifferentiableProgram:
 
     def _parameters(self, x: ArrayLike | None, w: ArrayLike | None) -> ParameterBatch:
         """Check the shapes; finiteness is checked where angles are evaluated, with the parameter's name."""
-        inputs = _rows("x", x, self.num_inputs) if x is not None or self.num_inputs else None
-        weights = _weights(w, self.num_weights)
+        inputs = checked_inputs(x, self.num_inputs) if x is not None or self.num_inputs else None
+        weights = checked_weights(w, self.num_weights)
         if inputs is not None and weights.ndim == 2 and len(inputs) != len(weights):
             raise InvalidInputError(f"x has {len(inputs)} rows and w has {len(weights)}; equal numbers are expected.")
         given = max(1 if inputs is None else len(inputs), len(weights) if weights.ndim == 2 else 1)
@@ -422,35 +422,6 @@ class DifferentiableProgram:
             raise OutOfMemoryError(f"The {what} need {format_bytes(needed)}; {format_bytes(self.budget)} are allowed.")
 
 
-def _rows(name: str, values: ArrayLike | None, width: int) -> FloatArray:
-    if values is None:
-        raise InvalidInputError(f"{name} is None; an array of shape (B, {width}) is expected.")
-    array = np.array(values, dtype=np.float64, order="C")  # a copy: the caller may change its own before the pullback
-    if array.shape == (width,):
-        array = array[None, :]
-    if array.ndim != 2 or array.shape[1] != width or not len(array):
-        raise InvalidInputError(f"{name} has shape {array.shape}; (B, {width}) with B >= 1 is expected.")
-    return array
-
-
-def _weights(values: ArrayLike | None, width: int) -> FloatArray:
-    array = np.array([] if values is None else values, dtype=np.float64, order="C")
-    if array.ndim not in (1, 2) or array.shape[-1] != width or (width and not len(array)):
-        raise InvalidInputError(
-            f"w has shape {array.shape}; ({width},), or (B, {width}) for weights by row, is expected."
-        )
-    return array
-
-
 def _joined(parts: list[NDArray[Number]]) -> NDArray[Number]:
     """Pieces of a batch in one array."""
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
-
-
-def _clbit_values(qubits: Sequence[int], measurement: Measurement) -> NDArray[np.intp]:
-    """The classical value for each outcome of the measured qubits (bit j of the outcome is ``qubits[j]``)."""
-    outcomes = np.arange(2 ** len(qubits), dtype=np.intp)
-    values = np.zeros_like(outcomes)
-    for qubit, clbit in measurement.pairs:
-        values |= (outcomes >> qubits.index(qubit) & 1) << clbit
-    return values

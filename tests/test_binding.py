@@ -10,12 +10,13 @@ from interpreter import expectation, run_program
 from programs import ProgramSampler, layered
 
 from qiskit_fusedqml.angles import AngleMap, FormulaGroup, parse
-from qiskit_fusedqml.binding import Binding, parameter_batch
+from qiskit_fusedqml.binding import Binding
 from qiskit_fusedqml.cost import CostModel
 from qiskit_fusedqml.devices.reference import ReferenceDevice
 from qiskit_fusedqml.engine import DifferentiableProgram
 from qiskit_fusedqml.errors import InvalidInputError
 from qiskit_fusedqml.observables import PauliSum, PauliTerm
+from qiskit_fusedqml.parameters import parameter_batch
 from qiskit_fusedqml.program import Program, Rotation
 
 DEVICE = ReferenceDevice()

@@ -22,8 +22,8 @@ from qiskit.exceptions import QiskitError
 from qiskit.primitives.containers.observables_array import ObservablesArray
 from qiskit.quantum_info import SparseObservable, SparsePauliOp
 
-from ..engine import Measurement
 from ..lowering import Lowered, lower, lower_observable
+from ..measurement import Measurement
 from ..states import DifferentiableStates
 
 T = TypeVar("T")

@@ -12,9 +12,9 @@ from qiskit import QuantumCircuit
 from qiskit.circuit import Parameter
 
 from ..devices import Device
-from ..engine import Measurement
 from ..errors import InvalidInputError
 from ..lowering import lower, lower_observables
+from ..measurement import Measurement
 from ..second_order import geometric_tensor, hessian_product
 from ..states import DifferentiableStates
 

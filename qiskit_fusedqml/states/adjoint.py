@@ -11,13 +11,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..angles import AngleMap
-from ..binding import Binding, BoundBatch, ParameterBatch, ParameterSet
+from ..binding import Binding, BoundBatch
 from ..devices import State
 from ..devices.reference import logical_rows
 from ..encoding import AmplitudeEncoding
 from ..engine import DifferentiableProgram
 from ..errors import FusedQMLError, InvalidInputError
 from ..observables import PauliSum
+from ..parameters import ParameterBatch, ParameterSet
 from ..program import Diagonal, Instruction, Matrix, Program, Rotation
 
 FloatArray = NDArray[np.float64]

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..devices import State
+from ..measurement import clbit_values
 from .adjoint import AdjointStates, ComplexArray, FloatArray
 from .rotations import Rotations
 
@@ -32,7 +33,7 @@ class DifferentiableStates(AdjointStates):
         parameters = self._parameters(x, w)
         binding = self._binding(parameters.varying, self._nothing, parameters.batch, keep_phase=False)
         measured = sorted({qubit for qubit, _ in self.measurement.pairs})
-        labels = groups[_clbit_values(len(measured), [(measured.index(q), c) for q, c in self.measurement.pairs])]
+        labels = groups[clbit_values(len(measured), [(measured.index(q), c) for q, c in self.measurement.pairs])]
         result = np.zeros((parameters.batch, num_groups))
         start = 0
         for rows in self._chunks(parameters, 2):
@@ -44,7 +45,7 @@ class DifferentiableStates(AdjointStates):
 
     def reachable_outcomes(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """The values the classical bits can take, ascending, and the groups that number them."""
-        outcomes = np.unique(_clbit_values(self.num_qubits, self.measurement.pairs))
+        outcomes = np.unique(clbit_values(self.num_qubits, self.measurement.pairs))
         groups = np.full(2**self.measurement.num_clbits, -1, np.intp)
         groups[outcomes] = np.arange(len(outcomes))
         return outcomes, groups
@@ -61,7 +62,7 @@ class DifferentiableStates(AdjointStates):
 
         Reverse mode is one backward sweep a group, forward mode one or two states a wanted rotation.
         """
-        labels = groups[_clbit_values(self.num_qubits, self.measurement.pairs)]
+        labels = groups[clbit_values(self.num_qubits, self.measurement.pairs)]
         present = np.unique(labels[labels >= 0])
         wanted = self._wrt(wrt)
         rotations = self.rotations.depending_on(wanted)
@@ -110,15 +111,6 @@ class DifferentiableStates(AdjointStates):
                 derivatives[..., first : first + block] = _group_sums(slopes, labels, num_groups).swapaxes(1, 2)
             result[start : start + samples] = self.rotations.chain(part, rotations, derivatives)[..., wanted]
         return result
-
-
-def _clbit_values(num_bits: int, pairs: Sequence[tuple[int, int]]) -> NDArray[np.intp]:
-    """The classical value for each index whose bit ``pairs[j][0]`` goes to clbit ``pairs[j][1]``."""
-    indices = np.arange(2**num_bits, dtype=np.intp)
-    values = np.zeros_like(indices)
-    for bit, clbit in pairs:
-        values |= (indices >> bit & 1) << clbit
-    return values
 
 
 def _group_sums(values: FloatArray, labels: NDArray[np.intp], num_groups: int) -> FloatArray:
