@@ -180,15 +180,16 @@ def _finish(contestant: Contestant, entry: dict[str, Any], workload: Workload, o
         "minimum": min(times),
         "maximum": max(times),
     }
-    if workload.useful_fma:
-        entry["useful_gfma_per_s"] = workload.useful_fma / entry["median"] / 1e9
     try:
         last = contestant.session.ask("close", options.build_limit)
     except PeerError as problem:
         last = {"report": {"problem": str(problem)}}
     entry |= {key: last[key] for key in ("peak_mib", "imported_mib", "report") if key in last}
-    # a tool that knows how long its sweeps took says so in its report
+    # a tool that knows how long its sweeps took, and what they did, says so in its report
     entry["outside_sweeps"] = entry["report"].get("outside_sweeps")
+    useful = workload.useful_fma or entry["report"].get("plan_fma")
+    if useful:
+        entry["useful_gfma_per_s"] = useful / entry["median"] / 1e9
 
 
 def _problem(peer: str, problem: PeerError) -> dict[str, Any]:

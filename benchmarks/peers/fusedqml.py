@@ -53,13 +53,25 @@ class Adapter(AdapterProtocol):
         return Step(values, weights=dw, inputs=dx)
 
     def report(self) -> dict[str, Any]:
-        """Seconds of lowering, the seconds and the share of a step outside the device, and the plan as text."""
+        """Seconds of lowering, the seconds and the share of a step outside the device, and the plan."""
         return {
             "circuit_seconds": self.circuit_seconds,
             "lowering_seconds": self.lowering_seconds,
             **self._outside(),
             "plan": str(self.function.plan),
+            "plan_fma": self._plan_fma(),
         }
+
+    def _plan_fma(self) -> float:
+        """Multiply-adds of a step's sweeps as the plan counts them, observables not included."""
+        work, wanted = self.function.plan.work, self.workload.wanted
+        forwards, backwards = 1, 1
+        if wanted == "values":
+            backwards = 0
+        elif wanted == "jacobian":
+            forwards, backwards = 2, len(self.workload.observables)
+        per_amplitude = forwards * work.forward + backwards * work.backward
+        return per_amplitude * self.batch * 2**self.workload.num_qubits
 
     def _outside(self) -> dict[str, float]:
         """Steps with a stopwatch around every call of the device: the rest is binding, the pullback and Python."""
