@@ -50,6 +50,14 @@ def test_as_linear_combinations(kind: str, phase_fix: bool) -> None:
     assert ours.derivative_type == kind
 
 
+def test_precisions_are_recorded() -> None:
+    circuit = efficient_su2(1, reps=0)
+    for ours, expected in ((FusedQGT(), 0.0), (FusedQGT(StatevectorEstimator(default_precision=0.1)), 0.1)):
+        assert ours.run(circuit, [[0.1, 0.2]]).result().precision == expected
+        assert ours.run(circuit, [[0.1, 0.2]], precision=0.3).result().precision == 0.3
+    assert FusedQGT(precision=0.2).run(circuit, [[0.1, 0.2]]).result().precision == 0.2
+
+
 def test_fisher_information_in_the_stock_class() -> None:
     circuit, values = efficient_su2(3, reps=1), RNG.normal(size=12)
     ours = gradients.QFI(FusedQGT()).run([circuit], [values]).result().qfis[0]

@@ -103,7 +103,13 @@ class FusedQGT(BaseQGT):
             Group(circuits[chosen[0]], chosen, values, parameters_)
             for chosen, values, parameters_ in grouped(circuits, parameter_values, wanted)
         ]
-        return FinishedJob(self._evaluate, groups, len(circuits), self.precision if precision is None else precision)
+        return FinishedJob(self._evaluate, groups, len(circuits), self._recorded_precision(precision))
+
+    def _recorded_precision(self, precision: float | Sequence[float] | None) -> float | Sequence[float]:
+        """What the result says: the call's, else the constructor's, else the estimator's."""
+        if precision is None:
+            precision = self.precision
+        return getattr(self._estimator, "default_precision", 0.0) if precision is None else precision
 
     def _run(
         self,
