@@ -6,6 +6,7 @@ kernel; `FusedFidelity` is what the stock kernels, and whatever else compares st
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -52,6 +53,12 @@ class FusedFidelityKernel(TrainableKernel):
         enforce_psd: Whether a symmetric matrix with noise is projected.
         evaluate_duplicates: Which entries have noise, as of ``FidelityQuantumKernel``: "all", also the diagonal;
             "off_diagonal", all but the diagonal of a symmetric matrix; "none" (default), those of distinct samples.
+        fidelity: Taken for compatibility with ``FidelityQuantumKernel``, which asks it for every entry; here it is
+            asked for nothing, and anything but a `FusedFidelity` causes a warning.
+        statevector_type: Taken for compatibility with ``FidelityStatevectorKernel``; without effect.
+        cache_size: Likewise.
+        auto_clear_cache: Likewise.
+        max_circuits_per_job: Taken for compatibility with ``FidelityQuantumKernel``; without effect.
         device: "CPU" or "GPU".
         precision: "double" or "single".
         max_memory_mb: Memory the states of one call may take.
@@ -71,11 +78,16 @@ class FusedFidelityKernel(TrainableKernel):
     def __init__(
         self,
         *,
-        feature_map: QuantumCircuit,
+        feature_map: QuantumCircuit | None = None,
         training_parameters: ParameterVector | Sequence[Parameter] | None = None,
         shots: int | None = None,
         enforce_psd: bool = True,
         evaluate_duplicates: str = "none",
+        fidelity: BaseStateFidelity | None = None,
+        statevector_type: Any = None,
+        cache_size: int | None = None,
+        auto_clear_cache: bool = True,
+        max_circuits_per_job: int | None = None,
         device: str = "CPU",
         precision: str = "double",
         max_memory_mb: float | None = None,
@@ -88,9 +100,16 @@ class FusedFidelityKernel(TrainableKernel):
             )
         if shots is not None and shots < 1:
             raise InvalidInputError(f"shots is {shots}; a positive number, or None for exact entries, is expected.")
+        if fidelity is not None and not isinstance(fidelity, FusedFidelity):
+            warnings.warn(
+                f"FusedFidelityKernel computes fidelities itself: noise and shots of {type(fidelity).__name__} do not "
+                "enter. Leave fidelity out to say so, and give shots=... for noise.",
+                stacklevel=2,
+            )
+        del statevector_type, cache_size, auto_clear_cache, max_circuits_per_job
         self._evaluate_duplicates = evaluate_duplicates.lower()
         self._shots = shots
-        self._num_features = feature_map.num_parameters - self._num_training_parameters
+        self._num_features -= self._num_training_parameters
         self.engine_options = EngineOptions(device, precision, max_memory_mb, num_threads)
 
     @property

@@ -13,6 +13,7 @@ import pytest
 from qiskit import QuantumCircuit
 from qiskit.circuit import ParameterVector
 from qiskit.circuit.library import efficient_su2, zz_feature_map
+from qiskit.quantum_info import Statevector
 
 from qiskit_fusedqml import FusedFidelity, FusedFidelityKernel
 from qiskit_fusedqml.engine import DifferentiableProgram
@@ -242,6 +243,24 @@ def test_fidelities_of_pairs() -> None:
         stock.evaluate(x), FusedFidelityKernel(feature_map=FEATURES).evaluate(x), rtol=0, atol=1e-9
     )
     assert ours.create_fidelity_circuit(bell, bell).num_qubits == 3
+
+
+def test_arguments_of_the_stock_kernels_are_taken() -> None:
+    from qiskit_machine_learning.exceptions import QiskitMachineLearningError
+    from qiskit_machine_learning.primitives import QMLSampler
+    from qiskit_machine_learning.state_fidelities import ComputeUncompute
+
+    x = RNG.normal(size=(2, 3))
+    expected = FusedFidelityKernel(feature_map=FEATURES).evaluate(x)
+    for options in (
+        {"statevector_type": Statevector, "cache_size": 3, "auto_clear_cache": False},
+        {"fidelity": FusedFidelity(), "max_circuits_per_job": 4},
+    ):
+        np.testing.assert_array_equal(FusedFidelityKernel(feature_map=FEATURES, **options).evaluate(x), expected)
+    with pytest.warns(UserWarning, match="ComputeUncompute do not enter"):
+        FusedFidelityKernel(feature_map=FEATURES, fidelity=ComputeUncompute(QMLSampler()))
+    with pytest.raises(QiskitMachineLearningError, match="feature_map"):
+        FusedFidelityKernel()
 
 
 def test_single_precision() -> None:
