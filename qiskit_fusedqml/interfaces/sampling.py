@@ -24,12 +24,14 @@ class RunnerOptions:
         engine: The engine's options.
         fusion_enable: Whether gates are fused; if not, every gate, or fused gate of the circuit, is run by itself.
         fusion_max_qubit: The tile's number of qubits; None for the device's.
+        fusion_threshold: Circuits of at most this many qubits are not fused either.
         truncate: Whether qubits that no gate acts on are left out.
     """
 
     engine: EngineOptions = field(default_factory=EngineOptions)
     fusion_enable: bool = True
     fusion_max_qubit: int | None = None
+    fusion_threshold: int = 0
     truncate: bool = True
 
 
@@ -41,11 +43,13 @@ class CompiledCircuit:
         runner: Runs it; parameter values are in the order of ``circuit.parameters``.
         qubits: The circuit's qubits that the runner's stand for, in order.
         num_fused: Number of fused gates in the circuit.
+        fuses: Whether gates are fused.
     """
 
     runner: Runner
     qubits: tuple[int, ...]
     num_fused: int
+    fuses: bool
 
 
 def compile_runner(circuit: QuantumCircuit, options: RunnerOptions) -> CompiledCircuit:
@@ -57,7 +61,9 @@ def compile_runner(circuit: QuantumCircuit, options: RunnerOptions) -> CompiledC
     """
 
     def build(source: QuantumCircuit) -> CompiledCircuit:
-        lowered = lower_dynamic(source, truncate=options.truncate, fuse=options.fusion_enable)
+        qubits = active_qubits(source, truncate=options.truncate)
+        fuses = options.fusion_enable and len(qubits) > options.fusion_threshold
+        lowered = lower_dynamic(source, truncate=options.truncate, fuse=fuses)
         engine = options.engine
         device = make_device(engine.device, precision=engine.precision, num_threads=engine.num_threads)
         if options.fusion_max_qubit is not None:
@@ -70,7 +76,7 @@ def compile_runner(circuit: QuantumCircuit, options: RunnerOptions) -> CompiledC
             max_memory_mb=engine.max_memory_mb,
         )
         num_fused = sum(instruction.name == "fused" for instruction in source.data)
-        return CompiledCircuit(runner, active_qubits(source, truncate=options.truncate), num_fused)
+        return CompiledCircuit(runner, qubits, num_fused, fuses)
 
     return CACHE.get(circuit, ("runner", options), build)
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from qiskit import QuantumCircuit
-from qiskit.circuit import BreakLoopOp, ContinueLoopOp, ControlFlowOp, Parameter, Store
+from qiskit.circuit import BreakLoopOp, ContinueLoopOp, ControlFlowOp, Gate, Parameter, Store
 from qiskit.circuit.controlflow import CASE_DEFAULT
 
 from ..classical import BOOL, Apply, Bits, Constant
@@ -25,19 +26,21 @@ from ..dynamic import (
     While,
     simplify,
 )
-from ..errors import InvalidInputError, UnsupportedInstructionError
+from ..errors import InvalidInputError, SimulationError, UnsupportedInstructionError
+from ..gates import GateRow
 from ..program import MAX_QUBITS, Program
 from .circuits import Lowered, Walker, support
 from .classical import ClassicalReader
 from .expressions import AngleTable, order_parameters
-from .operands import FREE, Operands
-from .saves import read_save, read_set_statevector
+from .operands import FREE, Controls, Operands
+from .saves import WHOLE_STATE, read_save, read_set_statevector
 from .states import prepared_amplitudes
 
 IDLE = -1
-"""In place of a qubit that no gate acts on: it has no amplitudes, and measuring it gives 0."""
+"""In place of a qubit without amplitudes: no gate acts on it, or nothing that is measured depends on it."""
 
 _WITHOUT_STATE = frozenset({"barrier", "delay", "measure", "reset"})
+_WHOLE_STATE_SAVES = frozenset({"save_state", "set_statevector", *(f"save_{kind}" for kind in WHOLE_STATE)})
 _CHANNELS = frozenset({"kraus", "superop", "quantum_channel", "qerror_loc", "roerror"})
 
 
@@ -50,9 +53,9 @@ def lower_dynamic(circuit: QuantumCircuit, *, truncate: bool = True, fuse: bool 
         fuse: If not, every operation of the circuit is a segment of its own.
 
     Raises:
-        InvalidInputError: If the circuit is not a `QuantumCircuit` of 1 to 40 qubits in use.
+        InvalidInputError: If the circuit is not a `QuantumCircuit` or has no qubits.
         UnsupportedInstructionError: If it holds an instruction that cannot be run; the message says which and where.
-        SimulationError: If it saves two results under one label.
+        SimulationError: If it uses more than 40 qubits, or saves two results under one label.
     """
     if not isinstance(circuit, QuantumCircuit):
         raise InvalidInputError(f"A QuantumCircuit is expected, got {type(circuit).__name__}.")
@@ -60,29 +63,60 @@ def lower_dynamic(circuit: QuantumCircuit, *, truncate: bool = True, fuse: bool 
     if inputs:
         raise UnsupportedInstructionError(f"Circuit {circuit.name!r} has input variables {inputs}; they have no value.")
     active = active_qubits(circuit, truncate=truncate)
-    if len(active) > MAX_QUBITS or not circuit.num_qubits:
-        raise InvalidInputError(
-            f"The circuit uses {len(active)} of its {circuit.num_qubits} qubits; 1 to {MAX_QUBITS} are supported."
+    if not circuit.num_qubits:
+        raise InvalidInputError("The circuit has no qubits; at least 1 is needed.")
+    if len(active) > MAX_QUBITS:
+        raise SimulationError(
+            f"Insufficient memory to run circuit {circuit.name!r} by its statevector of {len(active)} qubits. "
+            f"Required memory: {2 ** (len(active) - 16)}M; no machine is asked for more than {MAX_QUBITS} qubits."
         )
-    place = {qubit: k for k, qubit in enumerate(active or [0])}
+    place = {qubit: k for k, qubit in enumerate(active)}
+    num_qubits = max(len(active), 1)
     table = AngleTable(order_parameters(circuit.parameters, None))
-    walker = DynamicWalker(len(place), table, fuse=fuse)
+    walker = DynamicWalker(num_qubits, table, fuse=fuse)
     qubits = tuple(place.get(q, IDLE) for q in range(circuit.num_qubits))
     walker.walk(circuit, Operands(qubits, tuple(range(circuit.num_clbits))))
     walker.flush()
     angle_map = table.angle_map()
     nodes = simplify(walker.nodes, angle_map.num_angles, join=fuse)
-    dynamic = DynamicProgram(len(place), circuit.num_clbits, nodes, walker.reader.variables)
+    dynamic = DynamicProgram(num_qubits, circuit.num_clbits, nodes, walker.reader.variables)
     return Lowered(dynamic, angle_map, table.parameters)
 
 
 def active_qubits(circuit: QuantumCircuit, *, truncate: bool = True) -> tuple[int, ...]:
-    """The circuit's qubits that get amplitudes, in order: those that a gate, a save or a block acts on."""
+    """The circuit's qubits that get amplitudes, in order.
+
+    These are the qubits that a gate acts on and that are connected, through gates, to something that is measured,
+    saved or branched on.
+    """
     if not truncate:
         return tuple(range(circuit.num_qubits))
     index = {qubit: k for k, qubit in enumerate(circuit.qubits)}
-    named = (instruction for instruction in circuit.data if instruction.name not in _WITHOUT_STATE)
-    return tuple(sorted({index[qubit] for instruction in named for qubit in instruction.qubits}))
+    group = list(range(circuit.num_qubits))
+    gated: set[int] = set()
+    read: set[int] = set()
+    for instruction in circuit.data:
+        qubits = [index[qubit] for qubit in instruction.qubits]
+        if instruction.name in ("barrier", "delay") or not qubits:
+            continue
+        if instruction.name not in _WITHOUT_STATE:
+            gated.update(qubits)
+            first = _root(group, qubits[0])
+            for qubit in qubits[1:]:
+                group[_root(group, qubit)] = first
+        if instruction.name in _WHOLE_STATE_SAVES:
+            read.update(range(circuit.num_qubits))
+        elif not isinstance(instruction.operation, Gate) and instruction.name not in ("reset", "initialize"):
+            read.update(qubits)
+    wanted = {_root(group, qubit) for qubit in read}
+    return tuple(sorted(qubit for qubit in gated if _root(group, qubit) in wanted))
+
+
+def _root(group: list[int], qubit: int) -> int:
+    while group[qubit] != qubit:
+        group[qubit] = group[group[qubit]]
+        qubit = group[qubit]
+    return qubit
 
 
 @dataclass
@@ -113,9 +147,12 @@ class DynamicWalker(Walker):
             self._used |= support(instruction)
         self._instructions, self._pieces, self._phase, self._prepared = [], [], 0.0, 0
 
-    def _standard(self, *operation: Any) -> None:
-        super()._standard(*operation)
-        self._cut()
+    def _standard(
+        self, name: str, row: GateRow, params: Sequence[Any], targets: tuple[int, ...], controls: Controls
+    ) -> None:
+        if IDLE not in targets:
+            super()._standard(name, row, params, targets, controls)
+            self._cut()
 
     def _cut(self) -> None:
         """After an operation of the circuit itself or of a block."""
@@ -123,6 +160,8 @@ class DynamicWalker(Walker):
             self.flush()
 
     def _operation(self, operation: Any, operands: Operands) -> None:
+        if IDLE in operands.targets and operation.name not in _WITHOUT_STATE:
+            return
         method = _method(operation)
         if method is None:
             super()._operation(operation, operands)

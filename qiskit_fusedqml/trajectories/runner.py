@@ -33,7 +33,7 @@ from ..dynamic import (
 from ..engine import DifferentiableProgram
 from ..errors import OutOfMemoryError
 from ..fusion import Plan
-from ..memory import default_budget, format_bytes
+from ..memory import default_budget
 from .lanes import Draws, Lanes, TooManyLanesError, join, measure
 from .sampling import Shots, draw, outcomes_of_shots, written
 from .saving import Recorder, Saved
@@ -155,9 +155,9 @@ class Runner:
         per_lane = (1 if self.samples else STATES_PER_LANE) * self.device.state_bytes(self.dynamic.num_qubits, 1)
         if per_lane > self.budget:
             raise OutOfMemoryError(
-                f"The states of {self.dynamic.num_qubits} qubits need {format_bytes(per_lane)}; "
-                f"{format_bytes(self.budget)} are allowed. Raise max_memory_mb if the machine has more, or use "
-                "precision='single'."
+                f"Insufficient memory for the states of {self.dynamic.num_qubits} qubits. Required memory: "
+                f"{per_lane >> 20}M, max memory: {self.budget >> 20}M. Raise max_memory_mb if the machine has more, or "
+                "use precision='single'."
             )
         max_lanes = self.budget // per_lane
         step = max(1, min(max_lanes, CHUNK_OUTCOMES >> len(self.final_qubits)))

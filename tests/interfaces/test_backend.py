@@ -235,7 +235,7 @@ def test_too_little_memory_fails_the_experiment() -> None:
     assert result.status == "PARTIAL COMPLETED"
     assert not result.results[0].success
     assert "ERROR" in result.results[0].status
-    assert "MiB" in result.results[0].status
+    assert "Required memory: 4M, max memory: 1M" in result.results[0].status
     assert sum(result.get_counts(1).values()) == 10
     with pytest.raises(QiskitError):
         result.get_counts(0)
@@ -283,6 +283,7 @@ def test_the_result_tells_what_was_done() -> None:
         ({"shots": 0}, "integer >= 1"),
         ({"shots": 1.5}, "integer >= 1"),
         ({"shots": True}, "integer >= 1"),
+        ({"shots": "many"}, "integer >= 1"),
         ({"seed_simulator": -1}, "integer >= 0"),
         ({"method": "density_matrix"}, "'automatic', 'statevector'"),
         ({"device": "TPU"}, "'CPU', 'GPU'"),
@@ -325,12 +326,12 @@ def test_options_are_kept_copied_and_reset() -> None:
 
 def test_options_of_aer_that_change_no_result_are_accepted_with_one_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(options, "_WARNED", set())
-    with pytest.warns(UserWarning, match="fusion_threshold"):
-        simulator = FusedSimulator(fusion_threshold=3, mps_log_data=True)
+    with pytest.warns(UserWarning, match="max_job_size"):
+        simulator = FusedSimulator(max_job_size=3, mps_log_data=True)
     circuit = bell()
     with pytest.warns(UserWarning, match="blocking_enable"):
         assert simulator.run(circuit, blocking_enable=True).result().success
-    assert simulator.run(circuit, blocking_enable=True, fusion_threshold=4).result().success
+    assert simulator.run(circuit, blocking_enable=True, max_job_size=4).result().success
 
 
 def test_fusion_options_are_reported() -> None:
@@ -410,19 +411,50 @@ def test_dynamic_circuits() -> None:
 
 
 def test_wide_circuits_with_idle_qubits() -> None:
-    circuit = QuantumCircuit(60, 2)
-    circuit.x(55)
-    circuit.h(3)
+    circuit = QuantumCircuit(60, 3)
+    circuit.x([3, 55])
     circuit.cx(3, 40)
-    circuit.measure([55, 20], [0, 1])
+    circuit.measure([55, 20, 40], [0, 1, 2])
     result = FusedSimulator().run(circuit, shots=10).result()
-    assert result.get_counts() == {"01": 10}
+    assert result.get_counts() == {"101": 10}
     metadata = result.results[0].metadata
     assert metadata["active_input_qubits"] == [3, 40, 55]
     assert metadata["num_qubits"] == 3
     assert metadata["remapped_qubits"]
-    with pytest.raises(InvalidInputError, match="60"):
-        FusedSimulator(enable_truncation=False).run(circuit).result()
+    status = FusedSimulator(enable_truncation=False).run(circuit).result().results[0].status
+    assert "Insufficient memory" in status
+    assert f"Required memory: {2**44}M" in status
+
+
+def test_qubits_that_nothing_measured_depends_on_are_left_out() -> None:
+    circuit = QuantumCircuit(5, 2)
+    circuit.h(range(5))
+    circuit.cx(0, 1)
+    circuit.cx(2, 3)
+    circuit.barrier()
+    circuit.measure([1, 4], [0, 1])
+    result = FusedSimulator(seed_simulator=1).run(circuit, shots=4000).result()
+    assert result.results[0].metadata["active_input_qubits"] == [0, 1, 4]
+    assert_drawn_from(result.get_counts(), dict.fromkeys(("00", "01", "10", "11"), 0.25), 4000)
+    circuit.cx(3, 4)  # connects them, if only after the measurement
+    assert FusedSimulator().run(circuit).result().results[0].metadata["num_qubits"] == 5
+
+
+def test_a_threshold_for_fusion() -> None:
+    circuit = ansatz(5)
+    circuit.measure_all()
+    for threshold, applied in ((6, False), (5, False), (4, True)):
+        result = FusedSimulator(fusion_threshold=threshold, fusion_verbose=True).run(circuit).result()
+        fusion = result.results[0].metadata["fusion"]
+        assert (fusion["enabled"], fusion["applied"], fusion["threshold"]) == (True, applied, threshold)
+        assert (len(fusion["output_ops"]) > 5) != applied
+
+
+@pytest.mark.parametrize("shots", [1e2, "100"], ids=["float", "text"])
+def test_shots_that_stand_for_an_integer(shots: Any) -> None:
+    with pytest.warns(DeprecationWarning, match="give an integer"):
+        result = FusedSimulator().run(bell(), shots=shots).result()
+    assert sum(result.get_counts().values()) == 100
 
 
 def test_a_simulator_made_from_a_backend() -> None:

@@ -58,7 +58,7 @@ def memory_mb(engine: EngineOptions) -> int:
 def _fusion(compiled: CompiledCircuit, options: RunnerOptions, *, verbose: bool) -> dict[str, Any]:
     """The account of the plans that were run: counts add up over segments, sizes are the largest one's."""
     plans = list(compiled.runner.plans.values())
-    fusion: dict[str, Any] = {"enabled": options.fusion_enable, "applied": options.fusion_enable and bool(plans)}
+    fusion: dict[str, Any] = {"enabled": options.fusion_enable, "applied": compiled.fuses and bool(plans)}
     for plan in plans:
         for name, value in plan.summary().items():
             if "backward" in name:
@@ -66,9 +66,13 @@ def _fusion(compiled: CompiledCircuit, options: RunnerOptions, *, verbose: bool)
             largest = name in ("num_qubits", "tile_qubits")
             fusion[name] = max(fusion.get(name, 0), value) if largest else fusion.get(name, 0) + value
     fusion["max_fused_qubits"] = fusion.get("tile_qubits", 0)
-    fusion["threshold"] = 0
+    fusion["threshold"] = options.fusion_threshold
     if compiled.num_fused:
-        fusion["partition"] = "planned anew" if options.fusion_enable else "kept"
+        fusion["partition"] = "planned anew" if compiled.fuses else "kept"
     if verbose:
+        blocks = [block for plan in plans for block in plan.tape.blocks]
+        fusion["output_ops"] = [
+            {"num_qubits": len(block.tile), "operations": len(block.operations)} for block in blocks
+        ]
         fusion["plan"] = "\n".join(map(str, plans))
     return fusion

@@ -28,6 +28,7 @@ DEFAULTS: dict[str, Any] = {
     "enable_truncation": True,
     "fusion_enable": True,
     "fusion_max_qubit": None,
+    "fusion_threshold": None,
     "fusion_verbose": False,
     "noise_model": None,
     "zero_threshold": 1e-10,
@@ -43,7 +44,6 @@ WITHOUT_EFFECT: dict[str, Any] = {
     "chunk_swap_buffer_qubits": None,
     "cuStateVec_enable": False,
     "executor": None,
-    "fusion_threshold": None,
     "max_job_size": None,
     "max_parallel_experiments": None,
     "max_parallel_shots": None,
@@ -95,6 +95,8 @@ def checked_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
         )
     defaults = DEFAULTS | WITHOUT_EFFECT
     checked = {name: defaults.get(name) if value is None else value for name, value in fields.items()}
+    if "shots" in checked:
+        checked["shots"] = _whole_shots(checked["shots"])
     for name, value in checked.items():
         if name in DEFAULTS and value is not None:
             _check(name, value)
@@ -106,6 +108,16 @@ def checked_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
     return checked
 
 
+def _whole_shots(shots: Any) -> Any:
+    """Shots such as 1e4 or "300" as integers, which Aer does with the same warning."""
+    number = isinstance(shots, (float, np.floating)) and float(shots).is_integer()
+    if not (number or (isinstance(shots, str) and shots.isdecimal())):
+        return shots
+    whole = int(shots)
+    warnings.warn(f"shots={shots!r} is taken for {whole}; give an integer.", DeprecationWarning, stacklevel=5)
+    return whole
+
+
 def _check(name: str, value: Any) -> None:
     choices = {"method": METHODS, "device": DEVICES, "precision": PRECISIONS}.get(name)
     if choices is not None and value not in choices:
@@ -114,7 +126,7 @@ def _check(name: str, value: Any) -> None:
         raise InvalidInputError(
             "FusedSimulator simulates ideal circuits and takes no noise_model; use AerSimulator for noisy ones."
         )
-    if name in ("shots", "seed_simulator", "max_parallel_threads", "fusion_max_qubit"):
+    if name in ("shots", "seed_simulator", "max_parallel_threads", "fusion_max_qubit", "fusion_threshold"):
         least = 1 if name in ("shots", "fusion_max_qubit") else 0
         if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)) or value < least:
             raise InvalidInputError(f"{name}={value!r} is not allowed; an integer >= {least} is expected.")
