@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import pickle
+import sys
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,7 @@ from qiskit import ClassicalRegister, QuantumCircuit, QuantumRegister, transpile
 from qiskit.circuit import Clbit, Instruction, Parameter, Qubit
 from qiskit.circuit.library import get_standard_gate_name_mapping, real_amplitudes
 from qiskit.exceptions import QiskitError
-from qiskit.primitives import BackendSamplerV2
+from qiskit.primitives import BackendEstimatorV2, BackendSamplerV2, StatevectorEstimator
 from qiskit.providers import BackendV2, JobError, JobStatus, JobV1
 from qiskit.providers.fake_provider import GenericBackendV2
 from qiskit.quantum_info import Statevector
@@ -288,6 +290,7 @@ def test_the_result_tells_what_was_done() -> None:
         ({"method": "density_matrix"}, "'automatic', 'statevector'"),
         ({"device": "TPU"}, "'CPU', 'GPU'"),
         ({"precision": "half"}, "'double', 'single'"),
+        ({"meas_level": 1}, "choose one of 2"),
         ({"noise_model": object()}, "AerSimulator"),
         ({"max_memory_mb": 0}, "positive"),
         ({"max_parallel_threads": -1}, "integer >= 0"),
@@ -548,6 +551,39 @@ def test_inside_backend_sampler() -> None:
     sampler = BackendSamplerV2(backend=FusedSimulator(), options={"seed_simulator": 3})
     counts = sampler.run([circuit], shots=20_000).result()[0].data.meas.get_counts()
     assert_drawn_from(counts, probabilities, 20_000)
+
+
+def test_inside_backend_estimator() -> None:
+    circuit = real_amplitudes(3, reps=1)
+    pub = (circuit, [["ZZZ"], ["XIX"]], RNG.normal(size=(4, 6)))
+    options = {"default_precision": 0.01, "seed_simulator": 3}
+    ours = BackendEstimatorV2(backend=FusedSimulator(), options=options).run([pub]).result()[0].data
+    exact = StatevectorEstimator().run([pub]).result()[0].data.evs
+    assert ours.evs.shape == (2, 4)
+    assert np.abs(ours.evs - exact).max() < 0.05
+
+
+def test_errors_are_those_of_aer_where_aer_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    class AerError(QiskitError):
+        pass
+
+    broken = QuantumCircuit(1, 1)
+    broken.append(Instruction("kraus", 1, 0, []), [0])
+    with pytest.raises(UnsupportedInstructionError) as plain:
+        FusedSimulator().run(broken).result()
+    assert not isinstance(plain.value, AerError)
+    monkeypatch.setitem(sys.modules, "qiskit_aer", SimpleNamespace(AerError=AerError))
+    for act in (
+        lambda: FusedSimulator().run(broken).result(),
+        lambda: FusedSimulator(foo=1),
+        lambda: FusedSimulator().set_options(shots=0),
+        lambda: FusedSimulator().run(bell(), method="stabilizer"),
+        lambda: FusedSimulator().run(bell(), [{}, {}]).result(),
+    ):
+        with pytest.raises(AerError) as both:
+            act()
+        assert isinstance(both.value, FusedQMLError)
+        assert both.value.message
 
 
 @pytest.mark.parametrize("shots", [3, 1000])  # fewer and more than outcomes

@@ -11,6 +11,7 @@ from qiskit.providers.jobstatus import JobStatus
 from qiskit.result import Result
 
 from ..jobs import FinishedJob
+from .errors import errors_as_on_aer
 
 
 class FusedSimulatorJob(JobV1):
@@ -47,7 +48,8 @@ class FusedSimulatorJob(JobV1):
         Raises:
             FusedQMLError: If a circuit cannot be run: unsupported instructions, parameters without values.
         """
-        return self._work.result()
+        with errors_as_on_aer():
+            return self._work.result()
 
     def status(self) -> JobStatus:
         """``JobStatus.DONE``, or ``JobStatus.ERROR`` if `result` raises."""

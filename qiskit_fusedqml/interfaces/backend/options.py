@@ -15,6 +15,7 @@ from ...errors import InvalidInputError
 METHODS = ("automatic", "statevector")
 DEVICES = ("CPU", "GPU")
 PRECISIONS = ("double", "single")
+MEAS_LEVELS = (2,)
 
 DEFAULTS: dict[str, Any] = {
     "shots": 1024,
@@ -25,6 +26,7 @@ DEFAULTS: dict[str, Any] = {
     "seed_simulator": None,
     "max_memory_mb": None,
     "max_parallel_threads": None,
+    "meas_level": 2,
     "enable_truncation": True,
     "fusion_enable": True,
     "fusion_max_qubit": None,
@@ -119,7 +121,7 @@ def _whole_shots(shots: Any) -> Any:
 
 
 def _check(name: str, value: Any) -> None:
-    choices = {"method": METHODS, "device": DEVICES, "precision": PRECISIONS}.get(name)
+    choices = {"method": METHODS, "device": DEVICES, "precision": PRECISIONS, "meas_level": MEAS_LEVELS}.get(name)
     if choices is not None and value not in choices:
         raise InvalidInputError(f"{name}={value!r} is not available; choose one of {', '.join(map(repr, choices))}.")
     if name == "noise_model":

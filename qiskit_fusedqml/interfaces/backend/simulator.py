@@ -21,6 +21,7 @@ from ...memory import physical_memory
 from ...program import MAX_QUBITS
 from ..cache import EngineOptions
 from ..sampling import RunnerOptions
+from .errors import errors_as_on_aer
 from .experiments import RunOptions, all_rows, run_experiments
 from .job import FusedSimulatorJob
 from .metadata import memory_mb
@@ -105,9 +106,10 @@ class FusedSimulator(BackendV2):
             InvalidInputError: For a name or a value that is not allowed.
             DeviceUnavailableError: If the device does not exist on this machine.
         """
-        checked = checked_fields(fields)
-        if "device" in checked:
-            make_device(checked["device"])
+        with errors_as_on_aer():
+            checked = checked_fields(fields)
+            if "device" in checked:
+                make_device(checked["device"])
         self._options.update_options(**checked)
 
     def clear_options(self) -> None:
@@ -153,11 +155,12 @@ class FusedSimulator(BackendV2):
         Raises:
             InvalidInputError: For an option that is not allowed, or something that is not a circuit.
         """
-        listed = [circuits] if isinstance(circuits, QuantumCircuit) else list(circuits)
-        for circuit in listed:
-            if not isinstance(circuit, QuantumCircuit):
-                raise InvalidInputError(f"FusedSimulator runs QuantumCircuits, got a {type(circuit).__name__}.")
-        options = dict(self._options) | self._run_fields(run_options)
+        with errors_as_on_aer():
+            listed = [circuits] if isinstance(circuits, QuantumCircuit) else list(circuits)
+            for circuit in listed:
+                if not isinstance(circuit, QuantumCircuit):
+                    raise InvalidInputError(f"FusedSimulator runs QuantumCircuits, got a {type(circuit).__name__}.")
+            options = dict(self._options) | self._run_fields(run_options)
         return FusedSimulatorJob(self, lambda job_id: self._run(job_id, listed, parameter_binds, options))
 
     def _run_fields(self, fields: Mapping[str, Any]) -> dict[str, Any]:
