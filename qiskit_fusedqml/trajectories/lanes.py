@@ -129,14 +129,13 @@ def measure(lanes: Lanes, qubits: Sequence[int], draws: Draws, max_lanes: int, *
     chance = np.take_along_axis(probabilities, likely[:, None], axis=1)[:, 0]
     if (chance >= (1 - CERTAIN) * probabilities.sum(axis=1)).all():  # no number is drawn where none is needed
         if reset and likely.any():
-            return replace(
-                lanes, states=lanes.states.projected(np.arange(lanes.count), qubits, likely, reset=True)
-            ), likely
+            everything = np.arange(lanes.count)
+            lanes = replace(lanes, states=lanes.states.projected(everything, qubits, likely, chance, reset=True))
         return lanes, likely
     found = outcomes_of_shots(probabilities, lanes.lane_of_shot, draws.uniform(lanes))
     pairs, lane_of_shot = np.unique(lanes.lane_of_shot * size + found, return_inverse=True)
     if len(pairs) > max_lanes:
         raise TooManyLanesError
     parents, outcomes = np.divmod(pairs, size)
-    states = lanes.states.projected(parents, qubits, outcomes, reset=reset)
+    states = lanes.states.projected(parents, qubits, outcomes, probabilities[parents, outcomes], reset=reset)
     return Lanes(states, lanes.memory.take(parents), lanes.rows[parents], lane_of_shot, lanes.shots), outcomes

@@ -90,25 +90,36 @@ class States:
         joined = np.concatenate([part.amplitudes for part in parts])
         return States(parts[0].device, parts[0].num_qubits, len(joined), amplitudes=joined)
 
-    def projected(self, parents: Indices, qubits: Sequence[int], outcomes: Indices, *, reset: bool) -> States:
+    def projected(
+        self,
+        parents: Indices,
+        qubits: Sequence[int],
+        outcomes: Indices,
+        chances: NDArray[np.float64],
+        *,
+        reset: bool,
+    ) -> States:
         """For each new lane the state of its parent after an outcome.
 
         Args:
             parents: The lane each new one comes from.
             qubits: The qubits measured.
             outcomes: What each new lane has found; bit j is ``qubits[j]``.
+            chances: The squared norm of what is left of the parent's state.
             reset: Whether the qubits are then returned to |0>.
         """
-        index = np.arange(2**self.num_qubits)
-        found = _places(outcomes, qubits)
-        mask = sum(1 << q for q in qubits)
         amplitudes = self.amplitudes[parents]
-        if reset:
-            amplitudes = np.take_along_axis(amplitudes, index ^ found[:, None], axis=1)
-            found = np.zeros_like(found)
-        amplitudes = np.where((index & mask) == found[:, None], amplitudes, 0)
-        norms = np.sqrt(np.einsum("li,li->l", amplitudes.conj(), amplitudes).real)
-        return self._like(amplitudes / norms[:, None])
+        for j, qubit in enumerate(qubits):
+            halves = amplitudes.reshape(len(parents), -1, 2, 2**qubit)
+            ones = (outcomes >> j & 1).astype(bool)
+            halves[~ones, :, 1] = 0
+            if reset:
+                halves[ones, :, 0] = halves[ones, :, 1]
+                halves[ones, :, 1] = 0
+            else:
+                halves[ones, :, 0] = 0
+        amplitudes *= (1 / np.sqrt(chances)).astype(amplitudes.real.dtype)[:, None]
+        return self._like(amplitudes)
 
     def prepared(self, qubits: Sequence[int], amplitudes: NDArray[np.complex128]) -> States:
         """The states after qubits that are in |0> have been put into another state."""
@@ -125,11 +136,3 @@ class States:
             tape = Tape(self.num_qubits, (), Frame.identity(self.num_qubits), 0)
             self._ket = self.device.allocate(tape, self.lanes, self._given)
         return self._ket
-
-
-def _places(outcomes: Indices, qubits: Sequence[int]) -> NDArray[np.int64]:
-    """Basis states in which the qubits have the outcomes' bits and all others are 0."""
-    total = np.zeros(len(outcomes), dtype=np.int64)
-    for j, qubit in enumerate(qubits):
-        total |= (outcomes >> j & 1) << qubit
-    return total
