@@ -190,6 +190,8 @@ class AngleMap:
     def select(self, slots: Sequence[int] | NDArray[np.integer]) -> AngleMap:
         """The map restricted to some slots: angle j of the result is angle ``slots[j]`` of this map."""
         chosen = np.asarray(slots, dtype=np.intp).reshape(-1)
+        if not self.num_angles and not chosen.size:
+            return self  # most circuits that are only sampled have no parameters
         if chosen.size and not 0 <= chosen.min() <= chosen.max() < self.num_angles:
             raise InvalidInputError(f"Slots must lie in 0..{self.num_angles - 1}, got {chosen.min()}..{chosen.max()}.")
         counts = self._term_counts[chosen]
@@ -222,6 +224,9 @@ class AngleMap:
     @cached_property
     def dependence(self) -> tuple[Indices, Indices]:
         """Pairs (slots, parameters), each once: angle ``slots[k]`` depends on parameter ``parameters[k]``."""
+        if not self.num_angles:
+            nothing = np.empty(0, dtype=np.intp)
+            return nothing, nothing
         first = self.num_parameters
         linear = self.columns < first
         slots, parameters = [self.slots[linear]], [self.columns[linear]]

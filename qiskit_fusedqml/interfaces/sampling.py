@@ -61,9 +61,9 @@ def compile_runner(circuit: QuantumCircuit, options: RunnerOptions) -> CompiledC
     """
 
     def build(source: QuantumCircuit) -> CompiledCircuit:
-        qubits = active_qubits(source, truncate=options.truncate)
+        qubits = active_qubits(source) if options.truncate else tuple(range(source.num_qubits))
         fuses = options.fusion_enable and len(qubits) > options.fusion_threshold
-        lowered = lower_dynamic(source, truncate=options.truncate, fuse=fuses)
+        lowered = lower_dynamic(source, qubits, fuse=fuses)
         engine = options.engine
         device = make_device(engine.device, precision=engine.precision, num_threads=engine.num_threads)
         if options.fusion_max_qubit is not None:

@@ -44,12 +44,12 @@ _WHOLE_STATE_SAVES = frozenset({"save_state", "set_statevector", *(f"save_{kind}
 _CHANNELS = frozenset({"kraus", "superop", "quantum_channel", "qerror_loc", "roerror"})
 
 
-def lower_dynamic(circuit: QuantumCircuit, *, truncate: bool = True, fuse: bool = True) -> Lowered:
+def lower_dynamic(circuit: QuantumCircuit, qubits: Sequence[int] | None = None, *, fuse: bool = True) -> Lowered:
     """Read a circuit with measurements, resets, initial states, saves and control flow anywhere.
 
     Args:
         circuit: The circuit. Its parameters keep the order of ``circuit.parameters``.
-        truncate: Whether qubits that no gate acts on are left out of the state.
+        qubits: The qubits that get amplitudes, `active_qubits` or all of them; the former by default.
         fuse: If not, every operation of the circuit is a segment of its own.
 
     Raises:
@@ -62,7 +62,7 @@ def lower_dynamic(circuit: QuantumCircuit, *, truncate: bool = True, fuse: bool 
     inputs = [var.name for var in circuit.iter_input_vars()]
     if inputs:
         raise UnsupportedInstructionError(f"Circuit {circuit.name!r} has input variables {inputs}; they have no value.")
-    active = active_qubits(circuit, truncate=truncate)
+    active = active_qubits(circuit) if qubits is None else qubits
     if not circuit.num_qubits:
         raise InvalidInputError("The circuit has no qubits; at least 1 is needed.")
     if len(active) > MAX_QUBITS:
@@ -74,8 +74,8 @@ def lower_dynamic(circuit: QuantumCircuit, *, truncate: bool = True, fuse: bool 
     num_qubits = max(len(active), 1)
     table = AngleTable(order_parameters(circuit.parameters, None))
     walker = DynamicWalker(num_qubits, table, fuse=fuse)
-    qubits = tuple(place.get(q, IDLE) for q in range(circuit.num_qubits))
-    walker.walk(circuit, Operands(qubits, tuple(range(circuit.num_clbits))))
+    targets = tuple(place.get(q, IDLE) for q in range(circuit.num_qubits))
+    walker.walk(circuit, Operands(targets, tuple(range(circuit.num_clbits))))
     walker.flush()
     angle_map = table.angle_map()
     nodes = simplify(walker.nodes, angle_map.num_angles, join=fuse)
@@ -83,14 +83,12 @@ def lower_dynamic(circuit: QuantumCircuit, *, truncate: bool = True, fuse: bool 
     return Lowered(dynamic, angle_map, table.parameters)
 
 
-def active_qubits(circuit: QuantumCircuit, *, truncate: bool = True) -> tuple[int, ...]:
+def active_qubits(circuit: QuantumCircuit) -> tuple[int, ...]:
     """The circuit's qubits that get amplitudes, in order.
 
     These are the qubits that a gate acts on and that are connected, through gates, to something that is measured,
     saved or branched on.
     """
-    if not truncate:
-        return tuple(range(circuit.num_qubits))
     index = {qubit: k for k, qubit in enumerate(circuit.qubits)}
     group = list(range(circuit.num_qubits))
     gated: set[int] = set()
