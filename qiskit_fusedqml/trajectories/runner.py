@@ -307,7 +307,10 @@ class _Run:
             if kind in (Measure, Reset):
                 lanes = self._measured(list(group), lanes)  # type: ignore[arg-type]
                 continue
-            for node in group:
+            several = list(group)
+            if kind is Save:
+                _expect_all(several, lanes)  # type: ignore[arg-type]
+            for node in several:
                 if lanes is None:
                     break
                 flow = self._step(node, lanes)
@@ -384,3 +387,10 @@ class _Run:
             left.append(flow.broken)
             lanes = join([flow.done, flow.continued])
         return join(left)
+
+
+def _expect_all(saves: Sequence[Save], lanes: Lanes) -> None:
+    """Compute all expectation values that several saves want by one call of the device."""
+    sums = [observable for save in saves if save.kind in ("expval", "expval_var") for observable in save.argument]
+    if sums:
+        lanes.states.expectation(list(dict.fromkeys(sums)))

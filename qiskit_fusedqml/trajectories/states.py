@@ -45,6 +45,7 @@ class States:
         self._given = amplitudes
         self._ket = ket
         self._frame = frame or Frame.identity(num_qubits)
+        self._values: dict[PauliSum, NDArray[np.float64]] = {}
 
     @property
     def start(self) -> Amplitudes | None:
@@ -67,8 +68,12 @@ class States:
         return self.device.probabilities(self._on_device(), self._frame, qubits)
 
     def expectation(self, sums: Sequence[PauliSum]) -> NDArray[np.float64]:
-        """Expectation values (L, number of observables)."""
-        return self.device.expectation(self._on_device(), self._frame, sums)
+        """Expectation values (L, number of observables); they are kept, so that many can be asked for at once."""
+        new = [observable for observable in sums if observable not in self._values]
+        if new:
+            columns = self.device.expectation(self._on_device(), self._frame, new)
+            self._values.update(zip(new, columns.T, strict=True))
+        return np.stack([self._values[observable] for observable in sums], axis=1)
 
     def reduced(self, qubits: Sequence[int]) -> Amplitudes:
         """Amplitudes (L, 2**k, 2**(n - k)) by the basis state of some qubits and by that of all others."""

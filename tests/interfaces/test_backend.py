@@ -176,6 +176,21 @@ def test_more_bits_than_an_integer_holds() -> None:
     assert result.data()["counts"] == {hex(2**99 + 8): 7}
 
 
+@pytest.mark.parametrize("width", [62, 63, 64, 132])
+def test_conditions_on_wide_registers(width: int) -> None:
+    value = 2 ** (width - 1) + 5
+    circuit = QuantumCircuit(QuantumRegister(1), ClassicalRegister(width, "wide"), ClassicalRegister(1, "found"))
+    circuit.x(0)
+    circuit.measure([0] * 3, [0, 2, width - 1])
+    circuit.x(0)
+    with circuit.if_test((circuit.cregs[0], value - 1)):
+        circuit.h(0)
+    with circuit.if_test((circuit.cregs[0], value)):
+        circuit.x(0)
+    circuit.measure(0, width)
+    assert FusedSimulator().run(circuit, shots=3).result().get_counts() == {f"1 {value:b}": 3}
+
+
 def test_without_measurements_there_are_no_counts() -> None:
     result = FusedSimulator().run(ansatz()).result()
     assert result.success

@@ -179,6 +179,27 @@ def test_many_outcomes_and_many_shots() -> None:
     assert_drawn_from(frequencies, dict.fromkeys(range(16), 1 / 16), 200_000)
 
 
+def test_registers_that_are_empty_or_share_their_bits() -> None:
+    inner = QuantumCircuit(QuantumRegister(2), ClassicalRegister(1, "a"))
+    inner.x(0)
+    inner.measure(0, 0)
+    with inner.if_test((inner.cregs[0], 1)):
+        inner.x(1)
+    outer = QuantumCircuit(3, 4)
+    outer.compose(inner, [2, 0], [3], inplace=True)
+    outer.measure(0, 1)
+    for sampler in (FusedSampler(), BackendSamplerV2(backend=FusedSimulator())):
+        data = sampler.run([outer], shots=5).result()[0].data
+        assert data.c.get_counts() == {"1010": 5}
+        assert [data[name].get_counts() for name in data if name not in ("c", "none")] == [{"1": 5}]
+    empty = QuantumCircuit(QuantumRegister(1), ClassicalRegister(0, "none"), ClassicalRegister(1, "one"))
+    empty.x(0)
+    empty.measure(0, 0)
+    data = FusedSampler().run([empty], shots=5).result()[0].data
+    assert data.none.array.shape == (5, 0)
+    assert data.one.get_counts() == {"1": 5}
+
+
 def test_circuits_without_registers_or_measurements() -> None:
     empty = QuantumCircuit(1)
     with pytest.warns(UserWarning, match="no classical registers"):
