@@ -24,10 +24,6 @@ class ClassicalReader:
         """The variables met so far."""
         return tuple(self._numbers.values())
 
-    def fresh(self, width: int) -> Variable:
-        """A variable of our own."""
-        return self._numbers.setdefault(object(), Variable(len(self._numbers), width))
-
     def condition(self, condition: Any) -> Expression:
         """The condition of an ``if`` or ``while``: an expression, or a pair of a bit or register and a value."""
         if isinstance(condition, tuple):

@@ -243,9 +243,8 @@ class DynamicWalker(Walker):
         self.nodes.append(Branch(condition, then, otherwise[0] if otherwise else ()))
 
     def switch_case(self, operation: Any, operands: Operands) -> None:
-        """The first of several blocks whose value is the target's; the target is read once."""
-        value = self.reader.value(operation.target)
-        target = self.reader.fresh(value.width)
+        """The first of several blocks whose value is the target's: nested branches, decided before any block runs."""
+        target = self.reader.value(operation.target)
         chain: tuple[Node, ...] = ()
         for labels, block in reversed(list(operation.cases_specifier())):
             nodes = self._block(block, operands)
@@ -257,7 +256,7 @@ class DynamicWalker(Walker):
             for test in tests[1:]:
                 condition = Apply("LOGIC_OR", (condition, test), BOOL)
             chain = (Branch(condition, nodes, chain),)
-        self.nodes.extend((Assign(target, value), *chain))
+        self.nodes.extend(chain)
 
     def while_loop(self, operation: Any, operands: Operands) -> None:
         """A block as long as a condition holds."""

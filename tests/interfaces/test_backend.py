@@ -261,8 +261,10 @@ def test_too_little_memory_fails_the_experiment() -> None:
 
 def test_the_job() -> None:
     simulator = FusedSimulator()
-    job = simulator.run(bell())
+    circuit = bell()
+    job = simulator.run(circuit)
     assert isinstance(job, JobV1)
+    assert job.circuits()[0] is circuit
     assert job.backend() is simulator
     assert job.result(timeout=1).job_id == job.job_id()
     assert job.done()

@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
+from qiskit import QuantumCircuit
 from qiskit.providers import BackendV2, JobV1
 from qiskit.providers.jobstatus import JobStatus
 from qiskit.result import Result
@@ -30,6 +31,10 @@ class FusedSimulatorJob(JobV1):
         job_id = str(uuid.uuid4())
         super().__init__(backend, job_id, **metadata)
         self._work = FinishedJob(function, job_id)
+
+    def circuits(self) -> list[QuantumCircuit]:
+        """The circuits that were run."""
+        return list(self.metadata.get("circuits", []))
 
     def submit(self) -> None:
         """Refuse: ``run`` has submitted the job.

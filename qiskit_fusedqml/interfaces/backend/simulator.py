@@ -161,7 +161,9 @@ class FusedSimulator(BackendV2):
                 if not isinstance(circuit, QuantumCircuit):
                     raise InvalidInputError(f"FusedSimulator runs QuantumCircuits, got a {type(circuit).__name__}.")
             options = dict(self._options) | self._run_fields(run_options)
-        return FusedSimulatorJob(self, lambda job_id: self._run(job_id, listed, parameter_binds, options))
+        return FusedSimulatorJob(
+            self, lambda job_id: self._run(job_id, listed, parameter_binds, options), circuits=listed
+        )
 
     def _run_fields(self, fields: Mapping[str, Any]) -> dict[str, Any]:
         unknown = unknown_fields(fields)
