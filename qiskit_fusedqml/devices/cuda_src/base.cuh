@@ -1,0 +1,42 @@
+// What every kernel shares. The files are joined in the order given by gpu/sources.py and compiled as one text, by NVRTC
+// for the device and by a C++ compiler for the tests, which supply their own `shared_memory`.
+#ifndef FUSEDQML_EMULATION
+extern __shared__ __align__(16) unsigned char shared_memory[];
+#endif
+
+namespace fusedqml {
+
+template <class Real> struct alignas(2 * sizeof(Real)) Complex {
+    Real re, im;
+};
+
+__device__ __forceinline__ unsigned parity(unsigned value) { return __popc(value) & 1u; }
+
+// All ones where bit `k` of `value` is set, else 0.
+__device__ __forceinline__ unsigned spread(unsigned value, int k) { return 0u - (value >> k & 1u); }
+
+template <class Real> __device__ __forceinline__ Complex<Real> operator*(Complex<Real> a, Complex<Real> b) {
+    return {a.re * b.re - a.im * b.im, a.re * b.im + a.im * b.re};
+}
+
+template <class Real> __device__ __forceinline__ Complex<Real> conj(Complex<Real> a) { return {a.re, -a.im}; }
+
+template <class Real> __device__ __forceinline__ void add_product(Complex<Real>& sum, Complex<Real> a, Complex<Real> b) {
+    sum.re += a.re * b.re - a.im * b.im;
+    sum.im += a.re * b.im + a.im * b.re;
+}
+
+// Real and imaginary part of conj(bra) ket.
+template <class Real> __device__ __forceinline__ Real overlap_re(Complex<Real> bra, Complex<Real> ket) {
+    return bra.re * ket.re + bra.im * ket.im;
+}
+template <class Real> __device__ __forceinline__ Real overlap_im(Complex<Real> bra, Complex<Real> ket) {
+    return bra.re * ket.im - bra.im * ket.re;
+}
+
+__device__ __forceinline__ void sine_cosine_pi(float x, float* sine, float* cosine) { sincospif(x, sine, cosine); }
+__device__ __forceinline__ void sine_cosine_pi(double x, double* sine, double* cosine) { sincospi(x, sine, cosine); }
+
+constexpr unsigned whole_warp = 0xffffffffu;
+
+}  // namespace fusedqml

@@ -1,0 +1,99 @@
+// A sweep: a list of records applied to every tile of every sample, in one launch.
+//
+// With `warp`, each group of 2**(t - W) lanes holds one small state and warps work alone; else a block holds one tile, which may be a
+// whole state. Nothing is saved on the way: `undo` uncomputes ket and bra together and leaves the overlaps in `partials`.
+namespace fusedqml {
+
+enum Kind { exchange_record, flush_record, turn_record, unitary_record, pauli_record, phase_record, diagonal_record, measure_record, dense_record_kind };
+
+template <bool undo, class Real, int W, bool warp>
+__device__ __forceinline__ void on_bit(const Tile<Real, W, warp>& tile, int kind, int bit, const int* words, Complex<Real> (&ket)[1 << W], Complex<Real> (&bra)[1 << W]) {
+    if (bit == 0) kind == unitary_record ? unitary<undo, 0>(tile, words, ket, bra) : pauli<undo, 0>(tile, words, ket, bra);
+    if constexpr (W > 1)
+        if (bit == 1) kind == unitary_record ? unitary<undo, 1>(tile, words, ket, bra) : pauli<undo, 1>(tile, words, ket, bra);
+    if constexpr (W > 2)
+        if (bit == 2) kind == unitary_record ? unitary<undo, 2>(tile, words, ket, bra) : pauli<undo, 2>(tile, words, ket, bra);
+    if constexpr (W > 3)
+        if (bit == 3) kind == unitary_record ? unitary<undo, 3>(tile, words, ket, bra) : pauli<undo, 3>(tile, words, ket, bra);
+}
+
+template <bool undo, class Real, int W, bool warp>
+__device__ __forceinline__ void apply_dense(const Tile<Real, W, warp>& tile, const int* words, Complex<Real> (&ket)[1 << W], Complex<Real> (&bra)[1 << W]) {
+    if (words[0] == 1) return dense<undo, 1>(tile, words, ket, bra);
+    if constexpr (W == 2) dense<undo, 2>(tile, words, ket, bra);
+    if constexpr (W > 2) {
+        if (words[0] == 2) return dense<undo, 2>(tile, words, ket, bra);
+        dense<undo, 3>(tile, words, ket, bra);  // more index bits than three are taken from the thread's
+    }
+}
+
+// A record: its kind in the lowest 4 bits, a register bit above, then its own words.
+template <bool undo, class Real, int W, bool warp>
+__device__ __forceinline__ void apply(const Tile<Real, W, warp>& tile, const int* record, const Complex<Real>* tables, Complex<Real> (&ket)[1 << W],
+                                      Complex<Real> (&bra)[1 << W]) {
+    const int kind = record[0] & 15, bit = record[0] >> 4;
+    const int* words = record + 1;
+    switch (kind) {
+        case exchange_record: return exchange<undo>(tile, words, ket, bra);
+        case turn_record: return turns<undo>(tile, words, ket, bra);
+        case unitary_record:
+        case pauli_record: return on_bit<undo>(tile, kind, bit, words, ket, bra);
+        case phase_record: return phase<undo>(tile, words, ket, bra);
+        case diagonal_record: return diagonal<undo>(tile, words, tables, ket, bra);
+        case dense_record_kind: return apply_dense<undo>(tile, words, ket, bra);
+        case measure_record:
+            if (undo) measure_diagonal(tile, words, ket, bra);
+            return;
+        case flush_record:
+            if (!undo) return;
+            tile.sync();
+            tile.flush(words[0], words[1]);
+            tile.sync();
+            return;
+    }
+}
+
+// words, order: the records, and where in `words` those to apply begin; load_rows, store_rows: the first and the last window's rows in
+// `words`; samples `first_sample` to `first_sample + samples` of `batch`; numbers: coefficients; capacity: overlaps kept between flushes;
+// partials: [slot][row] sums of each tile, row = sample * tiles + tile.
+template <class Real, int W, bool warp, bool undo>
+__global__ void __launch_bounds__(warp ? warp_block : 512)
+sweep(const int* __restrict__ words, const int* __restrict__ order, int records, int load_rows, int store_rows, int n, int t, int batch, int first_sample,
+      int samples, Complex<Real>* ket_state, Complex<Real>* bra_state, const Real* __restrict__ numbers, int shared_numbers,
+      const Complex<Real>* __restrict__ tables, Real* partials, int capacity, int second) {
+    Tile<Real, W, warp> tile;
+    const int group_bits = t - W, tile_bits = n - t, bank_bits = sizeof(Real) == 4 ? 4 : 3;
+    const int group = warp ? static_cast<int>(threadIdx.x) >> group_bits : 0;
+    tile.n = n;
+    tile.t = t;
+    tile.thread = warp ? threadIdx.x & ((1u << group_bits) - 1) : threadIdx.x;
+    tile.lane_bits = warp && group_bits < 5 ? group_bits : 5;
+    tile.lane = static_cast<int>(threadIdx.x) & ((1 << tile.lane_bits) - 1);
+    const int number = static_cast<int>(warp ? blockIdx.x * (blockDim.x >> group_bits) + group : blockIdx.x);
+    const int sample = number >> tile_bits;
+    const unsigned outer = static_cast<unsigned>(number) & ((1u << tile_bits) - 1);
+    tile.active = !warp || sample < samples;
+    tile.row = number;
+    tile.rows = samples << tile_bits;
+    tile.sample = first_sample + (tile.active ? sample : 0);
+    tile.batch = batch;
+    tile.position = 1u << n | (outer << group_bits | tile.thread) << W;
+    tile.numbers = numbers;
+    tile.shared_numbers = shared_numbers;
+    tile.buffer = reinterpret_cast<Complex<Real>*>(shared_memory) + (group << t);
+    tile.second = second;
+    const unsigned free_banks = group_bits < bank_bits && t >= bank_bits ? (1u << bank_bits) - 1 : 0u;
+    tile.skew = warp ? (static_cast<unsigned>(group) << group_bits) & free_banks : 0u;
+    tile.sums = reinterpret_cast<Real*>(reinterpret_cast<Complex<Real>*>(shared_memory) + (1 << t) + second);
+    tile.capacity = capacity;
+    tile.partials = partials;
+
+    Complex<Real> ket[1 << W], bra[1 << W];
+    load(tile, words + load_rows, ket_state, ket);
+    if (undo) load(tile, words + load_rows, bra_state, bra);
+    for (int k = 0; k < records; ++k) apply<undo>(tile, words + order[k], tables, ket, bra);
+    store(tile, words + store_rows, ket_state, ket);
+    if (undo) store(tile, words + store_rows, bra_state, bra);
+}
+
+}  // namespace fusedqml

@@ -1,0 +1,49 @@
+// What goes before a sweep and after it: the tables of its shared diagonals, and the sums of its partial overlaps.
+namespace fusedqml {
+
+// One block row for each table: records of 5 words [first entry, d, number of terms, first term, first angle]; a term is a mask over the d bits of the
+// entry's number, with bit d as its constant. Entries are exp(-1j/2 sum_k +-theta_k), from u = theta / (2 pi), always in double precision.
+template <class Real>
+__global__ void fill_tables(const int* __restrict__ records, const int* __restrict__ terms, const double* __restrict__ angles, Complex<Real>* tables) {
+    const int* record = records + 5 * blockIdx.y;
+    const int entries = 1 << record[1];
+    for (int e = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x); e < entries; e += static_cast<int>(gridDim.x * blockDim.x)) {
+        double sum = 0;
+        for (int k = 0; k < record[2]; ++k) {
+            const double angle = angles[record[4] + k];
+            sum += parity(static_cast<unsigned>(terms[record[3] + k]) & static_cast<unsigned>(e | entries)) ? -angle : angle;
+        }
+        double sine, cosine;
+        sine_cosine_pi(-sum, &sine, &cosine);
+        tables[record[0] + e] = {static_cast<Real>(cosine), static_cast<Real>(sine)};
+    }
+}
+
+// totals[group * width + places[slot]] (+)= sum of the `segment` numbers partials[slot][group * segment ...], for every slot and group. A team of `team`
+// threads, a power of two up to the block's 256, adds each in an order that depends on nothing else.
+template <class Value>
+__global__ void __launch_bounds__(256)
+add_segments(const Value* __restrict__ partials, int slots, long long rows, long long segment, const int* __restrict__ places, int width, int accumulate, int team,
+             double* totals) {
+    double* room = reinterpret_cast<double*>(shared_memory);
+    const long long groups = rows / segment;
+    const long long output = (static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x) / team;
+    const int member = static_cast<int>(threadIdx.x) % team;
+    const bool real = output < slots * groups;
+    const long long slot = real ? output / groups : 0, group = real ? output % groups : 0;
+    const Value* from = partials + slot * rows + group * segment;
+    double sum = 0;
+    if (real)
+        for (long long k = member; k < segment; k += team) sum += from[k];
+    room[threadIdx.x] = sum;
+    __syncthreads();
+    for (int half = team / 2; half; half /= 2) {
+        if (member < half) room[threadIdx.x] += room[threadIdx.x + half];
+        __syncthreads();
+    }
+    if (!real || member) return;
+    double* total = totals + group * width + places[slot];
+    *total = accumulate ? *total + room[threadIdx.x] : room[threadIdx.x];
+}
+
+}  // namespace fusedqml

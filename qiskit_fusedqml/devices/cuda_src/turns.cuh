@@ -1,0 +1,231 @@
+// Operations on the pairs of one register bit: layers of real rotations, 2x2 matrices, controlled Pauli rotations.
+namespace fusedqml {
+
+// Registers i and i | 1 << J of the pair number p.
+template <int J> __device__ __forceinline__ constexpr int lower(int p) { return (p >> J << (J + 1)) | (p & ((1 << J) - 1)); }
+
+// a0' = a a0 - b a1, a1' = b a0 + a a1; where a or |b| is 1 it need not be multiplied by. `odd`: bit i set where b changes its sign.
+template <int J, class Real, int W>
+__device__ __forceinline__ void turn(Complex<Real> (&v)[1 << W], Real a, Real b, bool uniform, unsigned odd) {
+    constexpr int pairs = (1 << W) / 2;
+    const Real sign = odd & 1 ? -b : b;
+    if (uniform && a == 1) {
+#pragma unroll
+        for (int p = 0; p < pairs; ++p) {
+            Complex<Real>&x = v[lower<J>(p)], &y = v[lower<J>(p) | 1 << J];
+            const Complex<Real> u = x;
+            x = {u.re - sign * y.re, u.im - sign * y.im};
+            y = {y.re + sign * u.re, y.im + sign * u.im};
+        }
+    } else if (uniform && sign == 1) {
+#pragma unroll
+        for (int p = 0; p < pairs; ++p) {
+            Complex<Real>&x = v[lower<J>(p)], &y = v[lower<J>(p) | 1 << J];
+            const Complex<Real> u = x;
+            x = {a * u.re - y.re, a * u.im - y.im};
+            y = {a * y.re + u.re, a * y.im + u.im};
+        }
+    } else if (uniform && sign == -1) {
+#pragma unroll
+        for (int p = 0; p < pairs; ++p) {
+            Complex<Real>&x = v[lower<J>(p)], &y = v[lower<J>(p) | 1 << J];
+            const Complex<Real> u = x;
+            x = {a * u.re + y.re, a * u.im + y.im};
+            y = {a * y.re - u.re, a * y.im - u.im};
+        }
+    } else {
+#pragma unroll
+        for (int p = 0; p < pairs; ++p) {
+            Complex<Real>&x = v[lower<J>(p)], &y = v[lower<J>(p) | 1 << J];
+            const Real s = odd >> lower<J>(p) & 1 ? -b : b;
+            const Complex<Real> u = x;
+            x = {a * u.re - s * y.re, a * u.im - s * y.im};
+            y = {a * y.re + s * u.re, a * y.im + s * u.im};
+        }
+    }
+}
+
+// <Y> and <X> of the pair's virtual qubit.
+template <int J, class Real, int W>
+__device__ __forceinline__ void measure_turn(const Complex<Real> (&ket)[1 << W], const Complex<Real> (&bra)[1 << W], bool uniform, unsigned odd,
+                                             bool with_x, Real* y, Real* x) {
+    Real sum = 0, other = 0;
+#pragma unroll
+    for (int p = 0; p < (1 << W) / 2; ++p) {
+        const int i = lower<J>(p), h = i | 1 << J;
+        const Real value = overlap_re(bra[h], ket[i]) - overlap_re(bra[i], ket[h]);
+        sum += !uniform && odd >> i & 1 ? -value : value;
+    }
+    *y = uniform && odd & 1 ? -sum : sum;
+    if (with_x) {
+#pragma unroll
+        for (int p = 0; p < (1 << W) / 2; ++p) {
+            const int i = lower<J>(p), h = i | 1 << J;
+            other += overlap_im(bra[i], ket[h]) + overlap_im(bra[h], ket[i]);
+        }
+    }
+    *x = other;
+}
+
+// A layer of RY, at most one on each register bit, in ascending order. Words: the first slot; for each bit functional, coefficient, and
+// flags (1: there is one, 2: batched, 4: <Y> wanted, 8: <X> wanted).
+template <bool undo, int J, class Real, int W, bool warp>
+__device__ __forceinline__ void turn_bit(const Tile<Real, W, warp>& tile, const int* words, Complex<Real> (&ket)[1 << W], Complex<Real> (&bra)[1 << W],
+                                         Real (&values)[8], unsigned& valid) {
+    const int flags = words[3 + 3 * J];
+    if (!(flags & 1)) return;
+    const unsigned functional = static_cast<unsigned>(words[1 + 3 * J]);
+    const Real a = tile.number(words[2 + 3 * J], flags & 2, 0), b = tile.number(words[2 + 3 * J], flags & 2, 1);
+    const bool uniform = (functional & ((1u << W) - 1)) == 1u << J;
+    const unsigned odd = tile.pattern(functional);  // register i, which has bit J clear, is on the side of bit i
+    if (undo && flags & 4) {
+        measure_turn<J, Real, W>(ket, bra, uniform, odd, flags & 8, &values[2 * J], &values[2 * J + 1]);
+        valid |= (flags & 8 ? 3u : 1u) << 2 * J;
+    }
+    turn<J, Real, W>(ket, a, undo ? -b : b, uniform, odd);
+    if (undo) turn<J, Real, W>(bra, a, -b, uniform, odd);
+}
+
+template <bool undo, class Real, int W, bool warp>
+__device__ __forceinline__ void turns(const Tile<Real, W, warp>& tile, const int* words, Complex<Real> (&ket)[1 << W], Complex<Real> (&bra)[1 << W]) {
+    Real values[8] = {};
+    unsigned valid = 0;
+    if (!undo) {
+        turn_bit<undo, 0>(tile, words, ket, bra, values, valid);
+        if constexpr (W > 1) turn_bit<undo, 1>(tile, words, ket, bra, values, valid);
+        if constexpr (W > 2) turn_bit<undo, 2>(tile, words, ket, bra, values, valid);
+        if constexpr (W > 3) turn_bit<undo, 3>(tile, words, ket, bra, values, valid);
+        return;
+    }
+    if constexpr (W > 3) turn_bit<undo, 3>(tile, words, ket, bra, values, valid);
+    if constexpr (W > 2) turn_bit<undo, 2>(tile, words, ket, bra, values, valid);
+    if constexpr (W > 1) turn_bit<undo, 1>(tile, words, ket, bra, values, valid);
+    turn_bit<undo, 0>(tile, words, ket, bra, values, valid);
+    if (valid) tile.template add_up<8>(values, words[0], valid);
+}
+
+template <class Real> struct Matrix {
+    Complex<Real> m00, m01, m10, m11;
+};
+
+template <int J, class Real, int W>
+__device__ __forceinline__ void multiply(Complex<Real> (&v)[1 << W], const Matrix<Real>& m, bool uniform, unsigned odd) {
+    const Matrix<Real> swapped = {m.m11, m.m10, m.m01, m.m00};
+    const Matrix<Real> all = odd & 1 ? swapped : m;
+#pragma unroll
+    for (int p = 0; p < (1 << W) / 2; ++p) {
+        const Matrix<Real> u = uniform ? all : odd >> lower<J>(p) & 1 ? swapped : m;
+        Complex<Real>&x = v[lower<J>(p)], &y = v[lower<J>(p) | 1 << J];
+        Complex<Real> first = u.m00 * x, second = u.m10 * x;
+        add_product(first, u.m01, y);
+        add_product(second, u.m11, y);
+        x = first;
+        y = second;
+    }
+}
+
+// A 2x2 matrix. Words: slot (-1: no overlaps), functional, coefficient, batched.
+template <bool undo, int J, class Real, int W, bool warp>
+__device__ __forceinline__ void unitary(const Tile<Real, W, warp>& tile, const int* words, Complex<Real> (&ket)[1 << W], Complex<Real> (&bra)[1 << W]) {
+    const unsigned functional = static_cast<unsigned>(words[1]);
+    const bool batched = words[3], uniform = (functional & ((1u << W) - 1)) == 1u << J;
+    const unsigned odd = tile.pattern(functional);
+    Real e[8];
+#pragma unroll
+    for (int k = 0; k < 8; ++k) e[k] = tile.number(words[2], batched, k);
+    Matrix<Real> m = {{e[0], e[1]}, {e[2], e[3]}, {e[4], e[5]}, {e[6], e[7]}};
+    if (undo) {
+        if (words[0] >= 0) {
+            Real values[4] = {};
+            measure_turn<J, Real, W>(ket, bra, uniform, odd, true, &values[1], &values[0]);
+#pragma unroll
+            for (int i = 0; i < 1 << W; ++i) {
+                const Real value = overlap_im(bra[i], ket[i]);
+                values[2] += odd >> i & 1 ? -value : value;
+            }
+            tile.template add_up<4>(values, words[0], 7u);
+        }
+        m = {conj(m.m00), conj(m.m10), conj(m.m01), conj(m.m11)};
+        multiply<J, Real, W>(bra, m, uniform, odd);
+    }
+    multiply<J, Real, W>(ket, m, uniform, odd);
+}
+
+// v' = a v + (-1j)**(power + 1) b (-1)**z partner, on the selected pairs.
+template <int J, class Real, int W>
+__device__ __forceinline__ void rotate(Complex<Real> (&v)[1 << W], Real a, Real b, int power, unsigned odd, unsigned selected) {
+#pragma unroll
+    for (int p = 0; p < (1 << W) / 2; ++p) {
+        const int i = lower<J>(p), h = i | 1 << J;
+        const Complex<Real> x = v[i], y = v[h];
+        const bool minus = power == 0 || power == 1;  // (-1j)**(power + 1) is -1j, -1, 1j, 1
+        const Real s = (odd >> i & 1) != minus ? -b : b, r = (odd >> h & 1) != minus ? -b : b;
+        Complex<Real> first, second;
+        if (power & 1) {
+            first = {a * x.re + s * y.re, a * x.im + s * y.im};
+            second = {a * y.re + r * x.re, a * y.im + r * x.im};
+        } else {
+            first = {a * x.re - s * y.im, a * x.im + s * y.re};
+            second = {a * y.re - r * x.im, a * y.im + r * x.re};
+        }
+        if (selected >> i & 1) {
+            v[i] = first;
+            v[h] = second;
+        }
+    }
+}
+
+template <class Real, int W, bool warp> __device__ __forceinline__ unsigned selection(const Tile<Real, W, warp>& tile, const int* controls, int count) {
+    unsigned selected = ~0u;
+    for (int k = 0; k < count; ++k) selected &= tile.pattern(static_cast<unsigned>(controls[k]));
+    return selected;
+}
+
+// A controlled Pauli rotation. Words: slot (-1: no overlap), sign functional, coefficient, batched, power, number of controls, controls.
+template <bool undo, int J, class Real, int W, bool warp>
+__device__ __forceinline__ void pauli(const Tile<Real, W, warp>& tile, const int* words, Complex<Real> (&ket)[1 << W], Complex<Real> (&bra)[1 << W]) {
+    const unsigned odd = tile.pattern(static_cast<unsigned>(words[1])), selected = selection(tile, words + 6, words[5]);
+    const Real a = tile.number(words[2], words[3], 0), b = tile.number(words[2], words[3], 1);
+    const int power = words[4];
+    if (undo) {
+        if (words[0] >= 0) {
+            Real values[1] = {};
+#pragma unroll
+            for (int i = 0; i < 1 << W; ++i) {
+                const Complex<Real> l = bra[i], k = ket[i ^ 1 << J];
+                const Real value = power & 1 ? overlap_re(l, k) : overlap_im(l, k);
+                if (selected >> i & 1) values[0] += odd >> i & 1 ? -value : value;
+            }
+            // (-1j)**power is 1, -1j, -1, 1j: the imaginary part of its product with w is Im w, -Re w, -Im w, Re w
+            if (power == 1 || power == 2) values[0] = -values[0];
+            tile.template add_up<1>(values, words[0], 1u);
+        }
+        rotate<J, Real, W>(bra, a, -b, power, odd, selected);
+    }
+    rotate<J, Real, W>(ket, a, undo ? -b : b, power, odd, selected);
+}
+
+// A controlled phase, the Pauli rotation without a flip; the same words.
+template <bool undo, class Real, int W, bool warp>
+__device__ __forceinline__ void phase(const Tile<Real, W, warp>& tile, const int* words, Complex<Real> (&ket)[1 << W], Complex<Real> (&bra)[1 << W]) {
+    const unsigned odd = tile.pattern(static_cast<unsigned>(words[1])), selected = selection(tile, words + 6, words[5]);
+    const Real a = tile.number(words[2], words[3], 0), b = tile.number(words[2], words[3], 1);
+    const bool minus = words[4] == 0;  // the power is 0 or 2: a -+ 1j b
+    Real values[1] = {};
+#pragma unroll
+    for (int i = 0; i < 1 << W; ++i) {
+        const bool negative = (odd >> i & 1) != minus;
+        const Real s = negative != undo ? -b : b;
+        const Complex<Real> k = ket[i], l = bra[i], factor = {a, s};
+        if (!(selected >> i & 1)) continue;
+        if (undo) {
+            const Real value = overlap_im(l, k);
+            values[0] += negative ? value : -value;
+            bra[i] = factor * l;
+        }
+        ket[i] = factor * k;
+    }
+    if (undo && words[0] >= 0) tile.template add_up<1>(values, words[0], 1u);
+}
+
+}  // namespace fusedqml
