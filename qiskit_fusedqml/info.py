@@ -56,8 +56,7 @@ def cuda_state() -> str:
         status = driver.cuDeviceGetCount(ctypes.byref(count))
     if status != 0 or count.value == 0:
         return f"no CUDA: there is a driver, but no device it can use (status {status})"
-    devices = ", ".join(_device_name(driver, number) for number in range(count.value))
-    return f"{devices}; not used, this version has no GPU device yet"
+    return ", ".join(_device_name(driver, number) for number in range(count.value))
 
 
 def _device_name(driver: ctypes.CDLL, number: int) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from ..errors import DeviceUnavailableError, InvalidInputError
+from ..errors import InvalidInputError
 from . import Device
 from .cpu import CPUDevice
+from .cuda import CUDADevice
 from .reference import ReferenceDevice
 
 DEVICES = ("CPU", "GPU", "reference")
@@ -21,7 +22,7 @@ def make_device(device: str | Device, *, precision: str = "double", num_threads:
 
     Raises:
         InvalidInputError: For an unknown name or precision.
-        DeviceUnavailableError: For "GPU", which needs CUDA kernels this version does not have yet.
+        DeviceUnavailableError: For "GPU" without CuPy or without a GPU.
     """
     if precision not in PRECISIONS:
         raise InvalidInputError(f"precision is {precision!r}; {' or '.join(map(repr, PRECISIONS))} is expected.")
@@ -37,7 +38,5 @@ def make_device(device: str | Device, *, precision: str = "double", num_threads:
                 raise InvalidInputError("The reference device computes in double precision only.")
             return ReferenceDevice()
         case "GPU":
-            raise DeviceUnavailableError(
-                "device='GPU' is not available: this version has no CUDA kernels yet. Use device='CPU'."
-            )
+            return CUDADevice(precision=precision)
     raise InvalidInputError(f"device is {device!r}; one of {', '.join(map(repr, DEVICES))} is expected.")

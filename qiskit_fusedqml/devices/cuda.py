@@ -1,0 +1,131 @@
+"""The CUDA device: `gpu.device.GPUDevice` on CuPy. This is the only module that imports CuPy."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from ..errors import DeviceUnavailableError, OutOfMemoryError
+from ..memory import format_bytes
+from .gpu.device import GPUDevice
+from .gpu.runtime import Argument, Buffer, Limits
+from .gpu.sources import OPTIONS, source
+
+ORDINARY_SHARED_BYTES = 48 << 10
+"""Shared memory that a kernel may have without asking for it."""
+
+_kernels: dict[tuple[int, str], Any] = {}
+_lock = threading.Lock()
+
+
+class CupyRuntime:
+    """See `gpu.runtime.Runtime`. Works on the device and the stream that are current in CuPy at each call.
+
+    Raises:
+        DeviceUnavailableError: If CuPy is not installed or finds no GPU it can use.
+    """
+
+    def __init__(self) -> None:
+        try:
+            import cupy
+        except ImportError:
+            raise DeviceUnavailableError(
+                "device='GPU' needs CuPy, which is not installed: install qiskit-fusedqml[cuda13] or "
+                "qiskit-fusedqml[cuda12], after the version of CUDA, or use device='CPU'."
+            ) from None
+        try:
+            found = cupy.cuda.runtime.getDeviceCount()
+        except cupy.cuda.runtime.CUDARuntimeError as error:
+            raise DeviceUnavailableError(
+                f"device='GPU' is not available: CuPy finds no CUDA driver it can use ({error}). Use device='CPU'."
+            ) from None
+        if not found:
+            raise DeviceUnavailableError("device='GPU' is not available: this machine has no GPU. Use device='CPU'.")
+        self._cupy = cupy
+        self.limits = _limits(cupy.cuda.Device().attributes)
+
+    def empty(self, count: int, dtype: DTypeLike) -> Buffer:
+        """See `Runtime.empty`."""
+        try:
+            return self._cupy.empty(count, dtype)
+        except self._cupy.cuda.memory.OutOfMemoryError:
+            raise self._out_of_memory(count * np.dtype(dtype).itemsize) from None
+
+    def upload(self, array: NDArray[Any]) -> Buffer:
+        """See `Runtime.upload`."""
+        try:
+            return self._cupy.asarray(np.ravel(array))
+        except self._cupy.cuda.memory.OutOfMemoryError:
+            raise self._out_of_memory(array.nbytes) from None
+
+    def download(self, buffer: Buffer) -> NDArray[Any]:
+        """See `Runtime.download`. Waits for the current stream."""
+        return np.asarray(self._cupy.asnumpy(buffer))
+
+    def copy(self, buffer: Buffer) -> Buffer:
+        """See `Runtime.copy`."""
+        try:
+            return buffer.copy()
+        except self._cupy.cuda.memory.OutOfMemoryError:
+            raise self._out_of_memory(buffer.nbytes) from None
+
+    def launch(
+        self, kernel: str, blocks: tuple[int, int], threads: int, shared_bytes: int, arguments: Sequence[Argument]
+    ) -> None:
+        """See `Runtime.launch`. The first launch of a kernel compiles it; CuPy keeps the result on disk."""
+        function = self._kernel(kernel)
+        if shared_bytes > max(ORDINARY_SHARED_BYTES, function.max_dynamic_shared_size_bytes):
+            function.max_dynamic_shared_size_bytes = shared_bytes
+        pointers = tuple(np.uintp(0) if argument is None else argument for argument in arguments)
+        function(blocks, (threads,), pointers, shared_mem=shared_bytes)
+
+    def free_bytes(self) -> int:
+        """See `Runtime.free_bytes`: what the driver has, and what CuPy's pool keeps unused."""
+        free, _ = self._cupy.cuda.runtime.memGetInfo()
+        return int(free) + int(self._cupy.get_default_memory_pool().free_bytes())
+
+    def _kernel(self, name: str) -> Any:
+        key = (int(self._cupy.cuda.Device().id), name)
+        with _lock:
+            function = _kernels.get(key)
+            if function is None:
+                module = self._cupy.RawModule(code=source(), options=OPTIONS, name_expressions=(name,))
+                function = _kernels[key] = module.get_function(name)
+        return function
+
+    def _out_of_memory(self, needed: int) -> OutOfMemoryError:
+        return OutOfMemoryError(
+            f"{format_bytes(needed)} do not fit in the GPU's memory, of which {format_bytes(self.free_bytes())} are "
+            "free. Use fewer qubits, a smaller batch or max_memory_mb, or precision='single'."
+        )
+
+
+class CUDADevice(GPUDevice):
+    """Runs tapes on the current CUDA device.
+
+    Args:
+        precision: "double" or "single".
+
+    Raises:
+        InvalidInputError: For another precision.
+        DeviceUnavailableError: If CuPy is not installed or finds no GPU it can use.
+    """
+
+    def __init__(self, precision: str = "double") -> None:
+        super().__init__(CupyRuntime(), precision)
+
+
+def _limits(attributes: dict[str, int]) -> Limits:
+    """The device's numbers, from the attributes that CuPy reports."""
+    usual = Limits()
+    ratio = attributes.get("SingleToDoublePrecisionPerfRatio", 0)
+    return Limits(
+        shared_bytes=attributes.get("MaxSharedMemoryPerBlockOptin") or ORDINARY_SHARED_BYTES,
+        multiprocessors=attributes.get("MultiProcessorCount") or usual.multiprocessors,
+        cache_bytes=attributes.get("L2CacheSize") or usual.cache_bytes,
+        double_rate=1.0 / ratio if ratio else usual.double_rate,
+    )

@@ -1,0 +1,312 @@
+"""Tapes cut into launches: sweeps, each with its records, and relabellings that move rows in slow memory.
+
+A state of up to `Geometry.resident_qubits` qubits is one tile and its whole tape one sweep. Of a larger state each
+block of the tape is a sweep over tiles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import InvalidInputError
+from ...plan import RY, U2, Dense, Diag, Map, Operation, Pauli, Tape, parity
+from .gf2 import Span
+from .layout import NumberLayout
+from .records import Writer
+from .runtime import Limits
+from .windows import Draft, Shape, Window, build, collect, is_coalesced, moved, transposition, widened
+
+WARP_QUBITS = 8
+"""Largest states of which several, or one, belong to a single warp."""
+
+MAX_QUBITS = 30
+"""Rows and functionals are 32-bit words."""
+
+_RESERVE = 9 << 10
+"""Bytes of shared memory kept for sums of overlaps."""
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Sizes of tiles for one precision on one device.
+
+    Attributes:
+        single: Single precision.
+        resident_qubits: Largest states that are one tile.
+        tile_qubits: Dimension of the tiles of larger states.
+        largest_tile: Their largest dimension.
+        limits: The device.
+    """
+
+    single: bool
+    resident_qubits: int
+    tile_qubits: int
+    largest_tile: int
+    limits: Limits
+
+    @classmethod
+    def of(cls, limits: Limits, single: bool) -> Geometry:
+        """As large as shared memory and registers allow."""
+        largest = 13 if single else 12
+        while (1 << largest) * (8 if single else 16) + _RESERVE > limits.shared_bytes:
+            largest -= 1
+        return cls(single, largest, min(largest, 12 if single else 11), largest, limits)
+
+    @property
+    def planned_tile(self) -> int:
+        """Dimensions that a planner should fill: room is left for the rows of a sector of slow memory."""
+        return self.largest_tile - self.sector_bits
+
+    @property
+    def amplitude_bytes(self) -> int:
+        """Bytes of one amplitude."""
+        return 8 if self.single else 16
+
+    @property
+    def sector_bits(self) -> int:
+        """32 bytes are read at once from slow memory."""
+        return 2 if self.single else 1
+
+    def is_warp(self, num_qubits: int) -> bool:
+        """Whether warps work alone."""
+        return num_qubits <= WARP_QUBITS
+
+    def shape(self, num_qubits: int, tile: Sequence[int] | None) -> Shape:
+        """The layout of a sweep over tiles, or over whole states."""
+        registers = min(num_qubits, 3) if self.is_warp(num_qubits) or not self.single else 4
+        if tile is None:
+            vectors = tuple(1 << q for q in range(num_qubits))
+        else:
+            vectors = widened(tile, num_qubits, self.tile_qubits, self.largest_tile, self.sector_bits)
+        return Shape(num_qubits, vectors, registers, 4 if self.single else 3, self.sector_bits)
+
+
+@dataclass(frozen=True, eq=False)
+class Sweep:
+    """One launch.
+
+    Attributes:
+        shape: The layout.
+        warp: Whether warps work alone.
+        words: All records and rows.
+        forward: Records of the forward sweep.
+        backward: Records of the backward sweep, in the order in which they are undone.
+        first_rows: Where the rows of the first window are.
+        last_rows: Those of the last window.
+        stop_rows: Those of the window in which the backward sweep ends.
+        slots: The overlap in each slot.
+        capacity: Overlaps kept between flushes.
+        undone: Whether there is a backward sweep.
+    """
+
+    shape: Shape
+    warp: bool
+    words: NDArray[np.int32]
+    forward: NDArray[np.int32]
+    backward: NDArray[np.int32]
+    first_rows: int
+    last_rows: int
+    stop_rows: int
+    slots: NDArray[np.int32]
+    capacity: int
+    undone: bool
+
+    @property
+    def tiles(self) -> int:
+        """Tiles of one sample."""
+        return 1 << self.shape.num_qubits - self.shape.dimension
+
+
+@dataclass(frozen=True)
+class Relabel:
+    """Rows move in slow memory."""
+
+    operation: Map
+    undone: bool
+
+
+@dataclass(frozen=True, eq=False)
+class CompiledTape:
+    """What is launched for a tape."""
+
+    steps: tuple[Sweep | Relabel, ...]
+    numbers: NumberLayout
+    num_qubits: int
+    num_overlaps: int
+
+
+def compile_tape(tape: Tape, geometry: Geometry) -> CompiledTape:
+    """The launches of a tape.
+
+    Raises:
+        InvalidInputError: If the tape breaks a rule of `qiskit_fusedqml.plan`, or its tiles are too large.
+    """
+    n = tape.num_qubits
+    if not 1 <= n <= MAX_QUBITS:
+        raise InvalidInputError(f"The tape has {n} qubits; 1 to {MAX_QUBITS} are allowed on a GPU.")
+    stops = _stops(tape)
+    for block in tape.blocks:
+        _check_block(tape, block.tile, block.operations)
+    numbers = NumberLayout([operation for block in tape.blocks for operation in block.operations])
+    if n <= geometry.resident_qubits:
+        operations = [operation for block in tape.blocks for operation in block.operations]
+        undone = sum(len(block.operations) - stop for block, stop in zip(tape.blocks, stops, strict=True))
+        sweep = _Compiler(geometry, n, None, numbers).sweep(operations, len(operations) - undone)
+        return CompiledTape((sweep,), numbers, n, tape.num_overlaps)
+    steps: list[Sweep | Relabel] = []
+    for block, stop in zip(tape.blocks, stops, strict=True):
+        if block.operations and isinstance(block.operations[0], Map):
+            steps.append(Relabel(block.operations[0], stop == 0))
+        else:
+            steps.append(_Compiler(geometry, n, block.tile, numbers).sweep(block.operations, stop))
+    return CompiledTape(tuple(steps), numbers, n, tape.num_overlaps)
+
+
+class _Compiler:
+    """Compiles one sweep, over the tiles given or (None) over whole states."""
+
+    def __init__(self, geometry: Geometry, num_qubits: int, tile: Sequence[int] | None, numbers: NumberLayout) -> None:
+        if tile is not None and len(tile) > geometry.largest_tile:
+            raise InvalidInputError(
+                f"A tile has {len(tile)} dimensions; {geometry.largest_tile} are allowed on this GPU. "
+                "Plan with the device's own cost model."
+            )
+        self.tiled = tile is not None
+        self.leads_in = False
+        self.shape = geometry.shape(num_qubits, tile)
+        self.writer = Writer(num_qubits, geometry.is_warp(num_qubits), numbers)
+
+    def sweep(self, operations: Sequence[Operation], stop: int) -> Sweep:
+        """The sweep whose backward part undoes ``operations[stop:]``."""
+        drafts = collect(operations, self.shape.register_qubits)
+        windows = [build(self.shape, draft) for draft in drafts]
+        if self.tiled:
+            self._read_in_a_row(drafts, windows, len(operations))
+        stop_rows = first_rows = -1
+        for number, (draft, window) in enumerate(zip(drafts, windows, strict=True)):
+            if number and stop == draft.start - 1 and draft.entered_by is not None:
+                stop_rows = self.writer.rows()
+            self._enter(draft, window, windows[number - 1] if number else None, stop)
+            if not number:
+                first_rows = self.writer.rows()
+            stop_rows = self._write(draft, operations, stop, stop_rows)
+        w = self.writer
+        last_rows = w.rows()
+        w.close_stretch()
+        if self.leads_in and stop == 0:
+            stop_rows = first_rows
+        return Sweep(
+            self.shape,
+            w.warp,
+            np.array(w.words, np.int32),
+            np.array(w.forward, np.int32),
+            np.array(w.backward[::-1], np.int32),
+            first_rows,
+            last_rows,
+            last_rows if stop_rows < 0 else stop_rows,
+            np.array(w.slots, np.int32),
+            w.capacity,
+            stop < len(operations),
+        )
+
+    def _read_in_a_row(self, drafts: list[Draft], windows: list[Window], end: int) -> None:
+        """See to it that the first and the last window read slow memory in a row."""
+        if not is_coalesced(self.shape, windows[-1]):
+            drafts.append(Draft(start=end))
+            windows.append(build(self.shape, drafts[-1]))
+        if not is_coalesced(self.shape, windows[0]):
+            self.leads_in = True
+            drafts.insert(0, Draft())
+            windows.insert(0, build(self.shape, drafts[0]))
+
+    def _enter(self, draft: Draft, window: Window, before: Window | None, stop: int) -> None:
+        if before is None:
+            return self.writer.enter(window, None, undone=False)
+        t, relabelling = self.shape.dimension, draft.entered_by
+        left = before.vectors if relabelling is None else moved(relabelling.columns, before)
+        offset = 0 if relabelling is None else relabelling.offset
+        addresses = transposition(self.shape, left[:t], window.vectors[:t], offset)
+        undone = stop < draft.start or (self.leads_in and stop == 0)
+        return self.writer.enter(window, addresses, undone=undone)
+
+    def _write(self, draft: Draft, operations: Sequence[Operation], stop: int, stop_rows: int) -> int:
+        """Write the draft's operations; returns where the rows of the stop's window are."""
+        layer: list[tuple[int, RY]] = []
+        for position in draft.operations:
+            operation, undone = operations[position], position >= stop
+            bit = draft.pins.index(operation.x) if isinstance(operation, RY) else -1
+            if layer and (position == stop or bit <= layer[-1][0]):
+                self.writer.turns(layer, undone=position > stop)
+                layer = []
+            if position == stop:
+                stop_rows = self.writer.rows()
+                self.writer.begin_stretch()
+            match operation:
+                case RY():
+                    layer.append((bit, operation))
+                case U2():
+                    self.writer.unitary(operation, undone)
+                case Pauli():
+                    self.writer.pauli(operation, undone)
+                case Diag():
+                    self.writer.diagonal(operation, undone)
+                case Dense():
+                    self.writer.dense(operation, undone)
+        if layer:
+            self.writer.turns(layer, undone=draft.operations[-1] >= stop)
+        return stop_rows
+
+
+def _stops(tape: Tape) -> list[int]:
+    """Each block's ``undo_from``, checked: what is undone is the tape's end."""
+    stops, seen = [], False
+    for number, block in enumerate(tape.blocks):
+        if not 0 <= block.undo_from <= len(block.operations):
+            raise InvalidInputError(
+                f"Block {number} is undone from operation {block.undo_from}; it has {len(block.operations)}."
+            )
+        if seen and block.undo_from:
+            raise InvalidInputError(f"Block {number} is not undone as a whole, though blocks before it are undone.")
+        seen = seen or block.undo_from < len(block.operations)
+        stops.append(block.undo_from)
+    return stops
+
+
+def _check_block(tape: Tape, tile: Sequence[int], operations: Sequence[Operation]) -> None:
+    span = Span()
+    if not all(span.add(vector) for vector in tile):
+        raise InvalidInputError("The tape cannot be run: the vectors of a tile are linearly dependent.")
+    for operation in operations:
+        problem = _problem(tape, span, operation)
+        if problem:
+            raise InvalidInputError(f"The tape cannot be run: {type(operation).__name__} {problem}.")
+    if len(operations) > 1 and any(isinstance(operation, Map) for operation in operations):
+        raise InvalidInputError("The tape cannot be run: a Map does not stand alone in its block.")
+
+
+def _problem(tape: Tape, tile: Span, operation: Operation) -> str:
+    """What is wrong with an operation; empty if nothing is."""
+    if isinstance(operation, Map):
+        return "" if Span(operation.columns).dimension == tape.num_qubits else "is not invertible"
+    flips = operation.xs if isinstance(operation, Dense) else (operation.x,) if not isinstance(operation, Diag) else ()
+    if any(not 0 <= x < 1 << tape.num_qubits for x in flips):
+        return "flips a row that is out of range"
+    if any(x not in tile for x in flips):
+        return "flips a row outside its block's tile"
+    if operation.overlap + operation.num_overlaps > tape.num_overlaps:
+        return "has overlaps beyond num_overlaps"
+    match operation:
+        case RY(x, w) | U2(x, w):
+            return "" if parity(w & x) else "has a side functional that is not odd on its flip vector"
+        case Pauli(x, z, power, controls):
+            if parity(z & x) != power & 1:
+                return "has a power that does not match its functional"
+            return "has controls that must be even on its flip vector" if any(parity(f & x) for f in controls) else ""
+        case Dense(xs, ws):
+            dual = all(parity(w & x) == (i == j) for i, w in enumerate(ws) for j, x in enumerate(xs))
+            return "" if dual and 1 <= len(xs) == len(ws) <= 6 else "has functionals that are not dual to its flips"
+    return ""

@@ -1,0 +1,189 @@
+"""The launches that the device is made of: sizes, arguments, memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import OutOfMemoryError
+from ...memory import format_bytes
+from .compiled import CompiledTape, Geometry, Sweep
+from .runtime import Argument, Buffer, Runtime, integer, long_integer
+from .sources import kernel_name, sweep_name
+
+THREADS = 256
+"""Threads of a block of the kernels that are not sweeps."""
+
+WARP_THREADS = 128
+"""Most threads of a block whose warps work alone; `warp_block` in the kernels."""
+
+
+@dataclass
+class GPUState:
+    """B states of n qubits: complex amplitudes [sample][row]."""
+
+    num_qubits: int
+    batch: int
+    amplitudes: Buffer
+
+    @property
+    def count(self) -> int:
+        """Number of amplitudes."""
+        return self.batch << self.num_qubits
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedSweep:
+    """A sweep and its arrays on the device."""
+
+    sweep: Sweep
+    words: Buffer
+    forward: Buffer
+    backward: Buffer
+    slots: Buffer
+
+
+@dataclass(frozen=True)
+class Bound:
+    """The numbers of one call on the device, and how many of them all samples share."""
+
+    numbers: Buffer
+    num_shared: int
+    tables: Buffer
+
+
+@dataclass(frozen=True)
+class Partials:
+    """Sums still to be added up: [slot][row], each ``segment`` of a slot's rows into one total."""
+
+    buffer: Buffer
+    slots: int
+    rows: int
+    segment: int
+
+
+class Launcher:
+    """Knows how each kernel is launched.
+
+    Args:
+        runtime: What allocates, copies and launches.
+        geometry: Sizes of tiles, and the precision.
+    """
+
+    def __init__(self, runtime: Runtime, geometry: Geometry) -> None:
+        self.runtime = runtime
+        self.geometry = geometry
+        self.single = geometry.single
+        self.real = np.float32 if self.single else np.float64
+        self.complex = np.complex64 if self.single else np.complex128
+
+    def upload(self, array: NDArray[np.generic]) -> Buffer:
+        """A host array on the device; an empty one becomes one zero, for a buffer without length has no address."""
+        return self.runtime.upload(array if array.size else np.zeros(1, array.dtype))
+
+    def amplitudes(self, count: int) -> Buffer:
+        """Room for amplitudes.
+
+        Raises:
+            OutOfMemoryError: If the device has too little free memory.
+        """
+        self.check_memory(count)
+        return self.runtime.empty(count, self.complex)
+
+    def check_memory(self, count: int) -> None:
+        """Raise OutOfMemoryError if so many amplitudes do not fit in free memory."""
+        needed, free = count * self.geometry.amplitude_bytes, self.runtime.free_bytes()
+        if needed > free:
+            raise OutOfMemoryError(
+                f"A state of {format_bytes(needed)} does not fit in the GPU's memory; {format_bytes(free)} are free. "
+                "Use fewer qubits, a smaller batch or max_memory_mb, or precision='single'."
+            )
+
+    def each(self, kernel: str, count: int, arguments: Sequence[Argument]) -> None:
+        """One thread for each of ``count`` numbers."""
+        self.runtime.launch(kernel_name(kernel, self.single), (-(-count // THREADS), 1), THREADS, 0, arguments)
+
+    def move(self, state: GPUState, columns: Sequence[int], offset: int, *, scatter: bool) -> Buffer:
+        """Amplitudes in another order: new[k] = old[row(k)], or with ``scatter`` new[row(k)] = old[k]."""
+        target = self.amplitudes(state.count)
+        rows = self.upload(np.array(columns, np.int32))
+        arguments = [state.amplitudes, target, rows, integer(offset), integer(state.num_qubits)]
+        self.each("relabel", state.count, [*arguments, long_integer(state.count), integer(scatter)])
+        return target
+
+    def tables(self, compiled: CompiledTape, records: Buffer, terms: Buffer, angles: Buffer) -> Buffer:
+        """The tables of a tape's shared diagonals."""
+        layout, most = compiled.numbers, 2**15
+        tables = self.runtime.empty(max(layout.num_entries, 1), self.complex)
+        count = len(layout.tables) // 5
+        for first in range(0, count, most):
+            blocks = (1, min(most, count - first))
+            arguments = [records[5 * first :], terms, angles, tables]
+            self.runtime.launch(kernel_name("fill_tables", self.single), blocks, THREADS, 0, arguments)
+        return tables
+
+    def sweep(
+        self, loaded: LoadedSweep, bound: Bound, ket: GPUState, bra: GPUState | None, samples: tuple[int, int]
+    ) -> Partials | None:
+        """Launch a sweep on samples (first, number): forward, or with a bra backward."""
+        sweep, (first, count), undo = loaded.sweep, samples, bra is not None
+        shape, rows = sweep.shape, count * sweep.tiles
+        partials = self.runtime.empty(max(len(sweep.slots) * rows, 1), self.real) if undo else None
+        order, records = (loaded.backward, sweep.backward) if undo else (loaded.forward, sweep.forward)
+        load_rows, store_rows = (sweep.last_rows, sweep.stop_rows) if undo else (sweep.first_rows, sweep.last_rows)
+        blocks, threads, shared, second = launch_size(self.geometry, sweep, count, undo=undo)
+        arguments = [loaded.words, order, integer(len(records)), integer(load_rows), integer(store_rows)]
+        arguments += [integer(shape.num_qubits), integer(shape.dimension), integer(ket.batch), integer(first)]
+        arguments += [integer(count), ket.amplitudes, None if bra is None else bra.amplitudes, bound.numbers]
+        arguments += [integer(bound.num_shared), bound.tables, partials, integer(sweep.capacity), integer(second)]
+        name = sweep_name(self.single, shape.register_qubits, sweep.warp, undo)
+        self.runtime.launch(name, (blocks, 1), threads, shared, arguments)
+        return Partials(partials, len(sweep.slots), rows, sweep.tiles) if undo and len(sweep.slots) else None
+
+    def add(self, partials: Partials, places: Buffer, width: int, totals: Buffer, *, real: bool, onto: bool) -> None:
+        """totals[group * width + places[slot]] = (or, with ``onto``, +=) the sum of each segment of partial sums.
+
+        ``real``: they are in the device's precision; else in double precision.
+        """
+        segment = partials.segment
+        team = 1 if segment < 32 else 32 if segment < 1024 else THREADS
+        blocks = -(-partials.slots * (partials.rows // segment) * team // THREADS)
+        arguments = [partials.buffer, integer(partials.slots), long_integer(partials.rows), long_integer(segment)]
+        arguments += [places, integer(width), integer(onto), integer(team), totals]
+        name = kernel_name("add_segments", self.single and real)
+        self.runtime.launch(name, (blocks, 1), THREADS, 8 * THREADS, arguments)
+
+    def totals(self, partials: Partials, batch: int) -> NDArray[np.float64]:
+        """Sums (batch, slots) of partial sums in double precision."""
+        slots = partials.slots
+        if not slots:
+            return np.zeros((batch, 0))
+        totals = self.runtime.empty(batch * slots, np.float64)
+        self.add(partials, self.upload(np.arange(slots, dtype=np.int32)), slots, totals, real=False, onto=False)
+        return self.runtime.download(totals).reshape(batch, slots)
+
+
+def launch_size(geometry: Geometry, sweep: Sweep, samples: int, *, undo: bool) -> tuple[int, int, int, int]:
+    """Size of a sweep's launch.
+
+    Returns:
+        Blocks, threads of a block, its bytes of shared memory, and the distance of a second tile in them (0: none).
+    """
+    t, w = sweep.shape.dimension, sweep.shape.register_qubits
+    amplitude = geometry.amplitude_bytes
+    if sweep.warp:
+        # a small batch is spread over the multiprocessors before it fills their blocks
+        warps = -(-(samples << t - w) // 32)
+        threads = 32 * min(-(-warps // geometry.limits.multiprocessors), WARP_THREADS // 32)
+        groups = threads >> t - w
+        return -(-samples // groups), threads, groups * amplitude << t, 0
+    threads = 1 << t - w
+    warps = -(-threads // 32)
+    sums = warps * (sweep.capacity + 1) * amplitude // 2 if undo else 0
+    # two blocks share the memory of a multiprocessor where their registers fit
+    room = geometry.limits.shared_bytes // (2 if threads <= THREADS else 1)
+    double = undo and (2 * amplitude << t) + sums <= room
+    return samples * sweep.tiles, threads, (amplitude << t) * (1 + double) + sums, (1 << t) * double

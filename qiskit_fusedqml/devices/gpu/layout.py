@@ -1,0 +1,158 @@
+"""Where the coefficients of a tape lie in the arrays that kernels read, and packing them there.
+
+One array of reals holds the shared numbers (pairs, scales, 2x2 matrices, dense matrices), then those that differ from
+sample to sample, each of them B in a row. Diagonal angles theta are kept as u = theta / (2 pi), reduced to |u| <= 1:
+a phase is exp(-1j pi sum +-u), and sums of small numbers stay accurate in single precision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import InvalidInputError
+from ...plan import RY, U2, Dense, Diag, Factor, Operation, Pauli
+from .. import Coefficients
+
+_MODERATE = 64.0
+"""Angles up to here lose nothing when they are divided by 2 pi."""
+
+
+class NumberLayout:
+    """Numbers the coefficients that the operations of a tape use.
+
+    Args:
+        operations: All operations of the tape.
+
+    Attributes:
+        num_shared: Shared numbers.
+        num_batched: Numbers for each sample.
+        num_entries: Entries of all tables.
+        tables: For each table [first entry, d, number of terms, first term, first angle].
+        terms: The terms of all tables.
+        num_angles: Shared diagonal angles.
+    """
+
+    def __init__(self, operations: Sequence[Operation]) -> None:
+        self._pairs, self._matrices, self._angles, self._scales = [0, 0], [0, 0], [0, 0], 0
+        self._dense: dict[int, int] = {}
+        for operation in operations:
+            self._count(operation)
+        self._first_scale = 2 * self._pairs[0]
+        self._first_matrix = self._first_scale + self._scales
+        position = self._first_matrix + 8 * self._matrices[0]
+        self._dense_start: dict[int, int] = {}
+        for index in sorted(self._dense):
+            self._dense_start[index] = position
+            position += 2 * 4 ** self._dense[index]
+        self.num_shared = position
+        self.num_batched = 2 * self._pairs[1] + 8 * self._matrices[1] + self._angles[1]
+        self.num_angles = self._angles[0]
+        self.num_entries = 0
+        self.tables: list[int] = []
+        self.terms: list[int] = []
+
+    def _count(self, operation: Operation) -> None:
+        match operation:
+            case RY() | Pauli():
+                counts, index, batched = self._pairs, operation.coefficient, operation.batched
+            case U2():
+                counts, index, batched = self._matrices, operation.coefficient, operation.batched
+            case Diag():
+                self._scales = max(self._scales, operation.scale + 1)
+                for factor in operation.factors:
+                    stop = factor.first + len(factor.terms)
+                    self._angles[factor.batched] = max(self._angles[factor.batched], stop)
+                return
+            case Dense():
+                self._dense[operation.coefficient] = len(operation.xs)
+                return
+            case _:
+                return
+        counts[batched] = max(counts[batched], index + 1)
+
+    def pair(self, coefficient: int, *, batched: bool) -> int:
+        """Index of a pair, among the shared or the batched numbers."""
+        del batched  # both begin with the pairs
+        return 2 * coefficient
+
+    def scale(self, index: int) -> int:
+        """Index of a diagonal's K."""
+        return self._first_scale + index
+
+    def matrix(self, coefficient: int, *, batched: bool) -> int:
+        """Index of a 2x2 matrix."""
+        return (2 * self._pairs[1] if batched else self._first_matrix) + 8 * coefficient
+
+    def dense(self, coefficient: int) -> int:
+        """Index of a dense matrix."""
+        return self._dense_start[coefficient]
+
+    def batched_angle(self, first: int) -> int:
+        """Index of a batched diagonal angle."""
+        return 2 * self._pairs[1] + 8 * self._matrices[1] + first
+
+    def table(self, factor: Factor) -> int:
+        """First entry of a new table for a shared factor: a multiple of its size, so that numbers can be XORed."""
+        size = 1 << len(factor.basis)
+        first = -(-self.num_entries // size) * size
+        self.tables += [first, len(factor.basis), len(factor.terms), len(self.terms), factor.first]
+        self.terms += factor.terms
+        self.num_entries = first + size
+        return first
+
+    def check(self, coefficients: Coefficients, batch: int) -> None:
+        """Raise InvalidInputError if the coefficients do not fit the tape or the state."""
+        c = coefficients
+        needed = (
+            ("pairs", self._pairs[0], c.pairs),
+            ("batched pairs", self._pairs[1], c.batched_pairs),
+            ("matrices", self._matrices[0], c.matrices),
+            ("batched matrices", self._matrices[1], c.batched_matrices),
+            ("angles", self._angles[0], c.angles),
+            ("batched angles", self._angles[1], c.batched_angles),
+            ("scales", self._scales, c.scales),
+            ("dense matrices", max(self._dense, default=-1) + 1, c.dense),
+        )
+        for name, count, array in needed:
+            if len(array) < count:
+                raise InvalidInputError(f"The tape needs {count} {name}, got {len(array)}.")
+            if name.startswith("batched") and count and np.shape(array)[-1] != batch:
+                raise InvalidInputError(
+                    f"The {name} have {np.shape(array)[-1]} values; the state holds {batch} samples and one value for "
+                    "each is expected."
+                )
+        for index, k in self._dense.items():
+            if c.dense[index].shape != (2**k, 2**k):
+                raise InvalidInputError(
+                    f"Dense matrix {index} has shape {c.dense[index].shape}; {(2**k, 2**k)} is expected."
+                )
+
+    def pack(self, coefficients: Coefficients, real: type[np.floating]) -> NDArray[np.floating]:
+        """All numbers, shared and batched."""
+        c = coefficients
+        parts = [
+            c.pairs[: self._pairs[0]],
+            c.scales[: self._scales],
+            _parts(c.matrices[: self._matrices[0]], -1),
+            *(_parts(c.dense[index], -1) for index in sorted(self._dense)),
+            c.batched_pairs[: self._pairs[1]],
+            _parts(c.batched_matrices[: self._matrices[1]], 3),
+            turns(c.batched_angles[: self._angles[1]]),
+        ]
+        return np.concatenate([np.ravel(part) for part in parts]).astype(real)
+
+
+def turns(angles: NDArray[np.float64]) -> NDArray[np.float64]:
+    """theta / (2 pi), reduced to |u| <= 1 where it would lose accuracy otherwise."""
+    if not angles.size or np.abs(angles).max() <= _MODERATE:
+        u = angles / (2 * np.pi)
+        return np.asarray(u - 2 * np.round(u / 2))
+    return np.asarray(np.arctan2(np.sin(angles / 2), np.cos(angles / 2)) / np.pi)
+
+
+def _parts(array: NDArray[np.complex128], axis: int) -> NDArray[np.float64]:
+    """Real and imaginary parts along a new axis."""
+    return np.stack([array.real, array.imag], axis=axis)

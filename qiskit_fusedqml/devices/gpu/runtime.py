@@ -1,0 +1,77 @@
+"""What the GPU device asks of whatever allocates, copies and launches: CuPy on a GPU, an emulation in the tests."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+Buffer = Any
+"""A one-dimensional array in device memory; ``buffer[start:]`` is a view."""
+
+Argument = Any
+"""A `Buffer`, a NumPy scalar, or None for a null pointer."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """A device in numbers.
+
+    Attributes:
+        shared_bytes: Shared memory of one block, opted in.
+        multiprocessors: Blocks that run at once if each has one to itself.
+        cache_bytes: Second-level cache.
+        fma_per_byte: Multiply-adds in single precision the device does while it moves one byte to or from slow memory.
+        double_rate: Share of that speed in double precision.
+    """
+
+    shared_bytes: int = 99 << 10
+    multiprocessors: int = 64
+    cache_bytes: int = 40 << 20
+    fma_per_byte: float = 10.0
+    double_rate: float = 0.5
+
+
+class Runtime(Protocol):
+    """Everything is ordered as on one stream."""
+
+    limits: Limits
+
+    def empty(self, count: int, dtype: DTypeLike) -> Buffer:
+        """A buffer without a value."""
+        ...
+
+    def upload(self, array: NDArray[Any]) -> Buffer:
+        """A copy of a host array, flattened."""
+        ...
+
+    def download(self, buffer: Buffer) -> NDArray[Any]:
+        """A copy on the host."""
+        ...
+
+    def copy(self, buffer: Buffer) -> Buffer:
+        """A copy on the device."""
+        ...
+
+    def launch(
+        self, kernel: str, blocks: tuple[int, int], threads: int, shared_bytes: int, arguments: Sequence[Argument]
+    ) -> None:
+        """Launch a kernel by its name expression."""
+        ...
+
+    def free_bytes(self) -> int:
+        """Device memory that can still be had."""
+        ...
+
+
+def integer(value: int) -> np.int32:
+    """A kernel's int."""
+    return np.int32(value)
+
+
+def long_integer(value: int) -> np.int64:
+    """A kernel's long long."""
+    return np.int64(value)
