@@ -1,0 +1,179 @@
+"""Runs the CUDA kernels on the CPU: compiles the very same text with a C++ compiler and launches it block by block."""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import hashlib
+import os
+import subprocess
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from qiskit_fusedqml.devices.gpu.runtime import Limits
+from qiskit_fusedqml.devices.gpu.sources import kernel_name, source, sweep_name
+
+HERE = Path(__file__).parent
+FLAGS = ("-std=c++20", "-O1", "-fPIC", "-w", "-fno-strict-aliasing", f"-I{HERE}")
+SMALL_KERNELS = (
+    "fill_tables",
+    "set_state",
+    "relabel",
+    "expectation",
+    "apply_observables",
+    "probabilities",
+    "add_segments",
+)
+GUARD = 128
+
+
+def groups() -> list[list[str]]:
+    """Name expressions of all kernels, in groups that are compiled side by side."""
+    result = []
+    for single in (True, False):
+        sweeps = [(1, True), (2, True), (3, True), (4 if single else 3, False)]
+        names = [[sweep_name(single, w, warp, undo) for undo in (False, True)] for w, warp in sweeps]
+        small = [kernel_name(kernel, single) for kernel in SMALL_KERNELS]
+        result += [names[0] + names[1] + names[2], names[3] + small]
+    return result
+
+
+class Library:
+    """Compiled kernels, callable by their name expressions.
+
+    Args:
+        text: The kernels' source.
+        names: Name expressions, in groups that are compiled side by side.
+        flags: Further flags of the compiler.
+    """
+
+    def __init__(self, text: str, names: list[list[str]], flags: tuple[str, ...] = ()) -> None:
+        self.names = {name: f"run_{i}_{k}" for i, group in enumerate(names) for k, name in enumerate(group)}
+        parts = [_unit(text, group, i) for i, group in enumerate(names)]
+        self._library = ctypes.CDLL(str(build(parts, ("-shared", *flags))))
+        self._library.emulation_complaint.restype = ctypes.c_char_p
+
+    def seed(self, value: int) -> None:
+        self._library.emulation_seed(ctypes.c_uint64(value))
+
+    def run(self, name: str, sizes: tuple[int, int, int], shared_bytes: int, arguments: list[object]) -> None:
+        values = [_value(argument) for argument in arguments]
+        pointers = (ctypes.c_void_p * len(values))(*(ctypes.addressof(value) for value in values))
+        getattr(self._library, self.names[name])((ctypes.c_uint * 3)(*sizes), ctypes.c_size_t(shared_bytes), pointers)
+        complaint = self._library.emulation_complaint().decode()
+        if complaint:
+            raise RuntimeError(f"{name}: {complaint}")
+
+
+def _unit(text: str, names: list[str], number: int) -> str:
+    """A translation unit: CUDA's words, the kernels, and a way to call them."""
+    entries = "".join(
+        f'extern "C" void run_{number}_{k}(const unsigned* sizes, size_t shared_bytes, void** arguments) '
+        f"{{ emulation::run(&{name}, sizes, shared_bytes, arguments); }}\n"
+        for k, name in enumerate(names)
+    )
+    return f'#include "cuda_words.h"\n{text}\n{entries}'
+
+
+def build(parts: list[str], flags: tuple[str, ...]) -> Path:
+    """Compile and link, or find what an earlier call or another process has built from the same text."""
+    compiler = os.environ.get("CXX", "g++")
+    shim = [(HERE / name).read_text() for name in ("cuda_words.h", "blocks.cpp")]
+    key = hashlib.sha256("\0".join([compiler, *FLAGS, *flags, *shim, *parts]).encode()).hexdigest()[:16]
+    folder = Path(tempfile.gettempdir()) / f"fusedqml-emulation-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    target = folder / key
+    with (folder / f"{key}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if target.exists():
+            return target
+        with tempfile.TemporaryDirectory(dir=folder) as name:
+            work = Path(name)
+            (work / "blocks.cpp").write_text(shim[1])
+            for number, part in enumerate(parts):
+                (work / f"part{number}.cpp").write_text(part)
+            sources = sorted(work.glob("*.cpp"))
+            options = [flag for flag in flags if flag != "-shared"]
+
+            def compile_one(path: Path) -> None:
+                _check([compiler, *FLAGS, *options, "-c", str(path), "-o", str(path.with_suffix(".o"))])
+
+            with ThreadPoolExecutor(2) as pool:
+                list(pool.map(compile_one, sources))
+            objects = [str(path.with_suffix(".o")) for path in sources]
+            _check([compiler, *flags, *objects, "-o", str(work / "out"), "-pthread"])
+            (work / "out").rename(target)
+    return target
+
+
+def _check(command: list[str]) -> None:
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    if answer.returncode:
+        raise RuntimeError(f"{' '.join(command)}\n{answer.stderr[:4000]}")
+
+
+def _value(argument: object) -> ctypes._SimpleCData:
+    if argument is None:
+        return ctypes.c_void_p(0)
+    if isinstance(argument, np.ndarray):
+        return ctypes.c_void_p(argument.ctypes.data)
+    return np.ctypeslib.as_ctypes_type(np.asarray(argument).dtype)(argument)
+
+
+@cache
+def library() -> Library:
+    """All kernels as they are."""
+    return Library(source(), groups())
+
+
+class EmulatedRuntime:
+    """A `qiskit_fusedqml.devices.gpu.runtime.Runtime` on the CPU. Buffers are arrays between two guards.
+
+    Args:
+        kernels: The compiled kernels.
+        seed: Draws the schedule of every launch; 0 for the plain one.
+    """
+
+    def __init__(self, kernels: Library | None = None, seed: int = 0, limits: Limits | None = None) -> None:
+        self.limits = limits or Limits(shared_bytes=227 << 10, multiprocessors=2)
+        self.kernels = kernels or library()
+        self.seed = seed
+        self.launches: list[tuple[str, tuple[int, int], int, int]] = []
+
+    def empty(self, count, dtype):
+        size = count * np.dtype(dtype).itemsize
+        room = np.full(size + 2 * GUARD, 0xFF, np.uint8)  # NaN, and the guards
+        return room[GUARD : GUARD + size].view(dtype)
+
+    def upload(self, array):
+        flat = np.ravel(array)
+        buffer = self.empty(flat.size, flat.dtype)
+        buffer[:] = flat
+        return buffer
+
+    def download(self, buffer):
+        return np.array(buffer)
+
+    def copy(self, buffer):
+        return self.upload(buffer)
+
+    def free_bytes(self):
+        return 8 << 30
+
+    def launch(self, kernel, blocks, threads, shared_bytes, arguments):
+        assert all(isinstance(a, (np.ndarray, np.int32, np.int64, type(None))) for a in arguments)
+        assert 0 < blocks[0] < 2**31
+        assert 0 < blocks[1] < 2**16
+        assert shared_bytes <= self.limits.shared_bytes
+        self.launches.append((kernel, blocks, threads, shared_bytes))
+        self.kernels.seed(self.seed)
+        self.kernels.run(kernel, (*blocks, threads), shared_bytes, list(arguments))
+        for argument in arguments:
+            if isinstance(argument, np.ndarray):
+                root = argument.base
+                if not ((root[:GUARD] == 0xFF).all() and (root[-GUARD:] == 0xFF).all()):
+                    raise RuntimeError(f"{kernel}: a write beyond a buffer")

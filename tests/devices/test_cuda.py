@@ -1,0 +1,435 @@
+"""The CUDA kernels, run on the CPU under adversarial schedules, against the reference device."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from devices.conformance import REFERENCE, TOLERANCE, Run, distance, random_run, random_sum
+from devices.emulation.runtime import EmulatedRuntime
+from devices.tapes import TapeMaker, random_state
+from programs import layered
+
+from qiskit_fusedqml.angles import AngleMap
+from qiskit_fusedqml.devices.cuda import CUDADevice, CupyRuntime
+from qiskit_fusedqml.devices.gpu import device as gpu_device
+from qiskit_fusedqml.devices.gpu.compiled import Geometry
+from qiskit_fusedqml.devices.gpu.device import GPUDevice
+from qiskit_fusedqml.devices.gpu.gf2 import echelon
+from qiskit_fusedqml.devices.gpu.runtime import Limits
+from qiskit_fusedqml.engine import DifferentiableProgram
+from qiskit_fusedqml.errors import DeviceUnavailableError, InvalidInputError, OutOfMemoryError
+from qiskit_fusedqml.observables import PauliSum, PauliTerm
+from qiskit_fusedqml.plan import RY, Block, Dense, Diag, Factor, Frame, Map, Pauli, Tape
+
+SCHEDULES = (0, 5, 11)
+LIMITS = Limits(shared_bytes=227 << 10, multiprocessors=2)
+both_precisions = pytest.mark.parametrize("precision", ["double", "single"])
+
+
+def small_tiles(precision: str, largest: int = 10) -> Geometry:
+    """Tiles as small as a warp allows, so that few qubits make many of them."""
+    smallest = 9 if precision == "single" else 8
+    return Geometry(precision == "single", 8, smallest, max(largest, smallest), LIMITS)
+
+
+def emulated(precision: str, schedule: int = 0, geometry: Geometry | None = None, limits: Limits = LIMITS) -> GPUDevice:
+    return GPUDevice(EmulatedRuntime(seed=schedule, limits=limits), precision, geometry)
+
+
+def bits(run: Run, device: GPUDevice) -> bytes:
+    """All that a forward and a backward sweep give."""
+    ket, bra = device.allocate(run.tape, run.batch, run.start), device.allocate(run.tape, run.batch, run.bra)
+    device.forward(run.tape, run.coefficients, ket)
+    overlaps = device.backward(run.tape, run.coefficients, ket, bra, per_sample=False)
+    return b"".join([overlaps.tobytes(), *(device.amplitudes(s, run.identity).tobytes() for s in (ket, bra))])
+
+
+def check(run: Run, precision: str, geometry: Geometry | None = None) -> None:
+    """Right under an adversarial schedule, and the same bits under all of them."""
+    errors = run.errors(emulated(precision, SCHEDULES[1], geometry))
+    assert max(errors) < 3 * TOLERANCE[precision], errors
+    assert len({bits(run, emulated(precision, schedule, geometry)) for schedule in SCHEDULES}) == 1
+
+
+@both_precisions
+@pytest.mark.parametrize("kinds", [*"dryupm", ""])
+def test_states_of_a_warp(kinds, precision):
+    for seed in range(16):
+        check(random_run(seed, 1 + seed % 8, 0, 1 + seed % 5, kinds), precision)
+
+
+@both_precisions
+def test_blocks_of_several_warps_that_work_alone(precision):
+    for seed, (n, batch) in enumerate([(2, 300), (4, 70), (5, 33), (6, 21), (8, 9)]):
+        check(random_run(seed, n, 0, batch), precision)
+
+
+@both_precisions
+@pytest.mark.parametrize("kinds", [*"dryupm", ""])
+def test_states_of_a_block(kinds, precision):
+    for seed, n in enumerate([9, 10, 11]):
+        check(random_run(seed, n, 0, 1 + seed, kinds), precision)
+
+
+@pytest.mark.parametrize(("n", "precision"), [(12, "double"), (12, "single"), (13, "single")])
+def test_largest_states_of_a_block(n, precision):
+    check(random_run(n, n, 0, 2, operations=6), precision)
+
+
+@both_precisions
+@pytest.mark.parametrize("kinds", [*"dryupm", ""])
+def test_tiles(kinds, precision):
+    for seed, n in enumerate([9, 10, 11, 12]):
+        geometry = small_tiles(precision)
+        check(random_run(seed, n, n - geometry.tile_qubits + seed % 2, 1 + seed % 3, kinds), precision, geometry)
+
+
+@pytest.mark.parametrize(("n", "precision"), [(13, "double"), (14, "single")])
+def test_tiles_of_full_size(n, precision):
+    check(random_run(n, n, 2, 1, operations=8), precision)
+
+
+@both_precisions
+@pytest.mark.parametrize("n", [6, 9, 11])
+def test_dense_matrices_of_every_size(n, precision):
+    geometry = small_tiles(precision, 11) if n == 11 else None
+    for k in range(1, 7):
+        rng = np.random.default_rng(k)
+        maker = TapeMaker(rng, n)
+        maker.scramble(Frame.identity(n))
+        chosen = [int(q) for q in rng.permutation(n)[:k]]
+        xs, ws = (tuple(v[q] for q in chosen) for v in (maker.frame.columns, maker.frame.duals))
+        maker.dense_sizes, maker.num_overlaps = [k], 2 * 4**k
+        tile = echelon([*xs, *(1 << q for q in range(3))])
+        tape = Tape(n, (Block(tile, (Dense(xs, ws, 0, 0),)),), maker.frame, maker.num_overlaps)
+        check(Run(rng, tape, maker.coefficients(2), 2), precision, geometry)
+
+
+@both_precisions
+@pytest.mark.parametrize("n", [5, 9, 10])
+def test_more_overlaps_than_a_block_keeps(n, precision):
+    rng = np.random.default_rng(n)
+    maker = TapeMaker(rng, n)
+    maker.scramble(Frame.identity(n))
+    operations = []
+    for count in (150, 3, 64):
+        functionals = tuple(maker.bits(n + 1) for _ in range(count))
+        operations += [Diag((), -1, maker.overlap(count, wanted=True), functionals)]
+        for q in range(3):
+            operations += [maker.ry(maker.frame.columns[q], maker.frame.duals[q], True, 2) for _ in range(8)]
+    tape = Tape(n, (Block(tuple(1 << q for q in range(n)), tuple(operations)),), maker.frame, maker.num_overlaps)
+    for geometry in (None, small_tiles(precision)) if n == 10 else (None,):
+        check(Run(rng, tape, maker.coefficients(2), 2), precision, geometry)
+
+
+@both_precisions
+def test_a_relabelling_by_itself(precision):
+    for n, geometry in [(4, None), (9, None), (10, small_tiles(precision))]:
+        maker = TapeMaker(np.random.default_rng(n), n)
+        blocks = (maker.map_block(), maker.map_block())
+        check(Run(maker.rng, Tape(n, blocks, maker.frame, 0), maker.coefficients(2), 2), precision, geometry)
+
+
+@both_precisions
+def test_large_states_in_turns(precision, monkeypatch):
+    """Samples are taken in turn where they would not stay in the cache, or their partial sums not in bounds."""
+    geometry = small_tiles(precision)
+    run = random_run(3, 10, 10 - geometry.tile_qubits, 5, "dryu")
+    small_cache = replace(LIMITS, cache_bytes=100_000 if precision == "double" else 50_000)
+    device = emulated(precision, 5, geometry, small_cache)
+    assert max(run.errors(device)) < 3 * TOLERANCE[precision]
+    launches = {name for name, *_ in device._runtime.launches if "sweep" in name}
+    counts = [sum(name == kernel for kernel, *_ in device._runtime.launches) for name in launches]
+    assert max(counts) >= 5 * len(run.tape.blocks) // 2
+    monkeypatch.setattr(gpu_device, "PARTIAL_BYTES", 100)
+    assert max(run.errors(emulated(precision, 5, geometry))) < 3 * TOLERANCE[precision]
+    assert max(random_run(4, 9, 0, 5).errors(emulated(precision, 5))) < 3 * TOLERANCE[precision]
+
+
+@both_precisions
+def test_one_tile_in_shared_memory_or_two(precision):
+    """Where the bra has no room of its own, it follows the ket through the same: the same numbers."""
+    run = random_run(8, 10, 0, 2, operations=8)
+    tight = replace(LIMITS, shared_bytes=(26 if precision == "double" else 18) << 10)
+    results = {bits(run, emulated(precision, 5, limits=limits)) for limits in (LIMITS, tight)}
+    assert len(results) == 1
+    sizes = [max(e[3] for e in _launches(run, precision, limits) if "true>" in e[0]) for limits in (LIMITS, tight)]
+    assert sizes[0] > 1.5 * sizes[1]
+
+
+def _launches(run: Run, precision: str, limits: Limits) -> list[tuple[str, tuple[int, int], int, int]]:
+    device = emulated(precision, limits=limits)
+    bits(run, device)
+    return [launch for launch in device._runtime.launches if "sweep" in launch[0]]
+
+
+@both_precisions
+def test_observables(precision):
+    for seed in range(14):
+        rng = np.random.default_rng(seed)
+        n, batch = [1, 2, 3, 4, 5, 7, 13][seed % 7], 1 + seed % 4
+        tape = TapeMaker(rng, n).tape(1, 1, "d")
+        sums = [random_sum(rng, n, int(rng.integers(1, 12)), diagonal=seed % 2 == 0) for _ in range(seed % 3 + 1)]
+        sums.append(PauliSum(n, ()))
+        start, cotangents = random_state(rng, (batch, 2**n)), rng.normal(size=(batch, len(sums)))
+        device = emulated(precision, 5)
+        ket = device.allocate(tape, batch, start)
+        scale = sum(abs(term.coefficient) for s in sums for term in s.terms)
+        values = device.expectation(ket, tape.frame, sums)
+        assert np.abs(values - REFERENCE.expectation(start, tape.frame, sums)).max() < TOLERANCE[precision] * scale, (
+            seed
+        )
+        bra = device.apply_observables(ket, tape.frame, sums, cotangents)
+        expected = REFERENCE.apply_observables(start, tape.frame, sums, cotangents)
+        assert distance(device.amplitudes(bra, Frame.identity(n)), expected) < TOLERANCE[precision], seed
+        assert device.expectation(ket, tape.frame, []).shape == (batch, 0)
+
+
+@pytest.mark.parametrize("n", [1, 3, 6, 13])
+def test_amplitudes_and_probabilities(n):
+    rng = np.random.default_rng(n)
+    for batch in (1, 3):
+        tape = TapeMaker(rng, n).tape(1, 1, "d")
+        start = random_state(rng, (batch, 2**n))
+        device = emulated("double")
+        ket = device.allocate(tape, batch, start)
+        assert np.array_equal(device.amplitudes(ket, tape.frame), REFERENCE.amplitudes(start, tape.frame))
+        for count in (0, min(n, 2), n):
+            qubits = [int(q) for q in rng.permutation(n)[:count]]
+            given = device.probabilities(ket, tape.frame, qubits)
+            assert distance(given, REFERENCE.probabilities(start, tape.frame, qubits)) < 1e-14
+    single = emulated("single")
+    state = single.allocate(tape, batch, start)
+    assert single.amplitudes(state, tape.frame).dtype == np.complex64
+    assert single.probabilities(state, tape.frame, []).dtype == np.float64
+
+
+def test_initial_states_and_copies():
+    tape = TapeMaker(np.random.default_rng(0), 4).tape(1, 1, "d")
+    device, identity = emulated("double"), Frame.identity(4)
+    zero = device.allocate(tape, 5, None)
+    assert np.array_equal(device.amplitudes(zero, identity), np.eye(16)[[0] * 5])
+    shared = random_state(np.random.default_rng(1), (16,))
+    state = device.allocate(tape, 5, shared)
+    copy = device.copy(state)
+    copy.amplitudes[:] = 0
+    assert np.array_equal(device.amplitudes(state, identity), [shared] * 5)
+    assert device.state_bytes(4, 5) == 16 * 16 * 5
+
+
+@both_precisions
+def test_tables_of_large_angles(precision):
+    rng = np.random.default_rng(0)
+    angles = np.concatenate([10.0 ** rng.uniform(-9, 9, 60) * rng.choice([-1, 1], 60), np.arange(-9, 10) * np.pi])
+    device = emulated(precision)
+    for batched in (False, True):
+        for angle in angles:
+            tape = Tape(1, (Block((1,), (Diag((Factor((1,), (1,), 0, batched),)),)),), Frame.identity(1), 0)
+            maker = TapeMaker(rng, 1)
+            name, value = ("batched_angles", np.array([[angle]])) if batched else ("angles", np.array([angle]))
+            ket = device.allocate(tape, 1, np.array([0.6, 0.8j]))
+            device.forward(tape, replace(maker.coefficients(1), **{name: value}), ket)
+            phase = np.exp([-0.5j * angle, 0.5j * angle])
+            error = np.abs(device.amplitudes(ket, Frame.identity(1))[0] - phase * [0.6, 0.8j]).max()
+            assert error < (2e-15 if precision == "double" else 3e-7), angle
+
+
+@both_precisions
+@pytest.mark.parametrize(("n", "geometry"), [(3, None), (9, None), (10, small_tiles)])
+def test_gradients_of_a_layered_circuit(n, geometry, precision):
+    """The engine, planning with the device's own cost model, against the reference device."""
+    program = layered(n, 2)
+    rng, count = np.random.default_rng(n), program.num_angles
+    angles = AngleMap(count, np.zeros(count), np.arange(count), np.arange(count), np.ones(count))
+    sums = [PauliSum(n, (PauliTerm(0.7, 3, 1), PauliTerm(0.4, 0, 1 << n - 1))), PauliSum(n, (PauliTerm(1.0, 0, 5),))]
+    x, w = rng.uniform(-3, 3, (3, n)), rng.uniform(-3, 3, count - n)
+    results = []
+    for device in (emulated(precision, 5, geometry and geometry(precision)), "reference"):
+        f = DifferentiableProgram(program, angles, sums, num_inputs=n, input_gradients=True, device=device)
+        results.append([*f.value_and_vjp(x, w, np.cos), f.jacobian(x, w, wrt=[0, n + 1])])
+    for given, expected in zip(*results, strict=True):
+        assert distance(given, expected) < 100 * TOLERANCE[precision]
+
+
+def test_the_comparison_sees_a_perturbed_tape():
+    run = random_run(7, 5, 1, 3, "y")
+    device = emulated("double")
+    assert max(run.errors(device)) < 1e-12
+    for number, block in enumerate(run.tape.blocks):
+        for position in range(len(block.operations)):
+            rest = (*block.operations[:position], *block.operations[position + 1 :])
+            undo_from = min(block.undo_from, len(rest))
+            blocks = [*run.tape.blocks]
+            blocks[number] = replace(block, operations=rest, undo_from=undo_from)
+            assert max(run.errors(device, replace(run.tape, blocks=tuple(blocks)))) > 1e-3
+
+
+def tape_of(*operations, n: int = 3, tile: tuple[int, ...] = (1, 2), overlaps: int = 0, undo_from: int = 0) -> Tape:
+    return Tape(n, (Block(tile, operations, undo_from),), Frame.identity(n), overlaps)
+
+
+@pytest.mark.parametrize(
+    ("tape", "message"),
+    [
+        (tape_of(RY(4, 4, 0)), "outside its block's tile"),
+        (tape_of(RY(1, 2, 0)), "not odd on its flip vector"),
+        (tape_of(RY(1, 1, 0, overlap=1, num_overlaps=2), overlaps=2), "beyond num_overlaps"),
+        (tape_of(Pauli(1, 1, 0, (), 0)), "power that does not match"),
+        (tape_of(Pauli(1, 0, 0, (1,), 0)), "must be even"),
+        (tape_of(Dense((1, 2), (1, 1), 0)), "not dual"),
+        (tape_of(tile=(1, 1)), "linearly dependent"),
+        (tape_of(RY(8, 8, 0)), "out of range"),
+        (tape_of(Map((1, 1, 4), 0)), "not invertible"),
+        (tape_of(Map((1, 2, 4), 0), RY(1, 1, 0)), "does not stand alone"),
+        (tape_of(RY(1, 1, 0), undo_from=2), "undone from operation 2"),
+        (tape_of(n=31), "1 to 30 are allowed"),
+        (Tape(3, 2 * (Block((1,), (RY(1, 1, 0), RY(1, 1, 0)), 1),), Frame.identity(3), 0), "not undone as a whole"),
+    ],
+)
+def test_tapes_that_cannot_be_run(tape, message):
+    device = emulated("double")
+    with pytest.raises(InvalidInputError, match=message):
+        device.forward(tape, random_run(0, 3, 0, 1).coefficients, device.allocate(tape_of(), 1, None))
+
+
+def test_tiles_that_are_too_large():
+    tape = tape_of(n=12, tile=tuple(1 << q for q in range(11)))
+    device = emulated("double", geometry=small_tiles("double"))
+    with pytest.raises(InvalidInputError, match="11 dimensions; 10 are allowed"):
+        device.forward(tape, random_run(0, 3, 0, 1).coefficients, device.allocate(tape, 1, None))
+
+
+def test_arguments_that_do_not_fit():
+    device = emulated("double")
+    tape = tape_of(RY(1, 1, 2), RY(1, 1, 0, batched=True))
+    given = TapeMaker(np.random.default_rng(0), 3)
+    given.num_pairs = [2, 1]
+    with pytest.raises(InvalidInputError, match="needs 3 pairs, got 2"):
+        device.forward(tape, given.coefficients(2), device.allocate(tape, 2, None))
+    given.num_pairs = [3, 1]
+    with pytest.raises(InvalidInputError, match="one value for each"):
+        device.forward(tape, given.coefficients(3), device.allocate(tape, 2, None))
+    with pytest.raises(InvalidInputError, match="number of qubits"):
+        device.forward(tape, given.coefficients(2), device.allocate(tape_of(n=4), 2, None))
+    ket, bra = device.allocate(tape, 2, None), device.allocate(tape, 3, None)
+    with pytest.raises(InvalidInputError, match="differ in shape"):
+        device.backward(tape, given.coefficients(2), ket, bra, per_sample=False)
+    with pytest.raises(InvalidInputError, match=r"shape \(4,\)"):
+        device.allocate(tape, 2, np.ones(4, complex))
+    with pytest.raises(InvalidInputError, match="Observable 0 acts on 2 qubits"):
+        device.expectation(device.allocate(tape, 1, None), tape.frame, [PauliSum(2, ())])
+    with pytest.raises(InvalidInputError, match="Cotangents"):
+        device.apply_observables(ket, tape.frame, [PauliSum(3, ())], np.zeros((1, 1)))
+    with pytest.raises(InvalidInputError, match="must be distinct"):
+        device.probabilities(ket, tape.frame, [0, 0])
+    with pytest.raises(InvalidInputError, match="at least 1"):
+        device.allocate(tape, 0, None)
+    with pytest.raises(InvalidInputError, match="precision"):
+        GPUDevice(EmulatedRuntime(), "half")
+
+
+def test_more_memory_than_there_is():
+    with pytest.raises(OutOfMemoryError, match=r"16\.0 GiB does not fit in the GPU's memory; 8\.0 GiB are free"):
+        emulated("double").allocate(tape_of(n=30), 1, None)
+
+
+@pytest.mark.parametrize(
+    ("shared_kib", "single", "resident"),
+    [(64, True, 12), (99, True, 13), (227, True, 13), (64, False, 11), (99, False, 12)],
+)
+def test_tiles_follow_shared_memory(shared_kib, single, resident):
+    geometry = Geometry.of(Limits(shared_bytes=shared_kib << 10), single)
+    assert geometry.resident_qubits == geometry.largest_tile == resident
+    assert geometry.planned_tile == resident - geometry.sector_bits
+
+
+def test_without_cupy_the_extras_are_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    with pytest.raises(DeviceUnavailableError, match=r"qiskit-fusedqml\[cuda13\] or qiskit-fusedqml\[cuda12\]"):
+        CUDADevice()
+
+
+class FakeCupy:
+    """As much of CuPy as the runtime uses, on NumPy arrays; kernels only note that they were launched."""
+
+    def __init__(self, devices: int) -> None:
+        self.launched: list[tuple] = []
+        self.compiled: list[str] = []
+        failure = type("CUDARuntimeError", (RuntimeError,), {})
+
+        def count() -> int:
+            if devices < 0:
+                raise failure("cudaErrorInsufficientDriver")
+            return devices
+
+        attributes = {"MaxSharedMemoryPerBlockOptin": 232448, "MultiProcessorCount": 132, "L2CacheSize": 50 << 20}
+        runtime = SimpleNamespace(
+            CUDARuntimeError=failure, getDeviceCount=count, memGetInfo=lambda: (10 << 20, 1 << 30)
+        )
+        memory = SimpleNamespace(OutOfMemoryError=type("OutOfMemoryError", (MemoryError,), {}))
+        device = SimpleNamespace(id=7, attributes={**attributes, "SingleToDoublePrecisionPerfRatio": 64})
+        self.cuda = SimpleNamespace(runtime=runtime, memory=memory, Device=lambda: device)
+        self.asarray, self.asnumpy = np.array, np.array
+
+    def empty(self, count, dtype):
+        if count > 1 << 20:
+            raise self.cuda.memory.OutOfMemoryError
+        return np.empty(count, dtype)
+
+    def get_default_memory_pool(self):
+        return SimpleNamespace(free_bytes=lambda: 2 << 20)
+
+    def RawModule(self, *, code, options, name_expressions):
+        assert "sweep(" in code
+        assert options == ("-std=c++17",)
+        self.compiled += name_expressions
+        return SimpleNamespace(get_function=lambda name: FakeKernel(self.launched))
+
+
+class FakeKernel:
+    max_dynamic_shared_size_bytes = 0
+
+    def __init__(self, launched: list[tuple]) -> None:
+        self.launched = launched
+
+    def __call__(self, blocks, threads, arguments, *, shared_mem):
+        assert shared_mem <= max(48 << 10, self.max_dynamic_shared_size_bytes)
+        self.launched.append((blocks, threads, arguments, shared_mem))
+
+
+def test_the_cupy_runtime(monkeypatch):
+    fake = FakeCupy(1)
+    monkeypatch.setitem(sys.modules, "cupy", fake)
+    monkeypatch.setattr("qiskit_fusedqml.devices.cuda._kernels", {})
+    device = CUDADevice("single")
+    assert device.cost_model.tile_qubits == 11
+    limits = device.geometry.limits
+    assert (limits.shared_bytes, limits.multiprocessors, limits.double_rate) == (232448, 132, 1 / 64)
+    tape = tape_of(RY(1, 1, 0), n=13)
+    given = TapeMaker(np.random.default_rng(0), 13)
+    given.num_pairs = [1, 0]
+    ket = device.allocate(tape, 2, None)
+    for _ in range(2):
+        device.forward(tape, given.coefficients(2), ket)
+    assert fake.compiled == ["fusedqml::set_state<float>", "fusedqml::sweep<float, 4, false, false>"]
+    blocks, threads, arguments, shared = fake.launched[-1]
+    assert (blocks, threads, shared) == ((2, 1), (512,), 64 << 10)
+    assert all(isinstance(a, (np.ndarray, np.int32, np.int64, np.uintp)) for a in arguments)
+    runtime = CupyRuntime()
+    assert runtime.free_bytes() == 12 << 20
+    assert np.array_equal(runtime.download(runtime.copy(runtime.upload(np.eye(2)))), [1, 0, 0, 1])
+    with pytest.raises(OutOfMemoryError, match=r"12\.0 MiB are free"):
+        runtime.empty(1 << 21, np.float32)
+    with pytest.raises(OutOfMemoryError, match="does not fit"):
+        device.allocate(tape_of(n=21), 1, None)
+
+
+@pytest.mark.parametrize(("devices", "message"), [(0, "this machine has no GPU"), (-1, "InsufficientDriver")])
+def test_machines_without_a_gpu(devices, message, monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", FakeCupy(devices))
+    with pytest.raises(DeviceUnavailableError, match=message):
+        CUDADevice()
