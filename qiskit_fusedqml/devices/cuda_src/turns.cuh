@@ -108,19 +108,19 @@ template <class Real> struct Matrix {
     Complex<Real> m00, m01, m10, m11;
 };
 
+// `odd`: bit i set where the two sides change places.
 template <int J, class Real, int W>
-__device__ __forceinline__ void multiply(Complex<Real> (&v)[1 << W], const Matrix<Real>& m, bool uniform, unsigned odd) {
-    const Matrix<Real> swapped = {m.m11, m.m10, m.m01, m.m00};
-    const Matrix<Real> all = odd & 1 ? swapped : m;
+__device__ __forceinline__ void multiply(Complex<Real> (&v)[1 << W], const Matrix<Real>& m, unsigned odd) {
 #pragma unroll
     for (int p = 0; p < (1 << W) / 2; ++p) {
-        const Matrix<Real> u = uniform ? all : odd >> lower<J>(p) & 1 ? swapped : m;
         Complex<Real>&x = v[lower<J>(p)], &y = v[lower<J>(p) | 1 << J];
-        Complex<Real> first = u.m00 * x, second = u.m10 * x;
-        add_product(first, u.m01, y);
-        add_product(second, u.m11, y);
-        x = first;
-        y = second;
+        const bool swapped = odd >> lower<J>(p) & 1;
+        const Complex<Real> a = swapped ? y : x, b = swapped ? x : y;
+        Complex<Real> first = m.m00 * a, second = m.m10 * a;
+        add_product(first, m.m01, b);
+        add_product(second, m.m11, b);
+        x = swapped ? second : first;
+        y = swapped ? first : second;
     }
 }
 
@@ -130,10 +130,10 @@ __device__ __forceinline__ void unitary(const Tile<Real, W, warp>& tile, const i
     const unsigned functional = static_cast<unsigned>(words[1]);
     const bool batched = words[3], uniform = (functional & ((1u << W) - 1)) == 1u << J;
     const unsigned odd = tile.pattern(functional);
-    Real e[8];
-#pragma unroll
-    for (int k = 0; k < 8; ++k) e[k] = tile.number(words[2], batched, k);
-    Matrix<Real> m = {{e[0], e[1]}, {e[2], e[3]}, {e[4], e[5]}, {e[6], e[7]}};
+    Matrix<Real> m = {{tile.number(words[2], batched, 0), tile.number(words[2], batched, 1)},
+                      {tile.number(words[2], batched, 2), tile.number(words[2], batched, 3)},
+                      {tile.number(words[2], batched, 4), tile.number(words[2], batched, 5)},
+                      {tile.number(words[2], batched, 6), tile.number(words[2], batched, 7)}};
     if (undo) {
         if (words[0] >= 0) {
             Real values[4] = {};
@@ -146,9 +146,15 @@ __device__ __forceinline__ void unitary(const Tile<Real, W, warp>& tile, const i
             tile.template add_up<4>(values, words[0], 7u);
         }
         m = {conj(m.m00), conj(m.m10), conj(m.m01), conj(m.m11)};
-        multiply<J, Real, W>(bra, m, uniform, odd);
     }
-    multiply<J, Real, W>(ket, m, uniform, odd);
+    if (uniform && odd & 1) m = {m.m11, m.m10, m.m01, m.m00};
+    if (uniform) {
+        multiply<J, Real, W>(ket, m, 0u);
+        if (undo) multiply<J, Real, W>(bra, m, 0u);
+    } else {
+        multiply<J, Real, W>(ket, m, odd);
+        if (undo) multiply<J, Real, W>(bra, m, odd);
+    }
 }
 
 // v' = a v + (-1j)**(power + 1) b (-1)**z partner, on the selected pairs.

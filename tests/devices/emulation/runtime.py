@@ -6,6 +6,7 @@ import ctypes
 import fcntl
 import hashlib
 import os
+import struct
 import subprocess
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
@@ -124,6 +125,51 @@ def _value(argument: object) -> ctypes._SimpleCData:
     return np.ctypeslib.as_ctypes_type(np.asarray(argument).dtype)(argument)
 
 
+class Recorder:
+    """Notes launches for `replay`; `EmulatedRuntime.launch` calls it before it runs them."""
+
+    def __init__(self) -> None:
+        self.roots: list[np.ndarray] = []
+        self.contents: list[bytes] = []
+        self.launches: list[tuple[str, list[int]]] = []
+
+    def note(self, name: str, sizes: tuple[int, int, int], shared_bytes: int, arguments: list[object]) -> None:
+        words = [*sizes, shared_bytes, len(arguments)]
+        for argument in arguments:
+            words += self._argument(argument)
+        self.launches.append((name, words))
+
+    def _argument(self, argument: object) -> tuple[int, int, int]:
+        if argument is None:
+            return 2, 0, 0
+        if not isinstance(argument, np.ndarray):
+            return 0, int(argument) & 2**64 - 1, 0
+        root = argument.base
+        if not any(root is known for known in self.roots):
+            self.roots.append(root)
+            self.contents.append(root[GUARD:-GUARD].tobytes())
+        number = next(k for k, known in enumerate(self.roots) if known is root)
+        return 1, number, argument.ctypes.data - root.ctypes.data - GUARD
+
+    def file(self, names: list[str]) -> bytes:
+        """What the program reads; ``names`` are its entries."""
+        parts = [struct.pack("<Q", len(self.contents))]
+        for content in self.contents:
+            parts += (struct.pack("<Q", len(content)), content)
+        parts.append(struct.pack("<Q", len(self.launches)))
+        for name, words in self.launches:
+            parts.append(struct.pack(f"<{1 + len(words)}Q", names.index(name), *words))
+        return b"".join(parts)
+
+
+def replay_program(text: str, names: list[str], flags: tuple[str, ...]) -> Path:
+    """The program that runs recorded launches again."""
+    table = ", ".join(f"run_0_{k}" for k in range(len(names)))
+    entries = f"typedef void Entry(const unsigned*, size_t, void**);\nextern Entry* const entries[] = {{{table}}};\n"
+    main = (HERE / "replay.cpp").read_text()
+    return build([_unit(text, names, 0) + entries, main], ("-DEMULATION_THREADS", "-g1", *flags))
+
+
 @cache
 def library() -> Library:
     """All kernels as they are."""
@@ -136,9 +182,18 @@ class EmulatedRuntime:
     Args:
         kernels: The compiled kernels.
         seed: Draws the schedule of every launch; 0 for the plain one.
+        limits: The device that is emulated.
+        recorder: Notes the launches.
     """
 
-    def __init__(self, kernels: Library | None = None, seed: int = 0, limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        kernels: Library | None = None,
+        seed: int = 0,
+        limits: Limits | None = None,
+        recorder: Recorder | None = None,
+    ) -> None:
+        self.recorder = recorder
         self.limits = limits or Limits(shared_bytes=227 << 10, multiprocessors=2)
         self.kernels = kernels or library()
         self.seed = seed
@@ -170,6 +225,8 @@ class EmulatedRuntime:
         assert 0 < blocks[1] < 2**16
         assert shared_bytes <= self.limits.shared_bytes
         self.launches.append((kernel, blocks, threads, shared_bytes))
+        if self.recorder:
+            self.recorder.note(kernel, (*blocks, threads), shared_bytes, list(arguments))
         self.kernels.seed(self.seed)
         self.kernels.run(kernel, (*blocks, threads), shared_bytes, list(arguments))
         for argument in arguments:

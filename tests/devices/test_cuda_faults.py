@@ -1,0 +1,201 @@
+"""What the emulation would see: faults planted into the kernels are caught, and the sanitizers find none in them."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from functools import cache
+
+import numpy as np
+import pytest
+from devices.conformance import Run, random_run
+from devices.emulation.runtime import EmulatedRuntime, Library, Recorder, replay_program
+from devices.tapes import TapeMaker
+
+from qiskit_fusedqml.devices.gpu.compiled import Geometry, Sweep, compile_tape
+from qiskit_fusedqml.devices.gpu.device import GPUDevice
+from qiskit_fusedqml.devices.gpu.runtime import Limits
+from qiskit_fusedqml.devices.gpu.sources import kernel_name, source, sweep_name
+from qiskit_fusedqml.plan import Frame
+
+LIMITS = Limits(shared_bytes=227 << 10, multiprocessors=2)
+TILES = Geometry(False, 8, 9, 10, LIMITS)
+SMALL_KERNELS = [kernel_name(name, single=False) for name in ("fill_tables", "set_state", "relabel", "add_segments")]
+BLOCK_KERNELS = [*(sweep_name(False, 3, False, undo) for undo in (False, True)), *SMALL_KERNELS]
+KERNELS = [*(sweep_name(False, 3, True, undo) for undo in (False, True)), *BLOCK_KERNELS]
+
+
+@cache
+def runs() -> tuple[tuple[Run, Geometry | None], ...]:
+    """Tapes of every operation on a warp, a block of several warps, and tiles."""
+    sizes = [(1, 6, 0, None), (2, 8, 0, None), (3, 10, 0, None), (4, 10, 0, None), (5, 11, 2, TILES)]
+    return tuple((random_run(seed, n, spread, 2, operations=6), geometry) for seed, n, spread, geometry in sizes)
+
+
+def findings(kernels: Library) -> set[str]:
+    """What the checks say about compiled kernels: nothing, if they are right."""
+    found = set()
+    for run, geometry in runs():
+        results = set()
+        for seed in (0, 5, 11):
+            device = GPUDevice(EmulatedRuntime(kernels, seed, LIMITS), "double", geometry)
+            try:
+                errors = run.errors(device)
+            except RuntimeError as error:
+                found.add(str(error).partition(": ")[2])
+                continue
+            except AssertionError:  # NaN, which is what shared memory holds where nobody has written
+                errors = [np.inf]
+            results.add(tuple(errors))
+            if max(errors) > 1e-11:
+                found.add("wrong numbers")
+        if len(results) > 1:
+            found.add("numbers that depend on the schedule")
+    return {finding.partition(" in block")[0] for finding in found}
+
+
+FAULTS = {
+    "no barrier before an exchange is read": (
+        "    tile.sync();\n    if (!undo || tile.second) get",
+        "    if (!undo || tile.second) get",
+        "wrong numbers",
+    ),
+    "no barrier after an exchange was read": (
+        "        tile.flush(words[0], words[1]);\n    }\n    tile.sync();\n}",
+        "        tile.flush(words[0], words[1]);\n    }\n}",
+        "numbers that depend on the schedule",
+    ),
+    "no barrier between lanes": (
+        "if (warp) __syncwarp();",
+        "if (warp) return;",
+        "wrong numbers",
+    ),
+    "a barrier that some threads do not reach": (
+        "            tile.sync();\n            get<Real, W>(ket, tile.buffer, a);",
+        "            if (tile.thread) tile.sync();\n            get<Real, W>(ket, tile.buffer, a);",
+        "barrier divergence: some threads wait, others do not come",
+    ),
+    "a mask with a bit too few": (
+        "functional >> W & static_cast<unsigned>(lanes - 1)",
+        "functional >> W & static_cast<unsigned>(lanes - 2)",
+        "wrong numbers",
+    ),
+    "an address in shared memory beyond the tile": (
+        "room[a.at(i) & 0xffffu] = v[i];",
+        "room[(a.at(i) & 0xffffu) + (i == 5 ? 64 : 0)] = v[i];",
+        "a write beyond shared memory",
+    ),
+    "an address beyond the state": (
+        "to[a.at(i)] = v[i];",
+        "to[a.at(i) + 1] = v[i];",
+        "a write beyond a buffer",
+    ),
+    "an overlap of the wrong sign": (
+        "return bra.re * ket.im - bra.im * ket.re;",
+        "return bra.im * ket.re - bra.re * ket.im;",
+        "wrong numbers",
+    ),
+}
+
+
+def test_the_kernels_as_they_are():
+    assert findings(Library(source(), [KERNELS])) == set()
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_planted_fault_is_found(fault):
+    right, wrong, finding = FAULTS[fault]
+    assert source().count(right) == 1
+    assert finding in findings(Library(source().replace(right, wrong), [KERNELS]))
+
+
+def sanitized(text: str, sanitizer: str, tmp_path) -> subprocess.CompletedProcess:
+    """The launches of small runs, recorded and run again under a sanitizer."""
+    recorder = Recorder()
+    # blocks of two warps; one tile in shared memory, so that ket and bra use the same
+    limits = Limits(shared_bytes=(8 << 10) + (9 << 10), multiprocessors=2)
+    for seed, n, spread, geometry in [(4, 9, 0, None), (5, 10, 2, TILES)]:
+        run = random_run(seed, n, spread, 1, operations=5)
+        device = GPUDevice(EmulatedRuntime(None, 0, limits, recorder), "double", geometry)
+        ket, bra = device.allocate(run.tape, 1, run.start), device.allocate(run.tape, 1, run.bra)
+        device.forward(run.tape, run.coefficients, ket)
+        device.backward(run.tape, run.coefficients, ket, bra, per_sample=False)
+    program = replay_program(text, BLOCK_KERNELS, (f"-fsanitize={sanitizer}",))
+    record = tmp_path / "launches"
+    record.write_bytes(recorder.file(BLOCK_KERNELS))
+    # ThreadSanitizer wants its own part of the address space
+    command = ["setarch", platform.machine(), "-R", str(program), str(record)]
+    answer = subprocess.run(command, capture_output=True, check=False, timeout=120)
+    if answer.returncode == 0:
+        expected = b"".join(root[128:-128].tobytes() for root in recorder.roots)
+        assert answer.stdout == expected
+    return answer
+
+
+@pytest.mark.parametrize("sanitizer", ["thread", "address,undefined"])
+def test_sanitizers_find_nothing(sanitizer, tmp_path):
+    answer = sanitized(source(), sanitizer, tmp_path)
+    assert answer.returncode == 0, answer.stderr.decode()[:4000]
+    assert answer.stderr == b""
+
+
+@pytest.mark.slow
+def test_thread_sanitizer_sees_a_missing_barrier(tmp_path):
+    right, wrong, _ = FAULTS["no barrier after an exchange was read"]
+    answer = sanitized(source().replace(right, wrong), "thread", tmp_path)
+    assert b"data race" in answer.stderr
+    assert b"tile.cuh" in answer.stderr
+
+
+@pytest.mark.slow
+def test_address_sanitizer_sees_an_overrun(tmp_path):
+    right, wrong, _ = FAULTS["an address beyond the state"]
+    answer = sanitized(source().replace(right, wrong), "address,undefined", tmp_path)
+    assert b"heap-buffer-overflow" in answer.stderr
+
+
+def conflicts(sweep: Sweep, bank_bits: int) -> int:
+    """Most lanes that meet in a bank when a window is left or entered, over all exchanges of a sweep."""
+    t, w = sweep.shape.dimension, sweep.shape.register_qubits
+    lanes = 1 << bank_bits
+    most, count = 1, 0
+    for start in sweep.forward:
+        if sweep.words[start] != 0:
+            continue
+        count += 1
+        vectors = sweep.words[start + 3 : start + 3 + t].view(np.uint32)
+        for shift in (0, 16):
+            addresses = []
+            for lane in range(lanes):
+                group, thread = lane >> t - w, lane & (1 << t - w) - 1
+                address = 0
+                for k in range(t - w):
+                    address ^= int(vectors[w + k]) >> shift & 0xFFFF if thread >> k & 1 else 0
+                skew = (group << t - w) & (lanes - 1) if t - w < bank_bits and t >= bank_bits else 0
+                addresses.append((group << t) + (address ^ skew))
+            banks = [address % lanes for address in addresses]
+            most = max(most, *(banks.count(bank) for bank in banks))
+    assert count
+    return most
+
+
+@pytest.mark.parametrize("single", [True, False])
+@pytest.mark.parametrize("n", [5, 6, 7, 8, 9, 11, 12, 15])
+def test_no_two_lanes_meet_in_a_bank(n, single):
+    geometry = Geometry.of(LIMITS, single)
+    maker = TapeMaker(np.random.default_rng(n), n, max(n - 11, 0))
+    for kinds in ("r", "y", "p", "m"):
+        compiled = compile_tape(maker.tape(3, 12, kinds), geometry)
+        for sweep in compiled.steps:
+            if isinstance(sweep, Sweep) and sum(sweep.words[sweep.forward] == 0):
+                assert conflicts(sweep, 4 if single else 3) == 1
+
+
+def test_the_count_sees_a_conflict():
+    maker = TapeMaker(np.random.default_rng(0), 10)
+    maker.frame = Frame.identity(10)
+    (sweep,) = compile_tape(maker.tape(2, 12, "r"), Geometry.of(LIMITS, single=True)).steps
+    start = next(k for k in sweep.forward if sweep.words[k] == 0)
+    first = start + 3 + sweep.shape.register_qubits
+    sweep.words[first] = sweep.words[first + 1]
+    assert conflicts(sweep, 4) > 1
