@@ -1,4 +1,5 @@
-// Dense matrices on up to 6 qubits. The lowest D of them are register bits 0 to D - 1, the rest the lowest thread bits.
+// Dense matrices on up to 6 qubits. The lowest D of them, 2 where the threads have bits enough, are register bits 0 to D - 1, the rest the lowest
+// thread bits.
 // Words: k, first coefficient, slot (-1: no overlaps), k functionals without their own bits: where one is odd, its index bit is flipped.
 namespace fusedqml {
 
@@ -51,7 +52,7 @@ __device__ __forceinline__ void dense_multiply(const Tile<Real, W, warp>& tile, 
 // M[i, j] = sum ket[i] conj(bra[j]), with the bra in the buffer. Slots: [upper bits of i][j][lower bits of i][re, im].
 template <int D, class Real, int W, bool warp>
 __device__ __forceinline__ void dense_measure(const Tile<Real, W, warp>& tile, const int* words, const Complex<Real> (&ket)[1 << W]) {
-    constexpr int values = 2 << D, part = values < 8 ? values : 8;
+    constexpr int values = 2 << D, most = sizeof(Real) == 4 ? 8 : 4, part = values < most ? values : most;  // registers are scarce
     const DenseIndex<Real, W, warp> index(tile, words, D);
     const unsigned high = tile.thread & static_cast<unsigned>(index.high);
     const int flip = static_cast<int>(index.flip);

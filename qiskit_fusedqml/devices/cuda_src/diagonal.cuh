@@ -28,18 +28,22 @@ __device__ __forceinline__ void tables_times(const Tile<Real, W, warp>& tile, co
 // exp(-1j pi sum_k +-u_k), u = theta / (2 pi) for each sample. Words: 1, first coefficient, number of terms, functionals.
 template <bool undo, class Real, int W, bool warp>
 __device__ __forceinline__ void batched_times(const Tile<Real, W, warp>& tile, const int* words, Real scale, Complex<Real> (&ket)[1 << W], Complex<Real> (&bra)[1 << W]) {
-    Real sums[1 << W] = {};
-    for (int k = 0; k < words[2]; ++k) {
-        const Real angle = tile.number(words[1], true, k);
-        const unsigned odd = tile.pattern(static_cast<unsigned>(words[3 + k]));
+    constexpr int part = W > 2 ? 1 << (W - 1) : 1 << W;  // half of the registers at a time leaves room for sines
 #pragma unroll
-        for (int i = 0; i < 1 << W; ++i) sums[i] += odd >> i & 1 ? -angle : angle;
-    }
+    for (int first = 0; first < 1 << W; first += part) {
+        Real sums[part] = {};
+        for (int k = 0; k < words[2]; ++k) {
+            const Real angle = tile.number(words[1], true, k);
+            const unsigned odd = tile.pattern(static_cast<unsigned>(words[3 + k])) >> first;
 #pragma unroll
-    for (int i = 0; i < 1 << W; ++i) {
-        Complex<Real> entry;
-        sine_cosine_pi(-sums[i], &entry.im, &entry.re);
-        multiply_by<undo, Real, W>({scale * entry.re, scale * entry.im}, i, ket, bra);
+            for (int i = 0; i < part; ++i) sums[i] += odd >> i & 1 ? -angle : angle;
+        }
+#pragma unroll
+        for (int i = 0; i < part; ++i) {
+            Complex<Real> entry;
+            sine_cosine_pi(-sums[i], &entry.im, &entry.re);
+            multiply_by<undo, Real, W>({scale * entry.re, scale * entry.im}, first + i, ket, bra);
+        }
     }
 }
 

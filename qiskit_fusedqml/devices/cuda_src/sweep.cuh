@@ -18,16 +18,15 @@ __device__ __forceinline__ void on_bit(const Tile<Real, W, warp>& tile, int kind
 }
 
 template <bool undo, class Real, int W, bool warp>
-__device__ __forceinline__ void apply_dense(const Tile<Real, W, warp>& tile, const int* words, Complex<Real> (&ket)[1 << W], Complex<Real> (&bra)[1 << W]) {
-    if (words[0] == 1) return dense<undo, 1>(tile, words, ket, bra);
-    if constexpr (W == 2) dense<undo, 2>(tile, words, ket, bra);
-    if constexpr (W > 2) {
-        if (words[0] == 2) return dense<undo, 2>(tile, words, ket, bra);
-        dense<undo, 3>(tile, words, ket, bra);  // more index bits than three are taken from the thread's
-    }
+__device__ __forceinline__ void apply_dense(const Tile<Real, W, warp>& tile, int inner, const int* words, Complex<Real> (&ket)[1 << W], Complex<Real> (&bra)[1 << W]) {
+    if (inner == 1) dense<undo, 1>(tile, words, ket, bra);
+    if constexpr (W > 1)
+        if (inner == 2) dense<undo, 2>(tile, words, ket, bra);
+    if constexpr (W > 2 && warp)
+        if (inner == 3) dense<undo, 3>(tile, words, ket, bra);
 }
 
-// A record: its kind in the lowest 4 bits, a register bit above, then its own words.
+// A record: its kind in the lowest 4 bits, a register bit (or the number of a matrix's register bits) above, then its own words.
 template <bool undo, class Real, int W, bool warp>
 __device__ __forceinline__ void apply(const Tile<Real, W, warp>& tile, const int* record, const Complex<Real>* tables, Complex<Real> (&ket)[1 << W],
                                       Complex<Real> (&bra)[1 << W]) {
@@ -40,7 +39,7 @@ __device__ __forceinline__ void apply(const Tile<Real, W, warp>& tile, const int
         case pauli_record: return on_bit<undo>(tile, kind, bit, words, ket, bra);
         case phase_record: return phase<undo>(tile, words, ket, bra);
         case diagonal_record: return diagonal<undo>(tile, words, tables, ket, bra);
-        case dense_record_kind: return apply_dense<undo>(tile, words, ket, bra);
+        case dense_record_kind: return apply_dense<undo>(tile, bit, words, ket, bra);
         case measure_record:
             if (undo) measure_diagonal(tile, words, ket, bra);
             return;
@@ -57,7 +56,7 @@ __device__ __forceinline__ void apply(const Tile<Real, W, warp>& tile, const int
 // `words`; samples `first_sample` to `first_sample + samples` of `batch`; numbers: coefficients; capacity: overlaps kept between flushes;
 // partials: [slot][row] sums of each tile, row = sample * tiles + tile.
 template <class Real, int W, bool warp, bool undo>
-__global__ void __launch_bounds__(warp ? warp_block : 512)
+__global__ void __launch_bounds__(warp ? warp_block : 512, 1)
 sweep(const int* __restrict__ words, const int* __restrict__ order, int records, int load_rows, int store_rows, int n, int t, int batch, int first_sample,
       int samples, Complex<Real>* ket_state, Complex<Real>* bra_state, const Real* __restrict__ numbers, int shared_numbers,
       const Complex<Real>* __restrict__ tables, Real* partials, int capacity, int second) {

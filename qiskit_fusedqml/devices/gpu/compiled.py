@@ -182,7 +182,7 @@ class _Compiler:
 
     def sweep(self, operations: Sequence[Operation], stop: int) -> Sweep:
         """The sweep whose backward part undoes ``operations[stop:]``."""
-        drafts = collect(operations, self.shape.register_qubits)
+        drafts = collect(operations, self.shape)
         windows = [build(self.shape, draft) for draft in drafts]
         if self.tiled:
             self._read_in_a_row(drafts, windows, len(operations))
@@ -255,7 +255,7 @@ class _Compiler:
                 case Diag():
                     self.writer.diagonal(operation, undone)
                 case Dense():
-                    self.writer.dense(operation, undone)
+                    self.writer.dense(operation, self.shape.dense_registers(len(operation.xs)), undone)
         if layer:
             self.writer.turns(layer, undone=draft.operations[-1] >= stop)
         return stop_rows

@@ -12,7 +12,7 @@ from itertools import product
 from ...plan import RY, U2, Dense, Diag, Pauli, bits
 from .gf2 import pull
 from .layout import NumberLayout
-from .windows import MAX_DENSE_REGISTERS, Window
+from .windows import Window
 
 EXCHANGE, FLUSH, TURN, UNITARY, PAULI, PHASE, DIAGONAL, MEASURE, DENSE = range(9)
 
@@ -121,10 +121,12 @@ class Writer:
             for first in range(0, len(op.overlap_functionals), MAX_KEPT):
                 self._measure(op, first, min(first + MAX_KEPT, len(op.overlap_functionals)))
 
-    def dense(self, op: Dense, undone: bool) -> None:
-        """A dense matrix. Its overlaps are flushed as they come, so that no others may be kept at that time."""
+    def dense(self, op: Dense, inner: int, undone: bool) -> None:
+        """A dense matrix, ``inner`` of whose index bits are register bits.
+
+        Its overlaps are flushed as they come, so that no others may be kept at that time.
+        """
         k, w = len(op.xs), self.window.register_qubits
-        inner = min(k, MAX_DENSE_REGISTERS)
         wanted = undone and op.overlap >= 0
         functionals = []
         for j, functional in enumerate(op.ws):
@@ -133,7 +135,7 @@ class Writer:
         if wanted:
             self.close_stretch()
         slot = len(self.slots) if wanted else -1
-        self._record(DENSE, [k, self.numbers.dense(op.coefficient), slot, *functionals], undone=undone)
+        self._record(DENSE | inner << 4, [k, self.numbers.dense(op.coefficient), slot, *functionals], undone=undone)
         if wanted:
             size = 1 << k
             order = product(range(size >> inner), range(size), range(1 << inner), range(2))

@@ -17,8 +17,8 @@ from functools import lru_cache
 from ...plan import RY, U2, Dense, Map, Operation, Pauli, parity
 from .gf2 import Span, common_complement, echelon, image
 
-MAX_DENSE_REGISTERS = 3
-"""Index bits of a dense matrix that are register bits; the others are thread bits."""
+DENSE_REGISTERS = 2
+"""Index bits of a dense matrix that are register bits where there are thread bits for the others."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,10 @@ class Shape:
     def dimension(self) -> int:
         """Dimension t of the tile."""
         return len(self.tile)
+
+    def dense_registers(self, k: int) -> int:
+        """Index bits of a dense matrix on k qubits that are register bits; the others are thread bits."""
+        return min(k, max(DENSE_REGISTERS, k - (self.dimension - self.register_qubits)))
 
     @property
     def outer(self) -> tuple[int, ...]:
@@ -94,22 +98,21 @@ class Draft:
             if consistent and all(not parity(dual & x) for dual in self.duals.values()):
                 self.duals[x] = w
 
-    def pin_dense(self, operation: Dense) -> None:
-        """Give a dense matrix the first registers and the lowest threads; the draft is empty."""
-        split = min(len(operation.xs), MAX_DENSE_REGISTERS)
+    def pin_dense(self, operation: Dense, split: int) -> None:
+        """Give a dense matrix the first ``split`` registers and the lowest threads; the draft is empty."""
         self.pins, self.low = list(operation.xs[:split]), list(operation.xs[split:])
         self.duals = dict(zip(operation.xs, operation.ws, strict=True))
         self.strict = list(operation.ws)
 
 
-def collect(operations: Sequence[Operation], register_qubits: int) -> list[Draft]:
+def collect(operations: Sequence[Operation], shape: Shape) -> list[Draft]:
     """Operations in runs that share a window; a `Map` ends one."""
     drafts = [Draft()]
     for position, operation in enumerate(operations):
         if isinstance(operation, Map):
             drafts.append(Draft(start=position + 1, entered_by=operation))
             continue
-        if not _accepts(drafts[-1], operation, register_qubits):
+        if not _accepts(drafts[-1], operation, shape.register_qubits):
             drafts.append(Draft(start=position))
         draft = drafts[-1]
         match operation:
@@ -118,7 +121,7 @@ def collect(operations: Sequence[Operation], register_qubits: int) -> list[Draft
             case Pauli(x) if x:
                 draft.pin(x, None)
             case Dense():
-                draft.pin_dense(operation)
+                draft.pin_dense(operation, shape.dense_registers(len(operation.xs)))
         draft.operations.append(position)
     return drafts
 
