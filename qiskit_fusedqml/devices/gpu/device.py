@@ -69,12 +69,7 @@ class GPUDevice:
             raise InvalidInputError(f"precision is {precision!r}; 'double' or 'single' is allowed.")
         self.precision = precision
         self.geometry = geometry or Geometry.of(runtime.limits, single=precision == "single")
-        self.cost_model = CostModel(
-            tile_qubits=self.geometry.planned_tile,
-            table_qubits=TABLE_QUBITS,
-            amplitude_bytes=self.geometry.amplitude_bytes,
-            byte_cost=runtime.limits.fma_per_byte * (1.0 if precision == "single" else runtime.limits.double_rate),
-        )
+        self.cost_model = cost_model(self.geometry)
         self._runtime = runtime
         self._launcher = Launcher(runtime, self.geometry)
         self._observables = ObservableCache(self._launcher)
@@ -254,6 +249,17 @@ class GPUDevice:
             raise InvalidInputError(
                 f"The state and the {what} differ in the number of qubits: {state.num_qubits} and {expected}."
             )
+
+
+def cost_model(geometry: Geometry) -> CostModel:
+    """The numbers that plans for a device are made with."""
+    limits = geometry.limits
+    return CostModel(
+        tile_qubits=geometry.planned_tile,
+        table_qubits=TABLE_QUBITS,
+        amplitude_bytes=geometry.amplitude_bytes,
+        byte_cost=limits.fma_per_byte * (1.0 if geometry.single else limits.double_rate),
+    )
 
 
 def _summed(partials: Partials) -> Partials:

@@ -1,0 +1,194 @@
+"""Workloads as files: what a GPU machine without Qiskit and without the compiled module needs to run them.
+
+A case is a tape, planned with the cost model of the devices that are to run it, its coefficients at random angles, the
+observables and, for the first samples, values and gradients' overlaps found by the CPU device.
+`python benchmarks/gpu/cases.py` writes them all to ``benchmarks/gpu/cases``; it needs the package as installed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import pickle
+import sys
+from dataclasses import dataclass
+from math import pi
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+HERE = Path(__file__).resolve().parent
+FOLDER = HERE / "cases"
+
+SIZES = {
+    "W1": (4, 3, 256),
+    "W2": (8, 5, 128),
+    "W3": (12, 10, 32),
+    "W4": (16, 10, 4),
+    "W5": (20, 5, 1),
+    "W6": (10, 100, 16),
+    "headline": (20, 100, 4),
+}
+"""Qubits, layers, samples of the named cases; the headline job is 1000 layers and 1000 samples of the last."""
+
+TABLE = {f"n{n}": (n, 10, min(1000, 2 ** max(28 - n, 0))) for n in range(6, 25, 2)}
+"""The batches of 1 to 1000 samples, as many as fit; smaller ones are the first samples of each."""
+
+DRY = {"W1": (4, 2, 6), "W2": (8, 1, 3), "W3": (9, 1, 2), "headline": (10, 1, 2)}
+"""For ``--emulate``."""
+
+COEFFICIENTS = (
+    "pairs",
+    "batched_pairs",
+    "matrices",
+    "batched_matrices",
+    "angles",
+    "batched_angles",
+    "scales",
+    "dense",
+)
+BATCHED = {"batched_pairs", "batched_matrices", "batched_angles"}
+CHECKED_SAMPLES = 2
+"""Of large states, one."""
+
+
+@dataclass
+class Case:
+    """One workload, planned and bound.
+
+    Attributes:
+        name: Its name.
+        layers: Layers of the circuit.
+        batch: Samples.
+        precision: "single" or "double", for which it was planned.
+        tape: The tape.
+        sums: The observables.
+        coefficients: Arrays by name.
+        values: Values (C, n_obs) of the first C samples.
+        overlaps: Their overlaps (C, S) for cotangents of 1.
+    """
+
+    name: str
+    layers: int
+    batch: int
+    precision: str
+    tape: Any
+    sums: tuple[Any, ...]
+    coefficients: dict[str, Any]
+    values: np.ndarray
+    overlaps: np.ndarray
+
+    @property
+    def num_qubits(self) -> int:
+        """Number of qubits."""
+        return int(self.tape.num_qubits)
+
+    def bound(self, samples: int) -> SimpleNamespace:
+        """The coefficients of the first samples."""
+        arrays = {
+            name: np.ascontiguousarray(array[..., :samples]) if name in BATCHED else array
+            for name, array in self.coefficients.items()
+        }
+        return SimpleNamespace(**arrays)
+
+
+def program(n: int, layers: int) -> Any:
+    """RY encoding, then layers of RX RY RZ on every qubit and a ring of CX."""
+    from qiskit_fusedqml.program import Program, Rotation
+
+    slots = iter(range(n * (3 * layers + 1)))
+    instructions = [Rotation(1 << q, 1 << q, slot=next(slots)) for q in range(n)]
+    for _ in range(layers):
+        for q in range(n):
+            instructions += [Rotation(x << q, z << q, slot=next(slots)) for x, z in ((1, 0), (1, 1), (0, 1))]
+        for q in range(n):
+            control, target = 1 << q, 1 << (q + 1) % n
+            instructions.append(Rotation(target, 0, control, control, theta=pi))
+            instructions.append(Rotation(0, 0, control, control, theta=-pi))
+    return Program(n, n * (3 * layers + 1), tuple(instructions))
+
+
+def make(name: str, n: int, layers: int, batch: int, precision: str, cost_model: Any) -> Case:
+    """Plan and bind a case and find its answer on the CPU device, in double precision."""
+    from qiskit_fusedqml.devices.cpu import CPUDevice
+    from qiskit_fusedqml.fusion import fuse
+    from qiskit_fusedqml.observables import PauliSum, PauliTerm
+
+    circuit = program(n, layers)
+    count = circuit.num_angles
+    plan = fuse(
+        circuit,
+        cost_model,
+        batched_slots=frozenset(range(n)),
+        wanted_slots=frozenset(range(n, count)),
+        batch=batch,
+        keep_phase=False,
+    )
+    rng = np.random.default_rng([n, layers])
+    shared = np.zeros(count)
+    shared[n:] = rng.uniform(-pi, pi, count - n)
+    bound = plan.recipe.bind(shared, rng.uniform(-pi, pi, (batch, n))).coefficients
+    arrays = {field: getattr(bound, field) for field in COEFFICIENTS}
+    sums = (PauliSum(n, tuple(PauliTerm(1 / n, 0, 1 << q) for q in range(n))),)
+    case = Case(name, layers, batch, precision, plan.tape, sums, arrays, np.zeros(0), np.zeros(0))
+    checked = min(batch, CHECKED_SAMPLES if n < 16 else 1)
+    cpu = CPUDevice()
+    ket = cpu.allocate(plan.tape, checked, None)
+    first = _coefficients(case.bound(checked))
+    cpu.forward(plan.tape, first, ket)
+    case.values = cpu.expectation(ket, plan.tape.frame, sums)
+    bra = cpu.apply_observables(ket, plan.tape.frame, sums, np.ones((checked, 1)))
+    case.overlaps = cpu.backward(plan.tape, first, ket, bra, per_sample=True)
+    return case
+
+
+def _coefficients(arrays: SimpleNamespace) -> Any:
+    from qiskit_fusedqml.devices import Coefficients
+
+    return Coefficients(*(getattr(arrays, field) for field in COEFFICIENTS))
+
+
+def save(case: Case, folder: Path) -> Path:
+    """Write a case; the file is read by `load` only, as pickles are for files one has written oneself."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{case.name}-{case.precision}.pickle"
+    path.write_bytes(pickle.dumps(case))
+    return path
+
+
+def load(path: Path) -> Case:
+    """Read a case."""
+    case = pickle.loads(path.read_bytes())
+    assert isinstance(case, Case)
+    return case
+
+
+def write_all(folder: Path, precisions: tuple[str, ...], sizes: dict[str, tuple[int, int, int]], limits: Any) -> None:
+    """Write the cases of all sizes, planned for devices like ``limits``."""
+    from qiskit_fusedqml.cost import CostModel
+    from qiskit_fusedqml.devices.gpu.compiled import Geometry
+    from qiskit_fusedqml.devices.gpu.device import cost_model
+
+    for precision in precisions:
+        model: CostModel = cost_model(Geometry.of(limits, single=precision == "single"))
+        for name, (n, layers, batch) in sizes.items():
+            path = save(make(name, n, layers, batch, precision, model), folder)
+            print(f"{path.name}: {path.stat().st_size / 1024:.0f} KiB", flush=True)
+
+
+def main() -> None:
+    """The command line."""
+    from qiskit_fusedqml.devices.gpu.runtime import Limits
+
+    parser = argparse.ArgumentParser(description="Write the workloads that benchmarks/gpu/run.py runs.")
+    parser.add_argument("--shared-kib", type=int, default=227, help="shared memory of a block (H100: 227)")
+    parser.add_argument("--folder", type=Path, default=FOLDER)
+    options = parser.parse_args()
+    write_all(options.folder, ("single", "double"), SIZES | TABLE, Limits(shared_bytes=options.shared_kib << 10))
+
+
+if __name__ == "__main__":
+    sys.modules["cases"] = sys.modules["__main__"]  # so that pickles name this module as run.py knows it
+    Case.__module__ = "cases"
+    main()

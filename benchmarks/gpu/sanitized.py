@@ -1,0 +1,27 @@
+"""Small runs of every kind of sweep, to be watched by compute-sanitizer; `run.py` starts it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT)]
+
+from devices.conformance import random_run  # noqa: E402
+
+from qiskit_fusedqml.devices.cuda import CupyRuntime  # noqa: E402
+from qiskit_fusedqml.devices.gpu.compiled import Geometry  # noqa: E402
+from qiskit_fusedqml.devices.gpu.device import GPUDevice  # noqa: E402
+
+
+def main() -> None:
+    """A warp, a block, and tiles."""
+    runtime = CupyRuntime()
+    tiles = Geometry(single=True, resident_qubits=8, tile_qubits=9, largest_tile=10, limits=runtime.limits)
+    for seed, n, spread, geometry in ((1, 6, 0, None), (2, 10, 0, None), (3, 11, 2, tiles)):
+        print(n, max(random_run(seed, n, spread, 2).errors(GPUDevice(runtime, "single", geometry))))
+
+
+if __name__ == "__main__":
+    main()
