@@ -12,13 +12,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from devices.conformance import REFERENCE, TOLERANCE, distance, random_run, random_sum
+from devices.conformance import REFERENCE, TOLERANCE, Run, distance, random_run, random_sum
 from devices.tapes import TapeMaker, random_state, replaced
 
 from qiskit_fusedqml.devices import Coefficients, _native, cpu
 from qiskit_fusedqml.devices.cpu import CPUDevice
 from qiskit_fusedqml.errors import DeviceUnavailableError, InvalidInputError, OutOfMemoryError
-from qiskit_fusedqml.observables import PauliSum
+from qiskit_fusedqml.observables import PauliSum, PauliTerm
 from qiskit_fusedqml.plan import RY, Block, Diag, Factor, Frame, Pauli, Tape
 
 ISAS = _native.instruction_sets()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from devices.conformance import REFERENCE, TOLERANCE, Run, distance, random_run, random_sum
 from devices.emulation.runtime import EmulatedRuntime
-from devices.tapes import TapeMaker, random_state
+from devices.tapes import TapeMaker, random_state, replaced
 from programs import layered
 
 from qiskit_fusedqml.angles import AngleMap
@@ -232,7 +232,7 @@ def test_tables_of_large_angles(precision):
             maker = TapeMaker(rng, 1)
             name, value = ("batched_angles", np.array([[angle]])) if batched else ("angles", np.array([angle]))
             ket = device.allocate(tape, 1, np.array([0.6, 0.8j]))
-            device.forward(tape, replace(maker.coefficients(1), **{name: value}), ket)
+            device.forward(tape, replaced(maker.coefficients(1), **{name: value}), ket)
             phase = np.exp([-0.5j * angle, 0.5j * angle])
             error = np.abs(device.amplitudes(ket, Frame.identity(1))[0] - phase * [0.6, 0.8j]).max()
             assert error < (2e-15 if precision == "double" else 3e-7), angle
