@@ -50,7 +50,7 @@ class Binding:
         cost_model: The device's numbers.
         varying: Indices of the parameters that differ from row to row.
         wanted: Indices of the parameters whose gradients are wanted.
-        batch: Number of rows, for the planner's choice of lanes.
+        batch: Number of rows, for the planner's choice of lanes and tiles.
         keep_phase: Whether the global phase matters.
         populations: Whether only the absolute values of the final amplitudes matter.
         any_start: Whether the sweeps start from amplitudes that the program does not hold.

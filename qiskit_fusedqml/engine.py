@@ -113,9 +113,12 @@ class DifferentiableProgram:
 
     @property
     def plan(self) -> Plan:
-        """The plan for training: inputs differ by sample, weights are shared. ``print(f.plan)`` explains it."""
-        inputs = first_parameters(self.num_inputs)
-        return self._binding(inputs, self._training, self.device.cost_model.lanes, populations=self._diagonal).plan
+        """The plan for training: inputs differ by sample, weights are shared. ``print(f.plan)`` explains it.
+
+        It is that of a batch that fills the lanes of every thread; smaller ones may be cut into other tiles.
+        """
+        inputs, model = first_parameters(self.num_inputs), self.device.cost_model
+        return self._binding(inputs, self._training, model.lanes * model.threads, populations=self._diagonal).plan
 
     def values(self, x: ArrayLike | None = None, w: ArrayLike | None = None) -> NDArray[np.floating]:
         """Expectation values (B, n_obs) of the observables."""
@@ -311,8 +314,9 @@ class DifferentiableProgram:
     ) -> Binding:
         cost_model, any_start = self.device.cost_model, any_start or self._any_start
         spread = cost_model.spread_qubits(self.num_qubits, batch)
+        tile_limit = cost_model.tile_limit(self.num_qubits, spread, batch)
         return self._kept(
-            (varying.key, wanted.key, spread, keep_phase, populations, any_start),
+            (varying.key, wanted.key, spread, tile_limit, keep_phase, populations, any_start),
             lambda: Binding(
                 self.program,
                 self.angle_map,

@@ -33,6 +33,7 @@ def describe() -> str:
         ("processor", _processor()),
         ("features", _features()),
         ("instruction set", _instruction_set()),
+        ("cost model", _cost_model()),
         ("threads", _threads()),
         ("memory", _memory()),
         ("CUDA", cuda_state()),
@@ -97,6 +98,16 @@ def _instruction_set() -> str:
     from .devices.cpu import instruction_set
 
     return f"{instruction_set()}, chosen for the CPU device"
+
+
+def _cost_model() -> str:
+    from .devices.calibration import find
+    from .devices.cpu import instruction_set
+
+    tables = {precision: find(instruction_set(), precision)[1] for precision in ("double", "single")}
+    if len(set(tables.values())) == 1:
+        return tables["double"]
+    return "; ".join(f"{precision}: {table}" for precision, table in tables.items())
 
 
 def _threads() -> str:

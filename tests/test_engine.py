@@ -12,6 +12,9 @@ from qiskit.circuit import ClassicalRegister, ParameterVector, QuantumCircuit, Q
 from qiskit.circuit.library import efficient_su2, real_amplitudes, zz_feature_map
 from qiskit.quantum_info import SparsePauliOp, Statevector
 
+from qiskit_fusedqml.cost import Factors
+from qiskit_fusedqml.devices.calibration import Calibration
+from qiskit_fusedqml.devices.cpu import CPUDevice
 from qiskit_fusedqml.devices.registry import make_device
 from qiskit_fusedqml.engine import DifferentiableProgram
 from qiskit_fusedqml.errors import DeviceUnavailableError, FusedQMLError, InvalidInputError, OutOfMemoryError
@@ -300,6 +303,17 @@ def test_any_number_of_threads_gives_the_same_numbers() -> None:
         np.testing.assert_allclose(dw, results[0][2], atol=1e-12)
     again = _circuit(num_threads=2).value_and_vjp(x, w, np.ones((33, 2)))
     np.testing.assert_array_equal(again[2], results[1][2])
+
+
+def test_a_batch_too_small_for_the_threads_is_cut_into_tiles_for_them() -> None:
+    device = CPUDevice("double", 2, Calibration(2, 3, True, 1.0, Factors()))
+    f = _circuit(device)
+    for batch, tile in ((2, 2), (2 * device.cost_model.lanes, 3)):
+        x, w = _data(batch)
+        np.testing.assert_allclose(f.value_and_vjp(x, w, np.ones((batch, 2)))[0], _expected(x, w), atol=1e-12)
+        *_, binding = f._bindings.values()
+        assert max(len(block.tile) for block in binding.plan.tape.blocks) == tile
+    assert f.plan is binding.plan
 
 
 def test_calls_from_many_threads_at_once() -> None:

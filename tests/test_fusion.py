@@ -11,7 +11,7 @@ from devices.tapes import replaced
 from interpreter import expectation, run_program
 from programs import ProgramSampler, layered
 
-from qiskit_fusedqml.cost import CostModel
+from qiskit_fusedqml.cost import KINDS, CostModel, Factors
 from qiskit_fusedqml.devices.reference import ReferenceDevice
 from qiskit_fusedqml.fusion import Plan, fuse
 from qiskit_fusedqml.fusion.schedule import Item, Subspace, group, levels
@@ -98,8 +98,7 @@ def test_any_plan_gives_the_program_states_and_gradients(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(40))
 def test_the_cost_is_never_worse_than_one_block_per_gate(seed: int) -> None:
     plan = Case(seed).plan
-    byte_cost = plan.cost_model.byte_cost
-    assert plan.work.cost(byte_cost) <= plan.baseline.cost(byte_cost) + 1e-9
+    assert plan.cost <= plan.cost_model.cost(plan.baseline) + 1e-9
 
 
 def test_a_dropped_operation_is_seen() -> None:
@@ -305,3 +304,71 @@ def test_folded_rows_differ_in_low_bits_and_given_amplitudes_keep_their_order() 
         assert [parity(dual & column) for column in frame.columns] == [int(p == q) for p in range(9)]
     given = replace(layered(9, 2), initial_state=np.eye(2**9)[5].astype(complex))
     assert fuse(given, CostModel(fold_bits=3)).tape.frame == fuse(given, CostModel()).tape.frame
+
+
+def kinds_of(plan: Plan) -> set[str]:
+    return {type(operation).__name__ for block in plan.tape.blocks for operation in block.operations}
+
+
+@pytest.mark.parametrize("layers", [1, 3])
+def test_the_choice_follows_the_factors(layers: int) -> None:
+    program = layered(4, layers)
+    slots = frozenset(range(program.num_angles))
+
+    def plan(**factors: tuple[float, float]) -> Plan:
+        return fuse(program, CostModel(factors=Factors(**factors)), wanted_slots=slots)
+
+    assert "U2" not in kinds_of(plan(u2=(20.0, 20.0)))
+    assert "U2" in kinds_of(plan(u2=(0.02, 0.02)))
+    # dear rotations and diagonals are the same thing seen from the other side
+    assert "U2" in kinds_of(plan(ry_factored=(50.0, 50.0), ry_plain=(50.0, 50.0)))
+    assert "U2" in kinds_of(plan(diag_one_table=(50.0, 50.0)))
+
+
+def test_either_direction_counts() -> None:
+    program = layered(4, 3)
+
+    def chosen(u2: tuple[float, float], *slots: int) -> bool:
+        model = CostModel(factors=Factors(ry_factored=(0.5, 0.5), u2=u2))
+        return "U2" in kinds_of(fuse(program, model, wanted_slots=frozenset(slots)))
+
+    # with no gradient wanted nothing is undone, so that only the way forward matters
+    assert chosen((0.02, 50.0))
+    assert not chosen((50.0, 0.02))
+    assert not chosen((0.02, 50.0), *range(program.num_angles))
+
+
+def test_the_cost_is_counted_by_hand() -> None:
+    """One RY: 4 multiply-adds forward, 8 and 2 of the overlap backward; ket, then ket and bra, read and written."""
+    program = Program(1, 1, (Rotation(1, 1, slot=0),))
+    model = CostModel(byte_cost=0.5, factors=Factors(ry_plain=(2.0, 3.0), u2=(7.0, 7.0)))
+    plan = fuse(program, model, wanted_slots=frozenset([0]))
+    assert plan.arithmetic_cost == 2.0 * 4 + 3.0 * 10
+    assert plan.cost == plan.arithmetic_cost + 0.5 * (2 * 16 + 4 * 16)
+
+
+def test_counts_that_are_shown_stay_plain() -> None:
+    program = layered(5, 2)
+    slots = frozenset(range(program.num_angles))
+    plain = fuse(program, CostModel(), wanted_slots=slots)
+    factors = dict.fromkeys(KINDS, (0.3, 0.3))
+    weighted = fuse(program, CostModel(factors=Factors(**factors), byte_cost=0.3), wanted_slots=slots)
+    assert str(weighted) == str(plain)
+    assert weighted.cost == pytest.approx(0.3 * plain.cost)
+    # and the cost with factors 1 is the sum of what is shown
+    shown = plain.summary()
+    assert plain.cost == pytest.approx(
+        sum(shown[f"{way}_{unit}"] for way in ("forward", "backward") for unit in ("fma", "bytes"))
+    )
+
+
+def test_tiles_occupy_the_threads() -> None:
+    model = CostModel(tile_qubits=8, whole_qubits=10, lanes=8, half_lanes=4, threads=2)
+    one = replace(model, threads=1)
+    assert [one.tile_limit(n, 0, 8) for n in (5, 8, 10, 11)] == [5, 8, 10, 8]
+    # two groups of samples, or two halves of one, occupy two threads
+    assert [model.tile_limit(n, 0, 16) for n in (5, 8, 10, 11)] == [5, 8, 10, 8]
+    assert [model.tile_limit(n, 0, 8) for n in (5, 8, 10, 11)] == [5, 8, 10, 8]
+    # one sample does not: its state is cut where it is large enough to be worth it
+    assert [model.tile_limit(n, 3, 1) for n in (8, 10, 11, 12, 13, 14)] == [5, 7, 7, 8, 8, 8]
+    assert [replace(model, threads=16).tile_limit(n, 3, 1) for n in (10, 11, 12, 15, 16)] == [7, 7, 7, 8, 8]

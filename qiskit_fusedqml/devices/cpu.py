@@ -2,7 +2,8 @@
 
 The compiled module `_native` knows tapes as flat integers (`_flatten`) and states as opaque objects. It is built for
 several instruction sets; the best one this machine has is chosen when a device is made, or the one named by the
-environment variable ``FUSEDQML_ISA`` (avx512, avx2, sse2 or neon).
+environment variable ``FUSEDQML_ISA`` (avx512, avx2, sse2 or neon). What the planner is told about it was measured
+(`calibration`).
 """
 
 from __future__ import annotations
@@ -23,14 +24,9 @@ from ..errors import DeviceUnavailableError, InvalidInputError, OutOfMemoryError
 from ..observables import PauliSum
 from ..plan import RY, U2, Block, Dense, Diag, Frame, Map, Operation, Pauli, Tape
 from . import Coefficients, _native
+from .calibration import Calibration, find
 
 _KEPT_OBSERVABLES = 32
-
-_TILE_BYTES = 2**18
-"""Bytes of a tile of the ket that is copied into a buffer; with as much again of the bra it stays in the L2 cache."""
-
-_WHOLE_BYTES = 2**19
-"""Bytes of the largest ket that is worked on where it lies, as a whole."""
 
 _CACHE_WAY = 4096
 """Bytes of one way of an L1 cache: addresses that far apart share a set."""
@@ -80,6 +76,7 @@ class CPUDevice:
     Args:
         precision: "double" or "single".
         num_threads: Threads of one call; None for the cores in the affinity mask, capped by ``OMP_NUM_THREADS``.
+        calibration: Numbers to plan with; None for those that were measured (`qiskit_fusedqml.devices.calibration`).
 
     Raises:
         InvalidInputError: For another precision or a number of threads below 1.
@@ -88,7 +85,9 @@ class CPUDevice:
 
     name = "CPU"
 
-    def __init__(self, precision: str = "double", num_threads: int | None = None) -> None:
+    def __init__(
+        self, precision: str = "double", num_threads: int | None = None, calibration: Calibration | None = None
+    ) -> None:
         if precision not in {"double", "single"}:
             raise InvalidInputError(f"precision is {precision!r}; 'double' or 'single' is allowed.")
         if num_threads is not None and num_threads < 1:
@@ -102,12 +101,18 @@ class CPUDevice:
         self._half_width = _native.width(self._isa, self._single, True)
         amplitude_bytes = 8 if self._single else 16
         row_bytes = self._width * amplitude_bytes
+        numbers = find(self._isa, precision)[0] if calibration is None else calibration
+        self._half_width_pays = numbers.half_width
         self.cost_model = CostModel(
-            tile_qubits=_log2(_TILE_BYTES // row_bytes),
-            whole_qubits=_log2(_WHOLE_BYTES // row_bytes),
+            tile_qubits=numbers.tile_qubits,
+            whole_qubits=numbers.whole_qubits,
             lanes=self._width,
+            half_lanes=self._half_width,
+            threads=self.num_threads,
             amplitude_bytes=amplitude_bytes,
+            byte_cost=numbers.byte_cost,
             fold_bits=_log2(_CACHE_WAY // row_bytes),
+            factors=numbers.factors,
         )
         self._tapes: WeakKeyDictionary[Tape, _native.Tape] = WeakKeyDictionary()
         self._observables: OrderedDict[tuple[int, ...], _CompiledSums] = OrderedDict()
@@ -219,7 +224,7 @@ class CPUDevice:
             largest = max((len(block.tile) for block in tape.blocks), default=0)
             few_tiles = 1 << (tape.num_qubits - largest) < self.num_threads
             return few_tiles and -(-batch // self._width) < self.num_threads
-        return (1 << (batch - 1).bit_length() + tape.spread_qubits) <= self._half_width
+        return self._half_width_pays and (1 << (batch - 1).bit_length() + tape.spread_qubits) <= self._half_width
 
     def _tape(self, tape: Tape) -> _native.Tape:
         with self._lock:

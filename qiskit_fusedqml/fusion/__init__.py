@@ -42,7 +42,7 @@ def fuse(
         cost_model: The device's numbers.
         batched_slots: Slots whose angles differ from sample to sample.
         wanted_slots: Slots whose gradients are wanted.
-        batch: Number of samples; only whether it fills the device's lanes matters.
+        batch: Number of samples; only whether it fills the device's lanes and threads matters.
         keep_phase: False when the global phase matters to nobody (expectation values and probabilities).
         populations: Whether only the absolute values of the final amplitudes matter (probabilities, diagonal
             observables), so that diagonal gates at the end can be left out.
@@ -54,7 +54,7 @@ def fuse(
     n = program.num_qubits
     widest = max((len(i.qubits) for i in program.instructions if isinstance(i, Matrix)), default=1)
     spread = min(cost_model.spread_qubits(n, batch), max(n - min(widest, MAX_MATRIX_QUBITS), 0))
-    tile_limit = max(cost_model.tile_limit(n, spread), widest)
+    tile_limit = max(cost_model.tile_limit(n, spread, batch), widest)
 
     # |0...0> is row 0 in every linear frame; amplitudes are given in the identity frame
     from_zero = program.initial_state is None and not any_start
@@ -70,14 +70,12 @@ def fuse(
         return Plan(program, cost_model, tape, emitter.recipe(tape.blocks), wanted_slots)
 
     by_angles = plan(euler=True)
-    # as matrices, the runs alone would cost this much; only a shallow circuit can gain from it
-    matrices = by_angles.recipe.num_runs * operation_work(U2(0, 0, 0), factored=False, undone=bool(wanted_slots)).cost(
-        0.0
-    )
-    if not by_angles.recipe.num_runs or by_angles.work.cost(0.0) <= matrices:
+    # as matrices, the runs alone would cost this much; on most devices only a shallow circuit can gain from it
+    matrix = operation_work(U2(0, 0, 0), factored=False, undone=bool(wanted_slots))
+    matrices = by_angles.recipe.num_runs * cost_model.cost(matrix, "u2")
+    if not by_angles.recipe.num_runs or by_angles.arithmetic_cost <= matrices:
         return by_angles
-    by_matrices = plan(euler=False)
-    return min(by_angles, by_matrices, key=lambda p: p.work.cost(cost_model.byte_cost))
+    return min(by_angles, plan(euler=False), key=lambda p: p.cost)
 
 
 def _item(element: Element) -> Item:

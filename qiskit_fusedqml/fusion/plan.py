@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
 from ..coefficients import FACTORED, Recipe
-from ..cost import CostModel, Work, block_bytes, gate_by_gate, operation_work
+from ..cost import CostModel, Work, block_bytes, gate_by_gate, operation_kind, operation_work
 from ..plan import RY, Block, Pauli, Tape
 from ..program import Program, Rotation
 
@@ -34,18 +35,35 @@ class Plan:
 
     def block_work(self, block: Block) -> Work:
         """Work of one block per amplitude and sample."""
-        kinds = self.recipe.pair_kinds
-        work = block_bytes(block, self.cost_model.amplitude_bytes)
-        for position, operation in enumerate(block.operations):
-            pair = isinstance(operation, RY | Pauli) and not operation.batched
-            factored = pair and bool(kinds[operation.coefficient] == FACTORED)  # type: ignore[union-attr]
-            work += operation_work(operation, factored=factored, undone=position >= block.undo_from)
-        return work
+        return sum((work for _, work in self._operations(block)), start=self._traffic(block))
 
     @cached_property
     def work(self) -> Work:
         """Work of the whole plan per amplitude and sample."""
         return sum((self.block_work(block) for block in self.tape.blocks), start=Work())
+
+    @cached_property
+    def arithmetic_cost(self) -> float:
+        """What the plan's arithmetic takes on the device, in the unit of `CostModel.cost`."""
+        model = self.cost_model
+        return sum(model.cost(work, kind) for block in self.tape.blocks for kind, work in self._operations(block))
+
+    @property
+    def cost(self) -> float:
+        """What the whole plan takes on the device, moves of tiles included: the planner makes this small."""
+        return self.arithmetic_cost + sum(self.cost_model.cost(self._traffic(block)) for block in self.tape.blocks)
+
+    def _operations(self, block: Block) -> Iterator[tuple[str, Work]]:
+        """Kind and work of each operation."""
+        kinds = self.recipe.pair_kinds
+        for position, operation in enumerate(block.operations):
+            pair = isinstance(operation, RY | Pauli) and not operation.batched
+            factored = pair and bool(kinds[operation.coefficient] == FACTORED)  # type: ignore[union-attr]
+            work = operation_work(operation, factored=factored, undone=position >= block.undo_from)
+            yield operation_kind(operation, factored=factored), work
+
+    def _traffic(self, block: Block) -> Work:
+        return block_bytes(block, self.cost_model.amplitude_bytes)
 
     @cached_property
     def baseline(self) -> Work:

@@ -1,0 +1,249 @@
+"""Measured numbers of CPUs: the table in the package, and a machine's own one in the user's cache folder.
+
+A table is a JSON file, ``{"format": 1, "entries": {instruction set: {precision: entry}}}``; an entry holds the fields
+of `Calibration`. ``python -m qiskit_fusedqml calibrate`` writes such a file for the machine it runs on, and
+`find` prefers it over the package's for the CPU model it was measured on.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import tempfile
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from math import isfinite
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from ..cost import KINDS, Factors
+
+FORMAT = 1
+PACKAGED = Path(__file__).with_name("calibration.json")
+COMMAND = "python -m qiskit_fusedqml calibrate"
+
+_MOST_QUBITS = 30
+_MOST_COST = 1e4
+"""Nothing costs this much more than a factored RY; a number beyond it is a mistake."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What was measured for one instruction set and precision.
+
+    Attributes:
+        tile_qubits: Dimensions of a tile that is copied into a buffer.
+        whole_qubits: A state of up to this many dimensions is worked on where it lies.
+        half_width: Whether vectors of half the width pay for batches that do not fill the full width.
+        byte_cost: See `CostModel`.
+        factors: See `CostModel`.
+        cpu: The CPU model it was measured on, None for numbers that were not measured.
+        date: Day of the measurement, YYYY-MM-DD, or None.
+    """
+
+    tile_qubits: int
+    whole_qubits: int
+    half_width: bool
+    byte_cost: float
+    factors: Factors
+    cpu: str | None = None
+    date: str | None = None
+
+
+Table: TypeAlias = dict[tuple[str, str], Calibration]
+"""Calibrations by instruction set and precision."""
+
+
+class TableError(ValueError):
+    """A file is no table of calibrations; the message says where and why."""
+
+
+@lru_cache(maxsize=1)
+def cpu_model() -> str:
+    """The CPU as its system names it."""
+    wanted = ("model name", "cpu family", "model", "CPU implementer", "CPU part")
+    facts: dict[str, str] = {}
+    path = Path("/proc/cpuinfo")  # Linux only
+    if path.exists():
+        for line in path.read_text().splitlines():
+            key, _, value = line.partition(":")
+            facts.setdefault(key.strip(), value.strip())
+    named = facts.get("model name") or platform.processor() or platform.machine()
+    # virtual machines are vague about names, not about numbers
+    numbers = [f"{key} {facts[key]}" for key in wanted[1:] if key in facts]
+    return f"{named} ({', '.join(numbers)})" if numbers else named
+
+
+def user_file() -> Path | None:
+    """Where this user's own table is, or would be; None if there is no home folder."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    if not cache.is_absolute():  # as the XDG specification wants it
+        try:
+            cache = Path.home() / ".cache"
+        except RuntimeError:
+            return None
+    return cache / "qiskit_fusedqml" / "calibration.json"
+
+
+def find(isa: str, precision: str) -> tuple[Calibration, str]:
+    """The numbers to plan with, and in words where they come from.
+
+    Args:
+        isa: Instruction set.
+        precision: "double" or "single".
+
+    Warns:
+        UserWarning: Once for a file of the user's that cannot be used.
+    """
+    path = user_file()
+    if path is not None:
+        own = own_table(path).get((isa, precision))
+        if own is not None:
+            return own, f"measured here on {own.date} ({path})"
+    packaged = packaged_table()[isa, precision]
+    if packaged.cpu is None:
+        return packaged, f"the package's defaults, which nobody has measured for {isa}; to do so: {COMMAND}"
+    here = "this CPU model" if packaged.cpu == cpu_model() else f"{packaged.cpu}; for this machine's own: {COMMAND}"
+    return packaged, f"the package's, measured on {here}"
+
+
+def own_table(path: Path) -> Table:
+    """A user's table as far as it holds for this machine: nothing if there is no file or it cannot be used."""
+    try:
+        version = path.stat().st_mtime_ns
+    except OSError:
+        return {}
+    return _own_table(path, version)
+
+
+@lru_cache(maxsize=4)
+def _own_table(path: Path, version: int) -> Table:  # noqa: ARG001 - another version of the file is read again
+    remedy = f"The package's numbers are used. Delete the file, or measure again: {COMMAND}"
+    try:
+        table = read(path)
+    except (OSError, TableError) as error:
+        warnings.warn(f"{path} is not used: {error} {remedy}", stacklevel=4)
+        return {}
+    strangers = {str(entry.cpu) for entry in table.values()} - {cpu_model()}
+    if strangers:
+        theirs = ", ".join(sorted(strangers))
+        warnings.warn(f"{path} was measured on {theirs}; this is {cpu_model()}. {remedy}", stacklevel=4)
+    return {key: entry for key, entry in table.items() if entry.cpu == cpu_model()}
+
+
+@lru_cache(maxsize=1)
+def packaged_table() -> Table:
+    """The table that comes with the package; it has every instruction set that can be compiled in."""
+    return read(PACKAGED)
+
+
+def read(path: Path) -> Table:
+    """A table from its file.
+
+    Raises:
+        TableError: If the file is something else, or a number cannot be true.
+        OSError: If it cannot be read.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise TableError(f"It is not JSON: {error}.") from None
+    if not isinstance(content, dict) or content.get("format") != FORMAT or not isinstance(content.get("entries"), dict):
+        raise TableError(f"It is no table of calibrations in format {FORMAT}.")
+    return {
+        (isa, precision): _entry(f"{isa}, {precision}", entry)
+        for isa, precisions in content["entries"].items()
+        for precision, entry in _mapping(isa, precisions).items()
+    }
+
+
+def write(table: Mapping[tuple[str, str], Calibration], path: Path) -> None:
+    """Write a table in one step: a reader sees the old file or the new one, whatever interrupts this.
+
+    Raises:
+        OSError: If the folder or the file cannot be written.
+    """
+    entries: dict[str, dict[str, Any]] = {}
+    for (isa, precision), entry in table.items():
+        entries.setdefault(isa, {})[precision] = _plain(entry)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=path.name, suffix=".part", dir=path.parent)
+    draft = Path(name)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(json.dumps({"format": FORMAT, "entries": entries}, indent=2) + "\n")
+            # mkstemp's files are private; a table may be read by all who may read its folder
+            os.fchmod(file.fileno(), 0o644)
+        draft.replace(path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+
+
+def _plain(entry: Calibration) -> dict[str, Any]:
+    return {
+        "measured": None if entry.cpu is None else {"cpu": entry.cpu, "date": entry.date},
+        "tile_qubits": entry.tile_qubits,
+        "whole_qubits": entry.whole_qubits,
+        "half_width": entry.half_width,
+        "byte_cost": entry.byte_cost,
+        "factors": {kind: {"forward": forward, "backward": backward} for kind, (forward, backward) in entry.factors},
+    }
+
+
+def _entry(where: str, entry: Any) -> Calibration:
+    entry = _mapping(where, entry)
+    measured = entry.get("measured")
+    by = {} if measured is None else _mapping(f"{where}: measured", measured)
+    factors = _mapping(f"{where}: factors", entry.get("factors"))
+    if set(factors) != set(KINDS):
+        raise TableError(f"{where}: factors for {', '.join(KINDS)} are expected, got {', '.join(factors) or 'none'}.")
+    half_width = entry.get("half_width")
+    if not isinstance(half_width, bool):
+        raise TableError(f"{where}: half_width is {half_width!r}; true or false is expected.")
+    return Calibration(
+        tile_qubits=_qubits(where, entry, "tile_qubits"),
+        whole_qubits=_qubits(where, entry, "whole_qubits"),
+        half_width=half_width,
+        byte_cost=_cost(where, entry, "byte_cost"),
+        factors=Factors(**{kind: _both_ways(f"{where}: {kind}", factors[kind]) for kind in KINDS}),
+        cpu=_text(f"{where}: measured", by, "cpu") if by else None,
+        date=_text(f"{where}: measured", by, "date") if by else None,
+    )
+
+
+def _both_ways(where: str, factor: Any) -> tuple[float, float]:
+    factor = _mapping(where, factor)
+    return _cost(where, factor, "forward"), _cost(where, factor, "backward")
+
+
+def _mapping(where: str, value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise TableError(f"{where}: names with values are expected, got {value!r}.")
+    return value
+
+
+def _text(where: str, values: Mapping[str, Any], name: str) -> str:
+    value = values.get(name)
+    if not isinstance(value, str) or not value:
+        raise TableError(f"{where}: {name} is {value!r}; a text is expected.")
+    return value
+
+
+def _qubits(where: str, values: Mapping[str, Any], name: str) -> int:
+    value = values.get(name)
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= _MOST_QUBITS:
+        raise TableError(f"{where}: {name} is {value!r}; a whole number from 1 to {_MOST_QUBITS} is expected.")
+    return value
+
+
+def _cost(where: str, values: Mapping[str, Any], name: str) -> float:
+    value = values.get(name)
+    if not isinstance(value, int | float) or isinstance(value, bool) or not isfinite(value):
+        raise TableError(f"{where}: {name} is {value!r}; a number is expected.")
+    if not 0 < value < _MOST_COST:
+        raise TableError(f"{where}: {name} is {value!r}; more than 0 and less than {_MOST_COST:g} is expected.")
+    return float(value)

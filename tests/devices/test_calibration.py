@@ -1,0 +1,221 @@
+"""Tables of calibrations: which one is used, what is refused, and that writing is all or nothing."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qiskit_fusedqml.cost import KINDS, CostModel, Factors
+from qiskit_fusedqml.devices import _native, calibration
+from qiskit_fusedqml.devices.calibration import (
+    PACKAGED,
+    Calibration,
+    TableError,
+    cpu_model,
+    find,
+    packaged_table,
+    read,
+    user_file,
+    write,
+)
+from qiskit_fusedqml.devices.cpu import CPUDevice, instruction_set
+from qiskit_fusedqml.info import describe
+from qiskit_fusedqml.plan import Frame, Tape
+
+ISA = instruction_set()
+USER_FILE = user_file  # before conftest puts another in its place
+OWN = Calibration(7, 9, False, 2.5, Factors(u2=(0.25, 0.75)), cpu_model(), "2026-01-02")
+
+
+@pytest.fixture
+def own_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The user's file, which is not there yet."""
+    path = tmp_path / "folder" / "calibration.json"
+    monkeypatch.setattr(calibration, "user_file", lambda: path)
+    yield path
+    calibration._own_table.cache_clear()
+
+
+def test_the_package_has_every_instruction_set_in_full() -> None:
+    entries = json.loads(PACKAGED.read_text())["entries"]
+    assert set(entries) == {"avx512", "avx2", "sse2", "neon"}
+    assert set(_native.instruction_sets()) <= set(entries)
+    for precisions in entries.values():
+        assert set(precisions) == {"double", "single"}
+        for entry in precisions.values():
+            assert set(entry) == {"measured", "tile_qubits", "whole_qubits", "half_width", "byte_cost", "factors"}
+            assert set(entry["factors"]) == set(KINDS)
+            assert entry["tile_qubits"] <= entry["whole_qubits"]
+            if entry["measured"] is not None:
+                assert entry["measured"]["cpu"]
+                date.fromisoformat(entry["measured"]["date"])
+                assert entry["factors"]["ry_factored"]["forward"] == 1.0
+
+
+def test_what_nobody_measured_says_so() -> None:
+    entries = json.loads(PACKAGED.read_text())["entries"]
+    for isa, precisions in entries.items():
+        for entry in precisions.values():
+            unit = {"forward": 1.0, "backward": 1.0}
+            defaults = all(factor == unit for factor in entry["factors"].values())
+            assert (entry["measured"] is None) == defaults == (isa == "neon")
+
+
+def test_the_device_plans_with_the_package_s_numbers() -> None:
+    for precision in ("double", "single"):
+        entry = json.loads(PACKAGED.read_text())["entries"][ISA][precision]
+        model = CPUDevice(precision, 3).cost_model
+        assert (model.tile_qubits, model.whole_qubits) == (entry["tile_qubits"], entry["whole_qubits"])
+        assert model.byte_cost == entry["byte_cost"]
+        assert model.factors.u2 == (entry["factors"]["u2"]["forward"], entry["factors"]["u2"]["backward"])
+        assert model.threads == 3
+        assert len({model, CPUDevice(precision, 3).cost_model, CostModel()}) == 2  # hashable, equal
+
+
+def test_the_user_s_file_comes_first(own_file: Path) -> None:
+    assert find(ISA, "single") == find(ISA, "single")
+    assert "the package's" in find(ISA, "single")[1]
+    write({(ISA, "single"): OWN}, own_file)
+    numbers, source = find(ISA, "single")
+    assert numbers == OWN
+    assert source == f"measured here on 2026-01-02 ({own_file})"
+    model = CPUDevice("single").cost_model
+    assert (model.tile_qubits, model.whole_qubits, model.byte_cost) == (7, 9, 2.5)
+    assert model.factors.u2 == (0.25, 0.75)
+    # the other precision is not in it
+    assert find(ISA, "double")[0] == packaged_table()[ISA, "double"]
+
+
+def test_a_new_file_is_seen(own_file: Path) -> None:
+    write({(ISA, "double"): OWN}, own_file)
+    assert find(ISA, "double")[0] == OWN
+    newer = replace(OWN, tile_qubits=8)
+    write({(ISA, "double"): newer}, own_file)
+    assert find(ISA, "double")[0] == newer
+    own_file.unlink()
+    assert find(ISA, "double")[0] == packaged_table()[ISA, "double"]
+
+
+def test_another_instruction_set_s_numbers_are_left_alone(own_file: Path) -> None:
+    write({("other", "double"): OWN}, own_file)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert find(ISA, "double")[0] == packaged_table()[ISA, "double"]
+
+
+def test_a_given_calibration_beats_both(own_file: Path) -> None:
+    write({(ISA, "double"): OWN}, own_file)
+    assert CPUDevice("double", calibration=replace(OWN, tile_qubits=5)).cost_model.tile_qubits == 5
+
+
+def test_half_width_is_a_choice() -> None:
+    full, half = (CPUDevice("double", 1, replace(OWN, half_width=pays)) for pays in (False, True))
+    model = full.cost_model
+    tape = Tape(4, (), Frame.identity(4), 0)
+    sizes = [device.allocate(tape, model.half_lanes, None).bytes for device in (full, half)]
+    assert sizes[0] == sizes[1] * model.lanes // model.half_lanes
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"format": 1}', '{"format": 2, "entries": {}}', "\xff"])
+def test_a_corrupt_file_is_named_once(own_file: Path, content: str) -> None:
+    own_file.parent.mkdir()
+    own_file.write_bytes(content.encode("latin-1"))
+    with pytest.warns(UserWarning, match="is not used: It is .*The package's numbers are used.*calibrate") as seen:
+        numbers, _ = find(ISA, "double")
+    assert numbers == packaged_table()[ISA, "double"]
+    assert str(own_file) in str(seen[0].message)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        CPUDevice()
+
+
+def test_another_machine_s_file_is_named_once(own_file: Path) -> None:
+    write({(ISA, "double"): replace(OWN, cpu="Z80")}, own_file)
+    with pytest.warns(UserWarning, match="was measured on Z80; this is .*The package's numbers are used"):
+        numbers, _ = find(ISA, "double")
+    assert numbers == packaged_table()[ISA, "double"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        find(ISA, "double")
+
+
+FAULTS: dict[str, Any] = {
+    "tile_qubits": 0,
+    "whole_qubits": 11.5,
+    "half_width": 1,
+    "byte_cost": -1.0,
+    "byte_cost ": "1",
+    "byte_cost  ": float("nan"),
+    "factors/u2/forward": 0,
+    "factors/u2/backward": 1e9,
+    "factors/u2": 2.0,
+    "factors/u3": {"forward": 1.0, "backward": 1.0},
+    "factors": {},
+    "measured": "here",
+    "measured/cpu": "",
+    "measured/date": None,
+}
+"""Entries, by their place, that must not be there."""
+
+
+@pytest.mark.parametrize("place", FAULTS)
+def test_numbers_that_cannot_be_true_are_refused(place: str, tmp_path: Path) -> None:
+    path = tmp_path / "table.json"
+    write({(ISA, "double"): OWN}, path)
+    assert read(path) == {(ISA, "double"): OWN}
+    content = json.loads(path.read_text())
+    *outer, name = place.strip().split("/")
+    entry = content["entries"][ISA]["double"]
+    for part in outer:
+        entry = entry[part]
+    entry[name] = FAULTS[place]
+    path.write_text(json.dumps(content))
+    with pytest.raises(TableError, match=f"{ISA}, double"):
+        read(path)
+
+
+@pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()])
+def test_an_interrupted_write_changes_nothing(
+    error: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "table.json"
+    write({(ISA, "double"): OWN}, path)
+
+    def fail(*_: object) -> None:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", fail)
+        with pytest.raises(type(error)):
+            write({}, path)
+    assert read(path) == {(ISA, "double"): OWN}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_file_is_in_the_cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    end = Path("qiskit_fusedqml", "calibration.json")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert USER_FILE() == tmp_path / end
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    for other in ("relative", ""):
+        monkeypatch.setenv("XDG_CACHE_HOME", other)
+        assert USER_FILE() == tmp_path / "home" / ".cache" / end
+
+
+def test_info_says_which_table_is_in_use(own_file: Path) -> None:
+    def line() -> str:
+        (found,) = [line for line in describe().splitlines() if line.startswith("cost model")]
+        return found
+
+    assert "the package's" in line()
+    write({(ISA, "single"): OWN}, own_file)
+    assert f"single: measured here on 2026-01-02 ({own_file})" in line()
+    write({(ISA, "single"): OWN, (ISA, "double"): OWN}, own_file)
+    assert line().split(maxsplit=2)[2] == f"measured here on 2026-01-02 ({own_file})"
