@@ -12,6 +12,7 @@ A circuit flows in one direction, and every step is data that can be printed::
 `observables`                 sums of controlled Pauli strings
 `lowering`                    the only reader of Qiskit circuits
 `plan`, `fusion`              what a device runs, and the planner that groups gates so that the state moves seldom
+`cost`, `calibrate`           what work costs on a device, and the command that measures it
 `coefficients`                angles -> the numbers of a plan; overlaps -> gradients
 `devices`                     the reference device, which defines the meaning, and the CPU device, which is fast
 `engine`                      values, gradients, probabilities, statevectors of a program for a batch of samples

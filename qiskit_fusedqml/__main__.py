@@ -1,11 +1,12 @@
-"""The command line: ``python -m qiskit_fusedqml info | demo``."""
+"""The command line: ``python -m qiskit_fusedqml info | calibrate | demo``."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parsed = _parser().parse_args(arguments)
     try:
-        _info() if parsed.command == "info" else _demo(parsed)
+        _COMMANDS[parsed.command](parsed)
     except KeyboardInterrupt:
         print("Stopped by Ctrl-C.", file=sys.stderr)
         return INTERRUPTED
@@ -46,10 +47,17 @@ def _refuse(error: Exception) -> int:
     return 1
 
 
-def _info() -> None:
+def _info(_: argparse.Namespace) -> None:
     from .info import describe
 
     print(describe())
+
+
+def _calibrate(parsed: argparse.Namespace) -> None:
+    from .calibrate import calibrate, show
+
+    report = partial(print, flush=True)
+    show(report) if parsed.show else calibrate(parsed.output, report)
 
 
 def _demo(parsed: argparse.Namespace) -> None:
@@ -64,10 +72,17 @@ def _demo(parsed: argparse.Namespace) -> None:
     run(Options(**values))
 
 
+_COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {"info": _info, "calibrate": _calibrate, "demo": _demo}
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m qiskit_fusedqml", description="Fast quantum machine learning.")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="info | demo")
+    commands = parser.add_subparsers(dest="command", required=True, metavar=" | ".join(_COMMANDS))
     commands.add_parser("info", help="versions, CPU, threads, CUDA")
+    calibrate = commands.add_parser("calibrate", help="measure what the planner has to know about this machine")
+    what = calibrate.add_mutually_exclusive_group()
+    what.add_argument("--show", action="store_true", help="print the numbers in use and measure nothing")
+    what.add_argument("--output", type=Path, metavar="FILE", help="where the table goes (the user's cache folder)")
     demo = commands.add_parser("demo", help="train a quantum neural network on handwritten digits")
     add = demo.add_argument
     # the defaults are those of demo.Options, whose import would make --help slow
