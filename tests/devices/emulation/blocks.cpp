@@ -1,4 +1,6 @@
 // Runs the threads of a block: as fibers under a seeded schedule, or (EMULATION_THREADS) as threads of the operating system.
+#define _XOPEN_SOURCE 700  // macOS hides ucontext.h without it
+
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -97,7 +99,7 @@ void enter_fiber();
 
 }  // namespace
 
-#if defined(__x86_64__)
+#if defined(__x86_64__) && defined(__ELF__) && !defined(EMULATION_UCONTEXT)
 extern "C" void emulation_switch(void** save, void* resume);
 asm(R"(
 .text

@@ -82,33 +82,44 @@ def _unit(text: str, names: list[str], number: int) -> str:
 
 def build(parts: list[str], flags: tuple[str, ...]) -> Path:
     """Compile and link, or find what an earlier call or another process has built from the same text."""
+    shim = (HERE / "blocks.cpp").read_text()
+    options = tuple(flag for flag in flags if flag != "-shared")
+    with ThreadPoolExecutor(2) as pool:
+        objects = list(pool.map(lambda part: _compiled(part, options), [shim, *parts]))
+    command = [*flags, *map(str, objects), "-pthread"]
+    return _made(" ".join(command), command)
+
+
+def _compiled(text: str, flags: tuple[str, ...]) -> Path:
+    """The object file of a translation unit."""
+    words = (HERE / "cuda_words.h").read_text()
+    unit = _folder() / f"{_hash(text)}.cpp"
+    unit.write_text(text)
+    command = [*FLAGS, *flags, "-c", str(unit)]
+    return _made(words + text + " ".join(command), command)
+
+
+def _made(identity: str, command: list[str]) -> Path:
+    """What the compiler makes of a command, unless it has been made before."""
     compiler = os.environ.get("CXX", "g++")
-    shim = [(HERE / name).read_text() for name in ("cuda_words.h", "blocks.cpp")]
-    key = hashlib.sha256("\0".join([compiler, *FLAGS, *flags, *shim, *parts]).encode()).hexdigest()[:16]
+    target = _folder() / _hash(compiler + identity)
+    with target.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not target.exists():
+            unfinished = target.with_suffix(".unfinished")
+            _check([compiler, *command, "-o", str(unfinished)])
+            unfinished.rename(target)
+    return target
+
+
+def _folder() -> Path:
     folder = Path(tempfile.gettempdir()) / f"fusedqml-emulation-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
-    target = folder / key
-    with (folder / f"{key}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if target.exists():
-            return target
-        with tempfile.TemporaryDirectory(dir=folder) as name:
-            work = Path(name)
-            (work / "blocks.cpp").write_text(shim[1])
-            for number, part in enumerate(parts):
-                (work / f"part{number}.cpp").write_text(part)
-            sources = sorted(work.glob("*.cpp"))
-            options = [flag for flag in flags if flag != "-shared"]
+    return folder
 
-            def compile_one(path: Path) -> None:
-                _check([compiler, *FLAGS, *options, "-c", str(path), "-o", str(path.with_suffix(".o"))])
 
-            with ThreadPoolExecutor(2) as pool:
-                list(pool.map(compile_one, sources))
-            objects = [str(path.with_suffix(".o")) for path in sources]
-            _check([compiler, *flags, *objects, "-o", str(work / "out"), "-pthread"])
-            (work / "out").rename(target)
-    return target
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _check(command: list[str]) -> None:
