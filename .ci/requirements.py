@@ -18,8 +18,8 @@ NINJA_AND_CMAKE = ["cmake>=3.18", "ninja"]
 
 
 def oldest(requirement: str) -> str:
-    """``name>=1.2,<2`` -> ``name==1.2``."""
-    return re.sub(r">=\s*([\d.]+).*", r"==\1", requirement)
+    """``name>=1.2,<2; marker`` -> ``name==1.2; marker``."""
+    return re.sub(r">=\s*([\d.]+)[^;]*", r"==\1", requirement)
 
 
 def main(arguments: list[str]) -> None:
