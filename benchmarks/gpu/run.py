@@ -186,6 +186,9 @@ def headline(row: dict[str, Any]) -> dict[str, Any]:
 class Gpu:
     """What runs the cases: the CUDA device, timed by events."""
 
+    share = 0.5
+    """Of the time left for a case, what its timing may take."""
+
     def __init__(self) -> None:
         import cupy
 
@@ -237,6 +240,8 @@ class Gpu:
 
 class Emulation:
     """The same on the CPU; its times mean nothing."""
+
+    share = 0.0
 
     def __init__(self) -> None:
         from devices.emulation.runtime import EmulatedRuntime
@@ -316,7 +321,7 @@ def _case(runner: Gpu | Emulation, case: cases.Case, batches: tuple[int, ...], s
     samples = sorted({min(b, case.batch) for b in batches}) if table else [case.batch]
     rows = []
     for count in samples if right else []:
-        row = measure(device, case, count, runner.clock, seconds / (2 * len(samples)))
+        row = measure(device, case, count, runner.clock, runner.share * seconds / len(samples))
         row |= {"name": case.name, "errors": errors, "right": right}
         if case.name == "headline":
             row["headline"] = headline(row)
