@@ -19,6 +19,7 @@ from qiskit.primitives.containers.sampler_pub import SamplerPub
 from qiskit.providers import Options
 
 from ..errors import InvalidInputError
+from ..lowering import free_parameters
 from ..trajectories import RowResult
 from .cache import EngineOptions
 from .jobs import FinishedJob
@@ -149,7 +150,7 @@ class _Group:
     def __init__(self, circuit: QuantumCircuit, shots: int) -> None:
         self.circuit = circuit
         self.shots = shots
-        self.parameters = list(circuit.parameters)
+        self.parameters = list(free_parameters(circuit))
         self.rows = RowSet(len(self.parameters))
         self.of_row: list[NDArray[np.intp]] = []
         self.generators: list[np.random.Generator] = []

@@ -8,7 +8,15 @@ reads conditions and `saves` save instructions. `observables` turns what Estimat
 from __future__ import annotations
 
 from .circuits import Lowered, lower
-from .dynamic import active_qubits, lower_dynamic
+from .dynamic import active_qubits, free_parameters, lower_dynamic
 from .observables import lower_observable, lower_observables
 
-__all__ = ["Lowered", "active_qubits", "lower", "lower_dynamic", "lower_observable", "lower_observables"]
+__all__ = [
+    "Lowered",
+    "active_qubits",
+    "free_parameters",
+    "lower",
+    "lower_dynamic",
+    "lower_observable",
+    "lower_observables",
+]

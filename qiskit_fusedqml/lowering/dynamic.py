@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,7 +31,7 @@ from ..gates import GateRow
 from ..program import MAX_QUBITS, Program
 from .circuits import Lowered, Walker, support
 from .classical import ClassicalReader
-from .expressions import AngleTable, order_parameters
+from .expressions import AngleTable
 from .operands import FREE, Controls, Operands
 from .saves import WHOLE_STATE, read_save, read_set_statevector
 from .states import prepared_amplitudes
@@ -48,7 +48,7 @@ def lower_dynamic(circuit: QuantumCircuit, qubits: Sequence[int] | None = None, 
     """Read a circuit with measurements, resets, initial states, saves and control flow anywhere.
 
     Args:
-        circuit: The circuit. Its parameters keep the order of ``circuit.parameters``.
+        circuit: The circuit. Its parameters are `free_parameters`.
         qubits: The qubits that get amplitudes, `active_qubits` or all of them; the former by default.
         fuse: If not, every operation of the circuit is a segment of its own.
 
@@ -72,7 +72,7 @@ def lower_dynamic(circuit: QuantumCircuit, qubits: Sequence[int] | None = None, 
         )
     place = {qubit: k for k, qubit in enumerate(active)}
     num_qubits = max(len(active), 1)
-    table = AngleTable(order_parameters(circuit.parameters, None))
+    table = AngleTable(free_parameters(circuit))
     walker = DynamicWalker(num_qubits, table, fuse=fuse)
     targets = tuple(place.get(q, IDLE) for q in range(circuit.num_qubits))
     walker.walk(circuit, Operands(targets, tuple(range(circuit.num_clbits))))
@@ -81,6 +81,26 @@ def lower_dynamic(circuit: QuantumCircuit, qubits: Sequence[int] | None = None, 
     nodes = simplify(walker.nodes, angle_map.num_angles, join=fuse)
     dynamic = DynamicProgram(num_qubits, circuit.num_clbits, nodes, walker.reader.variables)
     return Lowered(dynamic, angle_map, table.parameters)
+
+
+def free_parameters(circuit: QuantumCircuit) -> tuple[Parameter, ...]:
+    """The parameters that need values, in the order of ``circuit.parameters``.
+
+    Qiskit 2.0 lists the indices of ``for`` loops among a circuit's parameters.
+    """
+    if not circuit.num_parameters:
+        return ()
+    indices = set(_loop_indices(circuit))
+    return tuple(parameter for parameter in circuit.parameters if parameter not in indices)
+
+
+def _loop_indices(circuit: QuantumCircuit) -> Iterator[Any]:
+    for instruction in circuit.data:
+        if instruction.is_control_flow():
+            if instruction.name == "for_loop":
+                yield instruction.params[1]
+            for block in instruction.operation.blocks:
+                yield from _loop_indices(block)
 
 
 def active_qubits(circuit: QuantumCircuit) -> tuple[int, ...]:

@@ -2,7 +2,7 @@
 
 `simulator` is the backend's face, `options` its options, `target` what ``transpile`` may use, `experiments` one
 circuit's way from parameter values to a result, `metadata` what the result says about it, `saves` the save instructions
-and their values, and `job` the handle that ``run`` returns.
+and their values, `errors` what programs written for Aer catch, and `job` the handle that ``run`` returns.
 """
 
 from __future__ import annotations

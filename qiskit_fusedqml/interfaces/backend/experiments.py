@@ -15,6 +15,7 @@ from qiskit.circuit import Parameter
 from qiskit.result.models import ExperimentResult, ExperimentResultData
 
 from ...errors import InvalidInputError, OutOfMemoryError, SimulationError
+from ...lowering import free_parameters
 from ...trajectories import RowResult, Runner
 from ..rows import check_finite
 from ..sampling import CompiledCircuit, RunnerOptions, compile_runner
@@ -44,9 +45,10 @@ def bound_rows(circuit: QuantumCircuit, binds: Mapping[Any, Any] | None) -> NDAr
     Raises:
         InvalidInputError: If parameters are missing, unknown, not finite, or have unequal numbers of values.
     """
-    parameters = list(circuit.parameters)
+    parameters = free_parameters(circuit)
     given = {
-        _parameter(circuit, key): np.atleast_1d(np.asarray(values, float)) for key, values in (binds or {}).items()
+        _parameter(circuit, parameters, key): np.atleast_1d(np.asarray(values, float))
+        for key, values in (binds or {}).items()
     }
     missing = [parameter.name for parameter in parameters if parameter not in given]
     if missing:
@@ -64,8 +66,8 @@ def bound_rows(circuit: QuantumCircuit, binds: Mapping[Any, Any] | None) -> NDAr
     return rows
 
 
-def _parameter(circuit: QuantumCircuit, key: Any) -> Parameter:
-    for parameter in circuit.parameters:
+def _parameter(circuit: QuantumCircuit, parameters: Sequence[Parameter], key: Any) -> Parameter:
+    for parameter in parameters:
         if key in (parameter, parameter.name):
             return parameter
     raise InvalidInputError(f"parameter_binds names {key!r}, which is no parameter of circuit {circuit.name!r}.")
