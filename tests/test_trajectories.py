@@ -380,6 +380,26 @@ def test_outcomes_of_many_lanes(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (table[np.arange(40), last] > 0).all()
 
 
+def test_few_shots_of_very_many_outcomes(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(5)
+    table = rng.random(2**14) * (rng.random(2**14) < 0.05)
+    table[: 2**13] = 0.0
+    table[-300:] = 0.0
+    monkeypatch.setattr(sampling, "BLOCK", 16)
+    counts = np.zeros(2**14, dtype=int)
+    for seed in range(60):
+        drawn = sampling.draw(table, 1000, np.random.default_rng(seed), keep=True)
+        assert drawn.counts.sum() == 1000
+        assert (table[drawn.outcomes] > 0).all()
+        np.add.at(counts, drawn.outcomes, drawn.counts)
+    expected = dict(enumerate((table / table.sum()).tolist()))
+    assert_drawn_from({k: n for k, n in enumerate(counts.tolist()) if n}, expected, 60_000)
+    # the points at both ends, for a distribution that begins and ends with nothing
+    ends = np.array([0.0, np.nextafter(1.0, 0.0)])
+    first, last = np.flatnonzero(table)[[0, -1]]
+    assert sampling._inverted_in_blocks(table.reshape(-1, 16), ends).tolist() == [first, last]
+
+
 def test_worlds_are_normalised() -> None:
     for make in DYNAMIC:
         assert sum(world.probability for world in worlds(make())) == pytest.approx(1.0, abs=1e-9)

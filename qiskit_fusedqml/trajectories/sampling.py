@@ -14,6 +14,9 @@ from ..classical import WIDEST_FIXED
 CHUNK = 1 << 22
 """Shots drawn at a time; bounds the memory that drawing takes."""
 
+BLOCK = 1 << 10
+"""Outcomes summed up at a time where there are far more of them than shots."""
+
 
 @dataclass(frozen=True)
 class Shots:
@@ -41,26 +44,46 @@ def draw(probabilities: NDArray[np.float64], shots: int, rng: np.random.Generato
         rng: Where randomness comes from.
         keep: Whether the sequence is wanted.
     """
-    possible = np.flatnonzero(probabilities)
-    weights = probabilities[possible].astype(np.float64)
     # a multinomial draw costs a step per outcome, inverting the cumulative distribution a search per shot
-    totals = (
-        rng.multinomial(shots, weights / weights.sum()) if len(weights) <= shots else _inverted(weights, shots, rng)
-    )
-    drawn = np.flatnonzero(totals)
-    counts = totals[drawn]
+    if shots < len(probabilities):
+        drawn, counts = np.unique(_inverted(probabilities, shots, rng), return_counts=True)
+    else:
+        possible = np.flatnonzero(probabilities)
+        weights = probabilities[possible].astype(np.float64)
+        totals = rng.multinomial(shots, weights / weights.sum())
+        drawn, counts = possible[totals > 0], totals[totals > 0]
     sequence = rng.permutation(np.repeat(np.arange(len(drawn)), counts)) if keep else None
-    return Shots(possible[drawn], counts, sequence)
+    return Shots(drawn, counts, sequence)
 
 
-def _inverted(weights: NDArray[np.float64], shots: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    cumulative = np.cumsum(weights)
-    totals = np.zeros(len(weights), dtype=np.int64)
+def _inverted(probabilities: NDArray[np.float64], shots: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """The outcome of every shot, sorted in chunks."""
+    if shots * BLOCK < len(probabilities) and not len(probabilities) % BLOCK:
+        return _inverted_in_blocks(probabilities.reshape(-1, BLOCK), np.sort(rng.random(shots)))
+    cumulative = np.cumsum(probabilities, dtype=np.float64)
+    found = []
     for start in range(0, shots, CHUNK):
         points = np.sort(rng.random(min(CHUNK, shots - start)))  # neighbouring searches then read neighbouring memory
-        found = np.searchsorted(cumulative, points * cumulative[-1], side="right")
-        totals += np.bincount(np.minimum(found, len(weights) - 1), minlength=len(weights))
-    return totals
+        found.append(np.searchsorted(cumulative, points * cumulative[-1], side="right"))
+    outcomes = np.concatenate(found)
+    if (outcomes == len(cumulative)).any():  # a point that was rounded up to the total
+        outcomes = np.minimum(outcomes, np.flatnonzero(probabilities)[-1])
+    return outcomes
+
+
+def _inverted_in_blocks(blocks: NDArray[np.float64], points: NDArray[np.float64]) -> NDArray[np.int64]:
+    """The same for few shots of many outcomes: only the blocks that are hit are summed up entry by entry."""
+    cumulative = np.cumsum(blocks.sum(axis=1, dtype=np.float64))
+    keys = points * cumulative[-1]
+    hit = np.searchsorted(cumulative, keys, side="right")
+    hit = np.minimum(hit, np.flatnonzero(np.diff(cumulative, prepend=0.0))[-1])
+    rows = blocks[hit].astype(np.float64)
+    rest = keys - (cumulative[hit] - blocks[hit].sum(axis=1, dtype=np.float64))
+    inside = (np.cumsum(rows, axis=1) <= rest[:, None]).sum(axis=1)
+    # what is left of a key may be rounded past either end of its block
+    possible = rows > 0
+    first, last = possible.argmax(axis=1), BLOCK - 1 - possible[:, ::-1].argmax(axis=1)
+    return np.asarray(hit * BLOCK + np.clip(inside, first, last), dtype=np.int64)
 
 
 def outcomes_of_shots(
