@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
@@ -22,6 +23,7 @@ from qiskit.providers.fake_provider import GenericBackendV2
 from qiskit.quantum_info import Statevector
 from qiskit.result import Counts
 from qiskit.transpiler import CouplingMap
+from random_dynamic import random_dynamic
 
 from qiskit_fusedqml import FusedSimulator, FusionPass
 from qiskit_fusedqml.dynamic import SAVE_KINDS
@@ -428,6 +430,18 @@ def test_dynamic_circuits() -> None:
         counts = FusedSimulator(seed_simulator=5).run(kept, [{theta: values[1:2]}], shots=20_000).result().get_counts()
         exact = {f"{key:03b}": p for key, p in distribution(circuit.assign_parameters(values[1:2])).items()}
         assert_drawn_from(counts, exact, 20_000)
+
+
+def test_eight_threads_at_once() -> None:
+    circuits = [random_dynamic(np.random.default_rng(seed)) for seed in range(6)] + [bell(), bell()]
+    simulator = FusedSimulator(shots=500)
+
+    def run(k: int) -> dict[str, int]:
+        return dict(simulator.run(circuits[k % 8], seed_simulator=k).result().get_counts())
+
+    alone = [run(k) for k in range(32)]
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(run, range(32))) == alone
 
 
 def test_wide_circuits_with_idle_qubits() -> None:
