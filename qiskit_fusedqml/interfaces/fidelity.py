@@ -7,7 +7,7 @@ kernel; `FusedFidelity` is what the stock kernels, and whatever else compares st
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -22,18 +22,13 @@ from qiskit_machine_learning.state_fidelities.state_fidelity_result import State
 from qiskit_machine_learning.utils import algorithm_globals
 
 from ..errors import InvalidInputError
-from ..states import DifferentiableStates
 from .cache import CACHE, EngineOptions, compile_circuit
 from .circuit import DifferentiableCircuit
 from .jobs import FinishedJob
+from .overlaps import gram, pair_fidelities, pull_states
 from .rows import RowSet
 
 FloatArray = NDArray[np.float64]
-ComplexArray = NDArray[np.complexfloating]
-States = Callable[[FloatArray], ComplexArray]
-
-PRODUCT_ROWS = 2048
-"""Overlaps are taken in squares of at most this side, so that the product itself needs little memory."""
 
 _DUPLICATES = ("all", "off_diagonal", "none")
 
@@ -137,7 +132,7 @@ class FusedFidelityKernel(TrainableKernel):
             QiskitMachineLearningError: If training parameters have no values.
         """
         x, y = self._samples(x_vec, y_vec)
-        kernel = _gram(*self._engine(), x, y)
+        kernel = gram(*self._engine(), x, y)
         if self._shots is None:
             return kernel
         symmetric = y is None or np.array_equal(x, y)
@@ -165,13 +160,13 @@ class FusedFidelityKernel(TrainableKernel):
         """
         x, y = self._samples(x_vec, y_vec)
         engine, weights = self._engine()
-        kernel = _gram(engine, weights, x, y)
+        kernel = gram(engine, weights, x, y)
         given = np.asarray(cotangents(kernel) if callable(cotangents) else cotangents, np.float64)
         if given.shape != kernel.shape:
             raise InvalidInputError(f"Cotangents have shape {given.shape}; {kernel.shape} is expected.")
         if y is None:  # every entry moves with its row's state and with its column's
-            return kernel, _pull_states(engine, weights, x, x, given + given.T)
-        return kernel, _pull_states(engine, weights, x, y, given) + _pull_states(engine, weights, y, x, given.T)
+            return kernel, pull_states(engine, weights, x, x, given + given.T)
+        return kernel, pull_states(engine, weights, x, y, given) + pull_states(engine, weights, y, x, given.T)
 
     def _samples(self, x_vec: ArrayLike, y_vec: ArrayLike | None) -> tuple[FloatArray, FloatArray | None]:
         x, y = self._validate_input(np.asarray(x_vec), y_vec)
@@ -294,89 +289,11 @@ class FusedFidelity(BaseStateFidelity):
                 for rows, circuit in ((rows_1, one), (rows_2, other))
             ]
             engines = [compile_circuit(circuit, None, self.engine_options) for circuit in (one, other)]
-            raw[positions] = _pair_fidelities(engines, sides)
+            raw[positions] = pair_fidelities(engines, sides)
         clipped = np.clip(raw, 0.0, 1.0).tolist()
         return StateFidelityResult(
             fidelities=clipped, raw_fidelities=raw.tolist(), metadata=[{}] * len(first), options=options
         )
-
-
-def _states(engine: DifferentiableStates, weights: FloatArray | None = None) -> States:
-    """From samples (N, num_inputs), or rows of weights if none are given, to their states (N, 2**n)."""
-    if weights is None:
-        return lambda rows: engine.statevector(None, rows)
-    return lambda samples: engine.statevector(samples if engine.num_inputs else None, weights)
-
-
-def _blocks(engine: DifferentiableStates, count: int) -> list[slice]:
-    """Stretches of samples of which two, and what it takes to make them, fit the memory budget."""
-    size = max(engine.budget // (128 * 2**engine.num_qubits), 1)
-    return [slice(start, min(start + size, count)) for start in range(0, count, size)]
-
-
-def _gram(engine: DifferentiableStates, weights: FloatArray, x: FloatArray, y: FloatArray | None) -> FloatArray:
-    """Squared overlaps (N, M); if y is None, (N, N) with a diagonal of ones."""
-    states = _states(engine, weights)
-    if y is not None:
-        return _rectangle(states, x, _blocks(engine, len(x)), states, y, _blocks(engine, len(y)))
-    blocks = _blocks(engine, len(x))
-    kernel = np.empty((len(x), len(x)))
-    for k, left in enumerate(blocks):
-        bras = states(x[left])
-        for right in blocks[k:]:
-            for place, overlaps in _products(bras, bras if right == left else states(x[right])):
-                kernel[left, right][place] = _squares(overlaps)
-            kernel[right, left] = kernel[left, right].T
-    np.fill_diagonal(kernel, 1.0)
-    return kernel
-
-
-def _rectangle(
-    left_states: States,
-    x: FloatArray,
-    x_blocks: list[slice],
-    right_states: States,
-    y: FloatArray,
-    y_blocks: list[slice],
-) -> FloatArray:
-    kernel = np.empty((len(x), len(y)))
-    for left in x_blocks:
-        bras = left_states(x[left])
-        for right in y_blocks:
-            for place, overlaps in _products(bras, right_states(y[right])):
-                kernel[left, right][place] = _squares(overlaps)
-    return kernel
-
-
-def _products(bras: ComplexArray, kets: ComplexArray) -> Iterator[tuple[tuple[slice, slice], ComplexArray]]:
-    """Overlaps ``<bra_i|ket_j>``, some at a time, with their place in the whole."""
-    for i in range(0, len(bras), PRODUCT_ROWS):
-        for j in range(0, len(kets), PRODUCT_ROWS):
-            rows, columns = slice(i, i + PRODUCT_ROWS), slice(j, j + PRODUCT_ROWS)
-            yield (rows, columns), bras[rows].conj() @ kets[columns].T
-
-
-def _squares(overlaps: ComplexArray) -> FloatArray:
-    return np.asarray(overlaps.real**2 + overlaps.imag**2, np.float64)
-
-
-def _pull_states(
-    engine: DifferentiableStates, weights: FloatArray, x: FloatArray, y: FloatArray, cotangents: FloatArray
-) -> FloatArray:
-    """The gradient of ``sum c_ij |<x_i|y_j>|**2`` with respect to the weights, as far as the states of x carry it.
-
-    ``d |<x|y>|**2 = 2 Re(<x|y> <y|dx>)``, so the state x_i has the cotangent ``2 sum_j c_ij conj(<x_i|y_j>) y_j``.
-    """
-    states, gradient = _states(engine, weights), np.zeros(len(weights))
-    for left in _blocks(engine, len(x)):
-        bras, pullback = engine.state_vjp(x[left] if engine.num_inputs else None, weights)
-        slopes = np.zeros(bras.shape, np.complex128)
-        for right in _blocks(engine, len(y)):
-            kets = states(y[right])
-            for (rows, columns), overlaps in _products(bras, kets):
-                slopes[rows] += (2.0 * cotangents[left, right][rows, columns] * overlaps.conj()) @ kets[columns]
-        gradient += pullback(slopes)[1]
-    return gradient
 
 
 def _nearest_psd(matrix: FloatArray) -> FloatArray:
@@ -404,17 +321,3 @@ def _distinct(rows: Sequence[Sequence[float]], width: int) -> tuple[FloatArray, 
     found = RowSet(width)
     places = found.add(rows, np.array(rows, np.float64).reshape(len(rows), width))
     return found.array(), places
-
-
-def _pair_fidelities(
-    engines: Sequence[DifferentiableStates], sides: Sequence[tuple[FloatArray, NDArray[np.intp]]]
-) -> FloatArray:
-    """Fidelities of zipped pairs: by all overlaps where most are wanted, else pair by pair."""
-    (x, left), (y, right) = sides
-    of_x, of_y = (_states(engine) for engine in engines)
-    if 4 * len(left) >= len(x) * len(y):
-        return _rectangle(of_x, x, _blocks(engines[0], len(x)), of_y, y, _blocks(engines[1], len(y)))[left, right]
-    result = np.empty(len(left))
-    for part in _blocks(engines[0], len(left)):
-        result[part] = _squares(np.einsum("pi,pi->p", of_x(x[left[part]]).conj(), of_y(y[right[part]])))
-    return result

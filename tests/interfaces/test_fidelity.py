@@ -18,7 +18,7 @@ from qiskit.quantum_info import Statevector
 from qiskit_fusedqml import FusedFidelity, FusedFidelityKernel
 from qiskit_fusedqml.engine import DifferentiableProgram
 from qiskit_fusedqml.errors import InvalidInputError
-from qiskit_fusedqml.interfaces import fidelity as module
+from qiskit_fusedqml.interfaces import overlaps as module
 
 kernels = pytest.importorskip("qiskit_machine_learning.kernels")
 
@@ -144,8 +144,8 @@ def test_gradients_of_trained_parameters(symmetric: bool, budget: float | None) 
 
 
 def test_the_gradient_sees_a_wrong_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
-    original = module._squares
-    monkeypatch.setattr(module, "_squares", lambda overlaps: 1.001 * original(overlaps))
+    original = module.squares
+    monkeypatch.setattr(module, "squares", lambda overlaps: 1.001 * original(overlaps))
     with pytest.raises(AssertionError):
         test_gradients_of_trained_parameters(True, None)
     with pytest.raises(AssertionError):

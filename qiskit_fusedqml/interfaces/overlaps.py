@@ -1,0 +1,111 @@
+"""Squared overlaps of many states: states in batches, overlaps in matrix products, both within a memory budget."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..states import DifferentiableStates
+
+FloatArray = NDArray[np.float64]
+ComplexArray = NDArray[np.complexfloating]
+States = Callable[[FloatArray], ComplexArray]
+
+PRODUCT_ROWS = 2048
+"""Overlaps are taken in squares of at most this side, so that the product itself needs little memory."""
+
+
+def state_function(engine: DifferentiableStates, weights: FloatArray | None = None) -> States:
+    """From samples (N, num_inputs), or rows of weights if none are given, to their states (N, 2**n)."""
+    if weights is None:
+        return lambda rows: engine.statevector(None, rows)
+    return lambda samples: engine.statevector(samples if engine.num_inputs else None, weights)
+
+
+def blocks(engine: DifferentiableStates, count: int) -> list[slice]:
+    """Stretches of samples of which two, and what it takes to make them, fit the memory budget."""
+    size = max(engine.budget // (128 * 2**engine.num_qubits), 1)
+    return [slice(start, min(start + size, count)) for start in range(0, count, size)]
+
+
+def gram(engine: DifferentiableStates, weights: FloatArray, x: FloatArray, y: FloatArray | None) -> FloatArray:
+    """Squared overlaps (N, M); if y is None, (N, N) with a diagonal of ones."""
+    states = state_function(engine, weights)
+    if y is not None:
+        return rectangle(states, x, blocks(engine, len(x)), states, y, blocks(engine, len(y)))
+    parts = blocks(engine, len(x))
+    kernel = np.empty((len(x), len(x)))
+    for k, left in enumerate(parts):
+        bras = states(x[left])
+        for right in parts[k:]:
+            for place, overlaps in products(bras, bras if right == left else states(x[right])):
+                kernel[left, right][place] = squares(overlaps)
+            kernel[right, left] = kernel[left, right].T
+    np.fill_diagonal(kernel, 1.0)
+    return kernel
+
+
+def rectangle(
+    left_states: States,
+    x: FloatArray,
+    x_blocks: list[slice],
+    right_states: States,
+    y: FloatArray,
+    y_blocks: list[slice],
+) -> FloatArray:
+    """Squared overlaps (N, M) of states made block by block."""
+    kernel = np.empty((len(x), len(y)))
+    for left in x_blocks:
+        bras = left_states(x[left])
+        for right in y_blocks:
+            for place, overlaps in products(bras, right_states(y[right])):
+                kernel[left, right][place] = squares(overlaps)
+    return kernel
+
+
+def products(bras: ComplexArray, kets: ComplexArray) -> Iterator[tuple[tuple[slice, slice], ComplexArray]]:
+    """Overlaps ``<bra_i|ket_j>``, some at a time, with their place in the whole."""
+    for i in range(0, len(bras), PRODUCT_ROWS):
+        for j in range(0, len(kets), PRODUCT_ROWS):
+            rows, columns = slice(i, i + PRODUCT_ROWS), slice(j, j + PRODUCT_ROWS)
+            yield (rows, columns), bras[rows].conj() @ kets[columns].T
+
+
+def squares(overlaps: ComplexArray) -> FloatArray:
+    """Squared moduli, in double precision."""
+    return np.asarray(overlaps.real**2 + overlaps.imag**2, np.float64)
+
+
+def pull_states(
+    engine: DifferentiableStates, weights: FloatArray, x: FloatArray, y: FloatArray, cotangents: FloatArray
+) -> FloatArray:
+    """The gradient of ``sum c_ij |<x_i|y_j>|**2`` with respect to the weights, as far as the states of x carry it.
+
+    ``d |<x|y>|**2 = 2 Re(<x|y> <y|dx>)``, so the state x_i has the cotangent ``2 sum_j c_ij conj(<x_i|y_j>) y_j``.
+    """
+    states, gradient = state_function(engine, weights), np.zeros(len(weights))
+    for left in blocks(engine, len(x)):
+        bras, pullback = engine.state_vjp(x[left] if engine.num_inputs else None, weights)
+        slopes = np.zeros(bras.shape, np.complex128)
+        for right in blocks(engine, len(y)):
+            kets = states(y[right])
+            for (rows, columns), overlaps in products(bras, kets):
+                slopes[rows] += (2.0 * cotangents[left, right][rows, columns] * overlaps.conj()) @ kets[columns]
+        gradient += pullback(slopes)[1]
+    return gradient
+
+
+def pair_fidelities(
+    engines: Sequence[DifferentiableStates], sides: Sequence[tuple[FloatArray, NDArray[np.intp]]]
+) -> FloatArray:
+    """Fidelities of zipped pairs: by all overlaps where most are wanted, else pair by pair."""
+    (x, left), (y, right) = sides
+    of_x, of_y = (state_function(engine) for engine in engines)
+    if 4 * len(left) >= len(x) * len(y):
+        return rectangle(of_x, x, blocks(engines[0], len(x)), of_y, y, blocks(engines[1], len(y)))[left, right]
+    result = np.empty(len(left))
+    for part in blocks(engines[0], len(left)):
+        result[part] = squares(np.einsum("pi,pi->p", of_x(x[left[part]]).conj(), of_y(y[right[part]])))
+    return result
