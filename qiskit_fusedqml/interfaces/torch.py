@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -189,6 +190,10 @@ class _Expectation(torch.autograd.Function):
         pull = _Gradient.apply if torch.is_grad_enabled() else _Gradient.forward  # create_graph, or a plain step
         dx, dw = pull(x, weight, cotangents, ctx.call)
         return dx if ctx.needs_input_grad[0] else None, dw if ctx.needs_input_grad[1] else None, None
+
+
+# torch asks for the signature at every call, and finding it out takes longer than all the rest of the call
+_Expectation.forward.__signature__ = signature(_Expectation.forward)  # type: ignore[attr-defined]
 
 
 class _Gradient(torch.autograd.Function):
