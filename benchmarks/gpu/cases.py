@@ -140,7 +140,20 @@ def make(name: str, n: int, layers: int, batch: int, precision: str, cost_model:
     case.values = cpu.expectation(ket, plan.tape.frame, sums)
     bra = cpu.apply_observables(ket, plan.tape.frame, sums, np.ones((checked, 1)))
     case.overlaps = cpu.backward(plan.tape, first, ket, bra, per_sample=True)
+    case.overlaps[:, _left_out(plan.tape, first.pairs)] = np.nan
     return case
+
+
+def _left_out(tape: Any, pairs: Any) -> list[int]:
+    """Overlaps that a device need not measure."""
+    from qiskit_fusedqml.plan import RY
+
+    return [
+        operation.overlap + 1
+        for block in tape.blocks
+        for operation in block.operations
+        if isinstance(operation, RY) and operation.x_optional and RY.is_steep(*pairs[operation.coefficient])
+    ]
 
 
 def _coefficients(arrays: SimpleNamespace) -> Any:

@@ -190,7 +190,7 @@ class AngleMap:
     def select(self, slots: Sequence[int] | NDArray[np.integer]) -> AngleMap:
         """The map restricted to some slots: angle j of the result is angle ``slots[j]`` of this map."""
         chosen = np.asarray(slots, dtype=np.intp).reshape(-1)
-        if not self.num_angles and not chosen.size:
+        if not self.num_angles and not self.groups and not chosen.size:
             return self  # most circuits that are only sampled have no parameters
         if chosen.size and not 0 <= chosen.min() <= chosen.max() < self.num_angles:
             raise InvalidInputError(f"Slots must lie in 0..{self.num_angles - 1}, got {chosen.min()}..{chosen.max()}.")
