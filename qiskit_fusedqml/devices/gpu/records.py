@@ -83,7 +83,8 @@ class Writer:
         words[0] = self._slot(wanted)
         for bit, op in layer:
             count = op.num_overlaps if undone and op.overlap >= 0 else 0
-            flags = 1 | op.batched << 1 | (count > 0) << 2 | (count > 1) << 3
+            left_out = op.x_optional and not op.batched
+            flags = 1 | op.batched << 1 | (count > 0) << 2 | (count > 1) << 3 | left_out << 4
             index = self.numbers.pair(op.coefficient, batched=op.batched)
             words[1 + 3 * bit : 4 + 3 * bit] = [self._functional(op.w), index, flags]
         self._record(TURN, words, undone=undone)
