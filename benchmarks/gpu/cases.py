@@ -66,7 +66,7 @@ class Case:
         sums: The observables.
         coefficients: Arrays by name.
         values: Values (C, n_obs) of the first C samples.
-        overlaps: Their overlaps (C, S) for cotangents of 1.
+        overlaps: Their overlaps (C, S) for cotangents of 1; NaN where a device may leave them out.
     """
 
     name: str
@@ -152,14 +152,17 @@ def _left_out(tape: Any, pairs: Any) -> list[int]:
         operation.overlap + 1
         for block in tape.blocks
         for operation in block.operations
-        if isinstance(operation, RY) and operation.x_optional and RY.is_steep(*pairs[operation.coefficient])
+        if isinstance(operation, RY)
+        and operation.x_optional
+        and not operation.batched
+        and RY.is_steep(*pairs[operation.coefficient])
     ]
 
 
 def _coefficients(arrays: SimpleNamespace) -> Any:
     from qiskit_fusedqml.devices import Coefficients
 
-    return Coefficients(*(getattr(arrays, field) for field in COEFFICIENTS))
+    return Coefficients(**{field: getattr(arrays, field) for field in COEFFICIENTS})
 
 
 def save(case: Case, folder: Path) -> Path:

@@ -27,6 +27,10 @@ for folder in (HERE, HERE.parent, ROOT / "tests", ROOT):
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
 
+import standin  # noqa: E402
+
+standin.install()
+
 import cases  # noqa: E402
 import machine  # noqa: E402
 import numpy as np  # noqa: E402
