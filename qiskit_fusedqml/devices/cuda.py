@@ -83,6 +83,10 @@ class CupyRuntime:
         pointers = tuple(np.uintp(0) if argument is None else argument for argument in arguments)
         function(blocks, (threads,), pointers, shared_mem=shared_bytes)
 
+    def synchronize(self) -> None:
+        """See `Runtime.synchronize`."""
+        self._cupy.cuda.get_current_stream().synchronize()
+
     def free_bytes(self) -> int:
         """See `Runtime.free_bytes`: what the driver has, and what CuPy's pool keeps unused."""
         free, _ = self._cupy.cuda.runtime.memGetInfo()

@@ -373,7 +373,12 @@ class FakeCupy:
         memory = SimpleNamespace(OutOfMemoryError=type("OutOfMemoryError", (MemoryError,), {}))
         device = SimpleNamespace(id=7, attributes={**attributes, "SingleToDoublePrecisionPerfRatio": 64})
         self.cuda = SimpleNamespace(runtime=runtime, memory=memory, Device=lambda: device)
+        self.waited = 0
+        self.cuda.get_current_stream = lambda: SimpleNamespace(synchronize=self.wait)
         self.asarray, self.asnumpy = np.array, np.array
+
+    def wait(self) -> None:
+        self.waited += 1
 
     def empty(self, count, dtype):
         if count > 1 << 20:
@@ -416,6 +421,7 @@ def test_the_cupy_runtime(monkeypatch):
     for _ in range(2):
         device.forward(tape, given.coefficients(2), ket)
     assert fake.compiled == ["fusedqml::set_state<float>", "fusedqml::sweep<float, 4, false, false>"]
+    assert fake.waited == 1  # for the tape's records, which any stream may read from now on
     blocks, threads, arguments, shared = fake.launched[-1]
     assert (blocks, threads, shared) == ((2, 1), (512,), 64 << 10)
     assert all(isinstance(a, (np.ndarray, np.int32, np.int64, np.uintp)) for a in arguments)

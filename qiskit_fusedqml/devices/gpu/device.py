@@ -237,6 +237,7 @@ class GPUDevice:
             )
             layout = compiled.numbers
             tables, terms = (upload(np.array(words, np.int32)) for words in (layout.tables, layout.terms))
+            self._runtime.synchronize()
             with self._lock:
                 loaded = self._tapes.setdefault(tape, _LoadedTape(compiled, steps, tables, terms))
         return loaded

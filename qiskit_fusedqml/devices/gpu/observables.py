@@ -67,6 +67,7 @@ class ObservableCache:
                 self._entries.move_to_end(key)
                 return entry
         entry = _load(self._launcher, frame, sums)
+        self._launcher.runtime.synchronize()
         with self._lock:
             self._entries[key] = entry
             while len(self._entries) > KEPT_OBSERVABLES:

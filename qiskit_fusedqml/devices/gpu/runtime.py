@@ -36,7 +36,7 @@ class Limits:
 
 
 class Runtime(Protocol):
-    """Everything is ordered as on one stream."""
+    """Everything that one thread asks for is ordered as on one stream."""
 
     limits: Limits
 
@@ -60,6 +60,10 @@ class Runtime(Protocol):
         self, kernel: str, blocks: tuple[int, int], threads: int, shared_bytes: int, arguments: Sequence[Argument]
     ) -> None:
         """Launch a kernel by its name expression."""
+        ...
+
+    def synchronize(self) -> None:
+        """Wait until all is done, so that what was uploaded can be used on any stream."""
         ...
 
     def free_bytes(self) -> int:

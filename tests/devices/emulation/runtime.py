@@ -227,6 +227,9 @@ class EmulatedRuntime:
     def copy(self, buffer):
         return self.upload(buffer)
 
+    def synchronize(self):
+        """Every launch has ended when it returns."""
+
     def free_bytes(self):
         return 8 << 30
 
