@@ -9,6 +9,7 @@ computed twice and nothing is done shot by shot. All lanes go through a segment 
 `lanes`         lanes and the shots they stand for: drawing, splitting, joining
 `saving`        what save instructions keep, reduced over lanes
 `sampling`      outcomes drawn from probabilities
+`found`         what the shots have found, gathered over chunks of them
 `runner`        `Runner`, which walks the nodes
 ==============  =====================================================================================================
 """

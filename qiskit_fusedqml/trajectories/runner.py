@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +33,7 @@ from ..engine import DifferentiableProgram
 from ..errors import OutOfMemoryError
 from ..fusion import Plan
 from ..memory import default_budget
+from .found import Found, gathered
 from .lanes import Draws, Lanes, TooManyLanesError, join, measure
 from .sampling import Shots, draw, outcomes_of_shots, written
 from .saving import Recorder, Saved
@@ -92,7 +92,6 @@ class Runner:
     ) -> None:
         self.dynamic = dynamic
         self.device = device
-        self.num_parameters = angle_map.num_parameters
         self.budget = default_budget() if max_memory_mb is None else int(max_memory_mb * 2**20)
         everything = list(walk(dynamic.nodes))
         self.engines: dict[int, DifferentiableProgram] = {}
@@ -212,7 +211,7 @@ class _Run:
             drawn = self._sampled(lanes)
         else:
             self.values = self.values[self.of_row]
-            drawn = self._gathered(self._in_chunks(lanes.for_rows(self.of_row)))
+            drawn = gathered(self._in_chunks(lanes.for_rows(self.of_row)), len(self.of_row))
         return [
             RowResult(shots, before.results(value, stands_for) | self.recorder.results(row, {}))
             for row, (shots, value) in enumerate(zip(drawn, self.of_row.tolist(), strict=True))
@@ -242,7 +241,7 @@ class _Run:
             drawn.append(Shots(written(shots.outcomes, runner.sources, base), shots.counts, shots.sequence))
         return drawn
 
-    def _in_chunks(self, shared: Lanes) -> list[tuple[NDArray[Any], NDArray[np.intp], Lanes]]:
+    def _in_chunks(self, shared: Lanes) -> list[Found]:
         """Run the random part for as many shots at a time as there is memory for their states."""
         parts = []
         size = self.shots
@@ -266,36 +265,20 @@ class _Run:
             self.first_shot += size
         return parts
 
-    def _final(self, lanes: Lanes) -> tuple[NDArray[Any], NDArray[np.intp], Lanes]:
-        """The lanes at the end, and for each shot its classical bits (as a position among distinct integers)."""
+    def _final(self, lanes: Lanes) -> Found:
+        """What the shots have found in the end."""
         runner = self.runner
         end = self._run(runner.body, lanes)
         last = join([end.done, end.broken, end.continued])
         assert last is not None
-        before = last.memory.integers()
+        before, rows = last.memory.integers(), last.rows[last.lane_of_shot]
         if not runner.sources:
-            return before, last.lane_of_shot, last
+            return Found(before, last.lane_of_shot, rows, last.shots)
         probabilities = last.states.probabilities(runner.final_qubits)
         found = outcomes_of_shots(probabilities, last.lane_of_shot, self.draws.uniform(last))
         pairs, of_shot = np.unique(last.lane_of_shot * probabilities.shape[1] + found, return_inverse=True)
         parents, outcomes = np.divmod(pairs, probabilities.shape[1])
-        return written(outcomes, runner.sources, before[parents]), of_shot, last
-
-    def _gathered(self, parts: list[tuple[NDArray[Any], NDArray[np.intp], Lanes]]) -> list[Shots]:
-        """The shots of every row, over all chunks."""
-        offsets = np.cumsum([0, *(len(values) for values, _, _ in parts)])
-        values = np.concatenate([values for values, _, _ in parts])
-        of_shot = np.concatenate([position + offset for (_, position, _), offset in zip(parts, offsets, strict=False)])
-        rows = np.concatenate([lanes.rows[lanes.lane_of_shot] for _, _, lanes in parts])
-        shots = np.concatenate([lanes.shots for _, _, lanes in parts])
-        drawn: list[Shots] = []
-        # chunks come one after the other, and within a chunk shots have numbers
-        chunk = np.repeat(np.arange(len(parts)), [len(position) for _, position, _ in parts])
-        order = np.lexsort((shots, chunk, rows))
-        for row in np.split(of_shot[order], len(self.of_row)):
-            present, sequence, counts = np.unique(row, return_inverse=True, return_counts=True)
-            drawn.append(Shots(values[present], counts, sequence))
-        return drawn
+        return Found(written(outcomes, runner.sources, before[parents]), of_shot, rows, last.shots)
 
     def _run(self, nodes: Sequence[Node], lanes: Lanes | None) -> _Flow:
         """Walk some nodes."""
