@@ -215,7 +215,7 @@ def test_shots_in_chunks_when_memory_is_short() -> None:
         with circuit.if_test((k, True)):
             circuit.x(k + 1)
     expected = distribution(circuit)
-    # a state of 10 qubits takes 16 KiB: of four for each lane, 32 lanes fit
+    # a state of 10 qubits takes 16 KiB: of eight for each lane, 16 lanes fit
     tight = sample(circuit, 2000, engine=EngineOptions(max_memory_mb=2))
     assert_drawn_from(tight, expected, 2000)
     with pytest.raises(OutOfMemoryError):

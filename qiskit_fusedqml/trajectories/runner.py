@@ -39,8 +39,11 @@ from .sampling import Shots, draw, outcomes_of_shots, written
 from .saving import Recorder, Saved
 from .states import States
 
-STATES_PER_LANE = 4
-"""States that exist at a time for each lane: on the device, as amplitudes, and while they are cut."""
+STATES_PER_LANE = 8
+"""States that exist at a time for each lane: on the device, as amplitudes, in the parts of a branch, and joined."""
+
+STATES_OF_ONE_LANE = 4
+"""The same where there is only one lane, so that branches need not be joined."""
 
 CHUNK_OUTCOMES = 1 << 24
 """Probabilities held at a time."""
@@ -151,14 +154,15 @@ class Runner:
         Raises:
             OutOfMemoryError: If not even one state fits the budget.
         """
-        per_lane = (1 if self.samples else STATES_PER_LANE) * self.device.state_bytes(self.dynamic.num_qubits, 1)
-        if per_lane > self.budget:
+        state = self.device.state_bytes(self.dynamic.num_qubits, 1)
+        needed = (1 if self.samples else STATES_OF_ONE_LANE) * state
+        if needed > self.budget:
             raise OutOfMemoryError(
                 f"Insufficient memory for the states of {self.dynamic.num_qubits} qubits. Required memory: "
-                f"{per_lane >> 20}M, max memory: {self.budget >> 20}M. Raise max_memory_mb if the machine has more, or "
+                f"{needed >> 20}M, max memory: {self.budget >> 20}M. Raise max_memory_mb if the machine has more, or "
                 "use precision='single'."
             )
-        max_lanes = self.budget // per_lane
+        max_lanes = max(1, self.budget // ((1 if self.samples else STATES_PER_LANE) * state))
         step = max(1, min(max_lanes, CHUNK_OUTCOMES >> len(self.final_qubits)))
         wanted = np.arange(len(values)) if of_row is None else of_row
         results: list[RowResult] = []
