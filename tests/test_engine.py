@@ -61,6 +61,21 @@ def _circuit(device: object = "CPU", **options: object) -> DifferentiableCircuit
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("batch", [1, 5])
+def test_sweeps_start_from_given_states(device: str, batch: int) -> None:
+    rng = np.random.default_rng(2)
+    states = rng.normal(size=(batch, 2**N)) + 1j * rng.normal(size=(batch, 2**N))
+    states /= np.linalg.norm(states, axis=1, keepdims=True)
+    rows = rng.uniform(-3, 3, (batch, NUM_WEIGHTS))
+    f = DifferentiableCircuit(ANSATZ, weights=ANSATZ.parameters, device=device)
+    ket, plan = f.final_states(rows, states)
+    found = f.device.amplitudes(ket, plan.tape.frame)
+    for k in range(batch):
+        expected = Statevector(states[k]).evolve(ANSATZ.assign_parameters(rows[k])).data
+        np.testing.assert_allclose(found[k], expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("batch", [1, 5])
 def test_values_and_all_gradients(device: str, batch: int) -> None:
     x, w = _data(batch)
     f = _circuit(device, input_gradients=True)
