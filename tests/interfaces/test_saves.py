@@ -175,13 +175,13 @@ def test_saves_in_chunks_of_shots() -> None:
     circuit.h(8)
     save(circuit, "expval", [8], operator=SparsePauliOp("X"))
     save(circuit, "probabilities_dict", list(range(8)), pershot=True)
-    data = data_of(circuit, memory=True, max_memory_mb=1, shots=600)
-    wide = data_of(circuit, memory=True, shots=600)
+    data = data_of(circuit, memory=True, max_memory_mb=3, shots=300)
+    wide = data_of(circuit, memory=True, shots=300)
     for found in (data, wide):
         signs = [1 - 2 * (int(value, 16) >> 7) for value in found["memory"]]
         assert found["expectation_value"] == pytest.approx(np.mean(signs), abs=1e-12)
         measured = [next(iter(each)) for each in found["probabilities_dict"]]
-        assert len(measured) == 600
+        assert len(measured) == 300
         bits = [int(value, 16) for value in found["memory"]]
         assert measured == bits  # nothing acts on a qubit after its measurement
 

@@ -46,10 +46,15 @@ def bound_rows(circuit: QuantumCircuit, binds: Mapping[Any, Any] | None) -> NDAr
         InvalidInputError: If parameters are missing, unknown, not finite, or have unequal numbers of values.
     """
     parameters = free_parameters(circuit)
-    given = {
-        _parameter(circuit, parameters, key): np.atleast_1d(np.asarray(values, float))
-        for key, values in (binds or {}).items()
-    }
+    known: dict[Any, Parameter] = {parameter.name: parameter for parameter in parameters}
+    known.update((parameter, parameter) for parameter in parameters)
+    given = {}
+    for key, values in (binds or {}).items():
+        if key not in known:
+            raise InvalidInputError(
+                f"parameter_binds names {key!r}, which is no parameter of circuit {circuit.name!r}."
+            )
+        given[known[key]] = np.atleast_1d(np.asarray(values, float))
     missing = [parameter.name for parameter in parameters if parameter not in given]
     if missing:
         raise InvalidInputError(
@@ -64,13 +69,6 @@ def bound_rows(circuit: QuantumCircuit, binds: Mapping[Any, Any] | None) -> NDAr
     rows = np.stack([given[parameter] for parameter in parameters], axis=1)
     check_finite(rows, parameters)
     return rows
-
-
-def _parameter(circuit: QuantumCircuit, parameters: Sequence[Parameter], key: Any) -> Parameter:
-    for parameter in parameters:
-        if key in (parameter, parameter.name):
-            return parameter
-    raise InvalidInputError(f"parameter_binds names {key!r}, which is no parameter of circuit {circuit.name!r}.")
 
 
 def run_experiments(
@@ -135,16 +133,23 @@ def _results(
 def _data(result: RowResult, runner: Runner, run: RunOptions) -> dict[str, Any]:
     data: dict[str, Any] = {}
     if result.shots is not None and runner.dynamic.num_clbits:
-        names = [hex(value) for value in result.shots.outcomes.tolist()]
-        counts: dict[str, int] = {}
-        for name, count in zip(names, result.shots.counts.tolist(), strict=True):
-            counts[name] = counts.get(name, 0) + count  # outcomes may share a name where a bit was overwritten
-        data["counts"] = counts
+        names = list(map(hex, result.shots.outcomes.tolist()))
+        data["counts"] = _merged(names, result.shots.counts.tolist())
         if run.memory and result.shots.sequence is not None:
             data["memory"] = np.array(names, dtype=object)[result.shots.sequence].tolist()
     for label, saved in result.saved.items():
         data[label] = saved_value(saved, run.zero_threshold)
     return data
+
+
+def _merged(names: list[str], numbers: list[int]) -> dict[str, int]:
+    """Counts by name; outcomes share a name where a bit was overwritten."""
+    counts = dict(zip(names, numbers, strict=True))
+    if len(counts) < len(names):
+        counts = dict.fromkeys(counts, 0)
+        for name, number in zip(names, numbers, strict=True):
+            counts[name] += number
+    return counts
 
 
 def _header(circuit: QuantumCircuit) -> dict[str, Any]:
