@@ -8,6 +8,7 @@ import os
 import pickle
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
@@ -250,34 +251,41 @@ def test_eight_threads_at_once() -> None:
             np.testing.assert_allclose(mine, other, rtol=0, atol=1e-12)
 
 
-def work(rank: int, folder: Path) -> list[Any]:
-    """Gradients in one of two processes that have half the batch each: means over both."""
-    distributed = torch.distributed
-    store = f"file://{folder}/store"
-    distributed.init_process_group("gloo", init_method=store, rank=rank, world_size=2, timeout=timedelta(seconds=90))
+def work(rank: int, folder: Path) -> None:
+    """One of two processes with half the batch each; stores the gradients, which are means over both, and waits."""
+    store, patience = f"file://{folder}/store", timedelta(seconds=90)
+    torch.distributed.init_process_group("gloo", init_method=store, rank=rank, world_size=2, timeout=patience)
     network = torch.nn.parallel.DistributedDataParallel(hybrid())
     pictures, labels = images(8)
     for _ in range(2):
         network.zero_grad()
         torch.nn.functional.cross_entropy(network(pictures[rank::2]), labels[rank::2]).backward()
-    distributed.destroy_process_group()
-    return [parameter.grad for parameter in network.parameters()]
+    torch.save([parameter.grad for parameter in network.parameters()], f"{folder}/unfinished{rank}")
+    Path(f"{folder}/unfinished{rank}").rename(f"{folder}/gradients{rank}")
+    time.sleep(120)  # to be killed: gloo does not always survive the end of its peer
 
 
 def test_two_processes_share_a_batch(tmp_path: Path) -> None:
-    # a fresh interpreter, because torch's own threads do not survive a fork
-    code = "import sys, test_torch; test_torch.work(1, sys.argv[1])"
+    # fresh interpreters, because torch's own threads do not survive a fork
+    code = "import sys, test_torch; test_torch.work(int(sys.argv[1]), sys.argv[2])"
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
-    other = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], env=environment)
+    workers = [
+        subprocess.Popen([sys.executable, "-c", code, str(rank), str(tmp_path)], env=environment) for rank in (0, 1)
+    ]
+    files = [tmp_path / "gradients0", tmp_path / "gradients1"]
     try:
-        gradients = work(0, tmp_path)
-        assert other.wait(timeout=90) == 0
+        while not all(file.exists() for file in files):
+            assert [worker.poll() for worker in workers] == [None, None]
+            time.sleep(0.05)
     finally:
-        other.kill()
+        for worker in workers:
+            worker.kill()
+            worker.wait()
     network, (pictures, labels) = hybrid(), images(8)
     torch.nn.functional.cross_entropy(network(pictures), labels).backward()
-    for shared, parameter in zip(gradients, network.parameters(), strict=True):
-        np.testing.assert_allclose(shared, parameter.grad, rtol=0, atol=1e-6)
+    for file in files:
+        for shared, parameter in zip(torch.load(file), network.parameters(), strict=True):
+            np.testing.assert_allclose(shared, parameter.grad, rtol=0, atol=1e-6)
 
 
 def test_wrong_arguments() -> None:
