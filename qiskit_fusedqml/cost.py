@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
-from math import inf
 from typing import TypeAlias
 
 from .plan import RY, U2, Block, Dense, Diag, Map, Operation, Pauli
@@ -56,8 +55,6 @@ class CostModel:
 
     Attributes:
         tile_qubits: Largest dimension of a tile: 2**tile_qubits amplitudes of ket and bra stay in fast memory.
-        wide_tile_cost: Cost of arithmetic in tiles of one dimension more, relative to that in tiles of ``tile_qubits``:
-            they do not quite fit fast memory, but there are fewer of them. Infinite: no such tiles.
         whole_qubits: A state of up to this many dimensions is one tile, worked on where it lies.
         lanes: Samples processed by one vector instruction.
         half_lanes: The same for narrower vectors, which a device may use so that a batch occupies more threads.
@@ -71,7 +68,6 @@ class CostModel:
     """
 
     tile_qubits: int = 12
-    wide_tile_cost: float = inf
     whole_qubits: int = 0
     lanes: int = 1
     half_lanes: int = 1

@@ -38,7 +38,6 @@ class Case:
         model = CostModel(
             tile_qubits=int(rng.integers(1, 7)),
             whole_qubits=int(rng.choice([0, 4])),
-            wide_tile_cost=float(rng.choice([np.inf, 1.0])),
             lanes=int(rng.choice([1, 4])),
             table_qubits=int(rng.integers(1, 6)),
             fold_bits=int(rng.integers(4)),

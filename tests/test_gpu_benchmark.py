@@ -14,7 +14,7 @@ def run(output: Path, *code: str) -> tuple[int, dict]:
     """The script's exit status and result; ``code`` runs before it."""
     prologue = f"import sys, runpy; sys.argv = [{str(SCRIPT)!r}, '--emulate', '--output', {str(output)!r}]"
     program = "\n".join([prologue, *code, f"runpy.run_path({str(SCRIPT)!r}, run_name='__main__')"])
-    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    answer = subprocess.run([sys.executable, "-P", "-c", program], capture_output=True, text=True, check=False)
     assert answer.returncode in {0, 1}, answer.stderr
     return answer.returncode, json.loads(output.read_text())
 

@@ -28,9 +28,6 @@ from .calibration import Calibration, find
 
 _KEPT_OBSERVABLES = 32
 
-_WIDE_TILE_COST = 1.1
-"""A tile of twice the size spills over the L2 cache here and there."""
-
 _CACHE_WAY = 4096
 """Bytes of one way of an L1 cache: addresses that far apart share a set."""
 
@@ -108,7 +105,6 @@ class CPUDevice:
         self._half_width_pays = numbers.half_width
         self.cost_model = CostModel(
             tile_qubits=numbers.tile_qubits,
-            wide_tile_cost=_WIDE_TILE_COST,
             whole_qubits=numbers.whole_qubits,
             lanes=self._width,
             half_lanes=self._half_width,

@@ -11,8 +11,6 @@ gates;
 
 from __future__ import annotations
 
-from math import inf
-
 from ..cost import CostModel, operation_work
 from ..memory import collector_paused
 from ..plan import U2, Frame
@@ -23,9 +21,6 @@ from .plan import Plan
 from .schedule import Item, group
 
 __all__ = ["Plan", "fuse"]
-
-MOST_PLANNED_TWICE = 20_000
-"""Programs with more instructions are planned for one width of tiles only."""
 
 
 @collector_paused()
@@ -65,31 +60,22 @@ def fuse(
     from_zero = program.initial_state is None and not any_start
     frame = Frame.folded(n, spread, cost_model.fold_bits) if from_zero else Frame.identity(n)
 
-    def plan(euler: bool, limit: int = tile_limit) -> Plan:
+    def plan(euler: bool) -> Plan:
         elements = collect(program, batched_slots, frame, keep_phase=keep_phase, euler=euler)
         if populations:
             elements = without_last_phases(elements)
         emitter = Emitter(elements, program.num_angles, sorted(batched_slots), wanted_slots, cost_model.table_qubits)
-        groups = group([_item(element) for element in elements.elements], n, limit)
+        groups = group([_item(element) for element in elements.elements], n, tile_limit)
         tape = emitter.tape([emitter.block(g) for g in groups], spread)
         return Plan(program, cost_model, tape, emitter.recipe(tape.blocks), wanted_slots)
 
-    def cheapest(euler: bool) -> Plan:
-        narrow = plan(euler)
-        may_widen = tile_limit == cost_model.tile_qubits < n - spread and cost_model.wide_tile_cost < inf
-        if not may_widen or len(narrow.tape.blocks) < 2 or len(program.instructions) > MOST_PLANNED_TWICE:
-            return narrow
-        wide = plan(euler, tile_limit + 1)
-        extra = (cost_model.wide_tile_cost - 1.0) * wide.arithmetic_cost
-        return wide if wide.cost + extra < narrow.cost else narrow
-
-    by_angles = cheapest(euler=True)
+    by_angles = plan(euler=True)
     # as matrices, the runs alone would cost this much; on most devices only a shallow circuit can gain from it
     matrix = operation_work(U2(0, 0, 0), factored=False, undone=bool(wanted_slots))
     matrices = by_angles.recipe.num_runs * cost_model.cost(matrix, "u2")
     if not by_angles.recipe.num_runs or by_angles.arithmetic_cost <= matrices:
         return by_angles
-    return min(by_angles, cheapest(euler=False), key=lambda p: p.cost)
+    return min(by_angles, plan(euler=False), key=lambda p: p.cost)
 
 
 def _item(element: Element) -> Item:

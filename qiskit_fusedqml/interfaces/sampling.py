@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from math import inf
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,9 +67,7 @@ def compile_runner(circuit: QuantumCircuit, options: RunnerOptions) -> CompiledC
         engine = options.engine
         device = make_device(engine.device, precision=engine.precision, num_threads=engine.num_threads)
         if options.fusion_max_qubit is not None:
-            device.cost_model = replace(
-                device.cost_model, tile_qubits=options.fusion_max_qubit, wide_tile_cost=inf, whole_qubits=0
-            )
+            device.cost_model = replace(device.cost_model, tile_qubits=options.fusion_max_qubit, whole_qubits=0)
         runner = Runner(
             lowered.dynamic,
             lowered.angle_map,

@@ -269,7 +269,7 @@ def test_the_stage_plugin_at_all_levels(tmp_path: Path) -> None:
     (info / "entry_points.txt").write_text(f"[{group}]\n{name} = {value}\n")
     places = os.pathsep.join([str(tmp_path), str(Path(qiskit_fusedqml.__file__).parent.parent)])
     answer = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", PLUGIN],
+        [sys.executable, "-P", "-W", "ignore", "-c", PLUGIN],
         env=os.environ | {"PYTHONPATH": places},
         capture_output=True,
         text=True,
