@@ -303,7 +303,7 @@ def test_ctrl_c_reports_what_was_reached(tmp_path: Path) -> None:
             pass
         assert character == "=", process.stdout.read()
         process.send_signal(signal.SIGINT)
-        told, errors = process.communicate(timeout=60)
+        told, errors = process.communicate(timeout=300)
     assert process.returncode == 130, errors
     assert re.search(r"interrupted +after \d+ of 100000 epochs", told)
     assert re.search(r"this network +[\d.]+%", told)
