@@ -270,7 +270,8 @@ def test_two_processes_share_a_batch(tmp_path: Path) -> None:
     code = "import sys, test_torch; test_torch.work(int(sys.argv[1]), sys.argv[2])"
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
     workers = [
-        subprocess.Popen([sys.executable, "-P", "-c", code, str(rank), str(tmp_path)], env=environment) for rank in (0, 1)
+        subprocess.Popen([sys.executable, "-P", "-c", code, str(rank), str(tmp_path)], env=environment)
+        for rank in (0, 1)
     ]
     files = [tmp_path / "gradients0", tmp_path / "gradients1"]
     try:
