@@ -289,8 +289,12 @@ def test_ctrl_c_reports_what_was_reached(tmp_path: Path) -> None:
         sys.executable,
         "-P",
         "-u",
-        "-m",
-        "qiskit_fusedqml",
+        "-c",
+        # background jobs of a shell inherit an ignored Ctrl-C
+        (
+            "import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+            "runpy.run_module('qiskit_fusedqml', run_name='__main__')"
+        ),
         "demo",
         *SMALL,
         "--epochs",

@@ -23,9 +23,10 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
-for folder in (HERE, HERE.parent, ROOT / "tests", ROOT):
+for folder in (HERE, HERE.parent, ROOT / "tests"):
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
+sys.path.append(str(ROOT))  # an installed package comes first: it has the compiled module
 
 import standin  # noqa: E402
 
