@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from ..cost import CostModel
 from ..errors import DeviceUnavailableError, InvalidInputError, OutOfMemoryError
+from ..memory import physical_memory
 from ..observables import PauliSum
 from ..plan import RY, U2, Block, Dense, Diag, Frame, Map, Operation, Pauli, Tape
 from . import Coefficients, _native
@@ -62,14 +63,6 @@ def _log2(number: int) -> int:
     return number.bit_length() - 1
 
 
-def _physical_memory() -> int:
-    """Bytes of the machine's memory, or as good as infinity where the system does not say."""
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):
-        return 2**62
-
-
 class CPUDevice:
     """Runs tapes on the CPU; a state is an object of the compiled module.
 
@@ -95,7 +88,7 @@ class CPUDevice:
         self.precision = precision
         self.num_threads = default_threads() if num_threads is None else num_threads
         self._isa = instruction_set()
-        self._memory = _physical_memory()
+        self._memory = physical_memory()
         self._single = precision == "single"
         self._width = _native.width(self._isa, self._single, False)
         self._half_width = _native.width(self._isa, self._single, True)
