@@ -217,3 +217,15 @@ def _pair(rng: np.random.Generator) -> tuple[float, float]:
 def _unitary(rng: np.random.Generator, size: int) -> np.ndarray:
     matrix = rng.normal(size=(size, size)) + 1j * rng.normal(size=(size, size))
     return np.linalg.qr(matrix)[0]
+
+
+def tape_of(
+    *operations: Operation,
+    n: int = 3,
+    tile: tuple[int, ...] = (1, 2),
+    spread: int = 0,
+    overlaps: int = 0,
+    undo_from: int = 0,
+) -> Tape:
+    """A tape of one block."""
+    return Tape(n, (Block(tile, operations, undo_from),), Frame.identity(n), overlaps, spread)

@@ -13,7 +13,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from devices.conformance import REFERENCE, TOLERANCE, Run, distance, random_run, random_sum
-from devices.tapes import TapeMaker, random_state, replaced
+from devices.refusals import check_refusals
+from devices.tapes import TapeMaker, random_state, replaced, tape_of
 
 from qiskit_fusedqml.devices import Coefficients, _native, cpu
 from qiskit_fusedqml.devices.cpu import CPUDevice
@@ -327,10 +328,6 @@ def test_compiled_tapes_live_as_long_as_their_tapes():
     assert len(device._tapes) == 0
 
 
-def tape_of(*operations, n: int = 3, tile: tuple[int, ...] = (1, 2), spread: int = 0, overlaps: int = 0) -> Tape:
-    return Tape(n, (Block(tile, operations),), Frame.identity(n), overlaps, spread)
-
-
 @pytest.mark.parametrize(
     ("tape", "message"),
     [
@@ -352,23 +349,7 @@ def test_tapes_that_cannot_be_run(tape, message):
 
 def test_arguments_that_do_not_fit():
     device = CPUDevice()
-    tape = tape_of(RY(1, 1, 2), RY(1, 1, 0, batched=True))
-    given = TapeMaker(np.random.default_rng(0), 3)
-    given.num_pairs = [2, 1]
-    with pytest.raises(InvalidInputError, match="needs 3 pairs, got 2"):
-        device.forward(tape, given.coefficients(2), device.allocate(tape, 2, None))
-    given.num_pairs = [3, 1]
-    with pytest.raises(InvalidInputError, match="one value for each"):
-        device.forward(tape, given.coefficients(3), device.allocate(tape, 2, None))
-    with pytest.raises(InvalidInputError, match="number of qubits"):
-        device.forward(tape, given.coefficients(2), device.allocate(tape_of(n=4), 2, None))
-    ket, bra = device.allocate(tape, 2, None), device.allocate(tape, 3, None)
-    with pytest.raises(InvalidInputError, match="differ in shape"):
-        device.backward(tape, given.coefficients(2), ket, bra, per_sample=False)
-    with pytest.raises(InvalidInputError, match=r"shape \(4,\)"):
-        device.allocate(tape, 2, np.ones(4, complex))
-    with pytest.raises(InvalidInputError, match="Observable 0 acts on 2 qubits"):
-        device.expectation(device.allocate(tape, 1, None), tape.frame, [PauliSum(2, ())])
+    check_refusals(device)
     with pytest.raises(InvalidInputError, match="precision"):
         CPUDevice("half")
     with pytest.raises(InvalidInputError, match="num_threads"):

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from devices.conformance import REFERENCE, TOLERANCE, Run, distance, random_run, random_sum
 from devices.emulation.runtime import EmulatedRuntime
-from devices.tapes import TapeMaker, random_state, replaced
+from devices.refusals import check_refusals
+from devices.tapes import TapeMaker, random_state, replaced, tape_of
 from programs import layered
 
 from qiskit_fusedqml.angles import AngleMap
@@ -268,10 +269,6 @@ def test_the_comparison_sees_a_perturbed_tape():
             assert max(run.errors(device, replace(run.tape, blocks=tuple(blocks)))) > 1e-3
 
 
-def tape_of(*operations, n: int = 3, tile: tuple[int, ...] = (1, 2), overlaps: int = 0, undo_from: int = 0) -> Tape:
-    return Tape(n, (Block(tile, operations, undo_from),), Frame.identity(n), overlaps)
-
-
 @pytest.mark.parametrize(
     ("tape", "message"),
     [
@@ -305,23 +302,9 @@ def test_tiles_that_are_too_large():
 
 def test_arguments_that_do_not_fit():
     device = emulated("double")
+    check_refusals(device)
     tape = tape_of(RY(1, 1, 2), RY(1, 1, 0, batched=True))
-    given = TapeMaker(np.random.default_rng(0), 3)
-    given.num_pairs = [2, 1]
-    with pytest.raises(InvalidInputError, match="needs 3 pairs, got 2"):
-        device.forward(tape, given.coefficients(2), device.allocate(tape, 2, None))
-    given.num_pairs = [3, 1]
-    with pytest.raises(InvalidInputError, match="one value for each"):
-        device.forward(tape, given.coefficients(3), device.allocate(tape, 2, None))
-    with pytest.raises(InvalidInputError, match="number of qubits"):
-        device.forward(tape, given.coefficients(2), device.allocate(tape_of(n=4), 2, None))
-    ket, bra = device.allocate(tape, 2, None), device.allocate(tape, 3, None)
-    with pytest.raises(InvalidInputError, match="differ in shape"):
-        device.backward(tape, given.coefficients(2), ket, bra, per_sample=False)
-    with pytest.raises(InvalidInputError, match=r"shape \(4,\)"):
-        device.allocate(tape, 2, np.ones(4, complex))
-    with pytest.raises(InvalidInputError, match="Observable 0 acts on 2 qubits"):
-        device.expectation(device.allocate(tape, 1, None), tape.frame, [PauliSum(2, ())])
+    ket = device.allocate(tape, 2, None)
     with pytest.raises(InvalidInputError, match="Cotangents"):
         device.apply_observables(ket, tape.frame, [PauliSum(3, ())], np.zeros((1, 1)))
     with pytest.raises(InvalidInputError, match="must be distinct"):
