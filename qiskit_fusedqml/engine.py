@@ -8,17 +8,15 @@ wanted parameters.
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .angles import AngleMap
 from .binding import Binding
-from .columns import Columns, find_columns
+from .columns import Columns
 from .devices import Device, State, _native
 from .devices.registry import make_device
 from .errors import FusedQMLError, InvalidInputError, OutOfMemoryError
@@ -34,16 +32,12 @@ from .parameters import (
     first_parameters,
     parameter_batch,
 )
+from .plans import PlanStore
 from .program import Program
 
 FloatArray = NDArray[np.float64]
 Number = TypeVar("Number", bound=np.generic)
 Cotangents = ArrayLike | Callable[[NDArray[np.floating]], ArrayLike]
-
-_Kept = TypeVar("_Kept", bound="Binding | Columns | None")
-
-MAX_BINDINGS = 16
-"""Plans kept per circuit; the least recently used one goes first."""
 
 
 class DifferentiableProgram:
@@ -64,6 +58,7 @@ class DifferentiableProgram:
         precision: "double" or "single".
         num_threads: Threads of the CPU device; None for the cores this process may use, capped by OMP_NUM_THREADS.
         max_memory_mb: Memory for states; None for half of the machine's.
+        any_start: Whether a subclass gives the states that sweeps start from.
 
     Raises:
         InvalidInputError: For an unknown device or precision or a bad budget.
@@ -83,11 +78,11 @@ class DifferentiableProgram:
         precision: str = "double",
         num_threads: int | None = None,
         max_memory_mb: float | None = None,
+        any_start: bool = False,
     ) -> None:
         self.program = program
         self.angle_map = angle_map
         self.observables = None if observables is None else tuple(observables)
-        self._diagonal = observables is not None and all(o.is_diagonal for o in observables)
         self.num_inputs = num_inputs
         self.num_weights = angle_map.num_parameters - num_inputs
         self.input_gradients = input_gradients and num_inputs > 0
@@ -101,10 +96,9 @@ class DifferentiableProgram:
         self._nothing = first_parameters(0)
         self._training = ParameterSet(self._wrt("all" if self.input_gradients else "weights"))
         state = program.initial_state
-        self._any_start = False
         self._num_states = 1 if state is None or state.ndim == 1 else len(state)
-        self._bindings: OrderedDict[tuple[object, ...], Binding | Columns | None] = OrderedDict()
-        self._lock = threading.Lock()
+        diagonal = self.observables is not None and all(o.is_diagonal for o in self.observables)
+        self.plans = PlanStore(program, angle_map, self.device.cost_model, diagonal=diagonal, any_start=any_start)
 
     @property
     def num_qubits(self) -> int:
@@ -118,7 +112,7 @@ class DifferentiableProgram:
         It is that of a batch that fills the lanes of every thread; smaller ones may be cut into other tiles.
         """
         inputs, model = first_parameters(self.num_inputs), self.device.cost_model
-        return self._binding(inputs, self._training, model.lanes * model.threads, populations=self._diagonal).plan
+        return self.plans.values_binding(inputs, self._training, model.lanes * model.threads).plan
 
     def values(self, x: ArrayLike | None = None, w: ArrayLike | None = None) -> NDArray[np.floating]:
         """Expectation values (B, n_obs) of the observables."""
@@ -137,7 +131,7 @@ class DifferentiableProgram:
             dw like w.
         """
         parameters = self._parameters(x, w)
-        sweeps = self._sweeps(parameters, self._training)
+        sweeps = self.plans.sweeps(parameters, self._training)
         held = self._fits(parameters.batch, sweeps.states + 1)
         forward = self._forward(sweeps, parameters) if held else None
         values = self._values(parameters) if forward is None else self._expectation(forward[1], sweeps)
@@ -191,7 +185,7 @@ class DifferentiableProgram:
         parameters = self._parameters(x, w)
         wanted = self._wrt(wrt)
         unique = ParameterSet(np.unique(wanted))
-        binding = self._binding(parameters.varying, unique, parameters.batch, populations=self._diagonal)
+        binding = self.plans.values_binding(parameters.varying, unique, parameters.batch)
         num_observables = len(self._observables())
         result = np.empty((parameters.batch, num_observables, len(wanted)), self.dtype)
         start = 0
@@ -210,7 +204,7 @@ class DifferentiableProgram:
     def probabilities(self, x: ArrayLike | None = None, w: ArrayLike | None = None) -> FloatArray:
         """Probabilities (B, 2**num_clbits) of the classical bits, clbit 0 least significant; unmeasured bits are 0."""
         parameters = self._parameters(x, w)
-        binding = self._binding(parameters.varying, self._nothing, parameters.batch, populations=True)
+        binding = self.plans.binding(parameters.varying, self._nothing, parameters.batch, populations=True)
         qubits = sorted({qubit for qubit, _ in self.measurement.pairs})
         outcomes = clbit_values(len(qubits), [(qubits.index(q), c) for q, c in self.measurement.pairs])
         size = 2**self.measurement.num_clbits
@@ -230,14 +224,14 @@ class DifferentiableProgram:
     def statevector(self, x: ArrayLike | None = None, w: ArrayLike | None = None) -> NDArray[np.complexfloating]:
         """Final amplitudes (B, 2**n), global phase included."""
         parameters = self._parameters(x, w)
-        binding = self._binding(parameters.varying, self._nothing, parameters.batch, keep_phase=True)
+        binding = self.plans.binding(parameters.varying, self._nothing, parameters.batch, keep_phase=True)
         frame = binding.plan.tape.frame
         return _joined(
             [self.device.amplitudes(self._forward(binding, rows)[1], frame) for rows in self._chunks(parameters, 2)]
         )
 
     def _values(self, parameters: ParameterBatch) -> NDArray[np.floating]:
-        sweeps = self._sweeps(parameters, self._nothing)
+        sweeps = self.plans.sweeps(parameters, self._nothing)
         chunks = self._chunks(parameters, sweeps.states)
         return _joined([self._expectation(self._forward(sweeps, rows)[1], sweeps) for rows in chunks])
 
@@ -256,7 +250,7 @@ class DifferentiableProgram:
         """
         parameters = self._parameters(None, w)
         given = initial_states is not None
-        binding = self._binding(
+        binding = self.plans.binding(
             parameters.varying, self._nothing, parameters.batch, keep_phase=keep_phase, any_start=given
         )
         return self._forward(binding, parameters, initial_states)[1], binding.plan
@@ -301,58 +295,6 @@ class DifferentiableProgram:
     def _expectation(self, ket: State, sweeps: Binding | Columns) -> NDArray[np.floating]:
         values = self.device.expectation(ket, sweeps.frame, self._observables())
         return values.astype(self.dtype, copy=False)
-
-    def _binding(
-        self,
-        varying: ParameterSet,
-        wanted: ParameterSet,
-        batch: int,
-        *,
-        keep_phase: bool = False,
-        populations: bool = False,
-        any_start: bool = False,
-    ) -> Binding:
-        cost_model, any_start = self.device.cost_model, any_start or self._any_start
-        spread = cost_model.spread_qubits(self.num_qubits, batch)
-        tile_limit = cost_model.tile_limit(self.num_qubits, spread, batch)
-        return self._kept(
-            (varying.key, wanted.key, spread, tile_limit, keep_phase, populations, any_start),
-            lambda: Binding(
-                self.program,
-                self.angle_map,
-                cost_model,
-                varying=varying.indices,
-                wanted=wanted.indices,
-                batch=batch,
-                keep_phase=keep_phase,
-                populations=populations,
-                any_start=any_start,
-            ),
-        )
-
-    def _sweeps(self, parameters: ParameterBatch, wanted: ParameterSet) -> Binding | Columns:
-        """The cheapest way from a batch to values and gradients."""
-        batch, varying = parameters.batch, parameters.varying
-        own_start = self._num_states == 1 and not self._any_start
-        if own_start and not parameters.by_row and batch >> self.num_qubits > 1:
-            columns = self._kept(
-                ("columns", varying.key, wanted.key),
-                lambda: find_columns(
-                    self.program, self.angle_map, self.device.cost_model, varying, wanted, populations=self._diagonal
-                ),
-            )
-            if columns is not None and columns.pays(batch):
-                return columns
-        return self._binding(varying, wanted, batch, populations=self._diagonal)
-
-    def _kept(self, key: tuple[object, ...], make: Callable[[], _Kept]) -> _Kept:
-        with self._lock:
-            if key not in self._bindings:
-                self._bindings[key] = make()
-                if len(self._bindings) > MAX_BINDINGS:
-                    self._bindings.popitem(last=False)
-            self._bindings.move_to_end(key)
-            return cast(_Kept, self._bindings[key])
 
     def _parameters(self, x: ArrayLike | None, w: ArrayLike | None) -> ParameterBatch:
         """Check the shapes; finiteness is checked where angles are evaluated, with the parameter's name."""

@@ -42,7 +42,7 @@ def data(program: Program, batch: int):
 
 
 def ways(f: DifferentiableProgram) -> set[type]:
-    return {type(kept) for kept in f._bindings.values() if kept is not None}
+    return {type(kept) for kept in f.plans.made() if kept is not None}
 
 
 @pytest.mark.usefixtures("always")
@@ -105,5 +105,5 @@ def test_columns_are_used_for_many_samples_of_a_deep_circuit_only() -> None:
         f = make(program)
         x, w, cotangents = data(program, batch)
         f.value_and_vjp(x, w, cotangents)
-        used = [kept for kept in f._bindings.values() if isinstance(kept, Columns) and kept.pays(batch)]
+        used = [kept for kept in f.plans.made() if isinstance(kept, Columns) and kept.pays(batch)]
         assert bool(used) == expected

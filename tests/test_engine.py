@@ -326,7 +326,7 @@ def test_a_batch_too_small_for_the_threads_is_cut_into_tiles_for_them() -> None:
     for batch, tile in ((2, 2), (2 * device.cost_model.lanes, 3)):
         x, w = _data(batch)
         np.testing.assert_allclose(f.value_and_vjp(x, w, np.ones((batch, 2)))[0], _expected(x, w), atol=1e-12)
-        *_, binding = f._bindings.values()
+        *_, binding = f.plans.made()
         assert max(len(block.tile) for block in binding.plan.tape.blocks) == tile
     assert f.plan is binding.plan
 
@@ -414,7 +414,7 @@ def test_plans_are_made_once() -> None:
     x, w = _data(4)
     f = _circuit()
     f.value_and_vjp(x, w, np.ones((4, 2)))
-    made = dict(f._bindings)
+    made = f.plans.made()
     f.value_and_vjp(x, 2 * w, np.ones((4, 2)))
-    assert dict(f._bindings) == made
+    assert f.plans.made() == made
     assert "block 0" in str(f.plan)

@@ -46,8 +46,7 @@ class AdjointStates(DifferentiableProgram):
         **options: Any,
     ) -> None:
         self.encoding = encoding
-        super().__init__(program, angle_map, observables, **options)
-        self._any_start = encoding is not None
+        super().__init__(program, angle_map, observables, any_start=encoding is not None, **options)
 
     @property
     def num_observables(self) -> int:
@@ -68,7 +67,7 @@ class AdjointStates(DifferentiableProgram):
             ``dL = Re sum conj(g) d amplitudes``. The pullback may be called once.
         """
         parameters = self._parameters(x, w)
-        binding = self._binding(parameters.varying, self._training, parameters.batch, keep_phase=True)
+        binding = self.plans.binding(parameters.varying, self._training, parameters.batch, keep_phase=True)
         chunks, frame = list(self._chunks(parameters, 4)), binding.plan.tape.frame
         forwards = (self._forward(binding, rows) for rows in chunks)
         held = [next(forwards)] if len(chunks) == 1 else []  # else computed again
@@ -163,7 +162,9 @@ class AdjointStates(DifferentiableProgram):
             count: Number of functions.
         """
         parameters, wanted = self._parameters(x, w), self._wrt(wrt)
-        binding = self._binding(parameters.varying, ParameterSet(np.unique(wanted)), parameters.batch, keep_phase=True)
+        binding = self.plans.binding(
+            parameters.varying, ParameterSet(np.unique(wanted)), parameters.batch, keep_phase=True
+        )
         result = np.empty((parameters.batch, count, len(wanted)))
         start = 0
         for rows in self._chunks(parameters, 4):
@@ -191,7 +192,7 @@ class AdjointStates(DifferentiableProgram):
 
     def evolve(self, rows: ParameterBatch, amplitudes: ComplexArray) -> ComplexArray:
         """The program applied to given amplitudes (B, 2**n), of any norm."""
-        binding = self._binding(rows.varying, self._nothing, rows.batch, keep_phase=True, any_start=True)
+        binding = self.plans.binding(rows.varying, self._nothing, rows.batch, keep_phase=True, any_start=True)
         tape = binding.plan.tape
         state = self.device.allocate(tape, rows.batch, np.asarray(amplitudes, np.complex128))
         self.device.forward(tape, binding.bind(rows).bound.coefficients, state)

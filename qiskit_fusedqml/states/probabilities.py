@@ -31,7 +31,7 @@ class DifferentiableStates(AdjointStates):
     ) -> FloatArray:
         """Sums (B, num_groups) of probabilities: outcome v of the clbits belongs to ``groups[v]``, -1 to none."""
         parameters = self._parameters(x, w)
-        binding = self._binding(parameters.varying, self._nothing, parameters.batch, keep_phase=False)
+        binding = self.plans.binding(parameters.varying, self._nothing, parameters.batch, keep_phase=False)
         measured = sorted({qubit for qubit, _ in self.measurement.pairs})
         labels = groups[clbit_values(len(measured), [(measured.index(q), c) for q, c in self.measurement.pairs])]
         result = np.zeros((parameters.batch, num_groups))
