@@ -98,7 +98,7 @@ class DifferentiableProgram:
         state = program.initial_state
         self._num_states = 1 if state is None or state.ndim == 1 else len(state)
         diagonal = self.observables is not None and all(o.is_diagonal for o in self.observables)
-        self.plans = PlanStore(program, angle_map, self.device.cost_model, diagonal=diagonal, any_start=any_start)
+        self.plans = PlanStore(program, angle_map, self.device, diagonal=diagonal, any_start=any_start)
 
     @property
     def num_qubits(self) -> int:

@@ -14,7 +14,7 @@ from typing import TypeVar, cast
 from .angles import AngleMap
 from .binding import Binding
 from .columns import Columns, find_columns
-from .cost import CostModel
+from .devices import Device
 from .parameters import ParameterBatch, ParameterSet
 from .program import Program
 
@@ -30,17 +30,17 @@ class PlanStore:
     Args:
         program: The program.
         angle_map: Its angles.
-        cost_model: The device's numbers.
+        device: The device, whose numbers plans are made with.
         diagonal: Whether all observables are diagonal, so that expectation values need populations only.
         any_start: Whether all sweeps start from amplitudes that the program does not hold.
     """
 
     def __init__(
-        self, program: Program, angle_map: AngleMap, cost_model: CostModel, *, diagonal: bool, any_start: bool = False
+        self, program: Program, angle_map: AngleMap, device: Device, *, diagonal: bool, any_start: bool = False
     ) -> None:
         self._program = program
         self._angle_map = angle_map
-        self._cost_model = cost_model
+        self._device = device
         self._diagonal = diagonal
         self._any_start = any_start
         state = program.initial_state
@@ -59,7 +59,7 @@ class PlanStore:
         any_start: bool = False,
     ) -> Binding:
         """The plan for a pattern of varying and wanted parameters; options as of `Binding`."""
-        model, n, any_start = self._cost_model, self._program.num_qubits, any_start or self._any_start
+        model, n, any_start = self._device.cost_model, self._program.num_qubits, any_start or self._any_start
         spread = model.spread_qubits(n, batch)
         tile_limit = model.tile_limit(n, spread, batch)
         return self._kept(
@@ -88,7 +88,7 @@ class PlanStore:
             columns = self._kept(
                 ("columns", varying.key, wanted.key),
                 lambda: find_columns(
-                    self._program, self._angle_map, self._cost_model, varying, wanted, populations=self._diagonal
+                    self._program, self._angle_map, self._device.cost_model, varying, wanted, populations=self._diagonal
                 ),
             )
             if columns is not None and columns.pays(batch):
