@@ -271,8 +271,9 @@ class DifferentiableProgram:
             part = cotangents[rows.first : rows.first + rows.batch]
             gradients, varying = self._backward(sweeps, bound, ket, part, per_row=per_row)
             dw.append(gradients[..., n_in:])
-            # inputs vary if there are several rows, and are the first parameters that do
-            dx.append(np.atleast_2d(gradients)[:, :n_in] if varying is None else varying[:, :n_in])
+            if self.input_gradients:
+                # inputs vary if there are several rows, and are the first parameters that do
+                dx.append(np.atleast_2d(gradients)[:, :n_in] if varying is None else varying[:, :n_in])
         weights = _joined(dw) if per_row else sum(dw[1:], start=dw[0])
         inputs = _joined(dx).astype(self.dtype, copy=False) if self.input_gradients else None
         return inputs, weights.astype(self.dtype, copy=False)

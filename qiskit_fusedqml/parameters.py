@@ -70,6 +70,9 @@ def parameter_batch(inputs: FloatArray | None, weights: FloatArray, states: int 
     Inputs vary when there is more than one row. Weight columns that are equal in every row are shared.
     """
     by_row = weights.ndim == 2
+    if not by_row and inputs is not None and len(inputs) > 1 and len(inputs) >= states:
+        # the usual case, without the questions that follow
+        return ParameterBatch(np.concatenate([inputs[0], weights]), first_parameters(inputs.shape[1]), inputs, False)
     num_inputs = 0 if inputs is None else inputs.shape[1]
     batch = max(states, 1 if inputs is None else len(inputs), len(weights) if by_row else 1)
     base = weights[0] if by_row else weights

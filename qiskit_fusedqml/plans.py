@@ -46,6 +46,8 @@ class PlanStore:
         state = program.initial_state
         self._one_start = not any_start and (state is None or state.ndim == 1)
         self._made: OrderedDict[tuple[object, ...], Binding | Columns | None] = OrderedDict()
+        # what `sweeps` said since a plan was last made: a step of a small circuit takes microseconds
+        self._recent: dict[tuple[object, ...], Binding | Columns] = {}
         self._lock = threading.Lock()
 
     def binding(
@@ -83,6 +85,15 @@ class PlanStore:
 
     def sweeps(self, parameters: ParameterBatch, wanted: ParameterSet) -> Binding | Columns:
         """The cheapest way from a batch to expectation values and their gradients."""
+        key = (parameters.varying, wanted, parameters.batch, parameters.by_row)
+        found = self._recent.get(key)
+        if found is None:
+            found = self._cheapest(parameters, wanted)
+            if len(self._recent) < MAX_PLANS:
+                self._recent[key] = found
+        return found
+
+    def _cheapest(self, parameters: ParameterBatch, wanted: ParameterSet) -> Binding | Columns:
         batch, varying = parameters.batch, parameters.varying
         if self._one_start and not parameters.by_row and batch >> self._program.num_qubits > 1:
             columns = self._kept(
@@ -104,6 +115,7 @@ class PlanStore:
         with self._lock:
             if key not in self._made:
                 self._made[key] = make()
+                self._recent = {}
                 if len(self._made) > MAX_PLANS:
                     self._made.popitem(last=False)
             self._made.move_to_end(key)

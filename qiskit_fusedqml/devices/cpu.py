@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import os
 import threading
-from collections import OrderedDict
 from collections.abc import Sequence
 from itertools import chain
 from typing import TypeAlias
-from weakref import WeakKeyDictionary
+from weakref import ref
 
 import numpy as np
 from numpy.typing import NDArray
@@ -107,8 +106,9 @@ class CPUDevice:
             fold_bits=_log2(_CACHE_WAY // row_bytes),
             factors=numbers.factors,
         )
-        self._tapes: WeakKeyDictionary[Tape, _native.Tape] = WeakKeyDictionary()
-        self._observables: OrderedDict[tuple[int, ...], _CompiledSums] = OrderedDict()
+        # by id: a dictionary of weak keys takes as long as a small sweep
+        self._tapes: dict[int, tuple[ref[Tape], _native.Tape]] = {}
+        self._observables: dict[tuple[int, ...], _CompiledSums] = {}
         self._lock = threading.Lock()
 
     @property
@@ -214,36 +214,37 @@ class CPUDevice:
     def _prefers_half_width(self, tape: Tape, batch: int) -> bool:
         """Whether half-width vectors keep more threads, or fewer empty lanes, busy."""
         if batch > self._half_width:
+            if -(-batch // self._width) >= self.num_threads:
+                return False
             largest = max((len(block.tile) for block in tape.blocks), default=0)
-            few_tiles = 1 << (tape.num_qubits - largest) < self.num_threads
-            return few_tiles and -(-batch // self._width) < self.num_threads
+            return 1 << (tape.num_qubits - largest) < self.num_threads
         return self._half_width_pays and (1 << (batch - 1).bit_length() + tape.spread_qubits) <= self._half_width
 
     def _tape(self, tape: Tape) -> _native.Tape:
-        with self._lock:
-            native = self._tapes.get(tape)
-        if native is None:
-            try:
-                native = _native.Tape(np.fromiter(_flatten(tape), dtype=np.int64))
-            except ValueError as error:
-                raise InvalidInputError(f"The tape cannot be run: {error}") from None
-            with self._lock:
-                native = self._tapes.setdefault(tape, native)
+        key = id(tape)
+        entry = self._tapes.get(key)
+        if entry is not None and entry[0]() is tape:
+            return entry[1]
+        try:
+            native = _native.Tape(np.fromiter(_flatten(tape), dtype=np.int64))
+        except ValueError as error:
+            raise InvalidInputError(f"The tape cannot be run: {error}") from None
+        tapes = self._tapes
+        reference = ref(tape, lambda gone: tapes.pop(key, None) if tapes.get(key, (None,))[0] is gone else None)
+        tapes[key] = (reference, native)
         return native
 
     def _compiled_sums(self, frame: Frame, sums: Sequence[PauliSum]) -> _native.Observables:
         key = (id(frame), *map(id, sums))
-        with self._lock:
-            entry = self._observables.get(key)
-            if entry is not None:
-                self._observables.move_to_end(key)
-                return entry[0]
+        entry = self._observables.get(key)
+        if entry is not None:
+            return entry[0]
         native = _compile_sums(self._isa, frame, sums)
         with self._lock:
             # the entry keeps frame and sums alive, so that their ids stay theirs
             self._observables[key] = (native, frame, tuple(sums))
             while len(self._observables) > _KEPT_OBSERVABLES:
-                self._observables.popitem(last=False)
+                del self._observables[next(iter(self._observables))]
         return native
 
     def _out_of_memory(self, num_bytes: int) -> OutOfMemoryError:

@@ -52,6 +52,18 @@ def test_every_batch_size(isa, spread, precision):
         assert max(errors) < TOLERANCE[precision], (batch, errors)
 
 
+@pytest.mark.parametrize("precision", ["double", "single"])
+@pytest.mark.parametrize("kinds", [*"dryup", ""])
+def test_groups_stacked_in_one_tile(isa, kinds, precision):
+    """Few qubits and many samples: several groups go through a block together, and a rest by itself."""
+    width = _native.width(isa, precision == "single", False)
+    for n in (1, 2, 3, 4, 5):
+        run = random_run(300 + n, n, n % 2, 6 * width + width // 2, kinds, operations=6)
+        for threads in (1, 3):
+            errors = run.errors(CPUDevice(precision, num_threads=threads))
+            assert max(errors) < TOLERANCE[precision], (n, threads, errors)
+
+
 @pytest.mark.parametrize("n", [10, 11, 12])
 @pytest.mark.parametrize("precision", ["double", "single"])
 def test_larger_states(n, precision):

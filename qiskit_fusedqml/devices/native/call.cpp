@@ -34,7 +34,7 @@ void check(const Requirements& needs, const CoefficientArrays& given) {
 }
 
 // from: [row][sample][parts], to: [coefficient][group][row in coefficient][part][lane]; lanes without a sample are 0.
-template <class T> Memory spread_over_lanes(const State& state, const double* from, int64_t rows, int rows_each, int parts) {
+template <class T, int parts> Memory spread_over_lanes(const State& state, const double* from, int64_t rows, int rows_each) {
     const int64_t width = state.kernels->width, samples = int64_t(1) << state.sample_bits;
     Memory memory(size_t(rows * state.groups * parts * width) * sizeof(T), false);
     T* to = static_cast<T*>(memory.get());
@@ -44,8 +44,8 @@ template <class T> Memory spread_over_lanes(const State& state, const double* fr
                 for (int part = 0; part < parts; ++part, to += width) {
                     const double* values = from + (row * state.batch + group * samples) * parts + part;
                     const int64_t count = state.samples_of(group);
-                    for (int64_t sample = 0; sample < samples; ++sample)
-                        to[sample] = sample < count ? static_cast<T>(values[sample * parts]) : T(0);
+                    for (int64_t sample = 0; sample < count; ++sample) to[sample] = static_cast<T>(values[sample * parts]);
+                    std::fill(to + count, to + samples, T(0));
                     for (int64_t lane = samples; lane < width; ++lane) to[lane] = to[lane - samples];
                 }
     return memory;
@@ -108,12 +108,13 @@ PreparedCall::PreparedCall(const CompiledTape& tape, const CoefficientArrays& co
 template <class T> void PreparedCall::prepare(const CompiledTape& tape, const CoefficientArrays& coefficients) {
     signs_ = lane_signs<T>(ket_);
     call.lane_signs = signs_.get();
-    pairs_ = spread_over_lanes<T>(ket_, coefficients.batched_pairs, 2 * tape.requirements.batched_pairs, 2, 1);
-    call.batched_pairs = pairs_.get();
-    matrices_ = spread_over_lanes<T>(ket_, coefficients.batched_matrices, 4 * tape.requirements.batched_matrices, 4, 2);
-    call.batched_matrices = matrices_.get();
     dense_ = convert_dense<T>(coefficients, call.bra != nullptr, dense_pointers_);
     call.dense = dense_pointers_.data();
+    if (call.bra && !tape.requirements.undoes_batched) return;
+    pairs_ = spread_over_lanes<T, 1>(ket_, coefficients.batched_pairs, 2 * tape.requirements.batched_pairs, 2);
+    call.batched_pairs = pairs_.get();
+    matrices_ = spread_over_lanes<T, 2>(ket_, coefficients.batched_matrices, 4 * tape.requirements.batched_matrices, 4);
+    call.batched_matrices = matrices_.get();
 }
 
 void PreparedCall::find_tables(const CompiledTape& tape, const CoefficientArrays& coefficients, int threads) {

@@ -70,6 +70,7 @@ Block make_block(Arena& arena, const TileFrame& frame) {
     block.lane_steps = arena.keep(lane_steps);
     block.exchange_row = arena.keep(exchange_row);
     block.shear = arena.keep(shear);
+    block.stack_bits = block.in_place ? frame.stack_bits() : 0;
     block.num_outer = static_cast<int32_t>(frame.outer_bits.size());
     block.outer_bits = arena.keep(frame.outer_bits);
     return block;
@@ -88,7 +89,9 @@ Block read_block(CompiledTape& tape, Reader& reader, int n, int v, int group, st
     Block block = make_block(tape.arena, frame);
     block.num_ops = static_cast<int32_t>(ops.size());
     for (const Op& op : ops) {
+        if (op.kind == Kind::map) block.stack_bits = 0;
         block.num_undone += op.undone;
+        if (op.undone && op.batched) tape.requirements.undoes_batched = true;
         if (op.kind == Kind::map && ops.size() > 1) throw std::invalid_argument("A Map must stand alone in its block.");
     }
     block.ops = tape.arena.keep(ops);

@@ -15,6 +15,7 @@ namespace fusedqml {
 struct Requirements {
     int64_t pairs = 0, batched_pairs = 0, matrices = 0, batched_matrices = 0, angles = 0, batched_angles = 0, scales = 0;
     std::vector<int> dense;        // k by index, 0 where unused
+    bool undoes_batched = false;   // whether the backward sweep needs coefficients that differ from sample to sample
 };
 
 // Memory for the many small arrays of a compiled tape, freed together.

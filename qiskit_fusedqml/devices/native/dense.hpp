@@ -81,7 +81,7 @@ template <class S> void apply_dense(const Tile<S>& tile, const DenseMatrix& op, 
     const auto* matrix = static_cast<const typename S::T*>(tile.call.dense[op.coefficient]);
     const DenseRows<S> rows(tile, op);
     typename S::Vec in[2 << max_dense], out[2 << max_dense];
-    const uint64_t count = uint64_t(1) << op.rows.dim;
+    const uint64_t count = tile.count(op.rows);
     uint32_t row = 0;
     for (uint64_t i = 0;;) {
         rows.load(data, row, in);
@@ -117,7 +117,7 @@ template <class S> void undo_dense(const Tile<S>& tile, const DenseMatrix& op) {
     if (op.overlap >= 0) {
         const DenseRows<S> rows(tile, op);
         typename S::Vec ket[2 * dense_room], bra[2 * dense_room];
-        const uint64_t count = uint64_t(1) << op.rows.dim, room = dense_room >> op.k;
+        const uint64_t count = tile.count(op.rows), room = dense_room >> op.k;
         uint32_t row = 0;
         for (uint64_t i = 0; i < count;) {
             int filled = 0;

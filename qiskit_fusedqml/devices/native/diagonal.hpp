@@ -108,8 +108,10 @@ void multiply_rows(const Tile<S>& tile, const Diagonal& op, typename S::Vec* dat
     for (uint64_t first = 0; first < rows; first += step) {
         if (first) source.advance(first / step);
         source.prepare(int(step));
-        for (int row = 0; row < int(step); ++row)
-            (source.phase(row) * Complex<S>::at(data + 2 * first, row)).store(data + 2 * first, row);
+        for (uint64_t group = 0; group < uint64_t(1) << tile.stack_bits; ++group) {
+            typename S::Vec* at = data + 2 * (group * rows + first);
+            for (int row = 0; row < int(step); ++row) (source.phase(row) * Complex<S>::at(at, row)).store(at, row);
+        }
     }
 }
 
@@ -170,6 +172,18 @@ template <class S> struct PerLane {
     }
 };
 
+// Multiplies some rows by their phases and sets the overlaps' terms, or adds to them.
+template <class S, class Source, bool measure, bool more>
+FQ_INLINE void undo_some(const Source& source, int rows, typename S::Vec* ket, typename S::Vec* bra, typename S::Vec* terms) {
+    for (int row = 0; row < rows; ++row) {
+        const Complex<S> phase = source.phase(row).conj(), k = Complex<S>::at(ket, row), b = Complex<S>::at(bra, row);
+        if (measure && more) add_im<S>(terms[row], b, k);
+        else if (measure) terms[row] = overlap_im(b, k);
+        (phase * k).store(ket, row);
+        (phase * b).store(bra, row);
+    }
+}
+
 template <class S, class Source, class Sums, bool measure>
 void undo_rows(const Tile<S>& tile, const Diagonal& op) {
     using Vec = typename S::Vec;
@@ -182,12 +196,9 @@ void undo_rows(const Tile<S>& tile, const Diagonal& op) {
         source.prepare(int(step));
         Vec *ket = tile.ket + 2 * first, *bra = tile.bra + 2 * first;
         Vec terms[micro_rows < S::W ? S::W : micro_rows];
-        for (int row = 0; row < int(step); ++row) {
-            const Complex<S> phase = source.phase(row).conj(), k = Complex<S>::at(ket, row), b = Complex<S>::at(bra, row);
-            if (measure) terms[row] = overlap_im(b, k);
-            (phase * k).store(ket, row);
-            (phase * b).store(bra, row);
-        }
+        undo_some<S, Source, measure, false>(source, int(step), ket, bra, terms);
+        for (uint64_t group = 1; group < uint64_t(1) << tile.stack_bits; ++group)
+            undo_some<S, Source, measure, true>(source, int(step), ket + 2 * group * rows, bra + 2 * group * rows, terms);
         if (!measure) continue;
         sums.take(int(first % chunk), int(step), terms);
         if ((first + step) % chunk == 0) sums.finish(tile, op, uint32_t(first / chunk));

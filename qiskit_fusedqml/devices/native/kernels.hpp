@@ -37,6 +37,13 @@ struct Scratch {
     double* work;                  // angles of one table
 };
 
+// Tiles number first .. last - 1 of a group, or (one tile a group) of the 2**stack_bits groups from `group` on.
+struct Tiles {
+    int64_t group;
+    int32_t stack_bits;
+    int64_t first, last;
+};
+
 // Part of an observable: the Pauli strings that flip the same row bits, on a block of stored rows of one group. Together they are
 // (A a)[r] = sum_k factor_k d_k(r) a[r ^ flip], d_k a real diagonal, factor_k 1 or 1j.
 struct Pass {
@@ -64,10 +71,8 @@ struct Kernels {
     void (*shared_table)(const Call& call, const Table& table, void* out, double* work);
     void (*batched_tables)(const Call& call, const Block& block, int64_t group, int first_op, int last_op,
                            const Scratch& scratch);
-    void (*forward)(const Call& call, const Block& block, int64_t group, int64_t first_tile, int64_t last_tile,
-                    const Scratch& scratch);
-    void (*backward)(const Call& call, const Block& block, int64_t group, int64_t first_tile, int64_t last_tile,
-                     const Scratch& scratch, double* sums);
+    void (*forward)(const Call& call, const Block& block, const Tiles& tiles, const Scratch& scratch);
+    void (*backward)(const Call& call, const Block& block, const Tiles& tiles, const Scratch& scratch, double* sums);
     // Expectation values and observables, see observables.hpp.
     void (*expectation)(const Pass& pass, double* sums);
     void (*apply)(const Pass& pass);

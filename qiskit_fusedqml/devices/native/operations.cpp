@@ -37,7 +37,7 @@ void BlockCompiler::read_map(Reader& reader, bool undone) {
     gf2::Echelon echelon;
     for (const uint64_t column : columns)
         if (!echelon.add(column)) throw std::invalid_argument("The columns of a Map are linearly dependent.");
-    emit(Kind::map, undone, RowMap{arena_.keep(columns), reader.mask(frame_.n)});
+    emit(Kind::map, undone, false, RowMap{arena_.keep(columns), reader.mask(frame_.n)});
 }
 
 void BlockCompiler::read_diagonal(Reader& reader, bool undone, std::vector<const Table*>& tables) {
@@ -61,7 +61,9 @@ void BlockCompiler::read_diagonal(Reader& reader, bool undone, std::vector<const
     }
     const Diagonal diagonal = compile_diagonal(arena_, frame_, source, static_cast<int>(tables.size()));
     for (int i = 0; i < diagonal.num_tables; ++i) tables.push_back(diagonal.tables + i);
-    emit(Kind::diagonal, undone, diagonal);
+    bool batched = false;
+    for (const FactorSource& factor : source.factors) batched |= factor.batched;
+    emit(Kind::diagonal, undone, batched, diagonal);
 }
 
 int BlockCompiler::coefficient(Reader& reader, bool batched, int64_t count, int64_t Requirements::*shared,
@@ -116,7 +118,7 @@ void BlockCompiler::add_phase(const Turn& turn, const std::vector<uint64_t>& con
     phase.batched = turn.batched;
     phase.overlap = turn.overlap;
     phase.rows = selection.rows(arena_, {z.local});
-    emit(Kind::phase, undone, phase);
+    emit(Kind::phase, undone, phase.batched, phase);
 }
 
 void BlockCompiler::add_controlled(const Turn& source, const std::vector<uint64_t>& controls, uint64_t sign, bool imaginary,
@@ -132,7 +134,7 @@ void BlockCompiler::add_controlled(const Turn& source, const std::vector<uint64_
     turn.sign = z.sign();
     turns.half = imaginary && z.local ? selection.dual(z) : 0;
     turns.rows = selection.rows(arena_, {z.local, imaginary ? uint64_t(1) << gf2::highest(turn.x) : 0});
-    emit(Kind::turns, undone, turns);
+    emit(Kind::turns, undone, turn.batched, turns);
 }
 
 // Rotations that follow each other and act on independent virtual qubits may be applied together.
@@ -164,13 +166,18 @@ void BlockCompiler::flush() {
     const size_t count = pending.size(), most = static_cast<size_t>(group_), passes = (count + most - 1) / most;
     const auto at = [&](size_t pass) { return pending.data() + count * pass / passes; };
     for (size_t pass = 0; pass < passes; ++pass) {
-        if (pass + 1 < passes && !pending.front().imaginary) {
+        // where several groups are stacked, one long walk is better than two short ones for each of them
+        if (pass + 1 < passes && !pending.front().imaginary && frame_.stack_bits() < 2) {
             add_pair(at(pass), at(pass + 1), at(pass + 2));
             ++pass;
         } else {
             add_turns(at(pass), at(pass + 1));
         }
     }
+}
+
+bool BlockCompiler::any_batched(const Pending* first, const Pending* last) {
+    return std::any_of(first, last, [](const Pending& pending) { return pending.turn.batched; });
 }
 
 Turns BlockCompiler::make_turns(const Pending* first, const Pending* last) const {
@@ -193,7 +200,7 @@ void BlockCompiler::add_turns(const Pending* first, const Pending* last) {
         for (const uint64_t x : flips.vectors()) masks.push_back(uint64_t(1) << gf2::highest(x));
     }
     turns.rows = Selection(frame_, {}).rows(arena_, masks);
-    ops_.push_back({Kind::turns, first->undone, arena_.keep_one(turns)});
+    ops_.push_back({Kind::turns, first->undone, any_batched(first, last), arena_.keep_one(turns)});
 }
 
 // Steps of a walk over the flips of some rotations.
@@ -212,7 +219,7 @@ void BlockCompiler::add_pair(const Pending* first, const Pending* middle, const 
     std::vector<uint64_t> masks;
     for (const Pending* pending = first; pending != last; ++pending) masks.push_back(frame_.split(pending->w).local);
     pair.rows = Selection(frame_, {}).rows(arena_, masks);
-    ops_.push_back({Kind::turn_pair, first->undone, arena_.keep_one(pair)});
+    ops_.push_back({Kind::turn_pair, first->undone, any_batched(first, last), arena_.keep_one(pair)});
 }
 
 void BlockCompiler::read_unitary2(Reader& reader, bool undone) {
@@ -226,7 +233,7 @@ void BlockCompiler::read_unitary2(Reader& reader, bool undone) {
     u.coefficient = coefficient(reader, u.batched, 1, &Requirements::matrices, &Requirements::batched_matrices);
     u.overlap = overlap(reader, 3);
     u.rows = Selection(frame_, {}).rows(arena_, {side.local});
-    emit(Kind::unitary2, undone, u);
+    emit(Kind::unitary2, undone, u.batched, u);
 }
 
 void BlockCompiler::read_dense(Reader& reader, bool undone) {
@@ -251,7 +258,7 @@ void BlockCompiler::read_dense(Reader& reader, bool undone) {
     size = dense.k;
     dense.overlap = overlap(reader, int64_t(2) << 2 * dense.k);
     dense.rows = Selection(frame_, {}).rows(arena_, masks);
-    emit(Kind::dense, undone, dense);
+    emit(Kind::dense, undone, false, dense);
 }
 
 }  // namespace fusedqml

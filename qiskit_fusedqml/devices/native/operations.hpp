@@ -35,15 +35,16 @@ private:
     void queue(const Pending& next);
     bool fits(const Pending& next) const;
     void flush();
+    static bool any_batched(const Pending* first, const Pending* last);
     Turns make_turns(const Pending* first, const Pending* last) const;
     void add_turns(const Pending* first, const Pending* last);
     void add_pair(const Pending* first, const Pending* middle, const Pending* last);
     int overlap(Reader& reader, int64_t count);
     int coefficient(Reader& reader, bool batched, int64_t shared_size, int64_t Requirements::*shared,
                     int64_t Requirements::*separate);
-    template <class T> void emit(Kind kind, bool undone, const T& detail) {
+    template <class T> void emit(Kind kind, bool undone, bool batched, const T& detail) {
         flush();
-        ops_.push_back({kind, undone, arena_.keep_one(detail)});
+        ops_.push_back({kind, undone, batched, arena_.keep_one(detail)});
     }
     uint64_t one() const { return uint64_t(1) << frame_.n; }
 

@@ -49,6 +49,12 @@ static std::vector<uint32_t> kernel_steps(const std::vector<uint64_t>& masks, in
     return steps;
 }
 
+void extend_walk(std::vector<uint32_t>& steps, int t) {
+    uint32_t total = steps.empty() ? 0 : steps.back();
+    for (int bit = 0; bit < max_stack_bits; ++bit) steps.push_back(total ^= uint32_t(1) << (t + bit));
+    steps.push_back(0);
+}
+
 Rows Selection::rows(Arena& arena, std::vector<uint64_t> masks) const {
     std::vector<Shift> shifts;
     std::vector<LaneClass> classes;
@@ -71,7 +77,7 @@ Rows Selection::rows(Arena& arena, std::vector<uint64_t> masks) const {
     std::vector<uint32_t> steps = kernel_steps(masks, static_cast<int>(frame_.basis.size()));
     Rows result{};
     result.dim = static_cast<int32_t>(steps.size());
-    steps.push_back(0);
+    extend_walk(steps, static_cast<int>(frame_.basis.size()));
     result.steps = arena.keep(steps);
     result.num_shifts = static_cast<int32_t>(shifts.size());
     result.shifts = arena.keep(shifts);

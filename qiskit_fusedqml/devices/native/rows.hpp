@@ -15,6 +15,11 @@ struct Functional {
     Parity sign() const { return {outer, lanes}; }
 };
 
+constexpr int stacked_row_bits = 6;  // rows of a stack: ket and bra fill half of the fastest cache with the widest vectors
+
+// Completes the steps of a walk over rows of a tile of t local bits, as `Rows` has them.
+void extend_walk(std::vector<uint32_t>& steps, int t);
+
 // How a tile's rows are numbered.
 struct TileFrame {
     int n = 0, v = 0;
@@ -24,6 +29,12 @@ struct TileFrame {
     std::vector<int> lane_bits;    // row bit of each lane bit
     std::vector<int> outer_bits;
 
+    // log2 of the number of groups that a tile may hold at a time.
+    int stack_bits() const {
+        const int t = static_cast<int>(basis.size());
+        if (v || !outer_bits.empty() || t >= stacked_row_bits) return 0;
+        return stacked_row_bits - t < max_stack_bits ? stacked_row_bits - t : max_stack_bits;
+    }
     Functional split(uint64_t functional) const {
         Functional result;
         for (size_t k = 0; k < basis.size(); ++k)

@@ -148,9 +148,16 @@ private:
         result.table_offsets = needs_.offsets.data();
         return result;
     }
-    void tiles(const Block& block, int64_t group, int64_t first, int64_t last, const Scratch& scratch, double* sums) const {
-        if (bra_) kernels_.backward(prepared_.call, block, group, first, last, scratch, sums);
-        else kernels_.forward(prepared_.call, block, group, first, last, scratch);
+    void run_tiles(const Block& block, const Tiles& tiles, const Scratch& scratch, double* sums) const {
+        if (bra_) kernels_.backward(prepared_.call, block, tiles, scratch, sums);
+        else kernels_.forward(prepared_.call, block, tiles, scratch);
+    }
+    // log2 of the number of groups that go through the tape together.
+    int stack_bits(int64_t groups) const {
+        int bits = prepared_.call.per_sample ? 0 : max_stack_bits;
+        for (int b = 0; b < tape_.num_blocks; ++b) bits = std::min(bits, int(tape_.blocks[b].stack_bits));
+        while (int64_t(1) << bits > groups) --bits;
+        return bits;
     }
     void move(const Block& block, int64_t group) const {
         const RowMap& map = *static_cast<const RowMap*>(block.ops[0].detail);
@@ -164,7 +171,8 @@ private:
             const Scratch scratch = this->scratch();
             const bool asks = std::this_thread::get_id() == caller;
             const int64_t first = ket_.groups * part / parts_, last = ket_.groups * (part + 1) / parts_;
-            for (int64_t group = first; group < last; ++group) {
+            for (int64_t group = first, stack; group < last; group += int64_t(1) << stack) {
+                stack = stack_bits(last - group);
                 for (int b = 0; b < tape_.num_blocks && !stop(asks); ++b) {
                     if (skipped(block(b))) continue;
                     if (is_map(block(b))) {
@@ -173,7 +181,8 @@ private:
                     }
                     if (has_block_tables(b))
                         kernels_.batched_tables(prepared_.call, block(b), group, 0, block(b).num_ops, scratch);
-                    tiles(block(b), group, 0, tiles_of(block(b)), scratch, bra_ ? sums(part, 0) : nullptr);
+                    run_tiles(block(b), {group, static_cast<int32_t>(stack), 0, tiles_of(block(b))}, scratch,
+                              bra_ ? sums(part, 0) : nullptr);
                 }
                 if (bra_ && prepared_.call.per_sample) {
                     write_samples(group, part, 0, overlaps, true);
@@ -211,7 +220,7 @@ private:
             Scratch scratch = this->scratch();
             if (ready) scratch.tables = shared_tables;
             double* to = bra_ ? sums(part, prepared_.call.per_sample ? group : 0) : nullptr;
-            tiles(block, group, count * part / parts, count * (part + 1) / parts, scratch, to);
+            run_tiles(block, {group, 0, count * part / parts, count * (part + 1) / parts}, scratch, to);
             Workspace::here().trim();
         });
     }

@@ -37,38 +37,48 @@ template <class S> void undo_op(const Tile<S>& tile, const Op& op) {
     }
 }
 
-// With one tile a group, batched tables are built right before they are used; else before the block.
-inline bool tables_on_the_fly(const Block& block) { return block.num_outer == 0; }
+// Calls body with the tile, its batched tables ready; one group at a time where coefficients differ. With one tile a group, tables
+// are built right before they are used; else before the block.
+template <class S, class F> void for_groups(const Tile<S>& tile, int position, F body) {
+    const Block& block = tile.block;
+    const auto prepare = [&](int64_t group) {
+        if (!block.num_outer) batched_tables<S>(tile.call, block, group, position, position + 1, tile.scratch);
+    };
+    if (!block.ops[position].batched) return body(tile);
+    if (!tile.stack_bits) {
+        prepare(tile.group);
+        return body(tile);
+    }
+    for (int64_t i = 0; i < int64_t(1) << tile.stack_bits; ++i) {
+        const int64_t group = tile.group + i, rows = i << block.t;
+        prepare(group);
+        body(Tile<S>{tile.call, block, tile.scratch, group, 0, tile.outer, tile.ket + 2 * rows,
+                     tile.bra ? tile.bra + 2 * rows : nullptr, tile.sums});
+    }
+}
 
-template <class S>
-void forward(const Call& call, const Block& block, int64_t group, int64_t first_tile, int64_t last_tile,
-             const Scratch& scratch) {
-    for (int64_t number = first_tile; number < last_tile; ++number) {
+template <class S> void forward(const Call& call, const Block& block, const Tiles& tiles, const Scratch& scratch) {
+    for (int64_t number = tiles.first; number < tiles.last; ++number) {
         const uint64_t outer = outer_word(block, uint64_t(number));
-        const Place<S> ket(call, block, call.ket, group, outer, scratch.ket);
+        const Place<S> ket(call, block, call.ket, tiles.group, outer, scratch.ket);
         const uint64_t one = uint64_t(1) << call.tape->num_qubits;
-        const Tile<S> tile{call, block, scratch, group, outer | one, ket.local, nullptr, nullptr};
-        for (int i = 0; i < block.num_ops; ++i) {
-            if (tables_on_the_fly(block)) batched_tables<S>(call, block, group, i, i + 1, scratch);
-            apply_op(tile, block.ops[i]);
-        }
+        const Tile<S> tile{call, block, scratch, tiles.group, tiles.stack_bits, outer | one, ket.local, nullptr, nullptr};
+        for (int i = 0; i < block.num_ops; ++i)
+            for_groups(tile, i, [&](const Tile<S>& part) { apply_op(part, block.ops[i]); });
         ket.put_back(tile.flipped_lanes);
     }
 }
 
 template <class S>
-void backward(const Call& call, const Block& block, int64_t group, int64_t first_tile, int64_t last_tile,
-              const Scratch& scratch, double* sums) {
-    for (int64_t number = first_tile; number < last_tile; ++number) {
+void backward(const Call& call, const Block& block, const Tiles& tiles, const Scratch& scratch, double* sums) {
+    for (int64_t number = tiles.first; number < tiles.last; ++number) {
         const uint64_t outer = outer_word(block, uint64_t(number));
-        const Place<S> ket(call, block, call.ket, group, outer, scratch.ket);
-        const Place<S> bra(call, block, call.bra, group, outer, scratch.bra);
+        const Place<S> ket(call, block, call.ket, tiles.group, outer, scratch.ket);
+        const Place<S> bra(call, block, call.bra, tiles.group, outer, scratch.bra);
         const uint64_t one = uint64_t(1) << call.tape->num_qubits;
-        const Tile<S> tile{call, block, scratch, group, outer | one, ket.local, bra.local, sums};
-        for (int i = block.num_ops - 1; i >= block.num_ops - block.num_undone; --i) {
-            if (tables_on_the_fly(block)) batched_tables<S>(call, block, group, i, i + 1, scratch);
-            undo_op(tile, block.ops[i]);
-        }
+        const Tile<S> tile{call, block, scratch, tiles.group, tiles.stack_bits, outer | one, ket.local, bra.local, sums};
+        for (int i = block.num_ops - 1; i >= block.num_ops - block.num_undone; --i)
+            for_groups(tile, i, [&](const Tile<S>& part) { undo_op(part, block.ops[i]); });
         ket.put_back(tile.flipped_lanes);
         bra.put_back(tile.flipped_lanes);
     }

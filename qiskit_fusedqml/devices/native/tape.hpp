@@ -15,6 +15,7 @@ constexpr int chunk_bits = 8;      // rows whose overlaps with diagonals are sum
 constexpr int micro_bits = 4;      // rows whose phases are looked up at a time
 constexpr int max_turns = 3;       // rotations applied in one pass
 constexpr int max_dense = 6;       // virtual qubits of a dense matrix
+constexpr int max_stack_bits = 5;  // groups of samples that a tile holds, as further local bits above its own
 
 // Of a rotation by coefficients (a, b): see RY.is_steep in plan.py.
 static inline bool steep(double a, double b) { return 8.0 * __builtin_fabs(2.0 * a * b) >= a * a + b * b; }
@@ -38,10 +39,11 @@ struct LaneClass {
 };
 
 // The rows an operation works on: an affine subspace of the tile, walked as row ^= steps[ctz(i)], i = 1, 2, ...
+// The walk goes on over the groups stacked above the first one.
 struct Rows {
     int32_t dim;
     int32_t num_shifts, num_tests, num_lane_tests, num_classes;
-    const uint32_t* steps;         // dim + 1 of them, the last one unused
+    const uint32_t* steps;         // dim + max_stack_bits + 1 of them, the last one unused
     const Shift* shifts;
     const uint64_t* tests;         // outer masks; the tile takes part if all are even
     const Parity* lane_tests;      // a lane takes part if all are even
@@ -152,12 +154,14 @@ enum class Kind : int32_t { turns, turn_pair, phase, unitary2, dense, diagonal, 
 struct Op {
     Kind kind;
     int32_t undone;                // whether the backward sweep undoes it
+    int32_t batched;               // whether coefficients differ from group to group
     const void* detail;
 };
 
 struct Block {
     int32_t t, num_outer, num_ops, num_undone;
     int32_t in_place;              // the tile lies in memory as one piece, in local order
+    int32_t stack_bits;            // so many groups may be stacked: the tile is a group's whole state, and small
     int32_t straight;              // rows are copied without moving lanes
     int32_t exchanged;             // j: lane bits that trade places with the j lowest local bits
     uint32_t exchanged_lanes;      // these lane bits, as a mask

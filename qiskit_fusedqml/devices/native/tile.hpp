@@ -14,13 +14,16 @@ template <class S> struct Tile {
     const Call& call;
     const Block& block;
     const Scratch& scratch;
-    int64_t group;
+    int64_t group;                 // the first one
+    int32_t stack_bits;            // log2 of the number of groups
     uint64_t outer;                // the tile's outer row bits and the constant bit
     Vec* ket;                      // [local row][re | im]
     Vec* bra;
     double* sums;
     mutable uint32_t flipped_lanes = 0;  // ket and bra are to be multiplied by lane_sign(flipped_lanes) in the end
 
+    // Steps of a walk over an operation's rows in all groups.
+    uint64_t count(const Rows& rows) const { return uint64_t(1) << (rows.dim + stack_bits); }
     bool odd(uint64_t mask) const { return parity(mask & outer); }
     Vec lane_sign(uint32_t lanes) const { return static_cast<const Vec*>(call.lane_signs)[lanes]; }
 

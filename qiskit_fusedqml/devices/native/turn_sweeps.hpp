@@ -73,7 +73,7 @@ template <class S> uint32_t apply_turns(const Tile<S>& tile, const Turns& turns,
     for_parts(tile, turns.rows, [&](uint32_t start, uint32_t lanes, bool all) {
         const Planes<S> part = all ? planes : masked(tile, planes, lanes);
         const TurnKernel<S> kernel = turns.imaginary ? turn_kernel_of<S, true>(part) : turn_kernel_of<S, false>(part);
-        const uint64_t count = uint64_t(1) << turns.rows.dim;
+        const uint64_t count = tile.count(turns.rows);
         kernel(data, turns.rows.steps, count, part, start ^ part.start);
         if (!turns.half) return;
         const Planes<S> other = other_half(part, turns.half);
@@ -109,7 +109,7 @@ template <class S>
 void measure_and_undo(const Tile<S>& tile, const Turns& turns, const Planes<S>& planes, TurnBackKernel<S> kernel, int overlaps,
                       uint32_t row, typename S::Vec sign) {
     TurnSums<S> sums;
-    const uint64_t count = uint64_t(1) << turns.rows.dim;
+    const uint64_t count = tile.count(turns.rows);
     for (uint64_t first = 0; first < count; first += flush_interval) {
         const uint64_t last = count - first < flush_interval ? count : first + flush_interval;
         row = kernel(tile.ket, tile.bra, turns.rows.steps, planes, first, last, row, sums);
@@ -168,8 +168,9 @@ template <class S> uint32_t apply_pair(const Tile<S>& tile, const TurnPair& pair
     const PairMember<S> first(tile, pair.first, pair.first_steps, pair.second.count, inverse);
     const PairMember<S> second(tile, pair.second, pair.second_steps, pair.first.count, inverse);
     const TurnKernel<S> one = turn_kernel_of<S, false>(first.planes), two = turn_kernel_of<S, false>(second.planes);
+    const uint64_t count = tile.count(pair.rows);
     uint32_t row = 0;
-    for (uint64_t i = 0; i < uint64_t(1) << pair.rows.dim;) {
+    for (uint64_t i = 0; i < count;) {
         one(data, first.steps, first.count, first.planes, row ^ first.planes.start);
         two(data, second.steps, second.count, second.planes, row ^ second.planes.start);
         row ^= pair.rows.steps[trailing_zeros(++i)];
@@ -188,12 +189,13 @@ template <class S> void undo_pair(const Tile<S>& tile, const TurnPair& pair) {
     const int of_one = wanted_overlaps(tile, pair.first), of_two = wanted_overlaps(tile, pair.second);
     const TurnBackKernel<S> one = real_back_kernel(first.planes, of_one), two = real_back_kernel(second.planes, of_two);
     TurnSums<S> one_sums, two_sums;
+    const uint64_t count = tile.count(pair.rows);
     uint32_t row = 0;
-    for (uint64_t i = 0; i < uint64_t(1) << pair.rows.dim;) {
+    for (uint64_t i = 0; i < count;) {
         two(tile.ket, tile.bra, second.steps, second.planes, 0, second.count, row ^ second.planes.start, two_sums);
         one(tile.ket, tile.bra, first.steps, first.planes, 0, first.count, row ^ first.planes.start, one_sums);
         row ^= pair.rows.steps[trailing_zeros(++i)];
-        if (i % (flush_interval >> max_turns) && i >> pair.rows.dim == 0) continue;
+        if (i % (flush_interval >> max_turns) && i < count) continue;
         one_sums.flush_all(first.planes.count, of_one == 2);
         two_sums.flush_all(second.planes.count, of_two == 2);
     }

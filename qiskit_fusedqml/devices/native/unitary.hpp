@@ -49,8 +49,8 @@ template <class S> FQ_INLINE typename S::Vec overlap_re(const Complex<S>& bra, c
 }
 
 template <class S>
-void phase_rows(typename S::Vec* data, const Rows& rows, uint32_t row, const Complex<S>& phase) {
-    const uint64_t count = uint64_t(1) << rows.dim;
+void phase_rows(const Tile<S>& tile, typename S::Vec* data, const Rows& rows, uint32_t row, const Complex<S>& phase) {
+    const uint64_t count = tile.count(rows);
     const Complex<S> factor = phase;
     for (uint64_t i = 0;;) {
         (factor * Complex<S>::at(data, row)).store(data, row);
@@ -61,7 +61,7 @@ void phase_rows(typename S::Vec* data, const Rows& rows, uint32_t row, const Com
 
 template <class S>
 void measure_phase_rows(const Tile<S>& tile, const Rows& rows, uint32_t row, double* sums) {
-    const uint64_t count = uint64_t(1) << rows.dim;
+    const uint64_t count = tile.count(rows);
     for (uint64_t i = 0; i < count;) {
         typename S::Vec sum = {};
         const uint64_t stop = count - i < flush_interval ? count : i + flush_interval;
@@ -95,7 +95,7 @@ template <class S, class F> FQ_INLINE void for_phases(const Tile<S>& tile, const
 
 template <class S> void apply_phase(const Tile<S>& tile, const Phase& op, typename S::Vec* data, bool inverse) {
     for_phases(tile, op, inverse, [&](uint32_t start, const Complex<S>& phase, typename S::Vec) {
-        phase_rows<S>(data, op.rows, start, phase);
+        phase_rows<S>(tile, data, op.rows, start, phase);
     });
 }
 
@@ -106,8 +106,8 @@ template <class S> void undo_phase(const Tile<S>& tile, const Phase& op) {
             measure_phase_rows(tile, op.rows, start, sums);
             tile.add(op.overlap, sums, sign);
         }
-        phase_rows<S>(tile.ket, op.rows, start, phase);
-        phase_rows<S>(tile.bra, op.rows, start, phase);
+        phase_rows<S>(tile, tile.ket, op.rows, start, phase);
+        phase_rows<S>(tile, tile.bra, op.rows, start, phase);
     });
 }
 
@@ -152,7 +152,7 @@ FQ_INLINE void transform_pair(typename S::Vec* data, uint32_t row, uint32_t x, c
 template <class S> void apply_unitary(const Tile<S>& tile, const Unitary2& op, typename S::Vec* data, bool inverse) {
     const Matrix2<S> u = load_matrix(tile, op, inverse);
     uint32_t row = tile.odd(op.side.outer) ? op.x : 0;
-    const uint64_t count = uint64_t(1) << op.rows.dim;
+    const uint64_t count = tile.count(op.rows);
     for (uint64_t i = 0;;) {
         transform_pair<S>(data, row, op.x, u);
         if (++i == count) return;
@@ -170,7 +170,7 @@ template <class S> void undo_unitary(const Tile<S>& tile, const Unitary2& op) {
     const Matrix2<S> u = load_matrix(tile, op, true);
     alignas(64) double sums[3][S::W] = {};
     uint32_t row = tile.odd(op.side.outer) ? op.x : 0;
-    const uint64_t count = uint64_t(1) << op.rows.dim;
+    const uint64_t count = tile.count(op.rows);
     for (uint64_t i = 0; i < count;) {
         Vec x = {}, y = {}, z = {};
         const uint64_t stop = count - i < flush_interval ? count : i + flush_interval;
