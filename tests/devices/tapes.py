@@ -26,7 +26,7 @@ class TapeMaker:
     frame: Frame = field(init=False)
 
     def tape(self, num_blocks: int, num_operations: int, kinds: str = "") -> Tape:
-        """A tape; ``kinds`` limits it to some of "dryupm" (diagonals, RY layers, RY, U2, Pauli, dense)."""
+        """A tape; ``kinds`` limits it to some of "drxyupm" (diagonals, RY layers, RX layers, RY, U2, Pauli, dense)."""
         self.scramble(Frame.identity(self.n))
         blocks = [self.block(num_operations, kinds) for _ in range(num_blocks)]
         if not kinds:
@@ -58,7 +58,7 @@ class TapeMaker:
         self.qubits = sorted(int(q) for q in self.rng.permutation(self.n)[:size])
         operations: list[Operation] = []
         while len(operations) < num_operations:
-            operations += self.operations(str(self.rng.choice(list(kinds or "dryupm"))))
+            operations += self.operations(str(self.rng.choice(list(kinds or "drxyupm"))))
         return Block(echelon([self.frame.columns[q] for q in self.qubits]), tuple(operations))
 
     def operations(self, kind: str) -> list[Operation]:
@@ -71,6 +71,8 @@ class TapeMaker:
                 count = self.overlaps_of_ry()
                 wanted = bool(self.rng.integers(3))
                 return [self.ry(self.frame.columns[q], self.frame.duals[q], wanted, count) for q in self.qubits]
+            case "x" if self.qubits:
+                return [self.rx(self.frame.columns[q]) for q in self.qubits]
             case "y" if self.qubits:
                 return [self.ry(*self.virtual_qubit(), bool(self.rng.integers(2)), self.overlaps_of_ry())]
             case "u" if self.qubits:
@@ -124,6 +126,12 @@ class TapeMaker:
         count = count if overlap >= 0 else 0
         optional = count == 2 and self.coin()
         return RY(x, w, self.take(self.num_pairs, bool(batched)), bool(batched), overlap, count, optional)
+
+    def rx(self, x: int) -> Pauli:
+        """About a product of X, the sign depending on nothing in the tile."""
+        sign = self.functional(*(self.frame.columns[q] for q in self.qubits))
+        batched = self.coin()
+        return Pauli(x, sign, 2 * self.bits(1), (), self.take(self.num_pairs, batched), batched, self.overlap(1))
 
     def pauli(self) -> Pauli:
         x = self.vector() if self.rng.integers(3) else 0

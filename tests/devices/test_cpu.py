@@ -32,7 +32,7 @@ def isa(request, monkeypatch):
 
 
 @pytest.mark.parametrize("precision", ["double", "single"])
-@pytest.mark.parametrize("kinds", [*"dryupm", ""])
+@pytest.mark.parametrize("kinds", [*"drxyupm", ""])
 def test_random_tapes(isa, kinds, precision):
     device = CPUDevice(precision, num_threads=2)
     for seed in range(24):
@@ -53,7 +53,7 @@ def test_every_batch_size(isa, spread, precision):
 
 
 @pytest.mark.parametrize("precision", ["double", "single"])
-@pytest.mark.parametrize("kinds", [*"dryup", ""])
+@pytest.mark.parametrize("kinds", [*"drxyup", ""])
 def test_groups_stacked_in_one_tile(isa, kinds, precision):
     """Few qubits and many samples: several groups go through a block together, and a rest by itself."""
     width = _native.width(isa, precision == "single", False)
@@ -62,6 +62,22 @@ def test_groups_stacked_in_one_tile(isa, kinds, precision):
         for threads in (1, 3):
             errors = run.errors(CPUDevice(precision, num_threads=threads))
             assert max(errors) < TOLERANCE[precision], (n, threads, errors)
+
+
+@pytest.mark.parametrize("precision", ["double", "single"])
+@pytest.mark.parametrize("kinds", ["r", "x", "p", ""])
+def test_from_the_zero_state(isa, kinds, precision):
+    """Leading rotations write a product state, in the first tile only."""
+    for seed in range(20):
+        n, batch = 1 + seed % 9, [1, 2, 5, 19, 40][seed % 5]
+        run = random_run(500 + seed, n, seed // 3 % 4, batch, kinds, operations=6)
+        expected = REFERENCE.allocate(run.tape, batch, None)
+        REFERENCE.forward(run.tape, run.coefficients, expected)
+        for threads in (1, 2):
+            device = CPUDevice(precision, num_threads=threads)
+            ket = device.allocate(run.tape, batch, None)
+            device.forward(run.tape, run.coefficients, ket)
+            assert distance(device.amplitudes(ket, run.identity), expected) < TOLERANCE[precision], (seed, n, batch)
 
 
 @pytest.mark.parametrize("n", [10, 11, 12])

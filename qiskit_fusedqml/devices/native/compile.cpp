@@ -88,6 +88,7 @@ Block read_block(CompiledTape& tape, Reader& reader, int n, int v, int group, st
     const std::vector<Op>& ops = compiler.finish();
     Block block = make_block(tape.arena, frame);
     block.num_ops = static_cast<int32_t>(ops.size());
+    block.num_head = compiler.num_head();
     for (const Op& op : ops) {
         if (op.kind == Kind::map) block.stack_bits = 0;
         block.num_undone += op.undone;

@@ -41,6 +41,7 @@ struct Scratch {
 struct Tiles {
     int64_t group;
     int32_t stack_bits;
+    int32_t from_zero;             // the state is |0...0>, and the block the first one (forward only)
     int64_t first, last;
 };
 

@@ -163,6 +163,7 @@ void BlockCompiler::queue(const Pending& next) {
 void BlockCompiler::flush() {
     const std::vector<Pending> pending = std::move(pending_);
     pending_.clear();
+    const bool first = ops_.empty();
     const size_t count = pending.size(), most = static_cast<size_t>(group_), passes = (count + most - 1) / most;
     const auto at = [&](size_t pass) { return pending.data() + count * pass / passes; };
     for (size_t pass = 0; pass < passes; ++pass) {
@@ -174,6 +175,7 @@ void BlockCompiler::flush() {
             add_turns(at(pass), at(pass + 1));
         }
     }
+    if (first) num_head_ = static_cast<int>(ops_.size());
 }
 
 bool BlockCompiler::any_batched(const Pending* first, const Pending* last) {

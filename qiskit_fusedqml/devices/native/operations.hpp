@@ -14,6 +14,8 @@ public:
 
     // Reads one operation. `undone`: the backward sweep undoes it.
     void read(Reader& reader, bool undone, std::vector<const Table*>& tables);
+    // Number of the first operations that are one set of independent rotations.
+    int num_head() const { return num_head_; }
     // The operations read, after the last one.
     const std::vector<Op>& finish();
 
@@ -54,6 +56,7 @@ private:
     int64_t num_overlaps_;
     int group_;
     std::vector<Pending> pending_;
+    int num_head_ = 0;
     std::vector<Op> ops_;
 };
 

@@ -123,12 +123,14 @@ bool single(const State& state) { return state.kernels->real_bytes == 4; }
 }  // namespace
 
 void set_zero_state(const State& state, int threads) {
+    state.is_zero = true;
     clear(state, threads);
     if (single(state)) set_zero<float>(state);
     else set_zero<double>(state);
 }
 
 void set_amplitudes(const State& state, const double* amplitudes, bool per_sample, int threads) {
+    state.is_zero = false;
     clear(state, threads);
     if (single(state)) set_all<float>(state, amplitudes, per_sample);
     else set_all<double>(state, amplitudes, per_sample);

@@ -110,6 +110,9 @@ public:
           threads_(threads) {
         int64_t work = 0;
         for (int b = 0; b < tape_.num_blocks; ++b) work += tape_.blocks[b].num_ops * ket.num_rows * ket.groups;
+        from_zero_ = ket.is_zero && !bra;
+        ket.is_zero = false;
+        if (bra) bra->is_zero = false;
         lanes_ = static_cast<size_t>(tape_.num_overlaps * kernels_.width);
         parts_ = work < small_work ? 1 : std::max(threads, 1);
         by_group_ = ket.groups >= parts_;
@@ -152,6 +155,7 @@ private:
         if (bra_) kernels_.backward(prepared_.call, block, tiles, scratch, sums);
         else kernels_.forward(prepared_.call, block, tiles, scratch);
     }
+    bool from_zero(int position) const { return from_zero_ && position == 0; }
     // log2 of the number of groups that go through the tape together.
     int stack_bits(int64_t groups) const {
         int bits = prepared_.call.per_sample ? 0 : max_stack_bits;
@@ -181,8 +185,8 @@ private:
                     }
                     if (has_block_tables(b))
                         kernels_.batched_tables(prepared_.call, block(b), group, 0, block(b).num_ops, scratch);
-                    run_tiles(block(b), {group, static_cast<int32_t>(stack), 0, tiles_of(block(b))}, scratch,
-                              bra_ ? sums(part, 0) : nullptr);
+                    const Tiles tiles{group, static_cast<int32_t>(stack), from_zero(b), 0, tiles_of(block(b))};
+                    run_tiles(block(b), tiles, scratch, bra_ ? sums(part, 0) : nullptr);
                 }
                 if (bra_ && prepared_.call.per_sample) {
                     write_samples(group, part, 0, overlaps, true);
@@ -220,7 +224,8 @@ private:
             Scratch scratch = this->scratch();
             if (ready) scratch.tables = shared_tables;
             double* to = bra_ ? sums(part, prepared_.call.per_sample ? group : 0) : nullptr;
-            run_tiles(block, {group, 0, count * part / parts, count * (part + 1) / parts}, scratch, to);
+            const Tiles tiles{group, 0, from_zero(position), count * part / parts, count * (part + 1) / parts};
+            run_tiles(block, tiles, scratch, to);
             Workspace::here().trim();
         });
     }
@@ -267,7 +272,7 @@ private:
     PreparedCall prepared_;
     Needs needs_;
     int threads_, parts_ = 1;
-    bool by_group_ = true;
+    bool by_group_ = true, from_zero_ = false;
     int64_t separate_ = 1;
     size_t lanes_ = 0;
     Memory sums_;

@@ -36,6 +36,7 @@ struct State {
     int num_qubits, lane_bits, sample_bits;
     int64_t batch, groups, num_rows;
     Memory memory;
+    mutable bool is_zero = false;  // known to be |0...0>, as `set_zero_state` left it
 
     size_t bytes() const { return memory.size(); }
     // Position of a row's real part of sample 0 among the group's real numbers; the imaginary part is W further on.

@@ -57,13 +57,21 @@ template <class S, class F> void for_groups(const Tile<S>& tile, int position, F
     }
 }
 
+// The head of a block that begins with |0...0>: other tiles than the first hold nothing yet.
+template <class S> void begin(const Tile<S>& tile, bool first_tile) {
+    for (int64_t i = 0; first_tile && i < int64_t(1) << tile.stack_bits; ++i)
+        make_product(Tile<S>{tile.call, tile.block, tile.scratch, tile.group + i, 0, tile.outer,
+                             tile.ket + 2 * (i << tile.block.t), nullptr, nullptr});
+}
+
 template <class S> void forward(const Call& call, const Block& block, const Tiles& tiles, const Scratch& scratch) {
     for (int64_t number = tiles.first; number < tiles.last; ++number) {
         const uint64_t outer = outer_word(block, uint64_t(number));
         const Place<S> ket(call, block, call.ket, tiles.group, outer, scratch.ket);
         const uint64_t one = uint64_t(1) << call.tape->num_qubits;
         const Tile<S> tile{call, block, scratch, tiles.group, tiles.stack_bits, outer | one, ket.local, nullptr, nullptr};
-        for (int i = 0; i < block.num_ops; ++i)
+        if (tiles.from_zero) begin(tile, number == 0);
+        for (int i = tiles.from_zero ? block.num_head : 0; i < block.num_ops; ++i)
             for_groups(tile, i, [&](const Tile<S>& part) { apply_op(part, block.ops[i]); });
         ket.put_back(tile.flipped_lanes);
     }

@@ -160,6 +160,7 @@ struct Op {
 
 struct Block {
     int32_t t, num_outer, num_ops, num_undone;
+    int32_t num_head;              // first operations that make a product state of |0...0>: independent rotations, uncontrolled
     int32_t in_place;              // the tile lies in memory as one piece, in local order
     int32_t stack_bits;            // so many groups may be stacked: the tile is a group's whole state, and small
     int32_t straight;              // rows are copied without moving lanes

@@ -1,6 +1,7 @@
 // The choice of a kernel for a group of rotations, and the signs and factors of their overlaps.
 #pragma once
 #include "turns.hpp"
+#include "unitary.hpp"
 
 namespace fusedqml {
 namespace {
@@ -80,6 +81,43 @@ template <class S> uint32_t apply_turns(const Tile<S>& tile, const Turns& turns,
         kernel(data, turns.rows.steps, count, other, start ^ other.start);
     });
     return planes.flipped_lanes;
+}
+
+// Rotations, independent of those before, on a product state that so far spans `count` rows, walked with `steps`.
+template <class S> void spread_product(const Tile<S>& tile, const Turn& turn, bool imaginary, const uint32_t* steps, uint64_t count) {
+    typename S::Vec a, b;
+    tile.pair(turn.coefficient, turn.batched, a, b);
+    if (tile.odd(turn.sign.outer)) b = -b;
+    uint32_t row = 0;
+    for (uint64_t i = 0;;) {
+        const Complex<S> value = Complex<S>::at(tile.ket, row);
+        const Complex<S> other = imaginary ? Complex<S>{b * value.im, -b * value.re} : Complex<S>{b * value.re, b * value.im};
+        other.store(tile.ket, row ^ turn.x);
+        Complex<S>{a * value.re, a * value.im}.store(tile.ket, row);
+        if (++i == count) return;
+        row ^= steps[trailing_zeros(i)];
+    }
+}
+
+// The first operations of a block on |0...0>, whose only amplitude is in the tile's first row.
+template <class S> void make_product(const Tile<S>& tile) {
+    uint32_t steps[32], total = 0;
+    int count = 0;
+    const auto spread = [&](const Turns& turns) {
+        for (int i = 0; i < turns.count; ++i) {
+            spread_product(tile, turns.turns[i], turns.imaginary, steps, uint64_t(1) << count);
+            steps[count++] = total ^= turns.turns[i].x;
+        }
+    };
+    for (int i = 0; i < tile.block.num_head; ++i) {
+        const Op& op = tile.block.ops[i];
+        if (op.kind == Kind::turns) {
+            spread(*static_cast<const Turns*>(op.detail));
+        } else {
+            spread(static_cast<const TurnPair*>(op.detail)->first);
+            spread(static_cast<const TurnPair*>(op.detail)->second);
+        }
+    }
 }
 
 // Adds sums to the overlaps. An overlap is wanted right after its rotation, with those that follow undone: each of them
