@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -15,6 +16,10 @@ from .schedule import Group
 
 Z_AFTER, Z_BEFORE = 2, 3
 """Columns of a run's overlaps after <X> and <Y>: of the diagonals with alpha and with gamma."""
+
+LONGEST_STRETCH = 64
+"""Rotations whose cosines are taken out before they are put back: amplitudes grow by 2**32 at most on the way, and
+their products by 2**64, which single precision holds."""
 
 FEWEST_BEFORE = 6
 """Where the sweep back could stop, a diagonal is undone for the sake of <Z> only if that many <X> are saved by it: ten
@@ -279,31 +284,39 @@ class _Scaling:
     def carry(self, operations: Sequence[Operation]) -> list[Operation]:
         """The operations with the K of diagonals numbered.
 
-        A rotation is carried by the next diagonal of the block, else by the previous one, else by the block's last
-        rotation.
+        A rotation is carried by the next diagonal of the block, else by the previous one. Of more than
+        `LONGEST_STRETCH` in a row, and where there is no diagonal, the last one carries the others.
         """
         result = list(operations)
-        rotations = [k for k, operation in enumerate(operations) if _is_factorable(operation)]
         diagonals = [k for k, operation in enumerate(operations) if isinstance(operation, Diag)]
-        if not diagonals:
-            if len(rotations) > 1:
-                pairs = [_pair(operations[k]) for k in rotations]
-                self.stretches.append((pairs[:-1], pairs[-1], -1))
-            return result
-        stretches: dict[int, list[int]] = {}
-        pointer = 0
-        for k in rotations:
-            while pointer < len(diagonals) and diagonals[pointer] < k:
-                pointer += 1
-            carrier = diagonals[min(pointer, len(diagonals) - 1)]
-            stretches.setdefault(carrier, []).append(_pair(operations[k]))
-        for carrier, pairs in stretches.items():
-            diag = operations[carrier]
-            assert isinstance(diag, Diag)
-            result[carrier] = replace(diag, scale=self.num_scales)
-            self.stretches.append((pairs, -1, self.num_scales))
-            self.num_scales += 1
+        gaps: list[list[int]] = [
+            [] for _ in range(len(diagonals) + 1)
+        ]  # rotations before each diagonal, and at the end
+        for k, operation in enumerate(operations):
+            if _is_factorable(operation):
+                gaps[bisect_left(diagonals, k)].append(_pair(operation))
+        last = gaps.pop()
+        if not diagonals or len(last) > LONGEST_STRETCH:
+            last = self._carry_themselves(last, 0)
+        carried = [self._carry_themselves(pairs, LONGEST_STRETCH) for pairs in gaps]
+        if carried:
+            carried[-1] += last
+        for carrier, pairs in zip(diagonals, carried, strict=True):
+            if pairs:
+                diag = operations[carrier]
+                assert isinstance(diag, Diag)
+                result[carrier] = replace(diag, scale=self.num_scales)
+                self.stretches.append((pairs, -1, self.num_scales))
+                self.num_scales += 1
         return result
+
+    def _carry_themselves(self, pairs: list[int], rest: int) -> list[int]:
+        """Give rotations in a row carriers of their own until at most ``rest`` are left, which are returned."""
+        while len(pairs) > rest:
+            stretch, pairs = pairs[:LONGEST_STRETCH], pairs[LONGEST_STRETCH:]
+            if len(stretch) > 1:
+                self.stretches.append((stretch[:-1], stretch[-1], -1))
+        return pairs
 
     def table(self, blocks: Sequence[Block], num_pairs: int, num_overlaps: int, kinds: NDArray[np.int64]) -> ScaleTable:
         """The numbered scaling operations; fills in the kinds of the shared pairs."""
