@@ -7,6 +7,7 @@ coefficients and from overlaps to gradients; only non-linear expressions are com
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -20,8 +21,9 @@ from .errors import InvalidInputError
 from .fusion import Plan, fuse
 from .observables import PauliSum
 from .parameters import ParameterBatch
-from .plan import Frame
+from .plan import Diag, Frame
 from .program import Program
+from .segments import Segment, cut, num_places
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
@@ -34,11 +36,15 @@ class BoundBatch(NamedTuple):
         bound: The coefficients.
         base: (P,) the values of the first row.
         values: (B, P') those of the parameters that batched angles depend on, or None without expressions.
+        segments: The pieces of the tape that were run.
+        kept: The states that were kept on the way, in this order; the last sweep back uses them up.
     """
 
     bound: Bound
     base: FloatArray
     values: FloatArray | None
+    segments: tuple[Segment, ...] = ()
+    kept: tuple[State, ...] = ()
 
 
 class Binding:
@@ -93,6 +99,7 @@ class Binding:
             any_start=any_start,
         )
         self.recipe = self._from_features(self.plan.recipe)
+        self._segments: dict[int, tuple[Segment, ...]] = {}
         # whether overlaps are needed by sample: for a varying parameter's gradient, or through an angle that differs
         self.has_batched_gradients = bool(
             np.isin(wanted, varying).any() or wanted_slots & set(self.batched_slots.tolist())
@@ -106,19 +113,61 @@ class Binding:
         """The frame of the final states."""
         return self.plan.tape.frame
 
+    @cached_property
+    def places(self) -> int:
+        """Number of places where a state may be kept."""
+        return num_places(self.plan.tape, self.plan.recipe.pair_kinds)
+
+    @cached_property
+    def operations(self) -> int:
+        """Number of operations that the sweep back undoes."""
+        return sum(len(block.operations) - block.undo_from for block in self.plan.tape.blocks)
+
+    @cached_property
+    def shared_bytes(self) -> int:
+        """Memory of the coefficients, overlaps and gradients that all samples share."""
+        angles = len(self.shared_slots) + len(self.batched_slots)
+        return 8 * (6 * angles + 2 * self.plan.tape.num_overlaps)
+
+    def row_bytes(self, *, by_row: bool) -> int:
+        """Memory of a sample's own coefficients, overlaps and gradients where there is a way back."""
+        own = 8 * (4 * len(self.batched_slots) + len(self.varying))
+        return own + 8 * self.plan.tape.num_overlaps * (1 if by_row or self.has_batched_gradients else 0)
+
+    def table_bytes(self, checkpoints: int) -> int:
+        """Memory of the tables of phases, and of the sums that each thread keeps lane by lane."""
+        model, segments = self.plan.cost_model, self._cut(checkpoints)
+        entries = [
+            1 << len(factor.basis)
+            for block in self.plan.tape.blocks
+            for operation in block.operations
+            if isinstance(operation, Diag)
+            for factor in operation.factors
+        ]
+        widest = max(segment.tape.num_overlaps for segment in segments)
+        return model.amplitude_bytes * sum(entries) + 8 * widest * model.lanes * model.threads
+
     def forward(
-        self, device: Device, parameters: ParameterBatch, initial_state: NDArray[np.complex128] | None
+        self,
+        device: Device,
+        parameters: ParameterBatch,
+        initial_state: NDArray[np.complex128] | None,
+        checkpoints: int = 0,
     ) -> tuple[BoundBatch, State]:
         """The sweep forward.
+
+        Args:
+            device: Where it runs.
+            parameters: The batch.
+            initial_state: The first states; None for |0...0>.
+            checkpoints: Number of states to keep on the way, evenly spaced.
 
         Returns:
             What the way back needs, and the final states.
         """
-        tape = self.plan.tape
         bound = self.bind(parameters)
-        ket = device.allocate(tape, parameters.batch, initial_state)
-        device.forward(tape, bound.bound.coefficients, ket)
-        return bound, ket
+        ket = device.allocate(self.plan.tape, parameters.batch, initial_state)
+        return self.apply(device, bound, ket, checkpoints), ket
 
     def backward(
         self,
@@ -129,13 +178,58 @@ class Binding:
         cotangents: FloatArray,
         *,
         per_row: bool,
+        last: bool = True,
     ) -> tuple[FloatArray, FloatArray | None]:
         """The sweep back: parameter gradients as of `pullback`; the ket is used up."""
-        tape, coefficients = self.plan.tape, bound.bound.coefficients
-        bra = device.apply_observables(ket, tape.frame, observables, cotangents)
+        bra = device.apply_observables(ket, self.plan.tape.frame, observables, cotangents)
         per_sample = per_row or self.has_batched_gradients
-        overlaps = device.backward(tape, coefficients, ket, bra, per_sample=per_sample)
-        return self.pullback(bound, overlaps, per_row=per_row)
+        return self.pullback(bound, self.undo(device, bound, ket, bra, per_sample, last=last), per_row=per_row)
+
+    def apply(self, device: Device, bound: BoundBatch, ket: State, checkpoints: int = 0) -> BoundBatch:
+        """Apply the tape to the ket; returns ``bound`` with what was kept on the way."""
+        segments = self._cut(checkpoints)
+        kept: list[State] = []
+        for segment in segments:
+            if segment.kept:
+                kept.append(device.copy(ket))
+            device.forward(segment.tape, bound.bound.coefficients, ket)
+        return bound._replace(segments=segments, kept=tuple(kept))
+
+    def undo(
+        self, device: Device, bound: BoundBatch, ket: State, bra: State, per_sample: bool, *, last: bool = True
+    ) -> FloatArray:
+        """The overlaps, (S,) or (B, S), from a sweep back over ket and bra, which are used up.
+
+        A ket that was kept takes the place of the one that was undone up to there.
+
+        Args:
+            device: Where it runs.
+            bound: What `apply` gave.
+            ket: The final states.
+            bra: The bras.
+            per_sample: Whether overlaps are wanted by sample.
+            last: Whether the states that were kept are needed no more.
+        """
+        parts: list[FloatArray] = []
+        number = len(bound.kept)
+        for segment in reversed(bound.segments):
+            if not segment.undone:
+                break
+            coefficients = bound.bound.coefficients
+            parts.append(device.backward(segment.tape, coefficients, ket, bra, per_sample=per_sample))
+            if segment.kept:
+                number -= 1
+                ket = bound.kept[number] if last else device.copy(bound.kept[number])
+        if not parts:  # nothing depends on what is wanted
+            return device.backward(bound.segments[0].tape, bound.bound.coefficients, ket, bra, per_sample=per_sample)
+        return parts[0] if len(parts) == 1 else np.concatenate(parts[::-1], axis=-1)
+
+    def _cut(self, checkpoints: int) -> tuple[Segment, ...]:
+        # two threads may cut the same tape; the pieces of the first to finish are used by both
+        found = self._segments.get(checkpoints)
+        return found or self._segments.setdefault(
+            checkpoints, cut(self.plan.tape, self.plan.recipe.pair_kinds, checkpoints)
+        )
 
     def bind(self, parameters: ParameterBatch) -> BoundBatch:
         """The coefficients at some values.

@@ -17,9 +17,7 @@ from .devices import Device
 from .errors import InvalidInputError, OutOfMemoryError
 from .memory import format_bytes
 from .parameters import ParameterBatch
-
-AUTO_OPERATIONS = 2048
-"""Operations between two checkpoints of ``checkpoint="auto"``, in single precision."""
+from .segments import LONGEST
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +89,8 @@ class MemoryBudget:
     def checkpoints(self, sweeps: Binding | Columns, rows: int, states: int) -> int:
         """Number of states kept on the way of ``rows`` samples that need ``states`` states each besides.
 
-        The rule of "auto": none in double precision; in single precision one after every `AUTO_OPERATIONS` operations
-        of the tape, as far as they fit the budget without cutting the batch further.
+        The rule of "auto": none in double precision; in single precision one after every `LONGEST` operations of the
+        tape, as far as they fit the budget without cutting the batch further.
         """
         if not self._checkpoint:
             return 0
@@ -101,7 +99,7 @@ class MemoryBudget:
         if self._device.cost_model.amplitude_bytes > 8:
             return 0
         room = self.bytes // self._device.state_bytes(self._num_qubits, rows) - states
-        return max(min((sweeps.operations - 1) // AUTO_OPERATIONS, sweeps.places, room), 0)
+        return max(min((sweeps.operations - 1) // LONGEST, sweeps.places, room), 0)
 
     def fits(self, rows: int, states: int, row_bytes: int = 0) -> bool:
         """Whether ``states`` states of so many samples, and ``row_bytes`` for each of these, fit."""

@@ -130,6 +130,29 @@ class Columns:
         self.frame = Frame.identity(self._size.bit_length() - 1)
         self._rows = logical_rows(ansatz.frame)
 
+    @property
+    def places(self) -> int:
+        """See `Binding.places`."""
+        return self._ansatz.places
+
+    @property
+    def operations(self) -> int:
+        """See `Binding.operations`."""
+        return self._ansatz.operations
+
+    @property
+    def shared_bytes(self) -> int:
+        """See `Binding.shared_bytes`."""
+        return self._ansatz.shared_bytes + 5 * self._start.nbytes
+
+    def row_bytes(self, *, by_row: bool) -> int:
+        """See `Binding.row_bytes`."""
+        return self._encoder.row_bytes(by_row=by_row)
+
+    def table_bytes(self, checkpoints: int) -> int:
+        """See `Binding.table_bytes`."""
+        return self._ansatz.table_bytes(checkpoints)
+
     def pays(self, batch: int) -> bool:
         """Whether the columns are cheaper than one sweep for each of the rows."""
         encoder, ansatz = self._encoder.plan.work, self._ansatz.plan.work
@@ -140,14 +163,18 @@ class Columns:
         return (by_sample - by_column) * self._size > SMALLEST_GAIN
 
     def forward(
-        self, device: Device, rows: ParameterBatch, initial_state: NDArray[np.complex128] | None
+        self,
+        device: Device,
+        rows: ParameterBatch,
+        initial_state: NDArray[np.complex128] | None,
+        checkpoints: int = 0,
     ) -> tuple[HeldColumns, State]:
         """See `Binding.forward`; the ket is in the identity frame."""
         _, encoded = self._encoder.forward(device, rows, initial_state)
         phi = device.amplitudes(encoded, self._encoder.frame)
         tape = self._ansatz.plan.tape
         of_columns = ParameterBatch(rows.base, first_parameters(0), np.empty((self._size, 0)), by_row=False)
-        bound, columns = self._ansatz.forward(device, of_columns, self._start)
+        bound, columns = self._ansatz.forward(device, of_columns, self._start, checkpoints)
         final = phi @ device.amplitudes(columns, self._ansatz.frame)
         ket = device.allocate(tape, rows.batch, np.asarray(final, dtype=np.complex128))
         return HeldColumns(bound, phi, columns), ket
@@ -161,20 +188,17 @@ class Columns:
         cotangents: FloatArray,
         *,
         per_row: bool,
+        last: bool = True,
     ) -> tuple[FloatArray, None]:
         """See `Binding.backward`; ``per_row`` must be false."""
         assert not per_row
+        assert last
         bra = device.amplitudes(device.apply_observables(ket, self.frame, observables, cotangents), self.frame)
         placed = np.empty((self._size, self._size), dtype=np.complex128)
         placed[:, self._rows] = bound.encoded.conj().T @ bra
         tape = self._ansatz.plan.tape
-        overlaps = device.backward(
-            tape,
-            bound.bound.bound.coefficients,
-            bound.columns,
-            device.allocate(tape, self._size, placed),
-            per_sample=False,
-        )
+        bra_columns = device.allocate(tape, self._size, placed)
+        overlaps = self._ansatz.undo(device, bound.bound, bound.columns, bra_columns, per_sample=False)
         return self._ansatz.pullback(bound.bound, overlaps, per_row=False)[0], None
 
 

@@ -8,7 +8,7 @@ wanted parameters.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -16,13 +16,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from .angles import AngleMap
 from .binding import Binding
+from .budget import MemoryBudget, MemoryEstimate
 from .columns import Columns
 from .devices import Device, State, _native
 from .devices.registry import make_device
-from .errors import FusedQMLError, InvalidInputError, OutOfMemoryError
+from .errors import FusedQMLError, InvalidInputError
 from .fusion import Plan
 from .measurement import Measurement, clbit_values
-from .memory import default_budget, format_bytes
 from .observables import PauliSum
 from .parameters import (
     ParameterBatch,
@@ -57,7 +57,9 @@ class DifferentiableProgram:
         device: "CPU", "GPU", "reference", or a `Device`.
         precision: "double" or "single".
         num_threads: Threads of the CPU device; None for the cores this process may use, capped by OMP_NUM_THREADS.
-        max_memory_mb: Memory for states; None for half of the machine's.
+        max_memory_mb: Memory for states; None for half of the machine's, or of what is free on a GPU.
+        checkpoint: States kept on the way forward, from which the sweep back goes on instead of from what it has
+            undone so far: None for none, a number of them, evenly spaced, or "auto" (`MemoryBudget.checkpoints`).
         any_start: Whether a subclass gives the states that sweeps start from.
 
     Raises:
@@ -78,6 +80,7 @@ class DifferentiableProgram:
         precision: str = "double",
         num_threads: int | None = None,
         max_memory_mb: float | None = None,
+        checkpoint: str | int | None = None,
         any_start: bool = False,
     ) -> None:
         self.program = program
@@ -90,9 +93,8 @@ class DifferentiableProgram:
         self.measurement = measurement or Measurement(everything, program.num_qubits)
         self.device = make_device(device, precision=precision, num_threads=num_threads)
         self.dtype = np.dtype(np.float32 if precision == "single" else np.float64)
-        self.budget = default_budget() if max_memory_mb is None else int(max_memory_mb * 2**20)
-        if self.budget <= 0:
-            raise InvalidInputError(f"max_memory_mb is {max_memory_mb}; a positive number of MiB is expected.")
+        self.checkpoint = checkpoint
+        self.memory = MemoryBudget(self.device, program.num_qubits, checkpoint=checkpoint, max_memory_mb=max_memory_mb)
         self._nothing = first_parameters(0)
         self._training = ParameterSet(self._wrt("all" if self.input_gradients else "weights"))
         state = program.initial_state
@@ -104,6 +106,21 @@ class DifferentiableProgram:
     def num_qubits(self) -> int:
         """Number of qubits n."""
         return self.program.num_qubits
+
+    @property
+    def budget(self) -> int:
+        """Bytes that the states of one call may take."""
+        return self.memory.bytes
+
+    def memory_estimate(self, batch: int = 1) -> MemoryEstimate:
+        """What `value_and_vjp` takes for a batch of samples with shared weights, before anything runs.
+
+        The plan itself is not counted. Where memory counts by the page, small circuits take more.
+        """
+        varying = first_parameters(self.num_inputs if batch > 1 else 0)
+        rows = ParameterBatch(np.empty(0), varying, np.empty((batch, 0)), by_row=False)
+        sweeps = self.plans.sweeps(rows, self._training)
+        return self.memory.estimate(sweeps, batch, len(self._observables()), by_row=False)
 
     @property
     def plan(self) -> Plan:
@@ -132,9 +149,10 @@ class DifferentiableProgram:
         """
         parameters = self._parameters(x, w)
         sweeps = self.plans.sweeps(parameters, self._training)
-        held = self._fits(parameters.batch, sweeps.states + 1)
-        forward = self._forward(sweeps, parameters) if held else None
-        values = self._values(parameters) if forward is None else self._expectation(forward[1], sweeps)
+        states, by_row = sweeps.states + 1, parameters.by_row
+        held = self.memory.rows(parameters.batch, states, sweeps, by_row=by_row) == parameters.batch
+        forward = self._forward(sweeps, parameters, back=states) if held else None
+        values = self._values(parameters, spare=1) if forward is None else self._expectation(forward[1], sweeps)
         unused = [forward]
 
         def pullback(cotangents: ArrayLike) -> tuple[NDArray[np.floating] | None, NDArray[np.floating]]:
@@ -189,14 +207,15 @@ class DifferentiableProgram:
         num_observables = len(self._observables())
         result = np.empty((parameters.batch, num_observables, len(wanted)), self.dtype)
         start = 0
-        for rows in self._chunks(parameters, 3):
-            bound, ket = self._forward(binding, rows)
+        states = 4 if self.checkpoint else 3  # ket, copy, bra, and a copy of what was kept
+        for rows in self.memory.chunks(parameters, states, binding):
+            bound, ket = self._forward(binding, rows, back=states)
             for k in range(num_observables):
                 cotangents = np.zeros((rows.batch, num_observables))
                 cotangents[:, k] = 1.0
                 last = k == num_observables - 1
                 copy = ket if last else self.device.copy(ket)
-                gradients, _ = self._backward(binding, bound, copy, cotangents, per_row=True)
+                gradients, _ = self._backward(binding, bound, copy, cotangents, per_row=True, last=last)
                 result[start : start + rows.batch, k] = gradients[:, wanted]
             start += rows.batch
         return result
@@ -208,12 +227,12 @@ class DifferentiableProgram:
         qubits = sorted({qubit for qubit, _ in self.measurement.pairs})
         outcomes = clbit_values(len(qubits), [(qubits.index(q), c) for q, c in self.measurement.pairs])
         size = 2**self.measurement.num_clbits
-        self._check_output(
+        self.memory.check_output(
             8 * size * parameters.batch, f"probabilities of {self.measurement.num_clbits} classical bits"
         )
         result = np.zeros((parameters.batch, size))
         start = 0
-        for rows in self._chunks(parameters, 1):
+        for rows in self.memory.chunks(parameters, 1):
             _, ket = self._forward(binding, rows)
             result[start : start + rows.batch, outcomes] = self.device.probabilities(
                 ket, binding.plan.tape.frame, qubits
@@ -227,12 +246,16 @@ class DifferentiableProgram:
         binding = self.plans.binding(parameters.varying, self._nothing, parameters.batch, keep_phase=True)
         frame = binding.plan.tape.frame
         return _joined(
-            [self.device.amplitudes(self._forward(binding, rows)[1], frame) for rows in self._chunks(parameters, 2)]
+            [
+                self.device.amplitudes(self._forward(binding, rows)[1], frame)
+                for rows in self.memory.chunks(parameters, 2)
+            ]
         )
 
-    def _values(self, parameters: ParameterBatch) -> NDArray[np.floating]:
+    def _values(self, parameters: ParameterBatch, spare: int = 0) -> NDArray[np.floating]:
+        """Values; with a spare state, in pieces of the size that a way back has, so that it finds its memory made."""
         sweeps = self.plans.sweeps(parameters, self._nothing)
-        chunks = self._chunks(parameters, sweeps.states)
+        chunks = self.memory.chunks(parameters, sweeps.states + spare)
         return _joined([self._expectation(self._forward(sweeps, rows)[1], sweeps) for rows in chunks])
 
     def final_states(
@@ -266,8 +289,9 @@ class DifferentiableProgram:
         n_in, per_row = self.num_inputs, parameters.by_row
         dx: list[FloatArray] = []
         dw: list[FloatArray] = []
-        for rows in [parameters] if held is not None else self._chunks(parameters, sweeps.states + 1):
-            bound, ket = held if held is not None else self._forward(sweeps, rows)
+        states = sweeps.states + 1
+        for rows in [parameters] if held is not None else self.memory.chunks(parameters, states, sweeps):
+            bound, ket = held if held is not None else self._forward(sweeps, rows, back=states)
             part = cotangents[rows.first : rows.first + rows.batch]
             gradients, varying = self._backward(sweeps, bound, ket, part, per_row=per_row)
             dw.append(gradients[..., n_in:])
@@ -283,15 +307,27 @@ class DifferentiableProgram:
         sweeps: Binding | Columns,
         parameters: ParameterBatch,
         initial_states: NDArray[np.complex128] | None = None,
+        *,
+        back: int = 0,
     ) -> tuple[Any, State]:
+        """The sweep forward; ``back`` states are needed in all if there is a way back, for which some may be kept."""
         start = self._initial_state(parameters) if initial_states is None else initial_states
-        return sweeps.forward(self.device, parameters, start)
+        kept = self.memory.checkpoints(sweeps, parameters.batch, back) if back else 0
+        return sweeps.forward(self.device, parameters, start, kept)
 
     def _backward(
-        self, sweeps: Binding | Columns, bound: Any, ket: State, cotangents: FloatArray, *, per_row: bool
+        self,
+        sweeps: Binding | Columns,
+        bound: Any,
+        ket: State,
+        cotangents: FloatArray,
+        *,
+        per_row: bool,
+        last: bool = True,
     ) -> tuple[FloatArray, FloatArray | None]:
-        """Parameter gradients as of `Binding.pullback`; the ket is used up."""
-        return sweeps.backward(self.device, bound, ket, self._observables(), cotangents, per_row=per_row)
+        """Parameter gradients as of `Binding.pullback`; the ket and, if ``last``, what was kept are used up."""
+        observables = self._observables()
+        return sweeps.backward(self.device, bound, ket, observables, cotangents, per_row=per_row, last=last)
 
     def _expectation(self, ket: State, sweeps: Binding | Columns) -> NDArray[np.floating]:
         values = self.device.expectation(ket, sweeps.frame, self._observables())
@@ -342,31 +378,6 @@ class DifferentiableProgram:
     def _initial_state(self, rows: ParameterBatch) -> NDArray[np.complex128] | None:
         state = self.program.initial_state
         return state if state is None or state.ndim == 1 else state[rows.first : rows.first + rows.batch]
-
-    def _fits(self, batch: int, states: int) -> bool:
-        return states * self.device.state_bytes(self.num_qubits, batch) <= self.budget
-
-    def _chunks(self, parameters: ParameterBatch, states: int) -> Iterator[ParameterBatch]:
-        """The batch in pieces of which ``states`` states fit the budget."""
-        if not self._fits(1, states):
-            needed = states * self.device.state_bytes(self.num_qubits, 1)
-            raise OutOfMemoryError(
-                f"{states} state(s) of {self.num_qubits} qubits need {format_bytes(needed)}; "
-                f"{format_bytes(self.budget)} are allowed. Raise max_memory_mb if the machine has more, or use "
-                "precision='single'."
-            )
-        size = parameters.batch
-        while size > 1 and not self._fits(size, states):
-            size = (size + 1) // 2
-        if size == parameters.batch:
-            yield parameters
-            return
-        for start in range(0, parameters.batch, size):
-            yield parameters.rows(start, min(start + size, parameters.batch))
-
-    def _check_output(self, needed: int, what: str) -> None:
-        if needed > self.budget:
-            raise OutOfMemoryError(f"The {what} need {format_bytes(needed)}; {format_bytes(self.budget)} are allowed.")
 
 
 def _joined(parts: list[NDArray[Number]]) -> NDArray[Number]:

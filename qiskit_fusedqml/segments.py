@@ -1,9 +1,9 @@
 """Tapes in pieces: what runs between two places where a state may be kept.
 
-A tape may be cut between any two blocks, and inside a block right after a diagonal that another one follows: factored
-rotations are carried by the next diagonal of their block (`qiskit_fusedqml.plan`), so that ket and bra have their true
-scale there. Each piece is a tape of its own with its own overlaps; those of the whole tape are theirs, one after the
-other. Devices need to know nothing about it.
+A tape may be cut between any two blocks, and inside a block where ket and bra have their true scale: right after a
+diagonal that another one follows, as factored rotations are carried by the next diagonal of their block
+(`qiskit_fusedqml.plan`), and after a rotation that carries others. Each piece is a tape of its own with its own
+overlaps; those of the whole tape are theirs, one after the other. Devices need to know nothing about it.
 """
 
 from __future__ import annotations
@@ -13,10 +13,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
+import numpy as np
+from numpy.typing import NDArray
+
+from .coefficients import CARRIER
 from .plan import RY, U2, Block, Dense, Diag, Map, Operation, Pauli, Tape
 
-LARGEST = 8192
-"""Overlaps of one piece: the numbers a sweep works with stay small however deep the circuit is."""
+LONGEST = 2048
+"""Operations of one piece, about: the tables and sums a sweep works with stay small however deep the circuit is."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,19 +41,19 @@ class Segment:
         return any(block.undo_from < len(block.operations) for block in self.tape.blocks)
 
 
-def cut(tape: Tape, checkpoints: int = 0) -> tuple[Segment, ...]:
-    """Cut a tape into pieces of about the same number of operations that the sweep back undoes.
+def cut(tape: Tape, kinds: NDArray[np.int64], checkpoints: int = 0) -> tuple[Segment, ...]:
+    """Cut a tape into pieces of about the same number of operations, of those that the sweep back undoes if there are.
 
     Args:
         tape: The tape.
+        kinds: Kinds of its shared pairs (`qiskit_fusedqml.coefficients.Recipe.pair_kinds`).
         checkpoints: States to keep, evenly spaced; fewer where the tape cannot be cut that often.
     """
-    pieces = -(-max(tape.num_overlaps, 1) // LARGEST)
-    each = -(-pieces // (checkpoints + 1))
-    places = _spread(tape, (checkpoints + 1) * each)
+    total = sum(len(block.operations) for block in tape.blocks)
+    each = -(-total // (LONGEST * (checkpoints + 1)))
+    places = _spread(tape, kinds, (checkpoints + 1) * each)
     if not places:
         return (Segment(tape, kept=False),)
-    total = sum(len(block.operations) for block in tape.blocks)
     tapes = [_piece(tape, start, stop) for start, stop in pairwise((0, *places, total))]
     return tuple(
         Segment(piece, kept=bool(checkpoints) and number % each == 0 and number > 0)
@@ -57,14 +61,14 @@ def cut(tape: Tape, checkpoints: int = 0) -> tuple[Segment, ...]:
     )
 
 
-def num_places(tape: Tape) -> int:
+def num_places(tape: Tape, kinds: NDArray[np.int64]) -> int:
     """In how many places a tape may be cut."""
-    return len(_places(tape)[0])
+    return len(_places(tape, kinds)[0])
 
 
-def _spread(tape: Tape, pieces: int) -> list[int]:
+def _spread(tape: Tape, kinds: NDArray[np.int64], pieces: int) -> list[int]:
     """Where to cut, as numbers of operations, evenly over what is undone."""
-    allowed, first, total = _places(tape)
+    allowed, first, total = _places(tape, kinds)
     wanted = (first + (total - first) * number / pieces for number in range(1, pieces))
     found: dict[int, None] = {}
     for place in wanted:
@@ -77,19 +81,25 @@ def _spread(tape: Tape, pieces: int) -> list[int]:
     return sorted(found)
 
 
-def _places(tape: Tape) -> tuple[list[int], int, int]:
-    """Numbers of operations after which a tape may be cut, the first undone operation, and all operations."""
+def _places(tape: Tape, kinds: NDArray[np.int64]) -> tuple[list[int], int, int]:
+    """Numbers of operations after which a tape may be cut, the first undone operation (or 0), and all operations."""
     places: list[int] = []
     first, total = -1, 0
     for block in tape.blocks:
         if first < 0 and block.undo_from < len(block.operations):
             first = total + block.undo_from
         diagonals = [k for k, operation in enumerate(block.operations) if isinstance(operation, Diag)]
-        places += [total + k + 1 for k in diagonals[:-1]]
+        ends = diagonals[:-1] + [k for k, operation in enumerate(block.operations) if _carries(operation, kinds)]
+        places += [total + k + 1 for k in sorted(ends)]
         total += len(block.operations)
         places.append(total)
-    first = total if first < 0 else first
+    first = max(first, 0)
     return [place for place in dict.fromkeys(places) if first < place < total], first, total
+
+
+def _carries(operation: Operation, kinds: NDArray[np.int64]) -> bool:
+    pair = isinstance(operation, RY | Pauli) and not operation.batched
+    return pair and bool(kinds[operation.coefficient] == CARRIER)  # type: ignore[union-attr]
 
 
 def _piece(tape: Tape, start: int, stop: int) -> Tape:

@@ -131,7 +131,7 @@ def test_a_batch_equals_a_loop_and_any_memory_budget() -> None:
     cotangents = np.random.default_rng(3).normal(size=(7, 2))
     whole = f.value_and_vjp(x, w, cotangents)
     tight = _circuit(input_gradients=True, max_memory_mb=3 * f.device.state_bytes(N, 1) / 2**20)
-    assert len(list(tight._chunks(tight._parameters(x, w), 2))) > 1
+    assert len(list(tight.memory.chunks(tight._parameters(x, w), 2))) > 1
     for ours, theirs in zip(tight.value_and_vjp(x, w, cotangents), whole, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-12)
     np.testing.assert_allclose(tight.jacobian(x, w), f.jacobian(x, w), atol=1e-12)

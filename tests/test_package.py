@@ -22,9 +22,9 @@ ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 ORDER = """
-    errors plan affine memory gates observables measurement parameters program classical angles encoding dynamic cost
-    lowering devices coefficients fusion binding columns plans engine calibrate states second_order trajectories
-    interfaces info demo __main__
+    errors plan affine memory gates observables measurement parameters program classical angles encoding
+    dynamic cost lowering devices coefficients segments fusion binding columns budget plans engine calibrate states
+    second_order trajectories interfaces info demo __main__
 """.split()
 """Parts of the package; each imports only what stands to its left."""
 

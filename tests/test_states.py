@@ -97,7 +97,7 @@ def test_the_pullback_of_states_with_inputs_and_in_pieces() -> None:
         f = DifferentiableCircuit(circuit, None, inputs, input_gradients=True, max_memory_mb=budget)
         amplitudes, pullback = f.state_vjp(x, w)
         results.append((amplitudes, *pullback(amplitudes.conj() ** 2)))
-    assert len(list(f._chunks(f._parameters(x, w), 4))) > 1
+    assert len(list(f.memory.chunks(f._parameters(x, w), 4))) > 1
     for whole, pieces in zip(*results, strict=True):
         np.testing.assert_allclose(pieces, whole, rtol=0, atol=1e-12)
     step = 1e-6

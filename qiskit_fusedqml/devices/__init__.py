@@ -84,3 +84,7 @@ class Device(Protocol):
     def state_bytes(self, num_qubits: int, batch: int) -> int:
         """Bytes of memory one `State` takes, for the engine's memory budget."""
         ...
+
+    def memory_budget(self) -> int:
+        """Bytes that states may take when nothing else is said: half of the device's memory."""
+        ...

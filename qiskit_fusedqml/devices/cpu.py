@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from ..cost import CostModel
 from ..errors import DeviceUnavailableError, InvalidInputError, OutOfMemoryError
-from ..memory import physical_memory
+from ..memory import default_budget, physical_memory
 from ..observables import PauliSum
 from ..plan import RY, U2, Block, Dense, Diag, Frame, Map, Operation, Pauli, Tape
 from . import Coefficients, _native
@@ -204,6 +204,10 @@ class CPUDevice:
         if len(set(qubits)) != len(qubits) or any(not 0 <= q < ket.num_qubits for q in qubits):
             raise InvalidInputError(f"The qubits {tuple(qubits)} must be distinct and below {ket.num_qubits}.")
         return _native.probabilities(ket, list(frame.columns), frame.offset, list(qubits), self.num_threads)
+
+    def memory_budget(self) -> int:
+        """See `Device.memory_budget`."""
+        return default_budget()
 
     def state_bytes(self, num_qubits: int, batch: int) -> int:
         """See `Device.state_bytes`. Lanes that neither samples nor qubits fill (small circuits) are not counted."""

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..cost import CostModel
+from ..memory import default_budget
 from ..observables import PauliSum, RowTerm
 from ..plan import RY, U2, Dense, Diag, Factor, Frame, Functional, Map, Operation, Pauli, Tape, bits
 from . import Coefficients
@@ -84,6 +85,10 @@ class ReferenceDevice:
     def probabilities(self, ket: ComplexArray, frame: Frame, qubits: Sequence[int]) -> NDArray[np.float64]:
         """See `Device.probabilities`."""
         return marginal(np.abs(self.amplitudes(ket, frame)) ** 2, qubits)
+
+    def memory_budget(self) -> int:
+        """See `Device.memory_budget`."""
+        return default_budget()
 
     def state_bytes(self, num_qubits: int, batch: int) -> int:
         """See `Device.state_bytes`."""

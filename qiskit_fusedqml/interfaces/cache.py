@@ -44,12 +44,14 @@ class EngineOptions:
         precision: "double" or "single".
         max_memory_mb: Memory the states of one call may take, or None for what the machine has.
         num_threads: Number of threads, or None for every core this process may use.
+        checkpoint: States kept on the way forward for the sweep back: None, a number, or "auto".
     """
 
     device: str = "CPU"
     precision: str = "double"
     max_memory_mb: float | None = None
     num_threads: int | None = None
+    checkpoint: str | int | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -36,7 +36,12 @@ class DifferentiableCircuit(DifferentiableStates):
         device: "CPU", "GPU", "reference", or a `qiskit_fusedqml.devices.Device`.
         precision: "double" or "single".
         num_threads: Threads of the CPU device; None for the cores this process may use, capped by OMP_NUM_THREADS.
-        max_memory_mb: Memory for states in MiB; None for half of the machine's. Larger batches are cut.
+        max_memory_mb: Memory for states in MiB; None for half of the machine's, or of what is free on a GPU. Larger
+            batches are cut.
+        checkpoint: The sweep back undoes the gates, and needs two states whatever the depth. In single precision the
+            rounding errors of undoing grow with the depth; they start anew wherever a state was kept on the way
+            forward. None keeps none; a number, so many, evenly spaced, which count as states; "auto", in single
+            precision, one after every 2048 operations as far as memory allows without cutting the batch.
 
     Raises:
         InvalidInputError: If inputs and weights are not the circuit's parameters, each once, or an observable does
@@ -57,6 +62,7 @@ class DifferentiableCircuit(DifferentiableStates):
         precision: str = "double",
         num_threads: int | None = None,
         max_memory_mb: float | None = None,
+        checkpoint: str | int | None = None,
     ) -> None:
         self.circuit = circuit.copy()  # as it is now, whatever becomes of it
         self.inputs = tuple(inputs)
@@ -77,6 +83,7 @@ class DifferentiableCircuit(DifferentiableStates):
             precision=precision,
             num_threads=num_threads,
             max_memory_mb=max_memory_mb,
+            checkpoint=checkpoint,
         )
         self._arguments = (self.circuit, observables, self.inputs, self.weights)
         self._options: dict[str, Any] = {
@@ -85,6 +92,7 @@ class DifferentiableCircuit(DifferentiableStates):
             "precision": precision,
             "num_threads": num_threads,
             "max_memory_mb": max_memory_mb,
+            "checkpoint": checkpoint,
         }
         self._position = {parameter: k for k, parameter in enumerate((*self.inputs, *self.weights))}
 

@@ -8,6 +8,7 @@ with shots or noise, or somebody else's gradient, is used as the stock class wou
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -73,10 +74,7 @@ class _Network:
             observables,
             inputs=parameters[: self._num_inputs],
             weights=parameters[self._num_inputs :],
-            device=options.device,
-            precision=options.precision,
-            max_memory_mb=options.max_memory_mb,
-            num_threads=options.num_threads,
+            **asdict(options),
         )
 
     def _data(
@@ -122,6 +120,8 @@ class FusedEstimatorQNN(_Network, EstimatorQNN):
         precision: "double" or "single", the float type of the amplitudes.
         max_memory_mb: Memory the states of one call may take.
         num_threads: Number of threads; by default every core this process may use.
+        checkpoint: States kept on the way forward for the sweep back: None, a number, or "auto"; see
+            `DifferentiableCircuit`.
 
     Example:
         >>> from qiskit.circuit.library import real_amplitudes, zz_feature_map
@@ -152,8 +152,9 @@ class FusedEstimatorQNN(_Network, EstimatorQNN):
         precision: str = "double",
         max_memory_mb: float | None = None,
         num_threads: int | None = None,
+        checkpoint: str | int | None = None,
     ) -> None:
-        self.engine_options = EngineOptions(device, precision, max_memory_mb, num_threads)
+        self.engine_options = EngineOptions(device, precision, max_memory_mb, num_threads, checkpoint)
         if estimator is None:
             estimator = FusedEstimator(
                 device=device, precision=precision, max_memory_mb=max_memory_mb, num_threads=num_threads
@@ -226,6 +227,8 @@ class FusedSamplerQNN(_Network, SamplerQNN):
         precision: "double" or "single", the float type of the amplitudes.
         max_memory_mb: Memory the states of one call may take.
         num_threads: Number of threads; by default every core this process may use.
+        checkpoint: States kept on the way forward for the sweep back: None, a number, or "auto"; see
+            `DifferentiableCircuit`.
 
     Example:
         >>> from qiskit.circuit.library import real_amplitudes, zz_feature_map
@@ -259,8 +262,9 @@ class FusedSamplerQNN(_Network, SamplerQNN):
         precision: str = "double",
         max_memory_mb: float | None = None,
         num_threads: int | None = None,
+        checkpoint: str | int | None = None,
     ) -> None:
-        self.engine_options = EngineOptions(device, precision, max_memory_mb, num_threads)
+        self.engine_options = EngineOptions(device, precision, max_memory_mb, num_threads, checkpoint)
         if gradient is None:
             gradient = FusedSamplerGradient(sampler, pass_manager=pass_manager)
         super().__init__(

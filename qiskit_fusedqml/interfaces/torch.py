@@ -45,6 +45,8 @@ class FusedLayer(torch.nn.Module):
         precision: "double" or "single", the float type of the amplitudes.
         num_threads: Threads of the CPU device; None for the cores this process may use, capped by OMP_NUM_THREADS.
         max_memory_mb: Memory for states in MiB; None for half of the machine's. Larger batches are cut.
+        checkpoint: States kept on the way forward for the sweep back: None, a number, or "auto"; see
+            `DifferentiableCircuit`.
 
     Raises:
         InvalidInputError: If inputs and weights are not the circuit's parameters, each once, an observable does not
@@ -74,6 +76,7 @@ class FusedLayer(torch.nn.Module):
         precision: str = "double",
         num_threads: int | None = None,
         max_memory_mb: float | None = None,
+        checkpoint: str | int | None = None,
     ) -> None:
         super().__init__()
         self._options: dict[str, Any] = {
@@ -81,6 +84,7 @@ class FusedLayer(torch.nn.Module):
             "precision": precision,
             "num_threads": num_threads,
             "max_memory_mb": max_memory_mb,
+            "checkpoint": checkpoint,
         }
         self._observables = observables
         self.function = DifferentiableCircuit(circuit, observables, inputs, weights, **self._options)

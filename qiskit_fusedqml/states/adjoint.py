@@ -68,8 +68,8 @@ class AdjointStates(DifferentiableProgram):
         """
         parameters = self._parameters(x, w)
         binding = self.plans.binding(parameters.varying, self._training, parameters.batch, keep_phase=True)
-        chunks, frame = list(self._chunks(parameters, 4)), binding.plan.tape.frame
-        forwards = (self._forward(binding, rows) for rows in chunks)
+        chunks, frame = list(self.memory.chunks(parameters, 4, binding)), binding.plan.tape.frame
+        forwards = (self._forward(binding, rows, back=4) for rows in chunks)
         held = [next(forwards)] if len(chunks) == 1 else []  # else computed again
         amplitudes = np.concatenate([self.device.amplitudes(ket, frame) for _, ket in held or forwards])
         unused = [True]
@@ -85,8 +85,8 @@ class AdjointStates(DifferentiableProgram):
             start = 0
             for rows in chunks:
                 stop = start + rows.batch
-                bound, ket = held.pop() if held else self._forward(binding, rows)
-                gradients[start:stop] = self._pull_bra(binding, rows, bound, ket, bras[start:stop])
+                bound, ket = held.pop() if held else self._forward(binding, rows, back=4)
+                gradients[start:stop] = self._pull_bra(binding, rows, bound, ket, bras[start:stop], last=True)
                 start = stop
             dx = gradients[:, : self.num_inputs] if self.input_gradients else None
             dw = gradients[:, self.num_inputs :]
@@ -167,23 +167,24 @@ class AdjointStates(DifferentiableProgram):
         )
         result = np.empty((parameters.batch, count, len(wanted)))
         start = 0
-        for rows in self._chunks(parameters, 4):
-            bound, ket = self._forward(binding, rows)
+        states = 5 if self.checkpoint else 4
+        for rows in self.memory.chunks(parameters, states, binding):
+            bound, ket = self._forward(binding, rows, back=states)
             for k, bra in enumerate(bras(ket, binding.plan.tape.frame, rows.batch)):
-                gradients = self._pull_bra(binding, rows, bound, self.device.copy(ket), bra)
+                gradients = self._pull_bra(binding, rows, bound, self.device.copy(ket), bra, last=False)
                 result[start : start + rows.batch, k] = gradients[:, wanted]
             start += rows.batch
         return result
 
     def _pull_bra(
-        self, binding: Binding, rows: ParameterBatch, bound: BoundBatch, ket: State, bra: ComplexArray
+        self, binding: Binding, rows: ParameterBatch, bound: BoundBatch, ket: State, bra: ComplexArray, *, last: bool
     ) -> FloatArray:
         """Parameter gradients (B, P) for amplitudes (B, 2**n) of a bra; the ket is used up."""
         tape = binding.plan.tape
         ordered = np.empty(bra.shape, np.complex128)
         ordered[:, logical_rows(tape.frame)] = bra
         state = self.device.allocate(tape, rows.batch, ordered)
-        overlaps = self.device.backward(tape, bound.bound.coefficients, ket, state, per_sample=True)
+        overlaps = binding.undo(self.device, bound, ket, state, per_sample=True, last=last)
         gradients, _ = binding.pullback(bound, overlaps, per_row=True)
         if self.encoding is not None:
             start = np.asarray(self._inverse.evolve(rows, 2.0 * bra), np.complex128)
@@ -195,7 +196,7 @@ class AdjointStates(DifferentiableProgram):
         binding = self.plans.binding(rows.varying, self._nothing, rows.batch, keep_phase=True, any_start=True)
         tape = binding.plan.tape
         state = self.device.allocate(tape, rows.batch, np.asarray(amplitudes, np.complex128))
-        self.device.forward(tape, binding.bind(rows).bound.coefficients, state)
+        binding.apply(self.device, binding.bind(rows), state)
         return self.device.amplitudes(state, tape.frame)
 
     def rows(self, x: ArrayLike | None, w: ArrayLike | None) -> FloatArray:
@@ -218,6 +219,7 @@ class AdjointStates(DifferentiableProgram):
             device=self.device,
             precision="single" if self.dtype == np.float32 else "double",
             max_memory_mb=self.budget / 2**20,
+            checkpoint=self.checkpoint,
         )
 
     def _initial_state(self, rows: ParameterBatch) -> NDArray[np.complex128] | None:

@@ -32,7 +32,6 @@ from ..dynamic import (
 from ..engine import DifferentiableProgram
 from ..errors import OutOfMemoryError
 from ..fusion import Plan
-from ..memory import default_budget
 from .found import Found, gathered
 from .lanes import Draws, Lanes, TooManyLanesError, join, measure
 from .sampling import Shots, draw, outcomes_of_shots, written
@@ -81,7 +80,7 @@ class Runner:
         angle_map: From parameter values to the angles its segments' slots refer to.
         device: Where states live.
         precision: "double" or "single".
-        max_memory_mb: Memory for states; None for half of the machine's.
+        max_memory_mb: Memory for states; None for what the device says.
     """
 
     def __init__(
@@ -95,7 +94,7 @@ class Runner:
     ) -> None:
         self.dynamic = dynamic
         self.device = device
-        self.budget = default_budget() if max_memory_mb is None else int(max_memory_mb * 2**20)
+        self.budget = device.memory_budget() if max_memory_mb is None else int(max_memory_mb * 2**20)
         everything = list(walk(dynamic.nodes))
         self.engines: dict[int, DifferentiableProgram] = {}
         for node in everything:

@@ -410,6 +410,7 @@ def test_the_cupy_runtime(monkeypatch):
     assert all(isinstance(a, (np.ndarray, np.int32, np.int64, np.uintp)) for a in arguments)
     runtime = CupyRuntime()
     assert runtime.free_bytes() == 12 << 20
+    assert device.memory_budget() == 6 << 20
     assert np.array_equal(runtime.download(runtime.copy(runtime.upload(np.eye(2)))), [1, 0, 0, 1])
     with pytest.raises(OutOfMemoryError, match=r"12\.0 MiB are free"):
         runtime.empty(1 << 21, np.float32)

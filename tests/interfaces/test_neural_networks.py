@@ -273,9 +273,9 @@ def test_a_backward_pass_makes_no_more_sweeps_than_it_must(monkeypatch: pytest.M
     sweeps: list[str] = []
     forward, backward = DifferentiableProgram._forward, DifferentiableProgram._backward
     pull = DifferentiableStates._pull_bra
-    monkeypatch.setattr(DifferentiableProgram, "_forward", lambda *a: sweeps.append("forward") or forward(*a))
+    monkeypatch.setattr(DifferentiableProgram, "_forward", lambda *a, **k: sweeps.append("forward") or forward(*a, **k))
     monkeypatch.setattr(DifferentiableProgram, "_backward", lambda *a, **k: sweeps.append("back") or backward(*a, **k))
-    monkeypatch.setattr(DifferentiableStates, "_pull_bra", lambda *a: sweeps.append("back") or pull(*a))
+    monkeypatch.setattr(DifferentiableStates, "_pull_bra", lambda *a, **k: sweeps.append("back") or pull(*a, **k))
     x, w = RNG.normal(size=(5, 3)), np.ones(6)
     network = estimator_networks()[0]
     network.forward(x, w)

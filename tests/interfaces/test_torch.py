@@ -122,7 +122,9 @@ class Sweeps:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.seen: list[str] = []
         forward, backward = DifferentiableProgram._forward, DifferentiableProgram._backward
-        monkeypatch.setattr(DifferentiableProgram, "_forward", lambda *a: self.seen.append("f") or forward(*a))
+        monkeypatch.setattr(
+            DifferentiableProgram, "_forward", lambda *a, **k: self.seen.append("f") or forward(*a, **k)
+        )
         monkeypatch.setattr(
             DifferentiableProgram, "_backward", lambda *a, **k: self.seen.append("b") or backward(*a, **k)
         )

@@ -195,6 +195,10 @@ class GPUDevice:
         self._launcher.each("probabilities", rows << kept, arguments)
         return self._launcher.totals(Partials(partials, 1 << kept, rows, 1 << chunk_bits), ket.batch)
 
+    def memory_budget(self) -> int:
+        """See `Device.memory_budget`: half of what is free now."""
+        return self._runtime.free_bytes() // 2
+
     def state_bytes(self, num_qubits: int, batch: int) -> int:
         """See `Device.state_bytes`."""
         return self.geometry.amplitude_bytes * batch << num_qubits

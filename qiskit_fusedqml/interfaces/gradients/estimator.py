@@ -60,6 +60,7 @@ class FusedEstimatorGradient(BaseEstimatorGradient):
         precision: str | None = None,
         max_memory_mb: float | None = None,
         num_threads: int | None = None,
+        checkpoint: str | int | None = None,
     ) -> None:
         """Set the options; every argument may be left out.
 
@@ -74,6 +75,8 @@ class FusedEstimatorGradient(BaseEstimatorGradient):
             precision: "double" or "single"; by default the `FusedEstimator`'s, else "double".
             max_memory_mb: Memory the states of one call may take.
             num_threads: Number of threads; by default every core this process may use.
+            checkpoint: States kept on the way forward for the sweep back: None, a number, or "auto"; see
+                `DifferentiableCircuit`.
 
         Raises:
             InvalidInputError: For an estimator that is not a V2 estimator.
@@ -87,6 +90,7 @@ class FusedEstimatorGradient(BaseEstimatorGradient):
             "precision": precision,
             "max_memory_mb": max_memory_mb,
             "num_threads": num_threads,
+            "checkpoint": checkpoint,
         }
 
     @property

@@ -39,6 +39,8 @@ class FusedSamplerGradient(BaseSamplerGradient):
         precision: "double" or "single"; by default the sampler's, else "double".
         max_memory_mb: Memory the states of one call may take.
         num_threads: Number of threads; by default every core this process may use.
+        checkpoint: States kept on the way forward for the sweep back: None, a number, or "auto"; see
+            `DifferentiableCircuit`.
 
     Example:
         >>> from qiskit import QuantumCircuit
@@ -61,6 +63,7 @@ class FusedSamplerGradient(BaseSamplerGradient):
         precision: str | None = None,
         max_memory_mb: float | None = None,
         num_threads: int | None = None,
+        checkpoint: str | int | None = None,
     ) -> None:
         super().__init__(sampler, options, pass_manager)
         self._given = {
@@ -68,6 +71,7 @@ class FusedSamplerGradient(BaseSamplerGradient):
             "precision": precision,
             "max_memory_mb": max_memory_mb,
             "num_threads": num_threads,
+            "checkpoint": checkpoint,
         }
 
     @property
