@@ -19,7 +19,6 @@ overlaps are measured on a ket and a bra that are both off by a known factor; th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from copy import copy
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -50,15 +49,6 @@ class Rows:
     index: IntArray
     weight: FloatArray
     constant: FloatArray
-
-    @classmethod
-    def build(cls, rows: Iterable[tuple[float, Sequence[tuple[int, float]]]]) -> Rows:
-        """From (constant, [(source, weight), ...]) pairs."""
-        entries = list(rows)
-        start = np.cumsum([0, *(len(sources) for _, sources in entries)], dtype=np.int64)
-        index = np.array([source for _, sources in entries for source, _ in sources], dtype=np.int64)
-        weight = np.array([weight for _, sources in entries for _, weight in sources], dtype=np.float64)
-        return cls(start, index, weight, np.array([constant for constant, _ in entries], dtype=np.float64))
 
     @classmethod
     def sorted(
@@ -92,14 +82,6 @@ class Runs:
     axis: IntArray
     source: IntArray
     constant: FloatArray
-
-    @classmethod
-    def build(cls, runs: Sequence[Sequence[tuple[int, int, float]]]) -> Runs:
-        """From (axis, source, constant) triples."""
-        gates = [gate for run in runs for gate in run]
-        start = np.cumsum([0, *map(len, runs)], dtype=np.int64)
-        axis, source = (np.array([gate[k] for gate in gates], dtype=np.int64) for k in (0, 1))
-        return cls(start, axis, source, np.array([gate[2] for gate in gates], dtype=np.float64))
 
     def __len__(self) -> int:
         return len(self.start) - 1

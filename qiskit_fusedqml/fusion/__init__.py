@@ -3,7 +3,7 @@
 Four steps, one module each:
 
 1. `elements.collect` walks the program, turns networks of CX, X and SWAP into a frame, collects runs of single-qubit
-gates;
+gates, and hands on one window of a deep circuit after the other;
 2. `schedule.levels` orders the elements so that the diagonals of a layer meet;
 3. `schedule.group` cuts the order into blocks whose flips fit one tile;
 4. `emit.Emitter` writes the tape and the recipe of its coefficients.
@@ -13,9 +13,9 @@ from __future__ import annotations
 
 from ..cost import CostModel, operation_work
 from ..memory import collector_paused
-from ..plan import U2, Frame
+from ..plan import U2, Block, Frame
 from ..program import MAX_MATRIX_QUBITS, Matrix, Program
-from .elements import Element, Term, collect, flips, without_last_phases
+from .elements import Element, Term, collect, flips
 from .emit import Emitter
 from .plan import Plan
 from .schedule import Item, group
@@ -61,12 +61,14 @@ def fuse(
     frame = Frame.folded(n, spread, cost_model.fold_bits) if from_zero else Frame.identity(n)
 
     def plan(euler: bool) -> Plan:
-        elements = collect(program, batched_slots, frame, keep_phase=keep_phase, euler=euler)
-        if populations:
-            elements = without_last_phases(elements)
-        emitter = Emitter(elements, program.num_angles, sorted(batched_slots), wanted_slots, cost_model.table_qubits)
-        groups = group([_item(element) for element in elements.elements], n, tile_limit)
-        tape = emitter.tape([emitter.block(g) for g in groups], spread)
+        windows = collect(program, batched_slots, frame, keep_phase=keep_phase, populations=populations, euler=euler)
+        emitter = Emitter(n, program.num_angles, sorted(batched_slots), wanted_slots, cost_model.table_qubits)
+        blocks: list[Block] = []
+        for elements in windows:
+            emitter.begin(elements)
+            groups = group([_item(element) for element in elements.elements], n, tile_limit)
+            blocks += [emitter.block(g) for g in groups]
+        tape = emitter.tape(blocks, spread)
         return Plan(program, cost_model, tape, emitter.recipe(tape.blocks), wanted_slots)
 
     by_angles = plan(euler=True)

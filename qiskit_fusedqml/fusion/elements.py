@@ -28,6 +28,9 @@ from ..program import Diagonal, Matrix, Program, Rotation
 MAX_EXPANDED_CONTROLS = 3
 """Diagonal rotations with more controls stay controlled: each control doubles the number of Z strings."""
 
+WINDOW = 8192
+"""Instructions, about, that are elements at once: planning a deep circuit takes memory for its plan and little else."""
+
 EPSILON = 1e-14
 
 X, Y, Z = 0, 1, 2
@@ -127,7 +130,7 @@ def flips(element: Element) -> tuple[Row, ...]:
 
 @dataclass(slots=True)
 class Elements:
-    """The result of `collect`."""
+    """What `collect` makes of a window; the frame is the one after it."""
 
     elements: list[Element]
     runs: list[Run]
@@ -135,32 +138,41 @@ class Elements:
 
 
 def collect(
-    program: Program, batched_slots: frozenset[int], frame: Frame, *, keep_phase: bool, euler: bool = True
-) -> Elements:
-    """Turn a program into elements.
+    program: Program,
+    batched_slots: frozenset[int],
+    frame: Frame,
+    *,
+    keep_phase: bool,
+    populations: bool = False,
+    euler: bool = True,
+) -> Iterator[Elements]:
+    """Turn a program into elements, window by window.
 
     Args:
         program: The program.
         batched_slots: Slots whose angles differ from sample to sample.
         frame: The frame before the first instruction.
         keep_phase: Whether the global phase matters.
+        populations: Whether only the absolute values of the final amplitudes matter.
         euler: Whether shared runs about several axes become a turn between two diagonals, or else a 2x2 matrix.
     """
     collector = _Collector(program, batched_slots, frame, keep_phase, euler)
+    first = 0
     for position, instruction in enumerate(program.instructions):
+        if position - first >= WINDOW and (not collector.open_runs or position - first >= 2 * WINDOW):
+            yield collector.window()
+            first = position
         if isinstance(instruction, Rotation):
             collector.rotation(instruction, position)
         elif isinstance(instruction, Diagonal):
             collector.diagonal(instruction, position)
         else:
             collector.matrix(instruction, position)
-    for q in range(program.num_qubits):
-        collector.close(1 << q)
-    elements = [e for e in collector.elements if not (isinstance(e, Term) and e.angle.is_zero)]
-    return Elements(elements, collector.runs, collector.frame)
+    found = collector.window()
+    yield _without_last_phases(found) if populations else found
 
 
-def without_last_phases(found: Elements) -> Elements:
+def _without_last_phases(found: Elements) -> Elements:
     """The elements without diagonal ones at the end, which no population feels.
 
     Their gradients are zero: ``Im <ket|O Z|ket>`` vanishes for diagonal O.
@@ -191,6 +203,14 @@ class _Collector:
         self.runs: list[Run] = []
         self.open_runs: dict[int, Run] = {}
         self.open_terms: dict[tuple[Functional, bool], Term] = {}
+
+    def window(self) -> Elements:
+        """What has been found since the last call; later terms and gates join none of it."""
+        self.close(self.one - 1)
+        elements = [e for e in self.elements if not (isinstance(e, Term) and e.angle.is_zero)]
+        found = Elements(elements, self.runs, self.frame)
+        self.elements, self.runs, self.open_terms = [], [], {}
+        return found
 
     def rotation(self, r: Rotation, position: int) -> None:
         constant = r.slot < 0

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -26,24 +27,60 @@ FEWEST_BEFORE = 6
 multiply-adds against two each."""
 
 
-class _Coefficients:
-    """Coefficients of one kind (pairs or terms): an angle and an overlap each; shared and batched ones apart."""
+class _AngleTable:
+    """Angles of coefficients of one kind, and an overlap each, as plain numbers."""
 
     def __init__(self) -> None:
-        self.angles: tuple[list[Angle], list[Angle]] = ([], [])
-        self.overlaps: tuple[list[int], list[int]] = ([], [])
+        self.start, self.index, self.overlaps = array("q", [0]), array("q"), array("q")
+        self.weight, self.constant = array("d"), array("d")
 
-    def add(self, angle: Angle, batched: bool, overlap: int) -> int:
-        self.angles[batched].append(angle)
-        self.overlaps[batched].append(overlap)
-        return len(self.angles[batched]) - 1
+    def add(self, constant: float, sources: Iterable[tuple[int, float]], overlap: int) -> int:
+        """Append one; returns its number."""
+        for source, weight in sources:
+            self.index.append(source)
+            self.weight.append(weight)
+        self.start.append(len(self.index))
+        self.constant.append(constant)
+        self.overlaps.append(overlap)
+        return len(self.constant) - 1
+
+    def rows(self) -> Rows:
+        return Rows(*map(np.array, (self.start, self.index, self.weight, self.constant)))
+
+
+class _RunTable:
+    """Runs, and ``width`` overlaps each, as plain numbers."""
+
+    def __init__(self, width: int) -> None:
+        self.width = width
+        self.start, self.axis, self.source, self.overlaps = array("q", [0]), array("q"), array("q"), array("q")
+        self.constant = array("d")
+
+    def __len__(self) -> int:
+        return len(self.start) - 1
+
+    def add(self, gates: Iterable[tuple[int, int, float]], overlaps: Sequence[int]) -> int:
+        """Append one of gates (axis, source, constant); returns its number."""
+        for axis, source, constant in gates:
+            self.axis.append(axis)
+            self.source.append(source)
+            self.constant.append(constant)
+        self.start.append(len(self.axis))
+        self.overlaps.extend(overlaps)
+        return len(self) - 1
+
+    def runs(self) -> Runs:
+        return Runs(*map(np.array, (self.start, self.axis, self.source, self.constant)))
+
+    def all_overlaps(self) -> NDArray[np.int64]:
+        return np.array(self.overlaps, np.int64).reshape(-1, self.width)
 
 
 class Emitter:
     """Numbers coefficients and overlaps while operations are written down in forward order.
 
     Args:
-        elements: What `collect` found.
+        num_qubits: Number of qubits n.
         num_angles: Length A of the angle vector.
         batched_slots: The batched slots in ascending order; batched sources are positions in it.
         wanted_slots: Slots whose gradients are wanted.
@@ -52,31 +89,38 @@ class Emitter:
 
     def __init__(
         self,
-        elements: Elements,
+        num_qubits: int,
         num_angles: int,
         batched_slots: Sequence[int],
         wanted_slots: frozenset[int],
         table_qubits: int,
     ) -> None:
-        self.elements = elements
+        self.n = num_qubits
         self.num_angles = num_angles
         self.batched_index = {slot: position for position, slot in enumerate(batched_slots)}
         self.wanted = wanted_slots
         self.table_qubits = table_qubits
-        self.n = elements.frame.num_qubits
         self.num_overlaps = 0
-        self.pairs = _Coefficients()
-        self.terms = _Coefficients()
-        self.blends: tuple[list[Blend], list[Blend]] = ([], [])
-        self.blend_overlaps: tuple[list[int], list[int]] = ([], [])
-        blended = {e.run.index for e in elements.elements if isinstance(e, Blend)}
-        self.turned_runs = [run for run in elements.runs if run.index not in blended]
-        self.run_position = {run.index: position for position, run in enumerate(self.turned_runs)}
-        self.run_overlaps = np.full((len(self.turned_runs), 4), -1, np.int64)
-        self.run_signs = np.ones((len(self.turned_runs), 4))
-        self.run_pairs = np.full(len(self.turned_runs), -1, np.int64)
+        # shared and batched ones apart
+        self.pairs = (_AngleTable(), _AngleTable())
+        self.terms = (_AngleTable(), _AngleTable())
+        self.blends = (_RunTable(3), _RunTable(3))
+        self.turned_runs = _RunTable(4)
+        self.run_signs, self.run_pairs = array("d"), array("q")
+        self.run_position: dict[int, int] = {}
         self.dense: list[NDArray[np.complex128]] = []
         self.scaling = _Scaling()
+
+    def begin(self, elements: Elements) -> None:
+        """Go on to the next window; nothing of the last one is kept but numbers."""
+        self.elements = elements
+        blended = {e.run.index for e in elements.elements if isinstance(e, Blend)}
+        turned = [run for run in elements.runs if run.index not in blended]
+        self.run_position = {
+            run.index: self.turned_runs.add((gate[:3] for gate in run.gates), (-1, -1, -1, -1)) for run in turned
+        }
+        self.run_signs.extend([1.0] * 4 * len(turned))
+        self.run_pairs.extend([-1] * len(turned))
 
     def block(self, group: Group) -> Block:
         """The operations of one block in order."""
@@ -112,43 +156,35 @@ class Emitter:
 
     def recipe(self, blocks: Sequence[Block]) -> Recipe:
         """The recipe that goes with the emitted blocks."""
-        kinds = np.zeros(len(self.pairs.angles[0]), np.int64)
+        pairs, terms, blends = self.pairs, self.terms, self.blends
+        kinds = np.zeros(len(pairs[0].constant), np.int64)
         scales = self.scaling.table(blocks, len(kinds), self.num_overlaps, kinds)
-        pair_overlaps, term_overlaps = self.pairs.overlaps, self.terms.overlaps
         return Recipe(
             num_angles=self.num_angles,
             num_batched=len(self.batched_index),
             num_scales=self.scaling.num_scales,
-            pairs=(self._rows(self.pairs, batched=False), kinds, _indices(pair_overlaps[0])),
-            batched_pairs=(self._rows(self.pairs, batched=True), _indices(pair_overlaps[1])),
-            terms=(self._rows(self.terms, batched=False), _indices(term_overlaps[0])),
-            batched_terms=(self._rows(self.terms, batched=True), _indices(term_overlaps[1])),
+            pairs=(pairs[0].rows(), kinds, _indices(pairs[0].overlaps)),
+            batched_pairs=(pairs[1].rows(), _indices(pairs[1].overlaps)),
+            terms=(terms[0].rows(), _indices(terms[0].overlaps)),
+            batched_terms=(terms[1].rows(), _indices(terms[1].overlaps)),
             runs=(
-                Runs.build([[gate[:3] for gate in run.gates] for run in self.turned_runs]),
-                self.run_overlaps,
-                self.run_signs,
-                self.run_pairs,
+                self.turned_runs.runs(),
+                self.turned_runs.all_overlaps(),
+                np.array(self.run_signs).reshape(-1, 4),
+                _indices(self.run_pairs),
             ),
-            blends=(
-                Runs.build([[gate[:3] for gate in blend.run.gates] for blend in self.blends[0]]),
-                _triples(self.blend_overlaps[0]),
-            ),
-            batched_blends=(
-                Runs.build([[self._batched_gate(gate) for gate in blend.run.gates] for blend in self.blends[1]]),
-                _triples(self.blend_overlaps[1]),
-            ),
+            blends=(blends[0].runs(), blends[0].all_overlaps()),
+            batched_blends=(blends[1].runs(), blends[1].all_overlaps()),
             scales=scales,
             dense=tuple(self.dense),
         )
 
-    def _rows(self, kept: _Coefficients, *, batched: bool) -> Rows:
-        def entry(angle: Angle) -> tuple[float, list[tuple[int, float]]]:
-            if batched:
-                return angle.constant, [(self.batched_index[slot], weight) for slot, weight in angle.slots]
-            euler = [(self._euler_source(source), float(sign)) for source, sign in angle.euler]
-            return angle.constant, angle.slots + euler
-
-        return Rows.build(entry(angle) for angle in kept.angles[batched])
+    def _add(self, tables: tuple[_AngleTable, _AngleTable], angle: Angle, batched: bool, overlap: int) -> int:
+        if batched:
+            sources = [(self.batched_index[slot], weight) for slot, weight in angle.slots]
+        else:
+            sources = angle.slots + [(self._euler_source(source), float(sign)) for source, sign in angle.euler]
+        return tables[batched].add(angle.constant, sources, overlap)
 
     def _euler_source(self, source: int) -> int:
         return self.num_angles + 3 * self.run_position[source // 3] + source % 3
@@ -172,13 +208,13 @@ class Emitter:
         mixed = turn.run is not None and self._run_wants(turn.run.gates)
         direct = self._wants(turn.angle)
         overlap = self._new_overlaps(2 if mixed else 1) if mixed or direct else -1
-        coefficient = self.pairs.add(turn.angle, turn.batched, overlap if direct else -1)
+        coefficient = self._add(self.pairs, turn.angle, turn.batched, overlap if direct else -1)
         x_optional = False
         if turn.run is not None and mixed:
             run = self.run_position[turn.run.index]
-            self.run_overlaps[run, :2] = overlap + 1, overlap
+            self.turned_runs.overlaps[4 * run], self.turned_runs.overlaps[4 * run + 1] = overlap + 1, overlap
             self.run_pairs[run] = coefficient
-            x_optional = bool(self.run_overlaps[run, Z_BEFORE] >= 0)
+            x_optional = self.turned_runs.overlaps[4 * run + Z_BEFORE] >= 0
         if turn.side >= 0:
             count = 2 if mixed else int(direct)
             return RY(turn.x, turn.side, coefficient, turn.batched, overlap, count, x_optional)
@@ -187,9 +223,9 @@ class Emitter:
     def _blend(self, blend: Blend) -> U2:
         overlap = self._new_overlaps(3) if self._run_wants(blend.run.gates) else -1
         batched = blend.run.batched
-        self.blends[batched].append(blend)
-        self.blend_overlaps[batched].append(overlap)
-        return U2(blend.x, blend.side, len(self.blends[batched]) - 1, batched, overlap)
+        gates = map(self._batched_gate, blend.run.gates) if batched else (gate[:3] for gate in blend.run.gates)
+        triple = (overlap, overlap + 1, overlap + 2) if overlap >= 0 else (-1, -1, -1)
+        return U2(blend.x, blend.side, self.blends[batched].add(gates, triple), batched, overlap)
 
     def _diag(self, terms: Sequence[Term]) -> Diag:
         functionals: list[Functional] = []
@@ -205,8 +241,8 @@ class Emitter:
             overlaps[position] = self._new_overlaps(1)
             functionals.append(term.functional)
             for run, which, sign in reports[position]:
-                self.run_overlaps[run, which] = overlaps[position]
-                self.run_signs[run, which] = sign
+                self.turned_runs.overlaps[4 * run + which] = overlaps[position]
+                self.run_signs[4 * run + which] = sign
         factors = tuple(
             factor
             for batched in (False, True)
@@ -237,7 +273,7 @@ class Emitter:
                     continue
                 masks.append(mask)
                 overlap = overlaps.get(position, -1) if self._wants(term.angle) else -1
-                index = self.terms.add(term.angle, term.batched, overlap)
+                index = self._add(self.terms, term.angle, term.batched, overlap)
                 first = index if first < 0 else first
             yield Factor(tuple(space.basis), tuple(masks), first, terms[members[0]].batched)
             members = rest
@@ -358,9 +394,3 @@ def _pair(operation: Operation) -> int:
 
 def _indices(values: Sequence[int]) -> NDArray[np.int64]:
     return np.array(values, dtype=np.int64)
-
-
-def _triples(firsts: Sequence[int]) -> NDArray[np.int64]:
-    """Three consecutive overlaps each; -1 where there are none."""
-    first = np.array(firsts, np.int64).reshape(-1, 1)
-    return np.where(first >= 0, first + np.arange(3), -1)
