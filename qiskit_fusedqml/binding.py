@@ -193,7 +193,7 @@ class Binding:
             if segment.kept:
                 kept.append(device.copy(ket))
             device.forward(segment.tape, bound.bound.coefficients, ket)
-        return bound._replace(segments=segments, kept=tuple(kept))
+        return BoundBatch(bound.bound, bound.base, bound.values, segments, tuple(kept))
 
     def undo(
         self, device: Device, bound: BoundBatch, ket: State, bra: State, per_sample: bool, *, last: bool = True

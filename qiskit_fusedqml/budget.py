@@ -19,6 +19,9 @@ from .memory import format_bytes
 from .parameters import ParameterBatch
 from .segments import LONGEST
 
+MAX_SIZES = 16
+"""Answers of `MemoryBudget.rows` that are kept."""
+
 
 @dataclass(frozen=True, slots=True)
 class MemoryEstimate:
@@ -82,6 +85,8 @@ class MemoryBudget:
         self._device = device
         self._num_qubits = num_qubits
         self._checkpoint = checkpoint
+        # what `rows` said: a step of a small circuit takes microseconds
+        self._rows: dict[tuple[object, ...], int] = {}
         self.bytes = device.memory_budget() if max_memory_mb is None else int(max_memory_mb * 2**20)
         if self.bytes <= 0:
             raise InvalidInputError(f"max_memory_mb is {max_memory_mb}; a positive number of MiB is expected.")
@@ -117,6 +122,16 @@ class MemoryBudget:
         Raises:
             OutOfMemoryError: If not even the states of one sample fit.
         """
+        key = (batch, states, sweeps, by_row)
+        found = self._rows.get(key)
+        if found is None:
+            found = self._largest(batch, states, sweeps, by_row=by_row)
+            if len(self._rows) >= MAX_SIZES:
+                self._rows = {}
+            self._rows[key] = found
+        return found
+
+    def _largest(self, batch: int, states: int, sweeps: Binding | Columns | None, *, by_row: bool) -> int:
         kept = row_bytes = 0
         if sweeps is not None:
             row_bytes = sweeps.row_bytes(by_row=by_row)

@@ -339,11 +339,12 @@ class DifferentiableProgram:
         weights = checked_weights(w, self.num_weights)
         if inputs is not None and weights.ndim == 2 and len(inputs) != len(weights):
             raise InvalidInputError(f"x has {len(inputs)} rows and w has {len(weights)}; equal numbers are expected.")
-        given = max(1 if inputs is None else len(inputs), len(weights) if weights.ndim == 2 else 1)
-        if self._num_states > 1 and given not in (1, self._num_states):
-            raise InvalidInputError(
-                f"The program holds {self._num_states} initial states and {given} rows of parameters were given."
-            )
+        if self._num_states > 1:
+            given = max(1 if inputs is None else len(inputs), len(weights) if weights.ndim == 2 else 1)
+            if given not in (1, self._num_states):
+                raise InvalidInputError(
+                    f"The program holds {self._num_states} initial states and {given} rows of parameters were given."
+                )
         return parameter_batch(inputs, weights, self._num_states)
 
     def _cotangents(self, cotangents: ArrayLike, batch: int) -> FloatArray:

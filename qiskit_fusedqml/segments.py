@@ -30,15 +30,16 @@ class Segment:
     Attributes:
         tape: Its operations; overlaps are numbered from 0.
         kept: Whether the state before it is to be kept.
+        undone: Whether the sweep back has anything to do here.
     """
 
     tape: Tape
     kept: bool
+    undone: bool
 
-    @property
-    def undone(self) -> bool:
-        """Whether the sweep back has anything to do here."""
-        return any(block.undo_from < len(block.operations) for block in self.tape.blocks)
+
+def _segment(tape: Tape, *, kept: bool) -> Segment:
+    return Segment(tape, kept, any(block.undo_from < len(block.operations) for block in tape.blocks))
 
 
 def cut(tape: Tape, kinds: NDArray[np.int64], checkpoints: int = 0) -> tuple[Segment, ...]:
@@ -53,10 +54,10 @@ def cut(tape: Tape, kinds: NDArray[np.int64], checkpoints: int = 0) -> tuple[Seg
     each = -(-total // (LONGEST * (checkpoints + 1)))
     places = _spread(tape, kinds, (checkpoints + 1) * each)
     if not places:
-        return (Segment(tape, kept=False),)
+        return (_segment(tape, kept=False),)
     tapes = [_piece(tape, start, stop) for start, stop in pairwise((0, *places, total))]
     return tuple(
-        Segment(piece, kept=bool(checkpoints) and number % each == 0 and number > 0)
+        _segment(piece, kept=bool(checkpoints) and number % each == 0 and number > 0)
         for number, piece in enumerate(tapes)
     )
 
