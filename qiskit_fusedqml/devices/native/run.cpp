@@ -12,7 +12,7 @@
 namespace fusedqml {
 namespace {
 
-constexpr int64_t small_work = 8000;   // vector rows times operations that one thread does sooner than it wakes another
+constexpr int64_t small_work = 4000;   // vector rows times operations that one thread does sooner than it wakes another
 constexpr int shares = 4;              // parts a thread, so that a thread that is late or slow takes fewer
 constexpr size_t share_bytes = size_t(1) << 18;  // unless their sums take more memory than this
 
