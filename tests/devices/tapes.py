@@ -26,7 +26,10 @@ class TapeMaker:
     frame: Frame = field(init=False)
 
     def tape(self, num_blocks: int, num_operations: int, kinds: str = "") -> Tape:
-        """A tape; ``kinds`` limits it to some of "drxyupm" (diagonals, RY layers, RX layers, RY, U2, Pauli, dense)."""
+        """A tape of diagonals, RY layers, RY, U2, Paulis and dense matrices; ``kinds``, some of "dryupmx", limits it.
+
+        An "x" is a layer of Paulis that are RX of virtual qubits.
+        """
         self.scramble(Frame.identity(self.n))
         blocks = [self.block(num_operations, kinds) for _ in range(num_blocks)]
         if not kinds:
@@ -58,7 +61,7 @@ class TapeMaker:
         self.qubits = sorted(int(q) for q in self.rng.permutation(self.n)[:size])
         operations: list[Operation] = []
         while len(operations) < num_operations:
-            operations += self.operations(str(self.rng.choice(list(kinds or "drxyupm"))))
+            operations += self.operations(str(self.rng.choice(list(kinds or "dryupm"))))
         return Block(echelon([self.frame.columns[q] for q in self.qubits]), tuple(operations))
 
     def operations(self, kind: str) -> list[Operation]:
