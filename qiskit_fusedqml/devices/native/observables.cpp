@@ -14,7 +14,7 @@ constexpr int many_block_bits = 7;    // and with many flips, so that the bra's 
 constexpr size_t many_flips = 4;
 constexpr size_t most_cached = size_t(16) << 20;
 constexpr size_t most_layouts = 4;
-constexpr int64_t small_work = 20000;
+constexpr int64_t small_work = 2000;  // stored rows times flips that one thread does sooner than it wakes another
 
 int choose_block_bits(int num_qubits, const std::vector<TermSource>& terms) {
     std::vector<uint64_t> flips;
