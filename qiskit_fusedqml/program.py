@@ -105,12 +105,15 @@ class Program:
         num_angles: Length of the angle vector the rotations' slots refer to.
         instructions: The instructions in order of application.
         initial_state: None for |0...0>, amplitudes of shape (2**n,), or one row per sample of shape (B, 2**n).
+        cuts: Positions, ascending, that no block of a plan may reach over: 3 lies before ``instructions[3]``. They say
+            how the program is to be run and do not change its meaning.
     """
 
     num_qubits: int
     num_angles: int
     instructions: tuple[Instruction, ...]
     initial_state: NDArray[np.complex128] | None = None
+    cuts: tuple[int, ...] = ()
 
     def save(self, path: str | Path) -> None:
         """Write the program to an ``.npz`` file (no pickle)."""
@@ -142,6 +145,9 @@ def validate(program: Program) -> None:
         problem = _problem(instruction, n, program.num_angles)
         if problem:
             raise InvalidInputError(f"Instruction {position} ({type(instruction).__name__}): {problem}.")
+    bounds = [0, *program.cuts, len(program.instructions)]
+    if bounds != sorted(bounds):
+        raise InvalidInputError(f"The cuts {program.cuts} must ascend from 0 to {len(program.instructions)}.")
     state = program.initial_state
     if state is not None:
         if state.ndim not in (1, 2) or state.shape[-1] != 2**n:
@@ -207,7 +213,12 @@ def _pack(program: Program) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
             entries.append(["matrix", list(instruction.qubits)])
     if program.initial_state is not None:
         arrays["initial_state"] = program.initial_state
-    header = {"num_qubits": program.num_qubits, "num_angles": program.num_angles, "instructions": entries}
+    header = {
+        "num_qubits": program.num_qubits,
+        "num_angles": program.num_angles,
+        "instructions": entries,
+        "cuts": list(program.cuts),
+    }
     return arrays, header
 
 
@@ -222,4 +233,5 @@ def _unpack(header: dict[str, Any], arrays: Any) -> Program:
                 yield Matrix(tuple(fields[0]), arrays[f"a{position}"])
 
     initial_state = arrays.get("initial_state")
-    return Program(header["num_qubits"], header["num_angles"], tuple(instructions()), initial_state)
+    cuts = tuple(header.get("cuts", ()))  # files of earlier versions have none
+    return Program(header["num_qubits"], header["num_angles"], tuple(instructions()), initial_state, cuts)

@@ -113,6 +113,33 @@ def test_windows_close_where_no_run_is_open(monkeypatch: pytest.MonkeyPatch) -> 
     assert parts.arithmetic_cost <= 1.4 * whole.arithmetic_cost
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_a_plan_with_cuts_gives_the_same(seed: int) -> None:
+    case = Case(seed)
+    count = len(case.program.instructions)
+    cuts = sorted(np.random.default_rng(seed).integers(count + 1, size=3).tolist())
+    case.program = replace(case.program, cuts=tuple(cuts))
+    plan = fuse(
+        case.program,
+        case.plan.cost_model,
+        batched_slots=frozenset(case.batched),
+        wanted_slots=case.wanted,
+        batch=BATCH,
+    )
+    states, gradients, *_ = case.sweep(plan)
+    np.testing.assert_allclose(states, case.states(case.angles), atol=1e-10)
+    for slot in case.wanted:
+        np.testing.assert_allclose(gradients[:, slot], case.finite_differences(slot), atol=2e-7)
+    assert plan.cost <= plan.cost_model.cost(plan.baseline) + 1e-9
+
+
+def test_a_cut_keeps_gates_apart() -> None:
+    turns = tuple(Rotation(1, 0, theta=0.3) for _ in range(4))
+    for cuts, blocks in (((), 1), ((2,), 2), ((1, 1, 3), 3), ((0, 4), 1)):
+        tape = fuse(Program(2, 0, turns, cuts=cuts), CostModel()).tape
+        assert [len(block.operations) for block in tape.blocks] == [1] * blocks
+
+
 @pytest.mark.parametrize("seed", range(40))
 def test_the_cost_is_never_worse_than_one_block_per_gate(seed: int) -> None:
     plan = Case(seed).plan

@@ -64,10 +64,10 @@ def test_qubits_of_tables_and_matrices() -> None:
 
 @pytest.mark.parametrize("initial_state", [False, True])
 def test_round_trip(tmp_path: Path, initial_state: bool) -> None:
-    program = example(initial_state)
+    program = replace(example(initial_state), cuts=(1, 2))
     program.save(tmp_path / "program.npz")
     loaded = Program.load(tmp_path / "program.npz")
-    assert (loaded.num_qubits, loaded.num_angles) == (3, 2)
+    assert (loaded.num_qubits, loaded.num_angles, loaded.cuts) == (3, 2, (1, 2))
     rotations = [i for i in program.instructions if isinstance(i, Rotation)]
     assert [i for i in loaded.instructions if isinstance(i, Rotation)] == rotations
     plain, plain_loaded = replace(program, initial_state=None), replace(loaded, initial_state=None)
@@ -86,6 +86,12 @@ def test_loading_validates(tmp_path: Path) -> None:
 
 def test_the_example_is_valid() -> None:
     validate(example(initial_state=True))
+
+
+@pytest.mark.parametrize("cuts", [(-1,), (2, 1), (99,)])
+def test_cuts_ascend(cuts: tuple[int, ...]) -> None:
+    with pytest.raises(InvalidInputError, match="must ascend"):
+        validate(replace(example(), cuts=cuts))
 
 
 @pytest.mark.parametrize(

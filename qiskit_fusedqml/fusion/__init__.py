@@ -3,7 +3,7 @@
 Four steps, one module each:
 
 1. `elements.collect` walks the program, turns networks of CX, X and SWAP into a frame, collects runs of single-qubit
-gates, and hands on one window of a deep circuit after the other;
+gates, and hands on one window of a deep circuit after the other; no window reaches over a cut of the program;
 2. `schedule.levels` orders the elements so that the diagonals of a layer meet;
 3. `schedule.group` cuts the order into blocks whose flips fit one tile;
 4. `emit.Emitter` writes the tape and the recipe of its coefficients.
@@ -66,8 +66,9 @@ def fuse(
         blocks: list[Block] = []
         for elements in windows:
             emitter.begin(elements)
-            groups = group([_item(element) for element in elements.elements], n, tile_limit)
-            blocks += [emitter.block(g) for g in groups]
+            if elements.elements or not program.cuts:  # gates that only changed the frame need no sweep of their own
+                groups = group([_item(element) for element in elements.elements], n, tile_limit)
+                blocks += [emitter.block(g) for g in groups]
         tape = emitter.tape(blocks, spread)
         return Plan(program, cost_model, tape, emitter.recipe(tape.blocks), wanted_slots)
 

@@ -158,8 +158,10 @@ def collect(
     """
     collector = _Collector(program, batched_slots, frame, keep_phase, euler)
     first = 0
+    cuts = set(program.cuts)
     for position, instruction in enumerate(program.instructions):
-        if position - first >= WINDOW and (not collector.open_runs or position - first >= 2 * WINDOW):
+        full = position - first >= WINDOW and (not collector.open_runs or position - first >= 2 * WINDOW)
+        if position > first and (full or position in cuts):
             yield collector.window()
             first = position
         if isinstance(instruction, Rotation):
