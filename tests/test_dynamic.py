@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -140,5 +142,8 @@ def test_rounds_that_repeat_stay_one() -> None:
     assert len({id(nodes) for nodes in repeat.rounds}) == 1
 
 
-def test_nothing_is_joined_when_asked() -> None:
-    assert kinds(simplify((turn(0), turn(1)), 0, join=False)) == ["Segment", "Segment"]
+def test_cuts_stay_where_they_were() -> None:
+    first, second = (Segment(replace(turn(q).program, cuts=(0, 1))) for q in (0, 1))
+    (joined,) = simplify((first, Measure(2, 0), second, turn(1)), 0)[:1]
+    assert isinstance(joined, Segment)
+    assert (len(joined.program.instructions), joined.program.cuts) == (3, (0, 1, 1, 2))

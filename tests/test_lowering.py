@@ -20,6 +20,7 @@ from qiskit.circuit import (
     AnnotatedOperation,
     ControlModifier,
     Gate,
+    Instruction,
     InverseModifier,
     Parameter,
     ParameterExpression,
@@ -35,7 +36,7 @@ from qiskit.synthesis import SuzukiTrotter
 from qiskit_fusedqml import lowering
 from qiskit_fusedqml.dynamic import Segment
 from qiskit_fusedqml.errors import FusedQMLError, InvalidInputError, UnsupportedInstructionError
-from qiskit_fusedqml.lowering import Lowered, lower, lower_observable
+from qiskit_fusedqml.lowering import MULTI_CONTROLLED, Lowered, lower, lower_observable
 from qiskit_fusedqml.program import Diagonal, Matrix, Program, Rotation, validate
 
 A, B, C = Parameter("a"), Parameter("b"), Parameter("c")
@@ -559,6 +560,57 @@ def test_a_users_gate_with_a_known_name_means_its_definition() -> None:
     circuit = QuantumCircuit(1)
     circuit.append(gate, [0])
     assert lower(circuit).program.instructions == (Rotation(1, 1, slot=0),)
+
+
+BASE_OF_NAME = {
+    "cu2": library.U2Gate(0.4, -0.7), "mcp": library.PhaseGate(0.3), "mcphase": library.PhaseGate(1.3),
+    "mcr": library.RGate(0.3, -0.4), "mcrx": library.RXGate(0.9), "mcry": library.RYGate(0.8),
+    "mcrz": library.RZGate(-1.1), "mcswap": library.SwapGate(), "mcsx": library.SXGate(),
+    "mcu": library.UGate(0.2, 0.5, -0.9), "mcu1": library.U1Gate(0.6), "mcu2": library.U2Gate(0.2, 1.4),
+    "mcu3": library.U3Gate(1.2, -0.3, 0.5), "mcx": library.XGate(), "mcx_gray": library.XGate(),
+    "mcy": library.YGate(), "mcz": library.ZGate(),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BASE_OF_NAME)
+def test_an_instruction_that_is_a_name_means_what_aer_means_by_it(name: str) -> None:
+    assert BASE_OF_NAME.keys() == MULTI_CONTROLLED.keys()
+    base = BASE_OF_NAME[name]
+    for num_ctrl in (1,) if name == "cu2" else (1, 2, 3):
+        width = num_ctrl + base.num_qubits
+        qubits = np.random.default_rng(num_ctrl).permutation(width).tolist()
+        circuit, expected = QuantumCircuit(width), QuantumCircuit(width)
+        circuit.append(Instruction(name, width, 0, base.params), qubits)
+        expected.append(base.control(num_ctrl), qubits)
+        np.testing.assert_allclose(program_unitary(lower(circuit).program), Operator(expected).data, atol=1e-12)
+
+
+def test_names_with_other_numbers_of_parameters_or_qubits() -> None:
+    circuit = QuantumCircuit(3)
+    circuit.append(Gate("mcu", 3, [0.1, 0.2, 0.3, 0.4]), [2, 0, 1])
+    expected = QuantumCircuit(3)
+    expected.append(library.UGate(0.1, 0.2, 0.3).control(2), [2, 0, 1])
+    expected.cp(0.4, 2, 0)
+    np.testing.assert_allclose(program_unitary(lower(circuit).program), Operator(expected).data, atol=1e-12)
+    for gate in (Gate("mcrx", 3, []), Gate("mcx", 1, []), Gate("x", 2, []), Gate("rx", 1, [])):
+        circuit = QuantumCircuit(3)
+        circuit.append(gate, range(gate.num_qubits))
+        refused(circuit, gate.name)
+
+
+def test_instructions_that_are_names_only() -> None:
+    circuit = QuantumCircuit(3, 3)
+    circuit.append(Instruction("h", 1, 0, []), [2])
+    circuit.append(Gate("rzx", 2, [0.3]), [2, 0])
+    circuit.append(Instruction("unitary", 1, 0, [np.diag([1, 1j])]), [0])
+    circuit.append(Instruction("measure", 2, 2, []), [2, 0], [0, 1])
+    expected = QuantumCircuit(3)
+    expected.h(2)
+    expected.rzx(0.3, 2, 0)
+    expected.s(0)
+    found = lower(circuit)
+    np.testing.assert_allclose(program_unitary(found.program), Operator(expected).data, atol=1e-12)
+    assert found.measurements == ((2, 0), (0, 1))
 
 
 def test_a_users_gate_with_a_matrix() -> None:

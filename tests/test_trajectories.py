@@ -311,10 +311,11 @@ def test_single_precision() -> None:
 def test_gate_by_gate_gives_the_same_state(fuse: bool) -> None:
     circuit = random_circuit(4, 6, max_operands=3, seed=5)
     runner = compile_runner(circuit.measure_all(inplace=False), RunnerOptions(fusion_enable=fuse)).runner
-    assert (len(runner.engines) > 10) != fuse
     run = runner_module._Run(runner, np.empty((1, 0)), np.array([0]), 1, [], 1, keep=False)
     lanes = run._run(runner.shared, run._start()).done
     assert lanes is not None
+    (plan,) = runner.plans.values()
+    assert (len(plan.tape.blocks) > 10) != fuse
     np.testing.assert_allclose(
         lanes.states.probabilities(range(4))[0], Statevector(circuit).probabilities(), rtol=0, atol=1e-12
     )
@@ -325,6 +326,8 @@ def test_gate_by_gate_gives_the_same_state(fuse: bool) -> None:
     [
         (lambda c: c.add_input("x", types.Uint(4)), "input variables"),
         (lambda c: c.append(_named("kraus"), [0]), "noise channel"),
+        (lambda c: c.append(Instruction("kraus", 1, 0, [np.diag([1, 0.5])]), [0]), "noise channel, and only ideal"),
+        (lambda c: c.append(Instruction("kraus", 1, 0, [np.eye(2)] * 2), [0]), "a noise channel"),
         (lambda c: c.append(_named("save_unitary", _subtype="single"), [0]), "cannot save"),
     ],
 )
@@ -333,6 +336,28 @@ def test_what_is_refused(build: Any, message: str) -> None:
     build(circuit)
     with pytest.raises(UnsupportedInstructionError, match=message):
         compile_runner(circuit, RunnerOptions())
+
+
+def test_a_state_prepared_on_all_qubits_leaves_nothing_random() -> None:
+    circuit = QuantumCircuit(3)
+    circuit.h([0, 2])
+    circuit.cx(0, 2)
+    circuit.initialize(np.sqrt([0.1, 0.2, 0.3, 0.4]), [2, 0])
+    circuit.ry(0.3, 0)
+    circuit.measure_all()
+    runner = compile_runner(circuit, RunnerOptions()).runner
+    assert runner.samples
+    (found,) = runner.run(np.empty((1, 0)), 20_000, [np.random.default_rng(1)], keep=False)
+    assert found.shots is not None
+    counts = dict(zip(found.shots.outcomes.tolist(), found.shots.counts.tolist(), strict=True))
+    assert_drawn_from(counts, distribution(circuit), 20_000)
+
+
+def test_a_channel_that_is_a_unitary_is_run() -> None:
+    circuit = QuantumCircuit(1, 1)
+    circuit.append(Instruction("kraus", 1, 0, [np.array([[0, 1], [1, 0]])]), [0])
+    circuit.measure(0, 0)
+    assert sample(circuit, 3) == {1: 3}
 
 
 def test_a_users_gate_may_have_the_name_of_an_instruction() -> None:

@@ -44,31 +44,29 @@ class _Footprint:
         return self.whole or measure.qubit in self.qubits or measure.clbit in self.clbits
 
 
-def simplify(nodes: Sequence[Node], num_angles: int, *, join: bool = True) -> tuple[Node, ...]:
-    """The same program with fewer cuts; the slots of its segments are numbered one by one.
+def simplify(nodes: Sequence[Node], num_angles: int) -> tuple[Node, ...]:
+    """The same program with fewer segments; the slots of each are numbered one by one.
 
     Args:
         nodes: Nodes whose segments refer to the angles of the whole program.
         num_angles: Number of those angles.
-        join: Whether segments that meet become one.
     """
-    ordered = _put_off(nodes)
-    return tuple(_simplified_inside(node, num_angles, join=join) for node in (_join(ordered) if join else ordered))
+    return tuple(_simplified_inside(node, num_angles) for node in _join(_put_off(nodes)))
 
 
-def _simplified_inside(node: Node, num_angles: int, *, join: bool) -> Node:
+def _simplified_inside(node: Node, num_angles: int) -> Node:
     match node:
         case Segment(program):
             return _local(program, num_angles)
         case Branch():
-            then, otherwise = (simplify(nodes, num_angles, join=join) for nodes in (node.then, node.otherwise))
+            then, otherwise = (simplify(nodes, num_angles) for nodes in (node.then, node.otherwise))
             return replace(node, then=then, otherwise=otherwise)
         case While():
-            return replace(node, body=simplify(node.body, num_angles, join=join))
+            return replace(node, body=simplify(node.body, num_angles))
         case Repeat():
             done: dict[int, tuple[Node, ...]] = {}
             for nodes in children(node):
-                done[id(nodes)] = simplify(nodes, num_angles, join=join)
+                done[id(nodes)] = simplify(nodes, num_angles)
             return replace(node, rounds=tuple(done[id(nodes)] for nodes in node.rounds))
     return node
 
@@ -145,11 +143,19 @@ def _join(nodes: Iterable[Node]) -> list[Node]:
         last = result[-1] if result else None
         # an initial state replaces all that was before
         if isinstance(node, Segment) and isinstance(last, Segment) and node.program.initial_state is None:
-            instructions = (*last.program.instructions, *node.program.instructions)
-            result[-1] = Segment(replace(last.program, instructions=instructions))
+            result[-1] = Segment(_one_after_the_other(last.program, node.program))
         else:
             result.append(node)
     return result
+
+
+def _one_after_the_other(first: Program, second: Program) -> Program:
+    before = len(first.instructions)
+    return replace(
+        first,
+        instructions=first.instructions + second.instructions,
+        cuts=first.cuts + tuple(before + cut for cut in second.cuts),
+    )
 
 
 def _local(program: Program, num_angles: int) -> Segment:

@@ -22,7 +22,7 @@ class RunnerOptions:
 
     Attributes:
         engine: The engine's options.
-        fusion_enable: Whether gates are fused; if not, every gate, or fused gate of the circuit, is run by itself.
+        fusion_enable: Whether gates are fused; if not, every gate, or fused gate of the circuit, is a sweep by itself.
         fusion_max_qubit: The tile's number of qubits; None for the device's.
         fusion_threshold: Circuits of at most this many qubits are not fused either.
         truncate: Whether qubits that no gate acts on are left out.
@@ -75,10 +75,15 @@ def compile_runner(circuit: QuantumCircuit, options: RunnerOptions) -> CompiledC
             precision=engine.precision,
             max_memory_mb=engine.max_memory_mb,
         )
-        num_fused = sum(instruction.name == "fused" for instruction in source.data)
-        return CompiledCircuit(runner, qubits, num_fused, fuses)
+        return CompiledCircuit(runner, qubits, _num_fused(source), fuses)
 
     return CACHE.get(circuit, ("runner", options), build)
+
+
+def _num_fused(circuit: QuantumCircuit) -> int:
+    """Number of fused gates, those in the blocks of control flow included."""
+    inside = [block for each in circuit.data if each.is_control_flow() for block in each.operation.blocks]
+    return sum(1 for each in circuit.data if each.name == "fused") + sum(_num_fused(block) for block in inside)
 
 
 def packed_bits(shots: Shots | None, clbits: Sequence[int]) -> NDArray[np.uint8] | int:

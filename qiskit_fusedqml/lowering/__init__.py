@@ -1,17 +1,21 @@
 """From Qiskit to this package: the only reader of Qiskit's circuits and observables.
 
 `circuits` walks a `QuantumCircuit` and writes a program, `expressions` reads its parameter expressions into an angle
-map and `states` its initial states; `dynamic` writes circuits that measure or branch as they go, for which `classical`
-reads conditions and `saves` save instructions. `observables` turns what Estimator V2 accepts into Pauli sums.
+map, `states` its initial states, `names` says what the names of operations mean, and `lowered` holds what comes of it;
+`dynamic` writes circuits that measure or branch as they go, for which `classical` reads conditions and `saves` save
+instructions. `observables` turns what Estimator V2 accepts into Pauli sums.
 """
 
 from __future__ import annotations
 
-from .circuits import Lowered, lower
+from .circuits import lower
 from .dynamic import active_qubits, free_parameters, lower_dynamic
+from .lowered import Lowered
+from .names import MULTI_CONTROLLED
 from .observables import lower_observable, lower_observables
 
 __all__ = [
+    "MULTI_CONTROLLED",
     "Lowered",
     "active_qubits",
     "free_parameters",

@@ -18,9 +18,7 @@ from numpy.typing import NDArray
 from qiskit import QuantumCircuit
 from qiskit.circuit import ControlModifier, InverseModifier, Parameter, PowerModifier
 
-from ..angles import AngleMap
 from ..dynamic import DynamicProgram, Measure, Segment
-from ..encoding import AmplitudeEncoding
 from ..errors import InvalidInputError, UnsupportedInstructionError
 from ..gates import GATES, GateRow, PlacedFactor, place
 from ..memory import collector_paused
@@ -35,46 +33,12 @@ from ..program import (
     Rotation,
 )
 from .expressions import AngleTable, order_parameters
+from .lowered import Lowered
+from .names import MULTI_CONTROLLED, RAW_FEATURES, controlled_row, has_the_names_meaning
 from .operands import FREE, Controls, Operands
-from .states import amplitude_encoding, prepared_amplitudes, product_state
+from .states import Preparation
 
 Complexes: TypeAlias = NDArray[np.complex128]
-
-
-RAW_FEATURES = "ParameterizedInitialize"
-"""Name of the one instruction of ``RawFeatureVector`` circuits; it has no definition until its parameters are bound."""
-
-
-@dataclass(frozen=True, eq=False)
-class Lowered:
-    """What a circuit means.
-
-    Attributes:
-        dynamic: The program and the measurements at its end.
-        angle_map: Parameter values -> the program's angles; slot k is the k-th parametrised rotation.
-        parameters: The parameters in the order of the values.
-        encoding: Amplitudes that are parameters; whoever runs the program has to prepare them.
-    """
-
-    dynamic: DynamicProgram
-    angle_map: AngleMap
-    parameters: tuple[Parameter, ...]
-    encoding: AmplitudeEncoding | None = None
-
-    @property
-    def program(self) -> Program:
-        """The straight-line program before the measurements."""
-        return self.dynamic.straight_line()
-
-    @property
-    def num_clbits(self) -> int:
-        """Number of classical bits over all registers."""
-        return self.dynamic.num_clbits
-
-    @property
-    def measurements(self) -> tuple[tuple[int, int], ...]:
-        """Pairs (qubit, clbit) by ascending clbit; clbits that are never written are left out."""
-        return self.dynamic.terminal_measurements()
 
 
 @collector_paused()
@@ -101,7 +65,7 @@ def lower(circuit: QuantumCircuit, parameters: Sequence[Parameter] | None = None
     angle_map = table.angle_map()
     program = walker.program(angle_map.num_angles)
     dynamic = DynamicProgram(circuit.num_qubits, circuit.num_clbits, (Segment(program), *walker.measurements))
-    return Lowered(dynamic, angle_map, table.parameters, walker.encoding)
+    return Lowered(dynamic, angle_map, table.parameters, walker.start.encoding)
 
 
 @dataclass
@@ -112,20 +76,19 @@ class Walker:
         num_qubits: Number of qubits n.
         table: Where the angles go.
         encodes: Whether amplitudes may be parameters.
-        encoding: Those met.
+        start: The initial states met.
         measurements: The measurements met.
     """
 
     num_qubits: int
     table: AngleTable
     encodes: bool = False
-    encoding: AmplitudeEncoding | None = None
+    start: Preparation = field(default_factory=Preparation)
     measurements: list[Measure] = field(default_factory=list)
     _instructions: list[Instruction] = field(default_factory=list)
     _phase: float = 0.0
     _measured: int = 0
-    _prepared: int = 0
-    _pieces: list[tuple[tuple[int, ...], Complexes]] = field(default_factory=list)
+    _cuts: list[int] = field(default_factory=list)
     _placed: dict[Any, tuple[Rotation | PlacedFactor, ...]] = field(default_factory=dict)
     _path: list[tuple[int, str]] = field(default_factory=list)
 
@@ -135,8 +98,8 @@ class Walker:
         phase = math.remainder(self._phase, 2 * math.pi)
         if phase:
             instructions = [*instructions, Rotation(0, 0, theta=-2 * phase)]
-        initial_state = product_state(self.num_qubits, self._pieces) if self._pieces else None
-        return Program(self.num_qubits, num_angles, tuple(instructions), initial_state)
+        start = self.start.amplitudes(self.num_qubits)
+        return Program(self.num_qubits, num_angles, tuple(instructions), start, tuple(self._cuts))
 
     def walk(self, circuit: QuantumCircuit, operands: Operands) -> None:
         """Write a circuit whose bits are the given ones of the program, under controls."""
@@ -190,21 +153,29 @@ class Walker:
     def _operation(self, operation: Any, operands: Operands) -> None:
         """Write any operation that is not one of Qiskit's own standard gates."""
         name = operation.name
-        own = _is_qiskits_own(operation)
-        handler = _HANDLERS.get(name) if own else None
+        known = has_the_names_meaning(operation)
+        handler = _HANDLERS.get(name) if known else None
         if handler is not None and getattr(self, handler)(operation, operands):
             return
-        row = GATES.get(name) if own else None
-        if row is not None and row.num_params == len(operation.params):
+        row = GATES.get(name) if known else None
+        fits = row is not None and (row.num_params, row.num_qubits) == (len(operation.params), len(operands.targets))
+        if row is not None and fits:
             self._standard(name, row, operation.params, operands.targets, operands.controls)
-        elif not (own and self._controlled(operation, operands)):
+        elif not (known and self._controlled(operation, operands)):
             self._expand(operation, operands)
 
     def _controlled(self, operation: Any, operands: Operands) -> bool:
-        """Write a ControlledGate as its base gate under controls; False where the two do not agree."""
+        """Write a gate as its base gate under controls; False where the two do not agree."""
         name = operation.name
         num_ctrl = getattr(operation, "num_ctrl_qubits", 0)
         base = getattr(operation, "base_gate", None)
+        if name in MULTI_CONTROLLED and (base is None or num_ctrl + base.num_qubits != operation.num_qubits):
+            row = controlled_row(name, len(operation.params), len(operands.targets))
+            if row is None:
+                return False
+            inner = operands.under(len(operands.targets) - row.num_targets, -1)
+            self._emit(place(row, inner.targets, *inner.controls), operation.params)
+            return True
         # v-chains with relative phases are not X under controls, and gates with ancillas assume that those are clean
         if (
             base is None
@@ -275,7 +246,7 @@ class Walker:
 
     def _fresh(self, qubits: int) -> bool:
         """Whether nothing has acted on these qubits, given as a mask."""
-        if qubits & (self._prepared | self._measured):
+        if qubits & (self.start.mask | self._measured):
             return False
         return not any(support(instruction) & qubits for instruction in self._instructions)
 
@@ -353,24 +324,21 @@ class Walker:
 
     def _prepare(self, operation: Any, operands: Operands) -> bool:
         try:
-            amplitudes = prepared_amplitudes(operation.params, len(operands.targets))
+            self.start.add(operation.params, operands)
         except InvalidInputError as error:
             raise self._refusal(error.message) from error
-        self._pieces.append((operands.targets, amplitudes))
-        self._prepared |= operands.mask
         return True
 
     def _encode(self, operation: Any, operands: Operands) -> None:
         """Amplitudes that are parameters, at the start of their qubits."""
         if not self.encodes:
             raise self._refusal("its amplitudes are parameters without values; assign_parameters gives them values")
-        if self.encoding is not None or operands.controls != FREE or not self._fresh(operands.mask):
+        if self.start.encoding is not None or operands.controls != FREE or not self._fresh(operands.mask):
             raise self._refusal(
                 "amplitudes that are parameters are possible once in a circuit, at its start, where nothing has acted "
                 "on their qubits"
             )
-        self.encoding = amplitude_encoding(operation.params, operands.targets, self.table.parameters)
-        self._prepared |= operands.mask
+        self.start.encode(operation.params, operands, self.table.parameters)
 
     def _after_measurement(self, touched: int) -> UnsupportedInstructionError:
         qubits = [str(qubit) for qubit in range(self.num_qubits) if touched & self._measured & 1 << qubit]
@@ -400,16 +368,6 @@ _HANDLERS = {
     "annotated": "annotated",
 }
 """The walker's methods that write operations of these names."""
-
-
-def _is_qiskits_own(operation: Any) -> bool:
-    """Whether the name has Qiskit's meaning.
-
-    The bare classes Gate and Instruction carry names chosen by users, and so do gates defined in OpenQASM programs,
-    whose class is in ``qiskit.qasm2``.
-    """
-    module = getattr(operation, "base_class", type(operation)).__module__
-    return module.startswith("qiskit.circuit.") and module not in ("qiskit.circuit.gate", "qiskit.circuit.instruction")
 
 
 def _settled(factor: PlacedFactor) -> Rotation | PlacedFactor:

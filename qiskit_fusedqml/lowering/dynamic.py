@@ -6,9 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 from qiskit import QuantumCircuit
 from qiskit.circuit import BreakLoopOp, ContinueLoopOp, ControlFlowOp, Gate, Parameter, Store
 from qiskit.circuit.controlflow import CASE_DEFAULT
+from qiskit.quantum_info.operators.predicates import is_unitary_matrix
 
 from ..classical import BOOL, Apply, Bits, Constant
 from ..dynamic import (
@@ -29,12 +31,13 @@ from ..dynamic import (
 from ..errors import InvalidInputError, SimulationError, UnsupportedInstructionError
 from ..gates import GateRow
 from ..program import MAX_QUBITS, Program
-from .circuits import Lowered, Walker, support
+from .circuits import Walker, support
 from .classical import ClassicalReader
 from .expressions import AngleTable
+from .lowered import Lowered
 from .operands import FREE, Controls, Operands
 from .saves import WHOLE_STATE, read_save, read_set_statevector
-from .states import prepared_amplitudes
+from .states import Preparation, prepared_amplitudes, product_state
 
 IDLE = -1
 """In place of a qubit without amplitudes: no gate acts on it, or nothing that is measured depends on it."""
@@ -50,7 +53,7 @@ def lower_dynamic(circuit: QuantumCircuit, qubits: Sequence[int] | None = None, 
     Args:
         circuit: The circuit. Its parameters are `free_parameters`.
         qubits: The qubits that get amplitudes, `active_qubits` or all of them; the former by default.
-        fuse: If not, every operation of the circuit is a segment of its own.
+        fuse: If not, programs are cut after every operation of the circuit, and of the blocks of control flow.
 
     Raises:
         InvalidInputError: If the circuit is not a `QuantumCircuit` or has no qubits.
@@ -78,7 +81,7 @@ def lower_dynamic(circuit: QuantumCircuit, qubits: Sequence[int] | None = None, 
     walker.walk(circuit, Operands(targets, tuple(range(circuit.num_clbits))))
     walker.flush()
     angle_map = table.angle_map()
-    nodes = simplify(walker.nodes, angle_map.num_angles, join=fuse)
+    nodes = simplify(walker.nodes, angle_map.num_angles)
     dynamic = DynamicProgram(num_qubits, circuit.num_clbits, nodes, walker.reader.variables)
     return Lowered(dynamic, angle_map, table.parameters)
 
@@ -160,10 +163,10 @@ class DynamicWalker(Walker):
         program = self.program(0)
         if program.instructions or program.initial_state is not None:
             self.nodes.append(Segment(program))
-        self._used |= self._prepared
+        self._used |= self.start.mask
         for instruction in self._instructions:
             self._used |= support(instruction)
-        self._instructions, self._pieces, self._phase, self._prepared = [], [], 0.0, 0
+        self._instructions, self._phase, self.start, self._cuts = [], 0.0, Preparation(), []
 
     def _standard(
         self, name: str, row: GateRow, params: Sequence[Any], targets: tuple[int, ...], controls: Controls
@@ -175,7 +178,7 @@ class DynamicWalker(Walker):
     def _cut(self) -> None:
         """After an operation of the circuit itself or of a block."""
         if not self.fuse and len(self._path) == 1 + self._depth:
-            self.flush()
+            self._cuts.append(len(self._instructions))
 
     def _operation(self, operation: Any, operands: Operands) -> None:
         if IDLE in operands.targets and operation.name not in _WITHOUT_STATE:
@@ -230,7 +233,11 @@ class DynamicWalker(Walker):
             amplitudes = prepared_amplitudes(operation.params, len(operands.targets))
         except InvalidInputError as error:
             raise self._refusal(error.message) from error
-        self.nodes.append(Prepare(operands.targets, amplitudes))
+        if len(operands.targets) == self.num_qubits:  # whatever the state was: nothing is random
+            everything = product_state(self.num_qubits, [(operands.targets, amplitudes)])
+            self.nodes.append(Segment(Program(self.num_qubits, 0, (), everything)))
+        else:
+            self.nodes.append(Prepare(operands.targets, amplitudes))
         self._used |= operands.mask
         return True
 
@@ -248,9 +255,11 @@ class DynamicWalker(Walker):
         self.nodes.append(Segment(Program(self.num_qubits, 0, (), amplitudes)))
         self._used = (1 << self.num_qubits) - 1
 
-    def channel(self, _operation: Any, _operands: Operands) -> None:
-        """A noise channel."""
-        raise UnsupportedInstructionError("it is a noise channel, and only ideal circuits are simulated")
+    def channel(self, operation: Any, operands: Operands) -> None:
+        """A channel, which has to be one unitary."""
+        single = operation.name == "kraus" and len(operation.params) == 1
+        if not (single and is_unitary_matrix(np.asarray(operation.params[0])) and self.unitary(operation, operands)):
+            raise UnsupportedInstructionError("it is a noise channel, and only ideal circuits are simulated")
 
     def store(self, operation: Any, _operands: Operands) -> None:
         """Write an expression's value."""

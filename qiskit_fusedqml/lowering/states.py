@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,41 @@ from qiskit.quantum_info import Statevector
 from ..encoding import AmplitudeEncoding
 from ..errors import InvalidInputError
 from .expressions import AngleTable
+from .operands import Operands
 
 Amplitudes = NDArray[np.complex128]
+
+
+@dataclass
+class Preparation:
+    """The initial states met on the way through a circuit.
+
+    Attributes:
+        encoding: Amplitudes that are parameters, if there are any.
+        mask: The qubits that have an initial state.
+    """
+
+    encoding: AmplitudeEncoding | None = None
+    mask: int = 0
+    _pieces: list[tuple[tuple[int, ...], Amplitudes]] = field(default_factory=list)
+
+    def add(self, params: Sequence[Any], operands: Operands) -> None:
+        """Take in the initial state that a gate's parameters stand for.
+
+        Raises:
+            InvalidInputError: If the amplitudes are parametrised.
+        """
+        self._pieces.append((operands.targets, prepared_amplitudes(params, len(operands.targets))))
+        self.mask |= operands.mask
+
+    def encode(self, params: Sequence[Any], operands: Operands, parameters: Sequence[Parameter]) -> None:
+        """Take in amplitudes that are parameters; there can be one such state."""
+        self.encoding = amplitude_encoding(params, operands.targets, parameters)
+        self.mask |= operands.mask
+
+    def amplitudes(self, num_qubits: int) -> Amplitudes | None:
+        """The state (2**n,) of all qubits; None if it is |0...0>."""
+        return product_state(num_qubits, self._pieces) if self._pieces else None
 
 
 def prepared_amplitudes(params: Sequence[Any], num_qubits: int) -> Amplitudes:

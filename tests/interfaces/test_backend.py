@@ -383,9 +383,38 @@ def test_the_partition_of_a_fused_circuit_is_a_hint() -> None:
     fused.measure_all()
     for enable, said in ((True, "planned anew"), (False, "kept")):
         result = FusedSimulator(seed_simulator=3, fusion_enable=enable).run(fused, shots=20_000).result()
-        assert result.results[0].metadata["fusion"]["partition"] == said
+        report = result.results[0].metadata["fusion"]
+        assert (report["partition"], report["fused_gates"]) == (said, fused.count_ops()["fused"])
         assert_drawn_from(result.get_counts(), Statevector(circuit).probabilities_dict(), 20_000)
+        # a fused gate that is kept is one sweep, whatever stands next to it
+        assert (report["blocks"] == fused.count_ops()["fused"]) != enable
     assert "partition" not in FusedSimulator().run(bell()).result().results[0].metadata["fusion"]
+
+
+def test_fused_gates_in_blocks_are_counted() -> None:
+    circuit = QuantumCircuit(2, 1)
+    circuit.h(0)
+    circuit.measure(0, 0)
+    with circuit.if_test((0, True)):
+        circuit.ry(0.3, 0)
+        circuit.cx(0, 1)
+    circuit.measure(1, 0)
+    report = FusedSimulator().run(FusionPass()(circuit)).result().results[0].metadata["fusion"]
+    assert (report["fused_gates"], report["partition"]) == (1, "planned anew")
+
+
+def test_the_blocks_of_a_plan_in_aers_words() -> None:
+    circuit = QuantumCircuit(4)
+    for q in range(3):
+        circuit.cp(0.3, q, q + 1)
+    circuit.measure_all()
+    verbose = FusedSimulator(fusion_verbose=True, max_parallel_threads=1)
+    report = verbose.run(circuit).result().results[0].metadata["fusion"]
+    assert [block["name"] for block in report["output_ops"]] == ["diagonal"]
+    assert report["parallelization"] == 1
+    circuit = ansatz(4)
+    circuit.measure_all()
+    assert verbose.run(circuit).result().results[0].metadata["fusion"]["output_ops"][0]["name"] == "unitary"
 
 
 def test_results_have_the_keys_they_have_on_aer() -> None:
@@ -537,7 +566,10 @@ def test_the_target() -> None:
     assert simulator.target is simulator.target
     assert 20 <= simulator.num_qubits <= 40
     known = {name for name in get_standard_gate_name_mapping() if name in GATES}
-    wide = {"unitary", "diagonal", "mcx", "mcx_gray", "mcp", "mcphase", "mcu1", "multiplexer", "pauli", "fused"}
+    wide = {"unitary", "diagonal", "multiplexer", "pauli", "fused"} | {
+        "cu2", "mcp", "mcphase", "mcr", "mcrx", "mcry", "mcrz", "mcswap", "mcsx", "mcu", "mcu1", "mcu2", "mcu3", "mcx",
+        "mcx_gray", "mcy", "mcz",
+    }  # fmt: skip
     states = {"initialize", "state_preparation", "set_statevector", "save_state"} | {f"save_{k}" for k in SAVE_KINDS}
     flow = {"if_else", "for_loop", "while_loop", "switch_case", "break_loop", "continue_loop", "store"}
     assert set(simulator.operation_names) == known | wide | states | flow | {"measure", "reset", "delay"}

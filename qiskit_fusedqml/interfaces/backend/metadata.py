@@ -6,6 +6,7 @@ from typing import Any
 
 from ...dynamic import Save, walk
 from ...memory import default_budget
+from ...plan import Block, Diag
 from ..cache import EngineOptions
 from ..sampling import CompiledCircuit, RunnerOptions
 
@@ -67,12 +68,21 @@ def _fusion(compiled: CompiledCircuit, options: RunnerOptions, *, verbose: bool)
             fusion[name] = max(fusion.get(name, 0), value) if largest else fusion.get(name, 0) + value
     fusion["max_fused_qubits"] = fusion.get("tile_qubits", 0)
     fusion["threshold"] = options.fusion_threshold
+    fusion["parallelization"] = getattr(compiled.runner.device, "num_threads", 1)
     if compiled.num_fused:
+        fusion["fused_gates"] = compiled.num_fused
         fusion["partition"] = "planned anew" if compiled.fuses else "kept"
     if verbose:
-        blocks = [block for plan in plans for block in plan.tape.blocks]
-        fusion["output_ops"] = [
-            {"num_qubits": len(block.tile), "operations": len(block.operations)} for block in blocks
-        ]
+        fusion["output_ops"] = [_block_account(block) for plan in plans for block in plan.tape.blocks]
         fusion["plan"] = "\n".join(map(str, plans))
     return fusion
+
+
+def _block_account(block: Block) -> dict[str, Any]:
+    """What a block does, under the keys that Aer's list of fused operations has, and ours."""
+    diagonal = all(isinstance(operation, Diag) for operation in block.operations)
+    return {
+        "name": "diagonal" if diagonal else "unitary",
+        "num_qubits": len(block.tile),
+        "operations": len(block.operations),
+    }

@@ -8,6 +8,7 @@ from typing import Any
 from qiskit.circuit import (
     BreakLoopOp,
     ContinueLoopOp,
+    ControlledGate,
     Delay,
     ForLoopOp,
     IfElseOp,
@@ -24,6 +25,7 @@ from qiskit.circuit.library import (
     Initialize,
     PauliGate,
     StatePreparation,
+    U2Gate,
     UCGate,
     UnitaryGate,
     get_standard_gate_name_mapping,
@@ -33,10 +35,13 @@ from qiskit.transpiler import Target
 
 from ...dynamic import SAVE_KINDS
 from ...gates import GATES
+from ...lowering import MULTI_CONTROLLED
 from ..transpiler import FusedGate
 from .saves import SaveInstruction
 
 OF_ANY_WIDTH: dict[str, Any] = {
+    # Qiskit has classes for some of these names; the others are the names of qiskit-aer
+    **dict.fromkeys((name for name in MULTI_CONTROLLED if name.startswith("mc")), ControlledGate),
     "diagonal": DiagonalGate,
     "fused": FusedGate,
     "initialize": Initialize,
@@ -77,6 +82,7 @@ def build_target(num_qubits: int) -> Target:
     for name, gate in get_standard_gate_name_mapping().items():
         if name in GATES:
             target.add_instruction(gate, name=name)
+    target.add_instruction(U2Gate(Parameter("phi"), Parameter("lam")).control(), name="cu2")
     for instruction in (Measure(), Reset(), Delay(Parameter("t"))):
         target.add_instruction(instruction)
     for name, kind in (OF_ANY_WIDTH | CONTROL_FLOW).items():

@@ -1,0 +1,44 @@
+"""`Lowered`: what a circuit means."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from qiskit.circuit import Parameter
+
+from ..angles import AngleMap
+from ..dynamic import DynamicProgram
+from ..encoding import AmplitudeEncoding
+from ..program import Program
+
+
+@dataclass(frozen=True, eq=False)
+class Lowered:
+    """What a circuit means.
+
+    Attributes:
+        dynamic: The program and the measurements at its end.
+        angle_map: Parameter values -> the program's angles; slot k is the k-th parametrised rotation.
+        parameters: The parameters in the order of the values.
+        encoding: Amplitudes that are parameters; whoever runs the program has to prepare them.
+    """
+
+    dynamic: DynamicProgram
+    angle_map: AngleMap
+    parameters: tuple[Parameter, ...]
+    encoding: AmplitudeEncoding | None = None
+
+    @property
+    def program(self) -> Program:
+        """The straight-line program before the measurements."""
+        return self.dynamic.straight_line()
+
+    @property
+    def num_clbits(self) -> int:
+        """Number of classical bits over all registers."""
+        return self.dynamic.num_clbits
+
+    @property
+    def measurements(self) -> tuple[tuple[int, int], ...]:
+        """Pairs (qubit, clbit) by ascending clbit; clbits that are never written are left out."""
+        return self.dynamic.terminal_measurements()
