@@ -21,8 +21,10 @@ from qiskit.primitives.containers.observables_array import ObservablesArray
 from qiskit.providers import Options
 
 from ..errors import InvalidInputError
-from .cache import EngineOptions, Observable, compile_circuit, from_coerced
+from ..lowering import RESETTING, with_fresh_qubits
+from .cache import CACHE, EngineOptions, Observable, compile_circuit, from_coerced, with_layout
 from .jobs import FinishedJob
+from .options import EnginePrimitive
 from .rows import RowSet, check_finite
 
 SECONDS_PER_AMPLITUDE = 2e-9
@@ -32,7 +34,7 @@ SECONDS_PER_COMPILED_GATE = 1e-4
 """Roughly what compiling a circuit costs per gate; likewise."""
 
 
-class FusedEstimator(BaseEstimatorV2):
+class FusedEstimator(EnginePrimitive, BaseEstimatorV2):
     """Expectation values of circuits by fused statevector simulation.
 
     As with qiskit-machine-learning's ``QMLEstimator``, ``default_precision`` selects one of two modes:
@@ -43,9 +45,10 @@ class FusedEstimator(BaseEstimatorV2):
       default), from one generator per pub, seeded with ``seed``: the numbers `StatevectorEstimator` gives. 0 then
       means exact.
 
-    Terminal measurements are ignored. Each pub's result has ``data.evs`` and ``data.stds`` in the pub's broadcast
-    shape; ``stds`` is 0, as for `StatevectorEstimator`: the noise's standard deviation is
-    ``metadata["target_precision"]``.
+    Terminal measurements are ignored. Values are those of the mixed state where the circuit resets qubits, each of
+    which takes the memory of one more qubit; `StatevectorEstimator` draws one of its pure states instead. Each pub's
+    result has ``data.evs`` and ``data.stds`` in the pub's broadcast shape; ``stds`` is 0, as for
+    `StatevectorEstimator`, and ``metadata["target_precision"]`` the precision that was asked for.
 
     Example:
         >>> from qiskit import QuantumCircuit
@@ -57,6 +60,8 @@ class FusedEstimator(BaseEstimatorV2):
         >>> result[0].data.evs.round(12) + 0.0
         array([1., 1., 0.])
     """
+
+    OWN_OPTIONS = ("default_precision", "seed")
 
     def __init__(
         self,
@@ -92,29 +97,9 @@ class FusedEstimator(BaseEstimatorV2):
         )
 
     @property
-    def options(self) -> Options:
-        """The constructor's arguments; ``options.update_options(...)`` changes them for later calls."""
-        return self._options
-
-    @property
     def default_precision(self) -> float:
         """The standard error when neither pub nor call asks for one; 0 means that all values are exact."""
         return float(self._options.default_precision)
-
-    @property
-    def seed(self) -> np.random.Generator | int | None:
-        """The seed of the noise."""
-        seed: np.random.Generator | int | None = self._options.seed
-        return seed
-
-    @property
-    def engine_options(self) -> EngineOptions:
-        """The options handed to the engine.
-
-        Raises:
-            InvalidInputError: If `options` has been given a field that does not exist.
-        """
-        return _engine_options(self._options)
 
     def run(
         self, pubs: Iterable[EstimatorPubLike], *, precision: float | None = None
@@ -155,13 +140,9 @@ class FusedEstimator(BaseEstimatorV2):
         return PrimitiveResult(results, metadata={"version": 2})
 
     def _pub_result(self, pub: EstimatorPub, values: NDArray[np.float64]) -> PubResult:
-        metadata: dict[str, Any] = {"target_precision": 0.0, "circuit_metadata": pub.circuit.metadata}
-        if self.default_precision == 0.0:
-            metadata["exact"] = True
-        else:
-            metadata["target_precision"] = pub.precision
-            if pub.precision > 0:
-                values = np.asarray(np.random.default_rng(self.seed).normal(values, pub.precision))
+        metadata = {"target_precision": pub.precision, "circuit_metadata": pub.circuit.metadata}
+        if self.default_precision > 0.0 and pub.precision > 0.0:
+            values = np.asarray(np.random.default_rng(self.seed).normal(values, pub.precision))
         data = DataBin(evs=values, stds=np.zeros(values.shape), shape=values.shape)
         return PubResult(data, metadata=metadata)
 
@@ -170,7 +151,7 @@ class _Group:
     """The pubs on one circuit: distinct rows of values, distinct observables, and the pairs that each pub wants."""
 
     def __init__(self, circuit: QuantumCircuit) -> None:
-        self.circuit = circuit
+        self.circuit, self.place = _without_resets(circuit)
         self.parameters = list(circuit.parameters)
         self.rows = RowSet(len(self.parameters))
         self.observables: dict[Hashable, tuple[int, Observable]] = {}
@@ -189,6 +170,8 @@ class _Group:
         columns = np.empty(entries.shape, dtype=np.intp)
         for index, entry in np.ndenumerate(entries):
             observable = from_coerced(entry)
+            if self.place is not None:
+                observable = with_layout(observable, self.place, self.circuit.num_qubits)
             columns[index] = self.observables.setdefault(observable.key, (len(self.observables), observable))[0]
         self.pairs.append(
             (np.broadcast_to(rows.reshape(bindings.shape), pub.shape), np.broadcast_to(columns, pub.shape))
@@ -233,6 +216,13 @@ class _Group:
         return [(np.flatnonzero(kind_of_row == kind), np.flatnonzero(mask)) for kind, mask in enumerate(kinds)]
 
 
+def _without_resets(circuit: QuantumCircuit) -> tuple[QuantumCircuit, list[int] | None]:
+    """The circuit with fresh qubits for those it resets, and where its own qubits end; None for where they were."""
+    if not any(instruction.name in RESETTING for instruction in circuit.data):
+        return circuit, None
+    return CACHE.get(circuit, "without resets", with_fresh_qubits)
+
+
 def _coerce(pubs: Iterable[EstimatorPubLike], precision: float) -> list[EstimatorPub]:
     """Pubs in Qiskit's form; those that share circuit and values (the same objects) share a `BindingsArray`."""
     shared: dict[tuple[int, int], tuple[Any, BindingsArray]] = {}
@@ -267,15 +257,3 @@ def _check_precision(precision: Any) -> None:
         raise InvalidInputError(
             f"default_precision is {precision!r}; a standard error >= 0 is expected, 0 for exact values."
         )
-
-
-def _engine_options(options: Options) -> EngineOptions:
-    fields = dict(options)
-    fields.pop("default_precision")
-    fields.pop("seed")
-    try:
-        return EngineOptions(**fields)
-    except TypeError:
-        known = ["default_precision", "seed", *EngineOptions.__slots__]
-        unknown = sorted(set(fields) - set(known))
-        raise InvalidInputError(f"FusedEstimator has no options {unknown}; the options are {known}.") from None

@@ -21,19 +21,20 @@ from qiskit.providers import Options
 from ..errors import InvalidInputError
 from ..lowering import free_parameters
 from ..trajectories import RowResult
-from .cache import EngineOptions
 from .jobs import FinishedJob
+from .options import EnginePrimitive
 from .rows import RowSet, check_finite
 from .sampling import RunnerOptions, compile_runner, packed_bits
 
 
-class FusedSampler(BaseSamplerV2):
+class FusedSampler(EnginePrimitive, BaseSamplerV2):
     """Shots of circuits by fused statevector simulation.
 
     Each pub's result has a `BitArray` for every classical register, in the pub's shape; bits that are never written
-    are 0. Unlike `StatevectorSampler`, circuits may measure, reset and branch as they go. With an integer ``seed``
-    every pub has the same generator at its start, so that its shots do not depend on the other pubs of a call; a
-    `numpy.random.Generator` is used up pub by pub. The numbers are not those of `StatevectorSampler`.
+    are 0. Unlike `StatevectorSampler`, circuits may measure, reset and branch as they go. As there, an integer ``seed``
+    is the seed of every row of parameter values, so that its shots are the same wherever it stands, alone or among
+    others; rows are then drawn with the same random numbers. A `numpy.random.Generator` is used up row by row, and
+    without a seed every row has numbers of its own. The numbers are not those of `StatevectorSampler`.
 
     Example:
         >>> from qiskit import QuantumCircuit
@@ -46,6 +47,8 @@ class FusedSampler(BaseSamplerV2):
         >>> sorted(result[0].data.meas.get_counts())
         ['00', '11']
     """
+
+    OWN_OPTIONS = ("default_shots", "seed")
 
     def __init__(
         self,
@@ -81,20 +84,9 @@ class FusedSampler(BaseSamplerV2):
         self._check_shots()
 
     @property
-    def options(self) -> Options:
-        """The constructor's arguments; ``options.update_options(...)`` changes them for later calls."""
-        return self._options
-
-    @property
     def default_shots(self) -> int:
         """Number of shots when neither pub nor call asks for one."""
         return int(self._options.default_shots)
-
-    @property
-    def seed(self) -> np.random.Generator | int | None:
-        """The seed of the shots."""
-        seed: np.random.Generator | int | None = self._options.seed
-        return seed
 
     def run(
         self, pubs: Iterable[SamplerPubLike], *, shots: int | None = None
@@ -134,14 +126,7 @@ class FusedSampler(BaseSamplerV2):
 
     def _runner_options(self) -> RunnerOptions:
         self._check_shots()
-        fields = dict(self._options)
-        own = {name: fields.pop(name) for name in ("default_shots", "seed")}
-        try:
-            return RunnerOptions(EngineOptions(**fields))
-        except TypeError:
-            known = [*own, *EngineOptions.__slots__]
-            unknown = sorted(set(fields) - set(known))
-            raise InvalidInputError(f"FusedSampler has no options {unknown}; the options are {known}.") from None
+        return RunnerOptions(self.engine_options)
 
 
 class _Group:
@@ -164,8 +149,11 @@ class _Group:
         self.of_row.append(self.rows.add(bindings, values.reshape(bindings.size, len(self.parameters))))
         first = len(self.generators)
         # a generator for each row: its shots are the same whatever else is in the batch
-        seeds = np.random.default_rng(seed).integers(2**63, size=bindings.size)
-        self.generators += [np.random.default_rng(number) for number in seeds.tolist()]
+        if seed is None or isinstance(seed, np.random.Generator):
+            numbers = np.random.default_rng(seed).integers(2**63, size=bindings.size).tolist()
+        else:
+            numbers = [seed] * bindings.size
+        self.generators += [np.random.default_rng(number) for number in numbers]
         return slice(first, len(self.generators))
 
     def evaluate(self, options: RunnerOptions) -> None:

@@ -17,7 +17,7 @@ from qiskit.primitives.containers.bindings_array import BindingsArray
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from qiskit.primitives.containers.observables_array import ObservablesArray
 from qiskit.providers import JobError, JobStatus
-from qiskit.quantum_info import Operator, Pauli, SparseObservable, SparsePauliOp, Statevector
+from qiskit.quantum_info import DensityMatrix, Operator, Pauli, SparseObservable, SparsePauliOp, Statevector
 
 from qiskit_fusedqml import FusedEstimator
 from qiskit_fusedqml.engine import DifferentiableProgram
@@ -158,12 +158,42 @@ def test_exact_mode_ignores_precision_as_qml_estimator_does() -> None:
     circuit, values = network(), RNG.normal(size=(2, 9))
     exact = FusedEstimator(seed=3)
     reference = exact.run([(circuit, "ZZZ", values)]).result()[0]
-    for result in (
-        exact.run([(circuit, "ZZZ", values)], precision=0.015625).result()[0],
-        exact.run([(circuit, "ZZZ", values, 0.5)]).result()[0],
+    for result, precision in (
+        (exact.run([(circuit, "ZZZ", values)], precision=0.015625).result()[0], 0.015625),
+        (exact.run([(circuit, "ZZZ", values, 0.5)]).result()[0], 0.5),
     ):
         np.testing.assert_array_equal(result.data.evs, reference.data.evs)
-        assert result.metadata == {"target_precision": 0.0, "circuit_metadata": circuit.metadata, "exact": True}
+        assert result.metadata == {"target_precision": precision, "circuit_metadata": circuit.metadata}
+
+
+def test_resets_leave_the_mixed_state() -> None:
+    circuit = network()
+    circuit.reset(1)
+    circuit.ry(0.7, 1)
+    circuit.cx(1, 2)
+    circuit.initialize([0.6, 0.8j], [2])
+    circuit.barrier()
+    circuit.reset(1)
+    circuit.crx(0.4, 0, 1)
+    values = RNG.normal(size=(2, 9))
+    observables = ["ZZZ", "IXZ", "YYI", {"XIX": 0.5, "IZI": -1.0}]
+    found = FusedEstimator().run([(circuit, observables, row) for row in values]).result()
+    for row, result in zip(values, found, strict=True):
+        mixed = DensityMatrix(circuit.assign_parameters(row))
+        expected = [
+            mixed.expectation_value(SparsePauliOp.from_list(list(o.items())) if isinstance(o, dict) else Pauli(o)).real
+            for o in observables
+        ]
+        np.testing.assert_allclose(result.data.evs, expected, atol=1e-12)
+
+
+def test_more_resets_than_there_are_qubits_for() -> None:
+    circuit = QuantumCircuit(2)
+    for _ in range(39):
+        circuit.h(0)
+        circuit.reset(0)
+    with pytest.raises(UnsupportedInstructionError, match="resets 39"):
+        FusedEstimator().run([(circuit, "ZZ")]).result()
 
 
 def test_noisy_mode_gives_the_numbers_of_statevector_estimator() -> None:

@@ -130,14 +130,16 @@ def test_seeds() -> None:
     first = arrays(FusedSampler(seed=5), (circuit, rows), (circuit, rows[1]))
     for one, other in zip(first, arrays(FusedSampler(seed=5), (circuit, rows), (circuit, rows[1])), strict=True):
         np.testing.assert_array_equal(one, other)
-    # a pub's shots do not depend on the pubs beside it, its rows have shots of their own
+    # as with StatevectorSampler, a row's shots do not depend on the rows and pubs beside it
     np.testing.assert_array_equal(arrays(FusedSampler(seed=5), (circuit, rows[1]))[0], first[1])
-    same = arrays(FusedSampler(seed=5), (circuit, np.stack([rows[0], rows[0]])))[0]
-    assert (same[0] != same[1]).any()
+    np.testing.assert_array_equal(first[0][1], first[1])
     assert (arrays(FusedSampler(seed=6), (circuit, rows))[0] != first[0]).any()
     generator = np.random.default_rng(5)
     used = arrays(FusedSampler(seed=generator), (circuit, rows[0]), (circuit, rows[0]))
     assert (used[0] != used[1]).any()
+    for seed in (None, np.random.default_rng(5)):
+        same = arrays(FusedSampler(seed=seed), (circuit, np.stack([rows[0], rows[0]])))[0]
+        assert (same[0] != same[1]).any()
     again = arrays(FusedSampler(seed=np.random.default_rng(5)), (circuit, rows[0]), (circuit, rows[0]))
     np.testing.assert_array_equal(used, again)
 
