@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -20,7 +21,7 @@ from qiskit.circuit import ControlModifier, InverseModifier, Parameter, PowerMod
 
 from ..dynamic import DynamicProgram, Measure, Segment
 from ..errors import InvalidInputError, UnsupportedInstructionError
-from ..gates import GATES, GateRow, PlacedFactor, place
+from ..gates import GATES, PlacedFactor, place
 from ..memory import collector_paused
 from ..program import (
     MAX_DIAGONAL_QUBITS,
@@ -89,7 +90,6 @@ class Walker:
     _phase: float = 0.0
     _measured: int = 0
     _cuts: list[int] = field(default_factory=list)
-    _placed: dict[Any, tuple[Rotation | PlacedFactor, ...]] = field(default_factory=dict)
     _path: list[tuple[int, str]] = field(default_factory=list)
 
     def program(self, num_angles: int) -> Program:
@@ -114,22 +114,14 @@ class Walker:
             targets = tuple([qubit_of[bit] for bit in instruction.qubits])
             row = GATES.get(name) if instruction.is_standard_gate() else None
             if row is not None:
-                self._standard(name, row, instruction.params if row.num_params else (), targets, controls)
+                self._standard(name, instruction.params if row.num_params else (), targets, controls)
             else:
                 clbits = tuple(clbit_of[bit] for bit in instruction.clbits)
                 self._operation(instruction.operation, Operands(targets, clbits, controls))
         self._path.pop()
 
-    def _standard(
-        self, name: str, row: GateRow, params: Sequence[Any], targets: tuple[int, ...], controls: Controls
-    ) -> None:
-        key = (name, targets, controls)
-        factors = self._placed.get(key)
-        if factors is None:
-            split = row.num_ctrl
-            own = Operands(targets, controls=controls).under(split, (1 << split) - 1)
-            factors = self._placed[key] = tuple(map(_settled, place(row, own.targets, *own.controls)))
-        self._emit(factors, params)
+    def _standard(self, name: str, params: Sequence[Any], targets: tuple[int, ...], controls: Controls) -> None:
+        self._emit(_placed(name, targets, controls), params)
 
     def _emit(self, factors: Sequence[Rotation | PlacedFactor], params: Sequence[Any]) -> None:
         for factor in factors:
@@ -160,7 +152,7 @@ class Walker:
         row = GATES.get(name) if known else None
         fits = row is not None and (row.num_params, row.num_qubits) == (len(operation.params), len(operands.targets))
         if row is not None and fits:
-            self._standard(name, row, operation.params, operands.targets, operands.controls)
+            self._standard(name, operation.params, operands.targets, operands.controls)
         elif not (known and self._controlled(operation, operands)):
             self._expand(operation, operands)
 
@@ -368,6 +360,14 @@ _HANDLERS = {
     "annotated": "annotated",
 }
 """The walker's methods that write operations of these names."""
+
+
+@lru_cache(maxsize=1 << 16)
+def _placed(name: str, targets: tuple[int, ...], controls: Controls) -> tuple[Rotation | PlacedFactor, ...]:
+    """A standard gate on a program's qubits; the same few places come again in circuit after circuit."""
+    row = GATES[name]
+    own = Operands(targets, controls=controls).under(row.num_ctrl, (1 << row.num_ctrl) - 1)
+    return tuple(map(_settled, place(row, own.targets, *own.controls)))
 
 
 def _settled(factor: PlacedFactor) -> Rotation | PlacedFactor:

@@ -29,7 +29,6 @@ from ..dynamic import (
     simplify,
 )
 from ..errors import InvalidInputError, SimulationError, UnsupportedInstructionError
-from ..gates import GateRow
 from ..program import MAX_QUBITS, Program
 from .circuits import Walker, support
 from .classical import ClassicalReader
@@ -44,7 +43,11 @@ IDLE = -1
 
 _WITHOUT_STATE = frozenset({"barrier", "delay", "measure", "reset"})
 _WHOLE_STATE_SAVES = frozenset({"save_state", "set_statevector", *(f"save_{kind}" for kind in WHOLE_STATE)})
-_CHANNELS = frozenset({"kraus", "superop", "quantum_channel", "qerror_loc", "roerror"})
+_WITHOUT_CLASS = {
+    "set_statevector": "set_statevector",
+    **dict.fromkeys(("kraus", "superop", "quantum_channel", "qerror_loc", "roerror"), "channel"),
+}
+"""The names of instructions that have no class here, and the methods that write them."""
 
 
 def lower_dynamic(circuit: QuantumCircuit, qubits: Sequence[int] | None = None, *, fuse: bool = True) -> Lowered:
@@ -116,18 +119,25 @@ def active_qubits(circuit: QuantumCircuit) -> tuple[int, ...]:
     group = list(range(circuit.num_qubits))
     gated: set[int] = set()
     read: set[int] = set()
+    joined: set[Any] = set()
     for instruction in circuit.data:
-        qubits = [index[qubit] for qubit in instruction.qubits]
-        if instruction.name in ("barrier", "delay") or not qubits:
+        name, bits, is_gate = instruction.name, instruction.qubits, instruction.is_standard_gate()
+        if is_gate and bits in joined:
             continue
-        if instruction.name not in _WITHOUT_STATE:
+        qubits = [index[qubit] for qubit in bits]
+        if name in ("barrier", "delay") or not qubits:
+            continue
+        if name not in _WITHOUT_STATE:
+            joined.add(bits)
             gated.update(qubits)
             first = _root(group, qubits[0])
             for qubit in qubits[1:]:
                 group[_root(group, qubit)] = first
-        if instruction.name in _WHOLE_STATE_SAVES:
+        if name in _WHOLE_STATE_SAVES:
             read.update(range(circuit.num_qubits))
-        elif not isinstance(instruction.operation, Gate) and instruction.name not in ("reset", "initialize"):
+        elif name == "measure" or not (
+            is_gate or name in ("reset", "initialize") or isinstance(instruction.operation, Gate)
+        ):
             read.update(qubits)
     wanted = {_root(group, qubit) for qubit in read}
     return tuple(sorted(qubit for qubit in gated if _root(group, qubit) in wanted))
@@ -160,6 +170,8 @@ class DynamicWalker(Walker):
 
     def flush(self) -> None:
         """End the segment."""
+        if not (self._instructions or self._phase or self.start.mask):
+            return
         program = self.program(0)
         if program.instructions or program.initial_state is not None:
             self.nodes.append(Segment(program))
@@ -168,11 +180,9 @@ class DynamicWalker(Walker):
             self._used |= support(instruction)
         self._instructions, self._phase, self.start, self._cuts = [], 0.0, Preparation(), []
 
-    def _standard(
-        self, name: str, row: GateRow, params: Sequence[Any], targets: tuple[int, ...], controls: Controls
-    ) -> None:
+    def _standard(self, name: str, params: Sequence[Any], targets: tuple[int, ...], controls: Controls) -> None:
         if IDLE not in targets:
-            super()._standard(name, row, params, targets, controls)
+            super()._standard(name, params, targets, controls)
             self._cut()
 
     def _cut(self) -> None:
@@ -335,9 +345,8 @@ def _method(operation: Any) -> str | None:
         return str(name)
     if name.startswith("save_") and hasattr(operation, "_subtype"):
         return "save"
-    # the names of instructions that have no class here; somebody's gate of that name has a definition
-    known = {"set_statevector": "set_statevector", **dict.fromkeys(_CHANNELS, "channel")}
-    return known.get(name) if getattr(operation, "definition", None) is None else None
+    # somebody's gate of that name has a definition; others are not asked for theirs, which may take a synthesis
+    return _WITHOUT_CLASS[name] if name in _WITHOUT_CLASS and getattr(operation, "definition", None) is None else None
 
 
 def _typed(value: Any, width: int) -> bool | int:

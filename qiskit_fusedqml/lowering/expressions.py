@@ -72,6 +72,8 @@ class AngleTable:
             self._coefficients.append(coefficients[0])
             self._constants.append(constant)
             return slot, 0.0
+        if len(coefficients) == 1 and type(params[0]) is float:
+            return -1, constant + coefficients[0] * _real(params[0])
         merged: dict[int, float] = {}
         for coefficient, param in zip(coefficients, params, strict=False):
             if coefficient:
