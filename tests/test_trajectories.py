@@ -360,6 +360,71 @@ def test_a_channel_that_is_a_unitary_is_run() -> None:
     assert sample(circuit, 3) == {1: 3}
 
 
+def _jump(circuit: QuantumCircuit, mark: str, condition: Any = None) -> None:
+    """A jump as qiskit-aer's ``AerJump``."""
+    instruction = Instruction("jump", circuit.num_qubits, 0, [])
+    instruction.params = [mark]
+    bit = condition if isinstance(condition, tuple) else None
+    instruction.condition, instruction.condition_expr = bit, None if bit else condition
+    circuit.append(instruction, circuit.qubits)
+
+
+def _mark(circuit: QuantumCircuit, name: str) -> None:
+    instruction = Instruction("mark", circuit.num_qubits, 0, [])
+    instruction.params = [name]
+    circuit.append(instruction, circuit.qubits)
+
+
+@pytest.mark.parametrize("fuse", [True, False])
+def test_jumps(fuse: bool) -> None:
+    circuit, expected = QuantumCircuit(2, 4), QuantumCircuit(2, 4)
+    for each in (circuit, expected):
+        each.h(0)
+        each.measure(0, 0)
+    _jump(circuit, "far", (circuit.clbits[0], 0))
+    circuit.ry(0.3, 1)
+    _jump(circuit, "near")
+    circuit.x(0)
+    _mark(circuit, "near")
+    circuit.h(0)
+    circuit.measure(0, 1)
+    _jump(circuit, "far", expr.lift(circuit.clbits[1]))
+    circuit.ry(0.9, 1)
+    _mark(circuit, "far")
+    with expected.if_test((0, True)):
+        expected.ry(0.3, 1)
+        expected.h(0)
+        expected.measure(0, 1)
+        with expected.if_test((1, False)):
+            expected.ry(0.9, 1)
+    for each in (circuit, expected):
+        each.measure([0, 1], [2, 3])
+    runner = compile_runner(circuit, RunnerOptions(fusion_enable=fuse)).runner
+    (found,) = runner.run(np.empty((1, 0)), 20_000, [np.random.default_rng(2)], keep=False)
+    assert found.shots is not None
+    counts = dict(zip(found.shots.outcomes.tolist(), found.shots.counts.tolist(), strict=True))
+    assert_drawn_from(counts, distribution(expected), 20_000)
+
+
+@pytest.mark.parametrize(
+    ("steps", "message"),
+    [
+        ("j:a", "does not come after"),
+        ("m:a m:a", "two marks 'a'"),
+        ("m:a j:a", "leads back"),
+        ("j:a j:b m:a m:b", "nested"),
+    ],
+)
+def test_jumps_that_cannot_be_followed(steps: str, message: str) -> None:
+    circuit = QuantumCircuit(1, 1)
+    for step in steps.split():
+        circuit.h(0)
+        {"j": _jump, "m": _mark}[step[0]](circuit, step[2:])
+    circuit.measure(0, 0)
+    with pytest.raises(SimulationError, match=message):
+        compile_runner(circuit, RunnerOptions())
+
+
 def test_a_users_gate_may_have_the_name_of_an_instruction() -> None:
     body = QuantumCircuit(1)
     body.x(0)

@@ -2,9 +2,9 @@
 
 `circuits` walks a `QuantumCircuit` and writes a program, `expressions` reads its parameter expressions into an angle
 map, `states` its initial states, `names` says what the names of operations mean, and `lowered` holds what comes of it;
-`dynamic` writes circuits that measure or branch as they go, for which `classical` reads conditions and `saves` save
-instructions. `resets` puts fresh qubits in the place of those that are reset, and `observables` turns what Estimator V2
-accepts into Pauli sums.
+`dynamic` writes circuits that measure or branch as they go, for which `classical` reads conditions, `saves` save
+instructions, and `jumps` jumps. `resets` puts fresh qubits in the place of those that are reset, and `observables`
+turns what Estimator V2 accepts into Pauli sums.
 """
 
 from __future__ import annotations

@@ -33,6 +33,7 @@ from ..program import MAX_QUBITS, Program
 from .circuits import Walker, support
 from .classical import ClassicalReader
 from .expressions import AngleTable
+from .jumps import Jumps
 from .lowered import Lowered
 from .operands import FREE, Controls, Operands
 from .saves import WHOLE_STATE, read_save, read_set_statevector
@@ -45,6 +46,8 @@ _WITHOUT_STATE = frozenset({"barrier", "delay", "measure", "reset"})
 _WHOLE_STATE_SAVES = frozenset({"save_state", "set_statevector", *(f"save_{kind}" for kind in WHOLE_STATE)})
 _WITHOUT_CLASS = {
     "set_statevector": "set_statevector",
+    "jump": "jump",
+    "mark": "mark",
     **dict.fromkeys(("kraus", "superop", "quantum_channel", "qerror_loc", "roerror"), "channel"),
 }
 """The names of instructions that have no class here, and the methods that write them."""
@@ -83,6 +86,7 @@ def lower_dynamic(circuit: QuantumCircuit, qubits: Sequence[int] | None = None, 
     targets = tuple(place.get(q, IDLE) for q in range(circuit.num_qubits))
     walker.walk(circuit, Operands(targets, tuple(range(circuit.num_clbits))))
     walker.flush()
+    walker.jumps.finish()
     angle_map = table.angle_map()
     nodes = simplify(walker.nodes, angle_map.num_angles)
     dynamic = DynamicProgram(num_qubits, circuit.num_clbits, nodes, walker.reader.variables)
@@ -157,6 +161,7 @@ class DynamicWalker(Walker):
     fuse: bool = True
     nodes: list[Node] = field(default_factory=list)
     reader: ClassicalReader = field(default_factory=ClassicalReader)
+    jumps: Jumps = field(default_factory=Jumps)
     _used: int = 0
     _depth: int = 0
     _labels: set[str] = field(default_factory=set)
@@ -327,14 +332,25 @@ class DynamicWalker(Walker):
         """Go on with the next round."""
         self.nodes.append(Continue())
 
+    def jump(self, operation: Any, _operands: Operands) -> None:
+        """Go on at a mark further on, perhaps on a condition."""
+        given = operation.condition_expr if operation.condition is None else operation.condition
+        self.jumps.jump(operation.params[0], None if given is None else self.reader.condition(given), self.nodes)
+
+    def mark(self, operation: Any, _operands: Operands) -> None:
+        """A place for jumps to lead to."""
+        self.jumps.mark(operation.params[0], self.nodes)
+
     def _block(self, body: QuantumCircuit, operands: Operands) -> tuple[Node, ...]:
         outer, self.nodes = self.nodes, []
+        around, self.jumps = self.jumps, Jumps()
         self._depth += 1
         self.walk(body, operands)
         self.flush()
+        self.jumps.finish()
         self._depth -= 1
         self._used |= sum(1 << qubit for qubit in operands.targets if qubit != IDLE)
-        nodes, self.nodes = tuple(self.nodes), outer
+        nodes, self.nodes, self.jumps = tuple(self.nodes), outer, around
         return nodes
 
 
