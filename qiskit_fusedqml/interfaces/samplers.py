@@ -34,7 +34,8 @@ class FusedSampler(EnginePrimitive, BaseSamplerV2):
     are 0. Unlike `StatevectorSampler`, circuits may measure, reset and branch as they go. As there, an integer ``seed``
     is the seed of every row of parameter values, so that its shots are the same wherever it stands, alone or among
     others; rows are then drawn with the same random numbers. A `numpy.random.Generator` is used up row by row, and
-    without a seed every row has numbers of its own. The numbers are not those of `StatevectorSampler`.
+    without a seed every row has numbers of its own. The numbers are not those of `StatevectorSampler`. Probabilities
+    instead of shots are what `DifferentiableCircuit.probabilities` and the simulator's ``save_probabilities`` give.
 
     Example:
         >>> from qiskit import QuantumCircuit

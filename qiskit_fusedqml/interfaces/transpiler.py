@@ -2,7 +2,9 @@
 
 The pass groups the gates of a circuit with the scheduler that plans sweeps (`qiskit_fusedqml.fusion.schedule`), one
 whole gate at a time, and replaces every group by a `FusedGate`. A fused gate is parametrised and has a
-``definition``, so any other backend unrolls it; on `FusedSimulator` it runs as it is.
+``definition``, so any other backend unrolls it. On `FusedSimulator` the groups are a hint: its planner moves single
+rotations instead of whole gates and needs fewer sweeps, so that it plans them anew; with ``fusion_enable=False`` every
+group is one step of its own. ``metadata["fusion"]["partition"]`` says which.
 """
 
 from __future__ import annotations

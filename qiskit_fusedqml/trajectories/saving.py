@@ -134,7 +134,7 @@ def _density(parts: Array, weights: Array) -> Array:
 def _weighted_sum(save: Save, parts: Array, weights: Array) -> Array:
     if save.kind == "density_matrix":
         return _density(parts, weights)
-    return np.asarray(np.tensordot(weights, parts, axes=1))
+    return np.asarray(weights @ parts.reshape(len(parts), -1)).reshape(parts.shape[1:])
 
 
 def _append(entry: _Entry, save: Save, parts: Array, lanes: Lanes, members: Array, first_shot: int) -> None:

@@ -35,14 +35,15 @@ class FusedSimulator(BackendV2):
     Options have the names they have on Aer. Those that are obeyed: ``shots`` (1024), ``seed_simulator``, ``memory``,
     ``method`` ("automatic" or "statevector"), ``device`` ("CPU" or "GPU"), ``precision`` ("double" or "single"),
     ``max_memory_mb``, ``max_parallel_threads``, ``enable_truncation`` (qubits that no gate acts on are left out),
-    ``zero_threshold`` (of saved dictionaries), ``fusion_enable``, ``fusion_max_qubit`` (the tile's width),
+    ``zero_threshold`` (of saved dictionaries), ``fusion_enable`` (if not, every gate, and every `FusedGate` of the
+    circuit, is a step of its own), ``fusion_max_qubit`` (the tile's width),
     ``fusion_threshold`` (circuits of at most so many qubits are not fused; 0 by default) and ``fusion_verbose`` (the
     plan is printed in the result's metadata). Options that tune Aer's way of working are accepted and change nothing,
     which is said once; noise models are refused.
 
-    Shots share a state until an outcome is random, and whatever shares the outcomes goes on as one state. Save
-    instructions of qiskit-aer are known by their names; without it, `qiskit_fusedqml.interfaces.backend.save` makes
-    them.
+    Shots share a state until an outcome is random, and whatever shares the outcomes goes on as one state. Instructions
+    of qiskit-aer (saves, jumps, ``mcrx`` and its kin) are known by their names; without it,
+    `qiskit_fusedqml.interfaces.backend.save` makes save instructions.
 
     Example:
         >>> from qiskit import QuantumCircuit
