@@ -8,7 +8,8 @@ wanted parameters.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -34,6 +35,7 @@ from .parameters import (
 )
 from .plans import PlanStore
 from .program import Program
+from .recall import Pass, Recall
 
 FloatArray = NDArray[np.float64]
 Number = TypeVar("Number", bound=np.generic)
@@ -101,6 +103,7 @@ class DifferentiableProgram:
         self._num_states = 1 if state is None or state.ndim == 1 else len(state)
         diagonal = self.observables is not None and all(o.is_diagonal for o in self.observables)
         self.plans = PlanStore(program, angle_map, self.device, diagonal=diagonal, any_start=any_start)
+        self._recall = Recall()
 
     @property
     def num_qubits(self) -> int:
@@ -202,14 +205,15 @@ class DifferentiableProgram:
         """
         parameters = self._parameters(x, w)
         wanted = self._wrt(wrt)
-        unique = ParameterSet(np.unique(wanted))
-        binding = self.plans.values_binding(parameters.varying, unique, parameters.batch)
+        planner = partial(self.plans.values_binding, wanted=ParameterSet(np.unique(wanted)))
+        binding = planner(parameters.varying, batch=parameters.batch)
         num_observables = len(self._observables())
+        recalled = self._recall.take(parameters, binding, planner)
         result = np.empty((parameters.batch, num_observables, len(wanted)), self.dtype)
         start = 0
         states = 4 if self.checkpoint else 3  # ket, copy, bra, and a copy of what was kept
         for rows in self.memory.chunks(parameters, states, binding):
-            bound, ket = self._forward(binding, rows, back=states)
+            bound, ket = recalled if recalled and rows is parameters else self._forward(binding, rows, back=states)
             for k in range(num_observables):
                 cotangents = np.zeros((rows.batch, num_observables))
                 cotangents[:, k] = 1.0
@@ -254,9 +258,32 @@ class DifferentiableProgram:
 
     def _values(self, parameters: ParameterBatch, spare: int = 0) -> NDArray[np.floating]:
         """Values; with a spare state, in pieces of the size that a way back has, so that it finds its memory made."""
-        sweeps = self.plans.sweeps(parameters, self._nothing)
-        chunks = self.memory.chunks(parameters, sweeps.states + spare)
-        return _joined([self._expectation(self._forward(sweeps, rows)[1], sweeps) for rows in chunks])
+        passes = self._passes(parameters, self.plans.sweeps(parameters, self._nothing), spare)
+        return _joined([self._expectation(ket, sweeps) for _, sweeps, ket in passes])
+
+    def _passes(
+        self, parameters: ParameterBatch, sweeps: Binding | Columns, extra: int = 0
+    ) -> Iterator[tuple[ParameterBatch, Binding | Columns, State]]:
+        """The final states of all rows, some at a time: those rows, what was run, and their states.
+
+        Where derivatives are likely to follow, their plan is run instead, and the states are kept for them once the
+        caller has gone on.
+
+        Args:
+            parameters: The values.
+            sweeps: What to run.
+            extra: Memory that the caller takes beside the states, in states of the whole batch.
+        """
+        keeps = isinstance(sweeps, Binding) and not self.checkpoint and self.memory.fits(parameters.batch, 4)
+        size = self.device.state_bytes(self.num_qubits, parameters.batch)
+        binding = self._recall.begin(parameters, size if keeps else None)
+        if binding is None:
+            for rows in self.memory.chunks(parameters, sweeps.states + extra):
+                yield rows, sweeps, self._forward(sweeps, rows)[1]
+            return
+        forward = self._forward(binding, parameters)
+        yield parameters, binding, forward[1]
+        self._recall.keep(Pass(parameters, binding, forward), size)
 
     def final_states(
         self, w: ArrayLike, initial_states: NDArray[np.complex128] | None = None, *, keep_phase: bool = True

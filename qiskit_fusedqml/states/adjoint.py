@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -162,14 +162,14 @@ class AdjointStates(DifferentiableProgram):
             count: Number of functions.
         """
         parameters, wanted = self._parameters(x, w), self._wrt(wrt)
-        binding = self.plans.binding(
-            parameters.varying, ParameterSet(np.unique(wanted)), parameters.batch, keep_phase=True
-        )
+        planner = partial(self.plans.binding, wanted=ParameterSet(np.unique(wanted)), keep_phase=True)
+        binding = planner(parameters.varying, batch=parameters.batch)
+        recalled = self._recall.take(parameters, binding, planner)
         result = np.empty((parameters.batch, count, len(wanted)))
         start = 0
         states = 5 if self.checkpoint else 4
         for rows in self.memory.chunks(parameters, states, binding):
-            bound, ket = self._forward(binding, rows, back=states)
+            bound, ket = recalled if recalled and rows is parameters else self._forward(binding, rows, back=states)
             for k, bra in enumerate(bras(ket, binding.plan.tape.frame, rows.batch)):
                 gradients = self._pull_bra(binding, rows, bound, self.device.copy(ket), bra, last=False)
                 result[start : start + rows.batch, k] = gradients[:, wanted]

@@ -36,9 +36,8 @@ class DifferentiableStates(AdjointStates):
         labels = groups[clbit_values(len(measured), [(measured.index(q), c) for q, c in self.measurement.pairs])]
         result = np.zeros((parameters.batch, num_groups))
         start = 0
-        for rows in self.memory.chunks(parameters, 2):
-            _, ket = self._forward(binding, rows)
-            marginal = self.device.probabilities(ket, binding.plan.tape.frame, measured)
+        for rows, sweeps, ket in self._passes(parameters, binding, extra=1):
+            marginal = self.device.probabilities(ket, sweeps.frame, measured)
             result[start : start + rows.batch] = _group_sums(marginal, labels, num_groups)
             start += rows.batch
         return result

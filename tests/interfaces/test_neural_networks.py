@@ -18,7 +18,7 @@ from qiskit.providers.fake_provider import GenericBackendV2
 from qiskit.quantum_info import SparsePauliOp
 from qiskit.transpiler import generate_preset_pass_manager
 
-from qiskit_fusedqml import FusedEstimator, FusedEstimatorQNN, FusedSamplerQNN
+from qiskit_fusedqml import FusedEstimator, FusedEstimatorGradient, FusedEstimatorQNN, FusedSamplerQNN
 from qiskit_fusedqml.engine import DifferentiableProgram
 from qiskit_fusedqml.errors import InvalidInputError
 from qiskit_fusedqml.states import DifferentiableStates
@@ -286,6 +286,19 @@ def test_a_backward_pass_makes_no_more_sweeps_than_it_must(monkeypatch: pytest.M
     assert sweeps[4:] == ["forward", "forward"]  # 6 states, less than 2 backward sweeps
     sampler_networks(interpret=lambda _: 0, output_shape=1)[0].backward(x, w)
     assert sweeps[6:] == ["forward", "back"]
+    stock = networks.EstimatorQNN(
+        circuit=FEATURES.compose(ANSATZ),
+        observables=OBSERVABLES,
+        input_params=list(FEATURES.parameters),
+        weight_params=list(ANSATZ.parameters),
+        estimator=FusedEstimator(),
+        gradient=FusedEstimatorGradient(),
+    )
+    for trained in (network, stock):  # from the second step on, the final states are reused
+        trained.forward(x, w), trained.backward(x, w)
+        sweeps.clear()
+        trained.forward(x, 2 * w), trained.backward(x, 2 * w)
+        assert sweeps == ["forward", "back", "back"]
 
 
 @BOTH
