@@ -2,9 +2,9 @@
 
 Compiling (lowering and planning) takes far longer than one evaluation, and the same circuit object comes again and
 again in a training run. What was compiled is therefore kept per `QuantumCircuit` object, for as long as that object
-lives. A circuit can be changed in place, so each is compared with the copy that was compiled, at half a microsecond a
-gate. A key made of names would cost more, and two circuits that differ inside a large matrix only would get the same
-one.
+lives. A circuit can be changed in place, so each call of a primitive or a gradient compares it, once, with the copy
+that was compiled, at a third of a microsecond a gate. A key made of names would cost more, and two circuits that
+differ inside a large matrix only would get the same one.
 """
 
 from __future__ import annotations
@@ -13,16 +13,18 @@ import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from threading import RLock
 from typing import Any, TypeVar, cast
 
 import numpy as np
 from qiskit import QuantumCircuit
+from qiskit.circuit import Parameter
 from qiskit.exceptions import QiskitError
 from qiskit.primitives.containers.observables_array import ObservablesArray
 from qiskit.quantum_info import SparseObservable, SparsePauliOp
 
-from ..lowering import Lowered, lower, lower_observable
+from ..lowering import lower, lower_observable
 from ..measurement import Measurement
 from ..states import DifferentiableStates
 
@@ -118,8 +120,8 @@ class CircuitCache:
         """
         self._max_circuits = max_circuits
         self._max_compiled = max_compiled
-        self._entries: OrderedDict[int, _Entry] = OrderedDict()
-        self._lock = RLock()  # reentrant: the garbage collector may call `_forget` in the middle of `_entry`
+        self._entries: OrderedDict[int, KnownCircuit] = OrderedDict()
+        self._lock = RLock()  # reentrant: the garbage collector may call `_forget` in the middle of `known`
 
     def get(self, circuit: QuantumCircuit, key: Hashable, build: Callable[[QuantumCircuit], T]) -> T:
         """What ``build`` made of the circuit, made now if it is not there.
@@ -129,25 +131,18 @@ class CircuitCache:
             key: What is wanted, with every option it depends on.
             build: Called with a copy of the circuit, so that nothing it returns can keep the circuit itself alive.
         """
-        entry = self._entry(circuit)
-        with entry.lock:  # threads that want the same thing wait for one of them to build it
-            if key in entry.compiled:
-                entry.compiled.move_to_end(key)
-            else:
-                entry.compiled[key] = build(entry.snapshot)
-                while len(entry.compiled) > self._max_compiled:
-                    entry.compiled.popitem(last=False)
-            return cast(T, entry.compiled[key])
+        return self.known(circuit).get(key, build)
 
     def __len__(self) -> int:
         """Number of circuits remembered."""
         return len(self._entries)
 
-    def _entry(self, circuit: QuantumCircuit) -> _Entry:
+    def known(self, circuit: QuantumCircuit) -> KnownCircuit:
+        """What is known of the circuit as it is now; for several questions in one call, as each call compares it."""
         with self._lock:
             entry = self._entries.get(id(circuit))
-            if entry is None or entry.reference() is not circuit or not _same(circuit, entry.snapshot):
-                entry = self._entries[id(circuit)] = _Entry(circuit, self._forget)
+            if entry is None or not entry.is_still(circuit):
+                entry = self._entries[id(circuit)] = KnownCircuit(circuit, self._forget, self._max_compiled)
             self._entries.move_to_end(id(circuit))
             while len(self._entries) > self._max_circuits:
                 self._entries.popitem(last=False)
@@ -161,36 +156,83 @@ class CircuitCache:
                     return
 
 
-class _Entry:
-    """One circuit: a weak reference, the copy that was compiled, and what came of it."""
+class KnownCircuit:
+    """One circuit: a weak reference, the copy that was compiled, and what came of it.
 
-    def __init__(self, circuit: QuantumCircuit, forget: Callable[[weakref.ref[QuantumCircuit]], None]) -> None:
+    Attributes:
+        reference: The circuit itself.
+        snapshot: Its copy.
+    """
+
+    def __init__(
+        self,
+        circuit: QuantumCircuit,
+        forget: Callable[[weakref.ref[QuantumCircuit]], None],
+        max_compiled: int = MAX_COMPILED,
+    ) -> None:
+        """Copy the circuit.
+
+        Args:
+            circuit: The circuit.
+            forget: Called with the reference when the circuit is gone.
+            max_compiled: Things remembered.
+        """
         self.reference = weakref.ref(circuit, forget)
         self.snapshot = circuit.copy()
-        self.compiled: OrderedDict[Hashable, Any] = OrderedDict()
-        self.lock = RLock()
+        self._data = list(self.snapshot.data)
+        self._compiled: OrderedDict[Hashable, Any] = OrderedDict()
+        self._max_compiled = max_compiled
+        self._lock = RLock()
 
+    @cached_property
+    def parameters(self) -> list[Parameter]:
+        """The circuit's parameters, in the order of values."""
+        return list(self.snapshot.parameters)
 
-def _same(circuit: QuantumCircuit, snapshot: QuantumCircuit) -> bool:
-    """Whether the circuit still is what was copied: instructions, parameters, bits and global phase."""
-    return bool(
-        circuit.num_qubits == snapshot.num_qubits
-        and circuit.num_clbits == snapshot.num_clbits
-        and circuit.global_phase == snapshot.global_phase
-        and _same_data(circuit, snapshot)
-    )
+    @cached_property
+    def columns(self) -> dict[Parameter, int]:
+        """The position of each parameter."""
+        return {parameter: position for position, parameter in enumerate(self.parameters)}
 
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The parameters' names."""
+        return tuple(parameter.name for parameter in self.parameters)
 
-def _same_data(circuit: QuantumCircuit, snapshot: QuantumCircuit) -> bool:
-    try:
-        return bool(circuit.data == snapshot.data)
-    except QiskitError:  # an operation is compared by its definition, which its parameters forbid: RawFeatureVector
-        pairs = list(zip(circuit.data, snapshot.data, strict=False))
-        return (
-            len(circuit.data) == len(snapshot.data)
-            and all(one.qubits == other.qubits and one.clbits == other.clbits for one, other in pairs)
-            and all(_same_operation(one.operation, other.operation) for one, other in pairs)
+    def get(self, key: Hashable, build: Callable[[QuantumCircuit], T]) -> T:
+        """See `CircuitCache.get`."""
+        with self._lock:  # threads that want the same thing wait for one of them to build it
+            if key in self._compiled:
+                self._compiled.move_to_end(key)
+            else:
+                self._compiled[key] = build(self.snapshot)
+                while len(self._compiled) > self._max_compiled:
+                    self._compiled.popitem(last=False)
+            return cast(T, self._compiled[key])
+
+    def is_still(self, circuit: QuantumCircuit) -> bool:
+        """Whether this is about that very circuit and it still is what was copied: instructions, bits, phase."""
+        return self.reference() is circuit and self._equals(circuit)
+
+    def _equals(self, circuit: QuantumCircuit) -> bool:
+        snapshot = self.snapshot
+        return bool(
+            circuit.num_qubits == snapshot.num_qubits
+            and circuit.num_clbits == snapshot.num_clbits
+            and circuit.global_phase == snapshot.global_phase
+            and self._has_data_of(circuit)
         )
+
+    def _has_data_of(self, circuit: QuantumCircuit) -> bool:
+        try:
+            return bool(circuit.data == self._data)
+        except QiskitError:  # an operation is compared by its definition, which its parameters forbid: RawFeatureVector
+            pairs = list(zip(circuit.data, self._data, strict=False))
+            return (
+                len(circuit.data) == len(self._data)
+                and all(one.qubits == other.qubits and one.clbits == other.clbits for one, other in pairs)
+                and all(_same_operation(one.operation, other.operation) for one, other in pairs)
+            )
 
 
 def _same_operation(one: Any, other: Any) -> bool:
@@ -204,24 +246,19 @@ CACHE = CircuitCache()
 """The one cache of the package's interfaces."""
 
 
-def lowered(circuit: QuantumCircuit) -> Lowered:
-    """The circuit's program, its parameters in the order of ``circuit.parameters``."""
-    return CACHE.get(circuit, "lowered", lower)
-
-
 def compile_circuit(
-    circuit: QuantumCircuit, observables: Sequence[Observable] | None, options: EngineOptions
+    known: KnownCircuit, observables: Sequence[Observable] | None, options: EngineOptions
 ) -> DifferentiableStates:
     """The engine for a circuit whose weights are all its parameters, in the order of ``circuit.parameters``.
 
     Args:
-        circuit: The circuit; terminal measurements are ignored by values.
+        known: The circuit; terminal measurements are ignored by values.
         observables: What is measured, in this order; None when only states and probabilities are wanted.
         options: Where and how.
     """
 
     def build(snapshot: QuantumCircuit) -> DifferentiableStates:
-        source = CACHE.get(circuit, "encoded", lambda copied: lower(copied, encodes=True))
+        source = known.get("encoded", lambda copied: lower(copied, encodes=True))
         sums = None
         if observables is not None:
             sums = [lower_observable(observable.value, snapshot.num_qubits) for observable in observables]
@@ -236,4 +273,4 @@ def compile_circuit(
         )
 
     names = None if observables is None else tuple(observable.key for observable in observables)
-    return CACHE.get(circuit, ("engine", names, options), build)
+    return known.get(("engine", names, options), build)

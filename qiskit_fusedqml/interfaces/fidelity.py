@@ -288,7 +288,7 @@ class FusedFidelity(BaseStateFidelity):
                 _distinct([rows[position] for position in positions], circuit.num_parameters)
                 for rows, circuit in ((rows_1, one), (rows_2, other))
             ]
-            engines = [compile_circuit(circuit, None, self.engine_options) for circuit in (one, other)]
+            engines = [compile_circuit(CACHE.known(circuit), None, self.engine_options) for circuit in (one, other)]
             raw[positions] = pair_fidelities(engines, sides)
         clipped = np.clip(raw, 0.0, 1.0).tolist()
         return StateFidelityResult(

@@ -121,15 +121,10 @@ class FusedEstimator(EnginePrimitive, BaseEstimatorV2):
         """
         _check_precision(self.default_precision)
         options = self.engine_options
-        coerced = _coerce(pubs, self.default_precision if precision is None else precision)
-        groups: dict[int, _Group] = {}
-        slots = []
-        for pub in coerced:
-            identity = id(pub.circuit)
-            if identity not in groups:
-                groups[identity] = _Group(pub.circuit)
-            slots.append((groups[identity], groups[identity].add(pub)))
-        return FinishedJob(self._run, coerced, slots, list(groups.values()), options)
+        groups = _Groups()
+        coerced = _coerce(pubs, self.default_precision if precision is None else precision, groups)
+        slots = [(groups.of(pub.circuit), groups.of(pub.circuit).add(pub)) for pub in coerced]
+        return FinishedJob(self._run, coerced, slots, groups.all(), options)
 
     def _run(
         self, pubs: list[EstimatorPub], slots: list[tuple[_Group, int]], groups: list[_Group], options: EngineOptions
@@ -151,9 +146,11 @@ class _Group:
     """The pubs on one circuit: distinct rows of values, distinct observables, and the pairs that each pub wants."""
 
     def __init__(self, circuit: QuantumCircuit) -> None:
-        self.circuit, self.place = _without_resets(circuit)
-        self.parameters = list(circuit.parameters)
-        self.rows = RowSet(len(self.parameters))
+        self.circuit = circuit  # held, so that its id stays its own
+        self.known = CACHE.known(circuit)
+        replaced = self.known.get("without resets", _without_resets)
+        self.simulated, self.place = (self.known, None) if replaced is None else (CACHE.known(replaced[0]), replaced[1])
+        self.rows = RowSet(len(self.known.parameters))
         self.observables: dict[Hashable, tuple[int, Observable]] = {}
         self.pairs: list[tuple[NDArray[np.intp], NDArray[np.intp]]] = []  # (rows, observables) by pub, broadcast
         self.table = np.empty((0, 0))  # values by (row, observable); NaN where no pub wants one
@@ -163,15 +160,17 @@ class _Group:
         bindings = pub.parameter_values
         rows = self.rows.find(bindings)
         if rows is None:
-            values = bindings.as_array(self.parameters)
-            check_finite(values, self.parameters)
-            rows = self.rows.add(bindings, values.reshape(bindings.size, len(self.parameters)))
+            parameters = self.known.parameters
+            given = bindings.data.get(self.known.names)
+            values = bindings.as_array(parameters) if given is None else given
+            check_finite(values, parameters)
+            rows = self.rows.add(bindings, values.reshape(bindings.size, len(parameters)))
         entries = _entries(pub.observables)
         columns = np.empty(entries.shape, dtype=np.intp)
         for index, entry in np.ndenumerate(entries):
             observable = from_coerced(entry)
             if self.place is not None:
-                observable = with_layout(observable, self.place, self.circuit.num_qubits)
+                observable = with_layout(observable, self.place, self.simulated.snapshot.num_qubits)
             columns[index] = self.observables.setdefault(observable.key, (len(self.observables), observable))[0]
         self.pairs.append(
             (np.broadcast_to(rows.reshape(bindings.shape), pub.shape), np.broadcast_to(columns, pub.shape))
@@ -184,7 +183,7 @@ class _Group:
         observables = [observable for _, observable in self.observables.values()]
         self.table = np.full((len(rows), len(observables)), np.nan)
         for chosen, columns in self._arrangement():
-            circuit = compile_circuit(self.circuit, [observables[k] for k in columns], options)
+            circuit = compile_circuit(self.simulated, [observables[k] for k in columns], options)
             self.table[np.ix_(chosen, columns)] = circuit.values(None, rows[chosen])
 
     def values(self, index: int) -> NDArray[np.float64]:
@@ -210,20 +209,36 @@ class _Group:
             return everything
         terms = np.array([observable.num_terms for _, observable in self.observables.values()])
         kinds, kind_of_row = np.unique(wanted, axis=0, return_inverse=True)
-        saved = ((~wanted) @ terms).sum() * SECONDS_PER_AMPLITUDE * 2.0**self.circuit.num_qubits
-        if saved <= len(kinds) * SECONDS_PER_COMPILED_GATE * (1 + len(self.circuit.data)):
+        saved = ((~wanted) @ terms).sum() * SECONDS_PER_AMPLITUDE * 2.0**self.simulated.snapshot.num_qubits
+        if saved <= len(kinds) * SECONDS_PER_COMPILED_GATE * (1 + len(self.simulated.snapshot.data)):
             return everything
         return [(np.flatnonzero(kind_of_row == kind), np.flatnonzero(mask)) for kind, mask in enumerate(kinds)]
 
 
-def _without_resets(circuit: QuantumCircuit) -> tuple[QuantumCircuit, list[int] | None]:
-    """The circuit with fresh qubits for those it resets, and where its own qubits end; None for where they were."""
-    if not any(instruction.name in RESETTING for instruction in circuit.data):
-        return circuit, None
-    return CACHE.get(circuit, "without resets", with_fresh_qubits)
+def _without_resets(circuit: QuantumCircuit) -> tuple[QuantumCircuit, list[int]] | None:
+    """The circuit with fresh qubits for those it resets, and where its own qubits end; None if it resets none."""
+    resets = any(instruction.name in RESETTING for instruction in circuit.data)
+    return with_fresh_qubits(circuit) if resets else None
 
 
-def _coerce(pubs: Iterable[EstimatorPubLike], precision: float) -> list[EstimatorPub]:
+class _Groups:
+    """The groups of a call, by circuit; each circuit is compared with what is known of it once."""
+
+    def __init__(self) -> None:
+        self._by_identity: dict[int, _Group] = {}
+
+    def of(self, circuit: QuantumCircuit) -> _Group:
+        """The group of a circuit, made if it is the first time."""
+        if id(circuit) not in self._by_identity:
+            self._by_identity[id(circuit)] = _Group(circuit)
+        return self._by_identity[id(circuit)]
+
+    def all(self) -> list[_Group]:
+        """In the order of the first pubs."""
+        return [group for group in self._by_identity.values() if group.pairs]
+
+
+def _coerce(pubs: Iterable[EstimatorPubLike], precision: float, groups: _Groups) -> list[EstimatorPub]:
     """Pubs in Qiskit's form; those that share circuit and values (the same objects) share a `BindingsArray`."""
     shared: dict[tuple[int, int], tuple[Any, BindingsArray]] = {}
 
@@ -235,7 +250,7 @@ def _coerce(pubs: Iterable[EstimatorPubLike], precision: float) -> list[Estimato
             return pub
         key = (id(circuit), id(values))
         if key not in shared:  # values are held along with the bindings, so that their id stays theirs
-            shared[key] = (values, BindingsArray.coerce({tuple(circuit.parameters): values}))
+            shared[key] = (values, BindingsArray.coerce({groups.of(circuit).known.names: values}))
         return (circuit, observables, shared[key][1], *rest)
 
     return [EstimatorPub.coerce(with_bindings(pub), precision) for pub in pubs]

@@ -24,13 +24,13 @@ from qiskit.transpiler.passmanager import BasePassManager
 from qiskit_machine_learning.gradients import BaseEstimatorGradient, DerivativeType, EstimatorGradientResult
 
 from ...errors import InvalidInputError
-from ..cache import CACHE, EngineOptions, Observable, canonical, compile_circuit, with_layout
+from ..cache import EngineOptions, Observable, canonical, compile_circuit, with_layout
 from ..jobs import FinishedJob
 from ..primitives import FusedEstimator
-from .requests import Group, Parameters, Values, by_identity, check_lengths, engine_options, grouped, local_options
+from .requests import Group, LentEngineOptions, Parameters, Values, by_identity, check_lengths, grouped, local_options
 
 
-class FusedEstimatorGradient(BaseEstimatorGradient):
+class FusedEstimatorGradient(LentEngineOptions, BaseEstimatorGradient):
     """Exact gradients of expectation values by adjoint differentiation.
 
     Any circuit that the engine runs has a gradient, with respect to any of its parameters: no gate needs to be
@@ -85,18 +85,7 @@ class FusedEstimatorGradient(BaseEstimatorGradient):
             estimator = FusedEstimator()
         _check_estimator(estimator)
         super().__init__(estimator, options, derivative_type, pass_manager)
-        self._given = {
-            "device": device,
-            "precision": precision,
-            "max_memory_mb": max_memory_mb,
-            "num_threads": num_threads,
-            "checkpoint": checkpoint,
-        }
-
-    @property
-    def engine_options(self) -> EngineOptions:
-        """The options handed to the engine."""
-        return engine_options(self._estimator, self._given)
+        self._engine_options_given(device, precision, max_memory_mb, num_threads, checkpoint)
 
     @property
     def derivative_type(self) -> DerivativeType:
@@ -179,9 +168,8 @@ class FusedEstimatorGradient(BaseEstimatorGradient):
         manager = self._pass_manager
         if manager is None:
             return
-        transpiled = CACHE.get(group.circuit, ("transpiled", manager), manager.run)
+        transpiled = group.transpile(("transpiled", manager), manager.run)
         group.observables = [with_layout(each, transpiled.layout) for each in group.observables]
-        group.circuit = transpiled
 
     def _recorded_options(self, options: Mapping[str, Any]) -> Options:
         recorded = self.options
@@ -207,12 +195,13 @@ class _EstimatorGroup(Group):
         self.observables: list[Observable] = []
         self.observable_of = np.empty(len(observables), dtype=np.intp)
         by_key: dict[Hashable, int] = {}
+        num_qubits = self.known.snapshot.num_qubits
         for positions in by_identity(observables):
             observable = canonical(observables[positions[0]])
-            if observable.num_qubits != self.circuit.num_qubits:
+            if observable.num_qubits != num_qubits:
                 entry = self.entries[positions[0]]
                 raise InvalidInputError(
-                    f"The number of qubits of the {entry}-th circuit ({self.circuit.num_qubits}) does not match "
+                    f"The number of qubits of the {entry}-th circuit ({num_qubits}) does not match "
                     f"the number of qubits of the {entry}-th observable ({observable.num_qubits})."
                 )
             if observable.key not in by_key:
@@ -234,7 +223,7 @@ class _EstimatorGroup(Group):
         self, options: EngineOptions, rows: NDArray[np.float64], columns: list[int], kind: DerivativeType
     ) -> NDArray[Any]:
         """Gradients (entries, columns) of the circuit as it is simulated, rows and columns in its order."""
-        circuit = compile_circuit(self.circuit, self.observables, options)
+        circuit = compile_circuit(self.simulated, self.observables, options)
         if kind != DerivativeType.REAL:
             overlaps = circuit.overlap_jacobian(None, rows, wrt=columns)[self.row_of, self.observable_of]
             return overlaps if kind == DerivativeType.COMPLEX else overlaps.imag

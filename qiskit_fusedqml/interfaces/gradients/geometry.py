@@ -15,12 +15,12 @@ from qiskit_machine_learning.gradients.base.base_qgt import BaseQGT
 from qiskit_machine_learning.gradients.base.qgt_result import QGTResult
 
 from ...second_order import geometric_tensor
-from ..cache import CACHE, EngineOptions, compile_circuit
+from ..cache import compile_circuit
 from ..jobs import FinishedJob
-from .requests import Group, Parameters, Values, check_lengths, engine_options, grouped
+from .requests import Group, LentEngineOptions, Parameters, Values, check_lengths, grouped
 
 
-class FusedQGT(BaseQGT):
+class FusedQGT(LentEngineOptions, BaseQGT):
     """``<d_i psi|d_j psi> - <d_i psi|psi><psi|d_j psi>``, exact, for any circuit that the engine runs.
 
     Args:
@@ -59,17 +59,7 @@ class FusedQGT(BaseQGT):
         num_threads: int | None = None,
     ) -> None:
         super().__init__(estimator, phase_fix, derivative_type, precision, pass_manager=pass_manager)
-        self._given = {
-            "device": device,
-            "precision": engine_precision,
-            "max_memory_mb": max_memory_mb,
-            "num_threads": num_threads,
-        }
-
-    @property
-    def engine_options(self) -> EngineOptions:
-        """The options handed to the engine."""
-        return engine_options(self._estimator, self._given)
+        self._engine_options_given(device, engine_precision, max_memory_mb, num_threads)
 
     def run(
         self,
@@ -127,8 +117,7 @@ class FusedQGT(BaseQGT):
         metadata: list[Any] = [None] * num_entries
         for group in groups:
             if self._pass_manager is not None:
-                key = ("transpiled", self._pass_manager)
-                group.circuit = CACHE.get(group.circuit, key, self._pass_manager.run)
+                group.transpile(("transpiled", self._pass_manager), self._pass_manager.run)
             by_row = self._tensors(group)
             for parameters, places, entries, positions in group.entries_by_kind():
                 for entry, row in zip(entries, group.row_of[positions].tolist(), strict=True):
@@ -138,7 +127,7 @@ class FusedQGT(BaseQGT):
 
     def _tensors(self, group: Group) -> NDArray[Any]:
         """The tensors (rows, columns, columns) of one circuit."""
-        circuit = compile_circuit(group.circuit, None, self.engine_options)
+        circuit = compile_circuit(group.simulated, None, self.engine_options)
         rows, places, columns = group.effective(group.columns)
         count = len(group.columns)
         tensors = np.zeros((len(rows), count, count), np.complex128)

@@ -6,7 +6,7 @@ one circuit become a `Group`: its distinct rows of values, simulated once each, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import asdict
 from typing import Any
@@ -18,7 +18,7 @@ from qiskit.circuit import Parameter
 from qiskit.providers import Options
 
 from ...errors import InvalidInputError
-from ..cache import EngineOptions
+from ..cache import CACHE, EngineOptions
 from ..rows import RowSet, check_finite
 
 Parameters = Sequence[Parameter] | None
@@ -30,28 +30,33 @@ class Group:
     """The entries on one circuit.
 
     Attributes:
-        circuit: The circuit, or what a pass manager made of it.
+        known: The circuit.
+        simulated: The same, or what a pass manager made of it.
         entries: Their positions (E,) in the call.
-        parameters: The circuit's parameters, in the order of the values.
         rows: The distinct rows of values.
         row_of: The row (E,) of each entry.
-        kinds: For each kind of wanted parameters these, their columns among ``parameters``, and positions in
+        kinds: For each kind of wanted parameters these, their columns among the circuit's, and positions in
             ``entries``.
     """
 
     def __init__(
         self, circuit: QuantumCircuit, entries: NDArray[np.intp], values: Values, wanted: Sequence[Parameters]
     ) -> None:
-        self.circuit = circuit
+        self.known = self.simulated = CACHE.known(circuit)
         self.entries = entries
-        self.parameters = list(circuit.parameters)
         self._check_width(values)
         array = np.asarray(values, dtype=np.float64)
-        check_finite(array, self.parameters)
-        rows = RowSet(len(self.parameters))
+        check_finite(array, self.known.parameters)
+        rows = RowSet(len(self.known.parameters))
         self.row_of = rows.add(values, array)
         self.rows = rows.array()
         self.kinds = self._kinds(wanted)
+
+    def transpile(self, key: Hashable, build: Callable[[QuantumCircuit], QuantumCircuit]) -> QuantumCircuit:
+        """Simulate what ``build`` makes of the circuit, known by ``key``; returns it."""
+        transpiled = self.known.get(key, build)
+        self.simulated = CACHE.known(transpiled)
+        return transpiled
 
     @property
     def columns(self) -> list[int]:
@@ -67,12 +72,12 @@ class Group:
             Rows in the order of the circuit's own parameters; positions within ``columns`` of the parameters it has;
             their columns among its own parameters.
         """
-        column_of = {parameter: position for position, parameter in enumerate(self.parameters)}
-        kept = [column_of[parameter] for parameter in self.circuit.parameters]
+        if self.simulated is self.known:
+            return self.rows, list(range(len(columns))), list(columns)
+        kept = [self.known.columns[parameter] for parameter in self.simulated.parameters]
         own = {column: position for position, column in enumerate(kept)}
         places = [place for place, column in enumerate(columns) if column in own]
-        rows = self.rows if len(kept) == len(self.parameters) else self.rows[:, kept]
-        return rows, places, [own[columns[place]] for place in places]
+        return self.rows[:, kept], places, [own[columns[place]] for place in places]
 
     def entries_by_kind(self) -> Iterator[tuple[Sequence[Parameter], list[int], list[int], NDArray[np.intp]]]:
         """For each kind its parameters, their places within `columns`, and the entries and positions that want it."""
@@ -81,11 +86,11 @@ class Group:
             yield parameters, [place[column] for column in kind], self.entries[positions].tolist(), positions
 
     def _check_width(self, values: Values) -> None:
-        if not self.parameters:
+        if not self.known.parameters:
             raise InvalidInputError(
                 f"The {self.entries[0]}-th circuit is not parameterised: there is nothing to differentiate."
             )
-        expected = len(self.parameters)
+        expected = len(self.known.parameters)
         if isinstance(values, np.ndarray) and values.ndim == 2:
             widths = [values.shape[1]]
         else:
@@ -98,11 +103,11 @@ class Group:
                 )
 
     def _kinds(self, wanted: Sequence[Parameters]) -> list[Kind]:
-        column = {parameter: position for position, parameter in enumerate(self.parameters)}
+        column = self.known.columns
         kinds: list[Kind] = []
         for positions in by_identity(wanted):
             given = wanted[positions[0]]
-            parameters = self.circuit.parameters if given is None else given
+            parameters = self.known.snapshot.parameters if given is None else given
             foreign = [parameter for parameter in parameters if parameter not in column]
             if foreign:
                 entry = self.entries[positions[0]]
@@ -147,11 +152,31 @@ def check_lengths(num_circuits: int, **others: Any) -> None:
             )
 
 
-def engine_options(primitive: object, given: Mapping[str, Any]) -> EngineOptions:
-    """The options given, else the primitive's if it is one of ours, else the defaults."""
-    inherited = getattr(primitive, "engine_options", None)
-    fields = asdict(inherited) if isinstance(inherited, EngineOptions) else {}
-    return EngineOptions(**(fields | {name: value for name, value in given.items() if value is not None}))
+class LentEngineOptions:
+    """The engine's options of a class that has been given a primitive: those given, else the primitive's."""
+
+    _given: dict[str, Any]
+
+    @property
+    def engine_options(self) -> EngineOptions:
+        """The options handed to the engine."""
+        primitive = getattr(self, "_estimator", None) or getattr(self, "_sampler", None)
+        lent = getattr(primitive, "engine_options", None)
+        fields = asdict(lent) if isinstance(lent, EngineOptions) else {}
+        return EngineOptions(**(fields | self._given))
+
+    def _engine_options_given(
+        self,
+        device: str | None,
+        precision: str | None,
+        max_memory_mb: float | None,
+        num_threads: int | None,
+        checkpoint: str | int | None = None,
+    ) -> None:
+        given = zip(
+            EngineOptions.__slots__, (device, precision, max_memory_mb, num_threads, checkpoint), strict=True
+        )
+        self._given = {name: value for name, value in given if value is not None}
 
 
 def local_options(primitive: object, options: Mapping[str, Any]) -> Options:

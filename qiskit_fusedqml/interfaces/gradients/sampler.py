@@ -17,12 +17,12 @@ from qiskit.providers import Options
 from qiskit.transpiler.passmanager import BasePassManager
 from qiskit_machine_learning.gradients import BaseSamplerGradient, SamplerGradientResult
 
-from ..cache import CACHE, EngineOptions, compile_circuit
+from ..cache import EngineOptions, compile_circuit
 from ..jobs import FinishedJob
-from .requests import Group, Parameters, Values, check_lengths, engine_options, grouped, local_options
+from .requests import Group, LentEngineOptions, Parameters, Values, check_lengths, grouped, local_options
 
 
-class FusedSamplerGradient(BaseSamplerGradient):
+class FusedSamplerGradient(LentEngineOptions, BaseSamplerGradient):
     """Exact gradients of the probabilities of measurement outcomes.
 
     Any circuit that the engine runs has a gradient, with respect to any of its parameters. Outcomes are those of the
@@ -66,18 +66,7 @@ class FusedSamplerGradient(BaseSamplerGradient):
         checkpoint: str | int | None = None,
     ) -> None:
         super().__init__(sampler, options, pass_manager)
-        self._given = {
-            "device": device,
-            "precision": precision,
-            "max_memory_mb": max_memory_mb,
-            "num_threads": num_threads,
-            "checkpoint": checkpoint,
-        }
-
-    @property
-    def engine_options(self) -> EngineOptions:
-        """The options handed to the engine."""
-        return engine_options(self._sampler, self._given)
+        self._engine_options_given(device, precision, max_memory_mb, num_threads, checkpoint)
 
     def run(
         self,
@@ -129,9 +118,7 @@ class FusedSamplerGradient(BaseSamplerGradient):
         metadata: list[Any] = [None] * num_entries
         for group in groups:
             if self._pass_manager is not None:
-                group.circuit = CACHE.get(
-                    group.circuit, ("measured and transpiled", self._pass_manager), self._transpiled
-                )
+                group.transpile(("measured and transpiled", self._pass_manager), self._transpiled)
             outcomes, by_row = probability_gradients(group, self.engine_options)
             for parameters, places, entries, positions in group.entries_by_kind():
                 for entry, row in zip(entries, group.row_of[positions].tolist(), strict=True):
@@ -153,7 +140,7 @@ class FusedSamplerGradient(BaseSamplerGradient):
 
 def probability_gradients(group: Group, options: EngineOptions) -> tuple[list[int], NDArray[np.float64]]:
     """The outcomes that can occur, and derivatives (rows, len(columns), outcomes) of their probabilities."""
-    circuit = compile_circuit(group.circuit, None, options)
+    circuit = compile_circuit(group.simulated, None, options)
     outcomes, groups = circuit.reachable_outcomes()
     rows, places, columns = group.effective(group.columns)
     result = np.zeros((len(rows), len(group.columns), len(outcomes)))
