@@ -6,8 +6,8 @@ from ``forward`` to ``backward``, where the gradients that arrive for all output
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from inspect import signature
 from typing import Any
@@ -29,7 +29,11 @@ class FusedLayer(torch.nn.Module):
 
     The weights are the parameter ``weight``. Gradients flow to the weights and to the inputs. Second derivatives are
     not available through autograd; `DifferentiableCircuit.hvp` of ``layer.function`` gives products with the Hessian.
-    Tensors on a GPU are taken to the processor and back where the engine's device is "CPU".
+    Of ``torch.func``, `functional_call`, `grad`, `vjp`, `jacrev` and `vmap` (over inputs, weights or both) work.
+
+    Tensors may be on a GPU, whatever simulates; results are where the input is. States never leave the device that
+    simulates: what crosses are inputs, weights, values and their gradients, a few numbers for each sample, because
+    angles are made on the host.
 
     Torch's own threads only compete with the simulation's for the cores: ``torch.set_num_threads(1)`` helps where the
     rest of the network is small.
@@ -126,13 +130,13 @@ class FusedLayer(torch.nn.Module):
         if x.ndim == 0 or x.shape[-1] != width:
             raise InvalidInputError(f"The input has shape {tuple(x.shape)}; (..., {width}) is expected.")
         rows = x.reshape(-1, width) if width else x.new_zeros((int(np.prod(x.shape[:-1])), 0))
-        wanted = torch.is_grad_enabled() and rows.requires_grad
-        call = _Call(self._with_input_gradients if wanted else self.function, torch.is_grad_enabled())
+        call = _Call(self, differentiated=torch.is_grad_enabled(), inputs_too=rows.requires_grad)
         values: torch.Tensor = _Expectation.apply(rows, self.weight, call)
         return values.reshape(*x.shape[:-1], values.shape[-1])
 
     @cached_property
-    def _with_input_gradients(self) -> DifferentiableCircuit:
+    def function_of_inputs_too(self) -> DifferentiableCircuit:
+        """``function`` with gradients for the inputs."""
         f = self.function
         return DifferentiableCircuit(
             f.circuit, self._observables, f.inputs, f.weights, input_gradients=True, **self._options
@@ -144,44 +148,63 @@ class _Call:
     """One evaluation of a layer, from its forward to its backward pass.
 
     Attributes:
-        function: The circuit.
+        layer: The layer.
         differentiated: Whether a backward pass may follow.
+        inputs_too: Whether it is likely to want gradients of the inputs.
         pullback: Holds the final states for it, until it is used.
     """
 
-    function: DifferentiableCircuit
+    layer: FusedLayer
     differentiated: bool
+    inputs_too: bool
     pullback: Callable[[ArrayLike], Gradients] | None = None
 
-    def values(self, x: NDArray[Any], w: NDArray[Any]) -> NDArray[np.floating]:
-        """Values (B, n_obs), also for B = 0."""
-        rows = x if self.function.num_inputs else None
-        if not len(x):
-            return np.zeros((0, self.function.num_observables))
-        if not self.differentiated:
-            values = self.function.values(rows, w)
-        else:
-            values, self.pullback = self.function.vjp(rows, w)
-        return values if rows is not None else np.broadcast_to(values, (len(x), values.shape[1]))
+    @property
+    def function(self) -> DifferentiableCircuit:
+        """The circuit."""
+        return self.layer.function_of_inputs_too if self.inputs_too and self.differentiated else self.layer.function
 
-    def gradients(self, x: NDArray[Any], w: NDArray[Any], cotangents: NDArray[Any]) -> Gradients:
-        """(dx, dw), from the held states or, if a graph is walked a second time, from new ones."""
+    def values(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        """Values (B, n_obs), also for B = 0; weights (n_w,), or (B, n_w) by row."""
+        shape = (len(x), self.function.num_observables)
         if not len(x):
-            return np.zeros(x.shape), np.zeros(w.shape)
-        rows = x if self.function.num_inputs else None
+            values: NDArray[np.floating] = np.zeros(shape)
+        elif not self.differentiated:
+            values = self.function.values(self._rows(x), _array(weight))
+        else:
+            values, self.pullback = self.function.vjp(self._rows(x), _array(weight))
+        if values.shape != shape:  # without inputs all samples are the same
+            values = np.broadcast_to(values, shape)
+        return _tensor(values, x.device, torch.result_type(x, weight))
+
+    def gradients(
+        self, x: torch.Tensor, weight: torch.Tensor, cotangents: torch.Tensor
+    ) -> tuple[torch.Tensor | None, torch.Tensor]:
+        """(dx, dw), dx None where it is not known to be wanted.
+
+        From the held states or, if a graph is walked a second time, from new ones.
+        """
+        if not len(x):
+            return torch.zeros_like(x), torch.zeros_like(weight)
         pullback, self.pullback = self.pullback, None
         if pullback is None:
-            pullback = self.function.vjp(rows, w)[1]
-        return pullback(cotangents if rows is not None else cotangents.sum(axis=0, keepdims=True))
+            pullback = self.function.vjp(self._rows(x), _array(weight))[1]
+        array = _array(cotangents)
+        if not self.function.num_inputs and weight.ndim == 1:
+            array = array.sum(axis=0, keepdims=True)
+        dx, dw = pullback(array)
+        return None if dx is None else _tensor(dx, x.device, x.dtype), _tensor(dw, weight.device, weight.dtype)
+
+    def _rows(self, x: torch.Tensor) -> NDArray[Any] | None:
+        return _array(x) if self.function.num_inputs else None
 
 
 class _Expectation(torch.autograd.Function):
-    """Rows (B, num_inputs) and weights -> values (B, n_obs)."""
+    """Rows (B, num_inputs) and weights (n_w,) or (B, n_w) -> values (B, n_obs)."""
 
     @staticmethod
     def forward(x: torch.Tensor, weight: torch.Tensor, call: _Call) -> torch.Tensor:
-        values = call.values(_array(x), _array(weight))
-        return _tensor(values, x.device, torch.result_type(x, weight))
+        return call.values(x, weight)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:  # noqa: ARG004
@@ -191,9 +214,22 @@ class _Expectation(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, cotangents: torch.Tensor) -> tuple[Any, ...]:
         x, weight = ctx.saved_tensors
-        pull = _Gradient.apply if torch.is_grad_enabled() else _Gradient.forward  # create_graph, or a plain step
-        dx, dw = pull(x, weight, cotangents, ctx.call)
+        call = ctx.call
+        if ctx.needs_input_grad[0] and not call.inputs_too:  # under torch.func it is not known before
+            call = _Call(call.layer, differentiated=True, inputs_too=True)
+        if torch.is_grad_enabled():  # create_graph, or torch.func
+            dx, dw = _Gradient.apply(x, weight, cotangents, call)
+        else:
+            dx, dw = call.gradients(x, weight, cotangents)
         return dx if ctx.needs_input_grad[0] else None, dw if ctx.needs_input_grad[1] else None, None
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> tuple[torch.Tensor, int]:
+        """A batch of evaluations is one with more rows."""
+        *tensors, call = inputs
+        x, weight = _in_rows(info.batch_size, in_dims, tensors)
+        values: torch.Tensor = _Expectation.apply(x, weight, replace(call, differentiated=False))
+        return values.unflatten(0, (info.batch_size, len(x) // info.batch_size)), 0
 
 
 # torch asks for the signature at every call, and finding it out takes longer than all the rest of the call
@@ -201,15 +237,14 @@ _Expectation.forward.__signature__ = signature(_Expectation.forward)  # type: ig
 
 
 class _Gradient(torch.autograd.Function):
-    """The pullback; a function of its own so that its derivative can be refused."""
+    """The pullback; a function of its own so that its derivative can be refused, and a batch of them taken."""
 
     @staticmethod
     def forward(
         x: torch.Tensor, weight: torch.Tensor, cotangents: torch.Tensor, call: _Call
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        dx, dw = call.gradients(_array(x), _array(weight), _array(cotangents))
-        rows = torch.zeros_like(x) if dx is None else _tensor(dx, x.device, x.dtype)
-        return rows, _tensor(dw, weight.device, weight.dtype)
+        dx, dw = call.gradients(x, weight, cotangents)
+        return torch.zeros_like(x) if dx is None else dx, dw
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
@@ -222,10 +257,41 @@ class _Gradient(torch.autograd.Function):
             "torch.func.grad, gradient penalties); layer.function.hvp(x, w, v) gives exact products with the Hessian."
         )
 
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> tuple[Any, tuple[int, int]]:
+        """A batch of pullbacks is one with more rows, each with weights of its own."""
+        *tensors, call = inputs
+        count, shared = info.batch_size, tensors[1].ndim == (1 if in_dims[1] is None else 2)
+        x, weight, cotangents = _in_rows(count, in_dims, tensors, by_row=True)
+        dx, dw = _Gradient.apply(x, weight, cotangents, replace(call, pullback=None))
+        dx, dw = (each.unflatten(0, (count, len(x) // count)) for each in (dx, dw))
+        return (dx, dw.sum(dim=1) if shared else dw), (0, 0)
+
+
+def _in_rows(
+    count: int, in_dims: tuple[int | None, ...], tensors: Sequence[torch.Tensor], *, by_row: bool = False
+) -> list[torch.Tensor]:
+    """``count`` evaluations as one: rows (count * B, ...) of inputs, weights and maybe cotangents.
+
+    Weights stay shared if all evaluations share them, unless ``by_row``.
+    """
+    moved = [
+        tensor.expand(count, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
+        for tensor, dim in zip(tensors, in_dims, strict=False)
+    ]
+    if moved[1].ndim == 2:
+        if in_dims[1] is None and not by_row:
+            return [moved[0].flatten(0, 1), tensors[1]]
+        moved[1] = moved[1][:, None].expand(count, moved[0].shape[1], -1)
+    return [tensor.flatten(0, 1) for tensor in moved]
+
 
 def _array(tensor: torch.Tensor) -> NDArray[Any]:
-    """A tensor's numbers as float64; without a copy where they are that already."""
-    return np.asarray(tensor.detach().cpu().numpy(), dtype=np.float64)
+    """A tensor's numbers as float64 on the host, without a copy where they are that already.
+
+    From a GPU they come once its current stream has got there.
+    """
+    return np.asarray(tensor.numpy(force=True), dtype=np.float64)
 
 
 def _tensor(array: NDArray[Any], device: torch.device, dtype: torch.dtype) -> torch.Tensor:

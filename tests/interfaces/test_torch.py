@@ -176,10 +176,87 @@ def test_functional_transforms() -> None:
     quantum(x).square().sum().backward()
     weight = quantum.weight.detach()
     np.testing.assert_allclose(torch.func.grad(loss)(weight), quantum.weight.grad, rtol=0, atol=1e-12)
-    with pytest.raises(RuntimeError, match="vmap"):
-        torch.func.vmap(quantum)(x)
-    with pytest.raises(FusedQMLError, match="hvp"):
-        torch.func.grad(lambda at: torch.func.grad(loss)(at).sum())(weight)
+    for refused in (
+        torch.func.grad(lambda at: torch.func.grad(loss)(at).sum()),
+        torch.func.jacrev(torch.func.grad(loss)),
+    ):
+        with pytest.raises(FusedQMLError, match="hvp"):
+            refused(weight)
+    with pytest.raises(RuntimeError, match="forward mode AD"):
+        torch.func.jacfwd(loss)(weight)
+
+
+def test_vmap_over_inputs_and_weights() -> None:
+    quantum, x = layer(), samples(4, 2, 3, grad=False)
+    weights = torch.tensor(RNG.normal(size=(4, 6)))
+    call, vmap = torch.func.functional_call, torch.func.vmap
+
+    def value(weight: Any, rows: Any) -> Any:
+        return call(quantum, {"weight": weight}, (rows,))
+
+    by_hand = np.stack([expected(rows, w) for rows, w in zip(x.numpy(), weights.numpy(), strict=True)])
+    same_x = np.stack([expected(x[0].numpy(), w) for w in weights.numpy()])
+    same_w = np.stack([expected(rows, WEIGHTS) for rows in x.numpy()])
+    for found, wanted in (
+        (vmap(quantum)(x), same_w),
+        (vmap(quantum, in_dims=1, out_dims=1)(x), same_w),
+        (vmap(vmap(quantum))(x), same_w),
+        (vmap(value, in_dims=(0, None))(weights, x[0]), same_x),
+        (vmap(value)(weights, x), by_hand),
+        (vmap(vmap(value, in_dims=(None, 0)))(weights, x), by_hand),
+        (
+            vmap(vmap(value, in_dims=(0, None)), in_dims=(None, 0))(weights, x)[:, 0],
+            [expected(r, weights[0].numpy()) for r in x.numpy()],
+        ),
+    ):
+        np.testing.assert_allclose(found.detach(), wanted, rtol=0, atol=1e-12)
+    ansatz = FusedLayer(ANSATZ, OBSERVABLES, dtype=torch.float64)
+    found = vmap(lambda weight: call(ansatz, {"weight": weight}, ()))(weights)
+    wanted = [
+        [Statevector(ANSATZ.assign_parameters(w)).expectation_value(o).real for o in OBSERVABLES]
+        for w in weights.numpy()
+    ]
+    np.testing.assert_allclose(found.detach(), wanted, rtol=0, atol=1e-12)
+
+
+def test_jacobians_and_gradients_of_each_sample() -> None:
+    quantum, x = layer(), samples(3, 3, grad=False)
+    weight, call, func = torch.tensor(WEIGHTS), torch.func.functional_call, torch.func
+    rows, step = x.numpy(), 1e-6
+    by_weight = np.stack(
+        [(expected(rows, WEIGHTS + s) - expected(rows, WEIGHTS - s)) / 2 for s in np.pi / 2 * np.eye(6)], -1
+    )
+    by_input = np.stack(
+        [(expected(rows + s, WEIGHTS) - expected(rows - s, WEIGHTS)) / (2 * step) for s in step * np.eye(3)], -1
+    )
+
+    def value(weight: Any, rows: Any) -> Any:
+        return call(quantum, {"weight": weight}, (rows,))
+
+    def total(weight: Any, rows: Any) -> Any:
+        return value(weight, rows).sum()
+
+    np.testing.assert_allclose(func.jacrev(value)(weight, x), by_weight, rtol=0, atol=1e-12)
+    found = func.jacrev(value, argnums=1)(weight, x)
+    np.testing.assert_allclose(torch.einsum("bkbi->bki", found), by_input, rtol=0, atol=1e-8)
+    each = func.vmap(func.grad(total, argnums=(0, 1)), in_dims=(None, 0))(weight, x)
+    for mine, other in zip(each, (by_weight, by_input), strict=True):
+        np.testing.assert_allclose(mine, other.sum(axis=1), rtol=0, atol=1e-8)
+    through = func.grad(lambda w, r: func.vmap(value, in_dims=(None, 0))(w, r).sum(), argnums=(0, 1))(weight, x)
+    np.testing.assert_allclose(through[0], by_weight.sum(axis=(0, 1)), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(through[1], by_input.sum(axis=1), rtol=0, atol=1e-8)
+    several = func.vmap(func.grad(total), in_dims=(0, None))(torch.stack([weight, weight]), x)
+    np.testing.assert_allclose(several, np.stack(2 * [by_weight.sum(axis=(0, 1))]), rtol=0, atol=1e-12)
+    ansatz = FusedLayer(ANSATZ, OBSERVABLES, dtype=torch.float64)
+    found = func.jacrev(lambda w: call(ansatz, {"weight": w}, (torch.zeros(2, 0),)))(weight)
+    state = [
+        [
+            [Statevector(ANSATZ.assign_parameters(WEIGHTS + s)).expectation_value(o).real for o in OBSERVABLES]
+            for s in sign * np.pi / 2 * np.eye(6)
+        ]
+        for sign in (1, -1)
+    ]
+    np.testing.assert_allclose(found, np.stack(2 * [(np.array(state[0]) - state[1]).T / 2]), rtol=0, atol=1e-12)
 
 
 def hybrid() -> Any:

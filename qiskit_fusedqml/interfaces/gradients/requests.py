@@ -108,13 +108,15 @@ class Group:
         for positions in by_identity(wanted):
             given = wanted[positions[0]]
             parameters = self.known.snapshot.parameters if given is None else given
-            foreign = [parameter for parameter in parameters if parameter not in column]
-            if foreign:
+            try:
+                columns = [column[parameter] for parameter in parameters]
+            except KeyError:
                 entry = self.entries[positions[0]]
+                foreign = [parameter for parameter in parameters if parameter not in column]
                 raise InvalidInputError(
                     f"The {entry}-th parameters contains parameters not present in the {entry}-th circuit: {foreign}."
-                )
-            kinds.append((parameters, [column[parameter] for parameter in parameters], positions))
+                ) from None
+            kinds.append((parameters, columns, positions))
         return kinds
 
 
