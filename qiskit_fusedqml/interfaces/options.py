@@ -1,8 +1,11 @@
-"""The options that the primitives have in common."""
+"""Options: those that the primitives have in common, and those that are taken from a primitive."""
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from copy import copy
+from dataclasses import asdict
+from typing import Any, ClassVar
 
 import numpy as np
 from qiskit.providers import Options
@@ -48,3 +51,38 @@ class EnginePrimitive:
             raise InvalidInputError(
                 f"{type(self).__name__} has no options {unknown}; the options are {known}."
             ) from None
+
+
+class LentEngineOptions:
+    """The engine's options of a class that has been given a primitive: those given, else the primitive's."""
+
+    _given: dict[str, Any]
+
+    @property
+    def engine_options(self) -> EngineOptions:
+        """The options handed to the engine."""
+        primitive = getattr(self, "_estimator", None) or getattr(self, "_sampler", None)
+        lent = getattr(primitive, "engine_options", None)
+        fields = asdict(lent) if isinstance(lent, EngineOptions) else {}
+        return EngineOptions(**(fields | self._given))
+
+    def _engine_options_given(
+        self,
+        device: str | None,
+        precision: str | None,
+        max_memory_mb: float | None,
+        num_threads: int | None,
+        checkpoint: str | int | None = None,
+    ) -> None:
+        given = zip(
+            EngineOptions.__slots__, (device, precision, max_memory_mb, num_threads, checkpoint), strict=True
+        )
+        self._given = {name: value for name, value in given if value is not None}
+
+
+def local_options(primitive: object, options: Mapping[str, Any]) -> Options:
+    """A primitive's options overridden by a gradient's, also for primitives whose ``options`` are no `Options`."""
+    own = getattr(primitive, "options", None)
+    merged = copy(own) if isinstance(own, Options) else Options(**(vars(own) if hasattr(own, "__dict__") else {}))
+    merged.update_options(**options)
+    return merged

@@ -148,8 +148,11 @@ class _Group:
     def __init__(self, circuit: QuantumCircuit) -> None:
         self.circuit = circuit  # held, so that its id stays its own
         self.known = CACHE.known(circuit)
+        self.simulated = self.known
+        self.place: list[int] | None = None
         replaced = self.known.get("without resets", _without_resets)
-        self.simulated, self.place = (self.known, None) if replaced is None else (CACHE.known(replaced[0]), replaced[1])
+        if replaced is not None:
+            self.simulated, self.place = CACHE.known(replaced[0]), replaced[1]
         self.rows = RowSet(len(self.known.parameters))
         self.observables: dict[Hashable, tuple[int, Observable]] = {}
         self.pairs: list[tuple[NDArray[np.intp], NDArray[np.intp]]] = []  # (rows, observables) by pub, broadcast

@@ -199,6 +199,22 @@ class AdjointStates(DifferentiableProgram):
         binding.apply(self.device, binding.bind(rows), state)
         return self.device.amplitudes(state, tape.frame)
 
+    def undo(self, w: ArrayLike, amplitudes: ComplexArray) -> ComplexArray:
+        """The inverse of the program applied to given amplitudes.
+
+        Args:
+            w: Weights by row (B, num_weights); the program has no inputs.
+            amplitudes: (B, 2**n).
+
+        Raises:
+            InvalidInputError: If the program starts from amplitudes of its own, which cannot be undone.
+        """
+        if self.encoding is not None or self.program.initial_state is not None:
+            raise InvalidInputError(
+                "The circuit begins with given amplitudes, which cannot be undone; gates are needed for that."
+            )
+        return self._inverse.evolve(self._parameters(None, w), amplitudes)
+
     def rows(self, x: ArrayLike | None, w: ArrayLike | None) -> FloatArray:
         """Parameter values (B, P), inputs first."""
         return _full_rows(self._parameters(x, w))

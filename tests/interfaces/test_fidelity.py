@@ -18,7 +18,7 @@ from qiskit.quantum_info import Statevector
 from qiskit_fusedqml import FusedFidelity, FusedFidelityKernel
 from qiskit_fusedqml.engine import DifferentiableProgram
 from qiskit_fusedqml.errors import InvalidInputError
-from qiskit_fusedqml.interfaces import overlaps as module
+from qiskit_fusedqml.interfaces.fidelity import overlaps as module
 
 kernels = pytest.importorskip("qiskit_machine_learning.kernels")
 
@@ -247,8 +247,6 @@ def test_fidelities_of_pairs() -> None:
 
 def test_arguments_of_the_stock_kernels_are_taken() -> None:
     from qiskit_machine_learning.exceptions import QiskitMachineLearningError
-    from qiskit_machine_learning.primitives import QMLSampler
-    from qiskit_machine_learning.state_fidelities import ComputeUncompute
 
     x = RNG.normal(size=(2, 3))
     expected = FusedFidelityKernel(feature_map=FEATURES).evaluate(x)
@@ -257,10 +255,86 @@ def test_arguments_of_the_stock_kernels_are_taken() -> None:
         {"fidelity": FusedFidelity(), "max_circuits_per_job": 4},
     ):
         np.testing.assert_array_equal(FusedFidelityKernel(feature_map=FEATURES, **options).evaluate(x), expected)
-    with pytest.warns(UserWarning, match="ComputeUncompute do not enter"):
-        FusedFidelityKernel(feature_map=FEATURES, fidelity=ComputeUncompute(QMLSampler()))
+    FusedFidelityKernel(feature_map=FEATURES).clear_cache()
     with pytest.raises(QiskitMachineLearningError, match="feature_map"):
         FusedFidelityKernel()
+
+
+@pytest.mark.parametrize("duplicates", [None, "all", "none"])
+def test_somebody_elses_fidelity_is_asked(duplicates: str | None) -> None:
+    from qiskit_machine_learning.primitives import QMLSampler
+    from qiskit_machine_learning.state_fidelities import ComputeUncompute
+
+    circuit, theta = trainable()
+    x, y, asked = RNG.normal(size=(3, 3)), RNG.normal(size=(2, 3)), []
+
+    class Counted(ComputeUncompute):
+        def run(self, circuits: Any, *rest: Any, **options: Any) -> Any:
+            asked.append(len(circuits))
+            return super().run(circuits, *rest, **options)
+
+    options = {"feature_map": circuit, "training_parameters": theta, "fidelity": Counted(QMLSampler(shots=100))}
+    options |= {} if duplicates is None else {"evaluate_duplicates": duplicates}
+    kernel = FusedFidelityKernel(**options, max_circuits_per_job=4)
+    stock = kernels.TrainableFidelityQuantumKernel(**options)
+    assert kernel.fidelity is options["fidelity"]
+    assert kernel.evaluate_duplicates == stock.evaluate_duplicates
+    for each in (kernel, stock):
+        each.assign_training_parameters([0.3, -0.7, 1.1])
+    x[2] = x[0]
+    for data in ((x,), (x, y), (x, x)):
+        for each in (kernel, stock):
+            asked.append(0)
+            assert each.evaluate(*data).shape == (3, len(data[-1]))
+        second = asked.index(0, 1)  # where the stock kernel began
+        assert max(asked[:second]) <= 4
+        assert sum(asked[:second]) == sum(asked[second:]) > 0
+        asked.clear()
+    with pytest.raises(InvalidInputError, match="one by one"):
+        kernel.value_and_vjp(x, y, np.ones((3, 2)))
+    with pytest.raises(InvalidInputError, match="Give one of them"):
+        FusedFidelityKernel(**options, shots=10)
+
+
+def test_local_fidelities() -> None:
+    from qiskit_machine_learning.primitives import QMLSampler
+    from qiskit_machine_learning.state_fidelities import ComputeUncompute
+
+    circuit, _ = trainable()
+    rows = RNG.normal(size=(2, 5, 6))
+    stock = ComputeUncompute(QMLSampler(), local=True)
+    for budget in (None, 3 * 128 * 8 / 2**20):
+        ours = FusedFidelity(local=True, max_memory_mb=budget)
+        found = ours.run([circuit] * 5, [circuit] * 5, *rows).result().fidelities
+        wanted = stock.run([circuit] * 5, [circuit] * 5, *rows).result().fidelities
+        np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-9)
+    assert (
+        np.abs(np.subtract(wanted, FusedFidelity().run([circuit] * 5, [circuit] * 5, *rows).result().fidelities)).min()
+        > 1e-3
+    )
+    x = RNG.normal(size=(3, 3))
+    kernel, other = (
+        FusedFidelityKernel(feature_map=FEATURES, fidelity=ours),
+        kernels.FidelityQuantumKernel(feature_map=FEATURES, fidelity=stock),
+    )
+    np.testing.assert_allclose(kernel.evaluate(x), other.evaluate(x), rtol=0, atol=1e-9)
+    given = QuantumCircuit(3)
+    given.initialize(RNG.normal(size=8), normalize=True)
+    with pytest.raises(InvalidInputError, match="cannot be undone"):
+        ours.run(circuit, given, rows[0, 0]).result()
+
+
+def test_options_of_the_stock_fidelity() -> None:
+    from qiskit_fusedqml import FusedSampler
+
+    fidelity = FusedFidelity(FusedSampler(precision="single", max_memory_mb=7), options={"shots": 3}, max_memory_mb=8)
+    assert (fidelity.engine_options.precision, fidelity.engine_options.max_memory_mb) == ("single", 8)
+    fidelity.update_default_options(seed=1)
+    assert (fidelity.options.shots, fidelity.options.seed, fidelity.options.precision) == (3, 1, "single")
+    recorded = fidelity.run(FEATURES, FEATURES, [0.1] * 3, [0.2] * 3, shots=5).result().options
+    assert (recorded.shots, recorded.seed) == (5, 1)
+    with pytest.raises(InvalidInputError, match="empty"):
+        fidelity.run([], [])
 
 
 def test_single_precision() -> None:
@@ -275,6 +349,8 @@ def test_wrong_arguments() -> None:
         FusedFidelityKernel(feature_map=FEATURES, evaluate_duplicates="some")
     with pytest.raises(InvalidInputError, match="shots"):
         FusedFidelityKernel(feature_map=FEATURES, shots=0)
+    with pytest.raises(InvalidInputError, match="max_circuits_per_job"):
+        FusedFidelityKernel(feature_map=FEATURES, max_circuits_per_job=-1)
     kernel = FusedFidelityKernel(feature_map=FEATURES)
     with pytest.raises(ValueError, match="2 dimensions"):
         kernel.evaluate(np.ones((1, 2)))

@@ -26,8 +26,9 @@ from qiskit_machine_learning.gradients import BaseEstimatorGradient, DerivativeT
 from ...errors import InvalidInputError
 from ..cache import EngineOptions, Observable, canonical, compile_circuit, with_layout
 from ..jobs import FinishedJob
+from ..options import LentEngineOptions, local_options
 from ..primitives import FusedEstimator
-from .requests import Group, LentEngineOptions, Parameters, Values, by_identity, check_lengths, grouped, local_options
+from .requests import Group, Parameters, Values, by_identity, check_lengths, grouped
 
 
 class FusedEstimatorGradient(LentEngineOptions, BaseEstimatorGradient):

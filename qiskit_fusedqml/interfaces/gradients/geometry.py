@@ -17,7 +17,8 @@ from qiskit_machine_learning.gradients.base.qgt_result import QGTResult
 from ...second_order import geometric_tensor
 from ..cache import compile_circuit
 from ..jobs import FinishedJob
-from .requests import Group, LentEngineOptions, Parameters, Values, check_lengths, grouped
+from ..options import LentEngineOptions
+from .requests import Group, Parameters, Values, check_lengths, grouped
 
 
 class FusedQGT(LentEngineOptions, BaseQGT):

@@ -6,19 +6,16 @@ one circuit become a `Group`: its distinct rows of values, simulated once each, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from copy import copy
-from dataclasses import asdict
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from qiskit import QuantumCircuit
 from qiskit.circuit import Parameter
-from qiskit.providers import Options
 
 from ...errors import InvalidInputError
-from ..cache import CACHE, EngineOptions
+from ..cache import CACHE
 from ..rows import RowSet, check_finite
 
 Parameters = Sequence[Parameter] | None
@@ -152,38 +149,3 @@ def check_lengths(num_circuits: int, **others: Any) -> None:
                 f"The number of circuits ({num_circuits}) does not match the number of {name.replace('_', ' ')} "
                 f"({len(items)})."
             )
-
-
-class LentEngineOptions:
-    """The engine's options of a class that has been given a primitive: those given, else the primitive's."""
-
-    _given: dict[str, Any]
-
-    @property
-    def engine_options(self) -> EngineOptions:
-        """The options handed to the engine."""
-        primitive = getattr(self, "_estimator", None) or getattr(self, "_sampler", None)
-        lent = getattr(primitive, "engine_options", None)
-        fields = asdict(lent) if isinstance(lent, EngineOptions) else {}
-        return EngineOptions(**(fields | self._given))
-
-    def _engine_options_given(
-        self,
-        device: str | None,
-        precision: str | None,
-        max_memory_mb: float | None,
-        num_threads: int | None,
-        checkpoint: str | int | None = None,
-    ) -> None:
-        given = zip(
-            EngineOptions.__slots__, (device, precision, max_memory_mb, num_threads, checkpoint), strict=True
-        )
-        self._given = {name: value for name, value in given if value is not None}
-
-
-def local_options(primitive: object, options: Mapping[str, Any]) -> Options:
-    """A primitive's options overridden by a gradient's, also for primitives whose ``options`` are no `Options`."""
-    own = getattr(primitive, "options", None)
-    merged = copy(own) if isinstance(own, Options) else Options(**(vars(own) if hasattr(own, "__dict__") else {}))
-    merged.update_options(**options)
-    return merged

@@ -19,7 +19,8 @@ from qiskit_machine_learning.gradients import BaseSamplerGradient, SamplerGradie
 
 from ..cache import EngineOptions, compile_circuit
 from ..jobs import FinishedJob
-from .requests import Group, LentEngineOptions, Parameters, Values, check_lengths, grouped, local_options
+from ..options import LentEngineOptions, local_options
+from .requests import Group, Parameters, Values, check_lengths, grouped
 
 
 class FusedSamplerGradient(LentEngineOptions, BaseSamplerGradient):

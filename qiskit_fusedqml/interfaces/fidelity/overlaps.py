@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ..states import DifferentiableStates
+from ...states import DifferentiableStates
 
 FloatArray = NDArray[np.float64]
 ComplexArray = NDArray[np.complexfloating]
@@ -121,4 +121,18 @@ def pair_fidelities(
     result = np.empty(len(left))
     for part in blocks(engines[0], len(left)):
         result[part] = squares(np.einsum("pi,pi->p", of_x(x[left[part]]).conj(), of_y(y[right[part]])))
+    return result
+
+
+def local_fidelities(
+    engines: Sequence[DifferentiableStates], sides: Sequence[tuple[FloatArray, NDArray[np.intp]]]
+) -> FloatArray:
+    """For zipped pairs the mean over the qubits of finding 0 after the first circuit and the second one undone."""
+    (x, left), (y, right) = sides
+    first, second = engines
+    ones = np.bitwise_count(np.arange(2**first.num_qubits, dtype=np.uint64))
+    result = np.empty(len(left))
+    for part in blocks(first, len(left)):
+        states = second.undo(y[right[part]], first.statevector(None, x[left[part]]))
+        result[part] = squares(states) @ (1.0 - ones / first.num_qubits)
     return result
