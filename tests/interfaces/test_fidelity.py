@@ -144,8 +144,14 @@ def test_gradients_of_trained_parameters(symmetric: bool, budget: float | None) 
 
 
 def test_the_gradient_sees_a_wrong_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
-    original = module.squares
+    original, among = module.squares, module.among
+
+    def wrong(states: np.ndarray, kernel: np.ndarray) -> None:
+        among(states, kernel)
+        kernel *= 1.001
+
     monkeypatch.setattr(module, "squares", lambda overlaps: 1.001 * original(overlaps))
+    monkeypatch.setattr(module, "among", wrong)
     with pytest.raises(AssertionError):
         test_gradients_of_trained_parameters(True, None)
     with pytest.raises(AssertionError):

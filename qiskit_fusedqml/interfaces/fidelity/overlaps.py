@@ -40,7 +40,10 @@ def gram(engine: DifferentiableStates, weights: FloatArray, x: FloatArray, y: Fl
     for k, left in enumerate(parts):
         bras = states(x[left])
         for right in parts[k:]:
-            for (rows, columns), overlaps in products(bras, bras if right == left else states(x[right])):
+            if right == left:
+                among(bras, kernel[left, left])
+                continue
+            for (rows, columns), overlaps in products(bras, states(x[right])):
                 part = squares(overlaps)
                 kernel[left, right][rows, columns] = part
                 kernel[right, left][columns, rows] = part.T
@@ -66,24 +69,34 @@ def rectangle(
     return kernel
 
 
-def products(bras: ComplexArray, kets: ComplexArray) -> Iterator[tuple[tuple[slice, slice], ComplexArray]]:
-    """Overlaps ``<bra_i|ket_j>``, some at a time, with their place in the whole; of a set with itself, half of them."""
-    same = bras is kets
-    for i in range(0, len(bras), PRODUCT_ROWS):
-        for j in range(i if same else 0, len(kets), PRODUCT_ROWS):
-            rows, columns = slice(i, i + PRODUCT_ROWS), slice(j, j + PRODUCT_ROWS)
-            if same and i == j:
-                yield (rows, rows), _hermitian(bras[rows])
-            else:
-                yield (rows, columns), bras[rows].conj() @ kets[columns].T
+def among(states: ComplexArray, kernel: FloatArray) -> None:
+    """Squared overlaps of some states with one another, written into ``kernel``.
 
-
-def _hermitian(states: ComplexArray) -> ComplexArray:
-    """All overlaps of some states with one another, in half the multiplications of a complex product."""
+    ``|<a|b>|**2`` has the symmetric part ``Re a . Re b + Im a . Im b`` and the antisymmetric one
+    ``Re a . Im b - Im a . Re b``: half the multiplications of a complex product.
+    """
     real, imag = np.ascontiguousarray(states.real), np.ascontiguousarray(states.imag)
-    mixed = real @ imag.T
-    overlaps: ComplexArray = real @ real.T + imag @ imag.T + 1j * (mixed - mixed.T)
-    return overlaps
+    for i in range(0, len(states), PRODUCT_ROWS):
+        for j in range(i, len(states), PRODUCT_ROWS):
+            rows, columns = slice(i, i + PRODUCT_ROWS), slice(j, j + PRODUCT_ROWS)
+            even = real[rows] @ real[columns].T
+            even += imag[rows] @ imag[columns].T
+            odd = real[rows] @ imag[columns].T
+            odd -= odd.T if i == j else imag[rows] @ real[columns].T
+            even *= even
+            odd *= odd
+            np.add(even, odd, out=kernel[rows, columns])
+            if i != j:
+                kernel[columns, rows] = kernel[rows, columns].T
+
+
+def products(bras: ComplexArray, kets: ComplexArray) -> Iterator[tuple[tuple[slice, slice], ComplexArray]]:
+    """Overlaps ``<bra_i|ket_j>``, some at a time, with their place in the whole."""
+    for i in range(0, len(bras), PRODUCT_ROWS):
+        left = bras[i : i + PRODUCT_ROWS].conj()
+        for j in range(0, len(kets), PRODUCT_ROWS):
+            rows, columns = slice(i, i + PRODUCT_ROWS), slice(j, j + PRODUCT_ROWS)
+            yield (rows, columns), left @ kets[columns].T
 
 
 def squares(overlaps: ComplexArray) -> FloatArray:
