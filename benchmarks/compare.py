@@ -1,7 +1,7 @@
-"""Turn the JSON of `run.py` into tables.
+"""Turn the JSON of `run.py` and `networks.py` into tables.
 
 ``python benchmarks/compare.py results/a.json [results/b.json ...]`` prints Markdown; with ``--readme README.md`` it
-replaces what stands between the two marks there.
+replaces what stands between two marks there, one pair for each of the programs.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-START, END = "<!-- benchmarks:start -->", "<!-- benchmarks:end -->"
+KINDS = ("benchmarks", "networks")
+"""What stands between which marks, by the ``kind`` of a record; those of `run.py` name none."""
 OURS = "ours"
 
 Entry = Mapping[str, Any]
@@ -67,6 +68,31 @@ def table(record: Mapping[str, Any]) -> str:
         for precision in precisions
     ]
     return "\n\n".join([*sections, _origin(record)])
+
+
+def networks_table(record: Mapping[str, Any]) -> str:
+    """What `networks.py` measured: our classes beside the engine and beside the stock classes."""
+    header = ["", "time", "beside", "its time", "more, or faster", "wanted"]
+    rows = [_markdown(header), _markdown(["---"] * len(header))]
+    for entry in record["entries"]:
+        if "more" in entry:
+            difference = f"{1e3 * entry['more']:+.2f} ms".replace("-", "−")
+            figures = [f"**{difference}**", f"at most +{1e3 * entry['allowed']:.2f} ms"]
+        else:
+            wanted = f"{entry['faster']:.0f} times" if "faster" in entry else f"within {duration(entry['within'])}"
+            figures = [f"**{entry['reference'] / entry['seconds']:.0f} times**", wanted]
+        other = duration(entry["reference"]) + ("*" if entry["scaled"] else "")
+        rows.append(_markdown([entry["what"], duration(entry["seconds"]), entry["beside"], other, *figures]))
+    where = record["machine"]
+    versions = ", ".join(f"{name} {number}" for name, number in record["versions"].items())
+    origin = (
+        f"Measured on {record['date'][:10]} at commit {record['commit']}: {where['cpu']}, {where['cores']} cores, "
+        f"{record['threads']} threads, load {record['load']['before']:.1f} before the run ({versions}). Networks: a "
+        "forward and a backward pass at the same values; a step of the layer: forward, a sum of squares, backward. "
+        "Differences are medians over turns. \\* measured on fewer samples or parameters and scaled by the number of "
+        "circuits."
+    )
+    return "\n".join([*rows, "", origin])
 
 
 def _section(record: Mapping[str, Any], precision: str, results: list[Mapping[str, Any]]) -> str:
@@ -164,33 +190,43 @@ def _markdown(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def insert(text: str, tables: str) -> str:
-    """The text with what stands between the marks replaced.
+def marks(kind: str) -> tuple[str, str]:
+    """The lines before and after the tables of a kind."""
+    return f"<!-- {kind}:start -->", f"<!-- {kind}:end -->"
+
+
+def insert(text: str, tables: str, kind: str = KINDS[0]) -> str:
+    """The text with what stands between the marks of a kind replaced.
 
     Raises:
         ValueError: Without exactly one pair of marks, in this order.
     """
-    if text.count(START) != 1 or text.count(END) != 1 or text.index(START) > text.index(END):
-        raise ValueError(f"The file needs one line {START} and, after it, one line {END}.")
-    before, rest = text.split(START)
-    after = rest.split(END)[1]
-    return f"{before}{START}\n\n{tables}\n\n{END}{after}"
+    start, end = marks(kind)
+    if text.count(start) != 1 or text.count(end) != 1 or text.index(start) > text.index(end):
+        raise ValueError(f"The file needs one line {start} and, after it, one line {end}.")
+    before, rest = text.split(start)
+    after = rest.split(end)[1]
+    return f"{before}{start}\n\n{tables}\n\n{end}{after}"
 
 
 def main() -> int:
     """The command."""
     parser = argparse.ArgumentParser(description="Make tables of benchmark results.")
-    parser.add_argument("results", nargs="+", type=Path, help="JSON files of run.py")
+    parser.add_argument("results", nargs="+", type=Path, help="JSON files of run.py and networks.py")
     parser.add_argument("--readme", type=Path, help="write the tables between the marks of this file")
     arguments = parser.parse_args()
-    tables = "\n\n".join(table(json.loads(path.read_text())) for path in arguments.results)
-    if arguments.readme is None:
-        print(tables)
-        return 0
-    try:
-        arguments.readme.write_text(insert(arguments.readme.read_text(), tables))
-    except ValueError as problem:
-        parser.error(str(problem))
+    records = [json.loads(path.read_text()) for path in arguments.results]
+    for kind, make in zip(KINDS, (table, networks_table), strict=True):
+        tables = "\n\n".join(make(record) for record in records if record.get("kind", KINDS[0]) == kind)
+        if not tables:
+            continue
+        if arguments.readme is None:
+            print(tables)
+            continue
+        try:
+            arguments.readme.write_text(insert(arguments.readme.read_text(), tables, kind))
+        except ValueError as problem:
+            parser.error(str(problem))
     return 0
 
 

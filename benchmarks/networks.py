@@ -1,21 +1,28 @@
 """Networks, layers, kernels and geometric tensors beside Qiskit Machine Learning's own classes, in one run.
 
-    python benchmarks/networks.py                  # all of it: a few minutes, most of them for the stock classes
-    python benchmarks/networks.py kernel tensor    # some of it
+    python benchmarks/networks.py --json results/networks.json     # all of it: about half a minute on a quiet machine
+    python benchmarks/networks.py kernel tensor                    # some of it
+    python benchmarks/compare.py results/networks.json --readme README.md
 
-Two kinds of lines. *Overhead*: a class of ours beside the engine's call that it stands for, in turns. *Speed-up*: a
-class of ours beside the stock class. Medians of milliseconds; a stock class that would take minutes gets fewer
-samples or parameters, its time is scaled by the number of circuits and marked ``*``. Answers are compared first.
+Two kinds of lines. *Overhead*: a class of ours beside the engine's call that it stands for, in turns; medians, and the
+median of the differences within a turn. *Speed-up*: a class of ours beside the stock class, which runs once; where that
+would take minutes it gets fewer samples or parameters, and its time is scaled by the number of circuits and marked
+``*``. Answers are compared before anything is timed.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
+import machine
 import numpy as np
 import torch
 from qiskit.circuit.library import real_amplitudes, zz_feature_map
@@ -40,37 +47,64 @@ from qiskit_fusedqml.demo.model import classifier_circuit
 SHAPES = {"W1": (4, 3, 256), "W2": (8, 5, 128), "W3": (12, 10, 32)}
 """Qubits, layers, samples of the main workloads."""
 
+Entry = dict[str, Any]
 
-def milliseconds(*steps: Callable[[], Any], repeats: int = 30) -> list[float]:
-    """Medians of steps that take turns, after two that do not count."""
+
+def seconds(*steps: Callable[[], Any], repeats: int = 40) -> list[list[float]]:
+    """Times of steps that take turns, after two turns that do not count."""
     times: list[list[float]] = [[] for _ in steps]
     for repeat in range(repeats + 2):
         for step, own in zip(steps, times, strict=True):
             start = time.perf_counter()
             step()
             if repeat >= 2:
-                own.append(1e3 * (time.perf_counter() - start))
-    return [statistics.median(own) for own in times]
+                own.append(time.perf_counter() - start)
+    return times
 
 
 def once(step: Callable[[], Any]) -> tuple[float, Any]:
-    """Milliseconds of a slow step, and what it returned."""
+    """Seconds of a slow step, and what it returned."""
     start = time.perf_counter()
     result = step()
-    return 1e3 * (time.perf_counter() - start), result
+    return time.perf_counter() - start, result
 
 
-def networks(rng: np.random.Generator) -> Iterator[str]:
+def overhead(what: str, own: list[float], beside: str, engine: list[float], allowed: float) -> Entry:
+    """An entry of the first kind; ``allowed`` is the target for the difference, in seconds."""
+    difference = statistics.median(one - other for one, other in zip(own, engine, strict=True))
+    return {
+        "what": what,
+        "seconds": statistics.median(own),
+        "beside": beside,
+        "reference": statistics.median(engine),
+        "scaled": False,
+        "more": difference,
+        "allowed": allowed,
+    }
+
+
+def speedup(what: str, own: list[float], beside: str, slow: float, *, scaled: bool, **target: float) -> Entry:
+    """An entry of the second kind; the target is ``faster`` (times) or ``within`` (seconds)."""
+    return {
+        "what": what,
+        "seconds": statistics.median(own),
+        "beside": beside,
+        "reference": slow,
+        "scaled": scaled,
+        **target,
+    }
+
+
+def networks(rng: np.random.Generator) -> Iterator[Entry]:
     """A forward and a backward pass of a network, and of a layer, beside the engine's calls."""
     for name, (qubits, layers, batch) in SHAPES.items():
         circuit, inputs, weights = classifier_circuit(qubits, layers)
         x, w = rng.normal(size=(batch, qubits)), rng.normal(size=len(weights))
         observable = SparsePauliOp("Z" + "I" * (qubits - 1))
         options = {"circuit": circuit, "observables": observable, "input_params": inputs, "weight_params": weights}
-        ours = FusedEstimatorQNN(**options)
+        ours, engine = FusedEstimatorQNN(**options), FusedEstimatorQNN(**options).differentiable
         stock = EstimatorQNN(estimator=FusedEstimator(), gradient=FusedEstimatorGradient(), **options)
-        layer, rows = FusedLayer(circuit, observable, inputs), torch.tensor(x)
-        f = ours.differentiable
+        layer, rows = FusedLayer(circuit, observable, inputs, dtype=torch.float64), torch.tensor(x)
 
         def step(layer: Any = layer, rows: Any = rows) -> None:
             layer.weight.grad = None
@@ -80,22 +114,21 @@ def networks(rng: np.random.Generator) -> Iterator[str]:
             network.forward(x, w)
             network.backward(x, w)
 
-        np.testing.assert_allclose(ours.backward(x, w)[1], stock.backward(x, w)[1], atol=1e-10)
-        engine, network, classes, vjp, torch_step = milliseconds(
-            lambda f=f, x=x, w=w: (f.values(x, w), f.jacobian(x, w)),
+        np.testing.assert_allclose(ours.backward(x, w)[1], engine.jacobian(x, w), atol=1e-10)
+        np.testing.assert_allclose(stock.backward(x, w)[1], engine.jacobian(x, w), atol=1e-10)
+        jacobian, network, classes, vjp, torch_step = seconds(
+            lambda f=engine, x=x, w=w: f.jacobian(x, w),
             lambda ours=ours: both(ours),
             lambda stock=stock: both(stock),
-            lambda f=f, x=x, w=w: f.value_and_vjp(x, w, lambda values: 2 * values),
+            lambda f=engine, x=x, w=w: f.value_and_vjp(x, w, lambda values: 2 * values),
             step,
         )
-        yield f"{name}  engine's values + jacobian  {engine:8.2f} ms"
-        yield f"{name}  FusedEstimatorQNN           {network:8.2f} ms  (+ {network - engine:.2f})"
-        yield f"{name}  stock network, our classes  {classes:8.2f} ms  (+ {classes - engine:.2f})"
-        yield f"{name}  engine's value_and_vjp      {vjp:8.2f} ms"
-        yield f"{name}  FusedLayer                  {torch_step:8.2f} ms  (+ {torch_step - vjp:.2f})"
+        yield overhead(f"{name}: `FusedEstimatorQNN`", network, "`jacobian`", jacobian, 0.5e-3)
+        yield overhead(f"{name}: stock network, our classes", classes, "`jacobian`", jacobian, 2.5e-3 + 10e-6 * batch)
+        yield overhead(f"{name}: `FusedLayer`, a step", torch_step, "`value_and_vjp`", vjp, 0.3e-3)
 
 
-def sampler(rng: np.random.Generator) -> Iterator[str]:
+def sampler(rng: np.random.Generator) -> Iterator[Entry]:
     """A SamplerQNN with a parity interpret: 8 qubits, 32 samples, 24 weights."""
     circuit, inputs, weights = classifier_circuit(8, 1)
     x, w = rng.normal(size=(32, 8)), rng.normal(size=24)
@@ -110,26 +143,22 @@ def sampler(rng: np.random.Generator) -> Iterator[str]:
     stock = SamplerQNN(sampler=QMLSampler(), gradient=ParamShiftSamplerGradient(QMLSampler()), **options)
     slow, expected = once(lambda: (stock.forward(x[:1], w), stock.backward(x[:1], w)[1]))
     np.testing.assert_allclose(ours.backward(x[:1], w)[1], expected[1], atol=1e-9)
-    forward, backward = milliseconds(lambda: ours.forward(x, w), lambda: ours.backward(x, w))
-    yield f"FusedSamplerQNN, forward + backward  {forward + backward:8.2f} ms, stock {32 * slow:.0f}* ms"
+    (own,) = seconds(lambda: (ours.forward(x, w), ours.backward(x, w)))
+    yield speedup("`FusedSamplerQNN`, 8 qubits, 32 samples", own, "`SamplerQNN`", 32 * slow, scaled=True, within=5e-3)
 
 
-def kernel(rng: np.random.Generator) -> Iterator[str]:
+def kernel(rng: np.random.Generator) -> Iterator[Entry]:
     """A kernel matrix of 400 samples, 10 qubits."""
     features, x = zz_feature_map(10, reps=2), rng.uniform(-1, 1, (400, 10))
     ours, stock = FusedFidelityKernel(feature_map=features), FidelityStatevectorKernel(feature_map=features)
-    # what n samples cost is n states and n**2 overlaps
-    small, first = once(lambda: stock.evaluate(x[:20]))
-    large, second = once(lambda: stock.evaluate(x[:60]))
-    np.testing.assert_allclose(ours.evaluate(x[:60]), second, atol=1e-10)
-    np.testing.assert_allclose(first, second[:20, :20], atol=1e-12)
-    states, overlaps = np.linalg.solve([[20, 20**2], [60, 60**2]], [small, large])
-    slow = 400 * states + 400**2 * max(overlaps, 0.0)
-    (fast,) = milliseconds(lambda: ours.evaluate(x))
-    yield f"FusedFidelityKernel 400 x 400        {fast:8.2f} ms, stock {slow:.0f}* ms: {slow / fast:.0f} times"
+    slow, expected = once(lambda: stock.evaluate(x))
+    np.testing.assert_allclose(ours.evaluate(x), expected, atol=1e-10)
+    (own,) = seconds(lambda: ours.evaluate(x))
+    beside = "`FidelityStatevectorKernel`"
+    yield speedup("`FusedFidelityKernel` 400 x 400, 10 qubits", own, beside, slow, scaled=False, faster=200.0)
 
 
-def tensor(rng: np.random.Generator) -> Iterator[str]:
+def tensor(rng: np.random.Generator) -> Iterator[Entry]:
     """The geometric tensor of 60 parameters on 10 qubits."""
     circuit, w = real_amplitudes(10, reps=5), rng.normal(size=60)
     few = circuit.parameters[-4:]
@@ -139,21 +168,46 @@ def tensor(rng: np.random.Generator) -> Iterator[str]:
     slow, result = once(lambda: stock.run([circuit], [w], [few]).result())
     np.testing.assert_allclose(ours.run([circuit], [w], [few]).result().qgts[0], result.qgts[0], atol=1e-8)
     slow *= (60 * 61) / (4 * 5)
-    (fast,) = milliseconds(lambda: ours.run([circuit], [w]).result())
-    yield f"FusedQGT of 60 parameters            {fast:8.2f} ms, stock {slow:.0f}* ms: {slow / fast:.0f} times"
+    (own,) = seconds(lambda: ours.run([circuit], [w]).result())
+    yield speedup("`FusedQGT` of 60 parameters, 10 qubits", own, "`LinCombQGT`", slow, scaled=True, faster=300.0)
 
 
 PARTS = {"networks": networks, "sampler": sampler, "kernel": kernel, "tensor": tensor}
+
+
+def line(entry: Entry) -> str:
+    """An entry in a line of text."""
+    ours, other = 1e3 * entry["seconds"], 1e3 * entry["reference"]
+    text = f"{entry['what']:<44}{ours:9.2f} ms  beside {entry['beside']}, {other:.2f}{'*' * entry['scaled']} ms: "
+    if "more" in entry:
+        return f"{text}{1e3 * entry['more']:+.2f} ms, {1e3 * entry['allowed']:.2f} allowed"
+    return f"{text}{other / ours:.0f} times"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the lines of the parts that are asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", default=list(PARTS), metavar="PART", help=", ".join(PARTS))
+    parser.add_argument("--json", type=Path, help="where to write everything")
+    options = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    for part in parser.parse_args(arguments).parts:
-        for line in PARTS[part](np.random.default_rng(0)):
-            print(line, flush=True)
+    record: dict[str, Any] = {
+        "kind": "networks",
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": machine.describe(),
+        "commit": machine.commit(),
+        "threads": machine.cores(),
+        "versions": {name: version(name) for name in ("qiskit", "qiskit-machine-learning", "torch", "numpy")},
+        "load": {"before": machine.load()},
+        "entries": [],
+    }
+    for part in options.parts:
+        for entry in PARTS[part](np.random.default_rng(0)):
+            record["entries"].append(entry)
+            print(line(entry), flush=True)
+    record["load"]["after"] = machine.load()
+    if options.json:
+        options.json.write_text(json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -566,18 +566,47 @@ def test_durations(seconds: float, text: str) -> None:
 def test_tables_go_between_the_marks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     readme, source = tmp_path / "README.md", tmp_path / "a.json"
     source.write_text(json.dumps(record(result("W1", "double", {"ours": 1e-4, "lightning": 4e-3}))))
-    readme.write_text(f"before\n{compare.START}\nold\n{compare.END}\nafter\n")
+    (start, end), (begin, finish) = map(compare.marks, compare.KINDS)
+    readme.write_text(f"before\n{start}\nold\n{end}\nafter\n{begin}\nkept\n{finish}\n")
     monkeypatch.setattr(sys, "argv", ["compare.py", str(source), "--readme", str(readme)])
     assert compare.main() == 0
     first = readme.read_text()
-    assert first.startswith(f"before\n{compare.START}\n")
-    assert first.endswith(f"{compare.END}\nafter\n")
+    assert first.startswith(f"before\n{start}\n")
+    assert first.endswith(f"{end}\nafter\n{begin}\nkept\n{finish}\n")
     assert "old" not in first
     assert "**40.0**" in first
     compare.main()
     assert readme.read_text() == first
     with pytest.raises(ValueError, match="needs one line"):
         compare.insert("no marks", "tables")
+    source.write_text(json.dumps(NETWORKS))
+    compare.main()
+    second = readme.read_text()
+    assert second.startswith(first.split(begin)[0])
+    assert "kept" not in second
+    assert "| a network | 2 ms | `jacobian` | 1.5 ms | **+0.50 ms** | at most +0.60 ms |" in second
+    assert "| another | 1 ms | `jacobian` | 1.25 ms | **−0.25 ms** | at most +0.30 ms |" in second
+    assert "| a kernel | 10 ms | stock | 3 s* | **300 times** | 200 times |" in second
+    assert "| a sampler | 1 ms | stock | 3 s | **3000 times** | within 5 ms |" in second
+
+
+NETWORKS = {
+    "kind": "networks",
+    "date": "2026-01-02",
+    "machine": {"cpu": "A CPU", "cores": 2},
+    "commit": "abc",
+    "threads": 2,
+    "versions": {"torch": "1"},
+    "load": {"before": 0.1},
+    "entries": [
+        {"what": "a network", "seconds": 2e-3, "beside": "`jacobian`", "reference": 1.5e-3, "scaled": False}
+        | {"more": 0.5e-3, "allowed": 0.6e-3},
+        {"what": "another", "seconds": 1e-3, "beside": "`jacobian`", "reference": 1.25e-3, "scaled": False}
+        | {"more": -0.25e-3, "allowed": 0.3e-3},
+        {"what": "a kernel", "seconds": 1e-2, "beside": "stock", "reference": 3.0, "scaled": True, "faster": 200.0},
+        {"what": "a sampler", "seconds": 1e-3, "beside": "stock", "reference": 3.0, "scaled": False, "within": 5e-3},
+    ],
+}
 
 
 def test_deviations_see_what_is_wrong() -> None:
