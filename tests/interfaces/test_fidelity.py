@@ -53,6 +53,7 @@ def test_blocks_of_any_size(budget: float | None, rows: int, monkeypatch: pytest
     x, y = RNG.normal(size=(10, 3)), RNG.normal(size=(7, 3))
     whole = FusedFidelityKernel(feature_map=FEATURES)
     monkeypatch.setattr(module, "PRODUCT_ROWS", rows)
+    monkeypatch.setattr(module, "CHUNK_BYTES", 16 * 8 * rows)
     pieces = FusedFidelityKernel(feature_map=FEATURES, max_memory_mb=budget)
     np.testing.assert_allclose(pieces.evaluate(x), whole.evaluate(x), rtol=0, atol=1e-14)
     np.testing.assert_allclose(pieces.evaluate(x, y), whole.evaluate(x, y), rtol=0, atol=1e-14)
@@ -144,14 +145,13 @@ def test_gradients_of_trained_parameters(symmetric: bool, budget: float | None) 
 
 
 def test_the_gradient_sees_a_wrong_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
-    original, among = module.squares, module.among
+    original = module.square_overlaps
 
-    def wrong(states: np.ndarray, kernel: np.ndarray) -> None:
-        among(states, kernel)
+    def wrong(bras: Any, kets: Any, kernel: np.ndarray) -> None:
+        original(bras, kets, kernel)
         kernel *= 1.001
 
-    monkeypatch.setattr(module, "squares", lambda overlaps: 1.001 * original(overlaps))
-    monkeypatch.setattr(module, "among", wrong)
+    monkeypatch.setattr(module, "square_overlaps", wrong)
     with pytest.raises(AssertionError):
         test_gradients_of_trained_parameters(True, None)
     with pytest.raises(AssertionError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,9 @@ from ...states import DifferentiableStates
 FloatArray = NDArray[np.float64]
 ComplexArray = NDArray[np.complexfloating]
 States = Callable[[FloatArray], ComplexArray]
+
+CHUNK_BYTES = 2**20
+"""States are made in pieces of at most this size."""
 
 PRODUCT_ROWS = 2048
 """Overlaps are taken in squares of at most this side, so that the product itself needs little memory."""
@@ -30,63 +34,78 @@ def blocks(engine: DifferentiableStates, count: int) -> list[slice]:
     return [slice(start, min(start + size, count)) for start in range(0, count, size)]
 
 
+class Planes(NamedTuple):
+    """Amplitudes (N, 2**n) in two parts, as real matrix products want them."""
+
+    real: NDArray[np.floating]
+    imag: NDArray[np.floating]
+
+
+def planes(states: States, x: FloatArray, num_qubits: int) -> Planes:
+    """The states of some samples, made some at a time: memory that is used again need not be got from the system."""
+    step = max(CHUNK_BYTES // (16 * 2**num_qubits), 1)
+    first = states(x[:step])
+    made = Planes(*(np.empty((len(x), first.shape[1]), first.real.dtype) for _ in range(2)))
+    for start in range(0, len(x), step):
+        rows = slice(start, start + step)
+        amplitudes = states(x[rows]) if start else first
+        made.real[rows], made.imag[rows] = amplitudes.real, amplitudes.imag
+    return made
+
+
 def gram(engine: DifferentiableStates, weights: FloatArray, x: FloatArray, y: FloatArray | None) -> FloatArray:
     """Squared overlaps (N, M); if y is None, (N, N) with a diagonal of ones."""
     states = state_function(engine, weights)
     if y is not None:
-        return rectangle(states, x, blocks(engine, len(x)), states, y, blocks(engine, len(y)))
+        return rectangle(engine, states, x, engine, states, y)
     parts = blocks(engine, len(x))
     kernel = np.empty((len(x), len(x)))
     for k, left in enumerate(parts):
-        bras = states(x[left])
-        for right in parts[k:]:
-            if right == left:
-                among(bras, kernel[left, left])
-                continue
-            for (rows, columns), overlaps in products(bras, states(x[right])):
-                part = squares(overlaps)
-                kernel[left, right][rows, columns] = part
-                kernel[right, left][columns, rows] = part.T
+        bras = planes(states, x[left], engine.num_qubits)
+        square_overlaps(bras, bras, kernel[left, left])
+        for right in parts[k + 1 :]:
+            square_overlaps(bras, planes(states, x[right], engine.num_qubits), kernel[left, right])
+            kernel[right, left] = kernel[left, right].T
     np.fill_diagonal(kernel, 1.0)
     return kernel
 
 
 def rectangle(
+    left_engine: DifferentiableStates,
     left_states: States,
     x: FloatArray,
-    x_blocks: list[slice],
+    right_engine: DifferentiableStates,
     right_states: States,
     y: FloatArray,
-    y_blocks: list[slice],
 ) -> FloatArray:
     """Squared overlaps (N, M) of states made block by block."""
     kernel = np.empty((len(x), len(y)))
-    for left in x_blocks:
-        bras = left_states(x[left])
-        for right in y_blocks:
-            for place, overlaps in products(bras, right_states(y[right])):
-                kernel[left, right][place] = squares(overlaps)
+    for left in blocks(left_engine, len(x)):
+        bras = planes(left_states, x[left], left_engine.num_qubits)
+        for right in blocks(right_engine, len(y)):
+            kets = planes(right_states, y[right], right_engine.num_qubits)
+            square_overlaps(bras, kets, kernel[left, right])
     return kernel
 
 
-def among(states: ComplexArray, kernel: FloatArray) -> None:
-    """Squared overlaps of some states with one another, written into ``kernel``.
+def square_overlaps(bras: Planes, kets: Planes, kernel: FloatArray) -> None:
+    """Squared overlaps, written into ``kernel``; those of a set with itself in half the multiplications.
 
-    ``|<a|b>|**2`` has the symmetric part ``Re a . Re b + Im a . Im b`` and the antisymmetric one
-    ``Re a . Im b - Im a . Re b``: half the multiplications of a complex product.
+    ``|<a|b>|**2`` is ``(Re a . Re b + Im a . Im b)**2 + (Re a . Im b - Im a . Re b)**2``, of which the first bracket is
+    symmetric in a and b and the second one antisymmetric.
     """
-    real, imag = np.ascontiguousarray(states.real), np.ascontiguousarray(states.imag)
-    for i in range(0, len(states), PRODUCT_ROWS):
-        for j in range(i, len(states), PRODUCT_ROWS):
+    same = bras is kets
+    for i in range(0, len(bras.real), PRODUCT_ROWS):
+        for j in range(i if same else 0, len(kets.real), PRODUCT_ROWS):
             rows, columns = slice(i, i + PRODUCT_ROWS), slice(j, j + PRODUCT_ROWS)
-            even = real[rows] @ real[columns].T
-            even += imag[rows] @ imag[columns].T
-            odd = real[rows] @ imag[columns].T
-            odd -= odd.T if i == j else imag[rows] @ real[columns].T
+            even = bras.real[rows] @ kets.real[columns].T
+            even += bras.imag[rows] @ kets.imag[columns].T
+            odd = bras.real[rows] @ kets.imag[columns].T
+            odd -= odd.T if same and i == j else bras.imag[rows] @ kets.real[columns].T
             even *= even
             odd *= odd
             np.add(even, odd, out=kernel[rows, columns])
-            if i != j:
+            if same and i != j:
                 kernel[columns, rows] = kernel[rows, columns].T
 
 
@@ -130,7 +149,7 @@ def pair_fidelities(
     (x, left), (y, right) = sides
     of_x, of_y = (state_function(engine) for engine in engines)
     if 4 * len(left) >= len(x) * len(y):
-        return rectangle(of_x, x, blocks(engines[0], len(x)), of_y, y, blocks(engines[1], len(y)))[left, right]
+        return rectangle(engines[0], of_x, x, engines[1], of_y, y)[left, right]
     result = np.empty(len(left))
     for part in blocks(engines[0], len(left)):
         result[part] = squares(np.einsum("pi,pi->p", of_x(x[left[part]]).conj(), of_y(y[right[part]])))
