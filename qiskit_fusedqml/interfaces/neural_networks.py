@@ -1,13 +1,15 @@
 """Networks: qiskit-machine-learning's, with the engine inside instead of a primitive and a gradient.
 
 `FusedEstimatorQNN` and `FusedSamplerQNN` are the stock classes with the same constructor, the same properties and the
-same shapes. Where values are exact anyway, forward and backward go straight to the engine, in one batch; a primitive
-with shots or noise, or somebody else's gradient, is used as the stock class would.
+same shapes. Where values are exact anyway, forward and backward go straight to the engine, in one batch, and a backward
+pass at the values of the last forward pass begins with its final states (`qiskit_fusedqml.recall`); a primitive with
+shots or noise, or somebody else's gradient, is used as the stock class would.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
@@ -39,6 +41,15 @@ class NetworkInputError(InvalidInputError, QiskitMachineLearningError):
     """Data or weights that a network cannot take; also an error of Qiskit Machine Learning's own."""
 
 
+@contextmanager
+def _network_errors() -> Iterator[None]:
+    """The engine's complaints about data as the network's."""
+    try:
+        yield
+    except InvalidInputError as error:
+        raise NetworkInputError(error.message) from error
+
+
 class _Network:
     """What both networks share: the engine, made when it is first needed, and left out of copies and pickles.
 
@@ -68,13 +79,12 @@ class _Network:
 
     def _made(self, observables: Any) -> DifferentiableCircuit:
         parameters = list(self._circuit.parameters)  # inputs come before weights
-        options = self.engine_options
         return DifferentiableCircuit(
             self._circuit,
             observables,
             inputs=parameters[: self._num_inputs],
             weights=parameters[self._num_inputs :],
-            **asdict(options),
+            **asdict(self.engine_options),
         )
 
     def _data(
@@ -107,21 +117,11 @@ class FusedEstimatorQNN(_Network, EstimatorQNN):
     ...), and the gradient only if it is not of this package.
 
     Args:
-        circuit: The circuit.
+        circuit, observables, input_params, weight_params, input_gradients, pass_manager: As of ``EstimatorQNN``.
         estimator: See above; by default exact values.
-        observables: One observable for each output; by default Z on every qubit.
-        input_params: Parameters that take the data.
-        weight_params: Parameters that are trained.
         gradient: See above.
-        input_gradients: Whether `backward` differentiates with respect to the data, too.
         default_precision: Passed to an estimator with noise.
-        pass_manager: Transpiles the circuit, once.
-        device: "CPU" or "GPU".
-        precision: "double" or "single", the float type of the amplitudes.
-        max_memory_mb: Memory the states of one call may take.
-        num_threads: Number of threads; by default every core this process may use.
-        checkpoint: States kept on the way forward for the sweep back: None, a number, or "auto"; see
-            `DifferentiableCircuit`.
+        device, precision, max_memory_mb, num_threads, checkpoint: As of `EngineOptions`.
 
     Example:
         >>> from qiskit.circuit.library import real_amplitudes, zz_feature_map
@@ -180,10 +180,8 @@ class FusedEstimatorQNN(_Network, EstimatorQNN):
         if not _is_exact_estimator(self.estimator):
             return np.asarray(super()._forward(input_data, weights))
         x, w, repeats = self._data(input_data, weights)
-        try:
+        with _network_errors():
             values = self.differentiable.values(x, w)
-        except InvalidInputError as error:
-            raise NetworkInputError(error.message) from error
         return np.repeat(values.astype(np.float64, copy=False), repeats, axis=0)
 
     def _backward(
@@ -196,10 +194,8 @@ class FusedEstimatorQNN(_Network, EstimatorQNN):
         if wrt is None:
             return None, None
         x, w, repeats = self._data(input_data, weights)
-        try:
+        with _network_errors():
             jacobian = self.differentiable.jacobian(x, w, wrt)
-        except InvalidInputError as error:
-            raise NetworkInputError(error.message) from error
         before, after = self._split(np.repeat(jacobian.astype(np.float64, copy=False), repeats, axis=0))
         return before, after
 
@@ -213,22 +209,11 @@ class FusedSamplerQNN(_Network, SamplerQNN):
     gradient only if it is not of this package.
 
     Args:
-        circuit: The circuit; all qubits are measured where it has no classical bits.
+        circuit, input_params, weight_params, input_gradients, pass_manager: As of ``SamplerQNN``.
+        sparse, interpret, output_shape: As of ``SamplerQNN``; without classical bits all qubits are measured.
         sampler: See above; by default exact probabilities.
-        input_params: Parameters that take the data.
-        weight_params: Parameters that are trained.
-        sparse: Whether results are arrays of the package ``sparse``.
-        interpret: From an outcome to an index, or a tuple of indices, of the output.
-        output_shape: Shape of the output; required with ``interpret``.
         gradient: See above.
-        input_gradients: Whether `backward` differentiates with respect to the data, too.
-        pass_manager: Transpiles the circuit, once.
-        device: "CPU" or "GPU".
-        precision: "double" or "single", the float type of the amplitudes.
-        max_memory_mb: Memory the states of one call may take.
-        num_threads: Number of threads; by default every core this process may use.
-        checkpoint: States kept on the way forward for the sweep back: None, a number, or "auto"; see
-            `DifferentiableCircuit`.
+        device, precision, max_memory_mb, num_threads, checkpoint: As of `EngineOptions`.
 
     Example:
         >>> from qiskit.circuit.library import real_amplitudes, zz_feature_map
@@ -301,10 +286,8 @@ class FusedSamplerQNN(_Network, SamplerQNN):
             return super()._forward(input_data, weights)
         x, w, repeats = self._data(input_data, weights)
         size = int(np.prod(self._output_shape))
-        try:
+        with _network_errors():
             summed = self.differentiable.grouped_probabilities(x, w, self._table(), size)
-        except InvalidInputError as error:
-            raise NetworkInputError(error.message) from error
         shaped = np.repeat(summed, repeats, axis=0).reshape(-1, *self._output_shape)
         return _sparse([shaped]) if self._sparse else shaped
 
@@ -315,10 +298,8 @@ class FusedSamplerQNN(_Network, SamplerQNN):
         if wrt is None:
             return None, None
         x, w, repeats = self._data(input_data, weights)
-        try:
+        with _network_errors():
             pieces = list(self._jacobians(x, w, wrt))
-        except InvalidInputError as error:
-            raise NetworkInputError(error.message) from error
         joined = _sparse(pieces) if self._sparse else np.concatenate(pieces)
         if repeats > 1:
             joined = joined[np.zeros(repeats, np.intp)]

@@ -226,17 +226,13 @@ def test_sparse_outputs(input_gradients: bool, monkeypatch: pytest.MonkeyPatch) 
 def test_what_is_passed_is_used() -> None:
     x, w = RNG.normal(size=(2, 3)), RNG.normal(size=6)
     exact, stock = estimator_networks()
-    noisy = (
-        estimator_networks(estimator=None)[0]
-        if False
-        else FusedEstimatorQNN(
-            circuit=FEATURES.compose(ANSATZ),
-            observables=OBSERVABLES,
-            input_params=list(FEATURES.parameters),
-            weight_params=list(ANSATZ.parameters),
-            estimator=FusedEstimator(default_precision=0.1, seed=1),
-            gradient=gradients.SPSAEstimatorGradient(StatevectorEstimator(), 1e-2, seed=1),
-        )
+    noisy = FusedEstimatorQNN(
+        circuit=FEATURES.compose(ANSATZ),
+        observables=OBSERVABLES,
+        input_params=list(FEATURES.parameters),
+        weight_params=list(ANSATZ.parameters),
+        estimator=FusedEstimator(default_precision=0.1, seed=1),
+        gradient=gradients.SPSAEstimatorGradient(StatevectorEstimator(), 1e-2, seed=1),
     )
     assert np.abs(noisy.forward(x, w) - exact.forward(x, w)).max() > 1e-3
     assert np.abs(noisy.backward(x, w)[1] - exact.backward(x, w)[1]).max() > 1e-3
