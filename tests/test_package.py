@@ -22,8 +22,8 @@ ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 ORDER = """
-    errors plan affine memory gates observables measurement parameters program classical angles encoding
-    dynamic cost lowering devices coefficients segments fusion binding columns budget plans recall engine calibrate states
+    errors plan affine memory gates observables measurement parameters program classical angles encoding dynamic cost
+    lowering devices coefficients segments fusion binding columns budget plans recall engine calibrate states
     second_order trajectories interfaces info demo __main__
 """.split()
 """Parts of the package; each imports only what stands to its left."""

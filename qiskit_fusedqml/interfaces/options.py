@@ -74,9 +74,7 @@ class LentEngineOptions:
         num_threads: int | None,
         checkpoint: str | int | None = None,
     ) -> None:
-        given = zip(
-            EngineOptions.__slots__, (device, precision, max_memory_mb, num_threads, checkpoint), strict=True
-        )
+        given = zip(EngineOptions.__slots__, (device, precision, max_memory_mb, num_threads, checkpoint), strict=True)
         self._given = {name: value for name, value in given if value is not None}
 
 
