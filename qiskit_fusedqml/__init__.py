@@ -20,6 +20,7 @@ A circuit flows in one direction, and every step is data that can be printed::
 `trajectories`                runs dynamic programs: shots that part where an outcome is random
 `interfaces`                  Qiskit's doors: `DifferentiableCircuit`, backend, transpiler pass, primitives, gradients,
                               networks, kernels; torch's: `FusedLayer`
+`training`                    `fit`: training that can be killed and resumed; metrics and their picture; MNIST's files
 ============================  ========================================================================================
 
 The public names are resolved on first use, so that ``import qiskit_fusedqml`` costs next to nothing and needs no extra.
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from .interfaces.samplers import FusedSampler as FusedSampler
     from .interfaces.torch import FusedLayer as FusedLayer
     from .interfaces.transpiler import FusedGate as FusedGate, FusionPass as FusionPass, transpile as transpile
+    from .training import fit as fit
 
     __version__: str
 
@@ -65,6 +67,7 @@ _HOME = {
     "FusedSamplerQNN": ".interfaces.neural_networks",
     "FusedSimulator": ".interfaces.backend",
     "FusionPass": ".interfaces.transpiler",
+    "fit": ".training",
     "transpile": ".interfaces.transpiler",
 }
 """Public name -> the module it lives in."""
@@ -94,6 +97,7 @@ __all__ = [
     "FusedSimulator",
     "FusionPass",
     "__version__",
+    "fit",
     "transpile",
 ]
 

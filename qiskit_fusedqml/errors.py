@@ -39,3 +39,7 @@ class OutOfMemoryError(FusedQMLError, MemoryError):
 
 class MissingExtraError(FusedQMLError, ImportError):
     """An optional dependency is not installed; the message names the extra that brings it."""
+
+
+class DivergedError(FusedQMLError, ArithmeticError):
+    """Training met a loss, gradient or parameter that is not finite; the message names the step and the parameter."""

@@ -24,18 +24,18 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 ORDER = """
     errors plan affine memory gates observables measurement parameters program classical angles encoding dynamic cost
     lowering devices coefficients segments fusion binding columns budget plans recall engine calibrate states
-    second_order trajectories interfaces info demo __main__
+    second_order trajectories interfaces info training demo __main__
 """.split()
 """Parts of the package; each imports only what stands to its left."""
 
 ALLOWED = {
     "qiskit": ("errors", "lowering", "interfaces", "demo"),
     "qiskit_machine_learning": ("interfaces", "demo"),
-    "torch": ("interfaces.torch", "demo"),
+    "torch": ("interfaces.torch", "training", "demo"),
     "cupy": ("devices.cuda",),
     "pennylane": ("interfaces.pennylane",),
     "sklearn": ("demo",),
-    "matplotlib": ("demo",),
+    "matplotlib": ("training", "demo"),
 }
 """Who may import what is heavy or optional."""
 

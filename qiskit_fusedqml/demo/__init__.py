@@ -1,7 +1,6 @@
 """``python -m qiskit_fusedqml demo``: a quantum neural network learns to read handwritten digits.
 
 =============  ================================================================
-`idx`          reads images and labels in MNIST's format
 `data`         images -> rotation angles, by principal components
 `model`        the circuit and its stock `EstimatorQNN`
 `training`     the torch loop

@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
 
 from ..errors import InvalidInputError
-from .idx import read_split
+from ..training import read_split
 
 TEST_SHARE = 0.25
 """Share of scikit-learn's digits that is kept for testing."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from qiskit_machine_learning.connectors import TorchConnector
-from tqdm import tqdm
 
+from .. import training
 from .data import Data
 
 LEARNING_RATE = 0.05
@@ -48,8 +46,7 @@ class Trainer:
 
     def __init__(self, network: Any, data: Data, *, batch_size: int, seed: int) -> None:
         self.history: list[Epoch] = []
-        self._data, self._batch_size = data, batch_size
-        self._generator = torch.Generator().manual_seed(seed)
+        self._data, self._batch_size, self._seed = data, batch_size, seed
         start = INITIAL_SPREAD * np.random.default_rng(seed).standard_normal(network.num_weights)
         self._model = TorchConnector(network, initial_weights=start)
         self._optimizer = torch.optim.Adam(self._model.parameters(), lr=LEARNING_RATE)
@@ -63,25 +60,20 @@ class Trainer:
     def run(self, epochs: int) -> None:
         """Train, showing progress on standard error, and append to `history`."""
         steps = -(-len(self._y) // self._batch_size)
-        # where nobody watches a terminal, a line a second is enough
-        interval = 0.1 if sys.stderr.isatty() else 1.0
         # the rate falls to zero, so that the last epoch is no better or worse than its neighbours by chance
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self._optimizer, T_max=epochs * steps)
-        with tqdm(
-            total=epochs * steps, desc="training", unit="step", mininterval=interval, maxinterval=interval
-        ) as bar:
-            for epoch in range(epochs):
-                self._epoch(bar, schedule)
-                last = self.history[-1]
-                bar.set_postfix(epoch=epoch + 1, loss=f"{last.loss:.3f}", test=f"{last.test:.1%}", refresh=False)
-
-    def step(self, rows: Any) -> float:
-        """One training step on the samples of the given rows; returns the loss before it."""
-        self._optimizer.zero_grad()
-        loss = torch.nn.functional.cross_entropy(LOGIT_SCALE * self._model(self._x[rows]), self._y[rows])
-        loss.backward()
-        self._optimizer.step()
-        return float(loss.detach())
+        training.fit(
+            self._model,
+            self._optimizer,
+            _loss,
+            (self._x, self._y),
+            epochs=epochs,
+            batch_size=self._batch_size,
+            seed=self._seed,
+            scheduler=schedule,
+            callback=self._finish_epoch,
+            progress=True,
+        )
 
     def predict(self, x: NDArray[np.float64]) -> NDArray[np.int64]:
         """The most likely class (N,) of each sample (N, num_qubits)."""
@@ -98,21 +90,18 @@ class Trainer:
     def step_seconds(self, repeats: int) -> float:
         """Median time of one training step on a full batch; the weights are restored afterwards."""
         saved = {name: value.clone() for name, value in self._model.state_dict().items()}
-        rows = torch.arange(min(self._batch_size, len(self._y)))
-        times = []
-        for _ in range(repeats + 1):
-            start = time.perf_counter()
-            self.step(rows)
-            times.append(time.perf_counter() - start)
+        x, y = self._x[: self._batch_size], self._y[: self._batch_size]
+        steps = training.fit(
+            self._model, self._optimizer, _loss, (x, y), epochs=repeats + 1, batch_size=len(y), progress=False
+        )
         self._model.load_state_dict(saved)
-        return float(np.median(times[1:]))  # the first one warms up
+        return float(np.median([step.seconds for step in steps[1:]]))  # the first one warms up
 
-    def _epoch(self, bar: Any, schedule: Any) -> None:
-        order = torch.randperm(len(self._y), generator=self._generator)
-        total, start = 0.0, time.perf_counter()
-        for rows in torch.split(order, self._batch_size):
-            total += self.step(rows) * len(rows)
-            schedule.step()
-            bar.update()
-        seconds = time.perf_counter() - start
-        self.history.append(Epoch(total / len(order), *self.accuracy(), seconds))
+    def _finish_epoch(self, epoch: training.Epoch) -> dict[str, float]:
+        train, test = self.accuracy()
+        self.history.append(Epoch(epoch.loss, train, test, epoch.seconds))
+        return {"test": test}
+
+
+def _loss(outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    return torch.nn.functional.cross_entropy(LOGIT_SCALE * outputs, labels)

@@ -1,0 +1,119 @@
+"""`fit`: epochs and mini-batches with a torch optimiser, in a run that may be cut off anywhere and go on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..errors import InvalidInputError
+from .batches import Batches
+from .folder import RunFolder
+from .progress import ProgressBar
+from .run import Epoch, Run
+from .signals import HeldSignals
+
+
+def fit(
+    model: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+    loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+    data: Any,
+    *,
+    epochs: int,
+    batch_size: int,
+    seed: int = 0,
+    scheduler: Any = None,
+    schedule_by: str = "step",
+    folder: str | Path | None = None,
+    save_every: int | timedelta = timedelta(minutes=1),
+    callback: Callable[[Epoch], Mapping[str, float] | None] | None = None,
+    collate: Callable[[list[Any]], Any] | None = None,
+    progress: bool | None = None,
+) -> list[Epoch]:
+    """Train a model.
+
+    With a folder the run can be killed at any time: the same call in a new process resumes it from the last checkpoint,
+    in the middle of an epoch too, and reaches the same weights, bit for bit, on the same machine. The folder holds
+    ``checkpoint.npz`` (model, optimiser, scheduler, random number generators, place in the data) and
+    ``metrics.jsonl`` (see `qiskit_fusedqml.training.metrics`). Random numbers from generators of your own are not part
+    of it.
+
+    On Ctrl-C or SIGTERM the step is finished and a checkpoint saved; then the signal takes its course
+    (`KeyboardInterrupt`). A second one does so at once.
+
+    Args:
+        model: Any module; `FusedLayer` or a network with such layers.
+        optimizer: A torch optimiser of the model's parameters. Optimisers that evaluate the loss several times a step
+            (LBFGS) work, too.
+        loss: From outputs and targets of a batch to a scalar, their mean: ``torch.nn.MSELoss()``.
+        data: A pair (x, y) of arrays or tensors with one row a sample, or anything with a length that gives a pair
+            for an array of row numbers: `torch.utils.data.TensorDataset`, `IdxImages`.
+        epochs: Passes through the data in all; those of a resumed run count, and a finished run goes on if more are
+            asked for.
+        batch_size: Samples in a step. The last batch of an epoch may be smaller.
+        seed: Of the samples' order, which is another one in each epoch. Initial weights are the model's matter.
+        scheduler: A scheduler of torch for the optimiser's learning rate. `ReduceLROnPlateau` gets the mean loss.
+        schedule_by: "step" or "epoch": after what the scheduler is stepped.
+        folder: Where checkpoint and metrics are kept; None for neither.
+        save_every: Time between checkpoints, or a number of steps. One is saved at the end in any case.
+        callback: Called after each epoch in evaluation mode, without gradients; what it returns, such as the accuracy
+            on a test set, is written to the metrics.
+        collate: For data that gives one sample at a time: makes a pair of batches of a list of samples, as
+            ``torch.utils.data.default_collate`` does.
+        progress: Whether a progress bar is shown; by default if standard error is a terminal and tqdm is installed.
+
+    Returns:
+        The epochs, those before the run was resumed included.
+
+    Raises:
+        DivergedError: If the loss, a gradient or a parameter is not finite. The checkpoint is from before.
+        InvalidInputError: If an argument is not allowed, the folder's checkpoint is damaged or of another run, or
+            another process trains in the folder.
+        MissingExtraError: If a progress bar is asked for and tqdm is not installed.
+        OSError: If a file cannot be written.
+
+    Example:
+        >>> import torch
+        >>> from qiskit_fusedqml.training import fit
+        >>> x = torch.linspace(-1, 1, 64).reshape(-1, 1)
+        >>> model = torch.nn.Linear(1, 1)
+        >>> optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
+        >>> run = fit(model, optimizer, torch.nn.MSELoss(), (x, 3 * x), epochs=30, batch_size=16)
+        >>> run[-1].loss < 0.01
+        True
+    """
+    _check(epochs=epochs, batch_size=batch_size, seed=seed, save_every=save_every)
+    if schedule_by not in ("step", "epoch"):
+        raise InvalidInputError(f"schedule_by is {schedule_by!r}; 'step' or 'epoch' is expected.")
+    batches = Batches(data, batch_size, seed, collate)
+    run = Run(model, optimizer, loss, batches, scheduler, schedule_by)
+    with ExitStack() as stack:
+        kept = None if folder is None else stack.enter_context(RunFolder(Path(folder), run, save_every))
+        bar = stack.enter_context(ProgressBar(progress, epochs * batches.samples, run.samples_done))
+        signals = stack.enter_context(HeldSignals("Stopping after this step; once more, and it stops at once."))
+        while run.epoch < epochs and not signals.received:
+            samples, value = run.take_step()
+            bar.update(samples, value)
+            if run.batch == batches.per_epoch:
+                bar.tell(run.finish_epoch(callback))
+            if kept is not None:
+                kept.save_if_due()
+        if kept is not None:
+            kept.save()
+    signals.let_go()
+    return run.epochs
+
+
+def _check(epochs: int, batch_size: int, seed: int, save_every: int | timedelta) -> None:
+    for name, value, least in (("epochs", epochs, 1), ("batch_size", batch_size, 1), ("seed", seed, 0)):
+        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+            raise InvalidInputError(f"{name} is {value!r}; an integer >= {least} is expected.")
+    positive = save_every > timedelta(0) if isinstance(save_every, timedelta) else save_every >= 1
+    if isinstance(save_every, (bool, float)) or not positive:
+        raise InvalidInputError(f"save_every is {save_every!r}; a number of steps or a timedelta is expected.")
