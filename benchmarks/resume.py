@@ -16,7 +16,6 @@ import multiprocessing
 import random
 import shutil
 import struct
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -30,7 +29,7 @@ import numpy as np
 
 from qiskit_fusedqml.training import read_metrics
 
-BATCH = 32
+SAMPLES, BATCH, LAYERS = 12_000, 32, 10
 CHECKPOINT = "checkpoint.npz"
 
 
@@ -172,7 +171,7 @@ def compare(
 
 
 def seconds_per_epoch(context: BaseContext, work: Path, samples: int, layers: int) -> float:
-    """Time of one epoch, from a run of two."""
+    """Time of one epoch, from a run of two epochs."""
     write_images(work, samples)
     train_and_kill(context, (work, work / "timing", 2, layers, 60.0), [])
     seconds = [record["seconds"] for record in read_metrics(work / "timing") if "seconds" in record]
@@ -184,26 +183,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=float, default=10.0, help="length of the uninterrupted run")
     parser.add_argument("--kills", type=int, default=3)
-    parser.add_argument("--samples", type=int, default=12_000)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     context = multiprocessing.get_context("spawn")
     work = Path(tempfile.mkdtemp(prefix="resume-"))
     try:
-        epoch = seconds_per_epoch(context, work, arguments.samples, 10)
+        epoch = seconds_per_epoch(context, work, SAMPLES, LAYERS)
         epochs = max(2, round(60 * arguments.minutes / epoch))
         print(f"{epoch:.1f} s an epoch; {epochs} epochs", flush=True)
         result: dict[str, Any] = {
-            "command": " ".join(["python", "benchmarks/resume.py", *sys.argv[1:]]),
+            "command": f"python benchmarks/resume.py --minutes {arguments.minutes:g} --kills {arguments.kills}",
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
             "commit": machine.commit(),
             "machine": machine.describe(),
             "result": compare(
                 context,
                 work,
-                samples=arguments.samples,
+                samples=SAMPLES,
                 epochs=epochs,
-                layers=10,
+                layers=LAYERS,
                 kills=arguments.kills,
                 save_seconds=20.0,
             ),

@@ -40,7 +40,7 @@ def save_checkpoint(path: Path, state: Any) -> None:
         InvalidInputError: If there is something else in it.
         OSError: If the file cannot be written; the former one is as it was.
     """
-    arrays: Arrays = {}
+    arrays: Arrays = {"tree": None}  # the name is taken
     arrays["tree"] = np.frombuffer(json.dumps(_encode(state, "", arrays)).encode(), np.uint8)
     with replacing(path) as file:
         np.savez(file, **arrays)
@@ -54,7 +54,7 @@ def load_checkpoint(path: Path) -> Any:
         OSError: If it cannot be read.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             tree = json.loads(file["tree"].tobytes())
             return _decode(tree, file)
     except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, ValueError, TypeError, AttributeError) as error:
