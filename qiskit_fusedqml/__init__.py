@@ -17,6 +17,7 @@ A circuit flows in one direction, and every step is data that can be printed::
 `devices`                     the reference device, which defines the meaning, and the CPU device, which is fast
 `engine`                      values, gradients, probabilities, statevectors of a program for a batch of samples
 `states`, `second_order`      derivatives of states and probabilities; Hessian products, the geometric tensor
+`sharding`                    batches and jobs spread over processes and machines
 `trajectories`                runs dynamic programs: shots that part where an outcome is random
 `interfaces`                  Qiskit's doors: `DifferentiableCircuit`, backend, transpiler pass, primitives, gradients,
                               networks, kernels; torch's: `FusedLayer`
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from .interfaces.samplers import FusedSampler as FusedSampler
     from .interfaces.torch import FusedLayer as FusedLayer
     from .interfaces.transpiler import FusedGate as FusedGate, FusionPass as FusionPass, transpile as transpile
+    from .sharding import ShardedCircuit as ShardedCircuit
     from .training import fit as fit
 
     __version__: str
@@ -67,6 +69,7 @@ _HOME = {
     "FusedSamplerQNN": ".interfaces.neural_networks",
     "FusedSimulator": ".interfaces.backend",
     "FusionPass": ".interfaces.transpiler",
+    "ShardedCircuit": ".sharding",
     "fit": ".training",
     "transpile": ".interfaces.transpiler",
 }
@@ -96,6 +99,7 @@ __all__ = [
     "FusedSamplerQNN",
     "FusedSimulator",
     "FusionPass",
+    "ShardedCircuit",
     "__version__",
     "fit",
     "transpile",

@@ -93,7 +93,8 @@ class DifferentiableProgram:
         self.input_gradients = input_gradients and num_inputs > 0
         everything = tuple((q, q) for q in range(program.num_qubits))
         self.measurement = measurement or Measurement(everything, program.num_qubits)
-        self.device = make_device(device, precision=precision, num_threads=num_threads)
+        self._device_options: dict[str, Any] = {"device": device, "precision": precision, "num_threads": num_threads}
+        self.device = make_device(**self._device_options)
         self.dtype = np.dtype(np.float32 if precision == "single" else np.float64)
         self.checkpoint = checkpoint
         self.memory = MemoryBudget(self.device, program.num_qubits, checkpoint=checkpoint, max_memory_mb=max_memory_mb)
@@ -101,9 +102,21 @@ class DifferentiableProgram:
         self._training = ParameterSet(self._wrt("all" if self.input_gradients else "weights"))
         state = program.initial_state
         self._num_states = 1 if state is None or state.ndim == 1 else len(state)
+        self._any_start = any_start
+        self.plans = self._no_plans()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickles and copies hold neither device nor plans; both are made again."""
+        return {name: value for name, value in vars(self).items() if name not in ("device", "plans")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self.device = make_device(**self._device_options)
+        self.plans = self._no_plans()
+
+    def _no_plans(self) -> PlanStore:
         diagonal = self.observables is not None and all(o.is_diagonal for o in self.observables)
-        self.plans = PlanStore(program, angle_map, self.device, diagonal=diagonal, any_start=any_start)
-        self._recall = Recall()
+        return PlanStore(self.program, self.angle_map, self.device, diagonal=diagonal, any_start=self._any_start)
 
     @property
     def num_qubits(self) -> int:

@@ -43,3 +43,7 @@ class MissingExtraError(FusedQMLError, ImportError):
 
 class DivergedError(FusedQMLError, ArithmeticError):
     """Training met a loss, gradient or parameter that is not finite; the message names the step and the parameter."""
+
+
+class WorkerError(FusedQMLError, RuntimeError):
+    """Part of a job that was spread over an executor did not come back; nothing was computed from the other parts."""

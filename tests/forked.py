@@ -11,7 +11,13 @@ from typing import Any
 # children of a server without threads: those of a process that has computed may hang on the locks of its threads
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(
-    ["torch", "qiskit.circuit.library", "qiskit_fusedqml.training.loop", "qiskit_fusedqml.interfaces.torch"]
+    [
+        "pytest",
+        "qiskit.circuit.library",
+        "torch._dynamo",
+        "qiskit_fusedqml.training.loop",
+        "qiskit_fusedqml.interfaces.torch",
+    ]
 )
 
 

@@ -411,7 +411,8 @@ def test_the_picture_shows_losses_and_metrics(tmp_path: Path) -> None:
     figure = plot(tmp_path, tmp_path / "picture.png")
     assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
     loss, metrics = figure.axes
-    expected = [json.loads(line)["loss"] for line in (tmp_path / "metrics.jsonl").open() if '"loss"' in line]
+    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    expected = [json.loads(line)["loss"] for line in lines if '"loss"' in line]
     np.testing.assert_array_equal(loss.lines[0].get_ydata(), expected)
     assert [line.get_label() for line in metrics.lines] == ["test", "train"]
     np.testing.assert_allclose(metrics.lines[0].get_ydata(), [0.1, 0.2, 0.3])

@@ -39,6 +39,21 @@ class RunOptions:
     zero_threshold: float = 1e-10
 
 
+@dataclass(frozen=True)
+class Experiments:
+    """A circuit and the rows of values that it is run at.
+
+    Attributes:
+        circuit: The circuit.
+        rows: Values (B, num_parameters).
+        first: Number of the run's experiments before these.
+    """
+
+    circuit: QuantumCircuit
+    rows: NDArray[np.float64]
+    first: int
+
+
 def bound_rows(circuit: QuantumCircuit, binds: Mapping[Any, Any] | None) -> NDArray[np.float64]:
     """The rows (B, num_parameters) that a dictionary of ``parameter_binds`` stands for.
 
@@ -99,6 +114,13 @@ def run_experiments(
             "status": f"ERROR: {error.message}",
         }
         return [ExperimentResult(**failed, header=dict(header)) for _ in rows]
+
+
+def run_all(experiments: Sequence[Experiments], options: RunnerOptions, run: RunOptions) -> list[ExperimentResult]:
+    """Run circuits one after the other; the arguments can be pickled."""
+    return [
+        result for each in experiments for result in run_experiments(each.circuit, each.rows, options, run, each.first)
+    ]
 
 
 def _results(
@@ -174,19 +196,22 @@ def _plain(phase: Any) -> float | str:
         return str(phase)
 
 
-def all_rows(
+def list_experiments(
     circuits: Sequence[QuantumCircuit], binds: Sequence[Mapping[Any, Any]] | None
-) -> list[NDArray[np.float64]]:
-    """The rows of every circuit.
+) -> list[Experiments]:
+    """The circuits with the rows that they are run at.
 
     Raises:
         InvalidInputError: If there is not one dictionary per circuit; also as `bound_rows`.
     """
-    if binds is None:
-        return [bound_rows(circuit, None) for circuit in circuits]
-    if len(binds) != len(circuits):
+    if binds is not None and len(binds) != len(circuits):
         raise InvalidInputError(
             f"{len(circuits)} circuits and {len(binds)} dictionaries of parameter_binds were given; equal numbers are "
             "expected."
         )
-    return [bound_rows(circuit, each) for circuit, each in zip(circuits, binds, strict=True)]
+    listed: list[Experiments] = []
+    first = 0
+    for k, circuit in enumerate(circuits):
+        listed.append(Experiments(circuit, bound_rows(circuit, None if binds is None else binds[k]), first))
+        first += len(listed[-1].rows)
+    return listed

@@ -13,24 +13,26 @@ from qiskit.result import Result
 
 from ..jobs import FinishedJob
 from .errors import errors_as_on_aer
+from .spreading import SpreadWork
 
 
 class FusedSimulatorJob(JobV1):
-    """A job that has run: it holds a `Result`, or the error that `result` raises."""
+    """A job that has run, or that an executor runs; `result` gives a `Result` or raises what went wrong."""
 
-    _async = False
-
-    def __init__(self, backend: BackendV2, function: Callable[[str], Result], **metadata: Any) -> None:
-        """Call the function now.
+    def __init__(
+        self, backend: BackendV2, start: Callable[[str], FinishedJob[Result] | SpreadWork], **metadata: Any
+    ) -> None:
+        """Start now.
 
         Args:
             backend: The backend.
-            function: Makes the result for a job id. What it raises is kept and raised by `result`.
+            start: Does the work for a job id, or has an executor do it.
             **metadata: Anything to keep with the job.
         """
         job_id = str(uuid.uuid4())
         super().__init__(backend, job_id, **metadata)
-        self._work = FinishedJob(function, job_id)
+        self._work = start(job_id)
+        self._async = isinstance(self._work, SpreadWork)  # whether there is anything to wait for
 
     def circuits(self) -> list[QuantumCircuit]:
         """The circuits that were run."""
@@ -44,22 +46,26 @@ class FusedSimulatorJob(JobV1):
         """
         self._work.submit()
 
-    def result(self, timeout: float | None = None) -> Result:  # noqa: ARG002 (Aer's signature)
+    def result(self, timeout: float | None = None) -> Result:
         """The result.
 
         Args:
-            timeout: For compatibility; the result is there.
+            timeout: Seconds to wait for an executor at most.
 
         Raises:
             FusedQMLError: If a circuit cannot be run: unsupported instructions, parameters without values.
+            WorkerError: If the executor has lost a worker.
+            TimeoutError: If the time is over.
         """
         with errors_as_on_aer():
-            return self._work.result()
+            if isinstance(self._work, FinishedJob):
+                return self._work.result()
+            return self._work.result(timeout)
 
     def status(self) -> JobStatus:
-        """``JobStatus.DONE``, or ``JobStatus.ERROR`` if `result` raises."""
+        """``JobStatus.DONE``, ``JobStatus.ERROR`` if `result` raises; ``RUNNING`` or ``CANCELLED`` with an executor."""
         return self._work.status()
 
     def cancel(self) -> bool:
-        """False: there is nothing left to cancel."""
+        """Whether an executor had not begun; without one there is nothing left to cancel."""
         return self._work.cancel()

@@ -11,6 +11,7 @@ import numpy as np
 from qiskit.providers import Options
 
 from ...errors import InvalidInputError
+from ...sharding import check_executor
 
 METHODS = ("automatic", "statevector")
 DEVICES = ("CPU", "GPU")
@@ -28,10 +29,12 @@ DEFAULTS: dict[str, Any] = {
     "max_parallel_threads": None,
     "meas_level": 2,
     "enable_truncation": True,
+    "executor": None,
     "fusion_enable": True,
     "fusion_max_qubit": None,
     "fusion_threshold": None,
     "fusion_verbose": False,
+    "max_job_size": None,
     "noise_model": None,
     "zero_threshold": 1e-10,
 }
@@ -45,8 +48,6 @@ WITHOUT_EFFECT: dict[str, Any] = {
     "blocking_qubits": None,
     "chunk_swap_buffer_qubits": None,
     "cuStateVec_enable": False,
-    "executor": None,
-    "max_job_size": None,
     "max_parallel_experiments": None,
     "max_parallel_shots": None,
     "max_shot_size": None,
@@ -63,6 +64,16 @@ WITHOUT_EFFECT: dict[str, Any] = {
 
 OTHER_METHODS = ("density_matrix_", "extended_stabilizer_", "mps_", "stabilizer_", "tensor_network_")
 """Prefixes of options for Aer's other methods: accepted likewise."""
+
+_WHOLE_NUMBERS = {
+    "shots": 1,
+    "seed_simulator": 0,
+    "max_parallel_threads": 0,
+    "fusion_max_qubit": 1,
+    "fusion_threshold": 0,
+    "max_job_size": 1,
+}
+"""Options that are whole numbers, with their least values."""
 
 _WARNED: set[str] = set()
 """Options without effect that have been warned of."""
@@ -128,8 +139,10 @@ def _check(name: str, value: Any) -> None:
         raise InvalidInputError(
             "FusedSimulator simulates ideal circuits and takes no noise_model; use AerSimulator for noisy ones."
         )
-    if name in ("shots", "seed_simulator", "max_parallel_threads", "fusion_max_qubit", "fusion_threshold"):
-        least = 1 if name in ("shots", "fusion_max_qubit") else 0
+    if name == "executor":
+        check_executor(value)
+    if name in _WHOLE_NUMBERS:
+        least = _WHOLE_NUMBERS[name]
         if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)) or value < least:
             raise InvalidInputError(f"{name}={value!r} is not allowed; an integer >= {least} is expected.")
     if name in ("enable_truncation", "fusion_enable", "fusion_verbose", "memory") and not isinstance(

@@ -12,20 +12,23 @@ from typing import Any
 from qiskit import QuantumCircuit
 from qiskit.providers import BackendV2, Options
 from qiskit.result import Result
+from qiskit.result.models import ExperimentResult
 from qiskit.transpiler import Target
 
 from ... import __version__
 from ...devices.registry import make_device
-from ...errors import DeviceUnavailableError, InvalidInputError
+from ...errors import DeviceUnavailableError, FusedQMLError, InvalidInputError
 from ...memory import physical_memory
 from ...program import MAX_QUBITS
 from ..cache import EngineOptions
+from ..jobs import FinishedJob
 from ..sampling import RunnerOptions
 from .errors import errors_as_on_aer
-from .experiments import RunOptions, all_rows, run_experiments
+from .experiments import RunOptions, list_experiments, run_all
 from .job import FusedSimulatorJob
 from .metadata import memory_mb
 from .options import DEVICES, METHODS, checked_fields, default_options, unknown_fields
+from .spreading import SpreadWork
 from .target import build_target, target_like
 
 
@@ -38,8 +41,10 @@ class FusedSimulator(BackendV2):
     ``zero_threshold`` (of saved dictionaries), ``fusion_enable`` (if not, every gate, and every `FusedGate` of the
     circuit, is a step of its own), ``fusion_max_qubit`` (the tile's width),
     ``fusion_threshold`` (circuits of at most so many qubits are not fused; 0 by default) and ``fusion_verbose`` (the
-    plan is printed in the result's metadata). Options that tune Aer's way of working are accepted and change nothing,
-    which is said once; noise models are refused.
+    plan is printed in the result's metadata). With an ``executor`` (anything of `concurrent.futures`' kind, Dask's
+    and MPI's included) a run is handed over to it, in jobs of at most ``max_job_size`` experiments or in one, and
+    ``run`` returns at once; results are the same. Options that tune Aer's way of working are accepted and change
+    nothing, which is said once; noise models are refused.
 
     Shots share a state until an outcome is random, and whatever shares the outcomes goes on as one state. Instructions
     of qiskit-aer (saves, jumps, ``mcrx`` and its kin) are known by their names; without it,
@@ -150,8 +155,9 @@ class FusedSimulator(BackendV2):
             **run_options: Options for this call only. Unknown ones are ignored with a warning, as backends do.
 
         Returns:
-            A job that has run. Its ``result()`` raises if a circuit cannot be run; an experiment that needs more
-            memory than there is has failed instead, and says so in its status.
+            A job that has run, or one that an executor runs. Its ``result()`` raises if a circuit cannot be run or a
+            worker is lost; an experiment that needs more memory than there is has failed instead, and says so in its
+            status.
 
         Raises:
             InvalidInputError: For an option that is not allowed, or something that is not a circuit.
@@ -163,7 +169,7 @@ class FusedSimulator(BackendV2):
                     raise InvalidInputError(f"FusedSimulator runs QuantumCircuits, got a {type(circuit).__name__}.")
             options = dict(self._options) | self._run_fields(run_options)
         return FusedSimulatorJob(
-            self, lambda job_id: self._run(job_id, listed, parameter_binds, options), circuits=listed
+            self, lambda job_id: self._start(job_id, listed, parameter_binds, options), circuits=listed
         )
 
     def _run_fields(self, fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -174,24 +180,44 @@ class FusedSimulator(BackendV2):
         given = {name: value for name, value in known.items() if value is not None}
         return checked_fields(given)
 
-    def _run(
+    def _start(
         self,
         job_id: str,
         circuits: Sequence[QuantumCircuit],
         binds: Sequence[Mapping[Any, Any]] | None,
         options: Mapping[str, Any],
-    ) -> Result:
+    ) -> FinishedJob[Result] | SpreadWork:
+        """Run here, or have an executor run."""
         began = time.perf_counter()
-        compiling = _runner_options(options)
-        seed = options["seed_simulator"]
-        seed = secrets.randbits(31) if seed is None else int(seed)
-        memory, verbose = bool(options["memory"]), bool(options["fusion_verbose"])
-        run = RunOptions(options["shots"], memory, seed, verbose, options["zero_threshold"])
-        all_values = all_rows(circuits, binds)
+        compiling, run = _runner_options(options), _run_options(options)
+
+        def finish(results: list[ExperimentResult], bound: float) -> Result:
+            return self._result(job_id, results, compiling, began, bound)
+
+        def run_here() -> Result:
+            experiments = list_experiments(circuits, binds)
+            bound = time.perf_counter()
+            return finish(run_all(experiments, compiling, run), bound)
+
+        if options["executor"] is None:
+            return FinishedJob(run_here)
+        try:
+            experiments = list_experiments(circuits, binds)
+        except FusedQMLError:
+            return FinishedJob(run_here)  # whose result raises it
         bound = time.perf_counter()
-        results: list[Any] = []
-        for circuit, rows in zip(circuits, all_values, strict=True):
-            results += run_experiments(circuit, rows, compiling, run, len(results))
+        return SpreadWork(
+            options["executor"],
+            experiments,
+            options["max_job_size"],
+            compiling,
+            run,
+            lambda results: finish(results, bound),
+        )
+
+    def _result(
+        self, job_id: str, results: list[ExperimentResult], compiling: RunnerOptions, began: float, bound: float
+    ) -> Result:
         succeeded = [result.success for result in results]
         partly = "PARTIAL COMPLETED" if any(succeeded) else next((r.status for r in results if not r.success), "")
         return Result(
@@ -218,6 +244,17 @@ class FusedSimulator(BackendV2):
         available = physical_memory() if limit is None else int(limit * 2**20)
         amplitude = 8 if self._options.precision == "single" else 16
         return min(MAX_QUBITS, max(1, (available // amplitude).bit_length() - 1))
+
+
+def _run_options(options: Mapping[str, Any]) -> RunOptions:
+    seed = options["seed_simulator"]
+    return RunOptions(
+        options["shots"],
+        bool(options["memory"]),
+        secrets.randbits(31) if seed is None else int(seed),
+        bool(options["fusion_verbose"]),
+        options["zero_threshold"],
+    )
 
 
 def _runner_options(options: Mapping[str, Any]) -> RunnerOptions:
