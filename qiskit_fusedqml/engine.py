@@ -93,30 +93,44 @@ class DifferentiableProgram:
         self.input_gradients = input_gradients and num_inputs > 0
         everything = tuple((q, q) for q in range(program.num_qubits))
         self.measurement = measurement or Measurement(everything, program.num_qubits)
-        self._device_options: dict[str, Any] = {"device": device, "precision": precision, "num_threads": num_threads}
-        self.device = make_device(**self._device_options)
         self.dtype = np.dtype(np.float32 if precision == "single" else np.float64)
         self.checkpoint = checkpoint
-        self.memory = MemoryBudget(self.device, program.num_qubits, checkpoint=checkpoint, max_memory_mb=max_memory_mb)
         self._nothing = first_parameters(0)
         self._training = ParameterSet(self._wrt("all" if self.input_gradients else "weights"))
         state = program.initial_state
         self._num_states = 1 if state is None or state.ndim == 1 else len(state)
-        self._any_start = any_start
-        self.plans = self._no_plans()
+        self._resources: dict[str, Any] = {
+            "device": device,
+            "precision": precision,
+            "num_threads": num_threads,
+            "max_memory_mb": max_memory_mb,
+            "any_start": any_start,
+        }
+        self._prepare(**self._resources)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Pickles and copies hold neither device nor plans; both are made again."""
-        return {name: value for name, value in vars(self).items() if name not in ("device", "plans")}
+        """Pickles and copies hold neither the device nor what was made for it."""
+        return {name: value for name, value in vars(self).items() if name not in ("device", "memory", "plans")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        self.device = make_device(**self._device_options)
-        self.plans = self._no_plans()
+        self._prepare(**self._resources)
 
-    def _no_plans(self) -> PlanStore:
+    def _prepare(
+        self,
+        device: str | Device,
+        precision: str,
+        num_threads: int | None,
+        max_memory_mb: float | None,
+        *,
+        any_start: bool,
+    ) -> None:
+        self.device = make_device(device, precision=precision, num_threads=num_threads)
+        self.memory = MemoryBudget(
+            self.device, self.num_qubits, checkpoint=self.checkpoint, max_memory_mb=max_memory_mb
+        )
         diagonal = self.observables is not None and all(o.is_diagonal for o in self.observables)
-        return PlanStore(self.program, self.angle_map, self.device, diagonal=diagonal, any_start=self._any_start)
+        self.plans = PlanStore(self.program, self.angle_map, self.device, diagonal=diagonal, any_start=any_start)
 
     @property
     def num_qubits(self) -> int:

@@ -264,7 +264,8 @@ def check_executor(executor: Any) -> None:
     Raises:
         InvalidInputError: The message says what is expected.
     """
-    if not callable(getattr(executor, "submit", None)) or not callable(getattr(executor, "shutdown", None)):
+    methods = (getattr(executor, name, None) for name in ("submit", "shutdown"))
+    if isinstance(executor, type) or not all(callable(method) for method in methods):
         raise InvalidInputError(
             f"executor is a {type(executor).__name__}; one with the interface of concurrent.futures.Executor is "
             "expected, such as ProcessPoolExecutor() or Dask's client.get_executor()."

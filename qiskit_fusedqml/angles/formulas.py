@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,10 @@ class Operator:
 
     function: Callable[..., Array]
     derivatives: tuple[Derivative, ...]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickles hold the name: the derivatives have none."""
+        return _operator, (self.function.__name__,)
 
 
 def _power_log(base: Array, _exponent: Array, result: Array) -> Array:
@@ -74,6 +78,13 @@ FUNCTIONS: dict[str, Operator] = {
     "im": Operator(np.zeros_like, (lambda _a, r: np.zeros_like(r),)),
 }
 """The functions a formula may call. Parameters are real, so conj is the identity and im is 0."""
+
+_BY_NAME = {operator.function.__name__: operator for operator in (*BINARY.values(), NEGATIVE, *FUNCTIONS.values())}
+
+
+def _operator(name: str) -> Operator:
+    return _BY_NAME[name]
+
 
 _NUMBERS = {"E": math.e, "pi": math.pi}
 _LINEAR = (BINARY[ast.Add], BINARY[ast.Sub], NEGATIVE, FUNCTIONS["conj"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from qiskit import QuantumCircuit
 from qiskit.providers import BackendV2, JobV1
@@ -58,9 +58,7 @@ class FusedSimulatorJob(JobV1):
             TimeoutError: If the time is over.
         """
         with errors_as_on_aer():
-            if isinstance(self._work, FinishedJob):
-                return self._work.result()
-            return self._work.result(timeout)
+            return cast("SpreadWork", self._work).result(timeout) if self._async else self._work.result()
 
     def status(self) -> JobStatus:
         """``JobStatus.DONE``, ``JobStatus.ERROR`` if `result` raises; ``RUNNING`` or ``CANCELLED`` with an executor."""
