@@ -110,7 +110,8 @@ class DifferentiableProgram:
 
     def __getstate__(self) -> dict[str, Any]:
         """Pickles and copies hold neither the device nor what was made for it."""
-        return {name: value for name, value in vars(self).items() if name not in ("device", "memory", "plans")}
+        made = ("device", "memory", "plans", "_recall")
+        return {name: value for name, value in vars(self).items() if name not in made}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
@@ -131,6 +132,7 @@ class DifferentiableProgram:
         )
         diagonal = self.observables is not None and all(o.is_diagonal for o in self.observables)
         self.plans = PlanStore(self.program, self.angle_map, self.device, diagonal=diagonal, any_start=any_start)
+        self._recall = Recall()
 
     @property
     def num_qubits(self) -> int:

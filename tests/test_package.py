@@ -142,7 +142,8 @@ def test_a_plain_import_brings_in_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["DifferentiableCircuit", "FusedEstimator", "FusedSampler", "FusedSimulator", "FusionPass"]
+    "name",
+    ["DifferentiableCircuit", "FusedEstimator", "FusedSampler", "FusedSimulator", "FusionPass", "ShardedCircuit"],
 )
 def test_only_the_gradients_need_an_extra(name: str) -> None:
     loaded = fresh(f"from qiskit_fusedqml import {name}; {LOADED}").split()
@@ -162,6 +163,18 @@ def test_a_missing_extra_is_named() -> None:
     assert message.strip() == (
         "True FusedEstimatorGradient needs qiskit_machine_learning, which is not installed: install qiskit-fusedqml[ml]"
     )
+
+
+def test_training_without_torch_reads_files_and_names_the_extra() -> None:
+    message = fresh(
+        "import sys; sys.modules['torch'] = None\n"
+        "import qiskit_fusedqml\n"
+        "from qiskit_fusedqml.training import IdxImages, plot, read_metrics\n"
+        "from qiskit_fusedqml.errors import MissingExtraError\n"
+        "try:\n    qiskit_fusedqml.fit\n"
+        "except MissingExtraError as error:\n    print(error.message)\n"
+    )
+    assert message.strip() == "fit needs torch, which is not installed: install qiskit-fusedqml[torch]"
 
 
 def test_other_missing_modules_are_not_taken_for_extras() -> None:
