@@ -348,12 +348,12 @@ def test_options_are_kept_copied_and_reset() -> None:
 
 def test_options_of_aer_that_change_no_result_are_accepted_with_one_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(options, "_WARNED", set())
-    with pytest.warns(UserWarning, match="max_job_size"):
-        simulator = FusedSimulator(max_job_size=3, mps_log_data=True)
+    with pytest.warns(UserWarning, match="max_shot_size"):
+        simulator = FusedSimulator(max_shot_size=3, mps_log_data=True)
     circuit = bell()
     with pytest.warns(UserWarning, match="blocking_enable"):
         assert simulator.run(circuit, blocking_enable=True).result().success
-    assert simulator.run(circuit, blocking_enable=True, max_job_size=4).result().success
+    assert simulator.run(circuit, blocking_enable=True, max_shot_size=4).result().success
 
 
 def test_fusion_options_are_reported() -> None:

@@ -112,7 +112,7 @@ def test_a_failed_write_leaves_the_former_file_and_no_other(tmp_path: Path) -> N
     assert [(each.name, each.read_text()) for each in tmp_path.iterdir()] == [("file.npz", "before")]
 
 
-LAST = 40
+LAST = 25
 """Calls from the end of the file's content to the end of the save, and some more."""
 
 
@@ -123,7 +123,7 @@ def test_killed_anywhere_in_a_save_one_whole_checkpoint_is_left(tmp_path: Path) 
     calls = int(told.read_text())
     found, parts = [], []
     # all of the last ones, where the file gets its name, and a sample of those before
-    for at in [*range(1, calls - LAST, calls // 20), *range(calls - LAST, calls + 1)]:
+    for at in [*range(1, calls - LAST, calls // 10), *range(calls - LAST, calls + 1)]:
         save_checkpoint(path, state(1))
         part.unlink(missing_ok=True)
         assert in_child(save_and_die, path, at) == -9
