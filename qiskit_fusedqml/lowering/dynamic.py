@@ -334,12 +334,12 @@ class DynamicWalker(Walker):
 
     def jump(self, operation: Any, _operands: Operands) -> None:
         """Go on at a mark further on, perhaps on a condition."""
-        given = operation.condition_expr if operation.condition is None else operation.condition
-        self.jumps.jump(operation.params[0], None if given is None else self.reader.condition(given), self.nodes)
+        given = getattr(operation, "condition", None) or getattr(operation, "condition_expr", None)
+        self.jumps.jump(_mark(operation), None if given is None else self.reader.condition(given), self.nodes)
 
     def mark(self, operation: Any, _operands: Operands) -> None:
         """A place for jumps to lead to."""
-        self.jumps.mark(operation.params[0], self.nodes)
+        self.jumps.mark(_mark(operation), self.nodes)
 
     def _block(self, body: QuantumCircuit, operands: Operands) -> tuple[Node, ...]:
         outer, self.nodes = self.nodes, []
@@ -363,6 +363,13 @@ def _method(operation: Any) -> str | None:
         return "save"
     # somebody's gate of that name has a definition; others are not asked for theirs, which may take a synthesis
     return _WITHOUT_CLASS[name] if name in _WITHOUT_CLASS and getattr(operation, "definition", None) is None else None
+
+
+def _mark(operation: Any) -> str:
+    """The mark that a jump leads to, or that is set."""
+    if len(operation.params) != 1:
+        raise UnsupportedInstructionError(f"it has the parameters {operation.params}; the name of a mark is expected")
+    return str(operation.params[0])
 
 
 def _typed(value: Any, width: int) -> bool | int:
