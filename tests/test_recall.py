@@ -86,9 +86,9 @@ def sweeps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     seen: list[int] = []
     forward = DifferentiableProgram._forward
 
-    def counted(self: Any, sweeps: Any, rows: Any, *rest: Any) -> Any:
+    def counted(self: Any, sweeps: Any, rows: Any, *rest: Any, **options: Any) -> Any:
         seen.append(rows.batch)
-        return forward(self, sweeps, rows, *rest)
+        return forward(self, sweeps, rows, *rest, **options)
 
     monkeypatch.setattr(DifferentiableProgram, "_forward", counted)
     return seen
@@ -153,12 +153,16 @@ def test_derivatives_of_another_kind_are_right() -> None:
 
 
 @KINDS
-def test_large_batches_keep_nothing(kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_batches_and_checkpoints_keep_nothing(kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     point = points(1, 8)[0]
     state = 16 * 8 * 2**3
-    for megabytes, shelf in ((3.5 * state / 2**20, recall.MAX_KEPT_BYTES), (None, state - 1)):
+    for options, shelf in (
+        ({"max_memory_mb": 3.5 * state / 2**20}, recall.MAX_KEPT_BYTES),
+        ({}, state - 1),
+        ({"checkpoint": 2}, recall.MAX_KEPT_BYTES),
+    ):
         monkeypatch.setattr(SHELF, "max_bytes", shelf)
-        f = circuit(max_memory_mb=megabytes)
+        f = circuit(**options)
         for _ in range(3):
             np.testing.assert_allclose(kind.forward(f, point), values(*point)[:, kind.columns], atol=1e-12)
             assert SHELF.bytes == 0
