@@ -10,6 +10,7 @@ namespace fusedqml {
 namespace {
 
 constexpr size_t most_kept_tables = size_t(1) << 25;
+constexpr int64_t cheap_entries = 2000;  // for each entry so many operations on an amplitude: making the tables is half a percent
 
 void require(const char* what, int64_t needed, int64_t given) {
     if (given < needed)
@@ -123,9 +124,18 @@ void PreparedCall::find_tables(const CompiledTape& tape, const CoefficientArrays
         const std::shared_ptr<TableSet> fresh = build_tables(tape.view, threads);
         fresh->serial = coefficients.serial;
         tables_ = fresh;
-        tape.tables.put(fresh->memory.size() <= most_kept_tables ? fresh : nullptr);
+        tape.tables.put(fresh->memory.size() <= most_kept_tables && !cheap_tables(tape.view) ? fresh : nullptr);
     }
     call.tables = tables_->tables.data();
+}
+
+// Whether tables take next to no time beside a sweep, so that they are made anew for the way back: a deep circuit's take much memory.
+bool PreparedCall::cheap_tables(const TapeView& tape) const {
+    int64_t entries = 0, operations = 0;
+    for (int id = 0; id < tape.num_tables; ++id)
+        if (!tape.tables[id]->batched) entries += static_cast<int64_t>(ket_.kernels->table_work(*tape.tables[id]));
+    for (int b = 0; b < tape.num_blocks; ++b) operations += tape.blocks[b].num_ops;
+    return entries * cheap_entries < operations * ket_.num_rows * ket_.groups * ket_.kernels->width;
 }
 
 std::shared_ptr<TableSet> PreparedCall::build_tables(const TapeView& tape, int threads) {

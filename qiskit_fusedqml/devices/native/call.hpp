@@ -15,6 +15,7 @@ public:
 private:
     template <class T> void prepare(const CompiledTape& tape, const CoefficientArrays& coefficients);
     void find_tables(const CompiledTape& tape, const CoefficientArrays& coefficients, int threads);
+    bool cheap_tables(const TapeView& tape) const;
     std::shared_ptr<TableSet> build_tables(const TapeView& tape, int threads);
     const State& ket_;
     Memory pairs_, matrices_, dense_, signs_;
