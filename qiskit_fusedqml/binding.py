@@ -11,12 +11,12 @@ from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from .angles import AngleMap
 from .coefficients import Recipe, Rows
 from .cost import CostModel
-from .devices import Bound, Device, State
+from .devices import Bound, Device, State, _native
 from .errors import InvalidInputError
 from .fusion import Plan, fuse
 from .observables import PauliSum
@@ -317,3 +317,19 @@ class Binding:
         except InvalidInputError as error:
             return error
         return InvalidInputError("An angle overflows at the given values; finite angles are required.")
+
+
+def checked_cotangents(values: ArrayLike, shape: tuple[int, int]) -> FloatArray:
+    """Cotangents of the values (samples, observables).
+
+    Raises:
+        InvalidInputError: If they have another shape or are not finite.
+    """
+    array = np.asarray(values, dtype=np.float64)
+    if array.shape != shape:
+        raise InvalidInputError(f"Cotangents have shape {array.shape}; {shape} (samples, observables) is expected.")
+    if not _native.all_finite(array):
+        raise InvalidInputError(
+            "Cotangents hold NaN or infinite numbers; the loss has diverged before the backward sweep."
+        )
+    return array

@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .angles import AngleMap
-from .binding import Binding
+from .binding import Binding, checked_cotangents
 from .budget import MemoryBudget, MemoryEstimate
 from .columns import Columns
-from .devices import Device, State, _native
+from .devices import Device, State
 from .devices.registry import make_device
 from .errors import FusedQMLError, InvalidInputError
 from .fusion import Plan
@@ -32,6 +32,7 @@ from .parameters import (
     checked_weights,
     first_parameters,
     parameter_batch,
+    parameter_indices,
 )
 from .plans import PlanStore
 from .program import Program
@@ -404,28 +405,10 @@ class DifferentiableProgram:
         return parameter_batch(inputs, weights, self._num_states)
 
     def _cotangents(self, cotangents: ArrayLike, batch: int) -> FloatArray:
-        array = np.asarray(cotangents, dtype=np.float64)
-        expected = (batch, len(self._observables()))
-        if array.shape != expected:
-            raise InvalidInputError(
-                f"Cotangents have shape {array.shape}; {expected} (samples, observables) is expected."
-            )
-        if not _native.all_finite(array):
-            raise InvalidInputError(
-                "Cotangents hold NaN or infinite numbers; the loss has diverged before the backward sweep."
-            )
-        return array
+        return checked_cotangents(cotangents, (batch, len(self._observables())))
 
     def _wrt(self, wrt: str | Sequence[int]) -> NDArray[np.intp]:
-        total = self.angle_map.num_parameters
-        named = {"weights": (self.num_inputs, total), "inputs": (0, self.num_inputs), "all": (0, total)}
-        if not isinstance(wrt, str):
-            return np.array(wrt, dtype=np.intp)
-        if wrt not in named:
-            raise InvalidInputError(
-                f"wrt is {wrt!r}; 'weights', 'inputs', 'all' or a sequence of parameters is expected."
-            )
-        return np.arange(*named[wrt], dtype=np.intp)
+        return parameter_indices(wrt, self.num_inputs, self.angle_map.num_parameters)
 
     def _observables(self) -> tuple[PauliSum, ...]:
         if self.observables is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property, lru_cache
 from typing import NamedTuple
 
@@ -128,3 +129,19 @@ def checked_weights(values: ArrayLike | None, width: int) -> FloatArray:
             f"w has shape {array.shape}; ({width},), or (B, {width}) for weights by row, is expected."
         )
     return array
+
+
+def parameter_indices(wanted: str | Sequence[int], num_inputs: int, total: int) -> IntArray:
+    """The parameters, inputs first, that "weights", "inputs", "all" or a sequence of numbers means.
+
+    Raises:
+        InvalidInputError: For another word.
+    """
+    named = {"weights": (num_inputs, total), "inputs": (0, num_inputs), "all": (0, total)}
+    if not isinstance(wanted, str):
+        return np.array(wanted, dtype=np.intp)
+    if wanted not in named:
+        raise InvalidInputError(
+            f"wrt is {wanted!r}; 'weights', 'inputs', 'all' or a sequence of parameters is expected."
+        )
+    return np.arange(*named[wanted], dtype=np.intp)
