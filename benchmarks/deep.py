@@ -162,19 +162,19 @@ def write_images(folder: Path) -> Path:
 
 def epoch(folder: Path, epochs: int = 2) -> dict[str, Any]:
     """Epochs of mini-batches read from the files, the cross entropy of ten expectation values, Adam."""
+    from qiskit_fusedqml.training.idx import IdxImages
+
     f = engine(FEATURES, DEPTH, "single", classes=CLASSES)
-    pixels = np.memmap(folder / "train-images-idx3-ubyte", np.uint8, "r", 16, (IMAGES, SIDE * SIDE))
-    labels = np.memmap(folder / "train-labels-idx1-ubyte", np.uint8, "r", 8, (IMAGES,))
     rng = np.random.default_rng(0)
     projection = rng.normal(size=(SIDE * SIDE, FEATURES)) / SIDE
+    images = IdxImages(folder, "train", lambda pixels: np.tanh((_rows(pixels) / 127.5 - 1.0) @ projection))
     w, mean, square, number = rng.uniform(-0.1, 0.1, f.num_weights), 0.0, 0.0, 0
     record: dict[str, Any] = {"epoch_seconds": [], "loss": [], "resident_mib": []}
     for _ in range(epochs):
         order, losses, start = rng.permutation(IMAGES), [], time.perf_counter()
         for first in range(0, IMAGES, BATCH):
-            rows = np.sort(order[first : first + BATCH])
-            x = np.tanh((pixels[rows] / 127.5 - 1.0) @ projection)
-            loss, gradient = f.value_and_grad(x, w, lambda values, y=labels[rows]: cross_entropy(values, y))
+            x, y = images[order[first : first + BATCH]]
+            loss, gradient = f.value_and_grad(x, w, lambda values, y=y: cross_entropy(values, y))
             number += 1
             mean = 0.9 * mean + 0.1 * gradient
             square = 0.999 * square + 0.001 * gradient**2
@@ -185,6 +185,10 @@ def epoch(folder: Path, epochs: int = 2) -> dict[str, Any]:
         record["epoch_seconds"].append(time.perf_counter() - start)
         record["loss"] += [float(np.mean(losses[:20])), float(np.mean(losses[-20:]))]
     return record | {"samples": IMAGES, "batch": BATCH, "weights": f.num_weights, "peak_mib": peak_mib()}
+
+
+def _rows(pixels: Any) -> Any:
+    return pixels.reshape(len(pixels), -1)
 
 
 def cross_entropy(values: Any, labels: Any) -> tuple[float, Any]:

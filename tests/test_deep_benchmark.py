@@ -14,7 +14,7 @@ import deep
 import memory
 import trade
 
-from qiskit_fusedqml.demo.idx import read_split
+from qiskit_fusedqml.training.idx import read_split
 
 
 @pytest.fixture
