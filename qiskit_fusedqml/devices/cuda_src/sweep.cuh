@@ -52,14 +52,30 @@ __device__ __forceinline__ void apply(const Tile<Real, W, warp>& tile, const int
     }
 }
 
+// What differs from one replay of a graph of sweeps to the next. Its launches are the same for all parts of a batch of the same size.
+template <class Real> struct Part {
+    Complex<Real>*ket, *bra;
+    double* totals;
+    long long first_sample;
+};
+
+template <class Real>
+__global__ void set_part(Part<Real>* part, Complex<Real>* ket, Complex<Real>* bra, double* totals, long long first_sample) {
+    part->ket = ket;
+    part->bra = bra;
+    part->totals = totals;
+    part->first_sample = first_sample;
+}
+
 // words, order: the records, and where in `words` those to apply begin; load_rows, store_rows: the first and the last window's rows in
 // `words`; samples `first_sample` to `first_sample + samples` of `batch`; numbers: coefficients; capacity: overlaps kept between flushes;
-// partials: [slot][row] sums of each tile, row = sample * tiles + tile.
+// partials: [slot][row] sums of each tile, row = sample * tiles + tile. With a `part`, that says where the states are and which sample is first;
+// it is volatile so that its pointers are read where they are needed and take no registers in between.
 template <class Real, int W, bool warp, bool undo>
 __global__ void __launch_bounds__(warp ? warp_block : 512, 1)
 sweep(const int* __restrict__ words, const int* __restrict__ order, int records, int load_rows, int store_rows, int n, int t, int batch, int first_sample,
-      int samples, Complex<Real>* ket_state, Complex<Real>* bra_state, const Real* __restrict__ numbers, int shared_numbers,
-      const Complex<Real>* __restrict__ tables, Real* partials, int capacity, int second) {
+      int samples, const volatile Part<Real>* part, Complex<Real>* ket_state, Complex<Real>* bra_state, const Real* __restrict__ numbers,
+      int shared_numbers, const Complex<Real>* __restrict__ tables, Real* partials, int capacity, int second) {
     Tile<Real, W, warp> tile;
     const int group_bits = t - W, tile_bits = n - t, bank_bits = sizeof(Real) == 4 ? 4 : 3;
     const int group = warp ? static_cast<int>(threadIdx.x) >> group_bits : 0;
@@ -74,7 +90,7 @@ sweep(const int* __restrict__ words, const int* __restrict__ order, int records,
     tile.active = !warp || sample < samples;
     tile.row = number;
     tile.rows = samples << tile_bits;
-    tile.sample = first_sample + (tile.active ? sample : 0);
+    tile.sample = (part ? static_cast<int>(part->first_sample) : first_sample) + (tile.active ? sample : 0);
     tile.batch = batch;
     tile.position = 1u << n | (outer << group_bits | tile.thread) << W;
     tile.numbers = numbers;
@@ -88,11 +104,11 @@ sweep(const int* __restrict__ words, const int* __restrict__ order, int records,
     tile.partials = partials;
 
     Complex<Real> ket[1 << W], bra[1 << W];
-    load(tile, words + load_rows, ket_state, ket);
-    if (undo) load(tile, words + load_rows, bra_state, bra);
+    load(tile, words + load_rows, part ? part->ket : ket_state, ket);
+    if (undo) load(tile, words + load_rows, part ? part->bra : bra_state, bra);
     for (int k = 0; k < records; ++k) apply<undo>(tile, words + order[k], tables, ket, bra);
-    store(tile, words + store_rows, ket_state, ket);
-    if (undo) store(tile, words + store_rows, bra_state, bra);
+    store(tile, words + store_rows, part ? part->ket : ket_state, ket);
+    if (undo) store(tile, words + store_rows, part ? part->bra : bra_state, bra);
 }
 
 }  // namespace fusedqml

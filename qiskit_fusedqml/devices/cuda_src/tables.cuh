@@ -20,11 +20,12 @@ __global__ void fill_tables(const int* __restrict__ records, const int* __restri
 }
 
 // totals[group * width + places[slot]] (+)= sum of the `segment` numbers partials[slot][group * segment ...], for every slot and group. A team of `team`
-// threads, a power of two up to the block's 256, adds each in an order that depends on nothing else.
+// threads, a power of two up to the block's 256, adds each in an order that depends on nothing else. With a `part` of a batch, that says where the
+// totals are.
 template <class Value>
 __global__ void __launch_bounds__(256)
 add_segments(const Value* __restrict__ partials, int slots, long long rows, long long segment, const int* __restrict__ places, int width, int accumulate, int team,
-             double* totals) {
+             const Part<Value>* part, double* totals) {
     double* room = reinterpret_cast<double*>(shared_memory);
     const long long groups = rows / segment;
     const long long output = (static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x) / team;
@@ -42,7 +43,7 @@ add_segments(const Value* __restrict__ partials, int slots, long long rows, long
         __syncthreads();
     }
     if (!real || member) return;
-    double* total = totals + group * width + places[slot];
+    double* total = (part ? part->totals : totals) + group * width + places[slot];
     *total = accumulate ? *total + room[threadIdx.x] : room[threadIdx.x];
 }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -15,11 +15,12 @@ from ...errors import InvalidInputError
 from ...observables import PauliSum
 from ...plan import Frame, Tape
 from .. import Coefficients
-from .compiled import CompiledTape, Geometry, Relabel, compile_tape
-from .launches import THREADS, Bound, GPUState, Launcher, LoadedSweep, Partials
+from .compiled import Geometry, compile_tape
+from .launches import THREADS, GPUState, Launcher, LoadedSweep, Partials
 from .layout import turns
 from .observables import ObservableCache
-from .runtime import Buffer, Runtime, integer, long_integer
+from .runtime import Runtime, integer, long_integer
+from .sequences import LoadedTape, Sequences, Workspace, load
 from .sources import kernel_name
 
 PARTIAL_BYTES = 256 << 20
@@ -36,16 +37,6 @@ OUTCOME_ROWS = 1024
 
 CHUNK_ROWS = 4096
 """Rows of which one block takes an expectation value."""
-
-
-@dataclass(frozen=True, eq=False)
-class _LoadedTape:
-    """A compiled tape and its arrays on the device."""
-
-    compiled: CompiledTape
-    steps: tuple[LoadedSweep | Relabel, ...]
-    tables: Buffer
-    terms: Buffer
 
 
 class GPUDevice:
@@ -73,7 +64,8 @@ class GPUDevice:
         self._runtime = runtime
         self._launcher = Launcher(runtime, self.geometry)
         self._observables = ObservableCache(self._launcher)
-        self._tapes: WeakKeyDictionary[Tape, _LoadedTape] = WeakKeyDictionary()
+        self._sequences = Sequences(self._launcher)
+        self._tapes: WeakKeyDictionary[Tape, LoadedTape] = WeakKeyDictionary()
         self._lock = threading.Lock()
 
     def allocate(self, tape: Tape, batch: int, initial_state: NDArray[np.complex128] | None) -> GPUState:
@@ -109,13 +101,9 @@ class GPUDevice:
             InvalidInputError: If the coefficients or the state do not fit the tape, or it cannot be run.
         """
         loaded = self._loaded(tape)
-        bound = self._bind(loaded, coefficients, ket)
-        for samples in self._shares(loaded, ket, 1):
-            for step in loaded.steps:
-                if isinstance(step, Relabel):
-                    self._relabel(step, ket, scatter=True)
-                elif len(step.sweep.forward):
-                    self._launcher.sweep(step, bound, ket, None, samples)
+        with self._bound(loaded, coefficients, ket) as workspace:
+            for samples in self._shares(loaded, ket, 1):
+                self._sequences.forward(loaded, workspace, ket, samples)
 
     def backward(
         self, tape: Tape, coefficients: Coefficients, ket: GPUState, bra: GPUState, *, per_sample: bool
@@ -128,20 +116,11 @@ class GPUDevice:
         if (ket.num_qubits, ket.batch) != (bra.num_qubits, bra.batch):
             raise InvalidInputError("Ket and bra differ in shape.")
         loaded = self._loaded(tape)
-        bound = self._bind(loaded, coefficients, ket)
         width = tape.num_overlaps
         totals = self._launcher.upload(np.zeros(width * (ket.batch if per_sample else 1)))
-        for samples in self._shares(loaded, ket, 2):
-            share = totals[samples[0] * width :] if per_sample and width else totals
-            for step in reversed(loaded.steps):
-                if isinstance(step, Relabel):
-                    for state in (ket, bra) if step.undone else ():
-                        self._relabel(step, state, scatter=False)
-                elif step.sweep.undone:
-                    partials = self._launcher.sweep(step, bound, ket, bra, samples)
-                    if partials is not None:
-                        whole = partials if per_sample else _summed(partials)
-                        self._launcher.add(whole, step.slots, width, share, real=True, onto=not per_sample)
+        with self._bound(loaded, coefficients, ket) as workspace:
+            for samples in self._shares(loaded, ket, 2):
+                self._sequences.backward(loaded, workspace, (ket, bra), samples, totals, per_sample=per_sample)
         result = self._runtime.download(totals)
         return result[: width * ket.batch].reshape(ket.batch, width) if per_sample else result[:width]
 
@@ -203,7 +182,7 @@ class GPUDevice:
         """See `Device.state_bytes`."""
         return self.geometry.amplitude_bytes * batch << num_qubits
 
-    def _shares(self, loaded: _LoadedTape, ket: GPUState, states: int) -> Iterator[tuple[int, int]]:
+    def _shares(self, loaded: LoadedTape, ket: GPUState, states: int) -> Iterator[tuple[int, int]]:
         """Samples in turn, (first, number): large states stay in the cache, partial sums in bounds."""
         sweeps = [step.sweep for step in loaded.steps if isinstance(step, LoadedSweep)]
         room = ket.batch
@@ -219,35 +198,28 @@ class GPUDevice:
         for first in range(0, ket.batch, room):
             yield first, min(room, ket.batch - first)
 
-    def _bind(self, loaded: _LoadedTape, coefficients: Coefficients, ket: GPUState) -> Bound:
-        layout = loaded.compiled.numbers
-        self._check_qubits(ket, loaded.compiled.num_qubits, "tape")
-        layout.check(coefficients, ket.batch)
-        numbers = self._launcher.upload(layout.pack(coefficients, self._launcher.real))
-        angles = self._launcher.upload(turns(coefficients.angles[: layout.num_angles]))
-        tables = self._launcher.tables(loaded.compiled, loaded.tables, loaded.terms, angles)
-        return Bound(numbers, layout.num_shared, tables)
+    @contextmanager
+    def _bound(self, loaded: LoadedTape, coefficients: Coefficients, ket: GPUState) -> Iterator[Workspace]:
+        """The coefficients on the device; nobody else writes there until the sweeps have been put on the stream."""
+        compiled = loaded.compiled
+        self._check_qubits(ket, compiled.num_qubits, "tape")
+        compiled.numbers.check(coefficients, ket.batch)
+        numbers = compiled.numbers.pack(coefficients, self._launcher.real)
+        angles = self._launcher.upload(turns(coefficients.angles[: compiled.numbers.num_angles]))
+        workspace = self._sequences.workspace(loaded, ket.batch, len(numbers))
+        with workspace.lock:
+            self._runtime.write(workspace.bound.numbers, numbers)
+            self._launcher.fill_tables(workspace.bound.tables, compiled, loaded.tables, loaded.terms, angles)
+            yield workspace
 
-    def _loaded(self, tape: Tape) -> _LoadedTape:
+    def _loaded(self, tape: Tape) -> LoadedTape:
         with self._lock:
             loaded = self._tapes.get(tape)
         if loaded is None:
-            compiled, upload = compile_tape(tape, self.geometry), self._launcher.upload
-            steps = tuple(
-                step
-                if isinstance(step, Relabel)
-                else LoadedSweep(step, *(upload(a) for a in (step.words, step.forward, step.backward, step.slots)))
-                for step in compiled.steps
-            )
-            layout = compiled.numbers
-            tables, terms = (upload(np.array(words, np.int32)) for words in (layout.tables, layout.terms))
-            self._runtime.synchronize()
+            loaded = load(self._launcher, compile_tape(tape, self.geometry))
             with self._lock:
-                loaded = self._tapes.setdefault(tape, _LoadedTape(compiled, steps, tables, terms))
+                loaded = self._tapes.setdefault(tape, loaded)
         return loaded
-
-    def _relabel(self, step: Relabel, state: GPUState, *, scatter: bool) -> None:
-        state.amplitudes = self._launcher.move(state, step.operation.columns, step.operation.offset, scatter=scatter)
 
     def _check_qubits(self, state: GPUState, expected: int, what: str) -> None:
         if state.num_qubits != expected:
@@ -266,8 +238,3 @@ def cost_model(geometry: Geometry) -> CostModel:
         amplitude_bytes=geometry.amplitude_bytes,
         byte_cost=limits.fma_per_byte * (1.0 if geometry.single else limits.double_rate),
     )
-
-
-def _summed(partials: Partials) -> Partials:
-    """All samples added up, too."""
-    return Partials(partials.buffer, partials.slots, partials.rows, partials.rows)

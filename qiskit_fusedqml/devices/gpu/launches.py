@@ -43,7 +43,6 @@ class LoadedSweep:
     words: Buffer
     forward: Buffer
     backward: Buffer
-    slots: Buffer
 
 
 @dataclass(frozen=True)
@@ -53,6 +52,29 @@ class Bound:
     numbers: Buffer
     num_shared: int
     tables: Buffer
+
+
+@dataclass(frozen=True)
+class Call:
+    """What a sequence of sweeps works on.
+
+    Attributes:
+        bound: The numbers.
+        batch: Samples of the whole batch.
+        first: First sample of those in turn.
+        count: Their number.
+        ket: The states, and in backward sweeps the bra; both None where ``part`` says where they are.
+        bra: The same.
+        part: On the device: where the states are, and which sample is first (`set_part` in the kernels).
+    """
+
+    bound: Bound
+    batch: int
+    first: int
+    count: int
+    ket: GPUState | None
+    bra: GPUState | None
+    part: Buffer | None = None
 
 
 @dataclass(frozen=True)
@@ -114,45 +136,57 @@ class Launcher:
         self.each("relabel", state.count, [*arguments, long_integer(state.count), integer(scatter)])
         return target
 
-    def tables(self, compiled: CompiledTape, records: Buffer, terms: Buffer, angles: Buffer) -> Buffer:
+    def fill_tables(
+        self, tables: Buffer, compiled: CompiledTape, records: Buffer, terms: Buffer, angles: Buffer
+    ) -> None:
         """The tables of a tape's shared diagonals."""
-        layout, most = compiled.numbers, 2**15
-        tables = self.runtime.empty(max(layout.num_entries, 1), self.complex)
-        count = len(layout.tables) // 5
+        count, most = len(compiled.numbers.tables) // 5, 2**15
         for first in range(0, count, most):
             blocks = (1, min(most, count - first))
             arguments = [records[5 * first :], terms, angles, tables]
             self.runtime.launch(kernel_name("fill_tables", self.single), blocks, THREADS, 0, arguments)
-        return tables
 
-    def sweep(
-        self, loaded: LoadedSweep, bound: Bound, ket: GPUState, bra: GPUState | None, samples: tuple[int, int]
-    ) -> Partials | None:
-        """Launch a sweep on samples (first, number): forward, or with a bra backward."""
-        sweep, (first, count), undo = loaded.sweep, samples, bra is not None
-        shape, rows = sweep.shape, count * sweep.tiles
-        partials = self.runtime.empty(max(len(sweep.slots) * rows, 1), self.real) if undo else None
+    def sweep(self, loaded: LoadedSweep, call: Call, partials: Buffer | None) -> None:
+        """Launch a sweep: forward, or with room for partial overlaps backward."""
+        sweep, undo = loaded.sweep, partials is not None
+        shape = sweep.shape
         order, records = (loaded.backward, sweep.backward) if undo else (loaded.forward, sweep.forward)
         load_rows, store_rows = (sweep.last_rows, sweep.stop_rows) if undo else (sweep.first_rows, sweep.last_rows)
-        blocks, threads, shared, second = launch_size(self.geometry, sweep, count, undo=undo)
+        blocks, threads, shared, second = launch_size(self.geometry, sweep, call.count, undo=undo)
+        ket, bra = (None if state is None else state.amplitudes for state in (call.ket, call.bra))
         arguments = [loaded.words, order, integer(len(records)), integer(load_rows), integer(store_rows)]
-        arguments += [integer(shape.num_qubits), integer(shape.dimension), integer(ket.batch), integer(first)]
-        arguments += [integer(count), ket.amplitudes, None if bra is None else bra.amplitudes, bound.numbers]
-        arguments += [integer(bound.num_shared), bound.tables, partials, integer(sweep.capacity), integer(second)]
+        arguments += [integer(shape.num_qubits), integer(shape.dimension), integer(call.batch), integer(call.first)]
+        arguments += [integer(call.count), call.part, ket, bra, call.bound.numbers]
+        arguments += [integer(call.bound.num_shared), call.bound.tables, partials]
+        arguments += [integer(sweep.capacity), integer(second)]
         name = sweep_name(self.single, shape.register_qubits, sweep.warp, undo)
         self.runtime.launch(name, (blocks, 1), threads, shared, arguments)
-        return Partials(partials, len(sweep.slots), rows, sweep.tiles) if undo and len(sweep.slots) else None
 
-    def add(self, partials: Partials, places: Buffer, width: int, totals: Buffer, *, real: bool, onto: bool) -> None:
+    def set_part(self, part: Buffer, ket: GPUState, bra: GPUState | None, totals: Buffer | None, first: int) -> None:
+        """Say where the states of the sweeps that follow are, where their overlaps are summed, and the first sample."""
+        arguments = [part, ket.amplitudes, None if bra is None else bra.amplitudes, totals, long_integer(first)]
+        self.runtime.launch(kernel_name("set_part", self.single), (1, 1), 1, 0, arguments)
+
+    def add(
+        self,
+        partials: Partials,
+        places: Buffer,
+        width: int,
+        totals: Buffer | None,
+        *,
+        real: bool,
+        onto: bool,
+        part: Buffer | None = None,
+    ) -> None:
         """totals[group * width + places[slot]] = (or, with ``onto``, +=) the sum of each segment of partial sums.
 
-        ``real``: they are in the device's precision; else in double precision.
+        ``real``: they are in the device's precision; else in double precision. A ``part`` says where the totals are.
         """
         segment = partials.segment
         team = 1 if segment < 32 else 32 if segment < 1024 else THREADS
         blocks = -(-partials.slots * (partials.rows // segment) * team // THREADS)
         arguments = [partials.buffer, integer(partials.slots), long_integer(partials.rows), long_integer(segment)]
-        arguments += [places, integer(width), integer(onto), integer(team), totals]
+        arguments += [places, integer(width), integer(onto), integer(team), part, totals]
         name = kernel_name("add_segments", self.single and real)
         self.runtime.launch(name, (blocks, 1), THREADS, 8 * THREADS, arguments)
 

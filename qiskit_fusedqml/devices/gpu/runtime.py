@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -48,6 +48,10 @@ class Runtime(Protocol):
         """A copy of a host array, flattened."""
         ...
 
+    def write(self, buffer: Buffer, array: NDArray[Any]) -> None:
+        """Copy a host array into a buffer of its type, from the beginning."""
+        ...
+
     def download(self, buffer: Buffer) -> NDArray[Any]:
         """A copy on the host."""
         ...
@@ -60,6 +64,17 @@ class Runtime(Protocol):
         self, kernel: str, blocks: tuple[int, int], threads: int, shared_bytes: int, arguments: Sequence[Argument]
     ) -> None:
         """Launch a kernel by its name expression."""
+        ...
+
+    def capture(self, work: Callable[[], None]) -> Callable[[], None]:
+        """What launches again all that ``work`` launches, on the stream that is current then.
+
+        ``work`` does nothing but launch; nothing is run yet. The caller keeps the buffers alive.
+        """
+        ...
+
+    def stream(self) -> Hashable:
+        """The current stream, and its device."""
         ...
 
     def synchronize(self) -> None:

@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 
 FOLDER = Path(__file__).parent.parent / "cuda_src"
-PARTS = ("base", "tile", "turns", "diagonal", "dense", "sweep", "tables", "readout")
+PARTS = ("base", "tile", "turns", "diagonal", "dense", "sweep", "tables", "readout", "sampling")
 """The files in the order in which they build on one another."""
 
 OPTIONS = ("-std=c++17",)

@@ -9,7 +9,7 @@
 #include <utility>
 
 #define FUSEDQML_EMULATION 1
-#define __global__
+#define __global__ inline  // kernels that are no templates are in every translation unit
 #define __device__
 #define __forceinline__ inline
 #define __launch_bounds__(...)
@@ -77,6 +77,7 @@ inline void __syncthreads() { emulation::sync_block(); }
 inline void __syncwarp() { emulation::sync_warp(); }
 template <class T> T __shfl_xor_sync(unsigned, T value, int mask) { return emulation::shuffle(value, emulation::lane() ^ mask); }
 template <class T> T __shfl_sync(unsigned, T value, int from) { return emulation::shuffle(value, from); }
+inline unsigned long long __umul64hi(unsigned long long a, unsigned long long b) { return static_cast<unsigned long long>(static_cast<unsigned __int128>(a) * b >> 64); }
 inline int __popc(unsigned value) { return __builtin_popcount(value); }
 inline void sincospi(double x, double* sine, double* cosine) { emulation::sine_cosine_pi(x, sine, cosine); }
 inline void sincospif(float x, float* sine, float* cosine) {

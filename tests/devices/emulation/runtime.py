@@ -22,6 +22,7 @@ HERE = Path(__file__).parent
 FLAGS = ("-std=c++20", "-O1", "-fPIC", "-w", "-fno-strict-aliasing", f"-I{HERE}")
 SMALL_KERNELS = (
     "fill_tables",
+    "set_part",
     "set_state",
     "relabel",
     "expectation",
@@ -29,6 +30,9 @@ SMALL_KERNELS = (
     "probabilities",
     "add_segments",
 )
+DOUBLE_KERNELS = ("fusedqml::running_sums", "fusedqml::draw_outcomes")
+"""Those that know one precision only."""
+
 GUARD = 128
 
 
@@ -40,6 +44,7 @@ def groups() -> list[list[str]]:
         names = [[sweep_name(single, w, warp, undo) for undo in (False, True)] for w, warp in sweeps]
         small = [kernel_name(kernel, single) for kernel in SMALL_KERNELS]
         result += [names[0] + names[1] + names[2], names[3] + small]
+    result[-1] += DOUBLE_KERNELS
     return result
 
 
@@ -208,9 +213,12 @@ class EmulatedRuntime:
         self.limits = limits or Limits(shared_bytes=227 << 10, multiprocessors=2)
         self.kernels = kernels or library()
         self.seed = seed
+        self.captured: list[tuple] | None = None
+        self.replays = 0
         self.launches: list[tuple[str, tuple[int, int], int, int]] = []
 
     def empty(self, count, dtype):
+        assert self.captured is None, "memory is asked for while launches are captured"
         size = count * np.dtype(dtype).itemsize
         room = np.full(size + 2 * GUARD, 0xFF, np.uint8)  # NaN, and the guards
         return room[GUARD : GUARD + size].view(dtype)
@@ -221,11 +229,33 @@ class EmulatedRuntime:
         buffer[:] = flat
         return buffer
 
+    def write(self, buffer, array):
+        assert self.captured is None, "a copy from the host while launches are captured"
+        assert buffer.dtype == array.dtype
+        buffer[: len(array)] = array
+
     def download(self, buffer):
+        assert self.captured is None, "a copy to the host while launches are captured"
         return np.array(buffer)
 
     def copy(self, buffer):
         return self.upload(buffer)
+
+    def capture(self, work):
+        assert self.captured is None
+        launches = self.captured = []
+        work()
+        self.captured = None
+
+        def replay():
+            self.replays += 1
+            for launch in launches:
+                self.launch(*launch)
+
+        return replay
+
+    def stream(self):
+        return 0
 
     def synchronize(self):
         """Every launch has ended when it returns."""
@@ -238,6 +268,9 @@ class EmulatedRuntime:
         assert 0 < blocks[0] < 2**31
         assert 0 < blocks[1] < 2**16
         assert shared_bytes <= self.limits.shared_bytes
+        if self.captured is not None:
+            self.captured.append((kernel, blocks, threads, shared_bytes, arguments))
+            return
         self.launches.append((kernel, blocks, threads, shared_bytes))
         if self.recorder:
             self.recorder.note(kernel, (*blocks, threads), shared_bytes, list(arguments))
