@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,8 +18,31 @@ from .gpu.sources import OPTIONS, source
 ORDINARY_SHARED_BYTES = 48 << 10
 """Shared memory that a kernel may have without asking for it."""
 
-_kernels: dict[tuple[int, str], Any] = {}
+CUDA_PLACES = (2, 13)
+"""DLPack's numbers of memory on a CUDA device, and of memory managed by CUDA."""
+
+PER_THREAD_STREAM = 2
+"""The pointer by which every thread calls its own default stream."""
+
+_kernels: dict[tuple[int, str], _Kernel] = {}
 _lock = threading.Lock()
+
+
+class _Kernel:
+    """A kernel on one device, and the shared memory it has been given.
+
+    Args:
+        function: What CuPy makes of its name.
+    """
+
+    def __init__(self, function: Any) -> None:
+        self.function = function
+        self._shared_bytes = ORDINARY_SHARED_BYTES
+
+    def allow(self, shared_bytes: int) -> None:
+        """Let blocks have so many bytes of shared memory."""
+        if shared_bytes > self._shared_bytes:
+            self.function.max_dynamic_shared_size_bytes = self._shared_bytes = shared_bytes
 
 
 class CupyRuntime:
@@ -46,6 +69,7 @@ class CupyRuntime:
         if not found:
             raise DeviceUnavailableError("device='GPU' is not available: this machine has no GPU. Use device='CPU'.")
         self._cupy = cupy
+        self._noting = threading.local()
         self.limits = _limits(cupy.cuda.Device().attributes)
 
     def empty(self, count: int, dtype: DTypeLike) -> Buffer:
@@ -62,9 +86,26 @@ class CupyRuntime:
         except self._cupy.cuda.memory.OutOfMemoryError:
             raise self._out_of_memory(array.nbytes) from None
 
+    def write(self, buffer: Buffer, array: NDArray[Any]) -> None:
+        """See `Runtime.write`."""
+        if array.size:
+            buffer[: array.size].set(np.ravel(array))
+
     def download(self, buffer: Buffer) -> NDArray[Any]:
         """See `Runtime.download`. Waits for the current stream."""
         return np.asarray(self._cupy.asnumpy(buffer))
+
+    def is_resident(self, array: object) -> bool:
+        """See `Runtime.is_resident`: CuPy's arrays, and whatever says by DLPack that it is on a CUDA device."""
+        if isinstance(array, self._cupy.ndarray):
+            return True
+        place = getattr(array, "__dlpack_device__", None)
+        return place is not None and int(place()[0]) in CUDA_PLACES
+
+    def adopt(self, array: Any, dtype: DTypeLike) -> Buffer:
+        """See `Runtime.adopt`. DLPack makes the current stream wait for the stream that is writing the array."""
+        own = array if isinstance(array, self._cupy.ndarray) else self._cupy.from_dlpack(array)
+        return self._cupy.ascontiguousarray(own, dtype=dtype).ravel()
 
     def copy(self, buffer: Buffer) -> Buffer:
         """See `Runtime.copy`."""
@@ -76,12 +117,46 @@ class CupyRuntime:
     def launch(
         self, kernel: str, blocks: tuple[int, int], threads: int, shared_bytes: int, arguments: Sequence[Argument]
     ) -> None:
-        """See `Runtime.launch`. The first launch of a kernel compiles it; CuPy keeps the result on disk."""
-        function = self._kernel(kernel)
-        if shared_bytes > max(ORDINARY_SHARED_BYTES, function.max_dynamic_shared_size_bytes):
-            function.max_dynamic_shared_size_bytes = shared_bytes
+        """See `Runtime.launch`. The first launch of a kernel compiles it, unless CuPy (from 14 on) has it on disk."""
+        found = self._kernel(kernel, shared_bytes)
         pointers = tuple(np.uintp(0) if argument is None else argument for argument in arguments)
-        function(blocks, (threads,), pointers, shared_mem=shared_bytes)
+        noted = getattr(self._noting, "launches", None)
+        if noted is None:
+            found.function(blocks, (threads,), pointers, shared_mem=shared_bytes)
+        else:
+            noted.append((found.function, blocks, threads, pointers, shared_bytes))
+
+    def capture(self, work: Callable[[], None]) -> Callable[[], None]:
+        """See `Runtime.capture`: a CUDA graph.
+
+        The launches are noted first and put on a stream of their own then, when all kernels have been loaded.
+        """
+        launches: list[tuple[Any, tuple[int, int], int, tuple[Any, ...], int]] = []
+        self._noting.launches = launches
+        try:
+            work()
+        finally:
+            self._noting.launches = None
+        stream = self._cupy.cuda.Stream(non_blocking=True)
+        with stream:
+            stream.begin_capture()
+            try:
+                for function, blocks, threads, pointers, shared_bytes in launches:
+                    function(blocks, (threads,), pointers, shared_mem=shared_bytes)
+            finally:
+                graph = stream.end_capture()
+
+        def replay() -> None:
+            assert launches is not None  # their buffers live as long as the graph
+            graph.launch()
+
+        return replay
+
+    def stream(self) -> Hashable:
+        """See `Runtime.stream`."""
+        pointer = int(self._cupy.cuda.get_current_stream().ptr)
+        thread = threading.get_ident() if pointer == PER_THREAD_STREAM else 0
+        return int(self._cupy.cuda.Device().id), pointer, thread
 
     def synchronize(self) -> None:
         """See `Runtime.synchronize`."""
@@ -92,14 +167,15 @@ class CupyRuntime:
         free, _ = self._cupy.cuda.runtime.memGetInfo()
         return int(free) + int(self._cupy.get_default_memory_pool().free_bytes())
 
-    def _kernel(self, name: str) -> Any:
+    def _kernel(self, name: str, shared_bytes: int) -> _Kernel:
         key = (int(self._cupy.cuda.Device().id), name)
         with _lock:
-            function = _kernels.get(key)
-            if function is None:
+            kernel = _kernels.get(key)
+            if kernel is None:
                 module = self._cupy.RawModule(code=source(), options=OPTIONS, name_expressions=(name,))
-                function = _kernels[key] = module.get_function(name)
-        return function
+                kernel = _kernels[key] = _Kernel(module.get_function(name))
+            kernel.allow(shared_bytes)
+        return kernel
 
     def _out_of_memory(self, needed: int) -> OutOfMemoryError:
         return OutOfMemoryError(

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,14 +13,13 @@ from devices.tapes import TapeMaker, random_state, replaced, tape_of
 from programs import layered
 
 from qiskit_fusedqml.angles import AngleMap
-from qiskit_fusedqml.devices.cuda import CUDADevice, CupyRuntime
 from qiskit_fusedqml.devices.gpu import device as gpu_device
 from qiskit_fusedqml.devices.gpu.compiled import Geometry
 from qiskit_fusedqml.devices.gpu.device import GPUDevice
 from qiskit_fusedqml.devices.gpu.gf2 import echelon
 from qiskit_fusedqml.devices.gpu.runtime import Limits
 from qiskit_fusedqml.engine import DifferentiableProgram
-from qiskit_fusedqml.errors import DeviceUnavailableError, InvalidInputError, OutOfMemoryError
+from qiskit_fusedqml.errors import InvalidInputError, OutOfMemoryError
 from qiskit_fusedqml.observables import PauliSum, PauliTerm
 from qiskit_fusedqml.plan import RY, Block, Dense, Diag, Factor, Frame, Map, Pauli, Tape
 
@@ -209,6 +206,58 @@ def test_amplitudes_and_probabilities(n):
     assert single.probabilities(state, tape.frame, []).dtype == np.float64
 
 
+def philox(keys, shots: int) -> np.ndarray:
+    """What NumPy draws from the same keys."""
+    return np.stack([np.random.Generator(np.random.Philox(key=key)).random(shots) for key in keys])
+
+
+def is_drawn_at(probabilities, uniform, outcome) -> bool:
+    """Whether a shot's outcome is where the running sum passes the number, but for rounding."""
+    sums = np.cumsum(probabilities) / probabilities.sum()
+    before = sums[outcome - 1] if outcome else 0.0
+    return bool(probabilities[outcome] > 0 and before - 1e-13 <= uniform <= sums[outcome] + 1e-13)
+
+
+@pytest.mark.parametrize(("n", "kept", "shots"), [(1, 1, 9), (3, 2, 30), (4, 0, 3), (10, 10, 61), (12, 11, 40)])
+@both_precisions
+def test_shots_are_drawn_where_numpy_draws_them(n, kept, shots, precision):
+    rng = np.random.default_rng(n)
+    batch, tape, device = 3, TapeMaker(rng, n).tape(1, 1, "d"), emulated(precision, 5)
+    start = random_state(rng, (batch, 2**n))
+    start[1, ::3] = 0
+    start /= np.linalg.norm(start, axis=1, keepdims=True)
+    ket = device.allocate(tape, batch, start)
+    qubits = [int(q) for q in rng.permutation(n)[:kept]]
+    table = device.probabilities(ket, tape.frame, qubits)
+    keys, states = rng.integers(2**64, size=(4, 2), dtype=np.uint64), [1, 0, 2, 1]
+    outcomes = device.sample(ket, tape.frame, qubits, shots, keys, np.array(states))
+    for row, uniforms in enumerate(philox(keys, shots)):
+        assert all(map(is_drawn_at, [table[states[row]]] * shots, uniforms, outcomes[row]))
+    alone = device.sample(ket, tape.frame, qubits, shots, keys[:3])
+    assert np.array_equal(alone[2], outcomes[2])
+    assert np.array_equal(device.sample(ket, tape.frame, qubits, shots + 5, keys[:3])[:, :shots], alone)
+
+
+def test_the_shots_follow_the_distribution():
+    rng = np.random.default_rng(5)
+    start = random_state(rng, (1, 16))
+    start[0, [3, 8]] = 0
+    device, identity = emulated("double"), Frame.identity(4)
+    ket = device.allocate(tape_of(n=4), 1, start)
+    shots = 20_000
+    outcomes = device.sample(ket, identity, range(4), shots, np.array([[7, 0]], np.uint64))[0]
+    expected = shots * np.abs(start[0]) ** 2 / np.linalg.norm(start) ** 2
+    counts = np.bincount(outcomes, minlength=16)
+    assert counts[[3, 8]].sum() == 0
+    possible = expected > 0
+    statistic = ((counts - expected)[possible] ** 2 / expected[possible]).sum()
+    assert 1.5 < statistic < 36  # chi squared, 13 degrees of freedom: outside in 1 case of 1000 on either side
+    with pytest.raises(InvalidInputError, match="at least one shot"):
+        device.sample(ket, identity, range(4), 0, np.array([[7, 0]], np.uint64))
+    with pytest.raises(InvalidInputError, match="rows that name states"):
+        device.sample(ket, identity, range(4), 1, np.array([[7, 0]], np.uint64), np.array([1]))
+
+
 def test_initial_states_and_copies():
     tape = TapeMaker(np.random.default_rng(0), 4).tape(1, 1, "d")
     device, identity = emulated("double"), Frame.identity(4)
@@ -328,98 +377,3 @@ def test_tiles_follow_shared_memory(shared_kib, single, resident):
     geometry = Geometry.of(Limits(shared_bytes=shared_kib << 10), single)
     assert geometry.resident_qubits == geometry.largest_tile == resident
     assert geometry.planned_tile == resident - geometry.sector_bits
-
-
-def test_without_cupy_the_extras_are_named(monkeypatch):
-    monkeypatch.setitem(sys.modules, "cupy", None)
-    with pytest.raises(DeviceUnavailableError, match=r"qiskit-fusedqml\[cuda13\] or qiskit-fusedqml\[cuda12\]"):
-        CUDADevice()
-
-
-class FakeCupy:
-    """As much of CuPy as the runtime uses, on NumPy arrays; kernels only note that they were launched."""
-
-    def __init__(self, devices: int) -> None:
-        self.launched: list[tuple] = []
-        self.compiled: list[str] = []
-        failure = type("CUDARuntimeError", (RuntimeError,), {})
-
-        def count() -> int:
-            if devices < 0:
-                raise failure("cudaErrorInsufficientDriver")
-            return devices
-
-        attributes = {"MaxSharedMemoryPerBlockOptin": 232448, "MultiProcessorCount": 132, "L2CacheSize": 50 << 20}
-        runtime = SimpleNamespace(
-            CUDARuntimeError=failure, getDeviceCount=count, memGetInfo=lambda: (10 << 20, 1 << 30)
-        )
-        memory = SimpleNamespace(OutOfMemoryError=type("OutOfMemoryError", (MemoryError,), {}))
-        device = SimpleNamespace(id=7, attributes={**attributes, "SingleToDoublePrecisionPerfRatio": 64})
-        self.cuda = SimpleNamespace(runtime=runtime, memory=memory, Device=lambda: device)
-        self.waited = 0
-        self.cuda.get_current_stream = lambda: SimpleNamespace(synchronize=self.wait)
-        self.asarray, self.asnumpy = np.array, np.array
-
-    def wait(self) -> None:
-        self.waited += 1
-
-    def empty(self, count, dtype):
-        if count > 1 << 20:
-            raise self.cuda.memory.OutOfMemoryError
-        return np.empty(count, dtype)
-
-    def get_default_memory_pool(self):
-        return SimpleNamespace(free_bytes=lambda: 2 << 20)
-
-    def RawModule(self, *, code, options, name_expressions):
-        assert "sweep(" in code
-        assert options == ("-std=c++17",)
-        self.compiled += name_expressions
-        return SimpleNamespace(get_function=lambda name: FakeKernel(self.launched))
-
-
-class FakeKernel:
-    max_dynamic_shared_size_bytes = 0
-
-    def __init__(self, launched: list[tuple]) -> None:
-        self.launched = launched
-
-    def __call__(self, blocks, threads, arguments, *, shared_mem):
-        assert shared_mem <= max(48 << 10, self.max_dynamic_shared_size_bytes)
-        self.launched.append((blocks, threads, arguments, shared_mem))
-
-
-def test_the_cupy_runtime(monkeypatch):
-    fake = FakeCupy(1)
-    monkeypatch.setitem(sys.modules, "cupy", fake)
-    monkeypatch.setattr("qiskit_fusedqml.devices.cuda._kernels", {})
-    device = CUDADevice("single")
-    assert device.cost_model.tile_qubits == 11
-    limits = device.geometry.limits
-    assert (limits.shared_bytes, limits.multiprocessors, limits.double_rate) == (232448, 132, 1 / 64)
-    tape = tape_of(RY(1, 1, 0), n=13)
-    given = TapeMaker(np.random.default_rng(0), 13)
-    given.num_pairs = [1, 0]
-    ket = device.allocate(tape, 2, None)
-    for _ in range(2):
-        device.forward(tape, given.coefficients(2), ket)
-    assert fake.compiled == ["fusedqml::set_state<float>", "fusedqml::sweep<float, 4, false, false>"]
-    assert fake.waited == 1  # for the tape's records, which any stream may read from now on
-    blocks, threads, arguments, shared = fake.launched[-1]
-    assert (blocks, threads, shared) == ((2, 1), (512,), 64 << 10)
-    assert all(isinstance(a, (np.ndarray, np.int32, np.int64, np.uintp)) for a in arguments)
-    runtime = CupyRuntime()
-    assert runtime.free_bytes() == 12 << 20
-    assert device.memory_budget() == 6 << 20
-    assert np.array_equal(runtime.download(runtime.copy(runtime.upload(np.eye(2)))), [1, 0, 0, 1])
-    with pytest.raises(OutOfMemoryError, match=r"12\.0 MiB are free"):
-        runtime.empty(1 << 21, np.float32)
-    with pytest.raises(OutOfMemoryError, match="does not fit"):
-        device.allocate(tape_of(n=21), 1, None)
-
-
-@pytest.mark.parametrize(("devices", "message"), [(0, "this machine has no GPU"), (-1, "InsufficientDriver")])
-def test_machines_without_a_gpu(devices, message, monkeypatch):
-    monkeypatch.setitem(sys.modules, "cupy", FakeCupy(devices))
-    with pytest.raises(DeviceUnavailableError, match=message):
-        CUDADevice()

@@ -5,6 +5,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
+from functools import cached_property
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -19,9 +22,9 @@ from .compiled import Geometry, compile_tape
 from .launches import THREADS, GPUState, Launcher, LoadedSweep, Partials
 from .layout import turns
 from .observables import ObservableCache
-from .runtime import Runtime, integer, long_integer
+from .runtime import Buffer, Runtime, integer, long_integer
 from .sequences import LoadedTape, Sequences, Workspace, load
-from .sources import kernel_name
+from .sources import DRAW_OUTCOMES, RUNNING_SUMS, kernel_name
 
 PARTIAL_BYTES = 256 << 20
 """Memory for partial overlaps; the batch is cut so that they fit."""
@@ -35,6 +38,9 @@ TABLE_QUBITS = 8
 OUTCOME_ROWS = 1024
 """Rows whose probabilities one thread adds up."""
 
+OUTCOMES_BITS = 8
+"""Outcomes among which a shot is sought one by one, as a power of two."""
+
 CHUNK_ROWS = 4096
 """Rows of which one block takes an expectation value."""
 
@@ -42,7 +48,8 @@ CHUNK_ROWS = 4096
 class GPUDevice:
     """Runs tapes with the kernels of ``cuda_src``.
 
-    Results come to the host as NumPy arrays. All sums have a fixed order: a call gives the same bits every time.
+    Results come to the host as NumPy arrays, unless `resident` is asked for them. All sums have a fixed order: a call
+    gives the same bits every time.
 
     Args:
         runtime: What allocates, copies and launches.
@@ -61,6 +68,7 @@ class GPUDevice:
         self.precision = precision
         self.geometry = geometry or Geometry.of(runtime.limits, single=precision == "single")
         self.cost_model = cost_model(self.geometry)
+        self.results_stay = False
         self._runtime = runtime
         self._launcher = Launcher(runtime, self.geometry)
         self._observables = ObservableCache(self._launcher)
@@ -136,19 +144,23 @@ class GPUDevice:
         name = kernel_name("expectation", self._launcher.single)
         if sums:
             self._runtime.launch(name, (rows, len(sums)), THREADS, 8 * THREADS, arguments)
-        return self._launcher.totals(Partials(partials, len(sums), rows, chunks), ket.batch)
+        values = self._launcher.totals(Partials(partials, len(sums), rows, chunks))
+        return self._result(values, ket.batch)
 
     def apply_observables(
         self, ket: GPUState, frame: Frame, sums: Sequence[PauliSum], cotangents: NDArray[np.float64]
     ) -> GPUState:
         """See `Device.apply_observables`."""
         self._check_qubits(ket, frame.num_qubits, "frame")
-        if np.shape(cotangents) != (ket.batch, len(sums)):
+        if tuple(cotangents.shape) != (ket.batch, len(sums)):
             expected = (ket.batch, len(sums))
-            raise InvalidInputError(f"Cotangents have shape {np.shape(cotangents)}; {expected} is expected.")
+            raise InvalidInputError(f"Cotangents have shape {tuple(cotangents.shape)}; {expected} is expected.")
         o = self._observables.get(frame, sums)
         bra = GPUState(ket.num_qubits, ket.batch, self._launcher.amplitudes(ket.count))
-        weights = self._launcher.upload(np.asarray(cotangents, dtype=np.float64))
+        if self.is_resident(cotangents):
+            weights = self._runtime.adopt(cotangents, np.float64)
+        else:
+            weights = self._launcher.upload(np.asarray(cotangents, dtype=np.float64))
         arguments = [ket.amplitudes, bra.amplitudes, integer(ket.num_qubits), long_integer(ket.count), o.terms_by_flip]
         arguments += [integer(o.num_terms), o.controls, o.coefficients_by_flip, weights, integer(len(sums))]
         self._launcher.each("apply_observables", ket.count, arguments)
@@ -157,10 +169,93 @@ class GPUDevice:
     def amplitudes(self, ket: GPUState, frame: Frame) -> NDArray[np.complex128] | NDArray[np.complex64]:
         """See `Device.amplitudes`."""
         moved = self._launcher.move(ket, frame.columns, frame.offset, scatter=False)
-        return self._runtime.download(moved).reshape(ket.batch, -1)
+        return self._result(moved, ket.batch)
 
     def probabilities(self, ket: GPUState, frame: Frame, qubits: Sequence[int]) -> NDArray[np.float64]:
         """See `Device.probabilities`."""
+        return self._result(self._weights(ket, frame, qubits), ket.batch)
+
+    def sample(
+        self,
+        ket: GPUState,
+        frame: Frame,
+        qubits: Sequence[int],
+        shots: int,
+        keys: NDArray[np.uint64],
+        states: NDArray[np.integer] | None = None,
+    ) -> NDArray[np.int64]:
+        """Outcomes of measuring some qubits.
+
+        Shot k of a row with the key (a, b) takes the outcome at which the running sum of the probabilities passes
+        number k of ``numpy.random.Generator(numpy.random.Philox(key=[a, b])).random()``, times their total.
+
+        Args:
+            ket: The states.
+            frame: Their frame.
+            qubits: The qubits measured; bit j of an outcome is ``qubits[j]``.
+            shots: Number of shots of each row.
+            keys: (R, 2), the random numbers of each row.
+            states: (R,) the state from which each row is drawn; by default each state once.
+
+        Returns:
+            (R, shots).
+
+        Raises:
+            InvalidInputError: If qubits, shots, keys or states are not what is expected.
+            OutOfMemoryError: If the probabilities do not fit in the device's memory.
+        """
+        rows = np.arange(ket.batch, dtype=np.int32) if states is None else np.asarray(states, dtype=np.int32)
+        if shots < 1 or keys.shape != (len(rows), 2) or not np.all((rows >= 0) & (rows < ket.batch)):
+            raise InvalidInputError(
+                f"{shots} shots, keys of shape {keys.shape} and {len(rows)} rows of {ket.batch} states were given; at "
+                "least one shot, keys (rows, 2) and rows that name states are expected."
+            )
+        weights, kept = self._weights(ket, frame, qubits), len(qubits)
+        chunk_bits = min(kept, OUTCOMES_BITS)
+        chunks = 1 << kept - chunk_bits
+        sums = self._launcher.totals(Partials(weights, 1, ket.batch << kept, 1 << chunk_bits))
+        self._runtime.launch(RUNNING_SUMS, (ket.batch, 1), THREADS, 8 * THREADS, [sums, long_integer(chunks)])
+        outcomes = self._runtime.empty(len(rows) * shots, np.int64)
+        threads = len(rows) * -(-shots // 4)
+        arguments = [weights, sums, integer(chunk_bits), long_integer(chunks), self._launcher.upload(rows)]
+        arguments += [self._launcher.upload(np.ascontiguousarray(keys, dtype=np.uint64))]
+        arguments += [long_integer(shots), long_integer(threads), outcomes]
+        self._runtime.launch(DRAW_OUTCOMES, (-(-threads // THREADS), 1), THREADS, 0, arguments)
+        return self._result(outcomes, len(rows))
+
+    @cached_property
+    def resident(self) -> GPUDevice:
+        """The same device, whose results stay in its memory: values, amplitudes, probabilities and shots.
+
+        They are arrays of the runtime's library (CuPy); other libraries take them over through DLPack.
+        """
+        twin = copy(self)
+        twin.results_stay = True
+        return twin
+
+    def is_resident(self, array: object) -> bool:
+        """Whether an array of the caller is in device memory."""
+        return self._runtime.is_resident(array)
+
+    def to_host(self, array: Any) -> NDArray[np.float64]:
+        """Numbers in device memory as a NumPy array."""
+        flat = self._runtime.download(self._runtime.adopt(array, np.float64))
+        return flat.reshape(tuple(array.shape))
+
+    def from_host(self, array: NDArray[Any]) -> Any:
+        """An array in device memory."""
+        return self._runtime.upload(array).reshape(array.shape)
+
+    def free_memory(self) -> int:
+        """Bytes of device memory that can still be had."""
+        return self._runtime.free_bytes()
+
+    def state_bytes(self, num_qubits: int, batch: int) -> int:
+        """See `Device.state_bytes`."""
+        return self.geometry.amplitude_bytes * batch << num_qubits
+
+    def _weights(self, ket: GPUState, frame: Frame, qubits: Sequence[int]) -> Buffer:
+        """Probabilities [sample][outcome] on the device."""
         n, kept = ket.num_qubits, len(qubits)
         if len(set(qubits)) != kept or any(not 0 <= q < n for q in qubits):
             raise InvalidInputError(f"The qubits {tuple(qubits)} must be distinct and below {n}.")
@@ -172,15 +267,12 @@ class GPUDevice:
         arguments = [ket.amplitudes, integer(n), columns, integer(frame.offset), integer(kept), integer(chunk_bits)]
         arguments += [long_integer(rows), long_integer(rows << kept), partials]
         self._launcher.each("probabilities", rows << kept, arguments)
-        return self._launcher.totals(Partials(partials, 1 << kept, rows, 1 << chunk_bits), ket.batch)
+        return self._launcher.totals(Partials(partials, 1 << kept, rows, 1 << chunk_bits))
 
     def memory_budget(self) -> int:
         """See `Device.memory_budget`: half of what is free now."""
         return self._runtime.free_bytes() // 2
 
-    def state_bytes(self, num_qubits: int, batch: int) -> int:
-        """See `Device.state_bytes`."""
-        return self.geometry.amplitude_bytes * batch << num_qubits
 
     def _shares(self, loaded: LoadedTape, ket: GPUState, states: int) -> Iterator[tuple[int, int]]:
         """Samples in turn, (first, number): large states stay in the cache, partial sums in bounds."""

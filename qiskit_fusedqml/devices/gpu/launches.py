@@ -190,14 +190,13 @@ class Launcher:
         name = kernel_name("add_segments", self.single and real)
         self.runtime.launch(name, (blocks, 1), THREADS, 8 * THREADS, arguments)
 
-    def totals(self, partials: Partials, batch: int) -> NDArray[np.float64]:
-        """Sums (batch, slots) of partial sums in double precision."""
+    def totals(self, partials: Partials) -> Buffer:
+        """Sums [group][slot] of partial sums in double precision."""
         slots = partials.slots
-        if not slots:
-            return np.zeros((batch, 0))
-        totals = self.runtime.empty(batch * slots, np.float64)
-        self.add(partials, self.upload(np.arange(slots, dtype=np.int32)), slots, totals, real=False, onto=False)
-        return self.runtime.download(totals).reshape(batch, slots)
+        totals = self.runtime.empty(partials.rows // partials.segment * slots, np.float64)
+        if slots:
+            self.add(partials, self.upload(np.arange(slots, dtype=np.int32)), slots, totals, real=False, onto=False)
+        return totals
 
 
 def launch_size(geometry: Geometry, sweep: Sweep, samples: int, *, undo: bool) -> tuple[int, int, int, int]:

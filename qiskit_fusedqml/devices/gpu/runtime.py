@@ -56,6 +56,14 @@ class Runtime(Protocol):
         """A copy on the host."""
         ...
 
+    def is_resident(self, array: object) -> bool:
+        """Whether an array of the caller is in device memory."""
+        ...
+
+    def adopt(self, array: Any, dtype: DTypeLike) -> Buffer:
+        """The caller's array in device memory as a buffer, without a copy where it is one of that type already."""
+        ...
+
     def copy(self, buffer: Buffer) -> Buffer:
         """A copy on the device."""
         ...

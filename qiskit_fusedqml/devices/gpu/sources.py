@@ -9,6 +9,9 @@ FOLDER = Path(__file__).parent.parent / "cuda_src"
 PARTS = ("base", "tile", "turns", "diagonal", "dense", "sweep", "tables", "readout", "sampling")
 """The files in the order in which they build on one another."""
 
+RUNNING_SUMS, DRAW_OUTCOMES = "fusedqml::running_sums", "fusedqml::draw_outcomes"
+"""Kernels that know double precision only."""
+
 OPTIONS = ("-std=c++17",)
 """What NVRTC is told besides the architecture."""
 

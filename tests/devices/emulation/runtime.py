@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from qiskit_fusedqml.devices.gpu.runtime import Limits
-from qiskit_fusedqml.devices.gpu.sources import kernel_name, source, sweep_name
+from qiskit_fusedqml.devices.gpu.sources import DRAW_OUTCOMES, RUNNING_SUMS, kernel_name, source, sweep_name
 
 HERE = Path(__file__).parent
 FLAGS = ("-std=c++20", "-O1", "-fPIC", "-w", "-fno-strict-aliasing", f"-I{HERE}")
@@ -30,9 +30,6 @@ SMALL_KERNELS = (
     "probabilities",
     "add_segments",
 )
-DOUBLE_KERNELS = ("fusedqml::running_sums", "fusedqml::draw_outcomes")
-"""Those that know one precision only."""
-
 GUARD = 128
 
 
@@ -44,7 +41,7 @@ def groups() -> list[list[str]]:
         names = [[sweep_name(single, w, warp, undo) for undo in (False, True)] for w, warp in sweeps]
         small = [kernel_name(kernel, single) for kernel in SMALL_KERNELS]
         result += [names[0] + names[1] + names[2], names[3] + small]
-    result[-1] += DOUBLE_KERNELS
+    result[-1] += (RUNNING_SUMS, DRAW_OUTCOMES)
     return result
 
 
@@ -237,6 +234,9 @@ class EmulatedRuntime:
     def download(self, buffer):
         assert self.captured is None, "a copy to the host while launches are captured"
         return np.array(buffer)
+
+    def is_resident(self, array):
+        return False
 
     def copy(self, buffer):
         return self.upload(buffer)

@@ -1,0 +1,171 @@
+"""The CUDA device itself, on a stand-in for CuPy that runs the kernels on the CPU."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from devices.conformance import TOLERANCE, Run, distance, random_run, random_sum
+from devices.emulation import fake_cupy
+from devices.emulation.fake_cupy import Array, Graph, Stream, Tensor
+from devices.tapes import TapeMaker, random_state, tape_of
+
+from qiskit_fusedqml.devices.cuda import CUDADevice, CupyRuntime
+from qiskit_fusedqml.devices.gpu import sequences
+from qiskit_fusedqml.devices.gpu.compiled import Geometry
+from qiskit_fusedqml.devices.gpu.device import GPUDevice
+from qiskit_fusedqml.errors import DeviceUnavailableError, OutOfMemoryError
+from qiskit_fusedqml.plan import RY, Frame, Tape
+
+
+@pytest.fixture
+def cupy(monkeypatch):
+    module = fake_cupy.make()
+    monkeypatch.setitem(sys.modules, "cupy", module)
+    monkeypatch.setattr("qiskit_fusedqml.devices.cuda._kernels", {})
+    return module
+
+
+def tiled(cache_bytes: int = 50 << 20) -> GPUDevice:
+    """A device in double precision whose states of more than 8 qubits are cut into tiles."""
+    runtime = CupyRuntime()
+    runtime.limits = replace(runtime.limits, cache_bytes=cache_bytes)
+    return GPUDevice(runtime, "double", Geometry(False, 8, 8, 10, runtime.limits))
+
+
+@pytest.mark.parametrize("precision", ["double", "single"])
+@pytest.mark.parametrize("n", [1, 5, 8, 10])
+def test_sweeps(n, precision, cupy):
+    assert max(random_run(n, n, 0, 3).errors(CUDADevice(precision))) < 3 * TOLERANCE[precision]
+
+
+def test_tiles_of_full_size(cupy):
+    run = random_run(2, 14, 2, 1, operations=6)
+    assert max(run.errors(CUDADevice("single"))) < 3 * TOLERANCE["single"]
+    threads = {block for name, _, block, _ in cupy.launched if "sweep" in name}
+    assert threads <= {256, 512}
+
+
+def test_a_graph_is_captured_once_for_each_size_of_a_part(cupy, monkeypatch):
+    graphs: list[Graph] = []
+    end = Stream.end_capture
+    monkeypatch.setattr(Stream, "end_capture", lambda stream: graphs.append(end(stream)) or graphs[-1])
+    run = random_run(3, 10, 2, 5, "dryu")
+    device = tiled(cache_bytes=100_000)  # three kets, or one ket and bra, at a time
+    for _ in range(3):
+        assert max(run.errors(device)) < 1e-12
+    blocks = len(run.tape.blocks)
+    # forward on three samples and on two, backward on one, summed or by sample
+    assert [len(graph.launches) for graph in graphs[:2]] == [blocks, blocks]
+    assert all(len(graph.launches) >= blocks for graph in graphs[2:])
+    assert [graph.count for graph in graphs] == [3, 3, 15, 15]
+    captured = sum(len(graph.launches) for graph in graphs)
+    sweeps = sum("sweep" in name or "add_segments" in name for name, *_ in cupy.launched)
+    assert sweeps == captured  # all others were replays
+
+
+def test_each_stream_has_its_own_graphs_and_numbers(cupy):
+    run, other = random_run(3, 10, 2, 2, "dryu"), random_run(3, 10, 2, 2, "dryu")
+    device = tiled()
+    expected = max(run.errors(device))
+    assert expected < 1e-12
+    with Stream():
+        assert max(run.errors(device)) == expected
+        assert max(other.errors(device)) == expected
+    (loaded,) = [device._tapes[tape] for tape in (run.tape,)]
+    assert len(loaded.workspaces) == 2
+    streams = [Stream() for _ in range(sequences.KEPT_WORKSPACES)]
+    for stream in streams:
+        with stream:
+            assert max(run.errors(device)) == expected
+    assert len(loaded.workspaces) == sequences.KEPT_WORKSPACES
+
+
+def test_relabelled_states_are_not_captured(cupy):
+    maker = TapeMaker(np.random.default_rng(0), 10)
+    tape = Tape(10, (maker.map_block(), maker.map_block()), maker.frame, 0)
+    run, device = Run(maker.rng, tape, maker.coefficients(2), 2), tiled()
+    assert max(run.errors(device)) < 1e-12
+    assert not device._tapes[tape].workspaces
+
+
+def test_results_stay_on_the_device(cupy):
+    rng = np.random.default_rng(1)
+    n, batch = 5, 3
+    tape, start = TapeMaker(rng, n).tape(1, 1, "d"), random_state(rng, (batch, 2**n))
+    sums = [random_sum(rng, n, 4), random_sum(rng, n, 2)]
+    device = CUDADevice()
+    ket = device.allocate(tape, batch, start)
+    cotangents = rng.normal(size=(batch, 2))
+    keys = rng.integers(2**64, size=(batch, 2), dtype=np.uint64)
+
+    def results(device: GPUDevice, cotangents) -> list:
+        bra = device.apply_observables(ket, tape.frame, sums, cotangents)
+        return [
+            device.expectation(ket, tape.frame, sums),
+            device.expectation(ket, tape.frame, []),
+            device.amplitudes(bra, tape.frame),
+            device.probabilities(ket, tape.frame, [0, 3]),
+            device.sample(ket, tape.frame, [1, 2], 6, keys),
+        ]
+
+    expected = results(device, cotangents)
+    for given in (cotangents, cupy.asarray(cotangents), Tensor(cotangents), Tensor(cotangents.astype(np.float32))):
+        kept = results(device.resident, given)
+        assert all(isinstance(array, Array) for array in kept)
+        for array, right in zip(kept, expected, strict=True):
+            assert (array.shape, array.dtype) == (right.shape, right.dtype)
+            assert distance(array.get(), right) < (1e-6 if getattr(given, "host", given).dtype == np.float32 else 1e-15)
+    assert [device.is_resident(a) for a in (cotangents, cupy.asarray(cotangents), Tensor(cotangents), [1.0])] == [
+        False,
+        True,
+        True,
+        False,
+    ]
+    assert np.array_equal(device.to_host(Tensor(cotangents)), cotangents)
+    assert np.array_equal(device.from_host(cotangents).get(), cotangents)
+
+
+def test_what_is_launched_and_compiled(cupy):
+    device = CUDADevice("single")
+    assert device.cost_model.tile_qubits == 11
+    limits = device.geometry.limits
+    assert (limits.shared_bytes, limits.multiprocessors, limits.double_rate) == (227 << 10, 132, 1 / 2)
+    given = TapeMaker(np.random.default_rng(0), 13)
+    given.num_pairs = [1, 0]
+    tape = tape_of(RY(1, 1, 0), n=13)
+    ket = device.allocate(tape, 2, None)
+    for _ in range(2):
+        device.forward(tape, given.coefficients(2), ket)
+    assert cupy.compiled == ["fusedqml::set_state<float>", "fusedqml::sweep<float, 4, false, false>"]
+    assert cupy.cuda.get_current_stream().waited >= 1  # for the tape's records, which any stream may read from now on
+    assert cupy.launched[-1] == ("fusedqml::sweep<float, 4, false, false>", (2, 1), 512, 64 << 10)
+    assert np.isfinite(device.amplitudes(ket, Frame.identity(13))).all()
+
+
+def test_memory(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", fake_cupy.make(free=10 << 20))
+    runtime = CupyRuntime()
+    assert runtime.free_bytes() == 12 << 20
+    assert np.array_equal(runtime.download(runtime.copy(runtime.upload(np.eye(2)))), [1, 0, 0, 1])
+    with pytest.raises(
+        OutOfMemoryError, match=r"16\.0 MiB do not fit in the GPU's memory, of which 12\.0 MiB are free"
+    ):
+        runtime.empty(1 << 22, np.float32)
+    with pytest.raises(OutOfMemoryError, match="does not fit"):
+        CUDADevice("single").allocate(tape_of(n=21), 1, None)
+
+
+def test_without_cupy_the_extras_are_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    with pytest.raises(DeviceUnavailableError, match=r"qiskit-fusedqml\[cuda13\] or qiskit-fusedqml\[cuda12\]"):
+        CUDADevice()
+
+
+@pytest.mark.parametrize(("devices", "message"), [(0, "this machine has no GPU"), (-1, "InsufficientDriver")])
+def test_machines_without_a_gpu(devices, message, monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", fake_cupy.make(devices))
+    with pytest.raises(DeviceUnavailableError, match=message):
+        CUDADevice()
