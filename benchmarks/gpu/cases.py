@@ -28,9 +28,9 @@ SIZES = {
     "W4": (16, 10, 4),
     "W5": (20, 5, 1),
     "W6": (10, 100, 16),
-    "headline": (20, 100, 4),
+    "headline": (20, 1000, 16),
 }
-"""Qubits, layers, samples of the named cases; the headline job is 1000 layers and 1000 samples of the last."""
+"""Qubits, layers, samples of the named cases; the headline job is 1000 samples of the last."""
 
 TABLE = {f"n{n}": (n, 10, min(1000, 2 ** max(28 - n, 0))) for n in range(6, 25, 2)}
 """The batches of 1 to 1000 samples, as many as fit; smaller ones are the first samples of each."""
@@ -65,8 +65,11 @@ class Case:
         tape: The tape.
         sums: The observables.
         coefficients: Arrays by name.
+        inputs: The angles (B, n) of the encoding.
+        weights: The shared angles (L, n, 3).
         values: Values (C, n_obs) of the first C samples.
         overlaps: Their overlaps (C, S) for cotangents of 1; NaN where a device may leave them out.
+        gradient: That of the sum of these values with respect to the weights, (L, n, 3).
     """
 
     name: str
@@ -76,8 +79,11 @@ class Case:
     tape: Any
     sums: tuple[Any, ...]
     coefficients: dict[str, Any]
+    inputs: np.ndarray
+    weights: np.ndarray
     values: np.ndarray
     overlaps: np.ndarray
+    gradient: np.ndarray
 
     @property
     def num_qubits(self) -> int:
@@ -128,20 +134,22 @@ def make(name: str, n: int, layers: int, batch: int, precision: str, cost_model:
     rng = np.random.default_rng([n, layers])
     shared = np.zeros(count)
     shared[n:] = rng.uniform(-pi, pi, count - n)
-    bound = plan.recipe.bind(shared, rng.uniform(-pi, pi, (batch, n))).coefficients
+    inputs = rng.uniform(-pi, pi, (batch, n))
+    bound = plan.recipe.bind(shared, inputs).coefficients
     arrays = {field: getattr(bound, field) for field in COEFFICIENTS}
     sums = (PauliSum(n, tuple(PauliTerm(1 / n, 0, 1 << q) for q in range(n))),)
-    case = Case(name, layers, batch, precision, plan.tape, sums, arrays, np.zeros(0), np.zeros(0))
     checked = min(batch, CHECKED_SAMPLES if n < 16 else 1)
     cpu = CPUDevice()
     ket = cpu.allocate(plan.tape, checked, None)
-    first = _coefficients(case.bound(checked))
-    cpu.forward(plan.tape, first, ket)
-    case.values = cpu.expectation(ket, plan.tape.frame, sums)
+    first = plan.recipe.bind(shared, inputs[:checked])
+    cpu.forward(plan.tape, first.coefficients, ket)
+    values = cpu.expectation(ket, plan.tape.frame, sums)
     bra = cpu.apply_observables(ket, plan.tape.frame, sums, np.ones((checked, 1)))
-    case.overlaps = cpu.backward(plan.tape, first, ket, bra, per_sample=True)
-    case.overlaps[:, _left_out(plan.tape, first.pairs)] = np.nan
-    return case
+    overlaps = cpu.backward(plan.tape, first.coefficients, ket, bra, per_sample=True)
+    gradient = plan.recipe.pullback(first, overlaps)[0][n:].reshape(layers, n, 3)
+    overlaps[:, _left_out(plan.tape, first.coefficients.pairs)] = np.nan
+    weights = shared[n:].reshape(layers, n, 3)
+    return Case(name, layers, batch, precision, plan.tape, sums, arrays, inputs, weights, values, overlaps, gradient)
 
 
 def _left_out(tape: Any, pairs: Any) -> list[int]:
@@ -157,12 +165,6 @@ def _left_out(tape: Any, pairs: Any) -> list[int]:
         and not operation.batched
         and RY.is_steep(*pairs[operation.coefficient])
     ]
-
-
-def _coefficients(arrays: SimpleNamespace) -> Any:
-    from qiskit_fusedqml.devices import Coefficients
-
-    return Coefficients(**{field: getattr(arrays, field) for field in COEFFICIENTS})
 
 
 def save(case: Case, folder: Path) -> Path:

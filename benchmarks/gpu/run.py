@@ -1,17 +1,17 @@
 """Check the CUDA device on a GPU, then time it; one command, within nine minutes.
 
 ``python benchmarks/gpu/run.py --name h100`` needs Python, NumPy and CuPy, this checkout, and the files that
-``python benchmarks/gpu/cases.py`` has written on a machine where the package is installed. It writes
-``benchmarks/results/gpu-NAME.json`` anew after every case. ``--emulate`` goes the same way on the CPU, with small
-cases.
+``python benchmarks/gpu/cases.py`` has written on a machine where the package is installed; PyTorch and triton-qml are
+compared with where they are installed, and compute-sanitizer is asked where there is one. It writes
+``benchmarks/results/gpu-NAME.json`` anew after everything it finds, so that nothing is lost when it is cut off;
+``--resume`` goes on from such a file. ``--emulate`` goes the same way on the CPU, with small cases and a stand-in for
+CuPy that runs the same kernels.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -33,16 +33,19 @@ import standin  # noqa: E402
 standin.install()
 
 import cases  # noqa: E402
+import checks  # noqa: E402
 import machine  # noqa: E402
-import numpy as np  # noqa: E402
-from devices.conformance import TOLERANCE, random_run  # noqa: E402
+import timing  # noqa: E402
 
 from qiskit_fusedqml.devices.gpu.compiled import Geometry  # noqa: E402
 from qiskit_fusedqml.devices.gpu.device import GPUDevice  # noqa: E402
-from qiskit_fusedqml.devices.gpu.runtime import Limits, Runtime  # noqa: E402
+from qiskit_fusedqml.devices.gpu.sources import kernel_names  # noqa: E402
 
 LIMIT = 9 * 60.0
-"""Seconds after which nothing new is begun; the last of them are left for what is under way."""
+"""Seconds after which nothing new is begun."""
+
+RESERVE = 15.0
+"""The last of them are left for what is under way."""
 
 GOALS = {
     "headline_seconds": {"goal": 30.0, "least": 60.0, "device": "H100"},
@@ -51,13 +54,10 @@ GOALS = {
 }
 """What the figures are held to."""
 
-HEADLINE = (1000, 1000)
-"""Layers and samples of the headline job, on 20 qubits."""
-
 BATCHES = (1, 10, 100, 1000)
 
-Clock = Callable[[Callable[[], object]], float]
-"""Seconds a call takes, until the device has finished it."""
+COMPILERS = 8
+"""Processes that compile kernels side by side."""
 
 
 class Budget:
@@ -68,140 +68,34 @@ class Budget:
 
     @property
     def left(self) -> float:
-        """Seconds."""
-        return self.end - time.perf_counter()
-
-
-def useful_fma(n: int, layers: int, batch: int) -> float:
-    """Multiply-adds of a step of the layered circuit that we know no way to get by without."""
-    return float((10 * n + 14) * 2**n * layers * batch)
-
-
-def conformance(make_device: Callable[[str, Geometry | None], GPUDevice], limits: Limits) -> Iterator[dict[str, Any]]:
-    """Random tapes of every operation against the reference device."""
-    for precision in ("double", "single"):
-        single = precision == "single"
-        smallest = 9 if single else 8
-        tiles = Geometry(single, 8, smallest, smallest + 1, limits)
-        plain = [
-            (n, 0, batch, None) for n, batch in ((1, 5), (3, 40), (5, 3), (6, 21), (8, 9), (9, 2), (10, 3), (12, 2))
-        ]
-        for seed, (n, spread, batch, geometry) in enumerate(
-            [*plain, *((n, n - smallest, 2, tiles) for n in (10, 11, 12))]
-        ):
-            errors = random_run(seed, n, spread, batch, operations=6).errors(make_device(precision, geometry))
-            right = bool(max(errors) < 10 * TOLERANCE[precision])
-            where = "tiles" if geometry else "warp" if n <= 8 else "block"
-            yield {"n": n, "batch": batch, "where": where, "precision": precision, "error": max(errors), "right": right}
-
-
-def sanitizer(budget: Budget) -> dict[str, Any]:
-    """Small runs under compute-sanitizer's memcheck and racecheck, where it is installed."""
-    program = shutil.which("compute-sanitizer") or shutil.which("compute-sanitizer", path="/usr/local/cuda/bin")
-    if program is None:
-        return {"available": False}
-    results: dict[str, Any] = {"available": True}
-    for tool in ("memcheck", "racecheck", "synccheck"):
-        command = [program, "--tool", tool, "--error-exitcode", "9", sys.executable, str(HERE / "sanitized.py")]
-        try:
-            answer = subprocess.run(
-                command, capture_output=True, text=True, check=False, timeout=min(60.0, budget.left - 240)
-            )
-            results[tool] = {"code": answer.returncode, "end": answer.stdout[-500:]}
-        except subprocess.TimeoutExpired:
-            results[tool] = {"code": None, "end": "took too long"}
-    return results
-
-
-def check_case(device: GPUDevice, case: cases.Case) -> dict[str, float]:
-    """Errors of a case's first samples: values absolutely, overlaps relative to the largest."""
-    samples, frame = len(case.values), case.tape.frame
-    bound = case.bound(samples)
-    ket = device.allocate(case.tape, samples, None)
-    device.forward(case.tape, bound, ket)
-    values = device.expectation(ket, frame, case.sums)
-    bra = device.apply_observables(ket, frame, case.sums, np.ones((samples, 1)))
-    overlaps = device.backward(case.tape, bound, ket, bra, per_sample=True)
-    return {
-        "values": float(np.abs(values - case.values).max()),
-        "overlaps": float(np.nanmax(np.abs(overlaps - case.overlaps)) / np.nanmax(np.abs(case.overlaps))),
-    }
-
-
-def step(device: GPUDevice, case: cases.Case, samples: int) -> dict[str, Callable[[], None]]:
-    """The parts of a training step, to be called in order."""
-    bound, frame = case.bound(samples), case.tape.frame
-    cotangents = np.ones((samples, 1))
-    held: dict[str, Any] = {}
-
-    def forward() -> None:
-        held["ket"] = device.allocate(case.tape, samples, None)
-        device.forward(case.tape, bound, held["ket"])
-
-    def values() -> None:
-        device.expectation(held["ket"], frame, case.sums)
-
-    def bra() -> None:
-        held["bra"] = device.apply_observables(held["ket"], frame, case.sums, cotangents)
-
-    def backward() -> None:
-        device.backward(case.tape, bound, held["ket"], held["bra"], per_sample=False)
-
-    return {"forward": forward, "values": values, "bra": bra, "backward": backward}
-
-
-def measure(device: GPUDevice, case: cases.Case, samples: int, clock: Clock, seconds: float) -> dict[str, Any]:
-    """Times of a step and its parts: the first one, which compiles and uploads, apart."""
-    parts = step(device, case, samples)
-    first = {name: clock(part) for name, part in parts.items()}
-    times: dict[str, list[float]] = {name: [] for name in parts}
-    end = time.perf_counter() + seconds
-    while len(times["forward"]) < 2 or (time.perf_counter() < end and len(times["forward"]) < 200):
-        for name, part in parts.items():
-            times[name].append(clock(part))
-    whole = [sum(repeat) for repeat in zip(*times.values(), strict=True)]
-    median = statistics.median(whole)
-    return {
-        "n": case.num_qubits,
-        "layers": case.layers,
-        "batch": samples,
-        "precision": case.precision,
-        "repeats": len(whole),
-        "step_ms": 1e3 * median,
-        "fastest_ms": 1e3 * min(whole),
-        "parts_ms": {name: 1e3 * statistics.median(values) for name, values in times.items()},
-        "first_ms": {name: 1e3 * value for name, value in first.items()},
-        "us_per_layer_sample": 1e6 * median / case.layers / samples,
-        "useful_gfma_per_s": useful_fma(case.num_qubits, case.layers, samples) / median / 1e9,
-        "sweeps": len(case.tape.blocks),
-    }
-
-
-def headline(row: dict[str, Any]) -> dict[str, Any]:
-    """The headline job's time, scaled from fewer layers and samples."""
-    layers, samples = HEADLINE
-    factor = layers / row["layers"] * samples / row["batch"]
-    return {
-        "seconds": row["step_ms"] / 1e3 * factor,
-        "scaled_by": factor,
-        "measured": "scaled" if factor != 1 else "whole",
-    }
+        """Seconds until nothing new is begun."""
+        return self.end - time.perf_counter() - RESERVE
 
 
 class Gpu:
-    """What runs the cases: the CUDA device, timed by events."""
+    """What runs the cases: the CUDA device, timed by events.
 
-    share = 0.5
-    """Of the time left for a case, what its timing may take."""
+    Args:
+        emulated: Whether CuPy is the stand-in; times mean nothing then, and everything is small.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, *, emulated: bool) -> None:
+        if emulated:
+            from devices.emulation import fake_cupy
+
+            fake_cupy.install()
         import cupy
 
-        from qiskit_fusedqml.devices.cuda import CUDADevice, CupyRuntime
+        from qiskit_fusedqml.devices.cuda import CupyRuntime
 
-        self.cupy, self._device = cupy, CUDADevice
-        self.runtime: Runtime = CupyRuntime()
-        self.folder = cases.FOLDER
+        self.emulated, self.cupy, self.runtime = emulated, cupy, CupyRuntime()
+        self.folder = Path(tempfile.mkdtemp()) if emulated else cases.FOLDER
+        if emulated:
+            cases.write_all(self.folder, ("single", "double"), cases.DRY, self.runtime.limits)
+        self.compared = ("W3",) if emulated else ("n12", "n16", "n20")
+        self.peers = ("torch", "numpy") if emulated else ("triton-qml", "torch", "cupy")
+        self.seconds = 0.0 if emulated else 1.5
+        """Of each timing."""
 
     def device(self, precision: str, geometry: Geometry | None = None) -> GPUDevice:
         """A device for a precision."""
@@ -230,111 +124,194 @@ class Gpu:
         }
 
     def ceilings(self) -> dict[str, float]:
-        """What the machine does at most: a large copy, and a large matrix product in single and double precision."""
-        cupy = self.cupy
-        source, target = cupy.zeros(2**28, cupy.float32), cupy.zeros(2**28, cupy.float32)
-        result = {}
-        times = [self.clock(lambda: cupy.copyto(target, source)) for _ in range(6)]
-        result["copy_gb_per_s"] = 2 * source.nbytes / min(times) / 1e9
+        """What the machine does at most: copies in memory and in the cache, matrix products in both precisions."""
+        cupy, result = self.cupy, {}
+        for name, size, repeats in (("copy", 2**28, 1), ("cache", 2**20, 100)):
+            count = size >> 16 if self.emulated else size
+            source, target = cupy.zeros(count, cupy.float32), cupy.zeros(count, cupy.float32)
+
+            def copies(source: Any = source, target: Any = target, repeats: int = repeats) -> None:
+                for _ in range(repeats):
+                    cupy.copyto(target, source)
+
+            least = min(self.clock(copies) for _ in range(6))
+            result[f"{name}_gb_per_s"] = 2 * repeats * source.nbytes / least / 1e9
+        size = 32 if self.emulated else 8192
         for name, dtype in (("float32", cupy.float32), ("float64", cupy.float64)):
-            a = cupy.ones((8192, 8192), dtype)
+            a = cupy.ones((size, size), dtype)
             times = [self.clock(lambda a=a: a @ a) for _ in range(4)]
-            result[f"gemm_{name}_gfma_per_s"] = 8192**3 / min(times) / 1e9
+            result[f"gemm_{name}_gfma_per_s"] = size**3 / min(times) / 1e9
+        self.free()
         return result
 
+    def free(self) -> None:
+        """Give memory back to the driver, for other processes."""
+        self.cupy.get_default_memory_pool().free_all_blocks()
 
-class Emulation:
-    """The same on the CPU; its times mean nothing."""
-
-    share = 0.0
-
-    def __init__(self) -> None:
-        from devices.emulation.runtime import EmulatedRuntime
-
-        self.runtime: Runtime = EmulatedRuntime(seed=1)
-        self.folder = Path(tempfile.mkdtemp())
-        cases.write_all(self.folder, ("single", "double"), cases.DRY, self.runtime.limits)
-
-    def device(self, precision: str, geometry: Geometry | None = None) -> GPUDevice:
-        """A device for a precision."""
-        return GPUDevice(self.runtime, precision, geometry)
-
-    @staticmethod
-    def clock(call: Callable[[], object]) -> float:
-        """Seconds by the clock on the wall."""
+    def compile(self, seconds: float) -> dict[str, Any]:
+        """All kernels, in several processes at once, then here, from disk: registers, and bytes of local memory."""
+        names = kernel_names()
         start = time.perf_counter()
-        call()
-        return time.perf_counter() - start
+        if not self.emulated:
+            commands = [[sys.executable, str(HERE / "warm.py"), *names[k::COMPILERS]] for k in range(COMPILERS)]
+            running = [subprocess.Popen(command) for command in commands]
+            for process in running:
+                try:
+                    process.wait(max(1.0, seconds - (time.perf_counter() - start)))
+                except subprocess.TimeoutExpired:
+                    process.kill()
+        for name in names:
+            self.runtime.prepare(name)
+        found = {name: self.runtime.needs(name) for name in names}
+        return {"seconds": time.perf_counter() - start, "registers_and_local_bytes": found}
 
-    @staticmethod
-    def describe() -> dict[str, Any]:
-        """That there is no GPU."""
-        return {"gpu": "none: emulated on the CPU"}
 
-    @staticmethod
-    def ceilings() -> dict[str, float]:
-        """Nothing to compare with."""
-        return {}
+class Run:
+    """The whole run: its stages one after the other, each result written at once.
+
+    Args:
+        runner: What runs the cases.
+        output: The file.
+        budget: The time.
+        resume: Whether to go on from what the file says.
+    """
+
+    def __init__(self, runner: Gpu, output: Path, budget: Budget, *, resume: bool) -> None:
+        self.runner, self.output, self.budget = runner, output, budget
+        self.result: dict[str, Any] = {
+            "when": datetime.now(UTC).isoformat(timespec="seconds"),
+            "commit": machine.commit(),
+            "machine": machine.describe() | runner.describe(),
+            "goals": GOALS,
+            "conformance": [],
+            "cases": [],
+            "peers": [],
+            "left_out": [],
+        }
+        if resume and output.exists():
+            self.result |= json.loads(output.read_text()) | {"left_out": []}
+
+    def write(self) -> None:
+        """The file as far as it is known, in one move: a run that is cut off leaves the last whole one."""
+        self.result["reached"] = timing.reached(self.result)
+        self.result["seconds_left"] = self.budget.left
+        self.output.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = self.output.with_suffix(".unfinished")
+        unfinished.write_text(json.dumps(self.result, indent=1) + "\n")
+        unfinished.replace(self.output)
+
+    def all(self) -> dict[str, Any]:
+        """Everything, the most important first."""
+        runner = self.runner
+        if "kernels" not in self.result:
+            self.result["kernels"] = runner.compile(self.budget.left / 3)
+            self.write()
+        if not self.result["conformance"]:
+            for row in checks.conformance(runner.device, runner.runtime.limits):
+                self.result["conformance"].append(row)
+                print(row, flush=True)
+                self.write()
+        if "ceilings" not in self.result:
+            self.result["ceilings"] = runner.ceilings()
+        files = sorted(runner.folder.glob("*.pickle"), key=_order)
+        named = [path for path in files if _is_named(path) and "single" in path.name]
+        for path in named:
+            self.case(path)
+        for name in runner.compared:
+            self.compare(runner.folder / f"{name}-single.pickle")
+        for path in files:
+            if path not in named:
+                self.case(path)
+        self.sanitizer()
+        self.write()
+        return self.result
+
+    def has_time(self, what: str) -> bool:
+        """Whether something new may begin; notes what is left out."""
+        if self.budget.left > 0:
+            return True
+        self.result["left_out"].append(what)
+        return False
+
+    def case(self, path: Path) -> None:
+        """Check a case and time it, unless that has been done."""
+        if any(row["file"] == path.name for row in self.result["cases"]) or not self.has_time(path.name):
+            return
+        case = cases.load(path)
+        device = self.runner.device(case.precision)
+        errors = checks.check_case(device, case)
+        right = max(errors.values()) < (1e-10 if case.precision == "double" else 1e-4)
+        table = {min(b, case.batch) for b in BATCHES} if not _is_named(path) else {case.batch}
+        rows: list[dict[str, Any]] = []
+        for samples in sorted(table) if right else []:
+            rows.append(self.timed(device, case, samples))
+            if case.name == "headline":
+                rows[-1]["headline"] = timing.headline(rows[-1])
+        if not right:
+            rows = [{"name": case.name, "precision": case.precision}]
+            print(path.name, "is wrong:", errors, flush=True)
+        self.result["cases"] += [row | {"file": path.name, "errors": errors, "right": right} for row in rows]
+        self.write()
+        self.runner.free()
+
+    def timed(self, device: GPUDevice, case: cases.Case, samples: int) -> dict[str, Any]:
+        """A row of times."""
+        runner = self.runner
+        seconds = min(runner.seconds, max(self.budget.left, 0.0))
+        row = timing.measure(device, case, samples, runner.clock, seconds, self.result["ceilings"])
+        text = (
+            f"{row['step_ms']:.3f} ms, {row['useful_gfma_per_s']:.0f} GFMA/s, {row['share_of_floor']:.2f} of the floor"
+        )
+        print(row["name"], row["precision"], samples, text, flush=True)
+        return row
+
+    def compare(self, path: Path) -> None:
+        """Our step beside the peers', on the same samples."""
+        done = {row["peer"] for row in self.result["peers"] if row["file"] == path.name}
+        wanted = [peer for peer in self.runner.peers if peer not in done]
+        if not wanted or not self.has_time(f"peers of {path.name}"):
+            return
+        case = cases.load(path)
+        device = self.runner.device(case.precision)
+        if max(checks.check_case(device, case).values()) > 1e-4:
+            return
+        self.runner.free()
+        samples = timing.peer_samples(case, self.runner.runtime.free_bytes())
+        ours = self.timed(device, case, samples)["step_ms"]
+        self.runner.free()
+        for number, peer in enumerate(wanted):
+            if not self.has_time(f"{peer}, {path.name}"):
+                continue
+            timeout = min(120.0, self.budget.left / 2 if number + 1 < len(wanted) else self.budget.left)
+            row = timing.run_peer(peer, path, samples, self.runner.seconds, max(timeout, RESERVE))
+            row |= {"file": path.name, "n": case.num_qubits, "layers": case.layers, "batch": samples, "ours_ms": ours}
+            print(row, flush=True)
+            self.result["peers"].append(row)
+            self.write()
+
+    def sanitizer(self) -> None:
+        """Ask compute-sanitizer."""
+        if self.runner.emulated or "sanitizer" in self.result or not self.has_time("compute-sanitizer"):
+            return
+        self.result["sanitizer"] = {}
+        for tool, answer in checks.sanitizer(max(self.budget.left, RESERVE)):
+            self.result["sanitizer"][tool] = answer
+            self.write()
 
 
-def run(runner: Gpu | Emulation, output: Path, budget: Budget, batches: tuple[int, ...]) -> dict[str, Any]:
-    """All checks, then all times; the file is complete after each of them."""
-    result: dict[str, Any] = {
-        "when": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": machine.commit(),
-        "machine": machine.describe() | runner.describe(),
-        "goals": GOALS,
-        "conformance": [],
-        "cases": [],
-        "left_out": [],
-    }
-
-    def write() -> None:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(json.dumps(result, indent=1) + "\n")
-
-    for row in conformance(runner.device, runner.runtime.limits):
-        result["conformance"].append(row)
-        print(row, flush=True)
-    write()
-    result["ceilings"] = runner.ceilings()
-    if isinstance(runner, Gpu):
-        result["sanitizer"] = sanitizer(budget)
-    files = sorted(runner.folder.glob("*.pickle"), key=_order)
-    for number, path in enumerate(files):
-        if budget.left < 20:
-            result["left_out"] += [f.name for f in files[number:]]
-            break
-        result["cases"] += _case(runner, cases.load(path), batches, budget.left / (len(files) - number))
-        write()
-    result["seconds_left"] = budget.left
-    write()
-    return result
+def _is_named(path: Path) -> bool:
+    return not path.name.startswith("n")
 
 
 def _order(path: Path) -> tuple[bool, bool, str]:
     """Single precision and the named cases first."""
-    return "double" in path.name, path.name.startswith("n"), path.name
+    return "double" in path.name, not _is_named(path), path.name
 
 
-def _case(runner: Gpu | Emulation, case: cases.Case, batches: tuple[int, ...], seconds: float) -> list[dict[str, Any]]:
-    device = runner.device(case.precision)
-    errors = check_case(device, case)
-    limit = 1e-10 if case.precision == "double" else 1e-4
-    right = max(errors.values()) < limit
-    table = case.name.startswith("n")
-    samples = sorted({min(b, case.batch) for b in batches}) if table else [case.batch]
-    rows = []
-    for count in samples if right else []:
-        row = measure(device, case, count, runner.clock, runner.share * seconds / len(samples))
-        row |= {"name": case.name, "errors": errors, "right": right}
-        if case.name == "headline":
-            row["headline"] = headline(row)
-        rows.append(row)
-        print(
-            row["name"], row["precision"], count, f"{row['step_ms']:.3f} ms", f"{row['useful_gfma_per_s']:.0f} GFMA/s"
-        )
-    return rows or [{"name": case.name, "precision": case.precision, "errors": errors, "right": False}]
+def wrong(result: dict[str, Any]) -> Iterator[Any]:
+    """What is not right."""
+    yield from (row for row in (*result["conformance"], *result["cases"]) if not row["right"])
+    yield from (tool for tool, answer in result.get("sanitizer", {}).items() if answer["code"] not in (0, None))
 
 
 def main() -> None:
@@ -344,16 +321,17 @@ def main() -> None:
     parser.add_argument("--emulate", action="store_true", help="run on the CPU, to try the script")
     parser.add_argument("--seconds", type=float, default=LIMIT)
     parser.add_argument("--output", type=Path)
+    parser.add_argument("--resume", action="store_true", help="go on from what the output file says")
     options = parser.parse_args()
     budget = Budget(options.seconds)
-    runner = Emulation() if options.emulate else Gpu()
+    runner = Gpu(emulated=options.emulate)
     if not any(runner.folder.glob("*.pickle")):
         parser.error(f"There are no cases in {runner.folder}: write them with python benchmarks/gpu/cases.py.")
     output = options.output or HERE.parent / "results" / f"gpu-{options.name}.json"
-    result = run(runner, output, budget, BATCHES)
-    wrong = [row for row in (*result["conformance"], *result["cases"]) if not row["right"]]
-    print(f"{output}: {len(result['cases'])} rows, {len(wrong)} of all checks wrong")
-    sys.exit(bool(wrong))
+    result = Run(runner, output, budget, resume=options.resume).all()
+    faults = list(wrong(result))
+    print(f"{output}: {len(result['cases'])} rows, {len(faults)} of all checks wrong, left out: {result['left_out']}")
+    sys.exit(bool(faults))
 
 
 if __name__ == "__main__":

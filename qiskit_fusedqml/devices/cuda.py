@@ -126,6 +126,15 @@ class CupyRuntime:
         else:
             noted.append((found.function, blocks, threads, pointers, shared_bytes))
 
+    def prepare(self, kernel: str) -> None:
+        """Compile a kernel, or load it from disk, before it is launched."""
+        self._kernel(kernel, ORDINARY_SHARED_BYTES)
+
+    def needs(self, kernel: str) -> tuple[int, int]:
+        """Registers of a thread, and bytes it keeps in memory for want of them, on this device."""
+        function = self._kernel(kernel, ORDINARY_SHARED_BYTES).function
+        return int(function.num_regs), int(function.local_size_bytes)
+
     def capture(self, work: Callable[[], None]) -> Callable[[], None]:
         """See `Runtime.capture`: a CUDA graph.
 

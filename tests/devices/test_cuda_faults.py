@@ -20,8 +20,14 @@ from qiskit_fusedqml.plan import Frame
 
 LIMITS = Limits(shared_bytes=227 << 10, multiprocessors=2)
 TILES = Geometry(False, 8, 9, 10, LIMITS)
-SMALL_KERNELS = [kernel_name(name, single=False) for name in ("fill_tables", "set_state", "relabel", "add_segments")]
-BLOCK_KERNELS = [*(sweep_name(False, 3, False, undo) for undo in (False, True)), *SMALL_KERNELS]
+SMALL_KERNELS = [
+    kernel_name(name, single=False) for name in ("fill_tables", "set_part", "set_state", "relabel", "add_segments")
+]
+BLOCK_KERNELS = [
+    *(sweep_name(False, 3, False, undo) for undo in (False, True)),
+    sweep_name(False, 3, False, undo=True, measured=True),
+    *SMALL_KERNELS,
+]
 KERNELS = [*(sweep_name(False, 3, True, undo) for undo in (False, True)), *BLOCK_KERNELS]
 
 

@@ -37,6 +37,26 @@ template <class Real> __device__ __forceinline__ Real overlap_im(Complex<Real> b
 __device__ __forceinline__ void sine_cosine_pi(float x, float* sine, float* cosine) { sincospif(x, sine, cosine); }
 __device__ __forceinline__ void sine_cosine_pi(double x, double* sine, double* cosine) { sincospi(x, sine, cosine); }
 
+// Read anew wherever they are needed.
+__device__ __forceinline__ unsigned thread_number() {
+#ifdef FUSEDQML_EMULATION
+    return threadIdx.x;
+#else
+    unsigned number;
+    asm volatile("mov.u32 %0, %%tid.x;" : "=r"(number));
+    return number;
+#endif
+}
+__device__ __forceinline__ unsigned block_number() {
+#ifdef FUSEDQML_EMULATION
+    return blockIdx.x;
+#else
+    unsigned number;
+    asm volatile("mov.u32 %0, %%ctaid.x;" : "=r"(number));
+    return number;
+#endif
+}
+
 constexpr unsigned whole_warp = 0xffffffffu;
 
 }  // namespace fusedqml

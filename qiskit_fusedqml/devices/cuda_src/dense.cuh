@@ -8,7 +8,7 @@ template <class Real, int W, bool warp> struct DenseIndex {
     unsigned flip;
 
     __device__ __forceinline__ DenseIndex(const Tile<Real, W, warp>& tile, const int* words, int inner) : size(1 << words[0]), high((1 << (words[0] - inner)) - 1), flip(0) {
-        for (int k = 0; k < words[0]; ++k) flip |= parity(static_cast<unsigned>(words[3 + k]) & tile.position) << k;
+        for (int k = 0; k < words[0]; ++k) flip |= parity(static_cast<unsigned>(words[3 + k]) & tile.position()) << k;
     }
 };
 
@@ -19,7 +19,7 @@ template <class Real, int W, bool warp> __device__ __forceinline__ int dense_add
 
 template <class Real, int W, bool warp> __device__ __forceinline__ void dense_put(const Tile<Real, W, warp>& tile, const Complex<Real> (&v)[1 << W]) {
 #pragma unroll
-    for (int i = 0; i < 1 << W; ++i) tile.buffer[dense_address(tile, tile.thread, i)] = v[i];
+    for (int i = 0; i < 1 << W; ++i) tile.buffer[dense_address(tile, tile.thread(), i)] = v[i];
     tile.sync();
 }
 
@@ -28,12 +28,12 @@ template <bool undo, int D, class Real, int W, bool warp>
 __device__ __forceinline__ void dense_multiply(const Tile<Real, W, warp>& tile, const int* words, Complex<Real> (&v)[1 << W]) {
     const DenseIndex<Real, W, warp> index(tile, words, D);
     const Real* matrix = tile.numbers + words[1];
-    const unsigned high = tile.thread & static_cast<unsigned>(index.high);
+    const unsigned high = tile.thread() & static_cast<unsigned>(index.high);
 #pragma unroll
     for (int i = 0; i < 1 << W; ++i) v[i] = {0, 0};
     for (int j = 0; j < index.size; ++j) {
         const int column = j ^ static_cast<int>(index.flip);
-        const unsigned thread = (tile.thread ^ high) | static_cast<unsigned>(j) >> D;
+        const unsigned thread = (tile.thread() ^ high) | static_cast<unsigned>(j) >> D;
         Complex<Real> values[1 << (W - D)];
 #pragma unroll
         for (int o = 0; o < 1 << (W - D); ++o) values[o] = tile.buffer[dense_address(tile, thread, o << D | (j & ((1 << D) - 1)))];
@@ -54,12 +54,12 @@ template <int D, class Real, int W, bool warp>
 __device__ __forceinline__ void dense_measure(const Tile<Real, W, warp>& tile, const int* words, const Complex<Real> (&ket)[1 << W]) {
     constexpr int values = 2 << D, most = sizeof(Real) == 4 ? 8 : 4, part = values < most ? values : most;  // registers are scarce
     const DenseIndex<Real, W, warp> index(tile, words, D);
-    const unsigned high = tile.thread & static_cast<unsigned>(index.high);
+    const unsigned high = tile.thread() & static_cast<unsigned>(index.high);
     const int flip = static_cast<int>(index.flip);
     for (int k = 0; k < (index.high + 1) * index.size; ++k) {
         const int j = k & (index.size - 1) ^ flip;
         const bool mine = static_cast<int>(high) == ((k >> words[0]) ^ flip >> D);
-        const unsigned thread = (tile.thread ^ high) | static_cast<unsigned>(j) >> D;
+        const unsigned thread = (tile.thread() ^ high) | static_cast<unsigned>(j) >> D;
         const int slot = words[2] + k * values;
 #pragma unroll
         for (int first = 0; first < values; first += part) {
@@ -83,11 +83,12 @@ __device__ __forceinline__ void dense_measure(const Tile<Real, W, warp>& tile, c
     }
 }
 
-template <bool undo, int D, class Real, int W, bool warp>
+template <bool undo, bool measured, int D, class Real, int W, bool warp>
 __device__ __forceinline__ void dense(const Tile<Real, W, warp>& tile, const int* words, Complex<Real> (&ket)[1 << W], Complex<Real> (&bra)[1 << W]) {
     if (undo) {
         dense_put(tile, bra);
-        if (words[2] >= 0) dense_measure<D>(tile, words, ket);
+        if constexpr (measured || warp)
+            if (words[2] >= 0) dense_measure<D>(tile, words, ket);
         dense_multiply<undo, D>(tile, words, bra);
     }
     dense_put(tile, ket);

@@ -11,16 +11,18 @@ __device__ __forceinline__ void multiply_by(Complex<Real> entry, int i, Complex<
     ket[i] = entry * ket[i];
 }
 
-// One shared table, or two whose entries multiply first. Words of each: 0, first entry, a number for each place bit.
+// A shared table, or two whose entries multiply first. Words: 0, first entry, and a number for each place bit; or 2, both first entries, and for each
+// place bit two numbers in one word, that of the first table in the lower half.
 template <bool undo, bool two, class Real, int W, bool warp>
 __device__ __forceinline__ void tables_times(const Tile<Real, W, warp>& tile, const int* words, const Complex<Real>* tables, Real scale, Complex<Real> (&ket)[1 << W],
                                              Complex<Real> (&bra)[1 << W]) {
-    const int* other = two ? words + 2 + tile.n : words;
-    const Addresses<W> a(words + 2, words[1], tile.position >> W, tile.n - W), b(other + 2, other[1], two ? tile.position >> W : 0, two ? tile.n - W : 0);
+    const Complex<Real>*first = tables + words[1], *second = tables + (two ? words[2] : 0);
+    const Addresses<W> a(words + (two ? 3 : 2), 0, tile.position() >> W, tile.n - W);
 #pragma unroll
     for (int i = 0; i < 1 << W; ++i) {
-        Complex<Real> entry = tables[a.at(i)];
-        if (two) entry = entry * tables[b.at(i)];
+        const unsigned number = a.at(i);
+        Complex<Real> entry = first[two ? number & 0xffffu : number];
+        if (two) entry = entry * second[number >> 16];
         multiply_by<undo, Real, W>({scale * entry.re, scale * entry.im}, i, ket, bra);
     }
 }
@@ -47,26 +49,23 @@ __device__ __forceinline__ void batched_times(const Tile<Real, W, warp>& tile, c
     }
 }
 
-// Words: index of the scale K (-1: none), number of factors, the factors.
+// Words: index of the scale K (-1: none), number of factors (of two tables at once, one), the factors.
 template <bool undo, class Real, int W, bool warp>
 __device__ __forceinline__ void diagonal(const Tile<Real, W, warp>& tile, const int* words, const Complex<Real>* tables, Complex<Real> (&ket)[1 << W],
                                          Complex<Real> (&bra)[1 << W]) {
     Real scale = words[0] < 0 ? Real(1) : tile.numbers[words[0]];
-    const int factors = words[1], table_words = 2 + tile.n;
+    const int factors = words[1];
     const int* factor = words + 2;
-    for (int f = 0; f < factors; scale = 1) {
-        if (factor[0]) {
+    for (int f = 0; f < factors; ++f, scale = 1) {
+        if (factor[0] == 1) {
             batched_times<undo>(tile, factor, scale, ket, bra);
             factor += 3 + factor[2];
-            ++f;
-        } else if (f + 1 < factors && !factor[table_words]) {
+        } else if (factor[0] == 2) {
             tables_times<undo, true>(tile, factor, tables, scale, ket, bra);
-            factor += 2 * table_words;
-            f += 2;
+            factor += 3 + tile.n;
         } else {
             tables_times<undo, false>(tile, factor, tables, scale, ket, bra);
-            factor += table_words;
-            ++f;
+            factor += 2 + tile.n;
         }
     }
     if (factors || scale == 1) return;
@@ -94,7 +93,7 @@ __device__ __forceinline__ void measure_diagonal(const Tile<Real, W, warp>& tile
     }
     const int lanes = 1 << tile.lane_bits;
     const int* functionals = words + 2 + size;
-    const unsigned beyond = tile.position & ~(static_cast<unsigned>(lanes - 1) << W);
+    const unsigned beyond = tile.position() & ~(static_cast<unsigned>(lanes - 1) << W);
 #pragma unroll
     for (int i = 0; i < size; ++i) {
         const int start = words[1 + i], stop = words[2 + i];
@@ -102,10 +101,10 @@ __device__ __forceinline__ void measure_diagonal(const Tile<Real, W, warp>& tile
         Real sum = sums[i];
         for (int other = 1; other < lanes; other <<= 1) {
             const Real theirs = tile.from_lane(sum, other);
-            sum = tile.lane & other ? theirs - sum : sum + theirs;
+            sum = tile.lane() & other ? theirs - sum : sum + theirs;
         }
         for (int first = start; first < stop; first += lanes) {
-            const int k = first + tile.lane;
+            const int k = first + tile.lane();
             const unsigned functional = k < stop ? static_cast<unsigned>(functionals[k]) : 0u;
             const int home = static_cast<int>(threadIdx.x & 31u & ~static_cast<unsigned>(lanes - 1)) | static_cast<int>(functional >> W & static_cast<unsigned>(lanes - 1));
             const Real value = __shfl_sync(whole_warp, sum, home);

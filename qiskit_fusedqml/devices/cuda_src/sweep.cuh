@@ -17,17 +17,17 @@ __device__ __forceinline__ void on_bit(const Tile<Real, W, warp>& tile, int kind
         if (bit == 3) kind == unitary_record ? unitary<undo, 3>(tile, words, ket, bra) : pauli<undo, 3>(tile, words, ket, bra);
 }
 
-template <bool undo, class Real, int W, bool warp>
+template <bool undo, bool measured, class Real, int W, bool warp>
 __device__ __forceinline__ void apply_dense(const Tile<Real, W, warp>& tile, int inner, const int* words, Complex<Real> (&ket)[1 << W], Complex<Real> (&bra)[1 << W]) {
-    if (inner == 1) dense<undo, 1>(tile, words, ket, bra);
+    if (inner == 1) dense<undo, measured, 1>(tile, words, ket, bra);
     if constexpr (W > 1)
-        if (inner == 2) dense<undo, 2>(tile, words, ket, bra);
+        if (inner == 2) dense<undo, measured, 2>(tile, words, ket, bra);
     if constexpr (W > 2 && warp)
-        if (inner == 3) dense<undo, 3>(tile, words, ket, bra);
+        if (inner == 3) dense<undo, measured, 3>(tile, words, ket, bra);
 }
 
 // A record: its kind in the lowest 4 bits, a register bit (or the number of a matrix's register bits) above, then its own words.
-template <bool undo, class Real, int W, bool warp>
+template <bool undo, bool measured, class Real, int W, bool warp>
 __device__ __forceinline__ void apply(const Tile<Real, W, warp>& tile, const int* record, const Complex<Real>* tables, Complex<Real> (&ket)[1 << W],
                                       Complex<Real> (&bra)[1 << W]) {
     const int kind = record[0] & 15, bit = record[0] >> 4;
@@ -39,7 +39,7 @@ __device__ __forceinline__ void apply(const Tile<Real, W, warp>& tile, const int
         case pauli_record: return on_bit<undo>(tile, kind, bit, words, ket, bra);
         case phase_record: return phase<undo>(tile, words, ket, bra);
         case diagonal_record: return diagonal<undo>(tile, words, tables, ket, bra);
-        case dense_record_kind: return apply_dense<undo>(tile, bit, words, ket, bra);
+        case dense_record_kind: return apply_dense<undo, measured>(tile, bit, words, ket, bra);
         case measure_record:
             if (undo) measure_diagonal(tile, words, ket, bra);
             return;
@@ -69,10 +69,11 @@ __global__ void set_part(Part<Real>* part, Complex<Real>* ket, Complex<Real>* br
 
 // words, order: the records, and where in `words` those to apply begin; load_rows, store_rows: the first and the last window's rows in
 // `words`; samples `first_sample` to `first_sample + samples` of `batch`; numbers: coefficients; capacity: overlaps kept between flushes;
-// partials: [slot][row] sums of each tile, row = sample * tiles + tile. With a `part`, that says where the states are and which sample is first;
+// partials: [slot][row] sums of each tile, row = sample * tiles + tile. measured: overlaps of matrices are wanted, which takes more registers than
+// the threads of the largest blocks have, so that blocks are smaller. With a `part`, that says where the states are and which sample is first;
 // it is volatile so that its pointers are read where they are needed and take no registers in between.
-template <class Real, int W, bool warp, bool undo>
-__global__ void __launch_bounds__(warp ? warp_block : 512, 1)
+template <class Real, int W, bool warp, bool undo, bool measured>
+__global__ void __launch_bounds__(warp ? warp_block : measured ? 256 : 512, 1)
 sweep(const int* __restrict__ words, const int* __restrict__ order, int records, int load_rows, int store_rows, int n, int t, int batch, int first_sample,
       int samples, const volatile Part<Real>* part, Complex<Real>* ket_state, Complex<Real>* bra_state, const Real* __restrict__ numbers,
       int shared_numbers, const Complex<Real>* __restrict__ tables, Real* partials, int capacity, int second) {
@@ -81,18 +82,11 @@ sweep(const int* __restrict__ words, const int* __restrict__ order, int records,
     const int group = warp ? static_cast<int>(threadIdx.x) >> group_bits : 0;
     tile.n = n;
     tile.t = t;
-    tile.thread = warp ? threadIdx.x & ((1u << group_bits) - 1) : threadIdx.x;
     tile.lane_bits = warp && group_bits < 5 ? group_bits : 5;
-    tile.lane = static_cast<int>(threadIdx.x) & ((1 << tile.lane_bits) - 1);
-    const int number = static_cast<int>(warp ? blockIdx.x * (blockDim.x >> group_bits) + group : blockIdx.x);
-    const int sample = number >> tile_bits;
-    const unsigned outer = static_cast<unsigned>(number) & ((1u << tile_bits) - 1);
-    tile.active = !warp || sample < samples;
-    tile.row = number;
+    tile.active = !warp || tile.row() >> tile_bits < samples;
     tile.rows = samples << tile_bits;
-    tile.sample = (part ? static_cast<int>(part->first_sample) : first_sample) + (tile.active ? sample : 0);
+    tile.first_sample = part ? static_cast<int>(part->first_sample) : first_sample;
     tile.batch = batch;
-    tile.position = 1u << n | (outer << group_bits | tile.thread) << W;
     tile.numbers = numbers;
     tile.shared_numbers = shared_numbers;
     tile.buffer = reinterpret_cast<Complex<Real>*>(shared_memory) + (group << t);
@@ -106,7 +100,7 @@ sweep(const int* __restrict__ words, const int* __restrict__ order, int records,
     Complex<Real> ket[1 << W], bra[1 << W];
     load(tile, words + load_rows, part ? part->ket : ket_state, ket);
     if (undo) load(tile, words + load_rows, part ? part->bra : bra_state, bra);
-    for (int k = 0; k < records; ++k) apply<undo>(tile, words + order[k], tables, ket, bra);
+    for (int k = 0; k < records; ++k) apply<undo, measured>(tile, words + order[k], tables, ket, bra);
     store(tile, words + store_rows, part ? part->ket : ket_state, ket);
     if (undo) store(tile, words + store_rows, part ? part->bra : bra_state, bra);
 }

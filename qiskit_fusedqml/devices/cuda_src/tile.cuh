@@ -11,10 +11,9 @@ constexpr int warp_block = 128;  // threads of a block whose warps work alone
 template <class Real, int W, bool warp> struct Tile {
     static constexpr int size = 1 << W;
     int n, t;
-    unsigned thread;             // within the group
-    unsigned position;           // the thread's place with bit n set; register bits 0
-    int lane, lane_bits;         // the lanes that share a group in this warp
-    int sample, batch;
+    int first_sample;            // of the launch
+    int lane_bits;               // the lanes that share a group in this warp
+    int batch;
     bool active;                 // false for groups beyond the batch: they take part and leave no trace
     const Real* numbers;
     int shared_numbers;          // those beyond differ from sample to sample
@@ -24,19 +23,33 @@ template <class Real, int W, bool warp> struct Tile {
     Real* sums;                  // [warp][capacity]: this window's overlaps, warp by warp
     int capacity;
     Real* partials;              // [slot][row]
-    int rows, row;
+    int rows;
 
+    // What follows from the numbers of thread and block is not kept in registers, which are scarce.
+    __device__ __forceinline__ unsigned thread() const {  // within the group
+        return warp ? thread_number() & ((1u << (t - W)) - 1) : thread_number();
+    }
+    __device__ __forceinline__ int row() const {  // of the group, among all samples and tiles
+        const unsigned block = block_number();
+        return static_cast<int>(warp ? block * (blockDim.x >> (t - W)) + (thread_number() >> (t - W)) : block);
+    }
+    __device__ __forceinline__ int sample() const { return first_sample + (active ? row() >> (n - t) : 0); }
+    __device__ __forceinline__ unsigned position() const {  // the thread's place with bit n set; register bits 0
+        const unsigned outer = static_cast<unsigned>(row()) & ((1u << (n - t)) - 1);
+        return 1u << n | (outer << (t - W) | thread()) << W;
+    }
+    __device__ __forceinline__ int lane() const { return static_cast<int>(thread_number()) & ((1 << lane_bits) - 1); }
     __device__ __forceinline__ void sync() const {
         if (warp) __syncwarp();
         else __syncthreads();
     }
     __device__ __forceinline__ Real number(int index, bool batched, int k) const {
-        return batched ? numbers[shared_numbers + static_cast<long long>(index + k) * batch + sample] : numbers[index + k];
+        return batched ? numbers[shared_numbers + static_cast<long long>(index + k) * batch + sample()] : numbers[index + k];
     }
     // The functional at each register, as bits of a word.
     __device__ __forceinline__ unsigned pattern(unsigned functional) const {
         constexpr unsigned bits[5] = {0xaaaaaaaau, 0xccccccccu, 0xf0f0f0f0u, 0xff00ff00u, 0xffff0000u};
-        unsigned word = 0u - parity(functional & position);
+        unsigned word = 0u - parity(functional & position());
 #pragma unroll
         for (int k = 0; k < W; ++k) word ^= bits[k] & spread(functional, k);
         return word;
@@ -44,7 +57,7 @@ template <class Real, int W, bool warp> struct Tile {
     // Keeps a warp's (or a group's) sum; the caller is one lane.
     __device__ __forceinline__ void keep(Real value, int slot) const {
         if (!warp) sums[static_cast<int>(threadIdx.x >> 5) * capacity + slot] = value;
-        else if (active) partials[static_cast<long long>(slot) * rows + row] = value;
+        else if (active) partials[static_cast<long long>(slot) * rows + row()] = value;
     }
     // Adds up what the warps of the block have kept since the last time. Between two syncs.
     __device__ __forceinline__ void flush(int first, int count) const {
@@ -53,7 +66,7 @@ template <class Real, int W, bool warp> struct Tile {
         for (int k = static_cast<int>(threadIdx.x); k < count; k += static_cast<int>(blockDim.x)) {
             Real sum = 0;
             for (int w = 0; w < warps; ++w) sum += sums[w * capacity + k];
-            partials[static_cast<long long>(first + k) * rows + row] = sum;
+            partials[static_cast<long long>(first + k) * rows + row()] = sum;
         }
     }
     __device__ __forceinline__ Real from_lane(Real value, int other) const {
@@ -67,14 +80,14 @@ template <class Real, int W, bool warp> struct Tile {
 #pragma unroll
             for (int k = 0; k < V; ++k) {
                 for (int other = 1 << lane_bits >> 1; other; other >>= 1) values[k] += from_lane(values[k], other);
-                if (lane == 0 && valid >> k & 1) keep(values[k], slot + ((first + __popc(valid & ((1u << k) - 1))) ^ twist));
+                if (lane() == 0 && valid >> k & 1) keep(values[k], slot + ((first + __popc(valid & ((1u << k) - 1))) ^ twist));
             }
             return;
         }
         int other = 1 << lane_bits >> 1;
 #pragma unroll
         for (int half = V / 2; half; half >>= 1, other >>= 1) {
-            const bool upper = lane & other;
+            const bool upper = lane() & other;
 #pragma unroll
             for (int k = 0; k < half; ++k) {
                 const Real mine = upper ? values[k + half] : values[k], theirs = upper ? values[k] : values[k + half];
@@ -82,8 +95,8 @@ template <class Real, int W, bool warp> struct Tile {
             }
         }
         for (; other; other >>= 1) values[0] += from_lane(values[0], other);
-        const int rest = lane_bits - steps, k = lane >> rest;
-        if (!(lane & ((1 << rest) - 1)) && valid >> k & 1) keep(values[0], slot + ((first + __popc(valid & ((1u << k) - 1))) ^ twist));
+        const int rest = lane_bits - steps, k = lane() >> rest;
+        if (!(lane() & ((1 << rest) - 1)) && valid >> k & 1) keep(values[0], slot + ((first + __popc(valid & ((1u << k) - 1))) ^ twist));
     }
 };
 
@@ -126,7 +139,7 @@ template <class Real, int W> __device__ __forceinline__ void get(Complex<Real> (
 template <bool undo, class Real, int W, bool warp>
 __device__ __forceinline__ void exchange(const Tile<Real, W, warp>& tile, const int* words, Complex<Real> (&ket)[1 << W], Complex<Real> (&bra)[1 << W]) {
     const int* vectors = words + 2;
-    Addresses<W> a(vectors, vectors[tile.t], tile.thread, tile.t - W);
+    Addresses<W> a(vectors, vectors[tile.t], tile.thread(), tile.t - W);
     if (undo) a.swap();
     a.base ^= tile.skew | tile.skew << 16;
     put<Real, W>(ket, tile.buffer, a);
@@ -150,8 +163,8 @@ __device__ __forceinline__ void exchange(const Tile<Real, W, warp>& tile, const 
 // The rows of a window in slow memory. Words: a row for each place bit.
 template <class Real, int W, bool warp>
 __device__ __forceinline__ void load(const Tile<Real, W, warp>& tile, const int* words, const Complex<Real>* state, Complex<Real> (&v)[1 << W]) {
-    const Addresses<W> a(words, 0, tile.position >> W, tile.n - W);
-    const Complex<Real>* from = state + (static_cast<long long>(tile.sample) << tile.n);
+    const Addresses<W> a(words, 0, tile.position() >> W, tile.n - W);
+    const Complex<Real>* from = state + (static_cast<long long>(tile.sample()) << tile.n);
 #pragma unroll
     for (int i = 0; i < 1 << W; ++i) v[i] = from[a.at(i)];
 }
@@ -159,8 +172,8 @@ __device__ __forceinline__ void load(const Tile<Real, W, warp>& tile, const int*
 template <class Real, int W, bool warp>
 __device__ __forceinline__ void store(const Tile<Real, W, warp>& tile, const int* words, Complex<Real>* state, const Complex<Real> (&v)[1 << W]) {
     if (!tile.active) return;
-    const Addresses<W> a(words, 0, tile.position >> W, tile.n - W);
-    Complex<Real>* to = state + (static_cast<long long>(tile.sample) << tile.n);
+    const Addresses<W> a(words, 0, tile.position() >> W, tile.n - W);
+    Complex<Real>* to = state + (static_cast<long long>(tile.sample()) << tile.n);
 #pragma unroll
     for (int i = 0; i < 1 << W; ++i) to[a.at(i)] = v[i];
 }

@@ -7,7 +7,7 @@ block of the tape is a sweep over tiles.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,11 +23,17 @@ from .windows import Draft, Shape, Window, build, collect, is_coalesced, moved, 
 WARP_QUBITS = 8
 """Largest states of which several, or one, belong to a single warp."""
 
+MAX_TABLE_QUBITS = 16
+"""Numbers of a table's entries are half words."""
+
 MAX_QUBITS = 30
 """Rows and functionals are 32-bit words."""
 
 _RESERVE = 9 << 10
 """Bytes of shared memory kept for sums of overlaps."""
+
+_NARROW_THREAD_BITS = 8
+"""Threads of blocks that measure matrices, as a power of two."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +62,17 @@ class Geometry:
             largest -= 1
         return cls(single, largest, min(largest, 12 if single else 11), largest, limits)
 
+    def narrowed(self) -> Geometry:
+        """For tapes that want overlaps of matrices: blocks of at most 256 threads, which then have more registers."""
+        largest = min(self.largest_tile, _NARROW_THREAD_BITS + self.block_registers)
+        resident, tile = min(self.resident_qubits, largest), min(self.tile_qubits, largest)
+        return replace(self, resident_qubits=resident, tile_qubits=tile, largest_tile=largest)
+
+    @property
+    def block_registers(self) -> int:
+        """Amplitudes in a thread's registers where a tile has a block to itself, as a power of two."""
+        return 4 if self.single else 3
+
     @property
     def planned_tile(self) -> int:
         """Dimensions that a planner should fill: room is left for the rows of a sector of slow memory."""
@@ -77,7 +94,7 @@ class Geometry:
 
     def shape(self, num_qubits: int, tile: Sequence[int] | None) -> Shape:
         """The layout of a sweep over tiles, or over whole states."""
-        registers = min(num_qubits, 3) if self.is_warp(num_qubits) or not self.single else 4
+        registers = min(num_qubits, 3) if self.is_warp(num_qubits) else self.block_registers
         if tile is None:
             vectors = tuple(1 << q for q in range(num_qubits))
         else:
@@ -101,6 +118,7 @@ class Sweep:
         slots: The overlap in each slot.
         capacity: Overlaps kept between flushes.
         undone: Whether there is a backward sweep.
+        measured: Whether that measures matrices.
     """
 
     shape: Shape
@@ -114,6 +132,7 @@ class Sweep:
     slots: NDArray[np.int32]
     capacity: int
     undone: bool
+    measured: bool
 
     @property
     def tiles(self) -> int:
@@ -149,6 +168,8 @@ def compile_tape(tape: Tape, geometry: Geometry) -> CompiledTape:
     if not 1 <= n <= MAX_QUBITS:
         raise InvalidInputError(f"The tape has {n} qubits; 1 to {MAX_QUBITS} are allowed on a GPU.")
     stops = _stops(tape)
+    if any(isinstance(op, Dense) and op.overlap >= 0 for block in tape.blocks for op in block.operations):
+        geometry = geometry.narrowed()
     for block in tape.blocks:
         _check_block(tape, block.tile, block.operations)
     numbers = NumberLayout([operation for block in tape.blocks for operation in block.operations])
@@ -202,7 +223,7 @@ class _Compiler:
         return Sweep(
             self.shape,
             w.warp,
-            np.array(w.words, np.int32),
+            np.array(w.words, np.int64).astype(np.int32),  # some words are two halves, and then have a sign
             np.array(w.forward, np.int32),
             np.array(w.backward[::-1], np.int32),
             first_rows,
@@ -211,6 +232,7 @@ class _Compiler:
             np.array(w.slots, np.int32),
             w.capacity,
             stop < len(operations),
+            any(isinstance(op, Dense) and op.overlap >= 0 for op in operations[stop:]),
         )
 
     def _read_in_a_row(self, drafts: list[Draft], windows: list[Window], end: int) -> None:
@@ -306,6 +328,10 @@ def _problem(tape: Tape, tile: Span, operation: Operation) -> str:
             if parity(z & x) != power & 1:
                 return "has a power that does not match its functional"
             return "has controls that must be even on its flip vector" if any(parity(f & x) for f in controls) else ""
+        case Diag(factors):
+            largest = max((len(factor.basis) for factor in factors if not factor.batched), default=0)
+            limit = f"has a table on {largest} functionals; {MAX_TABLE_QUBITS} are allowed on a GPU"
+            return "" if largest <= MAX_TABLE_QUBITS else limit
         case Dense(xs, ws):
             dual = all(parity(w & x) == (i == j) for i, w in enumerate(ws) for j, x in enumerate(xs))
             return "" if dual and 1 <= len(xs) == len(ws) <= 6 else "has functionals that are not dual to its flips"

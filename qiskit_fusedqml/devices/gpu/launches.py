@@ -159,7 +159,8 @@ class Launcher:
         arguments += [integer(call.count), call.part, ket, bra, call.bound.numbers]
         arguments += [integer(call.bound.num_shared), call.bound.tables, partials]
         arguments += [integer(sweep.capacity), integer(second)]
-        name = sweep_name(self.single, shape.register_qubits, sweep.warp, undo)
+        measured = sweep.measured and undo and not sweep.warp
+        name = sweep_name(self.single, shape.register_qubits, sweep.warp, undo, measured)
         self.runtime.launch(name, (blocks, 1), threads, shared, arguments)
 
     def set_part(self, part: Buffer, ket: GPUState, bra: GPUState | None, totals: Buffer | None, first: int) -> None:

@@ -95,9 +95,8 @@ class NumberLayout:
         return 2 * self._pairs[1] + 8 * self._matrices[1] + first
 
     def table(self, factor: Factor) -> int:
-        """First entry of a new table for a shared factor: a multiple of its size, so that numbers can be XORed."""
-        size = 1 << len(factor.basis)
-        first = -(-self.num_entries // size) * size
+        """First entry of a new table for a shared factor."""
+        size, first = 1 << len(factor.basis), self.num_entries
         self.tables += [first, len(factor.basis), len(factor.terms), len(self.terms), factor.first]
         self.terms += factor.terms
         self.num_entries = first + size

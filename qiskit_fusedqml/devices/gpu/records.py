@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import product
 
-from ...plan import RY, U2, Dense, Diag, Pauli, bits
+from ...plan import RY, U2, Dense, Diag, Factor, Pauli, bits
 from .gf2 import pull
 from .layout import NumberLayout
 from .windows import Window
@@ -106,21 +106,33 @@ class Writer:
 
     def diagonal(self, op: Diag, undone: bool) -> None:
         """A diagonal and, behind it for the way back, its overlaps."""
-        words = [-1 if op.scale < 0 else self.numbers.scale(op.scale), len(op.factors)]
-        for factor in op.factors:
+        words = [-1 if op.scale < 0 else self.numbers.scale(op.scale), 0]
+        factors = list(op.factors)
+        while factors:
+            words[1] += 1
+            factor = factors.pop(0)
             if factor.batched:
                 functionals = [self._term(factor.basis, term) for term in factor.terms]
                 words += [1, self.numbers.batched_angle(factor.first), len(functionals), *functionals]
+            elif factors and not factors[0].batched:
+                other = factors.pop(0)
+                columns = zip(self._columns(factor), self._columns(other), strict=True)
+                tables = self.numbers.table(factor), self.numbers.table(other)
+                words += [2, *tables, *(first | second << 16 for first, second in columns)]
             else:
-                columns = [0] * self.num_qubits
-                for j, functional in enumerate(factor.basis):
-                    for k in bits(pull(functional, self.window.vectors)):
-                        columns[k] |= 1 << j
-                words += [0, self.numbers.table(factor), *columns]
+                words += [0, self.numbers.table(factor), *self._columns(factor)]
         self._record(DIAGONAL, words, undone=undone)
         if undone and op.overlap >= 0:
             for first in range(0, len(op.overlap_functionals), MAX_KEPT):
                 self._measure(op, first, min(first + MAX_KEPT, len(op.overlap_functionals)))
+
+    def _columns(self, factor: Factor) -> list[int]:
+        """What each bit of a place contributes to the number of a table's entry."""
+        columns = [0] * self.num_qubits
+        for j, functional in enumerate(factor.basis):
+            for k in bits(pull(functional, self.window.vectors)):
+                columns[k] |= 1 << j
+        return columns
 
     def dense(self, op: Dense, inner: int, undone: bool) -> None:
         """A dense matrix, ``inner`` of whose index bits are register bits.

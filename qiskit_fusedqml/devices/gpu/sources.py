@@ -9,6 +9,18 @@ FOLDER = Path(__file__).parent.parent / "cuda_src"
 PARTS = ("base", "tile", "turns", "diagonal", "dense", "sweep", "tables", "readout", "sampling")
 """The files in the order in which they build on one another."""
 
+SMALL_KERNELS = (
+    "fill_tables",
+    "set_part",
+    "set_state",
+    "relabel",
+    "expectation",
+    "apply_observables",
+    "probabilities",
+    "add_segments",
+)
+"""Those that depend on the precision only."""
+
 RUNNING_SUMS, DRAW_OUTCOMES = "fusedqml::running_sums", "fusedqml::draw_outcomes"
 """Kernels that know double precision only."""
 
@@ -27,12 +39,24 @@ def real_name(single: bool) -> str:
     return "float" if single else "double"
 
 
-def sweep_name(single: bool, register_qubits: int, warp: bool, undo: bool) -> str:
-    """Name expression of a sweep."""
-    flags = ", ".join(str(flag).lower() for flag in (warp, undo))
+def sweep_name(single: bool, register_qubits: int, warp: bool, undo: bool, measured: bool = False) -> str:
+    """Name expression of a sweep; ``measured``: overlaps of matrices are wanted of a block."""
+    flags = ", ".join(str(flag).lower() for flag in (warp, undo, measured))
     return f"fusedqml::sweep<{real_name(single)}, {register_qubits}, {flags}>"
 
 
 def kernel_name(kernel: str, single: bool) -> str:
     """Name expression of a kernel that depends on the precision only."""
     return f"fusedqml::{kernel}<{real_name(single)}>"
+
+
+def kernel_names() -> list[str]:
+    """All kernels that a device may launch."""
+    names = [RUNNING_SUMS, DRAW_OUTCOMES]
+    for single in (True, False):
+        names += [sweep_name(single, w, warp=True, undo=undo) for w in (1, 2, 3) for undo in (False, True)]
+        block = 4 if single else 3
+        names += [sweep_name(single, block, warp=False, undo=undo) for undo in (False, True)]
+        names += [sweep_name(single, block, warp=False, undo=True, measured=True)]
+        names += [kernel_name(kernel, single) for kernel in SMALL_KERNELS]
+    return names

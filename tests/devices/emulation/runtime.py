@@ -6,6 +6,7 @@ import ctypes
 import fcntl
 import hashlib
 import os
+import re
 import struct
 import subprocess
 import tempfile
@@ -16,33 +17,24 @@ from pathlib import Path
 import numpy as np
 
 from qiskit_fusedqml.devices.gpu.runtime import Limits
-from qiskit_fusedqml.devices.gpu.sources import DRAW_OUTCOMES, RUNNING_SUMS, kernel_name, source, sweep_name
+from qiskit_fusedqml.devices.gpu.sources import kernel_names, source
 
 HERE = Path(__file__).parent
 FLAGS = ("-std=c++20", "-O1", "-fPIC", "-w", "-fno-strict-aliasing", f"-I{HERE}")
-SMALL_KERNELS = (
-    "fill_tables",
-    "set_part",
-    "set_state",
-    "relabel",
-    "expectation",
-    "apply_observables",
-    "probabilities",
-    "add_segments",
-)
 GUARD = 128
 
 
 def groups() -> list[list[str]]:
     """Name expressions of all kernels, in groups that are compiled side by side."""
-    result = []
-    for single in (True, False):
-        sweeps = [(1, True), (2, True), (3, True), (4 if single else 3, False)]
-        names = [[sweep_name(single, w, warp, undo) for undo in (False, True)] for w, warp in sweeps]
-        small = [kernel_name(kernel, single) for kernel in SMALL_KERNELS]
-        result += [names[0] + names[1] + names[2], names[3] + small]
-    result[-1] += (RUNNING_SUMS, DRAW_OUTCOMES)
-    return result
+    names = kernel_names()
+    precisions = [[name for name in names if real in name] for real in ("<float", "<double")]
+    rest = [name for name in names if not any(name in group for group in precisions)]
+    halves = [
+        [name for name in group if (re.search(r"\d, true, ", name) is not None) == warp]
+        for group in precisions
+        for warp in (False, True)
+    ]
+    return [halves[0] + rest, *halves[1:]]
 
 
 class Library:

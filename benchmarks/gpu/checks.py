@@ -1,0 +1,88 @@
+"""What must be right before anything is timed: every kernel, every case, and compute-sanitizer's opinion."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cases
+import numpy as np
+from devices.conformance import TOLERANCE, random_run
+
+from qiskit_fusedqml.devices.gpu.compiled import Geometry
+from qiskit_fusedqml.devices.gpu.device import GPUDevice
+from qiskit_fusedqml.devices.gpu.runtime import Limits
+from qiskit_fusedqml.plan import Frame
+
+HERE = Path(__file__).resolve().parent
+
+SHOTS = 1000
+"""Of the device's sampling."""
+
+
+def conformance(make_device: Callable[[str, Geometry | None], GPUDevice], limits: Limits) -> Iterator[dict[str, Any]]:
+    """Random tapes of every operation against the reference device, and shots against NumPy's."""
+    for precision in ("double", "single"):
+        single = precision == "single"
+        smallest = 9 if single else 8
+        tiles = Geometry(single, 8, smallest, smallest + 1, limits)
+        plain = [
+            (n, 0, batch, None) for n, batch in ((1, 5), (3, 40), (5, 3), (6, 21), (8, 9), (9, 2), (10, 3), (12, 2))
+        ]
+        for seed, (n, spread, batch, geometry) in enumerate(
+            [*plain, *((n, n - smallest, 2, tiles) for n in (10, 11, 12))]
+        ):
+            errors = random_run(seed, n, spread, batch, operations=6).errors(make_device(precision, geometry))
+            right = bool(max(errors) < 10 * TOLERANCE[precision])
+            where = "tiles" if geometry else "warp" if n <= 8 else "block"
+            yield {"n": n, "batch": batch, "where": where, "precision": precision, "error": max(errors), "right": right}
+        yield shots(make_device(precision, None), precision)
+
+
+def shots(device: GPUDevice, precision: str) -> dict[str, Any]:
+    """Shots drawn on the device and by NumPy from the same random numbers: the share that differs, for rounding."""
+    n, run = 10, random_run(1, 10, 0, 2)
+    ket, frame = device.allocate(run.tape, 2, run.start), Frame.identity(n)
+    keys = np.array([[3, 1], [4, 1]], np.uint64)
+    given = device.sample(ket, frame, range(n), SHOTS, keys)
+    sums = np.cumsum(np.abs(run.start) ** 2, axis=1)
+    expected = [
+        np.searchsorted(row / row[-1], np.random.Generator(np.random.Philox(key=key)).random(SHOTS), side="right")
+        for row, key in zip(sums, keys, strict=True)
+    ]
+    error = float(np.mean(given != expected))
+    return {"n": n, "batch": 2, "where": "shots", "precision": precision, "error": error, "right": error < 1e-2}
+
+
+def check_case(device: GPUDevice, case: cases.Case) -> dict[str, float]:
+    """Errors of a case's first samples: values absolutely, overlaps relative to the largest."""
+    samples, frame = len(case.values), case.tape.frame
+    bound = case.bound(samples)
+    ket = device.allocate(case.tape, samples, None)
+    device.forward(case.tape, bound, ket)
+    values = device.expectation(ket, frame, case.sums)
+    bra = device.apply_observables(ket, frame, case.sums, np.ones((samples, 1)))
+    overlaps = device.backward(case.tape, bound, ket, bra, per_sample=True)
+    return {
+        "values": float(np.abs(values - case.values).max()),
+        "overlaps": float(np.nanmax(np.abs(overlaps - case.overlaps)) / np.nanmax(np.abs(case.overlaps))),
+    }
+
+
+def sanitizer(seconds: float) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Small runs under compute-sanitizer, where it is installed: each tool's name and what it says."""
+    program = shutil.which("compute-sanitizer") or shutil.which("compute-sanitizer", path="/usr/local/cuda/bin")
+    if program is None:
+        yield "available", {"code": None, "end": "compute-sanitizer is not installed"}
+        return
+    for tool in ("memcheck", "racecheck", "synccheck"):
+        command = [program, "--tool", tool, "--error-exitcode", "9", sys.executable, str(HERE / "sanitized.py")]
+        try:
+            answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=seconds / 3)
+            yield tool, {"code": answer.returncode, "end": answer.stdout[-500:] + answer.stderr[-500:]}
+        except subprocess.TimeoutExpired:
+            yield tool, {"code": None, "end": "took too long"}

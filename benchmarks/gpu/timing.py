@@ -1,0 +1,162 @@
+"""Times of a case's step, and what they are compared with: the machine's ceilings, the floor, and the peers."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import cases
+import numpy as np
+from peers import GROUP
+
+from qiskit_fusedqml.devices.gpu.device import CACHE_SHARE, GPUDevice
+
+HERE = Path(__file__).resolve().parent
+
+HEADLINE = (1000, 1000)
+"""Layers and samples of the headline job, on 20 qubits."""
+
+Clock = Callable[[Callable[[], object]], float]
+"""Seconds a call takes, until the device has finished it."""
+
+
+def useful_fma(n: int, layers: int, batch: int) -> float:
+    """Multiply-adds of a step of the layered circuit that we know no way to get by without."""
+    return float((10 * n + 14) * 2**n * layers * batch)
+
+
+def moved_bytes(device: GPUDevice, case: cases.Case, samples: int) -> float:
+    """Bytes that a step's sweeps read and write beyond the chip: the ket forward, ket and bra back; 0 for one tile."""
+    if case.num_qubits <= device.geometry.resident_qubits:
+        return 0.0
+    return float(len(case.tape.blocks) * 6 * device.state_bytes(case.num_qubits, samples))
+
+
+def floor(device: GPUDevice, case: cases.Case, samples: int, ceilings: dict[str, float]) -> dict[str, Any]:
+    """The least time of a step by what the machine was measured to do: its arithmetic, or its traffic.
+
+    States that are cut into tiles move through the second-level cache, if ket and bra of a sample fit there, else to
+    and from memory.
+    """
+    name = "float32" if case.precision == "single" else "float64"
+    arithmetic = useful_fma(case.num_qubits, case.layers, samples) / (1e9 * ceilings[f"gemm_{name}_gfma_per_s"])
+    cached = 2 * device.state_bytes(case.num_qubits, 1) <= CACHE_SHARE * device.geometry.limits.cache_bytes
+    bandwidth = ceilings["cache_gb_per_s" if cached else "copy_gb_per_s"]
+    traffic = moved_bytes(device, case, samples) / (1e9 * bandwidth)
+    return {"ms": 1e3 * max(arithmetic, traffic), "by": "arithmetic" if arithmetic >= traffic else "traffic"}
+
+
+def step(device: GPUDevice, case: cases.Case, samples: int) -> dict[str, Callable[[], None]]:
+    """The parts of a training step, to be called in order."""
+    bound, frame = case.bound(samples), case.tape.frame
+    cotangents = np.ones((samples, 1))
+    held: dict[str, Any] = {}
+
+    def forward() -> None:
+        held["ket"] = device.allocate(case.tape, samples, None)
+        device.forward(case.tape, bound, held["ket"])
+
+    def values() -> None:
+        device.expectation(held["ket"], frame, case.sums)
+
+    def bra() -> None:
+        held["bra"] = device.apply_observables(held["ket"], frame, case.sums, cotangents)
+
+    def backward() -> None:
+        device.backward(case.tape, bound, held["ket"], held["bra"], per_sample=False)
+        held.clear()  # the next step finds the memory that this one had
+
+    return {"forward": forward, "values": values, "bra": bra, "backward": backward}
+
+
+def measure(
+    device: GPUDevice, case: cases.Case, samples: int, clock: Clock, seconds: float, ceilings: dict[str, float]
+) -> dict[str, Any]:
+    """Times of a step and its parts: the first one, which uploads the tape and captures graphs, apart."""
+    parts = step(device, case, samples)
+    first = {name: clock(part) for name, part in parts.items()}
+    times: dict[str, list[float]] = {name: [] for name in parts}
+    end = time.perf_counter() + seconds
+    while len(times["forward"]) < 2 or (time.perf_counter() < end and len(times["forward"]) < 200):
+        for name, part in parts.items():
+            times[name].append(clock(part))
+    whole = [sum(repeat) for repeat in zip(*times.values(), strict=True)]
+    median, least = statistics.median(whole), floor(device, case, samples, ceilings)
+    return {
+        "name": case.name,
+        "n": case.num_qubits,
+        "layers": case.layers,
+        "batch": samples,
+        "precision": case.precision,
+        "repeats": len(whole),
+        "step_ms": 1e3 * median,
+        "fastest_ms": 1e3 * min(whole),
+        "parts_ms": {name: 1e3 * statistics.median(values) for name, values in times.items()},
+        "first_ms": {name: 1e3 * value for name, value in first.items()},
+        "us_per_layer_sample": 1e6 * median / case.layers / samples,
+        "useful_gfma_per_s": useful_fma(case.num_qubits, case.layers, samples) / median / 1e9,
+        "moved_gb_per_s": moved_bytes(device, case, samples) / median / 1e9,
+        "floor": least,
+        "share_of_floor": least["ms"] / (1e3 * median),
+        "sweeps": len(case.tape.blocks) if moved_bytes(device, case, samples) else 1,
+    }
+
+
+def headline(row: dict[str, Any]) -> dict[str, Any]:
+    """The headline job's time, scaled from fewer layers and samples."""
+    layers, samples = HEADLINE
+    factor = layers / row["layers"] * samples / row["batch"]
+    return {
+        "seconds": row["step_ms"] / 1e3 * factor,
+        "scaled_by": factor,
+        "measured": "scaled" if factor != 1 else "whole",
+    }
+
+
+def peer_samples(case: cases.Case, free_bytes: int) -> int:
+    """The case's samples, or as many as leave triton-qml room for the state of every fused call."""
+    calls = (ceil(case.num_qubits / GROUP) + 1) * (case.layers + 1) + 4
+    amplitude = 8 if case.precision == "single" else 16
+    return max(1, min(case.batch, int(0.8 * free_bytes / (calls * amplitude << case.num_qubits))))
+
+
+def run_peer(peer: str, path: Path, samples: int, seconds: float, timeout: float) -> dict[str, Any]:
+    """A peer's step on a case, in a process of its own: times and errors, or what went wrong."""
+    command = [sys.executable, str(HERE / "peers.py"), str(path), "--peer", peer, "--samples", str(samples)]
+    command += ["--seconds", str(seconds)]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=timeout)
+    except subprocess.TimeoutExpired:
+        return {"peer": peer, "problem": f"not done after {timeout:.0f} s"}
+    if answer.returncode:
+        return {"peer": peer, "problem": answer.stderr.strip()[-400:]}
+    found = json.loads(answer.stdout.splitlines()[-1])
+    median = statistics.median(found["times_s"])
+    return {
+        "peer": peer,
+        "step_ms": 1e3 * median,
+        "fastest_ms": 1e3 * min(found["times_s"]),
+        "repeats": len(found["times_s"]),
+        "first_ms": 1e3 * found["first_s"],
+        "errors": found["errors"],
+    }
+
+
+def reached(result: dict[str, Any]) -> dict[str, Any]:
+    """What the goals ask for, as far as it was measured; limits do not depend on it."""
+    rows = [row for row in result["cases"] if "step_ms" in row and row["precision"] == "single"]
+    triton = {
+        f"n={row['n']} B={row['batch']}": row["step_ms"] / row["ours_ms"]
+        for row in result["peers"]
+        if row["peer"] == "triton-qml" and "step_ms" in row
+    }
+    shares = {f"n={row['n']} B={row['batch']}": row["share_of_floor"] for row in rows if row["n"] in (12, 20)}
+    seconds = next((row["headline"]["seconds"] for row in rows if "headline" in row), None)
+    return {"headline_seconds": seconds, "times_triton_qml": triton, "share_of_floor": shares}
