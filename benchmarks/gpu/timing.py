@@ -14,7 +14,7 @@ from typing import Any
 
 import cases
 import numpy as np
-from peers import GROUP
+from others import GROUP
 
 from qiskit_fusedqml.devices.gpu.device import CACHE_SHARE, GPUDevice
 
@@ -129,7 +129,7 @@ def peer_samples(case: cases.Case, free_bytes: int) -> int:
 
 def run_peer(peer: str, path: Path, samples: int, seconds: float, timeout: float) -> dict[str, Any]:
     """A peer's step on a case, in a process of its own: times and errors, or what went wrong."""
-    command = [sys.executable, str(HERE / "peers.py"), str(path), "--peer", peer, "--samples", str(samples)]
+    command = [sys.executable, str(HERE / "others.py"), str(path), "--peer", peer, "--samples", str(samples)]
     command += ["--seconds", str(seconds)]
     try:
         answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=timeout)

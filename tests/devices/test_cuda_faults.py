@@ -78,7 +78,7 @@ FAULTS = {
     ),
     "a barrier that some threads do not reach": (
         "            tile.sync();\n            get<Real, W>(ket, tile.buffer, a);",
-        "            if (tile.thread) tile.sync();\n            get<Real, W>(ket, tile.buffer, a);",
+        "            if (tile.thread()) tile.sync();\n            get<Real, W>(ket, tile.buffer, a);",
         "barrier divergence: some threads wait, others do not come",
     ),
     "a mask with a bit too few": (

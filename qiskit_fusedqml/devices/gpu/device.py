@@ -246,10 +246,6 @@ class GPUDevice:
         """An array in device memory."""
         return self._runtime.upload(array).reshape(array.shape)
 
-    def free_memory(self) -> int:
-        """Bytes of device memory that can still be had."""
-        return self._runtime.free_bytes()
-
     def state_bytes(self, num_qubits: int, batch: int) -> int:
         """See `Device.state_bytes`."""
         return self.geometry.amplitude_bytes * batch << num_qubits
