@@ -149,6 +149,7 @@ def test_memory(monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", fake_cupy.make(free=10 << 20))
     runtime = CupyRuntime()
     assert runtime.free_bytes() == 12 << 20
+    assert CUDADevice().memory_budget() == 6 << 20
     assert np.array_equal(runtime.download(runtime.copy(runtime.upload(np.eye(2)))), [1, 0, 0, 1])
     with pytest.raises(
         OutOfMemoryError, match=r"16\.0 MiB do not fit in the GPU's memory, of which 12\.0 MiB are free"

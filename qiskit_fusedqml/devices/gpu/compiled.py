@@ -335,4 +335,3 @@ def _problem(tape: Tape, tile: Span, operation: Operation) -> str:
         case Dense(xs, ws):
             dual = all(parity(w & x) == (i == j) for i, w in enumerate(ws) for j, x in enumerate(xs))
             return "" if dual and 1 <= len(xs) == len(ws) <= 6 else "has functionals that are not dual to its flips"
-    return ""

@@ -246,6 +246,10 @@ class GPUDevice:
         """An array in device memory."""
         return self._runtime.upload(array).reshape(array.shape)
 
+    def memory_budget(self) -> int:
+        """See `Device.memory_budget`: half of what is free now."""
+        return self._runtime.free_bytes() // 2
+
     def state_bytes(self, num_qubits: int, batch: int) -> int:
         """See `Device.state_bytes`."""
         return self.geometry.amplitude_bytes * batch << num_qubits
@@ -265,10 +269,12 @@ class GPUDevice:
         self._launcher.each("probabilities", rows << kept, arguments)
         return self._launcher.totals(Partials(partials, 1 << kept, rows, 1 << chunk_bits))
 
-    def memory_budget(self) -> int:
-        """See `Device.memory_budget`: half of what is free now."""
-        return self._runtime.free_bytes() // 2
-
+    def _result(self, buffer: Buffer, rows: int) -> NDArray[Any]:
+        """A result in rows, as the caller wants it."""
+        if self.results_stay:
+            kept: NDArray[Any] = buffer.reshape(rows, len(buffer) // rows)
+            return kept
+        return self._runtime.download(buffer).reshape(rows, -1 if len(buffer) else 0)
 
     def _shares(self, loaded: LoadedTape, ket: GPUState, states: int) -> Iterator[tuple[int, int]]:
         """Samples in turn, (first, number): large states stay in the cache, partial sums in bounds."""
