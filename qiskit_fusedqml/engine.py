@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -37,9 +37,13 @@ from .parameters import (
 from .plans import PlanStore
 from .program import Program
 from .recall import Pass, Recall
+from .residence import keeps_residence, memory_of
 
 FloatArray = NDArray[np.float64]
 Number = TypeVar("Number", bound=np.generic)
+MADE_FOR_THE_DEVICE = {"device", "memory_of_device", "readout", "memory", "plans", "_recall"}
+"""Attributes of a program that are made anew where it is unpickled."""
+
 Cotangents = ArrayLike | Callable[[NDArray[np.floating]], ArrayLike]
 
 
@@ -48,7 +52,8 @@ class DifferentiableProgram:
 
     Rows x (B, num_inputs) are samples; weights w (num_weights,) are shared by all samples or, as (B, num_weights),
     belong to the row. The angle map's parameters are the inputs followed by the weights. Calls from several threads
-    at once are safe.
+    at once are safe. On a GPU, x, w and cotangents may be arrays in its memory; results then stay there
+    (`qiskit_fusedqml.residence`), and cotangents that are not finite give gradients that are not.
 
     Args:
         program: The program.
@@ -111,8 +116,7 @@ class DifferentiableProgram:
 
     def __getstate__(self) -> dict[str, Any]:
         """Pickles and copies hold neither the device nor what was made for it."""
-        made = ("device", "memory", "plans", "_recall")
-        return {name: value for name, value in vars(self).items() if name not in made}
+        return {name: value for name, value in vars(self).items() if name not in MADE_FOR_THE_DEVICE}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
@@ -128,6 +132,7 @@ class DifferentiableProgram:
         any_start: bool,
     ) -> None:
         self.device = make_device(device, precision=precision, num_threads=num_threads)
+        self.memory_of_device, self.readout = memory_of(self.device), self.device
         self.memory = MemoryBudget(
             self.device, self.num_qubits, checkpoint=self.checkpoint, max_memory_mb=max_memory_mb
         )
@@ -139,6 +144,14 @@ class DifferentiableProgram:
     def num_qubits(self) -> int:
         """Number of qubits n."""
         return self.program.num_qubits
+
+    @property
+    def resident(self) -> Self:
+        """The same program; its results stay in the device's memory (`qiskit_fusedqml.residence`)."""
+        assert self.memory_of_device is not None
+        twin = object.__new__(type(self))  # shares the device and all that was made for it, as no copy does
+        vars(twin).update(vars(self), readout=self.memory_of_device.resident)
+        return twin
 
     @property
     def budget(self) -> int:
@@ -164,10 +177,12 @@ class DifferentiableProgram:
         inputs, model = first_parameters(self.num_inputs), self.device.cost_model
         return self.plans.values_binding(inputs, self._training, model.lanes * model.threads).plan
 
+    @keeps_residence
     def values(self, x: ArrayLike | None = None, w: ArrayLike | None = None) -> NDArray[np.floating]:
         """Expectation values (B, n_obs) of the observables."""
         return self._values(self._parameters(x, w))
 
+    @keeps_residence
     def vjp(
         self, x: ArrayLike | None = None, w: ArrayLike | None = None
     ) -> tuple[NDArray[np.floating], Callable[[ArrayLike], tuple[NDArray[np.floating] | None, NDArray[np.floating]]]]:
@@ -194,7 +209,8 @@ class DifferentiableProgram:
                     "This pullback was called before; each belongs to one backward sweep. Call vjp again."
                 )
             checked = self._cotangents(cotangents, parameters.batch)
-            return self._pull(sweeps, parameters, checked, unused.pop())
+            dx, dw = self._pull(sweeps, parameters, checked, unused.pop())
+            return None if dx is None else self._placed(dx), self._placed(dw)
 
         return values, pullback
 
@@ -223,6 +239,7 @@ class DifferentiableProgram:
         scalar, cotangents = loss(values)
         return float(scalar), pullback(cotangents)[1]
 
+    @keeps_residence
     def jacobian(
         self, x: ArrayLike | None = None, w: ArrayLike | None = None, wrt: str | Sequence[int] = "weights"
     ) -> NDArray[np.floating]:
@@ -252,8 +269,9 @@ class DifferentiableProgram:
                 gradients, _ = self._backward(binding, bound, copy, cotangents, per_row=True, last=last)
                 result[start : start + rows.batch, k] = gradients[:, wanted]
             start += rows.batch
-        return result
+        return self._placed(result)
 
+    @keeps_residence
     def probabilities(self, x: ArrayLike | None = None, w: ArrayLike | None = None) -> FloatArray:
         """Probabilities (B, 2**num_clbits) of the classical bits, clbit 0 least significant; unmeasured bits are 0."""
         parameters = self._parameters(x, w)
@@ -264,16 +282,18 @@ class DifferentiableProgram:
         self.memory.check_output(
             8 * size * parameters.batch, f"probabilities of {self.measurement.num_clbits} classical bits"
         )
+        chunks, frame = self.memory.chunks(parameters, 1), binding.plan.tape.frame
+        if self.readout is not self.device and np.array_equal(outcomes, np.arange(size)):
+            return _joined([self.readout.probabilities(self._forward(binding, r)[1], frame, qubits) for r in chunks])
         result = np.zeros((parameters.batch, size))
         start = 0
-        for rows in self.memory.chunks(parameters, 1):
+        for rows in chunks:
             _, ket = self._forward(binding, rows)
-            result[start : start + rows.batch, outcomes] = self.device.probabilities(
-                ket, binding.plan.tape.frame, qubits
-            )
+            result[start : start + rows.batch, outcomes] = self.device.probabilities(ket, frame, qubits)
             start += rows.batch
-        return result
+        return self._placed(result)
 
+    @keeps_residence
     def statevector(self, x: ArrayLike | None = None, w: ArrayLike | None = None) -> NDArray[np.complexfloating]:
         """Final amplitudes (B, 2**n), global phase included."""
         parameters = self._parameters(x, w)
@@ -281,7 +301,7 @@ class DifferentiableProgram:
         frame = binding.plan.tape.frame
         return _joined(
             [
-                self.device.amplitudes(self._forward(binding, rows)[1], frame)
+                self.readout.amplitudes(self._forward(binding, rows)[1], frame)
                 for rows in self.memory.chunks(parameters, 2)
             ]
         )
@@ -387,7 +407,7 @@ class DifferentiableProgram:
         return sweeps.backward(self.device, bound, ket, observables, cotangents, per_row=per_row, last=last)
 
     def _expectation(self, ket: State, sweeps: Binding | Columns) -> NDArray[np.floating]:
-        values = self.device.expectation(ket, sweeps.frame, self._observables())
+        values = self.readout.expectation(ket, sweeps.frame, self._observables())
         return values.astype(self.dtype, copy=False)
 
     def _parameters(self, x: ArrayLike | None, w: ArrayLike | None) -> ParameterBatch:
@@ -405,7 +425,20 @@ class DifferentiableProgram:
         return parameter_batch(inputs, weights, self._num_states)
 
     def _cotangents(self, cotangents: ArrayLike, batch: int) -> FloatArray:
-        return checked_cotangents(cotangents, (batch, len(self._observables())))
+        expected, memory = (batch, len(self._observables())), self.memory_of_device
+        if memory is None or not memory.is_resident(cotangents):
+            return checked_cotangents(cotangents, expected)
+        # whether they are finite is not asked: the device would wait
+        shape = tuple(cast(Any, cotangents).shape)
+        if shape != expected:
+            raise InvalidInputError(f"Cotangents have shape {shape}; {expected} (samples, observables) is expected.")
+        return cast(FloatArray, cotangents)
+
+    def _placed(self, result: NDArray[Number]) -> NDArray[Number]:
+        """A result of the host where the caller wants it."""
+        if self.readout is self.device or self.memory_of_device is None:
+            return result
+        return cast(NDArray[Number], self.memory_of_device.from_host(result))
 
     def _wrt(self, wrt: str | Sequence[int]) -> NDArray[np.intp]:
         return parameter_indices(wrt, self.num_inputs, self.angle_map.num_parameters)

@@ -23,7 +23,7 @@ of a step.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +33,7 @@ from ..observables import PauliSum
 from ..plan import Frame, Tape
 from ._native import Bound, Coefficients
 
-__all__ = ["Bound", "Coefficients", "Device", "State"]
+__all__ = ["Bound", "Coefficients", "Device", "DeviceWithMemory", "State"]
 
 State = Any
 """A device's own representation of B states of n qubits; opaque to everybody else."""
@@ -87,4 +87,26 @@ class Device(Protocol):
 
     def memory_budget(self) -> int:
         """Bytes that states may take when nothing else is said: half of the device's memory."""
+        ...
+
+
+@runtime_checkable
+class DeviceWithMemory(Protocol):
+    """A `Device` with a memory of its own, where callers may have arrays, too."""
+
+    @property
+    def resident(self) -> Device:
+        """The same device; expectation values, amplitudes and probabilities stay in its memory."""
+        ...
+
+    def is_resident(self, array: object) -> bool:
+        """Whether an array of the caller is in that memory."""
+        ...
+
+    def to_host(self, array: Any) -> NDArray[np.float64]:
+        """Numbers in that memory as a NumPy array."""
+        ...
+
+    def from_host(self, array: NDArray[Any]) -> Any:
+        """An array in that memory."""
         ...

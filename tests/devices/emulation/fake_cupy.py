@@ -111,6 +111,9 @@ class Tensor:
 
     shape = property(lambda self: self.host.shape)
 
+    def __getitem__(self, index: Any) -> Tensor:
+        return Tensor(self.host[index])
+
     def __dlpack_device__(self) -> tuple[int, int]:
         return 2, 0
 
@@ -245,9 +248,14 @@ class RawKernel:
         run() if captured is None else captured.append(run)
 
 
+downloads: list[int] = []
+"""Numbers in each copy to the host so far."""
+
+
 def asnumpy(array: Array, stream: None = None) -> np.ndarray:
     assert isinstance(array, Array)
     _refuse_while_captured()
+    downloads.append(array.size)
     return np.array(array.host)
 
 
