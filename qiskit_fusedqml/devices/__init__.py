@@ -33,7 +33,7 @@ from ..observables import PauliSum
 from ..plan import Frame, Tape
 from ._native import Bound, Coefficients
 
-__all__ = ["Bound", "Coefficients", "Device", "DeviceWithMemory", "State"]
+__all__ = ["Bound", "Coefficients", "Device", "DeviceWithMemory", "SamplingDevice", "State"]
 
 State = Any
 """A device's own representation of B states of n qubits; opaque to everybody else."""
@@ -109,4 +109,21 @@ class DeviceWithMemory(Protocol):
 
     def from_host(self, array: NDArray[Any]) -> Any:
         """An array in that memory."""
+        ...
+
+
+@runtime_checkable
+class SamplingDevice(Protocol):
+    """A `Device` that draws shots itself, so that the probabilities of all outcomes need not come to the host."""
+
+    def sample(
+        self,
+        ket: State,
+        frame: Frame,
+        qubits: Sequence[int],
+        shots: int,
+        keys: NDArray[np.uint64],
+        states: NDArray[np.integer] | None = None,
+    ) -> NDArray[np.int64]:
+        """Outcomes (R, shots), bit j being ``qubits[j]``, of row r's state, with the random numbers of key r (R, 2)."""
         ...

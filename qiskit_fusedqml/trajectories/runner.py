@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..angles import AngleMap
 from ..classical import Bits, Constant, Memory, evaluate
-from ..devices import Device
+from ..devices import Device, SamplingDevice
 from ..dynamic import (
     Assign,
     Branch,
@@ -34,7 +34,7 @@ from ..errors import OutOfMemoryError
 from ..fusion import Plan
 from .found import Found, gathered
 from .lanes import Draws, Lanes, TooManyLanesError, join, measure
-from .sampling import Shots, draw, outcomes_of_shots, written
+from .sampling import Shots, counted, draw, outcomes_of_shots, written
 from .saving import Recorder, Saved
 from .states import States
 
@@ -236,13 +236,24 @@ class _Run:
         """All shots of a row from its one final state."""
         runner = self.runner
         before = lanes.memory.integers() if lanes.memory.clbits.any() else None
-        table = lanes.states.probabilities(runner.final_qubits) if runner.sources else np.ones((lanes.count, 1))
         drawn: list[Shots] = []
-        for value, generator in zip(self.of_row.tolist(), self.generators, strict=True):
-            shots = draw(table[value], self.shots, generator, keep=self.keep)
+        for value, shots in zip(self.of_row.tolist(), self._drawn(lanes.states), strict=True):
             base = None if before is None else np.full(len(shots.outcomes), before[value])
             drawn.append(Shots(written(shots.outcomes, runner.sources, base), shots.counts, shots.sequence))
         return drawn
+
+    def _drawn(self, states: States) -> list[Shots]:
+        """Outcomes of the final qubits for every row, by the device if it draws shots itself."""
+        runner, shots, keep = self.runner, self.shots, self.keep
+        table = np.ones((states.lanes, 1))
+        if runner.sources:
+            if isinstance(runner.device, SamplingDevice):
+                keys = np.stack([g.integers(2**64, size=2, dtype=np.uint64) for g in self.generators])
+                outcomes = states.sample(runner.final_qubits, shots, keys, self.of_row)
+                return [counted(row, keep=keep) for row in outcomes]
+            table = states.probabilities(runner.final_qubits)
+        rows = zip(self.of_row.tolist(), self.generators, strict=True)
+        return [draw(table[value], shots, generator, keep=keep) for value, generator in rows]
 
     def _in_chunks(self, shared: Lanes) -> list[Found]:
         """Run the random part for as many shots at a time as there is memory for their states."""

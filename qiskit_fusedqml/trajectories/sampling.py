@@ -56,6 +56,12 @@ def draw(probabilities: NDArray[np.float64], shots: int, rng: np.random.Generato
     return Shots(drawn, counts, sequence)
 
 
+def counted(outcomes: NDArray[np.int64], *, keep: bool) -> Shots:
+    """Shots that have been drawn one by one, in the order of the sequence."""
+    distinct, sequence, counts = np.unique(outcomes, return_inverse=True, return_counts=True)
+    return Shots(distinct, counts, sequence if keep else None)
+
+
 def _inverted(probabilities: NDArray[np.float64], shots: int, rng: np.random.Generator) -> NDArray[np.int64]:
     """The outcome of every shot, sorted in chunks."""
     if shots * BLOCK < len(probabilities) and not len(probabilities) % BLOCK:

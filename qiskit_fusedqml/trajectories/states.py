@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..devices import Device, State
+from ..devices import Device, SamplingDevice, State
 from ..observables import PauliSum
 from ..plan import Frame, Tape
 
@@ -66,6 +66,11 @@ class States:
     def probabilities(self, qubits: Sequence[int]) -> NDArray[np.float64]:
         """Marginal probabilities (L, 2**k); bit j of the outcome is ``qubits[j]``."""
         return self.device.probabilities(self._on_device(), self._frame, qubits)
+
+    def sample(self, qubits: Sequence[int], shots: int, keys: NDArray[np.uint64], lanes: Indices) -> NDArray[np.int64]:
+        """Outcomes (R, shots), each row's from its lane; the device is a `SamplingDevice`."""
+        assert isinstance(self.device, SamplingDevice)
+        return self.device.sample(self._on_device(), self._frame, qubits, shots, keys, lanes)
 
     def expectation(self, sums: Sequence[PauliSum]) -> NDArray[np.float64]:
         """Expectation values (L, number of observables); they are kept, so that many can be asked for at once."""
