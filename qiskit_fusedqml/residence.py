@@ -17,7 +17,7 @@ from .devices import Device, DeviceWithMemory
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 
 
-class Program(Protocol):
+class HasResident(Protocol):
     """What `keeps_residence` asks of a program."""
 
     memory_of_device: DeviceWithMemory | None
@@ -32,7 +32,7 @@ def keeps_residence(method: _Method) -> _Method:
     """Let a program's method ``(self, x, w, ...)`` take arrays in the device's memory and keep its results there."""
 
     @wraps(method)
-    def call(self: Program, x: Any = None, w: Any = None, *rest: Any, **options: Any) -> Any:
+    def call(self: HasResident, x: Any = None, w: Any = None, *rest: Any, **options: Any) -> Any:
         memory = self.memory_of_device
         if memory is None or not (memory.is_resident(x) or memory.is_resident(w)):
             return method(self, x, w, *rest, **options)

@@ -83,7 +83,8 @@ def by_gates(backend: Any, case: cases.Case, samples: int) -> Step:
     """The step gate by gate; the backend makes arrays and knows how to write cos and sin."""
     n, layers = case.num_qubits, case.layers
     x, w = backend.reals(case.inputs[:samples]), case.weights
-    cosines, sines = np.cos(w / 2), np.sin(w / 2)
+    # Python's numbers take the precision of the state they meet
+    cosines, sines = np.cos(w / 2).tolist(), np.sin(w / 2).tolist()
     signs = backend.reals(np.mean([1.0 - 2.0 * (np.arange(2**n) >> q & 1) for q in range(n)], axis=0))
 
     def step() -> tuple[Any, Any]:
@@ -95,7 +96,7 @@ def by_gates(backend: Any, case: cases.Case, samples: int) -> Step:
         for layer in range(layers):
             for q in range(n):
                 for axis in range(3):
-                    rotate(ket, n, q, axis, cosines[layer, q, axis], sines[layer, q, axis])
+                    rotate(ket, n, q, axis, cosines[layer][q][axis], sines[layer][q][axis])
             for q in range(n):
                 exchange(ket, n, q, (q + 1) % n)
         values = (abs(ket) ** 2 * signs).sum(1)
@@ -109,7 +110,7 @@ def by_gates(backend: Any, case: cases.Case, samples: int) -> Step:
                 for axis in reversed(range(3)):
                     gradient[layer, q, axis] = overlap(ket, bra, n, q, axis)
                     for state in (ket, bra):
-                        rotate(state, n, q, axis, cosines[layer, q, axis], -sines[layer, q, axis])
+                        rotate(state, n, q, axis, cosines[layer][q][axis], -sines[layer][q][axis])
         return values, gradient
 
     return step

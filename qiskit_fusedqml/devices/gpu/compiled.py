@@ -56,7 +56,14 @@ class Geometry:
 
     @classmethod
     def of(cls, limits: Limits, single: bool) -> Geometry:
-        """As large as shared memory and registers allow."""
+        """As large as shared memory and registers allow.
+
+        Ket and bra of a tile are in registers, of which a multiprocessor has 256 KiB: half of them at most, so that
+        there are some for the work. That is 2**13 amplitudes of 8 bytes, twice, by 512 threads of 128 registers; or
+        2**12 of 16 bytes. Shared memory holds the ket, or ket and bra, on their way from one window to the next:
+        64 KiB, or 128 KiB where a block may have that. A ket and a bra of 2**13 in double precision would fill the
+        registers, and 256 KiB of shared memory, which no block may have (227 KiB on Hopper): they are cut into tiles.
+        """
         largest = 13 if single else 12
         while (1 << largest) * (8 if single else 16) + _RESERVE > limits.shared_bytes:
             largest -= 1
