@@ -1,0 +1,233 @@
+"""Reads tapes: what two tapes have in common is their structure, and what differs are numbers.
+
+The structure of a tape is everything but the angles: which operations act on which wires, constant matrices, what is
+measured. It is a hashable key, found in one pass over the tape, and under it the compiled circuit is kept. The numbers
+are the values of the angle map's parameters, one column each, and the amplitudes of a `StatePrep` at the start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pennylane as qml
+from numpy.typing import NDArray
+from pennylane.exceptions import DeviceError
+
+from ...angles import AngleMap
+from ...gates import Factor, GateRow, PlacedFactor, place
+from ...program import MAX_QUBITS, Diagonal, Instruction, Matrix, Program, Rotation
+from .observables import identity as observable_identity
+from .operations import PLAIN, Meaning, holds_matrix, identity, meaning
+
+Floats = NDArray[np.float64]
+Wire = Hashable
+
+_BITS = (qml.BasisState,)
+"""Preparations of basis states; their bits are angles 0 and pi."""
+
+_AMPLITUDES = (qml.StatePrep,)
+"""Preparations that give amplitudes."""
+
+PREPARATIONS = (*_BITS, *_AMPLITUDES)
+
+_FLIP = GateRow(1, 1, (Factor("X", (1.0,)), Factor("I", (-1.0,))))
+"""X to the power of a bit, for the angle ``pi * bit``."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reading:
+    """A tape as structure and numbers.
+
+    Attributes:
+        key: The structure.
+        tape: The tape.
+        data: All parameters in the tape's order, up to those of measurements.
+    """
+
+    key: Hashable
+    tape: Any
+    data: list[Any]
+
+
+def read(tape: Any, wires: tuple[Wire, ...] | None) -> Reading:
+    """The structure and the numbers of a tape.
+
+    Args:
+        tape: The tape; its operations have meanings, but for a preparation at the start.
+        wires: The device's wires in order, or None to find them in the tape.
+    """
+    data: list[Any] = []
+    names: list[Hashable] = []
+    for op in tape.operations:
+        kind = type(op)
+        names.append((kind, op.wires.labels) if kind in PLAIN or kind in PREPARATIONS else identity(op))
+        if op.data:
+            data.extend(op.data)
+    measured = tuple((type(m), m.wires.labels, observable_identity(m)) for m in tape.measurements)
+    return Reading((wires, tuple(names), measured), tape, data)
+
+
+def wire_order(tape: Any, wires: tuple[Wire, ...] | None) -> tuple[Wire, ...]:
+    """The wires of the simulation: the device's, or in their absence the tape's in the framework's standard order."""
+    if wires is not None:
+        return wires
+    found = qml.wires.Wires.all_wires([op.wires for op in tape.operations])
+    acted = set(found)
+    rest = {wire for m in tape.measurements for wire in m.wires if wire not in acted}
+    count = len(acted) + len(rest)
+    if acted == set(range(len(acted))) and rest == set(range(len(acted), count)):
+        return tuple(range(count)) or (0,)
+    return (*found.labels, *(wire for m in tape.measurements for wire in m.wires if wire in rest)) or (0,)
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """Where a parameter of the program comes from.
+
+    Attributes:
+        position: Index among the tape's parameters.
+        bit: Which entry of a basis state's bits; -1 for an angle.
+    """
+
+    position: int
+    bit: int = -1
+
+
+class Circuit:
+    """The program of all tapes of one structure.
+
+    Args:
+        tape: One of them.
+        order: The wires; the first one is the highest bit of an amplitude's index.
+
+    Attributes:
+        wires: The wires in order.
+        num_qubits: Their number n.
+        program: The program.
+        columns: Its parameters.
+        preparation: The operation that gives the amplitudes to start from, or None: its index is 0.
+    """
+
+    def __init__(self, tape: Any, order: tuple[Wire, ...]) -> None:
+        if len(set(order)) != len(order):
+            order = tuple(dict.fromkeys(order))
+        self.wires = order
+        self.num_qubits = len(order)
+        if self.num_qubits > MAX_QUBITS:
+            raise DeviceError(f"The circuit has {self.num_qubits} wires; at most {MAX_QUBITS} are possible.")
+        self.qubit = {wire: self.num_qubits - 1 - index for index, wire in enumerate(order)}
+        self.columns: list[Column] = []
+        self.has_amplitudes = False
+        self._instructions: list[Instruction] = []
+        self._constants: list[float] = []
+        self._terms: list[tuple[int, int, float]] = []
+        position = 0
+        for index, op in enumerate(tape.operations):
+            self._write(op, position, first=index == 0)
+            position += len(op.data)
+        self.program = Program(self.num_qubits, len(self._constants), tuple(self._instructions))
+
+    @cached_property
+    def column_of(self) -> dict[int, int]:
+        """From positions of angles among the tape's parameters to columns."""
+        return {column.position: k for k, column in enumerate(self.columns) if column.bit < 0}
+
+    @cached_property
+    def is_plain(self) -> bool:
+        """Whether the columns are the tape's first parameters in order."""
+        return all(column == Column(k) for k, column in enumerate(self.columns))
+
+    def trained(self, positions: Iterable[int]) -> tuple[int, ...]:
+        """The columns of the tape's parameters at these positions, ascending; what is no angle has none."""
+        found = (self.column_of.get(position) for position in positions)
+        return tuple(sorted(column for column in found if column is not None))
+
+    def angle_map(self, order: Sequence[int]) -> AngleMap:
+        """The angles as functions of the columns in another order: column ``order[j]`` is the map's parameter j.
+
+        A negative entry stands for a parameter that no angle depends on.
+        """
+        number = np.zeros(len(self.columns), dtype=np.intp)
+        for index, column in enumerate(order):
+            if column >= 0:
+                number[column] = index
+        slots, columns, coefficients = zip(*self._terms, strict=True) if self._terms else ((), (), ())
+        return AngleMap(
+            len(order),
+            np.array(self._constants, dtype=np.float64),
+            np.array(slots, dtype=np.intp),
+            number[np.array(columns, dtype=np.intp)],
+            np.array(coefficients, dtype=np.float64),
+        )
+
+    def _write(self, op: Any, position: int, *, first: bool) -> None:
+        if isinstance(op, PREPARATIONS):
+            if not first:
+                raise DeviceError(f"{op} is possible as the first operation of a circuit only.")
+            self._prepare(op, position)
+            return
+        found = meaning(op)
+        if found is None:
+            raise DeviceError(f"Operation {op} is not supported; qml.compile or a decomposition may help.")
+        if found.row is None:
+            self._append_matrix(found)
+        else:
+            first_column = len(self.columns)
+            self.columns.extend(Column(position + k) for k in range(len(op.data)))
+            self._append_row(found, found.row, first_column)
+
+    def _prepare(self, op: Any, position: int) -> None:
+        if isinstance(op, _AMPLITUDES):
+            self.has_amplitudes = True
+            return
+        for bit, wire in enumerate(op.wires.labels):
+            self.columns.append(Column(position, bit))
+            self._append_row(Meaning((wire,), _FLIP), _FLIP, len(self.columns) - 1)
+
+    def _append_row(self, found: Meaning, row: GateRow, first_column: int) -> None:
+        for factor in place(row, [self.qubit[wire] for wire in found.wires], *self._mask(found)):
+            self._append_factor(factor, first_column)
+
+    def _append_factor(self, factor: PlacedFactor, first_column: int) -> None:
+        masks = (factor.x, factor.z, factor.ctrl_mask, factor.ctrl_value)
+        if not any(factor.coefficients):
+            self._instructions.append(Rotation(*masks, theta=factor.constant))
+            return
+        slot = len(self._constants)
+        self._constants.append(factor.constant)
+        self._terms += [(slot, first_column + k, c) for k, c in enumerate(factor.coefficients) if c]
+        self._instructions.append(Rotation(*masks, slot=slot))
+
+    def _append_matrix(self, found: Meaning) -> None:
+        assert found.matrix is not None
+        # the first wire is the highest bit; the controls come above
+        controls = [(self.qubit[wire], value) for wire, value in reversed(found.controls)]
+        qubits = (*(self.qubit[wire] for wire in reversed(found.wires)), *(qubit for qubit, _ in controls))
+        size, whole = len(found.matrix), 2 ** len(qubits)
+        start = size * sum(1 << k for k, (_, value) in enumerate(controls) if value)
+        if found.matrix.ndim == 1:
+            table = np.ones(whole, dtype=np.complex128)
+            table[start : start + size] = found.matrix
+            self._instructions.append(Diagonal(qubits, table))
+            return
+        matrix = np.eye(whole, dtype=np.complex128)
+        matrix[start : start + size, start : start + size] = found.matrix
+        self._instructions.append(Matrix(qubits, matrix))
+
+    def _mask(self, found: Meaning) -> tuple[int, int]:
+        bits = [(1 << self.qubit[wire], value) for wire, value in found.controls]
+        return sum(bit for bit, _ in bits), sum(bit for bit, value in bits if value)
+
+
+def is_supported(op: Any) -> bool:
+    """Whether an operation needs no decomposition."""
+    return type(op) in PLAIN or meaning(op) is not None
+
+
+def is_batched_constant(op: Any) -> bool:
+    """Whether an operation's matrix differs from sample to sample, which a program cannot hold."""
+    return op.batch_size is not None and holds_matrix(op)

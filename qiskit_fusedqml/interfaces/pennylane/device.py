@@ -1,0 +1,244 @@
+"""`FusedQubit`: a PennyLane device that differentiates by one forward and one backward sweep for a whole batch."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Hashable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from pennylane.devices import Device, ExecutionConfig
+from pennylane.devices.modifiers import simulator_tracking, single_tape_support
+
+from ...devices.registry import make_device
+from .circuits import Circuit, Reading, read, wire_order
+from .gradients import by_tape, cotangent_rows, jacobian_by_tape, num_stacked, pulled
+from .preprocessing import pipeline, resolved_config
+from .rows import Rows, gather, split
+from .sampling import draw
+from .simulation import EngineOptions, Pullback, Simulation
+
+MAX_CIRCUITS = 256
+"""Structures remembered; the one not used for longest is forgotten first."""
+
+
+@simulator_tracking
+@single_tape_support
+class FusedQubit(Device):  # type: ignore[misc]
+    """State-vector device with fused forward and adjoint sweeps: ``qml.device("fusedqml.qubit", wires=n)``.
+
+    Broadcast parameters and tapes of one structure run as one batch. ``diff_method="adjoint"`` (also "best" and
+    "device") takes one forward and one backward sweep for all samples and measurements.
+
+    Args:
+        wires: Number of wires, or their labels; None to find them in each circuit.
+        shots: Number of shots of circuits that do not say, None for exact results.
+        seed: As of `numpy.random.default_rng`; "global" takes one from NumPy's global generator.
+        device: "CPU", "GPU", or a `qiskit_fusedqml.devices.Device`.
+        precision: "double" or "single".
+        num_threads: Threads of the CPU device; None for the cores this process may use, capped by OMP_NUM_THREADS.
+        max_memory_mb: Memory for states in MiB; None for half of the machine's. Larger batches are cut.
+
+    Raises:
+        DeviceError: For an unknown device or precision, or a device that this machine does not have.
+
+    Example:
+        >>> import pennylane as qml
+        >>> from pennylane import numpy as np
+        >>> @qml.qnode(qml.device("fusedqml.qubit", wires=2))
+        ... def circuit(x, w):
+        ...     qml.RX(x, wires=0)
+        ...     qml.CRY(w, wires=[0, 1])
+        ...     return qml.expval(qml.Z(1))
+        >>> circuit(np.array([0.1, 0.2, 0.3], requires_grad=False), np.array(0.4)).shape
+        (3,)
+    """
+
+    def __init__(
+        self,
+        wires: int | Iterable[Hashable] | None = None,
+        shots: Any = None,
+        seed: Any = "global",
+        *,
+        device: Any = "CPU",
+        precision: str = "double",
+        num_threads: int | None = None,
+        max_memory_mb: float | None = None,
+    ) -> None:
+        super().__init__(wires=wires, shots=shots)
+        self._rng = np.random.default_rng(np.random.randint(2**31 - 1) if seed == "global" else seed)
+        made = make_device(device, precision=precision, num_threads=num_threads)
+        self._options = EngineOptions(made, precision, max_memory_mb)
+        self._labels = None if self.wires is None else self.wires.labels
+        self._simulations: OrderedDict[Hashable, Simulation] = OrderedDict()
+        self._held: _Held | None = None
+        self._lock = threading.RLock()
+
+    @property
+    def name(self) -> str:
+        """The name under which PennyLane finds the device."""
+        return "fusedqml.qubit"
+
+    def setup_execution_config(self, config: ExecutionConfig | None = None, circuit: Any = None) -> ExecutionConfig:
+        """Fill in what the caller left to the device."""
+        return resolved_config(config or ExecutionConfig(), circuit, self.name)
+
+    def preprocess_transforms(self, execution_config: ExecutionConfig | None = None) -> Any:
+        """The transforms after which the device can run a circuit."""
+        return pipeline(execution_config or ExecutionConfig(), self.wires, self.name)
+
+    def supports_derivatives(self, execution_config: ExecutionConfig | None = None, circuit: Any = None) -> bool:
+        """Whether the gradient is the device's own: by the adjoint method, without shots."""
+        if execution_config is None:
+            return True
+        return execution_config.gradient_method in {"adjoint", "best", "device"} and not (circuit and circuit.shots)
+
+    def supports_vjp(self, execution_config: ExecutionConfig | None = None, circuit: Any = None) -> bool:
+        """The same as `supports_derivatives`."""
+        return self.supports_derivatives(execution_config, circuit)
+
+    def execute(self, circuits: Sequence[Any], execution_config: ExecutionConfig | None = None) -> tuple[Any, ...]:
+        """Results of circuits, those of one structure in one batch."""
+        config = execution_config or ExecutionConfig()
+        pulls = config.gradient_method == "adjoint" and bool(config.use_device_jacobian_product)
+        answers: dict[int, Any] = {}
+        for simulation, places, readings in self._groups(circuits):
+            if readings[0].tape.shots:
+                found: list[Any] = draw(simulation, readings, self._rng)
+            elif pulls and any(reading.tape.trainable_params for reading in readings):
+                found = self._run_and_hold(simulation, readings)
+            else:
+                rows = gather(simulation.circuit, readings)
+                found = split(rows, simulation.results(rows))
+            answers.update(zip(places, found, strict=True))
+        return tuple(answers[place] for place in range(len(circuits)))
+
+    def compute_vjp(
+        self, circuits: Sequence[Any], cotangents: Sequence[Any], execution_config: ExecutionConfig | None = None
+    ) -> tuple[Any, ...]:
+        """Gradients of ``sum cotangents * results``, one tuple a circuit with an entry a trainable parameter.
+
+        The states that `execute` left are used if the numbers are still the same.
+        """
+        answers: dict[int, Any] = {}
+        for simulation, places, readings in self._groups(circuits):
+            found = self._gradients(simulation, readings, [cotangents[place] for place in places])
+            answers.update(zip(places, found, strict=True))
+        return tuple(answers[place] for place in range(len(circuits)))
+
+    def execute_and_compute_vjp(
+        self, circuits: Sequence[Any], cotangents: Sequence[Any], execution_config: ExecutionConfig | None = None
+    ) -> tuple[Any, Any]:
+        """Results as of `execute`, and gradients as of `compute_vjp`."""
+        answers: dict[int, Any] = {}
+        gradients: dict[int, Any] = {}
+        for simulation, places, readings in self._groups(circuits):
+            answers.update(zip(places, self._run_and_hold(simulation, readings), strict=True))
+            found = self._gradients(simulation, readings, [cotangents[place] for place in places])
+            gradients.update(zip(places, found, strict=True))
+        count = range(len(circuits))
+        return tuple(answers[place] for place in count), tuple(gradients[place] for place in count)
+
+    def compute_derivatives(self, circuits: Sequence[Any], execution_config: ExecutionConfig | None = None) -> Any:
+        """Jacobians of circuits, for each measurement and each trainable parameter."""
+        return self.execute_and_compute_derivatives(circuits, execution_config)[1]
+
+    def execute_and_compute_derivatives(
+        self, circuits: Sequence[Any], execution_config: ExecutionConfig | None = None
+    ) -> tuple[Any, Any]:
+        """Results as of `execute`, and Jacobians as of `compute_derivatives`."""
+        answers: dict[int, Any] = {}
+        jacobians: dict[int, Any] = {}
+        for simulation, places, readings in self._groups(circuits):
+            circuit = simulation.circuit
+            rows = gather(circuit, readings, _trained(circuit, readings))
+            answers.update(zip(places, split(rows, simulation.results(rows)), strict=True))
+            found = jacobian_by_tape(circuit, readings, rows, simulation.jacobian(rows))
+            jacobians.update(zip(places, found, strict=True))
+        count = range(len(circuits))
+        return tuple(answers[place] for place in count), tuple(jacobians[place] for place in count)
+
+    def _groups(self, circuits: Sequence[Any]) -> list[tuple[Simulation, list[int], list[Reading]]]:
+        """Circuits of one structure with their places, and what simulates them."""
+        readings = [read(tape, self._labels) for tape in circuits]
+        if len(readings) == 1:
+            return [(self._simulation(readings[0]), [0], readings)]
+        found: dict[Hashable, list[int]] = {}
+        for place, reading in enumerate(readings):
+            found.setdefault((reading.key, reading.tape.shots), []).append(place)
+        return [
+            (self._simulation(readings[places[0]]), places, [readings[place] for place in places])
+            for places in found.values()
+        ]
+
+    def _simulation(self, reading: Reading) -> Simulation:
+        with self._lock:
+            found = self._simulations.get(reading.key)
+            if found is None:
+                circuit = Circuit(reading.tape, wire_order(reading.tape, self._labels))
+                found = self._simulations[reading.key] = Simulation(circuit, reading.tape.measurements, self._options)
+                while len(self._simulations) > MAX_CIRCUITS:
+                    self._simulations.popitem(last=False)
+            self._simulations.move_to_end(reading.key)
+            return found
+
+    def _run_and_hold(self, simulation: Simulation, readings: Sequence[Reading]) -> list[Any]:
+        """Results; what the gradients need is kept until the next circuits are run."""
+        rows = gather(simulation.circuit, readings, _trained(simulation.circuit, readings))
+        results, pullback = simulation.vjp(rows)
+        self._held = _Held(simulation, rows.fingerprint, pullback)
+        return split(rows, results)
+
+    def _gradients(
+        self, simulation: Simulation, readings: Sequence[Reading], cotangents: Sequence[Any]
+    ) -> list[tuple[Any, ...]]:
+        circuit, measured = simulation.circuit, simulation.measured
+        rows = gather(circuit, readings, _trained(circuit, readings))
+        stacked = num_stacked(measured, rows.tapes[0], cotangents[0])
+        if stacked is not None:  # a Jacobian by vmap
+            each = [
+                self._gradients(simulation, readings, [_entry(measured, own, k) for own in cotangents])
+                for k in range(stacked)
+            ]
+            return [tuple(np.stack(same) for same in zip(*tapes, strict=True)) for tapes in zip(*each, strict=True)]
+        arrays = cotangent_rows(measured, rows, cotangents)
+        return by_tape(circuit, readings, rows, self._pull(simulation, rows, arrays))
+
+    def _pull(self, simulation: Simulation, rows: Rows, cotangents: list[Any]) -> Any:
+        """Gradients of inputs and weights.
+
+        The first time, by the sweep back from the held states. Who asks again for the same numbers wants a Jacobian
+        row by row: it is then computed as a whole, and kept.
+        """
+        held = self._held
+        if held is None or held.simulation is not simulation or held.fingerprint != rows.fingerprint:
+            _, pullback = simulation.vjp(rows)
+            self._held = _Held(simulation, rows.fingerprint, None)
+            return pullback(cotangents)
+        with self._lock:
+            pullback, held.pullback = held.pullback, None
+        if pullback is not None:
+            return pullback(cotangents)
+        if held.jacobians is None:
+            held.jacobians = simulation.jacobian(rows)
+        return pulled(rows, held.jacobians, cotangents)
+
+
+class _Held:
+    """What the last call leaves for the next one."""
+
+    def __init__(self, simulation: Simulation, fingerprint: Any, pullback: Pullback | None) -> None:
+        self.simulation = simulation
+        self.fingerprint = fingerprint
+        self.pullback = pullback
+        self.jacobians: list[Any] | None = None
+
+
+def _trained(circuit: Circuit, readings: Sequence[Reading]) -> tuple[int, ...]:
+    """The columns that are trainable in any of the tapes."""
+    return circuit.trained(frozenset().union(*(reading.tape.trainable_params for reading in readings)))
+
+
+def _entry(measured: Any, cotangents: Any, k: int) -> Any:
+    return cotangents[k] if len(measured.parts) == 1 else tuple(own[k] for own in cotangents)

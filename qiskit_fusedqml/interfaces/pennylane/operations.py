@@ -1,0 +1,328 @@
+"""OPERATIONS: what each PennyLane operation means. An operation is a row, as in `qiskit_fusedqml.gates`.
+
+Rows that Qiskit's gates have, too, are theirs under another name. The letters of a factor's string belong to the
+operation's wires in order. Operations whose meaning depends on more than their name (a Pauli word, controls, a matrix)
+have a function in `_FAMILIES` instead, which gives the row or the matrix of one of them. Everything else is decomposed
+by the framework.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass, field, replace
+from math import pi
+from typing import Any
+
+import numpy as np
+import pennylane as qml
+from numpy.typing import NDArray
+from scipy.sparse import issparse
+
+from ...gates import GATES, Factor, GateRow, undone
+from ...program import MAX_DIAGONAL_QUBITS, MAX_MATRIX_QUBITS
+
+Wire = Hashable
+
+_CX = GATES["cx"]
+
+
+def _row(*factors: Factor, num_params: int = 1) -> GateRow:
+    return GateRow(len(factors[0].string), num_params, factors)
+
+
+def _under(row: GateRow, num_ctrl: int) -> GateRow:
+    return replace(row, num_ctrl=num_ctrl)
+
+
+_FLIP = (Factor("1X", (), pi), Factor("1I", (), -pi))
+"""CNOT on the first two wires."""
+
+
+def _flips(num_wires: int, *pairs: tuple[int, int]) -> tuple[Factor, ...]:
+    """CNOTs, each given as (control, target)."""
+    return tuple(
+        Factor("".join("1" if w == ctrl else letter if w == target else "I" for w in range(num_wires)), (), angle)
+        for ctrl, target in pairs
+        for letter, angle in (("X", pi), ("I", -pi))
+    )
+
+
+def _double_excitation(*phases: Factor) -> GateRow:
+    """A rotation between |0011> and |1100>, which the frame turns into one of the first wire under three controls."""
+    return GateRow(4, 1, core=(Factor("Y011", (1.0,)), *phases), frame=_flips(4, (0, 1), (0, 2), (0, 3)))
+
+
+_ROT = _row(Factor("Z", (1.0,)), Factor("Y", (0.0, 1.0)), Factor("Z", (0.0, 0.0, 1.0)), num_params=3)
+_HOP = (Factor("YX", (0.5,)), Factor("XY", (-0.5,)))
+# e^{i phi (n_0 + n_1) / 2} on top of the exchange
+_FERMIONIC_SWAP = (Factor("XX", (0.5,)), Factor("YY", (0.5,)), Factor("1I", (-1.0,)), Factor("I1", (-1.0,)))
+_MIDDLE_SWAP = tuple(Factor(f"I{f.string}I", (), f.coefficients[0] * pi) for f in _FERMIONIC_SWAP)
+
+OPERATIONS: dict[str, GateRow] = {
+    "PauliX": GATES["x"],
+    "PauliY": GATES["y"],
+    "PauliZ": GATES["z"],
+    "Hadamard": GATES["h"],
+    "S": GATES["s"],
+    "T": GATES["t"],
+    "SX": GATES["sx"],
+    "RX": GATES["rx"],
+    "RY": GATES["ry"],
+    "RZ": GATES["rz"],
+    "PhaseShift": GATES["p"],
+    "U1": GATES["u1"],
+    "U2": GATES["u2"],
+    "U3": GATES["u3"],
+    "Rot": _ROT,
+    "CNOT": _CX,
+    "CY": GATES["cy"],
+    "CZ": GATES["cz"],
+    "CH": GATES["ch"],
+    "SWAP": GATES["swap"],
+    "ISWAP": GATES["iswap"],
+    "SISWAP": _row(Factor("XX", (), -pi / 4), Factor("YY", (), -pi / 4), num_params=0),
+    "ECR": GATES["ecr"],
+    "CSWAP": GATES["cswap"],
+    "Toffoli": GATES["ccx"],
+    "CCZ": GATES["ccz"],
+    "CRX": GATES["crx"],
+    "CRY": GATES["cry"],
+    "CRZ": GATES["crz"],
+    "CRot": _under(_ROT, 1),
+    "ControlledPhaseShift": GATES["cp"],
+    "CPhaseShift00": _row(Factor("00", (-2.0,))),
+    "CPhaseShift01": _row(Factor("01", (-2.0,))),
+    "CPhaseShift10": _row(Factor("10", (-2.0,))),
+    "IsingXX": GATES["rxx"],
+    "IsingYY": GATES["ryy"],
+    "IsingZZ": GATES["rzz"],
+    "IsingXY": _row(Factor("XX", (-0.5,)), Factor("YY", (-0.5,))),
+    # the phase e^{i phi} where the two bits differ, after the exchange
+    "PSWAP": GateRow(2, 1, (*GATES["swap"].product, Factor("ZZ", (1.0,)), Factor("II", (-1.0,)))),
+    "SingleExcitation": _row(*_HOP),
+    "SingleExcitationMinus": _row(*_HOP, Factor("ZZ", (0.5,)), Factor("II", (0.5,))),
+    "SingleExcitationPlus": _row(*_HOP, Factor("ZZ", (-0.5,)), Factor("II", (-0.5,))),
+    "DoubleExcitation": _double_excitation(),
+    # the other fourteen states get a phase: all sixteen do, and the two get theirs back
+    "DoubleExcitationMinus": _double_excitation(Factor("IIII", (1.0,)), Factor("I011", (-1.0,))),
+    "DoubleExcitationPlus": _double_excitation(Factor("IIII", (-1.0,)), Factor("I011", (1.0,))),
+    "FermionicSWAP": _row(*_FERMIONIC_SWAP),
+    "OrbitalRotation": GateRow(
+        4,
+        1,
+        (
+            *_MIDDLE_SWAP,
+            *(replace(f, string=f"{f.string}II") for f in _HOP),
+            *(replace(f, string=f"II{f.string}") for f in _HOP),
+            *_MIDDLE_SWAP,
+        ),
+    ),
+    "QubitSum": GateRow(3, factors=_flips(3, (1, 2), (0, 2))),
+    "QubitCarry": GateRow(
+        4,
+        factors=(
+            Factor("I11X", (), pi),
+            Factor("I11I", (), -pi),
+            *_flips(4, (1, 2)),
+            Factor("1I1X", (), pi),
+            Factor("1I1I", (), -pi),
+        ),
+    ),
+}
+"""PennyLane's name of an operation -> its row."""
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """What an operation does.
+
+    Attributes:
+        wires: The wires it acts on, controls excluded.
+        row: Its factors on these wires; their parameters are the operation's own. None for a matrix.
+        matrix: A constant unitary (2**k, 2**k), or a diagonal (2**k,); the first wire's bit is the highest.
+        controls: Pairs (wire, value).
+    """
+
+    wires: tuple[Wire, ...]
+    row: GateRow | None = None
+    matrix: NDArray[np.complex128] | None = None
+    controls: tuple[tuple[Wire, bool], ...] = ()
+
+    @property
+    def fits(self) -> bool:
+        """Whether a program can hold it."""
+        if self.matrix is None:
+            return True
+        width = len(self.wires) + len(self.controls)
+        return width <= (MAX_DIAGONAL_QUBITS if self.matrix.ndim == 1 else MAX_MATRIX_QUBITS)
+
+
+Read = Callable[[Any], Meaning | None]
+Details = Callable[[Any], Hashable]
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """Operations of one class whose meaning depends on more than the class and the wires.
+
+    Attributes:
+        meaning: From an operation to its meaning, or None if it must be decomposed.
+        details: What tells two operations of the class on the same wires apart, numbers of rows excepted.
+    """
+
+    meaning: Read
+    details: Details = field(default=lambda _op: None)
+
+
+def meaning(op: Any) -> Meaning | None:
+    """What an operation does, or None if it must be decomposed."""
+    row = PLAIN.get(type(op))
+    if row is not None:
+        return _placed(row, op.wires.labels)
+    result = _family(op).meaning(op)
+    return result if result is not None and result.fits else None
+
+
+def identity(op: Any) -> Hashable:
+    """Equal for operations that differ in the numbers of their rows at most."""
+    kind = type(op)
+    if kind in PLAIN:
+        return kind, op.wires.labels
+    return kind, op.wires.labels, _family(op).details(op)
+
+
+def holds_matrix(op: Any) -> bool:
+    """Whether the operation's parameters are the entries of a matrix, so that they belong to what it is."""
+    while isinstance(op, qml.ops.op_math.SymbolicOp):
+        op = op.base
+    return isinstance(op, qml.QubitUnitary | qml.BlockEncode | qml.DiagonalQubitUnitary)
+
+
+def _placed(row: GateRow, wires: tuple[Wire, ...], controls: Iterable[tuple[Wire, bool]] = ()) -> Meaning:
+    own = tuple((wire, True) for wire in wires[: row.num_ctrl])
+    return Meaning(wires[row.num_ctrl :], replace(row, num_ctrl=0), controls=(*controls, *own))
+
+
+def _family(op: Any) -> Family:
+    found = _FAMILIES.get(type(op))
+    if found is None:
+        found = next((family for kind, family in _BASES if isinstance(op, kind)), _OTHERS)
+    return found
+
+
+def _inverse(found: Meaning) -> Meaning:
+    if found.row is None:
+        assert found.matrix is not None
+        return replace(found, matrix=found.matrix.conj().T)
+    row = found.row  # a frame stays as it is: (V^-1 K V)^-1 = V^-1 K^-1 V
+    return replace(found, row=replace(row, factors=undone(row.factors), core=undone(row.core)))
+
+
+def _adjoint(op: Any) -> Meaning | None:
+    base = meaning(op.base)
+    return None if base is None else _inverse(base)
+
+
+def _controlled(op: Any) -> Meaning | None:
+    base = meaning(op.base)
+    if base is None:
+        return None
+    return replace(base, controls=(*_controls(op), *base.controls))
+
+
+def _controls(op: Any) -> tuple[tuple[Wire, bool], ...]:
+    return tuple(zip(op.control_wires.labels, map(bool, op.control_values), strict=True))
+
+
+def _flip(op: Any) -> Meaning:
+    wires = op.wires.labels
+    controls = zip(wires[:-1], map(bool, op.control_values), strict=True)
+    return _placed(GATES["x"], wires[-1:], controls)
+
+
+def _rotation(word: str, wires: tuple[Wire, ...]) -> Meaning:
+    return Meaning(wires, GateRow(len(word), 1, (Factor(word, (1.0,)),)))
+
+
+def _projected_phase(op: Any) -> Meaning:
+    """``e^{i phi}`` on the first ``dim`` basis states and ``e^{-i phi}`` on the others.
+
+    A basis state is among the first if, up to the first bit in which it differs from ``dim``, dim's is the larger.
+    """
+    wires, dimension = op.wires.labels, int(op.hyperparameters["dimension"][0])
+    width = len(wires)
+    if dimension == 2**width:
+        return Meaning(wires, GateRow(width, 1, (Factor("I" * width, (-2.0,)),)))
+    bits = f"{dimension:0{width}b}"
+    smaller = [f"{bits[:k]}0{'I' * (width - k - 1)}" for k, bit in enumerate(bits) if bit == "1"]
+    phases = (Factor(pattern, (-4.0,)) for pattern in smaller)
+    return Meaning(wires, GateRow(width, 1, (Factor("I" * width, (2.0,)), *phases)))
+
+
+def _dense(op: Any) -> Meaning | None:
+    """A constant matrix, if it is not too wide to be made."""
+    if len(op.wires) > MAX_MATRIX_QUBITS or op.batch_size is not None:
+        return None
+    matrix = op.matrix() if op.has_matrix else op.sparse_matrix().toarray()
+    return Meaning(op.wires.labels, matrix=np.asarray(qml.math.unwrap([matrix])[0], dtype=np.complex128))
+
+
+def _diagonal(op: Any) -> Meaning | None:
+    table = np.asarray(qml.math.unwrap(op.data)[0], dtype=np.complex128)
+    return Meaning(op.wires.labels, matrix=table) if table.ndim == 1 else None
+
+
+def _other(op: Any) -> Meaning | None:
+    """An operation that is no more than its matrix."""
+    if op.has_decomposition or not op.has_matrix or op.num_params or len(op.wires) > MAX_MATRIX_QUBITS:
+        return None
+    matrix = np.asarray(op.matrix(), dtype=np.complex128)
+    is_unitary = np.allclose(matrix @ matrix.conj().T, np.eye(len(matrix)), atol=1e-8)
+    return Meaning(op.wires.labels, matrix=matrix) if is_unitary else None
+
+
+def _bytes(op: Any) -> Hashable:
+    """The numbers of a matrix."""
+    return tuple(
+        (array.shape, (array.toarray() if issparse(array) else np.asarray(array)).tobytes())
+        for array in qml.math.unwrap(op.data)
+    )
+
+
+def _base_details(op: Any) -> Hashable:
+    return identity(op.base)
+
+
+def _controlled_details(op: Any) -> Hashable:
+    return tuple(op.control_values), identity(op.base)
+
+
+PLAIN: dict[type, GateRow] = {getattr(qml, name): row for name, row in OPERATIONS.items()}
+"""The rows by class."""
+
+_NOTHING = Family(lambda op: Meaning(op.wires.labels, GateRow(len(op.wires))))
+
+_FAMILIES: dict[type, Family] = {
+    qml.Identity: _NOTHING,
+    qml.Barrier: _NOTHING,
+    qml.WireCut: _NOTHING,
+    qml.GlobalPhase: Family(lambda _op: Meaning((), GateRow(0, 1, (Factor("", (2.0,)),)))),
+    qml.MultiRZ: Family(lambda op: _rotation("Z" * len(op.wires), op.wires.labels)),
+    qml.PauliRot: Family(
+        lambda op: _rotation(op.hyperparameters["pauli_word"], op.wires.labels),
+        lambda op: op.hyperparameters["pauli_word"],
+    ),
+    qml.PCPhase: Family(_projected_phase, lambda op: op.hyperparameters["dimension"]),
+    qml.MultiControlledX: Family(_flip, lambda op: tuple(op.control_values)),
+    qml.QubitUnitary: Family(_dense, _bytes),
+    qml.BlockEncode: Family(_dense, _bytes),
+    qml.DiagonalQubitUnitary: Family(_diagonal, _bytes),
+}
+
+_BASES: tuple[tuple[type, Family], ...] = (
+    (qml.ops.op_math.Adjoint, Family(_adjoint, _base_details)),
+    (qml.ops.op_math.Controlled, Family(_controlled, _controlled_details)),
+)
+"""Families that hold an operation of their own."""
+
+_OTHERS = Family(_other, lambda op: np.asarray(op.matrix()).tobytes())

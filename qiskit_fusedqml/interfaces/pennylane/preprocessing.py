@@ -1,0 +1,119 @@
+"""The framework's part: which of its transforms bring a circuit into the form that the device runs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pennylane as qml
+from pennylane.devices import ExecutionConfig
+from pennylane.devices.preprocess import (
+    decompose,
+    measurements_from_samples,
+    no_sampling,
+    validate_device_wires,
+    validate_measurements,
+)
+from pennylane.exceptions import DeviceError
+from pennylane.math import requires_grad
+from pennylane.transforms import broadcast_expand, defer_measurements, split_non_commuting
+
+from .circuits import is_batched_constant, is_supported, wire_order
+from .measurements import is_differentiable
+from .operations import PLAIN, holds_matrix
+
+_OWN = {"adjoint", "best", "device"}
+
+
+def resolved_config(config: ExecutionConfig, circuit: Any, name: str) -> ExecutionConfig:
+    """What the caller left to the device, filled in."""
+    for option in config.device_options:
+        raise DeviceError(f"{name} has no option {option!r}; its options are arguments of qml.device.")
+    method = config.mcm_config.mcm_method
+    if method not in {None, "deferred"}:
+        raise DeviceError(f"mcm_method {method!r} is not supported by {name}; 'deferred' is.")
+    own = config.gradient_method in _OWN
+    changes: dict[str, Any] = {"mcm_config": replace(config.mcm_config, mcm_method="deferred")}
+    if own:
+        changes |= {
+            "gradient_method": "adjoint",
+            "use_device_gradient": True,
+            "use_device_jacobian_product": True,
+            "grad_on_execution": False,
+        }
+    return replace(config, **changes)
+
+
+def pipeline(config: ExecutionConfig, wires: Any, name: str) -> Any:
+    """The transforms for an execution."""
+    adjoint = config.gradient_method == "adjoint"
+    program = qml.CompilePipeline()
+    program.add_transform(validate_measurements, name=name)
+    program.add_transform(defer_measurements, allow_postselect=False)
+    program.add_transform(_expand_matrices)
+    program.add_transform(
+        decompose,
+        stopping_condition=_stops_adjoint if adjoint else is_supported,
+        skip_initial_state_prep=True,
+        device_wires=wires,
+        name=name,
+    )
+    program.add_transform(validate_device_wires, wires, name=name)
+    program.add_transform(_split)
+    program.add_transform(_sample)
+    if adjoint:
+        program.add_transform(no_sampling, name=f"adjoint + {name}")
+        program.add_transform(_read_off_states, wires)
+    return program
+
+
+def _stops_adjoint(op: Any) -> bool:
+    if type(op) in PLAIN:
+        return True
+    if holds_matrix(op) and any(requires_grad(number) for number in op.data):
+        return False
+    return is_supported(op)
+
+
+@qml.transform
+def _expand_matrices(tape: Any) -> Any:
+    """Circuits with matrices that differ from sample to sample, sample by sample."""
+    if any(is_batched_constant(op) for op in tape.operations if type(op) not in PLAIN):
+        return broadcast_expand(tape)
+    return (tape,), _first
+
+
+@qml.transform
+def _split(tape: Any) -> Any:
+    """With shots: circuits whose measurements can be read off the same shots."""
+    return split_non_commuting(tape) if tape.shots else ((tape,), _first)
+
+
+@qml.transform
+def _sample(tape: Any) -> Any:
+    """With shots: everything from samples."""
+    return measurements_from_samples(tape) if tape.shots else ((tape,), _first)
+
+
+@qml.transform
+def _read_off_states(tape: Any, wires: Any) -> Any:
+    """What the device cannot differentiate becomes the state, from which the framework computes and differentiates it."""
+    if all(is_differentiable(measurement) for measurement in tape.measurements):
+        return (tape,), _first
+    order = qml.wires.Wires(wire_order(tape, None if wires is None else wires.labels))
+    own = [m for m in tape.measurements if is_differentiable(m)]
+    state_tape = tape.copy(measurements=[*own, qml.state()])
+
+    def read_off(results: Any) -> Any:
+        parts = iter(results[0][:-1] if own else ())
+        state = results[0][-1] if own else results[0]
+        found = tuple(
+            next(parts) if is_differentiable(m) else m.process_state(state, order) for m in tape.measurements
+        )
+        return found[0] if len(found) == 1 else found
+
+    return (state_tape,), read_off
+
+
+def _first(results: Any) -> Any:
+    return results[0]
