@@ -16,6 +16,7 @@ import numpy as np
 import pennylane as qml
 from numpy.typing import NDArray
 from pennylane.exceptions import DeviceError
+from pennylane.operation import StatePrepBase
 
 from ...angles import AngleMap
 from ...gates import Factor, GateRow, PlacedFactor, place
@@ -25,14 +26,6 @@ from .operations import PLAIN, Meaning, holds_matrix, identity, meaning
 
 Floats = NDArray[np.float64]
 Wire = Hashable
-
-_BITS = (qml.BasisState,)
-"""Preparations of basis states; their bits are angles 0 and pi."""
-
-_AMPLITUDES = (qml.StatePrep,)
-"""Preparations that give amplitudes."""
-
-PREPARATIONS = (*_BITS, *_AMPLITUDES)
 
 _FLIP = GateRow(1, 1, (Factor("X", (1.0,)), Factor("I", (-1.0,))))
 """X to the power of a bit, for the angle ``pi * bit``."""
@@ -64,7 +57,7 @@ def read(tape: Any, wires: tuple[Wire, ...] | None) -> Reading:
     names: list[Hashable] = []
     for op in tape.operations:
         kind = type(op)
-        names.append((kind, op.wires.labels) if kind in PLAIN or kind in PREPARATIONS else identity(op))
+        names.append((kind, op.wires.labels) if kind in PLAIN or issubclass(kind, StatePrepBase) else identity(op))
         if op.data:
             data.extend(op.data)
     measured = tuple((type(m), m.wires.labels, observable_identity(m)) for m in tape.measurements)
@@ -109,7 +102,7 @@ class Circuit:
         num_qubits: Their number n.
         program: The program.
         columns: Its parameters.
-        preparation: The operation that gives the amplitudes to start from, or None: its index is 0.
+        has_amplitudes: Whether the first operation prepares amplitudes, other than those of a basis state.
     """
 
     def __init__(self, tape: Any, order: tuple[Wire, ...]) -> None:
@@ -165,7 +158,7 @@ class Circuit:
         )
 
     def _write(self, op: Any, position: int, *, first: bool) -> None:
-        if isinstance(op, PREPARATIONS):
+        if isinstance(op, StatePrepBase):
             if not first:
                 raise DeviceError(f"{op} is possible as the first operation of a circuit only.")
             self._prepare(op, position)
@@ -181,7 +174,7 @@ class Circuit:
             self._append_row(found, found.row, first_column)
 
     def _prepare(self, op: Any, position: int) -> None:
-        if isinstance(op, _AMPLITUDES):
+        if not isinstance(op, qml.BasisState):
             self.has_amplitudes = True
             return
         for bit, wire in enumerate(op.wires.labels):

@@ -9,7 +9,6 @@ import pennylane as qml
 from pennylane.devices import ExecutionConfig
 from pennylane.devices.preprocess import (
     decompose,
-    measurements_from_samples,
     no_sampling,
     validate_device_wires,
     validate_measurements,
@@ -20,7 +19,7 @@ from pennylane.transforms import broadcast_expand, defer_measurements, split_non
 
 from .circuits import is_batched_constant, is_supported, wire_order
 from .measurements import is_differentiable
-from .operations import PLAIN, holds_matrix
+from .operations import PLAIN, holds_matrix, identity
 
 _OWN = {"adjoint", "best", "device"}
 
@@ -91,8 +90,37 @@ def _split(tape: Any) -> Any:
 
 @qml.transform
 def _sample(tape: Any) -> Any:
-    """With shots: everything from samples."""
-    return measurements_from_samples(tape) if tape.shots else ((tape,), _first)
+    """With shots: everything from the samples of a circuit that ends in the measurements' eigenbasis."""
+    if not tape.shots:
+        return (tape,), _first
+    wires = qml.wires.Wires.all_wires([m.wires for m in tape.measurements])
+    if any(not m.wires for m in tape.measurements):
+        wires = tape.wires
+    sampled = tape.copy(operations=[*tape.operations, *_basis_changes(tape.measurements)], measurements=[qml.sample(wires=wires)])
+
+    def process(results: Any) -> Any:
+        each = results[0] if tape.shots.has_partitioned_shots else (results[0],)
+        found = [tuple(m.process_samples(samples, wires) for m in tape.measurements) for samples in each]
+        answers = tuple(own[0] if len(own) == 1 else own for own in found)
+        return answers if tape.shots.has_partitioned_shots else answers[0]
+
+    return (sampled,), process
+
+
+def _basis_changes(measurements: Any) -> list[Any]:
+    """The gates that diagonalise what is measured; those that several measurements share, once."""
+    gates: dict[Any, list[Any]] = {}
+    for measurement in measurements:
+        runs: dict[Any, list[Any]] = {}
+        for gate in measurement.diagonalizing_gates() if measurement.obs is not None else ():
+            runs.setdefault(gate.wires, []).append(gate)
+        for wires, run in runs.items():
+            gates.setdefault((wires, tuple(map(identity, run)), tuple(map(_numbers, run))), run)
+    return [gate for run in gates.values() for gate in run]
+
+
+def _numbers(gate: Any) -> tuple[float, ...]:
+    return () if holds_matrix(gate) else tuple(map(float, gate.data))
 
 
 @qml.transform

@@ -27,10 +27,10 @@ def draw(simulation: Simulation, readings: Sequence[Reading], rng: np.random.Gen
     """
     tape = readings[0].tape
     for measurement in tape.measurements:
-        if measurement.obs is not None and measurement.diagonalizing_gates():
+        if measurement.obs is not None or measurement.mv is not None:
             raise DeviceError(
-                f"{measurement} with shots needs a change of basis; call the device through a QNode or qml.execute, "
-                "whose preprocessing makes it."
+                f"{measurement} with shots is computed from samples; call the device through a QNode or qml.execute, "
+                "whose preprocessing arranges that."
             )
     wires = qml.wires.Wires.all_wires([m.wires for m in tape.measurements]).labels or simulation.circuit.wires
     if any(not measurement.wires for measurement in tape.measurements):
