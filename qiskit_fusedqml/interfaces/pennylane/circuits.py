@@ -23,6 +23,7 @@ from ...gates import Factor, GateRow, PlacedFactor, place
 from ...program import MAX_QUBITS, Diagonal, Instruction, Matrix, Program, Rotation
 from .observables import identity as observable_identity
 from .operations import PLAIN, Meaning, holds_matrix, identity, meaning
+from .whole import WholeCircuit
 
 Floats = NDArray[np.float64]
 Wire = Hashable
@@ -38,12 +39,14 @@ class Reading:
     Attributes:
         key: The structure.
         tape: The tape.
-        data: All parameters in the tape's order, up to those of measurements.
+        operations: Its operations.
+        data: Their parameters in order.
     """
 
     key: Hashable
     tape: Any
-    data: list[Any]
+    operations: Sequence[Any]
+    data: Sequence[Any]
 
 
 def read(tape: Any, wires: tuple[Wire, ...] | None) -> Reading:
@@ -53,28 +56,39 @@ def read(tape: Any, wires: tuple[Wire, ...] | None) -> Reading:
         tape: The tape; its operations have meanings, but for a preparation at the start.
         wires: The device's wires in order, or None to find them in the tape.
     """
-    data: list[Any] = []
+    operations = tape.operations
+    if len(operations) == 1 and type(operations[0]) is WholeCircuit:
+        whole = operations[0]
+        operations, names, data = whole.operations, whole.names, whole.data
+    else:
+        names, data = read_operations(operations)
+    measured = tuple([(type(m), m.wires.labels, observable_identity(m)) for m in tape.measurements])
+    return Reading((wires, names, measured), tape, operations, data)
+
+
+def read_operations(operations: Sequence[Any]) -> tuple[tuple[Hashable, ...], list[Any]]:
+    """What operations are, and their parameters."""
     names: list[Hashable] = []
-    for op in tape.operations:
+    data: list[Any] = []
+    for op in operations:
         kind = type(op)
         names.append((kind, op.wires.labels) if kind in PLAIN or issubclass(kind, StatePrepBase) else identity(op))
         if op.data:
             data.extend(op.data)
-    measured = tuple((type(m), m.wires.labels, observable_identity(m)) for m in tape.measurements)
-    return Reading((wires, tuple(names), measured), tape, data)
+    return tuple(names), data
 
 
-def wire_order(tape: Any, wires: tuple[Wire, ...] | None) -> tuple[Wire, ...]:
+def wire_order(operations: Sequence[Any], measurements: Sequence[Any], wires: tuple[Wire, ...] | None) -> tuple[Wire, ...]:
     """The wires of the simulation: the device's, or in their absence the tape's in the framework's standard order."""
     if wires is not None:
         return wires
-    found = qml.wires.Wires.all_wires([op.wires for op in tape.operations])
+    found = qml.wires.Wires.all_wires([op.wires for op in operations])
     acted = set(found)
-    rest = {wire for m in tape.measurements for wire in m.wires if wire not in acted}
+    rest = {wire for m in measurements for wire in m.wires if wire not in acted}
     count = len(acted) + len(rest)
     if acted == set(range(len(acted))) and rest == set(range(len(acted), count)):
         return tuple(range(count)) or (0,)
-    return (*found.labels, *(wire for m in tape.measurements for wire in m.wires if wire in rest)) or (0,)
+    return (*found.labels, *dict.fromkeys(wire for m in measurements for wire in m.wires if wire in rest)) or (0,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +108,7 @@ class Circuit:
     """The program of all tapes of one structure.
 
     Args:
-        tape: One of them.
+        operations: The operations of one of them.
         order: The wires; the first one is the highest bit of an amplitude's index.
 
     Attributes:
@@ -105,9 +119,7 @@ class Circuit:
         has_amplitudes: Whether the first operation prepares amplitudes, other than those of a basis state.
     """
 
-    def __init__(self, tape: Any, order: tuple[Wire, ...]) -> None:
-        if len(set(order)) != len(order):
-            order = tuple(dict.fromkeys(order))
+    def __init__(self, operations: Sequence[Any], order: tuple[Wire, ...]) -> None:
         self.wires = order
         self.num_qubits = len(order)
         if self.num_qubits > MAX_QUBITS:
@@ -119,7 +131,7 @@ class Circuit:
         self._constants: list[float] = []
         self._terms: list[tuple[int, int, float]] = []
         position = 0
-        for index, op in enumerate(tape.operations):
+        for index, op in enumerate(operations):
             self._write(op, position, first=index == 0)
             position += len(op.data)
         self.program = Program(self.num_qubits, len(self._constants), tuple(self._instructions))
@@ -138,6 +150,12 @@ class Circuit:
         """The columns of the tape's parameters at these positions, ascending; what is no angle has none."""
         found = (self.column_of.get(position) for position in positions)
         return tuple(sorted(column for column in found if column is not None))
+
+    def places(self, wires: Sequence[Wire]) -> NDArray[np.intp]:
+        """Indices (2**k,) of amplitudes with all other wires 0, by the bits of k wires, the first one highest."""
+        bits = np.arange(2 ** len(wires), dtype=np.intp)
+        shifts = [(bits >> k & 1) << self.qubit[wire] for k, wire in enumerate(reversed(wires))]
+        return np.sum(shifts, axis=0, dtype=np.intp)
 
     def angle_map(self, order: Sequence[int]) -> AngleMap:
         """The angles as functions of the columns in another order: column ``order[j]`` is the map's parameter j.

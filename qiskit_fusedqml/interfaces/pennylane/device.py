@@ -86,7 +86,9 @@ class FusedQubit(Device):  # type: ignore[misc]
 
     def preprocess_transforms(self, execution_config: ExecutionConfig | None = None) -> Any:
         """The transforms after which the device can run a circuit."""
-        return pipeline(execution_config or ExecutionConfig(), self.wires, self.name)
+        return pipeline(
+            execution_config or ExecutionConfig(), self.wires, self.name, joins=not self.tracker.active
+        )
 
     def supports_derivatives(self, execution_config: ExecutionConfig | None = None, circuit: Any = None) -> bool:
         """Whether the gradient is the device's own: by the adjoint method, without shots."""
@@ -152,7 +154,7 @@ class FusedQubit(Device):  # type: ignore[misc]
         jacobians: dict[int, Any] = {}
         for simulation, places, readings in self._groups(circuits):
             circuit = simulation.circuit
-            rows = gather(circuit, readings, _trained(circuit, readings))
+            rows = gather(circuit, readings, gradients=True)
             answers.update(zip(places, split(rows, simulation.results(rows)), strict=True))
             found = jacobian_by_tape(circuit, readings, rows, simulation.jacobian(rows))
             jacobians.update(zip(places, found, strict=True))
@@ -176,8 +178,10 @@ class FusedQubit(Device):  # type: ignore[misc]
         with self._lock:
             found = self._simulations.get(reading.key)
             if found is None:
-                circuit = Circuit(reading.tape, wire_order(reading.tape, self._labels))
-                found = self._simulations[reading.key] = Simulation(circuit, reading.tape.measurements, self._options)
+                measurements = reading.tape.measurements
+                order = wire_order(reading.operations, measurements, self._labels)
+                found = Simulation(Circuit(reading.operations, order), measurements, self._options)
+                self._simulations[reading.key] = found
                 while len(self._simulations) > MAX_CIRCUITS:
                     self._simulations.popitem(last=False)
             self._simulations.move_to_end(reading.key)
@@ -185,7 +189,7 @@ class FusedQubit(Device):  # type: ignore[misc]
 
     def _run_and_hold(self, simulation: Simulation, readings: Sequence[Reading]) -> list[Any]:
         """Results; what the gradients need is kept until the next circuits are run."""
-        rows = gather(simulation.circuit, readings, _trained(simulation.circuit, readings))
+        rows = gather(simulation.circuit, readings, gradients=True)
         results, pullback = simulation.vjp(rows)
         self._held = _Held(simulation, rows.fingerprint, pullback)
         return split(rows, results)
@@ -194,7 +198,7 @@ class FusedQubit(Device):  # type: ignore[misc]
         self, simulation: Simulation, readings: Sequence[Reading], cotangents: Sequence[Any]
     ) -> list[tuple[Any, ...]]:
         circuit, measured = simulation.circuit, simulation.measured
-        rows = gather(circuit, readings, _trained(circuit, readings))
+        rows = gather(circuit, readings, gradients=True)
         stacked = num_stacked(measured, rows.tapes[0], cotangents[0])
         if stacked is not None:  # a Jacobian by vmap
             each = [
@@ -220,6 +224,8 @@ class FusedQubit(Device):  # type: ignore[misc]
             pullback, held.pullback = held.pullback, None
         if pullback is not None:
             return pullback(cotangents)
+        if rows.trains_states:
+            return simulation.vjp(rows)[1](cotangents)
         if held.jacobians is None:
             held.jacobians = simulation.jacobian(rows)
         return pulled(rows, held.jacobians, cotangents)
@@ -233,11 +239,6 @@ class _Held:
         self.fingerprint = fingerprint
         self.pullback = pullback
         self.jacobians: list[Any] | None = None
-
-
-def _trained(circuit: Circuit, readings: Sequence[Reading]) -> tuple[int, ...]:
-    """The columns that are trainable in any of the tapes."""
-    return circuit.trained(frozenset().union(*(reading.tape.trainable_params for reading in readings)))
 
 
 def _entry(measured: Any, cotangents: Any, k: int) -> Any:

@@ -7,12 +7,30 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pennylane.exceptions import QuantumFunctionError
 
 from .circuits import Circuit, Reading
 from .measurements import Measured
 from .rows import Numbers, Rows
+from .simulation import Gradients
 
 Floats = NDArray[np.float64]
+
+
+class Entries(tuple[Any, ...]):
+    """Gradients of parameters that may be of several shapes.
+
+    The framework's torch interface asks of every gradient what is left of it when NumPy squeezes it.
+    """
+
+    __slots__ = ()
+
+    def squeeze(self, axis: Any = None) -> NDArray[Any]:
+        """The entries as an array of objects."""
+        result = np.empty(len(self), dtype=object)
+        for k, entry in enumerate(self):  # an assignment of all would make one array where the shapes agree
+            result[k] = entry
+        return np.squeeze(result, axis=axis)
 
 
 def cotangent_rows(measured: Measured, rows: Rows, cotangents: Sequence[Any]) -> list[Any]:
@@ -38,7 +56,7 @@ def num_stacked(measured: Measured, numbers: Numbers, cotangents: Any) -> int | 
     return None
 
 
-def pulled(rows: Rows, jacobians: Sequence[Any], cotangents: Sequence[Any]) -> tuple[Floats | None, Floats]:
+def pulled(rows: Rows, jacobians: Sequence[Any], cotangents: Sequence[Any]) -> Gradients:
     """Gradients of inputs and weights from Jacobians (R, ..., P) and cotangents (R, ...) of the measurements."""
     total = 0.0
     for jacobian, cotangent in zip(jacobians, cotangents, strict=True):
@@ -47,39 +65,76 @@ def pulled(rows: Rows, jacobians: Sequence[Any], cotangents: Sequence[Any]) -> t
         total = total + np.real(np.einsum("rs,rsp->rp", np.reshape(cotangent, (count, -1)), flat))
     gradients: Floats = np.asarray(total)
     if len(rows.tapes) > 1:
-        return None, gradients
+        return Gradients(None, gradients)
     inputs = [column for column in rows.key[0] if column >= 0]
     others = np.setdiff1d(np.arange(gradients.shape[1]), inputs)
-    return gradients[:, inputs] if inputs else None, gradients[:, others].sum(axis=0)
+    return Gradients(gradients[:, inputs] if inputs else None, gradients[:, others].sum(axis=0))
 
 
 def by_tape(
-    circuit: Circuit, readings: Sequence[Reading], rows: Rows, gradients: tuple[Floats | None, Floats]
-) -> list[tuple[Any, ...]]:
-    """Gradients of inputs and weights as the framework wants them: for each tape, for each trainable parameter."""
-    dx, dw = gradients
-    if len(readings) == 1:
-        return [_of_one(circuit, readings[0], rows, dx, dw)]
+    circuit: Circuit, readings: Sequence[Reading], rows: Rows, gradients: Gradients
+) -> list[Entries]:
+    """Gradients as the framework wants them: for each tape, for each trainable parameter."""
+    if len(readings) == 1 and not rows.key[0] and circuit.is_plain:
+        positions = readings[0].tape.trainable_params
+        if len(positions) == len(gradients.weights) == len(circuit.columns):
+            return [Entries(gradients.weights)]
+    columns = _by_column(circuit, rows, gradients)
     answers = []
     for reading, numbers, place in zip(readings, rows.tapes, rows.slices(), strict=True):
-        own, varying = dw[place], set(numbers.varying)
-        answers.append(
-            tuple(
-                _zero(reading, position)
-                if column is None
-                else own[..., column]
-                if column in varying or numbers.size is None
-                else own[:, column].sum()
-                for position, column in _trainable(circuit, reading)
-            )
-        )
+        own: list[Any] = []
+        for position in reading.tape.trainable_params:
+            column = circuit.column_of.get(position)
+            if column is not None:
+                values = columns[column]
+                if values.ndim:  # by row: a batched tape's own parameters are shared by its samples
+                    values = values[place]
+                    values = values.sum() if values.ndim and column not in numbers.varying else values
+                own.append(values)
+            elif gradients.states is not None and position == 0:
+                own.append(_of_states(circuit, reading, np.atleast_2d(gradients.states[place])))
+            else:
+                own.append(_zero(reading, position))
+        answers.append(Entries(own))
     return answers
+
+
+def _by_column(circuit: Circuit, rows: Rows, gradients: Gradients) -> list[Any]:
+    """Each column's gradient: (R,), or () where all rows share it."""
+    if len(rows.tapes) > 1:
+        return list(gradients.weights.T)
+    columns: list[Any] = [None] * len(circuit.columns)
+    inputs = [column for column in rows.key[0] if column >= 0]
+    others = [column for column in range(len(columns)) if column not in set(inputs)]
+    for column, value in zip(others, gradients.weights, strict=True):
+        columns[column] = value
+    dx = gradients.inputs
+    for k, column in enumerate(inputs):
+        columns[column] = np.zeros(len(rows.inputs or ())) if dx is None else dx[:, k]
+    return columns
+
+
+def _of_states(circuit: Circuit, reading: Reading, cotangents: Any) -> Any:
+    """The gradient of a preparation's amplitudes, which are some of those of the whole state."""
+    data = reading.data[0]
+    own = cotangents[:, circuit.places(reading.operations[0].wires.labels)]
+    own = own.conj() if np.iscomplexobj(data) else own.real
+    return own if np.ndim(data) > 1 else own.sum(axis=0)
 
 
 def jacobian_by_tape(
     circuit: Circuit, readings: Sequence[Reading], rows: Rows, jacobians: Sequence[Any]
 ) -> list[Any]:
-    """Jacobians (R, ..., P) of the measurements as the framework wants them."""
+    """Jacobians (R, ..., P) of the measurements as the framework wants them.
+
+    Raises:
+        QuantumFunctionError: If amplitudes of the initial state are trainable.
+    """
+    if rows.trains_states:
+        raise QuantumFunctionError(
+            "Jacobians with respect to the amplitudes of a state preparation are taken through vector-Jacobian products "
+            "only: call the device through a QNode, or pass device_vjp=True to qml.execute."
+        )
     answers = []
     for reading, numbers, place in zip(readings, rows.tapes, rows.slices(), strict=True):
         wanted = _trainable(circuit, reading)
@@ -102,22 +157,6 @@ def _jacobian_column(own: Any, column: int | None, reading: Reading, position: i
     full = np.zeros((size, *slopes.shape[1:], size), dtype=own.dtype)
     full[np.arange(size), ..., np.arange(size)] = slopes
     return full
-
-
-def _of_one(circuit: Circuit, reading: Reading, rows: Rows, dx: Floats | None, dw: Floats) -> tuple[Any, ...]:
-    inputs = rows.key[0]
-    if not inputs and circuit.is_plain and len(reading.tape.trainable_params) == len(dw):
-        return tuple(dw)
-    weight_of = {column: k for k, column in enumerate(sorted(set(range(len(circuit.columns))) - set(inputs)))}
-    input_of = {column: k for k, column in enumerate(inputs)}
-    return tuple(
-        _zero(reading, position)
-        if column is None
-        else dw[weight_of[column]]
-        if column in weight_of
-        else (dx[:, input_of[column]] if dx is not None else _zero(reading, position))
-        for position, column in _trainable(circuit, reading)
-    )
 
 
 def _trainable(circuit: Circuit, reading: Reading) -> list[tuple[int, int | None]]:

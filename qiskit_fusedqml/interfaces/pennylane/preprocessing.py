@@ -13,13 +13,15 @@ from pennylane.devices.preprocess import (
     validate_device_wires,
     validate_measurements,
 )
-from pennylane.exceptions import DeviceError
-from pennylane.math import requires_grad
-from pennylane.transforms import broadcast_expand, defer_measurements, split_non_commuting
+from pennylane.exceptions import DeviceError, QuantumFunctionError
+from pennylane.math import Interface, requires_grad
+from pennylane.measurements import ExpectationMP
+from pennylane.transforms import broadcast_expand, defer_measurements, split_non_commuting, split_to_single_terms
 
-from .circuits import is_batched_constant, is_supported, wire_order
+from .circuits import is_batched_constant, is_supported, read_operations, wire_order
 from .measurements import is_differentiable
 from .operations import PLAIN, holds_matrix, identity
+from .whole import joined
 
 _OWN = {"adjoint", "best", "device"}
 
@@ -39,15 +41,39 @@ def resolved_config(config: ExecutionConfig, circuit: Any, name: str) -> Executi
             "use_device_gradient": True,
             "use_device_jacobian_product": True,
             "grad_on_execution": False,
+            # where this is left on, the framework's jit takes full Jacobians, which broadcasting does not have
+            "convert_to_numpy": config.interface not in {Interface.JAX, Interface.JAX_JIT},
         }
     return replace(config, **changes)
 
 
-def pipeline(config: ExecutionConfig, wires: Any, name: str) -> Any:
-    """The transforms for an execution."""
+def pipeline(config: ExecutionConfig, wires: Any, name: str, *, joins: bool) -> Any:
+    """The transforms for an execution.
+
+    Args:
+        config: The execution's configuration.
+        wires: The device's wires, or None.
+        name: The device's name, for messages.
+        joins: Whether the operations may become one; whoever counts them wants to see them.
+    """
     adjoint = config.gradient_method == "adjoint"
     program = qml.CompilePipeline()
     program.add_transform(validate_measurements, name=name)
+    program.add_transform(_lower, _lowering(adjoint, wires, name))
+    program.add_transform(validate_device_wires, wires, name=name)
+    program.add_transform(_sample)
+    if adjoint:
+        program.add_transform(no_sampling, name=f"adjoint + {name}")
+        program.add_transform(_split_trained)
+        program.add_transform(_read_off_states, wires)
+        if joins:
+            program.add_transform(_join)
+    return program
+
+
+def _lowering(adjoint: bool, wires: Any, name: str) -> Any:
+    """What is needed where a circuit holds more than rows of the table."""
+    program = qml.CompilePipeline()
     program.add_transform(defer_measurements, allow_postselect=False)
     program.add_transform(_expand_matrices)
     program.add_transform(
@@ -57,13 +83,24 @@ def pipeline(config: ExecutionConfig, wires: Any, name: str) -> Any:
         device_wires=wires,
         name=name,
     )
-    program.add_transform(validate_device_wires, wires, name=name)
-    program.add_transform(_split)
-    program.add_transform(_sample)
-    if adjoint:
-        program.add_transform(no_sampling, name=f"adjoint + {name}")
-        program.add_transform(_read_off_states, wires)
     return program
+
+
+@qml.transform
+def _lower(tape: Any, program: Any) -> Any:
+    """Circuits of rows of the table, as most are after the first step, stay as they are."""
+    if {type(op) for op in tape.operations} <= PLAIN.keys():
+        return (tape,), _first
+    return _through(program, tape)
+
+
+@qml.transform
+def _join(tape: Any) -> Any:
+    """All operations as one, unless the numbers of a matrix are not there yet."""
+    if any(holds_matrix(op) and qml.math.get_interface(*op.data) == "jax" for op in tape.operations):
+        return (tape,), _first
+    names, data = read_operations(tape.operations)
+    return (joined(tape, names, data, tape.batch_size),), _first
 
 
 def _stops_adjoint(op: Any) -> bool:
@@ -83,16 +120,13 @@ def _expand_matrices(tape: Any) -> Any:
 
 
 @qml.transform
-def _split(tape: Any) -> Any:
-    """With shots: circuits whose measurements can be read off the same shots."""
-    return split_non_commuting(tape) if tape.shots else ((tape,), _first)
+def _sample(tape: Any) -> Any:
+    """With shots: everything from the samples of circuits that end in the eigenbasis of what is measured."""
+    return _through(_SAMPLING, tape) if tape.shots else ((tape,), _first)
 
 
 @qml.transform
-def _sample(tape: Any) -> Any:
-    """With shots: everything from the samples of a circuit that ends in the measurements' eigenbasis."""
-    if not tape.shots:
-        return (tape,), _first
+def _end_in_eigenbasis(tape: Any) -> Any:
     wires = qml.wires.Wires.all_wires([m.wires for m in tape.measurements])
     if any(not m.wires for m in tape.measurements):
         wires = tape.wires
@@ -123,12 +157,38 @@ def _numbers(gate: Any) -> tuple[float, ...]:
     return () if holds_matrix(gate) else tuple(map(float, gate.data))
 
 
+_SAMPLING = split_non_commuting + _end_in_eigenbasis
+
+
+@qml.transform
+def _split_trained(tape: Any) -> Any:
+    """Expectation values of observables with trained coefficients, term by term: the framework adds them up."""
+    trained = [m for m in tape.measurements if m.obs is not None and any(map(_is_trained, m.obs.data))]
+    if not trained:
+        return (tape,), _first
+    for m in trained:
+        if not isinstance(m, ExpectationMP) or not isinstance(m.obs, _SUMS):
+            raise QuantumFunctionError(
+                f"The gradient with respect to the numbers in {m} is not supported; only the coefficients of sums in "
+                "expectation values are trainable. Make the numbers non-trainable, or use default.qubit."
+            )
+    return split_to_single_terms(tape)
+
+
+def _is_trained(number: Any) -> bool:
+    """Whether a gradient flows to a number; a PennyLane tensor by itself only could be trained."""
+    return requires_grad(number) and not isinstance(number, qml.numpy.tensor)
+
+
+_SUMS = (qml.ops.Sum, qml.ops.SProd, qml.ops.LinearCombination)
+
+
 @qml.transform
 def _read_off_states(tape: Any, wires: Any) -> Any:
     """What the device cannot differentiate becomes the state, from which the framework computes and differentiates it."""
     if all(is_differentiable(measurement) for measurement in tape.measurements):
         return (tape,), _first
-    order = qml.wires.Wires(wire_order(tape, None if wires is None else wires.labels))
+    order = qml.wires.Wires(wire_order(tape.operations, tape.measurements, None if wires is None else wires.labels))
     own = [m for m in tape.measurements if is_differentiable(m)]
     state_tape = tape.copy(measurements=[*own, qml.state()])
 
@@ -141,6 +201,12 @@ def _read_off_states(tape: Any, wires: Any) -> Any:
         return found[0] if len(found) == 1 else found
 
     return (state_tape,), read_off
+
+
+def _through(program: Any, tape: Any) -> Any:
+    """A tape through several transforms, as one of them."""
+    tapes, process = program((tape,))
+    return tapes, lambda results: process(results)[0]
 
 
 def _first(results: Any) -> Any:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pennylane as qml
 from numpy.typing import NDArray
+from scipy.sparse import issparse
 
 from .circuits import Circuit, Reading
 
@@ -48,6 +49,7 @@ class Rows:
         weights: (n_w,), or (R, n_w) for several tapes.
         states: Amplitudes (R, 2**n) or (1, 2**n) to start from, or None.
         tapes: The tapes' own numbers.
+        trains_states: Whether the gradient of the states is wanted.
     """
 
     key: tuple[tuple[int, ...], tuple[int, ...], bool]
@@ -55,13 +57,14 @@ class Rows:
     weights: Floats
     states: Complexes | None
     tapes: tuple[Numbers, ...]
+    trains_states: bool = False
 
     @property
     def fingerprint(self) -> tuple[Any, ...]:
         """Equal for equal numbers."""
         arrays = (self.inputs, self.weights, self.states)
         sizes = tuple(numbers.size for numbers in self.tapes)
-        return self.key, sizes, *(None if array is None else array.tobytes() for array in arrays)
+        return self.key, self.trains_states, sizes, *(None if array is None else array.tobytes() for array in arrays)
 
     def slices(self) -> list[int | slice]:
         """Where in the batch each tape is; a single row as a number."""
@@ -73,30 +76,36 @@ class Rows:
         return places
 
 
-def gather(circuit: Circuit, readings: Sequence[Reading], trained: Sequence[int] = ()) -> Rows:
+def gather(circuit: Circuit, readings: Sequence[Reading], *, gradients: bool = False) -> Rows:
     """The numbers of tapes of one structure.
 
     Args:
         circuit: Their circuit.
         readings: The tapes.
-        trained: The columns whose gradients are wanted.
+        gradients: Whether gradients of the trainable parameters are wanted.
     """
+    trained: tuple[int, ...] = ()
+    trains_states = False
+    if gradients:
+        positions = set().union(*(reading.tape.trainable_params for reading in readings))
+        trained = circuit.trained(positions)
+        trains_states = circuit.has_amplitudes and 0 in positions and bool(readings[0].operations[0].data)
     tapes = tuple(_numbers(circuit, reading) for reading in readings)
-    key_rest = (tuple(trained), circuit.has_amplitudes)
+    key_rest = (trained, circuit.has_amplitudes)
     if len(tapes) > 1:
         weights = np.concatenate([_matrix(numbers) for numbers in tapes])
         states = None
         if circuit.has_amplitudes:
             states = np.concatenate([np.broadcast_to(t.states, (t.size or 1, t.states.shape[1])) for t in tapes])  # type: ignore[union-attr,arg-type]
-        return Rows(((), *key_rest), None, weights, states, tapes)
+        return Rows(((), *key_rest), None, weights, states, tapes, trains_states)
     (numbers,) = tapes
     varying, values = numbers.varying, numbers.columns
     if not varying and numbers.size is not None:  # only the states differ: a column that no angle depends on
-        return Rows(((-1,), *key_rest), np.zeros((numbers.size, 1)), _vector(values), numbers.states, tapes)
+        return Rows(((-1,), *key_rest), np.zeros((numbers.size, 1)), _vector(values), numbers.states, tapes, trains_states)
     inputs = np.stack([np.real(values[k]) for k in varying], axis=1) if varying else None
     if varying:
         values = [value for k, value in enumerate(values) if k not in set(varying)]
-    return Rows((varying, *key_rest), inputs, _vector(values), numbers.states, tapes)
+    return Rows((varying, *key_rest), inputs, _vector(values), numbers.states, tapes, trains_states)
 
 
 def split(rows: Rows, results: Sequence[Any]) -> list[Any]:
@@ -121,10 +130,22 @@ def _numbers(circuit: Circuit, reading: Reading) -> Numbers:
     size = len(columns[varying[0]]) if varying else None
     if not circuit.has_amplitudes:
         return Numbers(columns, None, size, varying)
-    preparation = reading.tape.operations[0]
-    vector = preparation.state_vector(wire_order=qml.wires.Wires(circuit.wires))
-    states = np.asarray(qml.math.unwrap([vector])[0], dtype=np.complex128).reshape(-1, 2**circuit.num_qubits)
-    return Numbers(columns, states, preparation.batch_size if size is None else size, varying)
+    states, is_batched = _states(circuit, reading)
+    return Numbers(columns, states, len(states) if size is None and is_batched else size, varying)
+
+
+def _states(circuit: Circuit, reading: Reading) -> tuple[Complexes, bool]:
+    """Amplitudes (B, 2**n) or (1, 2**n), and whether they differ from sample to sample."""
+    preparation = reading.operations[0]
+    if not preparation.data:
+        vector = preparation.state_vector(wire_order=qml.wires.Wires(circuit.wires))
+        return np.asarray(vector, dtype=np.complex128).reshape(1, -1), False
+    given = reading.data[0]
+    amplitudes = given.toarray().reshape(-1) if issparse(given) else np.asarray(given)
+    rows = np.atleast_2d(amplitudes)
+    states = np.zeros((len(rows), 2**circuit.num_qubits), dtype=np.complex128)
+    states[:, circuit.places(preparation.wires.labels)] = rows
+    return states, amplitudes.ndim > 1
 
 
 def _matrix(numbers: Numbers) -> Floats:

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,6 +69,24 @@ class Engine(DifferentiableStates):
         finally:
             self._given.states = before
 
+    def start_cotangents(
+        self, x: Floats | None, w: Floats, of_sums: Floats | None, of_amplitudes: Complexes | None
+    ) -> Complexes:
+        """From cotangents of the observables (R, n_obs) and of the final amplitudes to those of the first ones.
+
+        Both are g with ``dL = Re sum conj(g) d amplitudes``: what is linear goes back as the program undone.
+        """
+        parameters = self._parameters(x, w)
+        binding = self._binding(parameters.varying, self._nothing, parameters.batch, keep_phase=True, any_start=True)
+        _, ket = self._forward(binding, parameters)
+        frame, bra = binding.plan.tape.frame, of_amplitudes
+        if of_sums is not None:
+            image = self.device.apply_observables(ket, frame, self._observables(), of_sums)
+            own = 2.0 * self.device.amplitudes(image, frame)
+            bra = own if bra is None else own + bra
+        assert bra is not None
+        return self._inverse.evolve(parameters, bra)
+
     def outcomes(self, x: Floats | None, w: Floats, measurement: Measurement) -> Floats:
         """`probabilities` of a measurement that the engine was not made with."""
         with self._measuring:
@@ -82,7 +100,21 @@ class Engine(DifferentiableStates):
         return states[0] if len(states) == 1 else states[rows.first : rows.first + rows.batch]
 
 
-Pullback = Callable[[Sequence[Any]], tuple[Floats | None, Floats]]
+class Gradients(NamedTuple):
+    """Gradients of a function of the results.
+
+    Attributes:
+        inputs: (R, n_in), or None.
+        weights: Of the weights' shape.
+        states: (R, 2**n) g with ``dL = Re sum conj(g) d states``, or None.
+    """
+
+    inputs: Floats | None
+    weights: Floats
+    states: Complexes | None = None
+
+
+Pullback = Callable[[Sequence[Any]], Gradients]
 
 
 class Simulation:
@@ -129,10 +161,7 @@ class Simulation:
             return engine.outcomes(rows.inputs, rows.weights, Measurement(pairs, len(wires)))
 
     def vjp(self, rows: Rows) -> tuple[list[Any], Pullback]:
-        """Results, and a function from their cotangents to gradients; it may be called once.
-
-        The gradients are those of the inputs (R, n_in) or None, and of the weights, of the weights' shape.
-        """
+        """Results, and a function from their cotangents to gradients; it may be called once."""
         engine = self.engine(rows)
         values = amplitudes = pull_values = pull_amplitudes = None
         with engine.starting_from(rows.states):
@@ -142,16 +171,20 @@ class Simulation:
             if self.measured.reads_amplitudes:
                 amplitudes, pull_amplitudes = engine.state_vjp(rows.inputs, rows.weights)
 
-        def pullback(cotangents: Sequence[Any]) -> tuple[Floats | None, Floats]:
+        def pullback(cotangents: Sequence[Any]) -> Gradients:
             of_sums, of_amplitudes = self.measured.pull(cotangents, values, amplitudes)
-            gradients = []
+            dx: Any = None
+            dw: Any = 0.0
+            states = None
             with engine.starting_from(rows.states):
-                if pull_values is not None:
-                    gradients.append(pull_values(of_sums))
-                if pull_amplitudes is not None:
-                    gradients.append(pull_amplitudes(of_amplitudes))
-            dx = None if gradients[0][0] is None else sum(dx for dx, _ in gradients)
-            return dx, sum(dw for _, dw in gradients)
+                for pull, own in ((pull_values, of_sums), (pull_amplitudes, of_amplitudes)):
+                    if pull is not None:
+                        of_inputs, of_weights = pull(own)
+                        dw = dw + of_weights
+                        dx = of_inputs if dx is None else dx + of_inputs
+                if rows.trains_states:
+                    states = engine.start_cotangents(rows.inputs, rows.weights, of_sums, of_amplitudes)
+            return Gradients(dx, dw, states)
 
         return self.measured.results(values, amplitudes), pullback
 
