@@ -78,7 +78,9 @@ def read_operations(operations: Sequence[Any]) -> tuple[tuple[Hashable, ...], li
     return tuple(names), data
 
 
-def wire_order(operations: Sequence[Any], measurements: Sequence[Any], wires: tuple[Wire, ...] | None) -> tuple[Wire, ...]:
+def wire_order(
+    operations: Sequence[Any], measurements: Sequence[Any], wires: tuple[Wire, ...] | None
+) -> tuple[Wire, ...]:
     """The wires of the simulation: the device's, or in their absence the tape's in the framework's standard order."""
     if wires is not None:
         return wires

@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 from pennylane.devices import Device, ExecutionConfig
 from pennylane.devices.modifiers import simulator_tracking, single_tape_support
+from pennylane.exceptions import DeviceError
 
 from ...devices.registry import make_device
+from ...errors import DeviceUnavailableError, InvalidInputError
 from .circuits import Circuit, Reading, read, wire_order
 from .gradients import by_tape, cotangent_rows, jacobian_by_tape, num_stacked, pulled
 from .preprocessing import pipeline, resolved_config
@@ -68,7 +70,10 @@ class FusedQubit(Device):  # type: ignore[misc]
     ) -> None:
         super().__init__(wires=wires, shots=shots)
         self._rng = np.random.default_rng(np.random.randint(2**31 - 1) if seed == "global" else seed)
-        made = make_device(device, precision=precision, num_threads=num_threads)
+        try:
+            made = make_device(device, precision=precision, num_threads=num_threads)
+        except (InvalidInputError, DeviceUnavailableError) as error:
+            raise DeviceError(error.message) from error
         self._options = EngineOptions(made, precision, max_memory_mb)
         self._labels = None if self.wires is None else self.wires.labels
         self._simulations: OrderedDict[Hashable, Simulation] = OrderedDict()
@@ -86,9 +91,7 @@ class FusedQubit(Device):  # type: ignore[misc]
 
     def preprocess_transforms(self, execution_config: ExecutionConfig | None = None) -> Any:
         """The transforms after which the device can run a circuit."""
-        return pipeline(
-            execution_config or ExecutionConfig(), self.wires, self.name, joins=not self.tracker.active
-        )
+        return pipeline(execution_config or ExecutionConfig(), self.wires, self.name, joins=not self.tracker.active)
 
     def supports_derivatives(self, execution_config: ExecutionConfig | None = None, circuit: Any = None) -> bool:
         """Whether the gradient is the device's own: by the adjoint method, without shots."""

@@ -71,9 +71,7 @@ def pulled(rows: Rows, jacobians: Sequence[Any], cotangents: Sequence[Any]) -> G
     return Gradients(gradients[:, inputs] if inputs else None, gradients[:, others].sum(axis=0))
 
 
-def by_tape(
-    circuit: Circuit, readings: Sequence[Reading], rows: Rows, gradients: Gradients
-) -> list[Entries]:
+def by_tape(circuit: Circuit, readings: Sequence[Reading], rows: Rows, gradients: Gradients) -> list[Entries]:
     """Gradients as the framework wants them: for each tape, for each trainable parameter."""
     if len(readings) == 1 and not rows.key[0] and circuit.is_plain:
         positions = readings[0].tape.trainable_params
@@ -87,7 +85,7 @@ def by_tape(
             column = circuit.column_of.get(position)
             if column is not None:
                 values = columns[column]
-                if values.ndim:  # by row: a batched tape's own parameters are shared by its samples
+                if np.ndim(values):  # by row: a batched tape's own parameters are shared by its samples
                     values = values[place]
                     values = values.sum() if values.ndim and column not in numbers.varying else values
                 own.append(values)
@@ -108,9 +106,8 @@ def _by_column(circuit: Circuit, rows: Rows, gradients: Gradients) -> list[Any]:
     others = [column for column in range(len(columns)) if column not in set(inputs)]
     for column, value in zip(others, gradients.weights, strict=True):
         columns[column] = value
-    dx = gradients.inputs
     for k, column in enumerate(inputs):
-        columns[column] = np.zeros(len(rows.inputs or ())) if dx is None else dx[:, k]
+        columns[column] = 0.0 if gradients.inputs is None else gradients.inputs[:, k]
     return columns
 
 
@@ -122,9 +119,7 @@ def _of_states(circuit: Circuit, reading: Reading, cotangents: Any) -> Any:
     return own if np.ndim(data) > 1 else own.sum(axis=0)
 
 
-def jacobian_by_tape(
-    circuit: Circuit, readings: Sequence[Reading], rows: Rows, jacobians: Sequence[Any]
-) -> list[Any]:
+def jacobian_by_tape(circuit: Circuit, readings: Sequence[Reading], rows: Rows, jacobians: Sequence[Any]) -> list[Any]:
     """Jacobians (R, ..., P) of the measurements as the framework wants them.
 
     Raises:

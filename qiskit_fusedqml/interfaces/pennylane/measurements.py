@@ -214,9 +214,7 @@ class Measured:
 
     def results(self, values: Floats | None, amplitudes: Complexes | None) -> list[Any]:
         """Every measurement's result, (R, ...) each."""
-        return [
-            part.value(_given(values) if isinstance(part, FromSums) else _given(amplitudes)) for part in self.parts
-        ]
+        return [part.value(_given(values) if isinstance(part, FromSums) else _given(amplitudes)) for part in self.parts]
 
     def pull(
         self, cotangents: Sequence[Any], values: Floats | None, amplitudes: Complexes | None

@@ -130,7 +130,9 @@ def _end_in_eigenbasis(tape: Any) -> Any:
     wires = qml.wires.Wires.all_wires([m.wires for m in tape.measurements])
     if any(not m.wires for m in tape.measurements):
         wires = tape.wires
-    sampled = tape.copy(operations=[*tape.operations, *_basis_changes(tape.measurements)], measurements=[qml.sample(wires=wires)])
+    sampled = tape.copy(
+        operations=[*tape.operations, *_basis_changes(tape.measurements)], measurements=[qml.sample(wires=wires)]
+    )
 
     def process(results: Any) -> Any:
         each = results[0] if tape.shots.has_partitioned_shots else (results[0],)
@@ -195,9 +197,7 @@ def _read_off_states(tape: Any, wires: Any) -> Any:
     def read_off(results: Any) -> Any:
         parts = iter(results[0][:-1] if own else ())
         state = results[0][-1] if own else results[0]
-        found = tuple(
-            next(parts) if is_differentiable(m) else m.process_state(state, order) for m in tape.measurements
-        )
+        found = tuple(next(parts) if is_differentiable(m) else m.process_state(state, order) for m in tape.measurements)
         return found[0] if len(found) == 1 else found
 
     return (state_tape,), read_off

@@ -101,7 +101,9 @@ def gather(circuit: Circuit, readings: Sequence[Reading], *, gradients: bool = F
     (numbers,) = tapes
     varying, values = numbers.varying, numbers.columns
     if not varying and numbers.size is not None:  # only the states differ: a column that no angle depends on
-        return Rows(((-1,), *key_rest), np.zeros((numbers.size, 1)), _vector(values), numbers.states, tapes, trains_states)
+        return Rows(
+            ((-1,), *key_rest), np.zeros((numbers.size, 1)), _vector(values), numbers.states, tapes, trains_states
+        )
     inputs = np.stack([np.real(values[k]) for k in varying], axis=1) if varying else None
     if varying:
         values = [value for k, value in enumerate(values) if k not in set(varying)]

@@ -45,9 +45,7 @@ def draw(simulation: Simulation, readings: Sequence[Reading], rng: np.random.Gen
     return answers
 
 
-def _samples(
-    weights: NDArray[np.float64], shots: int, num_wires: int, rng: np.random.Generator
-) -> NDArray[np.int64]:
+def _samples(weights: NDArray[np.float64], shots: int, num_wires: int, rng: np.random.Generator) -> NDArray[np.int64]:
     """Bits (R, shots, wires) drawn from probabilities (R, 2**wires), the first wire the highest bit."""
     result = np.empty((len(weights), shots, num_wires), dtype=np.int64)
     places = np.arange(num_wires - 1, -1, -1)

@@ -199,7 +199,9 @@ class Simulation:
                 values = _doubles(engine.values(rows.inputs, rows.weights))
                 of_sums = engine.jacobian(rows.inputs, rows.weights, wrt=places)
             parts = [
-                part.jacobian(of_sums, values) if isinstance(part, FromSums) else self._slopes(engine, rows, part, places)
+                part.jacobian(of_sums, values)
+                if isinstance(part, FromSums)
+                else self._slopes(engine, rows, part, places)
                 for part in measured.parts
             ]
         result = []
