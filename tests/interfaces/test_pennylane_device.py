@@ -48,10 +48,10 @@ OBSERVABLES = {
 MEASUREMENTS: dict[str, Callable[[], Any]] = {
     **{f"expval {name}": lambda make=make: qml.expval(make()) for name, make in OBSERVABLES.items()},
     **{f"var {name}": lambda make=make: qml.var(make()) for name, make in OBSERVABLES.items() if name != "sparse"},
-    "probs": lambda: qml.probs(),
+    "probs": qml.probs,
     "probs of wires": lambda: qml.probs(wires=[2, 0]),
     "probs of observable": lambda: qml.probs(op=qml.X(2) @ qml.Y(0)),
-    "state": lambda: qml.state(),
+    "state": qml.state,
     "density matrix": lambda: qml.density_matrix([2, 0]),
     "purity": lambda: qml.purity([1, 2]),
     "entropy": lambda: qml.vn_entropy([0, 3]),
@@ -123,7 +123,8 @@ def test_several_measurements_of_all_kinds_in_one_circuit() -> None:
         chosen = names if device is not THEIRS else names[:-1]
         results = qnode(device, *(MEASUREMENTS[name] for name in chosen))(x, w)
         own = names[:-1]
-        gradient = qml.grad(lambda w, f=qnode(device, *(MEASUREMENTS[n] for n in own)): total(f(x, w)))(w)
+        circuit = qnode(device, *(MEASUREMENTS[name] for name in own))
+        gradient = qml.grad(lambda w, f=circuit: total(f(x, w)))(w)
         answers.append((results[: len(own)], gradient))
     for ours, theirs in zip(answers[0][0], answers[1][0], strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-10)
@@ -408,7 +409,7 @@ def refusals() -> Iterator[Any]:
         return lambda: FusedQubit(**options)
 
     def circuit(operation: Any, measured: Any, **options: Any) -> Any:
-        return lambda: qml.QNode(lambda: (operation(), measured())[1], FusedQubit(wires=2), **options)()
+        return qml.QNode(lambda: (operation(), measured())[1], FusedQubit(wires=2), **options)
 
     yield run(device="QPU"), DeviceError, "'QPU'.*'CPU', 'GPU'"
     yield run(precision="half"), DeviceError, "'half'.*double"
@@ -420,8 +421,8 @@ def refusals() -> Iterator[Any]:
         QuantumFunctionError,
         "adjoint",
     )
-    yield circuit(lambda: qml.X(0), lambda: qml.sample()), DeviceError, "analytic"
-    yield circuit(lambda: qml.X(0), lambda: qml.state(), shots=5), DeviceError, "finite shots"
+    yield circuit(lambda: qml.X(0), qml.sample), DeviceError, "analytic"
+    yield circuit(lambda: qml.X(0), qml.state, shots=5), DeviceError, "finite shots"
     yield circuit(lambda: qml.X(0), lambda: qml.expval(qml.prod(qml.X(0), qml.Y(0)))), QuantumFunctionError, "Hermitian"
     yield (
         circuit(lambda: qml.measure(0), lambda: qml.expval(qml.Z(0)), mcm_method="tree-traversal"),

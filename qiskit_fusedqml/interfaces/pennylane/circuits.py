@@ -157,7 +157,7 @@ class Circuit:
         """Indices (2**k,) of amplitudes with all other wires 0, by the bits of k wires, the first one highest."""
         bits = np.arange(2 ** len(wires), dtype=np.intp)
         shifts = [(bits >> k & 1) << self.qubit[wire] for k, wire in enumerate(reversed(wires))]
-        return np.sum(shifts, axis=0, dtype=np.intp)
+        return np.asarray(np.sum(shifts, axis=0), dtype=np.intp)
 
     def angle_map(self, order: Sequence[int]) -> AngleMap:
         """The angles as functions of the columns in another order: column ``order[j]`` is the map's parameter j.

@@ -15,7 +15,7 @@ from pennylane.exceptions import DeviceError
 from ...devices.registry import make_device
 from ...errors import DeviceUnavailableError, InvalidInputError
 from .circuits import Circuit, Reading, read, wire_order
-from .gradients import by_tape, cotangent_rows, jacobian_by_tape, num_stacked, pulled
+from .gradients import Entries, by_tape, cotangent_rows, jacobian_by_tape, num_stacked, pulled
 from .preprocessing import pipeline, resolved_config
 from .rows import Rows, gather, split
 from .sampling import draw
@@ -27,7 +27,7 @@ MAX_CIRCUITS = 256
 
 @simulator_tracking
 @single_tape_support
-class FusedQubit(Device):  # type: ignore[misc]
+class FusedQubit(Device):
     """State-vector device with fused forward and adjoint sweeps: ``qml.device("fusedqml.qubit", wires=n)``.
 
     Broadcast parameters and tapes of one structure run as one batch. ``diff_method="adjoint"`` (also "best" and
@@ -69,7 +69,9 @@ class FusedQubit(Device):  # type: ignore[misc]
         max_memory_mb: float | None = None,
     ) -> None:
         super().__init__(wires=wires, shots=shots)
-        self._rng = np.random.default_rng(np.random.randint(2**31 - 1) if seed == "global" else seed)
+        self._rng = np.random.default_rng(
+            np.random.randint(2**31 - 1) if isinstance(seed, str) and seed == "global" else seed  # noqa: NPY002
+        )
         try:
             made = make_device(device, precision=precision, num_threads=num_threads)
         except (InvalidInputError, DeviceUnavailableError) as error:
@@ -85,9 +87,13 @@ class FusedQubit(Device):  # type: ignore[misc]
         """The name under which PennyLane finds the device."""
         return "fusedqml.qubit"
 
-    def setup_execution_config(self, config: ExecutionConfig | None = None, circuit: Any = None) -> ExecutionConfig:
+    def setup_execution_config(
+        self,
+        config: ExecutionConfig | None = None,
+        circuit: Any = None,  # noqa: ARG002
+    ) -> ExecutionConfig:
         """Fill in what the caller left to the device."""
-        return resolved_config(config or ExecutionConfig(), circuit, self.name)
+        return resolved_config(config or ExecutionConfig(), self.name)
 
     def preprocess_transforms(self, execution_config: ExecutionConfig | None = None) -> Any:
         """The transforms after which the device can run a circuit."""
@@ -120,7 +126,10 @@ class FusedQubit(Device):  # type: ignore[misc]
         return tuple(answers[place] for place in range(len(circuits)))
 
     def compute_vjp(
-        self, circuits: Sequence[Any], cotangents: Sequence[Any], execution_config: ExecutionConfig | None = None
+        self,
+        circuits: Sequence[Any],
+        cotangents: Sequence[Any],
+        execution_config: ExecutionConfig | None = None,  # noqa: ARG002
     ) -> tuple[Any, ...]:
         """Gradients of ``sum cotangents * results``, one tuple a circuit with an entry a trainable parameter.
 
@@ -133,7 +142,10 @@ class FusedQubit(Device):  # type: ignore[misc]
         return tuple(answers[place] for place in range(len(circuits)))
 
     def execute_and_compute_vjp(
-        self, circuits: Sequence[Any], cotangents: Sequence[Any], execution_config: ExecutionConfig | None = None
+        self,
+        circuits: Sequence[Any],
+        cotangents: Sequence[Any],
+        execution_config: ExecutionConfig | None = None,  # noqa: ARG002
     ) -> tuple[Any, Any]:
         """Results as of `execute`, and gradients as of `compute_vjp`."""
         answers: dict[int, Any] = {}
@@ -150,7 +162,9 @@ class FusedQubit(Device):  # type: ignore[misc]
         return self.execute_and_compute_derivatives(circuits, execution_config)[1]
 
     def execute_and_compute_derivatives(
-        self, circuits: Sequence[Any], execution_config: ExecutionConfig | None = None
+        self,
+        circuits: Sequence[Any],
+        execution_config: ExecutionConfig | None = None,  # noqa: ARG002
     ) -> tuple[Any, Any]:
         """Results as of `execute`, and Jacobians as of `compute_derivatives`."""
         answers: dict[int, Any] = {}
@@ -199,7 +213,7 @@ class FusedQubit(Device):  # type: ignore[misc]
 
     def _gradients(
         self, simulation: Simulation, readings: Sequence[Reading], cotangents: Sequence[Any]
-    ) -> list[tuple[Any, ...]]:
+    ) -> list[Entries]:
         circuit, measured = simulation.circuit, simulation.measured
         rows = gather(circuit, readings, gradients=True)
         stacked = num_stacked(measured, rows.tapes[0], cotangents[0])
@@ -208,7 +222,7 @@ class FusedQubit(Device):  # type: ignore[misc]
                 self._gradients(simulation, readings, [_entry(measured, own, k) for own in cotangents])
                 for k in range(stacked)
             ]
-            return [tuple(np.stack(same) for same in zip(*tapes, strict=True)) for tapes in zip(*each, strict=True)]
+            return [Entries(np.stack(same) for same in zip(*tapes, strict=True)) for tapes in zip(*each, strict=True)]
         arrays = cotangent_rows(measured, rows, cotangents)
         return by_tape(circuit, readings, rows, self._pull(simulation, rows, arrays))
 
@@ -220,13 +234,12 @@ class FusedQubit(Device):  # type: ignore[misc]
         """
         held = self._held
         if held is None or held.simulation is not simulation or held.fingerprint != rows.fingerprint:
-            _, pullback = simulation.vjp(rows)
             self._held = _Held(simulation, rows.fingerprint, None)
-            return pullback(cotangents)
+            return simulation.vjp(rows)[1](cotangents)
         with self._lock:
-            pullback, held.pullback = held.pullback, None
-        if pullback is not None:
-            return pullback(cotangents)
+            unused, held.pullback = held.pullback, None
+        if unused is not None:
+            return unused(cotangents)
         if rows.trains_states:
             return simulation.vjp(rows)[1](cotangents)
         if held.jacobians is None:

@@ -52,7 +52,7 @@ def num_stacked(measured: Measured, numbers: Numbers, cotangents: Any) -> int | 
     for k, part in enumerate(measured.parts):
         shape = np.shape(cotangents if single else cotangents[k])
         if len(shape) > len(part.shape) + (numbers.size is not None):
-            return shape[0]
+            return int(shape[0])
     return None
 
 
@@ -127,8 +127,8 @@ def jacobian_by_tape(circuit: Circuit, readings: Sequence[Reading], rows: Rows, 
     """
     if rows.trains_states:
         raise QuantumFunctionError(
-            "Jacobians with respect to the amplitudes of a state preparation are taken through vector-Jacobian products "
-            "only: call the device through a QNode, or pass device_vjp=True to qml.execute."
+            "Jacobians with respect to the amplitudes of a state preparation are taken row by row, through "
+            "vector-Jacobian products: call the device through a QNode, or pass device_vjp=True to qml.execute."
         )
     answers = []
     for reading, numbers, place in zip(readings, rows.tapes, rows.slices(), strict=True):

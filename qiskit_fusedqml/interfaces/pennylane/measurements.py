@@ -42,9 +42,9 @@ class Expectation:
         """Add the cotangents (R,) to those of the sums (R, n_sums)."""
         into[:, self.index] += cotangents
 
-    def jacobian(self, jacobian: Floats, _values: Floats) -> Floats:
+    def jacobian(self, jacobian: Any, _values: Any) -> Floats:
         """From the sums' derivatives (R, n_sums, P) to (R, P)."""
-        return jacobian[:, self.index]
+        return np.asarray(jacobian[:, self.index])
 
 
 @dataclass(frozen=True)
@@ -65,10 +65,10 @@ class Variance:
         into[:, self.square] += cotangents
         into[:, self.index] -= 2.0 * values[:, self.index] * cotangents
 
-    def jacobian(self, jacobian: Floats, values: Floats) -> Floats:
+    def jacobian(self, jacobian: Any, values: Any) -> Floats:
         """See `Expectation.jacobian`."""
         mean = values[:, self.index, None]
-        return jacobian[:, self.square] - 2.0 * mean * jacobian[:, self.index]
+        return np.asarray(jacobian[:, self.square] - 2.0 * mean * jacobian[:, self.index])
 
 
 class Moments:
@@ -123,7 +123,7 @@ class Probabilities:
         width = len(self._axes)
         spread = cotangents.reshape(-1, *(2,) * width, *(1,) * (self._num_wires - width))
         spread = np.moveaxis(spread, range(1, 1 + width), self._axes)
-        tensor = 2.0 * spread * self._rotated(amplitudes)
+        tensor: Complexes = 2.0 * spread * self._rotated(amplitudes)
         for matrix, axes in reversed(self._gates):
             tensor = _applied(matrix.conj().T, axes, tensor)
         return tensor.reshape(amplitudes.shape)
@@ -184,7 +184,7 @@ def is_differentiable(measurement: Any) -> bool:
     if isinstance(measurement, ExpectationMP | VarianceMP):
         return measurement.obs is not None
     if isinstance(measurement, ProbabilityMP):
-        return measurement.mv is None and measurement.eigvals() is None or measurement.obs is not None
+        return measurement.obs is not None or (measurement.mv is None and measurement.eigvals() is None)
     return type(measurement) is StateMP
 
 
@@ -212,12 +212,12 @@ class Measured:
         """Whether amplitudes are needed."""
         return any(not isinstance(part, FromSums) for part in self.parts)
 
-    def results(self, values: Floats | None, amplitudes: Complexes | None) -> list[Any]:
+    def results(self, values: Any, amplitudes: Complexes | None) -> list[Any]:
         """Every measurement's result, (R, ...) each."""
         return [part.value(_given(values) if isinstance(part, FromSums) else _given(amplitudes)) for part in self.parts]
 
     def pull(
-        self, cotangents: Sequence[Any], values: Floats | None, amplitudes: Complexes | None
+        self, cotangents: Sequence[Any], values: Any, amplitudes: Complexes | None
     ) -> tuple[Floats | None, Complexes | None]:
         """From cotangents (R, ...) of every measurement to those of sums and amplitudes, None for what is not read."""
         of_sums = None if values is None else np.zeros(values.shape)

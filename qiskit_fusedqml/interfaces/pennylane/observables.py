@@ -15,7 +15,7 @@ import numpy as np
 import pennylane as qml
 from numpy.typing import NDArray
 from pennylane.exceptions import QuantumFunctionError
-from scipy.sparse import issparse
+from scipy.sparse import csr_matrix, issparse
 
 from ...observables import PauliSum, PauliTerm
 
@@ -89,14 +89,9 @@ def sparse_matrix(obs: Any, wires: tuple[Hashable, ...]) -> Any:
     """An observable as a sparse matrix on all wires, the first one the highest bit."""
     if obs.has_sparse_matrix:
         return obs.sparse_matrix(wire_order=qml.wires.Wires(wires)).tocsr()
-    small = qml.SparseHamiltonian(_csr(obs.matrix()), wires=obs.wires)
+    matrix = np.asarray(qml.math.unwrap([obs.matrix()])[0])
+    small = qml.SparseHamiltonian(csr_matrix(matrix), wires=obs.wires)
     return small.sparse_matrix(wire_order=qml.wires.Wires(wires)).tocsr()
-
-
-def _csr(matrix: Any) -> Any:
-    from scipy.sparse import csr_matrix
-
-    return csr_matrix(np.asarray(qml.math.unwrap([matrix])[0]))
 
 
 def _terms(obs: Any, qubits: _Qubits) -> _Terms | None:
@@ -110,11 +105,9 @@ def _terms(obs: Any, qubits: _Qubits) -> _Terms | None:
     if isinstance(obs, qml.ops.SProd):
         return _scaled(_terms(obs.base, qubits), complex(qml.math.unwrap([obs.scalar])[0]))
     if isinstance(obs, qml.ops.LinearCombination | qml.ops.Sum):
-        coefficients = obs.coeffs if isinstance(obs, qml.ops.LinearCombination) else [1.0] * len(obs.operands)
-        operands = obs.ops if isinstance(obs, qml.ops.LinearCombination) else obs.operands
-        return _added(
-            _scaled(_terms(part, qubits), complex(c)) for c, part in zip(qml.math.unwrap(list(coefficients)), operands)
-        )
+        numbers, parts = obs.terms() if isinstance(obs, qml.ops.LinearCombination) else ([], obs.operands)
+        factors = qml.math.unwrap(list(numbers)) or [1.0] * len(parts)
+        return _added(_scaled(_terms(part, qubits), complex(c)) for c, part in zip(factors, parts, strict=True))
     if isinstance(obs, qml.ops.Prod):
         found = _multiplied([_terms(part, qubits) for part in obs.operands])
         if found is not None:
@@ -203,14 +196,11 @@ def _expanded(obs: Any, qubits: _Qubits) -> _Terms | None:
         matrix = obs.sparse_matrix().toarray()
     else:
         return None
-    count, result = len(wires), {}
     # wire 0 is the highest bit of the matrix's indices
     bits = [1 << qubits[wire] for wire in reversed(wires.labels)]
-    coefficients = _walsh(matrix)
-    for x, z in zip(*np.nonzero(abs(coefficients) > 1e-15 * max(abs(matrix).max(), 1e-300)), strict=True):
-        masks = (_spread(int(x), bits), _spread(int(z), bits), 0, 0)
-        result[masks] = complex(coefficients[x, z])
-    assert coefficients.shape == (2**count, 2**count)
+    coefficients, result = _walsh(matrix), {}
+    for x, z in zip(*np.nonzero(abs(coefficients) > 1e-15 * abs(matrix).max()), strict=True):
+        result[_spread(int(x), bits), _spread(int(z), bits), 0, 0] = complex(coefficients[x, z])
     return result
 
 

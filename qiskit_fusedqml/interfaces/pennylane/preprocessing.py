@@ -26,7 +26,7 @@ from .whole import joined
 _OWN = {"adjoint", "best", "device"}
 
 
-def resolved_config(config: ExecutionConfig, circuit: Any, name: str) -> ExecutionConfig:
+def resolved_config(config: ExecutionConfig, name: str) -> ExecutionConfig:
     """What the caller left to the device, filled in."""
     for option in config.device_options:
         raise DeviceError(f"{name} has no option {option!r}; its options are arguments of qml.device.")
@@ -59,15 +59,15 @@ def pipeline(config: ExecutionConfig, wires: Any, name: str, *, joins: bool) -> 
     adjoint = config.gradient_method == "adjoint"
     program = qml.CompilePipeline()
     program.add_transform(validate_measurements, name=name)
-    program.add_transform(_lower, _lowering(adjoint, wires, name))
+    program.add_transform(_LOWER, _lowering(adjoint, wires, name))
     program.add_transform(validate_device_wires, wires, name=name)
-    program.add_transform(_sample)
+    program.add_transform(_SAMPLE)
     if adjoint:
         program.add_transform(no_sampling, name=f"adjoint + {name}")
-        program.add_transform(_split_trained)
-        program.add_transform(_read_off_states, wires)
+        program.add_transform(_SPLIT_TRAINED)
+        program.add_transform(_READ_OFF_STATES, wires)
         if joins:
-            program.add_transform(_join)
+            program.add_transform(_JOIN)
     return program
 
 
@@ -75,7 +75,7 @@ def _lowering(adjoint: bool, wires: Any, name: str) -> Any:
     """What is needed where a circuit holds more than rows of the table."""
     program = qml.CompilePipeline()
     program.add_transform(defer_measurements, allow_postselect=False)
-    program.add_transform(_expand_matrices)
+    program.add_transform(_EXPAND_MATRICES)
     program.add_transform(
         decompose,
         stopping_condition=_stops_adjoint if adjoint else is_supported,
@@ -86,7 +86,6 @@ def _lowering(adjoint: bool, wires: Any, name: str) -> Any:
     return program
 
 
-@qml.transform
 def _lower(tape: Any, program: Any) -> Any:
     """Circuits of rows of the table, as most are after the first step, stay as they are."""
     if {type(op) for op in tape.operations} <= PLAIN.keys():
@@ -94,7 +93,6 @@ def _lower(tape: Any, program: Any) -> Any:
     return _through(program, tape)
 
 
-@qml.transform
 def _join(tape: Any) -> Any:
     """All operations as one, unless the numbers of a matrix are not there yet."""
     if any(holds_matrix(op) and qml.math.get_interface(*op.data) == "jax" for op in tape.operations):
@@ -111,7 +109,6 @@ def _stops_adjoint(op: Any) -> bool:
     return is_supported(op)
 
 
-@qml.transform
 def _expand_matrices(tape: Any) -> Any:
     """Circuits with matrices that differ from sample to sample, sample by sample."""
     if any(is_batched_constant(op) for op in tape.operations if type(op) not in PLAIN):
@@ -119,13 +116,11 @@ def _expand_matrices(tape: Any) -> Any:
     return (tape,), _first
 
 
-@qml.transform
 def _sample(tape: Any) -> Any:
     """With shots: everything from the samples of circuits that end in the eigenbasis of what is measured."""
     return _through(_SAMPLING, tape) if tape.shots else ((tape,), _first)
 
 
-@qml.transform
 def _end_in_eigenbasis(tape: Any) -> Any:
     wires = qml.wires.Wires.all_wires([m.wires for m in tape.measurements])
     if any(not m.wires for m in tape.measurements):
@@ -159,10 +154,9 @@ def _numbers(gate: Any) -> tuple[float, ...]:
     return () if holds_matrix(gate) else tuple(map(float, gate.data))
 
 
-_SAMPLING = split_non_commuting + _end_in_eigenbasis
+_SAMPLING = split_non_commuting + qml.transform(_end_in_eigenbasis)
 
 
-@qml.transform
 def _split_trained(tape: Any) -> Any:
     """Expectation values of observables with trained coefficients, term by term: the framework adds them up."""
     trained = [m for m in tape.measurements if m.obs is not None and any(map(_is_trained, m.obs.data))]
@@ -185,9 +179,8 @@ def _is_trained(number: Any) -> bool:
 _SUMS = (qml.ops.Sum, qml.ops.SProd, qml.ops.LinearCombination)
 
 
-@qml.transform
 def _read_off_states(tape: Any, wires: Any) -> Any:
-    """What the device cannot differentiate becomes the state, from which the framework computes and differentiates it."""
+    """What the device cannot differentiate is read off the state by the framework, which differentiates that."""
     if all(is_differentiable(measurement) for measurement in tape.measurements):
         return (tape,), _first
     order = qml.wires.Wires(wire_order(tape.operations, tape.measurements, None if wires is None else wires.labels))
@@ -211,3 +204,11 @@ def _through(program: Any, tape: Any) -> Any:
 
 def _first(results: Any) -> Any:
     return results[0]
+
+
+_EXPAND_MATRICES = qml.transform(_expand_matrices)
+_JOIN = qml.transform(_join)
+_LOWER = qml.transform(_lower)
+_READ_OFF_STATES = qml.transform(_read_off_states)
+_SAMPLE = qml.transform(_sample)
+_SPLIT_TRAINED = qml.transform(_split_trained)

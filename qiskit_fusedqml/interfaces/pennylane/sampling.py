@@ -10,10 +10,8 @@ import pennylane as qml
 from numpy.typing import NDArray
 from pennylane.exceptions import DeviceError
 
-from ...engine import DifferentiableProgram
-from ...measurement import Measurement
 from .circuits import Reading
-from .rows import Rows, gather
+from .rows import gather
 from .simulation import Simulation
 
 

@@ -94,7 +94,7 @@ class Engine(DifferentiableStates):
             return self.probabilities(x, w)
 
     def _initial_state(self, rows: ParameterBatch) -> NDArray[np.complex128] | None:
-        states = getattr(self._given, "states", None)
+        states: NDArray[np.complex128] | None = getattr(self._given, "states", None)
         if states is None:
             return super()._initial_state(rows)
         return states[0] if len(states) == 1 else states[rows.first : rows.first + rows.batch]
@@ -163,7 +163,8 @@ class Simulation:
     def vjp(self, rows: Rows) -> tuple[list[Any], Pullback]:
         """Results, and a function from their cotangents to gradients; it may be called once."""
         engine = self.engine(rows)
-        values = amplitudes = pull_values = pull_amplitudes = None
+        values: Any = None
+        amplitudes = pull_values = pull_amplitudes = None
         with engine.starting_from(rows.states):
             if self.measured.sums:
                 values, pull_values = engine.vjp(rows.inputs, rows.weights)
@@ -177,7 +178,8 @@ class Simulation:
             dw: Any = 0.0
             states = None
             with engine.starting_from(rows.states):
-                for pull, own in ((pull_values, of_sums), (pull_amplitudes, of_amplitudes)):
+                pulls: Any = ((pull_values, of_sums), (pull_amplitudes, of_amplitudes))
+                for pull, own in pulls:
                     if pull is not None:
                         of_inputs, of_weights = pull(own)
                         dw = dw + of_weights

@@ -15,7 +15,7 @@ from pennylane.operation import Operation
 from pennylane.ops.functions import bind_new_parameters
 
 
-class WholeCircuit(Operation):  # type: ignore[misc]
+class WholeCircuit(Operation):
     """The operations of a circuit, one after the other; its parameters are all of theirs in order.
 
     Args:
@@ -57,8 +57,7 @@ class WholeCircuit(Operation):  # type: ignore[misc]
         return True
 
 
-@bind_new_parameters.register
-def _(op: WholeCircuit, params: Sequence[Any]) -> WholeCircuit:
+def _bind(op: WholeCircuit, params: Sequence[Any]) -> WholeCircuit:
     return WholeCircuit(
         *params,
         operations=op.operations,
@@ -66,6 +65,9 @@ def _(op: WholeCircuit, params: Sequence[Any]) -> WholeCircuit:
         wires=op.wires,
         batch_size=op.batch_size,
     )
+
+
+bind_new_parameters.register(WholeCircuit, _bind)
 
 
 def joined(tape: Any, names: tuple[Hashable, ...], data: Sequence[Any], batch_size: int | None) -> Any:
