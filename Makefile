@@ -20,12 +20,13 @@ NOTEBOOKS := $(wildcard tutorials/*.ipynb)
 RUN := $(BIN)/python -P
 
 .DELETE_ON_ERROR:
-.PHONY: help check install demo test fuzz lint format bench clean
+.PHONY: help check install demo test fuzz pennylane lint format bench clean
 
 help:
 	@echo 'make demo     train a quantum neural network on handwritten digits (options: ARGS="--classes 6 --quick")'
 	@echo 'make test     linters, types, tests and tutorials'
 	@echo 'make fuzz     random circuits against exact distributions, the slow way (options: ARGS="--count 1000")'
+	@echo "make pennylane  PennyLane's own test suite for devices, all of it"
 	@echo 'make lint     linters and types only'
 	@echo 'make format   let ruff format and mend the code'
 	@echo 'make bench    run the benchmarks (options: ARGS="...")'
@@ -64,7 +65,7 @@ $(VENV)/demo-dependencies: $(VENV)/made pyproject.toml .ci/requirements.py
 
 $(VENV)/test-dependencies: $(VENV)/made pyproject.toml .ci/requirements.py
 	@echo 'Installing what the tests need; the first time this takes a minute or two.'
-	$(call dependencies,$@,ml torch demo dev)
+	$(call dependencies,$@,ml torch pennylane demo dev)
 
 # Not editable: what is tested is what a user gets. The build folder is kept, so that only what changed is compiled again.
 $(VENV)/package: $(SOURCES) $(VENV)/made
@@ -97,6 +98,12 @@ test: $(VENV)/test-dependencies $(if $(filter oldest,$(DEPENDENCIES)),,lint)
 fuzz: $(VENV)/test-dependencies
 	@$(MAKE) --no-print-directory $(VENV)/package
 	PYTHONPATH=tests $(RUN) tests/fuzz_backend.py $(ARGS)
+
+# PennyLane's own test suite for devices, all of it: two minutes
+pennylane: $(VENV)/test-dependencies
+	@$(MAKE) --no-print-directory $(VENV)/package
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/pl-device-test --device=fusedqml.qubit --shots=None --skip-ops $(ARGS)
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/pl-device-test --device=fusedqml.qubit --shots=20000 --skip-ops $(ARGS)
 
 bench: install
 	$(RUN) benchmarks/run.py $(ARGS)

@@ -2,11 +2,11 @@
 
     python benchmarks/qnodes.py [--parts training,single,overhead] [--seconds 10] [--json FILE]
 
-Needed beside this package: its extra ``pennylane``. Both devices get the same quantum function, the same numbers and the
-same number of threads, in one process. *Training*: the main workloads W1 to W6, samples broadcast, the values and the
-gradient of their mean with respect to all weights. *Single*: one sample of 4 to 22 qubits, forward, and forward with
-the gradient. *Overhead*: circuits so small that a call is nothing but Python. Answers are compared before anything is
-timed; what counts are medians, and their ratios.
+Needed beside this package: its extra ``pennylane``. Both devices get the same quantum function, the same numbers and
+the same number of threads, in one process. *Training*: the main workloads W1 to W6, samples broadcast, the values and
+the gradient of their mean with respect to all weights. *Single*: one sample of 4 to 22 qubits, forward, and forward
+with the gradient. *Overhead*: circuits so small that a call is nothing but Python. Answers are compared before anything
+is timed; what counts are medians, and their ratios.
 """
 
 from __future__ import annotations

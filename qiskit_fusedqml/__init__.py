@@ -20,7 +20,7 @@ A circuit flows in one direction, and every step is data that can be printed::
 `sharding`                    batches and jobs spread over processes and machines
 `trajectories`                runs dynamic programs: shots that part where an outcome is random
 `interfaces`                  Qiskit's doors: `DifferentiableCircuit`, backend, transpiler pass, primitives, gradients,
-                              networks, kernels; torch's: `FusedLayer`
+                              networks, kernels; torch's: `FusedLayer`; PennyLane's: `FusedQubit`
 `training`                    `fit`: training that can be killed and resumed; metrics and their picture; MNIST's files
 ============================  ========================================================================================
 
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         FusedEstimatorQNN as FusedEstimatorQNN,
         FusedSamplerQNN as FusedSamplerQNN,
     )
+    from .interfaces.pennylane import FusedQubit as FusedQubit
     from .interfaces.primitives import FusedEstimator as FusedEstimator
     from .interfaces.samplers import FusedSampler as FusedSampler
     from .interfaces.torch import FusedLayer as FusedLayer
@@ -64,6 +65,7 @@ _HOME = {
     "FusedGate": ".interfaces.transpiler",
     "FusedLayer": ".interfaces.torch",
     "FusedQGT": ".interfaces.gradients",
+    "FusedQubit": ".interfaces.pennylane",
     "FusedSampler": ".interfaces.samplers",
     "FusedSamplerGradient": ".interfaces.gradients",
     "FusedSamplerQNN": ".interfaces.neural_networks",
@@ -94,6 +96,7 @@ __all__ = [
     "FusedGate",
     "FusedLayer",
     "FusedQGT",
+    "FusedQubit",
     "FusedSampler",
     "FusedSamplerGradient",
     "FusedSamplerQNN",

@@ -152,6 +152,14 @@ def test_only_the_gradients_need_an_extra(name: str) -> None:
     )
 
 
+def test_the_pennylane_device_needs_pennylane_alone() -> None:
+    others = "import sys; sys.modules['qiskit_machine_learning'] = sys.modules['qiskit_aer'] = None"
+    assert (
+        fresh(f"{others}; from qiskit_fusedqml import FusedQubit; print(FusedQubit(wires=1).name)")
+        == "fusedqml.qubit\n"
+    )
+
+
 def test_a_missing_extra_is_named() -> None:
     message = fresh(
         "import sys; sys.modules['qiskit_machine_learning'] = None\n"
@@ -243,6 +251,10 @@ SNIPPETS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 @pytest.mark.parametrize("snippet", SNIPPETS, ids=range(len(SNIPPETS)))
 def test_readme_code_runs(snippet: str) -> None:
+    if "pennylane" in snippet:
+        import plugin
+
+        plugin.register()
     names: dict[str, object] = {}
     exec(compile(snippet, "README.md", "exec"), names)
     if "counts" in names:
@@ -250,12 +262,14 @@ def test_readme_code_runs(snippet: str) -> None:
         assert set(names["counts"]) == {"00", "11"}
     if "weight_gradient" in names:
         assert names["weight_gradient"].shape == (1, 1, names["network"].num_weights)
+    if "gradient" in names:
+        assert names["gradient"].shape == names["weights"].shape
     if "fused" in names:
         assert "fused" in names["fused"].count_ops()
 
 
-def test_readme_shows_three_uses() -> None:
-    assert len(SNIPPETS) == 3
+def test_readme_shows_four_uses() -> None:
+    assert len(SNIPPETS) == 4
 
 
 def test_readme_commands_exist() -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -445,16 +443,3 @@ def test_trained_matrices_are_refused() -> None:
 
     with pytest.raises(QuantumFunctionError, match="non-trainable"):
         qml.grad(circuit)(pnp.eye(2, requires_grad=True))
-
-
-def test_the_device_needs_no_other_extra() -> None:
-    code = (
-        "import sys; sys.modules['qiskit_machine_learning'] = sys.modules['qiskit_aer'] = None\n"
-        "from qiskit_fusedqml.interfaces.pennylane import FusedQubit\n"
-        "import pennylane as qml\n"
-        "print(qml.QNode(lambda: qml.expval(qml.Z(0)), FusedQubit(wires=1))())\n"
-        "print('torch' in sys.modules)"
-    )
-    answer = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=False)
-    assert answer.returncode == 0, answer.stderr
-    assert answer.stdout.split() == ["1.0", "False"]

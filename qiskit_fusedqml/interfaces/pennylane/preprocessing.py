@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -66,7 +67,7 @@ def pipeline(config: ExecutionConfig, wires: Any, name: str, *, joins: bool) -> 
         program.add_transform(no_sampling, name=f"adjoint + {name}")
         program.add_transform(_SPLIT_TRAINED)
         program.add_transform(_READ_OFF_STATES, wires)
-        if joins:
+        if joins and config.interface is not Interface.NUMPY:
             program.add_transform(_JOIN)
     return program
 
@@ -95,10 +96,23 @@ def _lower(tape: Any, program: Any) -> Any:
 
 def _join(tape: Any) -> Any:
     """All operations as one, unless the numbers of a matrix are not there yet."""
-    if any(holds_matrix(op) and qml.math.get_interface(*op.data) == "jax" for op in tape.operations):
+    others = [op for op in tape.operations if type(op) not in PLAIN]
+    if any(holds_matrix(op) and qml.math.get_interface(*op.data) == "jax" for op in others):
         return (tape,), _first
     names, data = read_operations(tape.operations)
-    return (joined(tape, names, data, tape.batch_size),), _first
+    return (joined(tape, names, data, _batch_size(tape.operations)),), _first
+
+
+def _batch_size(operations: Sequence[Any]) -> int | None:
+    """The size of the broadcast parameters; those of the table's rows have no other dimension."""
+    for op in operations:
+        if type(op) in PLAIN:
+            for number in op.data:
+                if getattr(number, "ndim", 0):
+                    return int(number.shape[0])
+        elif op.batch_size is not None:
+            return int(op.batch_size)
+    return None
 
 
 def _stops_adjoint(op: Any) -> bool:

@@ -130,6 +130,11 @@ def _numbers(circuit: Circuit, reading: Reading) -> Numbers:
         ]
     varying = tuple([k for k, value in enumerate(columns) if getattr(value, "ndim", 0)])
     size = len(columns[varying[0]]) if varying else None
+    for k in varying:
+        if len(columns[k]) != size:
+            raise ValueError(
+                f"Broadcast parameters have {size} and {len(columns[k])} entries; equal numbers are expected."
+            )
     if not circuit.has_amplitudes:
         return Numbers(columns, None, size, varying)
     states, is_batched = _states(circuit, reading)

@@ -1,0 +1,52 @@
+"""JAX, with and without jit: in a lane of its own, because it is large and nothing else needs it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pennylane as qml
+import pytest
+
+from qiskit_fusedqml.interfaces.pennylane import FusedQubit
+
+pytestmark = [
+    pytest.mark.jax,
+    pytest.mark.filterwarnings("ignore::numpy.exceptions.ComplexWarning"),
+]
+
+
+def circuit(device: Any) -> Any:
+    @qml.qnode(device, diff_method="adjoint" if isinstance(device, FusedQubit) else "backprop")
+    def run(features: Any, x: Any, w: Any) -> Any:
+        qml.AmplitudeEmbedding(features, wires=[2, 0], normalize=True)
+        qml.RX(x, wires=1)
+        qml.CNOT(wires=[1, 2])
+        qml.IsingXY(w, wires=[0, 3])
+        return qml.expval(qml.Z(0) @ qml.X(2) + qml.Y(1)), qml.probs(wires=[0, 1])
+
+    return run
+
+
+@pytest.mark.parametrize("batch", [(), (3,)])
+@pytest.mark.parametrize("jit", [False, True])
+def test_gradients_and_jacobians(batch: tuple[int, ...], *, jit: bool) -> None:
+    import jax
+
+    jax.config.update("jax_enable_x64", val=True)
+    rng = np.random.default_rng(0)
+    arguments = [jax.numpy.array(rng.normal(size=shape)) for shape in ((*batch, 4), batch, ())]
+    answers = []
+    for device in (FusedQubit(wires=4), qml.device("default.qubit", wires=4)):
+
+        def loss(*a: Any, run: Any = circuit(device)) -> Any:  # noqa: B008
+            value, weights = run(*a)
+            return (value**2).sum() + (weights * np.arange(weights.size).reshape(weights.shape)).sum()
+
+        gradient = jax.grad(loss, argnums=(0, 1, 2))
+        jacobian = jax.jacobian(circuit(device), argnums=(1, 2))
+        if jit:
+            gradient, jacobian = jax.jit(gradient), jax.jit(jacobian)
+        answers.append(jax.tree.leaves((gradient(*arguments), jacobian(*arguments))))
+    for ours, theirs in zip(*answers, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-10)
