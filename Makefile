@@ -26,7 +26,7 @@ help:
 	@echo 'make demo     train a quantum neural network on handwritten digits (options: ARGS="--classes 6 --quick")'
 	@echo 'make test     linters, types, tests and tutorials'
 	@echo 'make fuzz     random circuits against exact distributions, the slow way (options: ARGS="--count 1000")'
-	@echo "make pennylane  PennyLane's own test suite for devices, all of it"
+	@echo "make pennylane PennyLane's own test suite for devices, all of it"
 	@echo 'make lint     linters and types only'
 	@echo 'make format   let ruff format and mend the code'
 	@echo 'make bench    run the benchmarks (options: ARGS="...")'
