@@ -33,6 +33,7 @@ class AdjointStates(DifferentiableProgram):
         angle_map: From parameters to its angles.
         observables: The observables, or None.
         encoding: Amplitudes that are parameters, or None.
+        any_start: See `DifferentiableProgram`.
         **options: See `DifferentiableProgram`.
     """
 
@@ -43,10 +44,11 @@ class AdjointStates(DifferentiableProgram):
         observables: Sequence[PauliSum] | None,
         *,
         encoding: AmplitudeEncoding | None = None,
+        any_start: bool = False,
         **options: Any,
     ) -> None:
         self.encoding = encoding
-        super().__init__(program, angle_map, observables, any_start=encoding is not None, **options)
+        super().__init__(program, angle_map, observables, any_start=any_start or encoding is not None, **options)
 
     @property
     def num_observables(self) -> int:
