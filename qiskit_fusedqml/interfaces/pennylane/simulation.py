@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ...devices import Device
 from ...measurement import Measurement
 from ...parameters import ParameterBatch, ParameterSet
+from ...recall import Recall, Shelf
 from ...states import DifferentiableStates
 from .circuits import Circuit
 from .measurements import Complexes, FinalState, FromSums, Measured
@@ -53,8 +54,10 @@ class Engine(DifferentiableStates):
             device=options.device,
             precision=options.precision,
             max_memory_mb=options.max_memory_mb,
+            any_start=has_states,
         )
-        self._any_start = has_states
+        if has_states:  # equal parameters do not mean equal final states
+            self._recall = Recall(Shelf(0))
         self._training = ParameterSet(np.array(sorted(self.place[column] for column in trained), dtype=np.intp))
         self._given = threading.local()
         self._measuring = threading.Lock()
@@ -77,7 +80,7 @@ class Engine(DifferentiableStates):
         Both are g with ``dL = Re sum conj(g) d amplitudes``: what is linear goes back as the program undone.
         """
         parameters = self._parameters(x, w)
-        binding = self._binding(parameters.varying, self._nothing, parameters.batch, keep_phase=True, any_start=True)
+        binding = self.plans.binding(parameters.varying, self._nothing, parameters.batch, keep_phase=True)
         _, ket = self._forward(binding, parameters)
         frame, bra = binding.plan.tape.frame, of_amplitudes
         if of_sums is not None:
