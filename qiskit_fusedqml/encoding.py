@@ -40,7 +40,7 @@ class AmplitudeEncoding:
         Args:
             values: Parameter values, (P,) or (B, P).
             num_qubits: Number of qubits n of the program.
-            others: Amplitudes (2**n,) of the other qubits, with |0> on these; None for |0...0>.
+            others: Amplitudes (2**n,) of the other qubits, with ``|0>`` on these; None for ``|0...0>``.
 
         Returns:
             Amplitudes (2**n,) or (B, 2**n).

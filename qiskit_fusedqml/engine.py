@@ -170,7 +170,7 @@ class DifferentiableProgram:
 
     @property
     def plan(self) -> Plan:
-        """The plan for training: inputs differ by sample, weights are shared. ``print(f.plan)`` explains it.
+        """The plan for training, where inputs differ by sample and weights are shared. ``print(f.plan)`` explains it.
 
         It is that of a batch that fills the lanes of every thread; smaller ones may be cut into other tiles.
         """

@@ -1,8 +1,8 @@
 """Observables as sums of controlled Pauli strings, in logical qubits and, through a frame, in rows.
 
 A term is ``coefficient * C P``: the Pauli string P (masks x and z, Y where both are set) restricted to the basis
-states whose control bits have the given value. Controls express projectors |0><0| and |1><1| without expanding them
-into 2**k strings.
+states whose control bits have the given value. Controls express projectors ``|0><0|`` and ``|1><1|`` without expanding
+them into 2**k strings.
 """
 
 from __future__ import annotations

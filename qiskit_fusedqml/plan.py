@@ -6,7 +6,7 @@ relation between rows and logical basis states is an affine map over GF(2), the 
 gates changes the frame and moves nothing. So logical bits turn into parities of row bits, and flipping a logical
 qubit turns into XOR with a vector.
 
-Conventions, for n qubits (|m| is the number of set bits, parity(m) = |m| mod 2):
+Conventions, for n qubits (``|m|`` is the number of set bits, ``parity(m) = |m| mod 2``):
 
 * A *row* r and a *vector* x are n-bit integers.
 * A *functional* f is an (n+1)-bit integer; its value at row r is ``parity(f & (r | 1 << n))``: bit n is an added

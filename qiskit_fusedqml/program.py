@@ -9,13 +9,15 @@ qubit ``q`` (Qiskit's order).
 `Matrix`        a constant dense unitary on k <= 6 qubits
 ==============  =====================================================================================================
 
-With the Pauli string ``P`` given by two bit masks ``x`` and ``z`` (Y where both are set), the meaning of a rotation is
+With the Pauli string ``P`` given by two bit masks ``x`` and ``z`` (Y where both are set), the meaning of a rotation
+is ::
 
     (P a)[i]  = (-1j)**|x & z| * (-1)**|i & z| * a[i ^ x]                  |m| = number of set bits
     C(i)      : (i & ctrl_mask) == ctrl_value
     forward   : a'[i] = cos(theta/2) a[i] - 1j sin(theta/2) (P a)[i]       if C(i), else a[i]
 
-and its derivative, with ``bra = O ket`` taken at any point where the rotation has just been or is about to be applied,
+and its derivative, with ``bra = O ket`` taken at any point where the rotation has just been or is about to be
+applied, ::
 
     dE/dtheta = Im sum_{i: C(i)} conj(bra[i]) (P ket)[i].
 
@@ -104,7 +106,7 @@ class Program:
         num_qubits: Number of qubits n.
         num_angles: Length of the angle vector the rotations' slots refer to.
         instructions: The instructions in order of application.
-        initial_state: None for |0...0>, amplitudes of shape (2**n,), or one row per sample of shape (B, 2**n).
+        initial_state: None for ``|0...0>``, amplitudes of shape (2**n,), or one row per sample of shape (B, 2**n).
         cuts: Positions, ascending, that no block of a plan may reach over: 3 lies before ``instructions[3]``. They say
             how the program is to be run and do not change its meaning.
     """

@@ -43,7 +43,7 @@ class FormulaGroup:
 
     @cached_property
     def orders(self) -> tuple[tuple[Indices, Indices, Indices], ...]:
-        """For each variable, the members by parameter: order, where each parameter starts, the parameters present."""
+        """The members by parameter, for each variable (order, where each parameter starts, the parameters present)."""
         return tuple(_by_value(row) for row in self.parameters)
 
     def gather(self, values: Floats) -> list[Floats]:
@@ -92,7 +92,7 @@ class AngleMap:
 
     @property
     def num_features(self) -> int:
-        """Number of features: the parameters and the non-linear expressions."""
+        """Number of features, which are the parameters and the non-linear expressions."""
         return self.num_parameters + sum(len(group.labels) for group in self.groups)
 
     def evaluate(self, values: ArrayLike) -> Floats:
@@ -223,7 +223,7 @@ class AngleMap:
 
     @cached_property
     def dependence(self) -> tuple[Indices, Indices]:
-        """Pairs (slots, parameters), each once: angle ``slots[k]`` depends on parameter ``parameters[k]``."""
+        """Pairs (slots, parameters), each once. Angle ``slots[k]`` depends on parameter ``parameters[k]``."""
         if not self.num_angles:
             nothing = np.empty(0, dtype=np.intp)
             return nothing, nothing

@@ -46,7 +46,7 @@ class Device(Protocol):
     cost_model: CostModel
 
     def allocate(self, tape: Tape, batch: int, initial_state: NDArray[np.complex128] | None) -> State:
-        """B states of n qubits in the identity frame: |0...0>, or the amplitudes (2**n,) or (B, 2**n) given."""
+        """B states of n qubits in the identity frame: ``|0...0>``, or the amplitudes (2**n,) or (B, 2**n) given."""
         ...
 
     def copy(self, state: State) -> State:

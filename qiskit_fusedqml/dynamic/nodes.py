@@ -55,7 +55,7 @@ class Measure:
 
 @dataclass(frozen=True, slots=True)
 class Reset:
-    """Return a qubit to |0>."""
+    """Return a qubit to ``|0>``."""
 
     qubit: int
 

@@ -50,7 +50,7 @@ class Plan:
 
     @property
     def cost(self) -> float:
-        """What the whole plan takes on the device, moves of tiles included: the planner makes this small."""
+        """What the whole plan takes on the device, with the moves of tiles. The planner makes this small."""
         return self.arithmetic_cost + sum(self.cost_model.cost(self._traffic(block)) for block in self.tape.blocks)
 
     def _operations(self, block: Block) -> Iterator[tuple[str, Work]]:

@@ -1,15 +1,5 @@
 """The engine behind Qiskit's own doors.
 
-`primitives`    `FusedEstimator`, a V2 estimator: exact expectation values of many circuits, values and observables
-`samplers`      `FusedSampler`, a V2 sampler: shots of any circuit, dynamic ones too
-`gradients`     `FusedEstimatorGradient`, the gradient class that qiskit-machine-learning's networks take
-`backend`       `FusedSimulator`, a backend: circuits in, counts out
-`transpiler`    `FusionPass` and `FusedGate`, the planner as a transpiler pass
-`cache`         what was compiled from a circuit, shared by all of them
-`sampling`      circuits compiled for sampling, shared by sampler and backend
-`jobs`          the handle that a primitive's or a gradient's ``run`` returns
-==============  =====================================================================================================
-=======
 =================  ==================================================================================================
 `circuit`          `DifferentiableCircuit`, the engine for a circuit
 `primitives`       `FusedEstimator`, a V2 estimator: exact expectation values of many circuits, values and observables

@@ -36,8 +36,8 @@ class FusedFidelity(LentEngineOptions, BaseStateFidelity):
     Args:
         sampler: See above.
         options: Default options, recorded in the results.
-        local: Whether the projector onto |0...0> of the first circuit followed by the second one undone is replaced by
-            the mean of the projectors onto |0> of each qubit.
+        local: Whether the projector onto ``|0...0>`` of the first circuit followed by the second one undone is
+            replaced by the mean of the projectors onto ``|0>`` of each qubit.
         pass_manager: Transpiles what `create_fidelity_circuit` makes; states are compared before that.
         device: "CPU" or "GPU"; by default the sampler's, else "CPU".
         precision: "double" or "single"; by default the sampler's, else "double".
