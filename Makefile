@@ -20,7 +20,7 @@ NOTEBOOKS := $(wildcard tutorials/*.ipynb)
 RUN := $(BIN)/python -P
 
 .DELETE_ON_ERROR:
-.PHONY: help check install demo test fuzz pennylane lint format bench clean
+.PHONY: help check install demo test fuzz pennylane lint format docs bench clean
 
 help:
 	@echo 'make demo     train a quantum neural network on handwritten digits (options: ARGS="--classes 6 --quick")'
@@ -29,6 +29,7 @@ help:
 	@echo "make pennylane PennyLane's own test suite for devices, all of it"
 	@echo 'make lint     linters and types only'
 	@echo 'make format   let ruff format and mend the code'
+	@echo 'make docs     the API reference, in docs/_build/html (warnings are errors)'
 	@echo 'make bench    run the benchmarks (options: ARGS="...")'
 	@echo 'make check    is everything there that this Makefile needs?'
 	@echo 'make clean    remove the environment and everything built'
@@ -66,6 +67,10 @@ $(VENV)/demo-dependencies: $(VENV)/made pyproject.toml .ci/requirements.py
 $(VENV)/test-dependencies: $(VENV)/made pyproject.toml .ci/requirements.py
 	@echo 'Installing what the tests need; the first time this takes a minute or two.'
 	$(call dependencies,$@,ml torch pennylane demo dev)
+
+$(VENV)/docs-dependencies: $(VENV)/made pyproject.toml .ci/requirements.py
+	@echo 'Installing what the API reference needs; the first time this takes a minute or two.'
+	$(call dependencies,$@,ml torch docs)
 
 # Not editable: what is tested is what a user gets. The build folder is kept, so that only what changed is compiled again.
 $(VENV)/package: $(SOURCES) $(VENV)/made
@@ -105,9 +110,14 @@ pennylane: $(VENV)/test-dependencies
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/pl-device-test --device=fusedqml.qubit --shots=None --skip-ops $(ARGS)
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/pl-device-test --device=fusedqml.qubit --shots=20000 --skip-ops $(ARGS)
 
+docs: $(VENV)/docs-dependencies
+	@$(MAKE) --no-print-directory $(VENV)/package
+	$(RUN) -m sphinx --fail-on-warning --keep-going --quiet -c docs -d docs/_build/doctrees . docs/_build/html $(ARGS)
+	@echo 'Built: docs/_build/html/docs/index.html'
+
 bench: install
 	$(RUN) benchmarks/run.py $(ARGS)
 
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) build dist docs/_build .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
