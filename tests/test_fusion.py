@@ -390,6 +390,7 @@ def test_the_cost_is_counted_by_hand() -> None:
     plan = fuse(program, model, wanted_slots=frozenset([0]))
     assert plan.arithmetic_cost == 2.0 * 4 + 3.0 * 10
     assert plan.cost == plan.arithmetic_cost + 0.5 * (2 * 16 + 4 * 16)
+    assert plan.block_cost(plan.tape.blocks[0]) == (plan.arithmetic_cost, 0.5 * (2 * 16 + 4 * 16))
 
 
 def test_counts_that_are_shown_stay_plain() -> None:

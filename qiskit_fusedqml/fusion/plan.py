@@ -42,16 +42,21 @@ class Plan:
         """Work of the whole plan per amplitude and sample."""
         return sum((self.block_work(block) for block in self.tape.blocks), start=Work())
 
+    def block_cost(self, block: Block) -> tuple[float, float]:
+        """What one block takes on the device, its arithmetic and the moves of its tiles, in `CostModel.cost`'s unit."""
+        model = self.cost_model
+        arithmetic = sum(model.cost(work, kind) for kind, work in self._operations(block))
+        return arithmetic, model.cost(self._traffic(block))
+
     @cached_property
     def arithmetic_cost(self) -> float:
         """What the plan's arithmetic takes on the device, in the unit of `CostModel.cost`."""
-        model = self.cost_model
-        return sum(model.cost(work, kind) for block in self.tape.blocks for kind, work in self._operations(block))
+        return sum(self.block_cost(block)[0] for block in self.tape.blocks)
 
     @property
     def cost(self) -> float:
         """What the whole plan takes on the device, with the moves of tiles. The planner makes this small."""
-        return self.arithmetic_cost + sum(self.cost_model.cost(self._traffic(block)) for block in self.tape.blocks)
+        return sum(sum(self.block_cost(block)) for block in self.tape.blocks)
 
     def _operations(self, block: Block) -> Iterator[tuple[str, Work]]:
         """Kind and work of each operation."""
