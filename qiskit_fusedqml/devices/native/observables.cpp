@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "gf2.hpp"
 #include "pool.hpp"
@@ -14,6 +15,7 @@ constexpr int many_block_bits = 7;    // and with many flips, so that the bra's 
 constexpr size_t many_flips = 4;
 constexpr size_t most_cached = size_t(16) << 20;
 constexpr size_t most_layouts = 4;
+constexpr size_t kept_at_once = size_t(1) << 18;  // larger tables are kept from the second use on: many observables are used once
 constexpr int64_t small_work = 2000;  // stored rows times flips that one thread does sooner than it wakes another
 
 int choose_block_bits(int num_qubits, const std::vector<TermSource>& terms) {
@@ -79,8 +81,10 @@ Observables::Tables Observables::make_tables(const State& state, int64_t first_b
 
 const Observables::Tables* Observables::cached(const State& state) {
     const int copies = state.lane_bits ? 1 << state.sample_bits : 1;
-    if (num_diagonals_ * static_cast<size_t>(state.kernels->real_bytes * copies) > most_cached >> n_) return nullptr;
+    const size_t bytes = num_diagonals_ * static_cast<size_t>(state.kernels->real_bytes * copies) << n_;
+    if (bytes > most_cached) return nullptr;
     std::lock_guard<std::mutex> lock(mutex_);
+    if (bytes > kept_at_once && !std::exchange(used_, true)) return nullptr;
     for (const auto& tables : cache_)
         if (tables->width == state.kernels->width && tables->real_bytes == state.kernels->real_bytes &&
             tables->lane_bits == state.lane_bits)
@@ -131,8 +135,8 @@ Pass Observables::make_pass(const State& ket, const Flip& flip, int64_t block, c
 }
 
 // Calls body(block, tables, the block's place in the tables).
-template <class Body> void Observables::for_blocks(const State& state, const Share& share, const Body& body) {
-    const Tables* whole = cached(state);
+template <class Body>
+void Observables::for_blocks(const State& state, const Tables* whole, const Share& share, const Body& body) {
     for (int64_t block = share.first_block; block < share.last_block; ++block) {
         if (whole) body(block, *whole, block);
         else body(block, make_tables(state, block, 1), 0);
@@ -142,6 +146,7 @@ template <class Body> void Observables::for_blocks(const State& state, const Sha
 void Observables::expectation(const State& ket, double* values, int threads) {
     const std::vector<Share> parts = shares(ket, threads);
     const size_t group_sums = num_diagonals_ * static_cast<size_t>(ket.kernels->width);
+    const Tables* whole = cached(ket);
     std::vector<Memory> sums(parts.size());
     run_parts(static_cast<int>(parts.size()), threads, [&](int part) {
         const Share& share = parts[static_cast<size_t>(part)];
@@ -149,7 +154,7 @@ void Observables::expectation(const State& ket, double* values, int threads) {
         sums[static_cast<size_t>(part)] = Memory(groups * group_sums * sizeof(double));
         double* to = static_cast<double*>(sums[static_cast<size_t>(part)].get());
         std::vector<const void*> pointers;
-        for_blocks(ket, share, [&](int64_t block, const Tables& tables, int64_t place) {
+        for_blocks(ket, whole, share, [&](int64_t block, const Tables& tables, int64_t place) {
             for (const Flip& flip : flips_) {
                 if (skipped(ket, flip, block)) continue;
                 Pass pass = make_pass(ket, flip, block, tables, place, pointers);
@@ -207,11 +212,12 @@ void Observables::apply(const State& ket, const State& bra, const double* cotang
     if (flips_.empty()) std::memset(bra.memory.get(), 0, bra.bytes());
     const std::vector<Share> parts = shares(ket, threads);
     const Memory factors = spread_cotangents(ket, cotangents);
+    const Tables* whole = cached(ket);
     const size_t vector_bytes = static_cast<size_t>(ket.kernels->width * ket.kernels->real_bytes);
     run_parts(static_cast<int>(parts.size()), threads, [&](int part) {
         const Share& share = parts[static_cast<size_t>(part)];
         std::vector<const void*> pointers;
-        for_blocks(ket, share, [&](int64_t block, const Tables& tables, int64_t place) {
+        for_blocks(ket, whole, share, [&](int64_t block, const Tables& tables, int64_t place) {
             for (const Flip& flip : flips_) {
                 Pass pass = make_pass(ket, flip, block, tables, place, pointers);
                 pass.first = &flip == flips_.data();

@@ -86,7 +86,7 @@ private:
     Pass make_pass(const State& ket, const Flip& flip, int64_t block, const Tables& tables, int64_t place,
                    std::vector<const void*>& pointers) const;
     bool skipped(const State& ket, const Flip& flip, int64_t block) const;
-    template <class Body> void for_blocks(const State& state, const Share& share, const Body& body);
+    template <class Body> void for_blocks(const State& state, const Tables* whole, const Share& share, const Body& body);
     void add_up(const State& ket, int64_t group, const double* sums, double* values) const;
     Memory spread_cotangents(const State& ket, const double* cotangents) const;
     int64_t num_blocks() const { return int64_t(1) << (n_ - block_bits_); }
@@ -97,6 +97,7 @@ private:
     Arena arena_;
     std::vector<Flip> flips_;
     std::mutex mutex_;
+    bool used_ = false;
     std::vector<std::unique_ptr<Tables>> cache_;  // of small states, by layout
 };
 
