@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -324,6 +327,38 @@ def test_single_precision() -> None:
     np.testing.assert_allclose(
         qml.grad(lambda w: total(ours(x, w)))(w), qml.grad(lambda w: total(theirs(x, w)))(w), atol=2e-5
     )
+
+
+def test_devices_are_copied_and_pickled() -> None:
+    device = FusedQubit(wires=4, precision="single", num_threads=1)
+    x, w = parameters()
+    value = qnode(device, MEASUREMENTS["expval word"])(x, w)
+    for again in (copy.deepcopy(device), pickle.loads(pickle.dumps(device))):
+        assert qnode(again, MEASUREMENTS["expval word"])(x, w) == value
+
+
+def test_threads_share_a_device() -> None:
+    device = FusedQubit(wires=4, num_threads=1)
+    circuit = qnode(device, MEASUREMENTS["expval word"])
+    points = [parameters()[1] + 0.1 * k for k in range(8)]
+    x = parameters()[0]
+    expected = [qml.grad(circuit, argnums=1)(x, w) for w in points]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda w: device_gradient(device, x, w), points))
+    np.testing.assert_allclose(found, [np.ravel(e) for e in expected], atol=1e-12)
+
+
+def device_gradient(device: FusedQubit, x: Any, w: Any) -> np.ndarray:
+    """Through the device's own methods: the framework's queue belongs to one thread."""
+    with qml.queuing.AnnotatedQueue() as queue:
+        ansatz(np.asarray(x), np.asarray(w))
+        MEASUREMENTS["expval word"]()
+    tape = qml.tape.QuantumScript.from_queue(queue)
+    config = device.setup_execution_config(qml.devices.ExecutionConfig(gradient_method="adjoint"))
+    (lowered,), _ = device.preprocess_transforms(config)([tape])
+    lowered.trainable_params = list(range(4, 28))
+    device.execute([lowered], config)
+    return np.array(device.compute_vjp([lowered], [1.0], config)[0])
 
 
 SAMPLED = {

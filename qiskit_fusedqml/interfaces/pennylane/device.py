@@ -72,6 +72,15 @@ class FusedQubit(Device):
         self._rng = np.random.default_rng(
             np.random.randint(2**31 - 1) if isinstance(seed, str) and seed == "global" else seed  # noqa: NPY002
         )
+        self._resources: dict[str, Any] = {
+            "device": device,
+            "precision": precision,
+            "num_threads": num_threads,
+            "max_memory_mb": max_memory_mb,
+        }
+        self._prepare(**self._resources)
+
+    def _prepare(self, device: Any, precision: str, num_threads: int | None, max_memory_mb: float | None) -> None:
         try:
             made = make_device(device, precision=precision, num_threads=num_threads)
         except (InvalidInputError, DeviceUnavailableError) as error:
@@ -81,6 +90,15 @@ class FusedQubit(Device):
         self._simulations: OrderedDict[Hashable, Simulation] = OrderedDict()
         self._held: _Held | None = None
         self._lock = threading.RLock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickles and copies hold neither what was compiled nor states."""
+        own = ("_options", "_labels", "_simulations", "_held", "_lock")
+        return {name: value for name, value in vars(self).items() if name not in own}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._prepare(**self._resources)
 
     @property
     def name(self) -> str:
