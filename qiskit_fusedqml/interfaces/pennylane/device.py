@@ -97,7 +97,7 @@ class FusedQubit(Device):
         return {name: value for name, value in vars(self).items() if name not in own}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
+        self.__dict__.update(state)
         self._prepare(**self._resources)
 
     @property
