@@ -8,46 +8,27 @@ wanted parameters.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Self, TypeVar, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .angles import AngleMap
-from .binding import Binding, checked_cotangents
-from .budget import MemoryBudget, MemoryEstimate
+from .binding import Binding
 from .columns import Columns
-from .devices import Device, State
-from .devices.registry import make_device
-from .errors import FusedQMLError, InvalidInputError
+from .devices import State
+from .errors import FusedQMLError
 from .fusion import Plan
-from .measurement import Measurement, clbit_values
-from .observables import PauliSum
-from .parameters import (
-    ParameterBatch,
-    ParameterSet,
-    checked_inputs,
-    checked_weights,
-    first_parameters,
-    parameter_batch,
-    parameter_indices,
-)
-from .plans import PlanStore
-from .program import Program
-from .recall import Pass, Recall
-from .residence import keeps_residence, memory_of
-
-FloatArray = NDArray[np.float64]
-Number = TypeVar("Number", bound=np.generic)
-MADE_FOR_THE_DEVICE = {"device", "memory_of_device", "readout", "memory", "plans", "_recall"}
-"""Attributes of a program that are made anew where it is unpickled."""
+from .measurement import clbit_values
+from .parameters import ParameterBatch, ParameterSet
+from .prepared import FloatArray, Number, PreparedProgram
+from .residence import keeps_residence
 
 Cotangents = ArrayLike | Callable[[NDArray[np.floating]], ArrayLike]
 
 
-class DifferentiableProgram:
+class DifferentiableProgram(PreparedProgram):
     """Values, gradients and probabilities of a program with parameters.
 
     Rows x (B, num_inputs) are samples; weights w (num_weights,) are shared by all samples or, as (B, num_weights),
@@ -74,108 +55,6 @@ class DifferentiableProgram:
         InvalidInputError: For an unknown device or precision or a bad budget.
         DeviceUnavailableError: If the device does not exist on this machine.
     """
-
-    def __init__(
-        self,
-        program: Program,
-        angle_map: AngleMap,
-        observables: Sequence[PauliSum] | None,
-        *,
-        num_inputs: int = 0,
-        input_gradients: bool = False,
-        measurement: Measurement | None = None,
-        device: str | Device = "CPU",
-        precision: str = "double",
-        num_threads: int | None = None,
-        max_memory_mb: float | None = None,
-        checkpoint: str | int | None = None,
-        any_start: bool = False,
-    ) -> None:
-        self.program = program
-        self.angle_map = angle_map
-        self.observables = None if observables is None else tuple(observables)
-        self.num_inputs = num_inputs
-        self.num_weights = angle_map.num_parameters - num_inputs
-        self.input_gradients = input_gradients and num_inputs > 0
-        everything = tuple((q, q) for q in range(program.num_qubits))
-        self.measurement = measurement or Measurement(everything, program.num_qubits)
-        self.dtype = np.dtype(np.float32 if precision == "single" else np.float64)
-        self.checkpoint = checkpoint
-        self._nothing = first_parameters(0)
-        self._training = ParameterSet(self._wrt("all" if self.input_gradients else "weights"))
-        state = program.initial_state
-        self._num_states = 1 if state is None or state.ndim == 1 else len(state)
-        self._resources: dict[str, Any] = {
-            "device": device,
-            "precision": precision,
-            "num_threads": num_threads,
-            "max_memory_mb": max_memory_mb,
-            "any_start": any_start,
-        }
-        self._prepare(**self._resources)
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Pickles and copies hold neither the device nor what was made for it."""
-        return {name: value for name, value in vars(self).items() if name not in MADE_FOR_THE_DEVICE}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
-        self._prepare(**self._resources)
-
-    def _prepare(
-        self,
-        device: str | Device,
-        precision: str,
-        num_threads: int | None,
-        max_memory_mb: float | None,
-        *,
-        any_start: bool,
-    ) -> None:
-        self.device = make_device(device, precision=precision, num_threads=num_threads)
-        self.memory_of_device, self.readout = memory_of(self.device), self.device
-        self.memory = MemoryBudget(
-            self.device, self.num_qubits, checkpoint=self.checkpoint, max_memory_mb=max_memory_mb
-        )
-        diagonal = self.observables is not None and all(o.is_diagonal for o in self.observables)
-        self.plans = PlanStore(self.program, self.angle_map, self.device, diagonal=diagonal, any_start=any_start)
-        self._recall = Recall()
-
-    @property
-    def num_qubits(self) -> int:
-        """Number of qubits n."""
-        return self.program.num_qubits
-
-    @property
-    def resident(self) -> Self:
-        """The same program; its results stay in the device's memory (`qiskit_fusedqml.residence`)."""
-        assert self.memory_of_device is not None
-        twin = object.__new__(type(self))  # shares the device and all that was made for it, as no copy does
-        vars(twin).update(vars(self), readout=self.memory_of_device.resident)
-        return twin
-
-    @property
-    def budget(self) -> int:
-        """Bytes that the states of one call may take."""
-        return self.memory.bytes
-
-    def memory_estimate(self, batch: int = 1) -> MemoryEstimate:
-        """What `value_and_vjp` takes for a batch of samples with shared weights, before anything runs.
-
-        The plan itself is not counted. Where memory counts by the page, small circuits take more.
-        """
-        varying = first_parameters(self.num_inputs if batch > 1 else 0)
-        rows = ParameterBatch(np.empty(0), varying, np.empty((batch, 0)), by_row=False)
-        sweeps = self.plans.sweeps(rows, self._training)
-        return self.memory.estimate(sweeps, batch, len(self._observables()), by_row=False)
-
-    @property
-    def plan(self) -> Plan:
-        """The plan for training, where inputs differ by sample and weights are shared. ``print(f.plan)`` explains it.
-
-        It is that of a batch that fills the lanes of every thread; smaller ones may be cut into other tiles.
-        """
-        inputs, model = first_parameters(self.num_inputs), self.device.cost_model
-        return self.plans.values_binding(inputs, self._training, model.lanes * model.threads).plan
 
     @keeps_residence
     def values(self, x: ArrayLike | None = None, w: ArrayLike | None = None) -> NDArray[np.floating]:
@@ -311,30 +190,6 @@ class DifferentiableProgram:
         passes = self._passes(parameters, self.plans.sweeps(parameters, self._nothing), spare)
         return _joined([self._expectation(ket, sweeps) for _, sweeps, ket in passes])
 
-    def _passes(
-        self, parameters: ParameterBatch, sweeps: Binding | Columns, extra: int = 0
-    ) -> Iterator[tuple[ParameterBatch, Binding | Columns, State]]:
-        """The final states of all rows, some at a time: those rows, what was run, and their states.
-
-        Where derivatives are likely to follow, their plan is run instead, and the states are kept for them once the
-        caller has gone on.
-
-        Args:
-            parameters: The values.
-            sweeps: What to run.
-            extra: Memory that the caller takes beside the states, in states of the whole batch.
-        """
-        keeps = isinstance(sweeps, Binding) and not self.checkpoint and self.memory.fits(parameters.batch, 4)
-        size = self.device.state_bytes(self.num_qubits, parameters.batch)
-        binding = self._recall.begin(parameters, size if keeps else None)
-        if binding is None:
-            for rows in self.memory.chunks(parameters, sweeps.states + extra):
-                yield rows, sweeps, self._forward(sweeps, rows)[1]
-            return
-        forward = self._forward(binding, parameters)
-        yield parameters, binding, forward[1]
-        self._recall.keep(Pass(parameters, binding, forward), size)
-
     def final_states(
         self, w: ArrayLike, initial_states: NDArray[np.complex128] | None = None, *, keep_phase: bool = True
     ) -> tuple[State, Plan]:
@@ -378,79 +233,6 @@ class DifferentiableProgram:
         weights = _joined(dw) if per_row else sum(dw[1:], start=dw[0])
         inputs = _joined(dx).astype(self.dtype, copy=False) if self.input_gradients else None
         return inputs, weights.astype(self.dtype, copy=False)
-
-    def _forward(
-        self,
-        sweeps: Binding | Columns,
-        parameters: ParameterBatch,
-        initial_states: NDArray[np.complex128] | None = None,
-        *,
-        back: int = 0,
-    ) -> tuple[Any, State]:
-        """The sweep forward; ``back`` states are needed in all if there is a way back, for which some may be kept."""
-        start = self._initial_state(parameters) if initial_states is None else initial_states
-        kept = self.memory.checkpoints(sweeps, parameters.batch, back) if back else 0
-        return sweeps.forward(self.device, parameters, start, kept)
-
-    def _backward(
-        self,
-        sweeps: Binding | Columns,
-        bound: Any,
-        ket: State,
-        cotangents: FloatArray,
-        *,
-        per_row: bool,
-        last: bool = True,
-    ) -> tuple[FloatArray, FloatArray | None]:
-        """Parameter gradients as of `Binding.pullback`; the ket and, if ``last``, what was kept are used up."""
-        observables = self._observables()
-        return sweeps.backward(self.device, bound, ket, observables, cotangents, per_row=per_row, last=last)
-
-    def _expectation(self, ket: State, sweeps: Binding | Columns) -> NDArray[np.floating]:
-        values = self.readout.expectation(ket, sweeps.frame, self._observables())
-        return values.astype(self.dtype, copy=False)
-
-    def _parameters(self, x: ArrayLike | None, w: ArrayLike | None) -> ParameterBatch:
-        """Check the shapes; finiteness is checked where angles are evaluated, with the parameter's name."""
-        inputs = checked_inputs(x, self.num_inputs) if x is not None or self.num_inputs else None
-        weights = checked_weights(w, self.num_weights)
-        if inputs is not None and weights.ndim == 2 and len(inputs) != len(weights):
-            raise InvalidInputError(f"x has {len(inputs)} rows and w has {len(weights)}; equal numbers are expected.")
-        if self._num_states > 1:
-            given = max(1 if inputs is None else len(inputs), len(weights) if weights.ndim == 2 else 1)
-            if given not in (1, self._num_states):
-                raise InvalidInputError(
-                    f"The program holds {self._num_states} initial states and {given} rows of parameters were given."
-                )
-        return parameter_batch(inputs, weights, self._num_states)
-
-    def _cotangents(self, cotangents: ArrayLike, batch: int) -> FloatArray:
-        expected, memory = (batch, len(self._observables())), self.memory_of_device
-        if memory is None or not memory.is_resident(cotangents):
-            return checked_cotangents(cotangents, expected)
-        # whether they are finite is not asked: the device would wait
-        shape = tuple(cast(Any, cotangents).shape)
-        if shape != expected:
-            raise InvalidInputError(f"Cotangents have shape {shape}; {expected} (samples, observables) is expected.")
-        return cast(FloatArray, cotangents)
-
-    def _placed(self, result: NDArray[Number]) -> NDArray[Number]:
-        """A result of the host where the caller wants it."""
-        if self.readout is self.device or self.memory_of_device is None:
-            return result
-        return cast(NDArray[Number], self.memory_of_device.from_host(result))
-
-    def _wrt(self, wrt: str | Sequence[int]) -> NDArray[np.intp]:
-        return parameter_indices(wrt, self.num_inputs, self.angle_map.num_parameters)
-
-    def _observables(self) -> tuple[PauliSum, ...]:
-        if self.observables is None:
-            raise FusedQMLError("No observables were given: pass observables=... to ask for values or gradients.")
-        return self.observables
-
-    def _initial_state(self, rows: ParameterBatch) -> NDArray[np.complex128] | None:
-        state = self.program.initial_state
-        return state if state is None or state.ndim == 1 else state[rows.first : rows.first + rows.batch]
 
 
 def _joined(parts: list[NDArray[Number]]) -> NDArray[Number]:

@@ -131,6 +131,27 @@ def checked_weights(values: ArrayLike | None, width: int) -> FloatArray:
     return array
 
 
+def checked_parameters(
+    x: ArrayLike | None, w: ArrayLike | None, num_inputs: int, num_weights: int, num_states: int
+) -> ParameterBatch:
+    """Inputs and weights as rows, for a program with so many initial states.
+
+    Raises:
+        InvalidInputError: If they have wrong shapes or do not go together.
+    """
+    inputs = checked_inputs(x, num_inputs) if x is not None or num_inputs else None
+    weights = checked_weights(w, num_weights)
+    if inputs is not None and weights.ndim == 2 and len(inputs) != len(weights):
+        raise InvalidInputError(f"x has {len(inputs)} rows and w has {len(weights)}; equal numbers are expected.")
+    if num_states > 1:
+        given = max(1 if inputs is None else len(inputs), len(weights) if weights.ndim == 2 else 1)
+        if given not in (1, num_states):
+            raise InvalidInputError(
+                f"The program holds {num_states} initial states and {given} rows of parameters were given."
+            )
+    return parameter_batch(inputs, weights, num_states)
+
+
 def parameter_indices(wanted: str | Sequence[int], num_inputs: int, total: int) -> IntArray:
     """The parameters, inputs first, that "weights", "inputs", "all" or a sequence of numbers means.
 
