@@ -70,7 +70,7 @@ $(VENV)/test-dependencies: $(VENV)/made pyproject.toml .ci/requirements.py
 
 $(VENV)/docs-dependencies: $(VENV)/made pyproject.toml .ci/requirements.py
 	@echo 'Installing what the API reference needs; the first time this takes a minute or two.'
-	$(call dependencies,$@,ml torch docs)
+	$(call dependencies,$@,ml torch pennylane docs)
 
 # Not editable: what is tested is what a user gets. The build folder is kept, so that only what changed is compiled again.
 $(VENV)/package: $(SOURCES) $(VENV)/made
