@@ -343,6 +343,38 @@ def test_options_of_the_stock_fidelity() -> None:
         fidelity.run([], [])
 
 
+def test_states_are_kept_if_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+    original = DifferentiableProgram.statevector
+    monkeypatch.setattr(DifferentiableProgram, "statevector", lambda f, x, w: made.append(len(x)) or original(f, x, w))
+    circuit, theta = trainable()
+    x, y = RNG.normal(size=(5, 3)), RNG.normal(size=(4, 3))
+    y[1] = x[2]
+    plain, kernel, small = (
+        FusedFidelityKernel(feature_map=circuit, training_parameters=theta, **options)
+        for options in ({}, {"auto_clear_cache": False}, {"auto_clear_cache": False, "cache_size": 3})
+    )
+    for values in ([0.3, -0.7, 1.1], [0.3, -0.7, 1.2]):  # other values, other states
+        for each in (plain, kernel, small):
+            each.assign_training_parameters(values)
+        for other, fresh in ((x, [5]), (y, [3]), (y, [])):
+            wanted = plain.evaluate(x, other)
+            np.testing.assert_allclose(small.evaluate(x, other), wanted, rtol=0, atol=1e-14)
+            made.clear()
+            np.testing.assert_allclose(kernel.evaluate(x, other), wanted, rtol=0, atol=1e-14)
+            assert made == fresh
+    assert kernel._get_statevector.cache_info()[2:] == (None, 8)
+    assert small._get_statevector.cache_info()[2:] == (3, 3)
+    twin = pickle.loads(pickle.dumps(kernel))
+    assert twin._get_statevector.cache_info()[2:] == (None, 0)
+    kernel.clear_cache()
+    assert kernel._get_statevector.cache_info() == (0, 0, None, 0)
+    np.testing.assert_allclose(kernel.evaluate(x), twin.evaluate(x), rtol=0, atol=1e-14)
+    with ThreadPoolExecutor(8) as pool:
+        for found in pool.map(lambda _: small.evaluate(x, y), range(16)):
+            np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-14)
+
+
 def test_single_precision() -> None:
     x = RNG.normal(size=(4, 3))
     single = FusedFidelityKernel(feature_map=FEATURES, precision="single").evaluate(x)

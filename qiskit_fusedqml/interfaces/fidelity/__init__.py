@@ -5,6 +5,7 @@
 ==========  ==========================================================================================================
 `kernel`    `FusedFidelityKernel`: kernel matrices, for support vector machines, and their gradients
 `pairs`     `FusedFidelity`: pairs of circuits, for what takes a ``BaseStateFidelity``
+`store`     states that are kept from call to call
 `overlaps`  states in batches, overlaps in matrix products, both within a memory budget
 ==========  ==========================================================================================================
 """

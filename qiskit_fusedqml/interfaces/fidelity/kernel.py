@@ -18,8 +18,9 @@ from ...errors import InvalidInputError
 from ..cache import CACHE, EngineOptions
 from ..circuit import DifferentiableCircuit
 from ..rows import RowSet
-from .overlaps import gram, pull_states
+from .overlaps import States, gram, pull_states, state_function
 from .pairs import FusedFidelity
+from .store import StateStore
 
 FloatArray = NDArray[np.float64]
 
@@ -45,8 +46,9 @@ class FusedFidelityKernel(TrainableFidelityQuantumKernel):
         fidelity: What is asked for every entry, as in ``FidelityQuantumKernel`` and at its pace, if it is not a
             (global) `FusedFidelity`. One of those lends its engine options.
         statevector_type: Taken for compatibility with ``FidelityStatevectorKernel``; without effect.
-        cache_size: Likewise.
-        auto_clear_cache: Likewise.
+        cache_size: States that are kept at most with ``auto_clear_cache=False``; None for no bound.
+        auto_clear_cache: Whether each call of `evaluate` makes all states anew. If not, those of samples that were seen
+            before are kept: a prediction needs those of the training set again.
         max_circuits_per_job: Entries for which such a ``fidelity`` is asked at a time.
         device: "CPU" or "GPU".
         precision: "double" or "single".
@@ -91,18 +93,17 @@ class FusedFidelityKernel(TrainableFidelityQuantumKernel):
         for name, number in (("shots", shots), ("max_circuits_per_job", max_circuits_per_job)):
             if number is not None and number < 1:
                 raise InvalidInputError(f"{name} is {number}; a positive number or None is expected.")
-        if fidelity is None:
-            fidelity = FusedFidelity(
-                device=device, precision=precision, max_memory_mb=max_memory_mb, num_threads=num_threads
-            )
+        own = FusedFidelity(device=device, precision=precision, max_memory_mb=max_memory_mb, num_threads=num_threads)
         super().__init__(
             feature_map=feature_map,
-            fidelity=fidelity,
+            fidelity=own if fidelity is None else fidelity,
             training_parameters=training_parameters,
             enforce_psd=enforce_psd,
             evaluate_duplicates=duplicates,
         )
-        del statevector_type, cache_size, auto_clear_cache
+        del statevector_type
+        self._auto_clear_cache = auto_clear_cache
+        self._get_statevector = StateStore(cache_size)  # the stock class's name for what keeps its states
         self.max_circuits_per_job = max_circuits_per_job
         self._shots = shots
         if shots is not None and self._exact is None:
@@ -153,7 +154,8 @@ class FusedFidelityKernel(TrainableFidelityQuantumKernel):
         if self._exact is None:
             return np.asarray(super().evaluate(x_vec, y_vec))
         x, y = self._samples(x_vec, y_vec)
-        kernel = gram(*self._engine(), x, y)
+        engine, weights = self._engine()
+        kernel = gram(engine, self._states(engine, weights), x, y)
         if self._shots is None:
             return kernel
         symmetric = y is None or np.array_equal(x, y)
@@ -161,7 +163,8 @@ class FusedFidelityKernel(TrainableFidelityQuantumKernel):
         return self._make_psd(noisy) if symmetric and self._enforce_psd else noisy
 
     def clear_cache(self) -> None:
-        """Nothing: no states are kept from one call to the next. ``FidelityStatevectorKernel`` has such a method."""
+        """Forget the states that ``auto_clear_cache=False`` has kept."""
+        self._get_statevector.cache_clear()
 
     def value_and_vjp(
         self,
@@ -184,13 +187,21 @@ class FusedFidelityKernel(TrainableFidelityQuantumKernel):
         """
         x, y = self._samples(x_vec, y_vec)
         engine, weights = self._engine()
-        kernel = gram(engine, weights, x, y)
+        kernel = gram(engine, self._states(engine, weights), x, y)
         given = np.asarray(cotangents(kernel) if callable(cotangents) else cotangents, np.float64)
         if given.shape != kernel.shape:
             raise InvalidInputError(f"Cotangents have shape {given.shape}; {kernel.shape} is expected.")
         if y is None:  # every entry moves with its row's state and with its column's
             return kernel, pull_states(engine, weights, x, x, given + given.T)
         return kernel, pull_states(engine, weights, x, y, given) + pull_states(engine, weights, y, x, given.T)
+
+    def _states(self, engine: DifferentiableCircuit, weights: FloatArray) -> States:
+        """From samples to states, made now or kept."""
+        make = state_function(engine, weights)
+        if self._auto_clear_cache:
+            return make
+        context = (engine, weights.tobytes())
+        return lambda rows: self._get_statevector.get(context, rows, make)
 
     def _samples(self, x_vec: ArrayLike, y_vec: ArrayLike | None) -> tuple[FloatArray, FloatArray | None]:
         x, y = self._validate_input(np.asarray(x_vec), y_vec)

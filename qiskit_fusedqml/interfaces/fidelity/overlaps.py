@@ -53,9 +53,8 @@ def planes(states: States, x: FloatArray, num_qubits: int) -> Planes:
     return made
 
 
-def gram(engine: DifferentiableStates, weights: FloatArray, x: FloatArray, y: FloatArray | None) -> FloatArray:
+def gram(engine: DifferentiableStates, states: States, x: FloatArray, y: FloatArray | None) -> FloatArray:
     """Squared overlaps (N, M); if y is None, (N, N) with a diagonal of ones."""
-    states = state_function(engine, weights)
     if y is not None:
         return rectangle(engine, states, x, engine, states, y)
     parts = blocks(engine, len(x))
