@@ -78,6 +78,14 @@ def test_gradients_by_parameter_shift() -> None:
     )
 
 
+def test_any_device_simulates() -> None:
+    quantum, x = layer(device="reference"), samples(3, 3)
+    weight = torch.tensor(WEIGHTS, requires_grad=True)
+    assert torch.autograd.gradcheck(
+        lambda rows, w: torch.func.functional_call(quantum, {"weight": w}, (rows,)), (x, weight), atol=1e-7, rtol=1e-6
+    )
+
+
 @pytest.mark.parametrize("shape", [(3,), (2, 3), (2, 4, 3), (0, 3)])
 def test_shapes(shape: tuple[int, ...]) -> None:
     quantum, x = layer(), samples(*shape)
