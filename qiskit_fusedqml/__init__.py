@@ -15,6 +15,7 @@ A circuit flows in one direction, and every step is data that can be printed::
 `cost`, `calibrate`           what work costs on a device, and the command that measures it
 `coefficients`                angles -> the numbers of a plan; overlaps -> gradients
 `devices`                     the reference device, which defines the meaning, and the CPU device, which is fast
+`plans`, `budget`, `recall`   a program's plans, its memory, and states kept from values for derivatives
 `engine`                      values, gradients, probabilities, statevectors of a program for a batch of samples
 `states`, `second_order`      derivatives of states and probabilities; Hessian products, the geometric tensor
 `sharding`                    batches and jobs spread over processes and machines

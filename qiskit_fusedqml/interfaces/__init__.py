@@ -11,6 +11,7 @@
 `backend`          `FusedSimulator`, a backend: circuits in, counts out
 `transpiler`       `FusionPass` and `FusedGate`, the planner as a transpiler pass
 `cache`, `rows`    what was compiled from a circuit, shared by all of them; distinct rows of values
+`options`          options of primitives and of classes that are given one
 `sampling`         circuits compiled for sampling, shared by sampler and backend
 `jobs`             the handle that a primitive's or a gradient's ``run`` returns
 =================  ==================================================================================================
