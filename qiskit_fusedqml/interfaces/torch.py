@@ -31,9 +31,9 @@ class FusedLayer(torch.nn.Module):
     not available through autograd; `DifferentiableCircuit.hvp` of ``layer.function`` gives products with the Hessian.
     Of ``torch.func``, `functional_call`, `grad`, `vjp`, `jacrev` and `vmap` (over inputs, weights or both) work.
 
-    Tensors may be on a GPU, whatever simulates; results are where the input is. States never leave the device that
-    simulates: what crosses are inputs, weights, values and their gradients, a few numbers for each sample, because
-    angles are made on the host.
+    Tensors may be on a GPU, whatever simulates; results are where the input is. With ``device="GPU"`` they are passed
+    on by DLPack (`qiskit_fusedqml.residence`): values and the gradients that arrive stay in the GPU's memory, and what
+    crosses are inputs, weights and overlaps, because angles are made on the host.
 
     Torch's own threads only compete with the simulation's for the cores: ``torch.set_num_threads(1)`` helps where the
     rest of the network is small.
@@ -166,16 +166,15 @@ class _Call:
 
     def values(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         """Values (B, n_obs), also for B = 0; weights (n_w,), or (B, n_w) by row."""
-        shape = (len(x), self.function.num_observables)
+        shape, kind = (len(x), self.function.num_observables), torch.result_type(x, weight)
         if not len(x):
-            values: NDArray[np.floating] = np.zeros(shape)
-        elif not self.differentiated:
-            values = self.function.values(self._rows(x), _array(weight))
+            return x.new_zeros(shape, dtype=kind)
+        if self.differentiated:
+            values, self.pullback = self.function.vjp(*self._arguments(x, weight))
         else:
-            values, self.pullback = self.function.vjp(self._rows(x), _array(weight))
-        if values.shape != shape:  # without inputs all samples are the same
-            values = np.broadcast_to(values, shape)
-        return _tensor(values, x.device, torch.result_type(x, weight))
+            values = self.function.values(*self._arguments(x, weight))
+        found = _tensor(values, x.device, kind)
+        return found if found.shape == shape else found.repeat(len(x), 1)  # without inputs all samples are the same
 
     def gradients(
         self, x: torch.Tensor, weight: torch.Tensor, cotangents: torch.Tensor
@@ -188,15 +187,26 @@ class _Call:
             return torch.zeros_like(x), torch.zeros_like(weight)
         pullback, self.pullback = self.pullback, None
         if pullback is None:
-            pullback = self.function.vjp(self._rows(x), _array(weight))[1]
-        array = _array(cotangents)
+            pullback = self.function.vjp(*self._arguments(x, weight))[1]
         if not self.function.num_inputs and weight.ndim == 1:
-            array = array.sum(axis=0, keepdims=True)
-        dx, dw = pullback(array)
+            cotangents = cotangents.sum(dim=0, keepdim=True)
+        dx, dw = pullback(self._array(cotangents))
         return None if dx is None else _tensor(dx, x.device, x.dtype), _tensor(dw, weight.device, weight.dtype)
 
-    def _rows(self, x: torch.Tensor) -> NDArray[Any] | None:
-        return _array(x) if self.function.num_inputs else None
+    def _arguments(self, x: torch.Tensor, weight: torch.Tensor) -> tuple[Any, Any]:
+        """What the engine is called with."""
+        return self._array(x) if self.function.num_inputs else None, self._array(weight)
+
+    def _array(self, tensor: torch.Tensor) -> Any:
+        """The tensor itself where the device that simulates reaches its memory, else its numbers on the host.
+
+        The latter without a copy where they are there as float64 already; from a GPU they come once its current stream
+        has got there.
+        """
+        tensor, memory = tensor.detach(), self.function.memory_of_device
+        if memory is not None and memory.is_resident(tensor):
+            return tensor
+        return np.asarray(tensor.numpy(force=True), dtype=np.float64)
 
 
 class _Expectation(torch.autograd.Function):
@@ -286,13 +296,13 @@ def _in_rows(
     return [tensor.flatten(0, 1) for tensor in moved]
 
 
-def _array(tensor: torch.Tensor) -> NDArray[Any]:
-    """A tensor's numbers as float64 on the host, without a copy where they are that already.
+def _tensor(array: Any, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
+    """A result as a tensor, without a copy where it is on that device and of that type already.
 
-    From a GPU they come once its current stream has got there.
+    What is in a GPU's memory comes by DLPack, which makes torch's current stream wait for the one that writes it.
     """
-    return np.asarray(tensor.numpy(force=True), dtype=np.float64)
-
-
-def _tensor(array: NDArray[Any], device: torch.device, dtype: torch.dtype) -> torch.Tensor:
-    return torch.from_numpy(np.require(array, requirements=["C", "W"])).to(device=device, dtype=dtype)
+    if isinstance(array, np.ndarray):
+        found = torch.from_numpy(np.require(array, requirements=["C", "W"]))
+    else:
+        found = torch.from_dlpack(array)
+    return found.to(device=device, dtype=dtype)

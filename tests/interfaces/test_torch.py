@@ -86,6 +86,43 @@ def test_any_device_simulates() -> None:
     )
 
 
+class OnDevice(torch.Tensor):
+    """A tensor that says it is in a GPU's memory, and whose numbers cannot be read but by DLPack."""
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return 2, 0
+
+    def __dlpack__(self, **_: Any) -> np.ndarray:
+        assert not self.requires_grad
+        return self.as_subclass(torch.Tensor).numpy().copy()
+
+    def numpy(self, **_: Any) -> Any:
+        raise AssertionError("a copy to the host")
+
+
+def test_tensors_in_a_gpus_memory_are_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    from devices.emulation import fake_cupy
+
+    monkeypatch.setitem(sys.modules, "cupy", fake_cupy.make())
+    monkeypatch.setattr("qiskit_fusedqml.devices.cuda._kernels", {})
+    monkeypatch.setattr(torch, "from_dlpack", lambda array: torch.tensor(array.host).as_subclass(OnDevice))
+    quantum, x = layer(device="GPU"), samples(4, 3, grad=False)
+    cotangents = torch.tensor(RNG.normal(size=(4, 2)))
+    own, theirs = x.clone().requires_grad_(), x.as_subclass(OnDevice).requires_grad_()
+    before = len(fake_cupy.downloads)
+    values = quantum(theirs)
+    assert isinstance(values, OnDevice)
+    assert fake_cupy.downloads[before:] == [x.numel()]  # the inputs; the weights are on the host
+    values.backward(cotangents.as_subclass(OnDevice))
+    assert len(fake_cupy.downloads) == before + 2  # overlaps
+    plain = layer()
+    plain(own).backward(cotangents)
+    np.testing.assert_allclose(values.detach().as_subclass(torch.Tensor), plain(own).detach(), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(theirs.grad.as_subclass(torch.Tensor), own.grad, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(quantum.weight.grad.as_subclass(torch.Tensor), plain.weight.grad, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(quantum(x).detach(), plain(x).detach(), rtol=0, atol=1e-12)  # from the host, as ever
+
+
 @pytest.mark.parametrize("shape", [(3,), (2, 3), (2, 4, 3), (0, 3)])
 def test_shapes(shape: tuple[int, ...]) -> None:
     quantum, x = layer(), samples(*shape)
