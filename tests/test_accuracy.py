@@ -122,4 +122,6 @@ def test_single_precision_against_double(n: int, layers: int, axes: str) -> None
         for precision in ("single", "double")
     )
     assert abs(single[0][0, 1] - 1.0) < DRIFT["single"]
-    assert np.linalg.norm(single[2] - double[2]) < LIMIT["single"] * np.linalg.norm(double[2])
+    # one layer on 14 qubits has gradients of 1e-6, as its ring makes a product of all Z: below that nothing counts
+    noise = float(np.finfo(np.float32).eps) / 2
+    assert np.linalg.norm(single[2] - double[2]) < LIMIT["single"] * np.linalg.norm(double[2]) + noise
