@@ -80,7 +80,9 @@ def test_numpy_alone_reads_the_weights(tmp_path: Path) -> None:
         assert file["model/weight"].shape == (1, 2)
 
 
-@pytest.mark.parametrize("value", [object(), {1, 2}, np.array([None]), torch.nn.Linear(1, 1)], ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize(
+    "value", [object(), {1, 2}, np.array([None]), torch.nn.Linear(1, 1)], ids=lambda value: type(value).__name__
+)
 def test_what_would_need_pickle_is_refused_by_name(tmp_path: Path, value: object) -> None:
     path = tmp_path / "file.npz"
     path.write_text("before")
