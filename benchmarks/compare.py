@@ -92,6 +92,8 @@ def networks_table(record: Mapping[str, Any]) -> str:
         "Differences are medians over turns. \\* measured on fewer samples or parameters and scaled by the number of "
         "circuits."
     )
+    if max(record["load"].values()) > where["cores"]:
+        origin += " Other programs had the cores for most of this run: the differences are mostly theirs."
     return "\n".join([*rows, "", origin])
 
 

@@ -588,6 +588,8 @@ def test_tables_go_between_the_marks(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert "| another | 1 ms | `jacobian` | 1.25 ms | **−0.25 ms** | at most +0.30 ms |" in second
     assert "| a kernel | 10 ms | stock | 3 s* | **300 times** | 200 times |" in second
     assert "| a sampler | 1 ms | stock | 3 s | **3000 times** | within 5 ms |" in second
+    assert "Other programs" not in second
+    assert "Other programs" in compare.networks_table(NETWORKS | {"load": {"before": 0.1, "after": 2.5}})
 
 
 NETWORKS = {
