@@ -51,6 +51,10 @@ class WholeCircuit(Operation):
             start = stop
         return result
 
+    def label(self, decimals: int | None = None, base_label: str | None = None, cache: Any = None) -> str:  # noqa: ARG002
+        """Its name in drawings, without the many parameters."""
+        return base_label or self.name
+
     @property
     def has_decomposition(self) -> bool:
         """Always: `decomposition`."""
