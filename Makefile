@@ -107,8 +107,8 @@ fuzz: $(VENV)/test-dependencies
 # PennyLane's own test suite for devices, all of it: two minutes
 pennylane: $(VENV)/test-dependencies
 	@$(MAKE) --no-print-directory $(VENV)/package
-	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/pl-device-test --device=fusedqml.qubit --shots=None --skip-ops $(ARGS)
-	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/pl-device-test --device=fusedqml.qubit --shots=20000 --skip-ops $(ARGS)
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/pl-device-test --device=fusedqml.qubit --shots=None $(ARGS)
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/pl-device-test --device=fusedqml.qubit --shots=20000 $(ARGS)
 
 docs: $(VENV)/docs-dependencies
 	@$(MAKE) --no-print-directory $(VENV)/package

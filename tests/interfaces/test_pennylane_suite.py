@@ -26,7 +26,7 @@ for shots in ("None", "20000"):
 
 def run(*files: Path) -> int:
     """Run files of the suite without and with shots, as ``pl-device-test`` does; the number of tests that passed."""
-    options = ["--device=fusedqml.qubit", "--skip-ops", "--no-flaky-report", "-q", "-p", "no:cacheprovider"]
+    options = ["--device=fusedqml.qubit", "--no-flaky-report", "-q", "-p", "no:cacheprovider"]
     command = [sys.executable, "-c", LAUNCH, *options, *map(str, files)]
     paths = os.pathsep.join([str(Path(plugin.__file__).parent), *filter(None, sys.path)])
     environment = {**os.environ, "PYTHONPATH": paths}
