@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from qiskit_fusedqml.devices import calibration
+
+# Python processes that tests start find what is installed, not the source tree around them, which has no compiled module
+os.environ["PYTHONSAFEPATH"] = "1"
 
 
 @pytest.fixture(autouse=True, scope="session")
