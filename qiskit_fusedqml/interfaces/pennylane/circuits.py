@@ -22,7 +22,7 @@ from ...angles import AngleMap
 from ...gates import Factor, GateRow, PlacedFactor, place
 from ...program import MAX_QUBITS, Diagonal, Instruction, Matrix, Program, Rotation
 from .observables import identity as observable_identity
-from .operations import PLAIN, Meaning, holds_matrix, identity, meaning
+from .operations import PLAIN, Meaning, holds_matrix, identity, labels, meaning
 from .whole import WholeCircuit
 
 Floats = NDArray[np.float64]
@@ -66,13 +66,13 @@ def read(tape: Any, wires: tuple[Wire, ...] | None) -> Reading:
     return Reading((wires, names, measured), tape, operations, data)
 
 
-def read_operations(operations: Sequence[Any]) -> tuple[tuple[Hashable, ...], list[Any]]:
-    """What operations are, and their parameters."""
-    names: list[Hashable] = []
+def read_operations(operations: Sequence[Any]) -> tuple[tuple[Any, ...], list[Any]]:
+    """What operations are, each a tuple that begins with its class and its wires, and their parameters."""
+    names: list[Any] = []
     data: list[Any] = []
     for op in operations:
         kind = type(op)
-        names.append((kind, op.wires.labels) if kind in PLAIN or issubclass(kind, StatePrepBase) else identity(op))
+        names.append((kind, labels(op)) if kind in PLAIN or issubclass(kind, StatePrepBase) else identity(op))
         if op.data:
             data.extend(op.data)
     return tuple(names), data

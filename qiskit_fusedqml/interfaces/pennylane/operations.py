@@ -174,6 +174,13 @@ class Family:
     details: Details = field(default=lambda _op: None)
 
 
+def labels(op: Any) -> tuple[Wire, ...]:
+    """The wires of an operation; those of a controlled one are joined here, which the framework does slowly."""
+    if isinstance(op, qml.ops.op_math.Controlled):
+        return (*op.control_wires.labels, *op.target_wires.labels)
+    return op.wires.labels  # type: ignore[no-any-return]
+
+
 def meaning(op: Any) -> Meaning | None:
     """What an operation does, or None if it must be decomposed."""
     row = PLAIN.get(type(op))
@@ -183,7 +190,7 @@ def meaning(op: Any) -> Meaning | None:
     return result if result is not None and result.fits else None
 
 
-def identity(op: Any) -> Hashable:
+def identity(op: Any) -> tuple[Any, ...]:
     """Equal for operations that differ in the numbers of their rows at most."""
     kind = type(op)
     if kind in PLAIN:

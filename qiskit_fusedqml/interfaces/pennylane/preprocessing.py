@@ -61,14 +61,17 @@ def pipeline(config: ExecutionConfig, wires: Any, name: str, *, joins: bool) -> 
     program = qml.CompilePipeline()
     program.add_transform(validate_measurements, name=name)
     program.add_transform(_LOWER, _lowering(adjoint, wires, name))
-    program.add_transform(validate_device_wires, wires, name=name)
+    joins = joins and adjoint and config.interface is not Interface.NUMPY
+    if not joins:
+        program.add_transform(validate_device_wires, wires, name=name)
     program.add_transform(_SAMPLE)
     if adjoint:
         program.add_transform(no_sampling, name=f"adjoint + {name}")
         program.add_transform(_SPLIT_TRAINED)
         program.add_transform(_READ_OFF_STATES, wires)
-        if joins and config.interface is not Interface.NUMPY:
-            program.add_transform(_JOIN)
+    if joins:
+        program.add_transform(_JOIN)
+        program.add_transform(validate_device_wires, wires, name=name)  # of one operation, which takes no time
     return program
 
 

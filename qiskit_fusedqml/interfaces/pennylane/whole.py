@@ -74,14 +74,14 @@ def _bind(op: WholeCircuit, params: Sequence[Any]) -> WholeCircuit:
 bind_new_parameters.register(WholeCircuit, _bind)
 
 
-def joined(tape: Any, names: tuple[Hashable, ...], data: Sequence[Any], batch_size: int | None) -> Any:
+def joined(tape: Any, names: tuple[Any, ...], data: Sequence[Any], batch_size: int | None) -> Any:
     """The tape with all operations as one."""
     with qml.QueuingManager.stop_recording():
         whole = WholeCircuit(
             *data,
             operations=tape.operations,
             names=names,
-            wires=list(dict.fromkeys(wire for op in tape.operations for wire in op.wires.labels)),
+            wires=list(dict.fromkeys(wire for name in names for wire in name[1])),
             batch_size=batch_size,
         )
     return tape.copy(operations=[whole])
