@@ -10,7 +10,7 @@ import pytest
 
 from qiskit_fusedqml.devices import calibration
 
-# Python processes that tests start find what is installed, not the source tree around them, which has no compiled module
+# what tests start finds what is installed, not the source tree around it, which has no compiled module
 os.environ["PYTHONSAFEPATH"] = "1"
 
 
