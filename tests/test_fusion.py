@@ -370,6 +370,19 @@ def test_the_choice_follows_the_factors(layers: int) -> None:
     assert "U2" in kinds_of(plan(diag_one_table=(50.0, 50.0)))
 
 
+def test_a_small_circuit_that_may_run_once_is_planned_once() -> None:
+    model = CostModel(lanes=8, factors=Factors(u2=(1e-3, 1e-3)))  # matrices are chosen where they are considered
+
+    def chosen(n: int, batch: int, *slots: int) -> bool:
+        plan = fuse(layered(n, 1), model, batch=batch, keep_phase=False, wanted_slots=frozenset(slots))
+        return "U2" in kinds_of(plan)
+
+    assert not chosen(10, 1)
+    assert chosen(18, 1)  # a run takes longer than the plan
+    assert chosen(10, 8)
+    assert chosen(10, 1, 12)
+
+
 def test_either_direction_counts() -> None:
     program = layered(4, 3)
 

@@ -22,6 +22,9 @@ from .schedule import Item, group
 
 __all__ = ["Plan", "fuse"]
 
+PLANNING_COST = 25_000
+"""Multiply-adds a run must save for each instruction that is planned again: a tenth of what planning it takes."""
+
 
 @collector_paused()
 def fuse(
@@ -75,8 +78,11 @@ def fuse(
     by_angles = plan(euler=True)
     # as matrices, the runs alone would cost this much; on most devices only a shallow circuit can gain from it
     matrix = operation_work(U2(0, 0, 0), factored=False, undone=bool(wanted_slots))
-    matrices = by_angles.recipe.num_runs * cost_model.cost(matrix, "u2")
-    if not by_angles.recipe.num_runs or by_angles.arithmetic_cost <= matrices:
+    gain = by_angles.arithmetic_cost - by_angles.recipe.num_runs * cost_model.cost(matrix, "u2")
+    if not by_angles.recipe.num_runs or gain <= 0:
+        return by_angles
+    # a few samples without gradients are often run once, and planning a small circuit again takes longer than that
+    if spread and not wanted_slots and gain * 2**n < PLANNING_COST * len(program.instructions):
         return by_angles
     return min(by_angles, plan(euler=False), key=lambda p: p.cost)
 
