@@ -128,6 +128,7 @@ def _environment(threads: int, *, own: bool) -> dict[str, str]:
     names = ("OMP", "OPENBLAS", "MKL", "BLIS", "QULACS", "NUMEXPR")
     environment.update({f"{name}_NUM_THREADS": str(threads) for name in names})
     environment["JAX_PLATFORMS"] = "cpu"
+    environment.pop("PYTHONSAFEPATH", None)  # adapters are found in the folder where they are started
     if not own:
         environment.pop("PYTHONPATH", None)
     return environment
