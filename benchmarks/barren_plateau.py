@@ -11,7 +11,6 @@ the first layer. Times are the processor's, so that other programs do not count.
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from pathlib import Path
 from typing import Any
@@ -94,9 +93,7 @@ def main() -> None:
             local, everywhere = entry["variance_all_weights"]
             sizes = f"{num_qubits:>6}{num_layers:>8}{samples:>9}"
             print(f"{sizes}{local:>12.2e}{everywhere:>12.2e}{entry['processor_seconds_per_sample']:>18.4f}", flush=True)
-    report["load_after"] = machine.load()
-    if arguments.json:
-        arguments.json.write_text(json.dumps(report, indent=1) + "\n")
+    machine.save(report, arguments.json)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import subprocess
@@ -61,6 +62,13 @@ def commit() -> str | None:
     name = _command("git", "-C", str(folder), "rev-parse", "--short", "HEAD")
     changed = _command("git", "-C", str(folder), "status", "--porcelain", "--untracked-files=no", "../qiskit_fusedqml")
     return f"{name}+" if name and changed else name
+
+
+def save(report: dict[str, Any], path: Path | None) -> None:
+    """End a report with the load after it, and write it where it is wanted."""
+    report["load_after"] = load()
+    if path:
+        path.write_text(json.dumps(report, indent=1) + "\n")
 
 
 def _cpuinfo() -> dict[str, str]:

@@ -32,6 +32,7 @@ from qiskit_machine_learning.gradients import LinCombQGT, ParamShiftSamplerGradi
 from qiskit_machine_learning.kernels import FidelityStatevectorKernel
 from qiskit_machine_learning.neural_networks import EstimatorQNN, SamplerQNN
 from qiskit_machine_learning.primitives import QMLSampler
+from workloads import sizes
 
 from qiskit_fusedqml import (
     FusedEstimator,
@@ -44,7 +45,7 @@ from qiskit_fusedqml import (
 )
 from qiskit_fusedqml.demo.model import classifier_circuit
 
-SHAPES = {"W1": (4, 3, 256), "W2": (8, 5, 128), "W3": (12, 10, 32)}
+SHAPES = {name: sizes(name) for name in ("W1", "W2", "W3")}
 """Qubits, layers, samples of the main workloads."""
 
 Entry = dict[str, Any]

@@ -12,7 +12,6 @@ is timed; what counts are medians, and their ratios.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
 import time
@@ -29,15 +28,9 @@ THREADS = os.environ.setdefault("OMP_NUM_THREADS", str(machine.cores()))  # ligh
 import numpy as np  # noqa: E402
 import pennylane as qml  # noqa: E402
 from pennylane import numpy as pnp  # noqa: E402
+from workloads import sizes  # noqa: E402
 
-SHAPES = {
-    "W1": (4, 3, 256),
-    "W2": (8, 5, 128),
-    "W3": (12, 10, 32),
-    "W4": (16, 10, 4),
-    "W5": (20, 5, 1),
-    "W6": (10, 100, 16),
-}
+SHAPES = {name: sizes(name) for name in ("W1", "W2", "W3", "W4", "W5", "W6")}
 """Qubits, layers and samples of the main workloads."""
 
 DEVICES = ("fusedqml.qubit", "lightning.qubit")
@@ -196,9 +189,7 @@ def main() -> None:
             report["entries"].append(entry)
             ours, theirs = (1e3 * entry["medians"][device] for device in DEVICES)
             print(f"{case.name:<48}{ours:>13.2f} ms{theirs:>15.2f} ms{theirs / ours:>9.1f}", flush=True)
-    report["load_after"] = machine.load()
-    if arguments.json:
-        arguments.json.write_text(json.dumps(report, indent=1) + "\n")
+    machine.save(report, arguments.json)
 
 
 if __name__ == "__main__":

@@ -53,25 +53,15 @@ def features(images: np.ndarray) -> np.ndarray:
 def train(data: Path, folder: Path, epochs: int, layers: int, save_seconds: float) -> None:
     """The run, from the beginning or from where it was cut off."""
     import torch
-    from qiskit.circuit import ParameterVector, QuantumCircuit
 
     from qiskit_fusedqml import FusedLayer
+    from qiskit_fusedqml.demo.model import classifier_circuit
     from qiskit_fusedqml.training import IdxImages, fit
 
     torch.set_num_threads(1)
     torch.manual_seed(5)
     qubits = 10
-    x, w = ParameterVector("x", qubits), iter(ParameterVector("w", 3 * qubits * layers))
-    circuit = QuantumCircuit(qubits)
-    for q in range(qubits):
-        circuit.ry(x[q], q)
-    for _ in range(layers):
-        for q in range(qubits):
-            circuit.rx(next(w), q)
-            circuit.ry(next(w), q)
-            circuit.rz(next(w), q)
-        for q in range(qubits):
-            circuit.cx(q, (q + 1) % qubits)
+    circuit, x, _ = classifier_circuit(qubits, layers)
     observables = ["I" * q + "Z" + "I" * (qubits - 1 - q) for q in range(qubits)]
     layer = FusedLayer(circuit, observables, inputs=x, precision="single")
     model = torch.nn.Sequential(layer, torch.nn.Dropout(0.1), torch.nn.Linear(qubits, 10))

@@ -11,7 +11,6 @@ errors, are not part of the means.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import statistics
 import time
@@ -213,9 +212,7 @@ def main() -> None:
         ratios = [entry["medians"]["aer"] / entry["medians"][name] for entry in report["entries"] if entry["counts"]]
         report[f"mean_{name}"] = statistics.geometric_mean(ratios)
         print(f"geometric mean of Aer / {name}: {report[f'mean_{name}']:.1f}, least {min(ratios):.1f}")
-    report["load_after"] = machine.load()
-    if arguments.json:
-        arguments.json.write_text(json.dumps(report, indent=1) + "\n")
+    machine.save(report, arguments.json)
 
 
 if __name__ == "__main__":

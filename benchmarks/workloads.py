@@ -306,6 +306,12 @@ GROUPS: dict[str, tuple[str, ...]] = {
 """Names that stand for several workloads."""
 
 
+def sizes(name: str) -> tuple[int, int, int]:
+    """Qubits, layers and samples of a workload."""
+    workload = get(name)
+    return workload.num_qubits, workload.num_layers, workload.batch
+
+
 @lru_cache(maxsize=64)
 def get(name: str) -> Workload:
     """A workload by its name in `NAMED` or as ``family:n=..,L=..,B=..``.
