@@ -37,6 +37,13 @@ template <class S> void undo_op(const Tile<S>& tile, const Op& op) {
     }
 }
 
+// One group of a tile in which several are stacked, the i-th.
+template <class S> Tile<S> group_of(const Tile<S>& tile, int64_t i) {
+    const int64_t rows = i << tile.block.t;
+    return {tile.call, tile.block, tile.scratch, tile.group + i, 0, tile.outer, tile.ket + 2 * rows,
+            tile.bra ? tile.bra + 2 * rows : nullptr, tile.sums};
+}
+
 // Calls body with the tile, its batched tables ready; one group at a time where coefficients differ. With one tile a group, tables
 // are built right before they are used; else before the block.
 template <class S, class F> void for_groups(const Tile<S>& tile, int position, F body) {
@@ -50,18 +57,14 @@ template <class S, class F> void for_groups(const Tile<S>& tile, int position, F
         return body(tile);
     }
     for (int64_t i = 0; i < int64_t(1) << tile.stack_bits; ++i) {
-        const int64_t group = tile.group + i, rows = i << block.t;
-        prepare(group);
-        body(Tile<S>{tile.call, block, tile.scratch, group, 0, tile.outer, tile.ket + 2 * rows,
-                     tile.bra ? tile.bra + 2 * rows : nullptr, tile.sums});
+        prepare(tile.group + i);
+        body(group_of(tile, i));
     }
 }
 
 // The head of a block that begins with |0...0>: other tiles than the first hold nothing yet.
 template <class S> void begin(const Tile<S>& tile, bool first_tile) {
-    for (int64_t i = 0; first_tile && i < int64_t(1) << tile.stack_bits; ++i)
-        make_product(Tile<S>{tile.call, tile.block, tile.scratch, tile.group + i, 0, tile.outer,
-                             tile.ket + 2 * (i << tile.block.t), nullptr, nullptr});
+    for (int64_t i = 0; first_tile && i < int64_t(1) << tile.stack_bits; ++i) make_product(group_of(tile, i));
 }
 
 template <class S> void forward(const Call& call, const Block& block, const Tiles& tiles, const Scratch& scratch) {
