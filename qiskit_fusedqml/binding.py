@@ -20,7 +20,7 @@ from .devices import Bound, Device, State, _native
 from .errors import InvalidInputError
 from .fusion import Plan, fuse
 from .observables import PauliSum
-from .parameters import ParameterBatch
+from .parameters import ParameterBatch, real_array
 from .plan import Diag, Frame
 from .program import Program
 from .segments import Segment, cut, num_places
@@ -325,7 +325,7 @@ def checked_cotangents(values: ArrayLike, shape: tuple[int, int]) -> FloatArray:
     Raises:
         InvalidInputError: If they have another shape or are not finite.
     """
-    array = np.asarray(values, dtype=np.float64)
+    array = real_array(values, "cotangents", copy=False)
     if array.shape != shape:
         raise InvalidInputError(f"Cotangents have shape {array.shape}; {shape} (samples, observables) is expected.")
     if not _native.all_finite(array):

@@ -101,6 +101,25 @@ def _differing_columns(rows: FloatArray) -> IntArray:
     return np.flatnonzero(differ)
 
 
+def real_array(values: ArrayLike, name: str, *, copy: bool = True) -> FloatArray:
+    """Values as an array of float64 in C order.
+
+    Args:
+        values: What was given.
+        name: What it is, for the message.
+        copy: Whether the array must not share memory with what was given.
+
+    Raises:
+        InvalidInputError: If they are complex, which NumPy would cut to the real part, or no numbers at all.
+    """
+    if hasattr(values, "dtype") and np.iscomplexobj(values):
+        raise InvalidInputError(f"{name}: complex numbers were given; real numbers are expected.")
+    try:
+        return np.array(values, dtype=np.float64, order="C", copy=True if copy else None)
+    except (TypeError, ValueError) as error:
+        raise InvalidInputError(f"{name}: what was given cannot be read as real numbers ({error}).") from error
+
+
 def checked_inputs(values: ArrayLike | None, width: int) -> FloatArray:
     """Inputs as (B, width), copied.
 
@@ -109,7 +128,7 @@ def checked_inputs(values: ArrayLike | None, width: int) -> FloatArray:
     """
     if values is None:
         raise InvalidInputError(f"x is None; an array of shape (B, {width}) is expected.")
-    array = np.array(values, dtype=np.float64, order="C")  # a copy: the caller may change its own before the pullback
+    array = real_array(values, "x")  # a copy: the caller may change its own before the pullback
     if array.shape == (width,):
         array = array[None, :]
     if array.ndim != 2 or array.shape[1] != width or not len(array):
@@ -123,7 +142,7 @@ def checked_weights(values: ArrayLike | None, width: int) -> FloatArray:
     Raises:
         InvalidInputError: If they have another shape.
     """
-    array = np.array([] if values is None else values, dtype=np.float64, order="C")
+    array = real_array([] if values is None else values, "w")
     if array.ndim not in (1, 2) or array.shape[-1] != width or (width and not len(array)):
         raise InvalidInputError(
             f"w has shape {array.shape}; ({width},), or (B, {width}) for weights by row, is expected."

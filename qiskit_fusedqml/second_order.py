@@ -13,7 +13,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .binding import checked_cotangents
 from .errors import InvalidInputError
+from .parameters import real_array
 from .states import DifferentiableStates
 
 FloatArray = NDArray[np.float64]
@@ -46,17 +48,13 @@ def hessian_product(
     Raises:
         InvalidInputError: If a shape is wrong, or weights train amplitudes.
     """
-    weights, vector = np.asarray(w, np.float64), np.asarray(v, np.float64)
+    weights, vector = real_array(w, "w"), real_array(v, "v")
     expected = (program.num_weights,)
     if weights.shape != expected or vector.shape != expected:
         raise InvalidInputError(f"w and v have shapes {weights.shape} and {vector.shape}; {expected} is expected.")
     values = program.rows(x, weights)
-    cotangents = np.ones((len(values), program.num_observables)) if cotangents is None else np.asarray(cotangents)
-    if cotangents.shape != (len(values), program.num_observables):
-        raise InvalidInputError(
-            f"Cotangents have shape {cotangents.shape}; {(len(values), program.num_observables)} (samples, "
-            "observables) is expected."
-        )
+    shape = (len(values), program.num_observables)
+    cotangents = np.ones(shape) if cotangents is None else checked_cotangents(cotangents, shape)
     columns = np.arange(program.num_inputs, program.num_inputs + program.num_weights)
     if program.encodes(columns):
         raise InvalidInputError(

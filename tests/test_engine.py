@@ -360,6 +360,21 @@ def test_wrong_shapes_say_what_was_given_and_what_is_expected() -> None:
         f.jacobian(x, w, wrt="both")
 
 
+def test_what_is_not_real_is_refused() -> None:
+    f = _circuit()
+    x, w = _data(2)
+    with pytest.raises(InvalidInputError, match="x: complex numbers"):
+        f.values(x + 1j, w)
+    with pytest.raises(InvalidInputError, match=r"w: .* cannot be read as real numbers .*'a'"):
+        f.values(x, ["a"] * 12)
+    with pytest.raises(InvalidInputError, match=r"x: .* cannot be read as real numbers"):
+        f.values([[0.1, 0.2], [0.3]], w)
+    with pytest.raises(InvalidInputError, match="cotangents: complex numbers"):
+        f.value_and_vjp(x, w, np.ones((2, 2), complex))
+    with pytest.raises(InvalidInputError, match="v: complex numbers"):
+        f.hvp(x, w, w * 1j)
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_nan_and_infinite_parameters_are_named(bad: float) -> None:
     x, w = _data(2)
