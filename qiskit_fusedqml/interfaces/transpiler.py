@@ -246,13 +246,26 @@ def transpile(
 
     Returns:
         A circuit, or a list for several.
+
+    Raises:
+        InvalidInputError: If ``passes`` is no list, or holds something else.
     """
+    tasks = _tasks(passes)
     result = qiskit_transpile(circuits, backend, **options)
-    tasks = [task() if isinstance(task, type) else task for task in passes]
     if not tasks:
         return result
     manager = PassManager(tasks)
     return [_run(manager, c) for c in result] if isinstance(result, list) else _run(manager, result)
+
+
+def _tasks(passes: Iterable[Task | type[Task]]) -> list[Task]:
+    if not isinstance(passes, Iterable):
+        raise InvalidInputError(f"passes is {passes!r}; a list is expected: passes=[FusionPass].")
+    tasks = [task() if isinstance(task, type) else task for task in passes]
+    for task in tasks:
+        if not isinstance(task, Task):
+            raise InvalidInputError(f"passes holds {task!r}, which is not a transpiler pass.")
+    return tasks
 
 
 def _run(manager: PassManager, circuit: QuantumCircuit) -> QuantumCircuit:

@@ -197,6 +197,10 @@ def test_bad_arguments_are_refused() -> None:
     body.rx(Parameter("x"), 0)
     with pytest.raises(InvalidInputError, match="2 parameters"):
         FusedGate(body, [0.1, 0.2])
+    with pytest.raises(InvalidInputError, match=r"a list is expected: passes=\[FusionPass\]"):
+        transpile(body, passes=FusionPass)  # type: ignore[arg-type]
+    with pytest.raises(InvalidInputError, match="passes holds 'x', which is not a transpiler pass"):
+        transpile(body, passes="x")  # type: ignore[arg-type]
 
 
 def test_transpile_takes_passes_as_classes_and_instances() -> None:
