@@ -73,6 +73,13 @@ class PreparedProgram:
         }
         self._prepare(**self._resources)
 
+    def __repr__(self) -> str:
+        count = "no" if self.observables is None else len(self.observables)
+        return (
+            f"{type(self).__name__}({self.num_qubits} qubits, {self.num_inputs} inputs, {self.num_weights} weights, "
+            f"{count} observables, device={self._resources['device']!r}, precision={self._resources['precision']!r})"
+        )
+
     def __getstate__(self) -> dict[str, Any]:
         """Pickles and copies hold neither the device nor what was made for it."""
         return {name: value for name, value in vars(self).items() if name not in MADE_FOR_THE_DEVICE}

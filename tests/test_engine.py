@@ -417,6 +417,11 @@ def test_unknown_devices_and_precisions_are_refused() -> None:
         _circuit(num_threads=0)
 
 
+def test_what_it_is_can_be_printed() -> None:
+    expected = "DifferentiableCircuit(3 qubits, 3 inputs, 12 weights, 2 observables, device='CPU', precision='double')"
+    assert repr(_circuit()) == expected
+
+
 def test_without_observables_there_are_no_values() -> None:
     f = DifferentiableCircuit(real_amplitudes(2))
     w = np.zeros(f.num_weights)
