@@ -18,8 +18,8 @@ from numpy.typing import ArrayLike, NDArray
 from qiskit import QuantumCircuit
 from qiskit.circuit import Parameter
 
-from ..errors import FusedQMLError, InvalidInputError
-from .circuit import DifferentiableCircuit
+from ...errors import FusedQMLError, InvalidInputError
+from ..circuit import DifferentiableCircuit
 
 Gradients = tuple[NDArray[np.floating] | None, NDArray[np.floating]]
 
