@@ -420,6 +420,10 @@ def test_wrong_arguments() -> None:
         layer()(torch.zeros(2, 4))
     with pytest.raises(InvalidInputError, match=r"\(\.\.\., 3\)"):
         layer()()
+    with pytest.raises(InvalidInputError, match=r"of type ndarray; a torch\.Tensor"):
+        layer()(np.zeros((2, 3)))
+    with pytest.raises(InvalidInputError, match=r"of type torch\.complex64; a torch\.Tensor of real"):
+        layer()(torch.zeros(2, 3, dtype=torch.complex64))
     with pytest.raises(InvalidInputError, match="finite"):
         layer()(torch.full((1, 3), torch.nan))
     with pytest.raises(InvalidInputError, match="listed nowhere"):

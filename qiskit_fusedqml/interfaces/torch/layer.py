@@ -20,6 +20,7 @@ from qiskit.circuit import Parameter
 
 from ...errors import FusedQMLError, InvalidInputError
 from ..circuit import DifferentiableCircuit
+from . import operators
 
 Gradients = tuple[NDArray[np.floating] | None, NDArray[np.floating]]
 
@@ -34,6 +35,9 @@ class FusedLayer(torch.nn.Module):
     Tensors may be on a GPU, whatever simulates; results are where the input is. With ``device="GPU"`` they are passed
     on by DLPack (`qiskit_fusedqml.residence`): values and the gradients that arrive stay in the GPU's memory, and what
     crosses are inputs, weights and overlaps, because angles are made on the host.
+
+    ``torch.compile`` compiles what stands around the layer, without a graph break. Final states of the newest forward
+    pass are then kept for its backward pass; a layer called several times in one step computes the others again.
 
     Torch's own threads only compete with the simulation's for the cores: ``torch.set_num_threads(1)`` helps where the
     rest of the network is small.
@@ -93,6 +97,7 @@ class FusedLayer(torch.nn.Module):
         self._observables = observables
         self.function = DifferentiableCircuit(circuit, observables, inputs, weights, **self._options)
         self.weight = torch.nn.Parameter(torch.empty(self.function.num_weights, dtype=dtype))
+        self._number = operators.register(self)
         self.reset_parameters()
         if initial_weights is not None:
             given = torch.as_tensor(initial_weights)
@@ -122,17 +127,37 @@ class FusedLayer(torch.nn.Module):
             (..., num_observables), of the promoted type of ``x`` and ``weight``, where ``x`` is.
 
         Raises:
-            InvalidInputError: If the last dimension is not num_inputs, or a number is not finite.
+            InvalidInputError: If it is no real tensor, its last dimension is not num_inputs, or a number is not finite.
         """
         width = self.function.num_inputs
         if x is None:
             x = self.weight.new_zeros((width,) if not width else (0,))
+        if not isinstance(x, torch.Tensor) or x.is_complex():
+            given = x.dtype if isinstance(x, torch.Tensor) else type(x).__name__
+            raise InvalidInputError(f"The input is of type {given}; a torch.Tensor of real numbers is expected.")
         if x.ndim == 0 or x.shape[-1] != width:
             raise InvalidInputError(f"The input has shape {tuple(x.shape)}; (..., {width}) is expected.")
         rows = x.reshape(-1, width) if width else x.new_zeros((int(np.prod(x.shape[:-1])), 0))
-        call = _Call(self, differentiated=torch.is_grad_enabled(), inputs_too=rows.requires_grad)
-        values: torch.Tensor = _Expectation.apply(rows, self.weight, call)
+        values: torch.Tensor
+        if torch.compiler.is_compiling():
+            values = operators.expectation(rows, self.weight, self, self._number)
+        else:
+            call = self.begin(differentiated=torch.is_grad_enabled(), inputs_too=rows.requires_grad)
+            values = _Expectation.apply(rows, self.weight, call)
         return values.reshape(*x.shape[:-1], values.shape[-1])
+
+    @property
+    def num_outputs(self) -> int:
+        """Number of observables."""
+        return self.function.num_observables
+
+    def begin(self, *, differentiated: bool, inputs_too: bool) -> _Call:
+        """One evaluation; what `forward` makes of tensors."""
+        return _Call(self, differentiated, inputs_too)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._number = operators.register(self)  # a copy is a layer of its own
 
     @cached_property
     def function_of_inputs_too(self) -> DifferentiableCircuit:
