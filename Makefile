@@ -7,7 +7,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 # Another torch:            make test TORCH=torch==2.12.0
 TORCH ?= torch==2.13.0
 # The oldest versions that pyproject.toml allows, without linters, who judge by the newest:
-#                           make clean && make test DEPENDENCIES=oldest TORCH=torch==2.3.0
+#                           make clean && make test DEPENDENCIES=oldest TORCH=torch==2.4.0
 DEPENDENCIES ?= newest
 JOBS ?= 2
 
