@@ -46,7 +46,7 @@ def _expected(x: np.ndarray, w: np.ndarray) -> np.ndarray:
     return np.array([[state.expectation_value(o).real for o in OBSERVABLES] for state in states])
 
 
-def _expected_jacobian(x: np.ndarray, w: np.ndarray, step: float = 1e-5) -> np.ndarray:
+def _expected_jacobian(x: np.ndarray, w: np.ndarray, step: float = 3e-6) -> np.ndarray:
     """Central differences, columns [inputs, weights]."""
     columns = [(_expected(x + step * e, w) - _expected(x - step * e, w)) / (2 * step) for e in np.eye(N)]
     columns += [(_expected(x, w + step * e) - _expected(x, w - step * e)) / (2 * step) for e in np.eye(NUM_WEIGHTS)]
@@ -75,7 +75,7 @@ def test_sweeps_start_from_given_states(device: str, batch: int) -> None:
 
 
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("batch", [1, 5])
+@pytest.mark.parametrize("batch", [1, 5, 19])
 def test_values_and_all_gradients(device: str, batch: int) -> None:
     x, w = _data(batch)
     f = _circuit(device, input_gradients=True)

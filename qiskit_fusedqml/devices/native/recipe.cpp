@@ -10,7 +10,7 @@ namespace fusedqml {
 namespace {
 
 constexpr int64_t factored_kind = 1;
-constexpr int64_t together = 16;   // samples handled at once on the way back: two cache lines of what is [..][sample]
+constexpr int together = 16;       // samples handled at once on the way back: two cache lines of what is [..][sample]
 
 // SU(2) matrix w - 1j (x X + y Y + z Z), entry (row, column), as real and imaginary part.
 void matrix_entry(const double q[4], int entry, double& re, double& im) {
@@ -20,6 +20,13 @@ void matrix_entry(const double q[4], int entry, double& re, double& im) {
         case 2: re = q[2]; im = -q[1]; break;
         default: re = q[0]; im = q[3]; break;
     }
+}
+
+// Back through a gate: the components across its axis turn by its angle.
+void turn(double c, double s, double& b, double& d) {
+    const double before = b;
+    b = c * before + s * d;
+    d = c * d - s * before;
 }
 
 double overlap(const double* overlaps, const double* factors, int64_t index) {
@@ -80,12 +87,9 @@ void Runs::pull(int64_t run, const Waves& halves, int64_t batch, int64_t sample,
     for (int64_t k = start[run + 1]; k-- > start[run];) {
         const int a = static_cast<int>(axis[k]), b = (a + 1) % 3, d = (b + 1) % 3;
         if (source[k] >= 0) gradients[source[k] * stride] += h[a];
-        // through the gate: the components across its axis turn back by its angle
         double c, s;
         halves.twice(static_cast<size_t>(k * batch + sample), c, s);
-        const double hb = h[b];
-        h[b] = c * hb + s * h[d];
-        h[d] = c * h[d] - s * hb;
+        turn(c, s, h[b], h[d]);
     }
 }
 
@@ -228,42 +232,94 @@ void Recipe::bind_batched(const std::vector<double>& angles, int64_t batch, cons
         }
 }
 
-// (<X>, <Y>, <Z>) after a run's rotation RY(beta). Where the rotation is steep, <X> has not been measured: it follows from <Z>
-// before, which is cos(beta) <Z> + sin(beta) <X>.
-void Recipe::run_overlaps(const Bound& bound, int64_t run, const double* overlaps, double g[3]) const {
-    double all[4];
-    for (int a = 0; a < 4; ++a)
-        all[a] = t.run_signs[4 * run + a] * overlap(overlaps, bound.factors.data(), t.run_overlaps[4 * run + a]);
-    const double *pair = bound.coefficients->arrays().pairs + 2 * t.run_pairs[run], a = pair[0], b = pair[1];
-    if (t.run_overlaps[4 * run + 3] >= 0 && steep(a, b))
-        all[0] = ((a * a + b * b) * all[3] - (a * a - b * b) * all[2]) / (2.0 * a * b);
-    std::copy_n(all, 3, g);
-}
+namespace {
 
-// gradients: of the angles, and room for those of the Euler angles, whose overlaps are not asked
-void Recipe::pull_shared(const Bound& bound, const double* overlaps, std::vector<double>& gradients) const {
-    const double* factors = bound.factors.data();
-    std::fill(gradients.begin(), gradients.end(), 0.0);
-    for (int64_t p = 0; p < t.pairs.rows(); ++p)
-        if (t.pair_overlaps[p] >= 0) t.pairs.pull(p, overlap(overlaps, factors, t.pair_overlaps[p]), gradients.data());
-    for (int64_t k = 0; k < t.terms.rows(); ++k)
-        if (t.term_overlaps[k] >= 0) t.terms.pull(k, overlap(overlaps, factors, t.term_overlaps[k]), gradients.data());
-    for (int64_t e = 0; e < t.runs.size(); ++e) {
-        if (t.run_overlaps[4 * e] < 0) continue;
-        double g[3];
-        run_overlaps(bound, e, overlaps, g);
-        // measured before RZ(alpha): carried to the end of the run
-        const double c = bound.phases[2 * e], s = bound.phases[2 * e + 1];
-        double h[3] = {c * g[0] - s * g[1], c * g[1] + s * g[0], g[2]};
-        t.runs.pull(e, bound.runs, 1, 0, h, gradients.data(), 1);
+// N samples that share all angles, [..][N], on the way back.
+template <int N> class Together {
+  public:
+    Together(const RecipeTables& tables, const Bound& bound)
+        : t(tables), bound_(bound), overlaps_(static_cast<size_t>(N * t.num_overlaps)),
+          gradients_(static_cast<size_t>(N * (t.num_angles + 3 * t.runs.size()))) {}
+
+    // From overlaps (count, S) to the gradients of the angles; missing samples are zeros.
+    void pull(const double* overlaps, int64_t count) {
+        std::fill(gradients_.begin(), gradients_.end(), 0.0);
+        for (int64_t s = 0; s < t.num_overlaps; ++s)
+            for (int64_t i = 0; i < N; ++i)
+                overlaps_[N * s + i] = i < count ? overlaps[i * t.num_overlaps + s] * bound_.factors[s] : 0.0;
+        pull_rows(t.pairs, t.pair_overlaps);
+        pull_rows(t.terms, t.term_overlaps);
+        pull_runs();
+        for (int64_t u = 0; u < t.blends.size(); ++u) {
+            if (t.blend_overlaps[3 * u] < 0) continue;
+            double h[3][N];
+            for (int a = 0; a < 3; ++a) read(t.blend_overlaps[3 * u + a], 1.0, h[a]);
+            pull_run(t.blends, u, bound_.blends, h);
+        }
     }
-    for (int64_t u = 0; u < t.blends.size(); ++u) {
-        if (t.blend_overlaps[3 * u] < 0) continue;
-        double h[3];
-        for (int a = 0; a < 3; ++a) h[a] = overlap(overlaps, factors, t.blend_overlaps[3 * u + a]);
-        t.blends.pull(u, bound.blends, 1, 0, h, gradients.data(), 1);
+    double gradient(int64_t angle, int64_t sample) const { return gradients_[N * angle + sample]; }
+
+  private:
+    void read(int64_t index, double factor, double to[N]) const {
+        for (int i = 0; i < N; ++i) to[i] = index < 0 ? 0.0 : factor * overlaps_[N * index + i];
     }
-}
+
+    void pull_rows(const Linear& linear, const std::vector<int64_t>& indices) {
+        for (int64_t row = 0; row < linear.rows(); ++row) {
+            if (indices[row] < 0) continue;
+            const double* from = &overlaps_[N * indices[row]];
+            for (int64_t k = linear.start[row]; k < linear.start[row + 1]; ++k)
+                for (int i = 0; i < N; ++i) gradients_[N * linear.index[k] + i] += linear.weight[k] * from[i];
+        }
+    }
+
+    void pull_runs() {
+        for (int64_t e = 0; e < t.runs.size(); ++e) {
+            if (t.run_overlaps[4 * e] < 0) continue;
+            double g[3][N], h[3][N];
+            after_rotation(e, g);
+            // measured before RZ(alpha): carried to the end of the run
+            const double c = bound_.phases[2 * e], s = bound_.phases[2 * e + 1];
+            for (int i = 0; i < N; ++i) {
+                h[0][i] = c * g[0][i] - s * g[1][i];
+                h[1][i] = c * g[1][i] + s * g[0][i];
+                h[2][i] = g[2][i];
+            }
+            pull_run(t.runs, e, bound_.runs, h);
+        }
+    }
+
+    // (<X>, <Y>, <Z>) after a run's rotation RY(beta). Where the rotation is steep, <X> has not been measured: it follows from <Z>
+    // before, which is cos(beta) <Z> + sin(beta) <X>.
+    void after_rotation(int64_t run, double g[3][N]) const {
+        const int64_t* index = &t.run_overlaps[4 * run];
+        const double* sign = &t.run_signs[4 * run];
+        for (int a = 0; a < 3; ++a) read(index[a], sign[a], g[a]);
+        const double *pair = bound_.coefficients->arrays().pairs + 2 * t.run_pairs[run], a = pair[0], b = pair[1];
+        if (index[3] < 0 || !steep(a, b)) return;
+        double before[N];
+        read(index[3], sign[3], before);
+        for (int i = 0; i < N; ++i) g[0][i] = ((a * a + b * b) * before[i] - (a * a - b * b) * g[2][i]) / (2.0 * a * b);
+    }
+
+    // Adds the gradients of a run's gates, h being (<X>, <Y>, <Z>) at the end of the run.
+    void pull_run(const Runs& runs, int64_t run, const Waves& halves, double h[3][N]) {
+        for (int64_t k = runs.start[run + 1]; k-- > runs.start[run];) {
+            const int a = static_cast<int>(runs.axis[k]), b = (a + 1) % 3, d = (b + 1) % 3;
+            if (runs.source[k] >= 0)
+                for (int i = 0; i < N; ++i) gradients_[N * runs.source[k] + i] += h[a][i];
+            double c, s;
+            halves.twice(static_cast<size_t>(k), c, s);
+            for (int i = 0; i < N; ++i) turn(c, s, h[b][i], h[d][i]);
+        }
+    }
+
+    const RecipeTables& t;
+    const Bound& bound_;
+    std::vector<double> overlaps_, gradients_;
+};
+
+}  // namespace
 
 // gradients: [angle][sample], of `count` samples from `first` on
 void Recipe::pull_batched(const Bound& bound, int64_t first, int64_t count, const double* overlaps,
@@ -294,25 +350,27 @@ void Recipe::pull_batched(const Bound& bound, int64_t first, int64_t count, cons
 }
 
 void Recipe::pull(const Bound& bound, int64_t batch, const double* overlaps, bool per_row, double* base, double* rows) const {
-    std::vector<double> gradients(static_cast<size_t>(t.num_angles + 3 * t.runs.size()));
-    std::vector<double> sums(static_cast<size_t>(t.num_overlaps));
-    for (int64_t sample = 0; sample < batch; ++sample) {
-        const double* own = overlaps + sample * t.num_overlaps;
-        if (per_row) {
-            pull_shared(bound, own, gradients);
-            for (int64_t k = 0; k < t.num_angles; ++k) angles_.shared.pull(k, gradients[k], base + sample * angles_.num_base);
-        } else {
-            for (size_t s = 0; s < sums.size(); ++s) sums[s] += own[s];
+    if (per_row) {
+        Together<together> samples(t, bound);
+        for (int64_t first = 0; first < batch; first += together) {
+            const int64_t count = std::min<int64_t>(together, batch - first);
+            samples.pull(overlaps + first * t.num_overlaps, count);
+            for (int64_t i = 0; i < count; ++i)
+                for (int64_t k = 0; k < t.num_angles; ++k)
+                    angles_.shared.pull(k, samples.gradient(k, i), base + (first + i) * angles_.num_base);
         }
-    }
-    if (!per_row) {
-        pull_shared(bound, sums.data(), gradients);
-        for (int64_t k = 0; k < t.num_angles; ++k) angles_.shared.pull(k, gradients[k], base);
+    } else {
+        std::vector<double> sums(static_cast<size_t>(t.num_overlaps));
+        for (int64_t sample = 0; sample < batch; ++sample)
+            for (size_t s = 0; s < sums.size(); ++s) sums[s] += overlaps[sample * t.num_overlaps + static_cast<int64_t>(s)];
+        Together<1> sum(t, bound);
+        sum.pull(sums.data(), 1);
+        for (int64_t k = 0; k < t.num_angles; ++k) angles_.shared.pull(k, sum.gradient(k, 0), base);
     }
     if (!rows) return;
+    std::vector<double> gradients(static_cast<size_t>(t.num_batched * together));
     for (int64_t first = 0; first < batch; first += together) {
-        const int64_t count = std::min(together, batch - first);
-        gradients.resize(static_cast<size_t>(t.num_batched * count));
+        const int64_t count = std::min<int64_t>(together, batch - first);
         pull_batched(bound, first, count, overlaps + first * t.num_overlaps, gradients);
         for (int64_t sample = 0; sample < count; ++sample) {
             double* of_row = rows + (first + sample) * angles_.num_row;

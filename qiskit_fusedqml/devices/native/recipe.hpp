@@ -95,8 +95,6 @@ class Recipe {
     void bind_shared(std::vector<double>& sources, const CoefficientTargets& to, Bound& bound) const;
     void bind_batched(const std::vector<double>& angles, int64_t batch, const CoefficientTargets& to, Bound& bound) const;
     void scale_pairs(const double* cosines, const double* sines, double* pairs, double* scales, double* factors) const;
-    void run_overlaps(const Bound& bound, int64_t run, const double* overlaps, double g[3]) const;
-    void pull_shared(const Bound& bound, const double* overlaps, std::vector<double>& gradients) const;
     void pull_batched(const Bound& bound, int64_t first, int64_t count, const double* overlaps, std::vector<double>& gradients) const;
 
     std::shared_ptr<const RecipeTables> tables_;
