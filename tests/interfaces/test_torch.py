@@ -147,6 +147,45 @@ def test_types_follow_input_and_weight() -> None:
     assert layer(dtype=torch.float32).double()(x.detach().double()).dtype == torch.float64
 
 
+def test_bfloat16_is_taken() -> None:
+    quantum, x = layer(dtype=torch.bfloat16), samples(4, 3).to(torch.bfloat16).detach().requires_grad_()
+    values = quantum(x)
+    values.sum().backward()
+    assert {values.dtype, x.grad.dtype, quantum.weight.grad.dtype} == {torch.bfloat16}
+    wanted = expected(x.detach().double().numpy(), quantum.weight.detach().double().numpy())
+    np.testing.assert_allclose(values.detach().double(), wanted, rtol=0, atol=0.01)
+
+
+def test_frozen_weights_hold_no_states(monkeypatch: pytest.MonkeyPatch) -> None:
+    quantum, sweeps = layer().requires_grad_(False), Sweeps(monkeypatch)
+    held: list[Any] = []
+    vjp = DifferentiableProgram.vjp
+    monkeypatch.setattr(DifferentiableProgram, "vjp", lambda *a, **k: held.append(a) or vjp(*a, **k))
+    assert not quantum(samples(2, 3, grad=False)).requires_grad
+    assert not held
+    x = samples(2, 3)
+    quantum(x).sum().backward()
+    assert len(held) == 1
+    assert sweeps.seen == ["f", "f", "b"]
+    assert quantum.weight.grad is None
+    assert x.grad.abs().sum() > 0
+
+
+def test_compiled_networks() -> None:
+    quantum, x = layer(), samples(4, 3, grad=False)
+    torch._dynamo.reset()
+    network = torch.compile(torch.nn.Sequential(torch.nn.Tanh(), quantum, torch.nn.Tanh()), backend="eager")
+    rows = np.tanh(x.numpy())
+    for _ in range(2):
+        quantum.weight.grad = None
+        values = network(x)
+        np.testing.assert_allclose(values.detach(), np.tanh(expected(rows, WEIGHTS)), rtol=0, atol=1e-12)
+        values.sum().backward()
+    slopes = 1 / np.cosh(expected(rows, WEIGHTS)) ** 2
+    shifts = [(expected(rows, WEIGHTS + s) - expected(rows, WEIGHTS - s)) / 2 for s in np.pi / 2 * np.eye(6)]
+    np.testing.assert_allclose(quantum.weight.grad, [(slopes * shift).sum() for shift in shifts], rtol=0, atol=1e-12)
+
+
 def test_circuits_without_inputs_or_weights() -> None:
     ansatz = FusedLayer(ANSATZ, OBSERVABLES, initial_weights=WEIGHTS, dtype=torch.float64)
     value = ansatz()

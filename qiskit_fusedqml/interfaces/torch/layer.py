@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from inspect import signature
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,13 @@ from ..circuit import DifferentiableCircuit
 from . import operators
 
 Gradients = tuple[NDArray[np.floating] | None, NDArray[np.floating]]
+
+# what torch asks itself before it applies a function; should it be gone, the answer that is right in any case
+_torch_func_is_at_work: Callable[[], bool] = getattr(
+    torch._C,  # noqa: SLF001
+    "_are_functorch_transforms_active",
+    lambda: True,
+)
 
 
 class FusedLayer(torch.nn.Module):
@@ -129,29 +136,33 @@ class FusedLayer(torch.nn.Module):
         Raises:
             InvalidInputError: If it is no real tensor, its last dimension is not num_inputs, or a number is not finite.
         """
-        width = self.function.num_inputs
+        width, weight = self.function.num_inputs, self.weight
         if x is None:
-            x = self.weight.new_zeros((width,) if not width else (0,))
-        if not isinstance(x, torch.Tensor) or x.is_complex():
+            x = weight.new_zeros((width,) if not width else (0,))
+        if not isinstance(x, torch.Tensor) or x.dtype.is_complex:
             given = x.dtype if isinstance(x, torch.Tensor) else type(x).__name__
             raise InvalidInputError(f"The input is of type {given}; a torch.Tensor of real numbers is expected.")
-        if x.ndim == 0 or x.shape[-1] != width:
-            raise InvalidInputError(f"The input has shape {tuple(x.shape)}; (..., {width}) is expected.")
-        rows = x.reshape(-1, width) if width else x.new_zeros((int(np.prod(x.shape[:-1])), 0))
+        shape = x.shape
+        if not shape or shape[-1] != width:
+            raise InvalidInputError(f"The input has shape {tuple(shape)}; (..., {width}) is expected.")
+        rows = x
+        if len(shape) != 2 or not width:
+            rows = x.reshape(-1, width) if width else x.new_zeros((prod(shape[:-1]), 0))
+        inputs_too = rows.requires_grad
+        differentiated = torch.is_grad_enabled() and (inputs_too or weight.requires_grad)
         values: torch.Tensor
         if torch.compiler.is_compiling():
-            values = operators.expectation(rows, self.weight, self, self._number)
+            values = operators.expectation(rows, weight, self, self._number, differentiated, inputs_too)
         else:
-            call = self.begin(differentiated=torch.is_grad_enabled(), inputs_too=rows.requires_grad)
-            values = _Expectation.apply(rows, self.weight, call)
-        return values.reshape(*x.shape[:-1], values.shape[-1])
+            values = _Expectation.apply(rows, weight, self.begin(differentiated, inputs_too))
+        return values if rows is x else values.reshape(*shape[:-1], values.shape[-1])
 
     @property
     def num_outputs(self) -> int:
         """Number of observables."""
         return self.function.num_observables
 
-    def begin(self, *, differentiated: bool, inputs_too: bool) -> _Call:
+    def begin(self, differentiated: bool, inputs_too: bool) -> _Call:
         """One evaluation; what `forward` makes of tensors."""
         return _Call(self, differentiated, inputs_too)
 
@@ -191,15 +202,17 @@ class _Call:
 
     def values(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         """Values (B, n_obs), also for B = 0; weights (n_w,), or (B, n_w) by row."""
-        shape, kind = (len(x), self.function.num_observables), torch.result_type(x, weight)
-        if not len(x):
-            return x.new_zeros(shape, dtype=kind)
+        function, count = self.function, len(x)
+        kind = x.dtype if x.dtype is weight.dtype else torch.result_type(x, weight)
+        if not count:
+            return x.new_zeros((count, function.num_observables), dtype=kind)
+        rows, weights = _arguments(function, x, weight)
         if self.differentiated:
-            values, self.pullback = self.function.vjp(*self._arguments(x, weight))
+            values, self.pullback = function.vjp(rows, weights)
         else:
-            values = self.function.values(*self._arguments(x, weight))
-        found = _tensor(values, x.device, kind)
-        return found if found.shape == shape else found.repeat(len(x), 1)  # without inputs all samples are the same
+            values = function.values(rows, weights)
+        found = _tensor(values, x, kind)
+        return found if len(found) == count else found.repeat(count, 1)  # without inputs all samples are the same
 
     def gradients(
         self, x: torch.Tensor, weight: torch.Tensor, cotangents: torch.Tensor
@@ -210,32 +223,24 @@ class _Call:
         """
         if not len(x):
             return torch.zeros_like(x), torch.zeros_like(weight)
+        function = self.function
         pullback, self.pullback = self.pullback, None
         if pullback is None:
-            pullback = self.function.vjp(*self._arguments(x, weight))[1]
-        if not self.function.num_inputs and weight.ndim == 1:
+            pullback = function.vjp(*_arguments(function, x, weight))[1]
+        if not function.num_inputs and weight.ndim == 1:
             cotangents = cotangents.sum(dim=0, keepdim=True)
-        dx, dw = pullback(self._array(cotangents))
-        return None if dx is None else _tensor(dx, x.device, x.dtype), _tensor(dw, weight.device, weight.dtype)
-
-    def _arguments(self, x: torch.Tensor, weight: torch.Tensor) -> tuple[Any, Any]:
-        """What the engine is called with."""
-        return self._array(x) if self.function.num_inputs else None, self._array(weight)
-
-    def _array(self, tensor: torch.Tensor) -> Any:
-        """The tensor itself where the device that simulates reaches its memory, else its numbers on the host.
-
-        The latter without a copy where they are there as float64 already; from a GPU they come once its current stream
-        has got there.
-        """
-        tensor, memory = tensor.detach(), self.function.memory_of_device
-        if memory is not None and memory.is_resident(tensor):
-            return tensor
-        return np.asarray(tensor.numpy(force=True), dtype=np.float64)
+        dx, dw = pullback(_array(function, cotangents))
+        return None if dx is None else _tensor(dx, x, x.dtype), _tensor(dw, weight, weight.dtype)
 
 
 class _Expectation(torch.autograd.Function):
     """Rows (B, num_inputs) and weights (n_w,) or (B, n_w) -> values (B, n_obs)."""
+
+    @classmethod
+    def apply(cls, *inputs: Any) -> Any:
+        """As of torch, without the binding of arguments, which takes as long as all the rest of a call."""
+        plain: Any = super() if _torch_func_is_at_work() else super(torch.autograd.Function, cls)
+        return plain.apply(*inputs)
 
     @staticmethod
     def forward(x: torch.Tensor, weight: torch.Tensor, call: _Call) -> torch.Tensor:
@@ -249,14 +254,14 @@ class _Expectation(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, cotangents: torch.Tensor) -> tuple[Any, ...]:
         x, weight = ctx.saved_tensors
-        call = ctx.call
-        if ctx.needs_input_grad[0] and not call.inputs_too:  # under torch.func it is not known before
+        call, (wants_dx, wants_dw, _) = ctx.call, ctx.needs_input_grad
+        if wants_dx and not call.inputs_too:  # under torch.func it is not known before
             call = _Call(call.layer, differentiated=True, inputs_too=True)
         if torch.is_grad_enabled():  # create_graph, or torch.func
             dx, dw = _Gradient.apply(x, weight, cotangents, call)
         else:
             dx, dw = call.gradients(x, weight, cotangents)
-        return dx if ctx.needs_input_grad[0] else None, dw if ctx.needs_input_grad[1] else None, None
+        return dx if wants_dx else None, dw if wants_dw else None, None
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> tuple[torch.Tensor, int]:
@@ -265,10 +270,6 @@ class _Expectation(torch.autograd.Function):
         x, weight = _in_rows(info.batch_size, in_dims, tensors)
         values: torch.Tensor = _Expectation.apply(x, weight, replace(call, differentiated=False))
         return values.unflatten(0, (info.batch_size, len(x) // info.batch_size)), 0
-
-
-# torch asks for the signature at every call, and finding it out takes longer than all the rest of the call
-_Expectation.forward.__signature__ = signature(_Expectation.forward)  # type: ignore[attr-defined]
 
 
 class _Gradient(torch.autograd.Function):
@@ -321,13 +322,31 @@ def _in_rows(
     return [tensor.flatten(0, 1) for tensor in moved]
 
 
-def _tensor(array: Any, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
-    """A result as a tensor, without a copy where it is on that device and of that type already.
+def _arguments(function: DifferentiableCircuit, x: torch.Tensor, weight: torch.Tensor) -> tuple[Any, Any]:
+    """What the circuit is called with."""
+    return _array(function, x) if function.num_inputs else None, _array(function, weight)
+
+
+def _array(function: DifferentiableCircuit, tensor: torch.Tensor) -> Any:
+    """The tensor itself where the device that simulates reaches its memory, else its numbers on the host.
+
+    The latter without a copy where they are there already; from a GPU they come once its current stream has got there.
+    """
+    memory = function.memory_of_device
+    if memory is not None and memory.is_resident(tensor):
+        return tensor.detach() if tensor.requires_grad else tensor
+    if tensor.dtype is not torch.float64:
+        tensor = tensor.detach().double()  # NumPy has no bfloat16
+    return tensor.numpy(force=True)
+
+
+def _tensor(array: Any, like: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """A result as a tensor of that type where another is, without a copy if it is there and of that type already.
 
     What is in a GPU's memory comes by DLPack, which makes torch's current stream wait for the one that writes it.
     """
-    if isinstance(array, np.ndarray):
-        found = torch.from_numpy(np.require(array, requirements=["C", "W"]))
-    else:
-        found = torch.from_dlpack(array)
-    return found.to(device=device, dtype=dtype)
+    if not isinstance(array, np.ndarray):
+        return torch.from_dlpack(array).to(like.device, dtype)
+    found = torch.from_numpy(array if array.flags.carray else np.require(array, requirements=["C", "W"]))
+    # every question to torch is a trip through its dispatcher, in code that a sweep has thrown out of the cache
+    return found if found.dtype is dtype and like.is_cpu else found.to(like.device, dtype)

@@ -35,7 +35,7 @@ class Layer(Protocol):
     def num_outputs(self) -> int:
         """Number of observables."""
 
-    def begin(self, *, differentiated: bool, inputs_too: bool) -> Evaluation:
+    def begin(self, differentiated: bool, inputs_too: bool) -> Evaluation:
         """An evaluation, which a backward pass may follow, perhaps for the inputs too."""
 
 
@@ -61,7 +61,9 @@ def register(layer: Layer) -> int:
     return number
 
 
-def expectation(x: torch.Tensor, weight: torch.Tensor, layer: Layer, number: int) -> torch.Tensor:
+def expectation(
+    x: torch.Tensor, weight: torch.Tensor, layer: Layer, number: int, differentiated: bool, inputs_too: bool
+) -> torch.Tensor:
     """Values (B, num_outputs) by the operator, for a compiler to see.
 
     Args:
@@ -69,10 +71,12 @@ def expectation(x: torch.Tensor, weight: torch.Tensor, layer: Layer, number: int
         weight: Weights (num_weights,).
         layer: The layer.
         number: Its number.
+        differentiated: Whether a backward pass may follow.
+        inputs_too: Whether it then gives gradients of the inputs.
     """
-    needs = torch.is_grad_enabled()
-    inputs_too = needs and x.requires_grad
-    values: torch.Tensor = torch.ops.qiskit_fusedqml.values(x, weight, layer.num_outputs, number, needs, inputs_too)
+    values: torch.Tensor = torch.ops.qiskit_fusedqml.values(
+        x, weight, layer.num_outputs, number, differentiated, inputs_too
+    )
     return values
 
 
@@ -87,11 +91,11 @@ def _layer(number: int) -> Layer:
 
 
 def _values(
-    x: torch.Tensor, weight: torch.Tensor, num_outputs: int, layer: int, needs: bool, inputs_too: bool
+    x: torch.Tensor, weight: torch.Tensor, num_outputs: int, layer: int, differentiated: bool, inputs_too: bool
 ) -> torch.Tensor:
-    evaluation = _layer(layer).begin(differentiated=needs, inputs_too=inputs_too)
+    evaluation = _layer(layer).begin(differentiated, inputs_too)
     values = evaluation.values(x, weight)
-    if needs:
+    if differentiated:
         _HELD[layer] = Held(evaluation, x.clone(), weight.clone(), inputs_too)
     return values.reshape(len(x), num_outputs)
 
@@ -107,7 +111,7 @@ def _gradients(
     if held and held.inputs_too == inputs_too and torch.equal(held.x, x) and torch.equal(held.weight, weight):
         evaluation = held.evaluation
     else:
-        evaluation = _layer(layer).begin(differentiated=True, inputs_too=inputs_too)
+        evaluation = _layer(layer).begin(True, inputs_too)
     dx, dw = evaluation.gradients(x, weight, cotangents)
     return torch.zeros_like(x) if dx is None else dx, dw
 
@@ -132,7 +136,7 @@ for operator, function, shapes, schema in (
         "qiskit_fusedqml::values",
         _values,
         _shape_of_values,
-        "(Tensor x, Tensor weight, int num_outputs, int layer, bool needs, bool inputs_too) -> Tensor",
+        "(Tensor x, Tensor weight, int num_outputs, int layer, bool differentiated, bool inputs_too) -> Tensor",
     ),
     (
         "qiskit_fusedqml::gradients",
