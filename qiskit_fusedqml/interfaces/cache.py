@@ -36,6 +36,12 @@ MAX_CIRCUITS = 128
 MAX_COMPILED = 32
 """Things remembered for one circuit (other observables, other options)."""
 
+MAX_OPERATORS = 256
+"""Operators whose canonical form is remembered."""
+
+MAX_TERMS = 64
+"""The most terms that such an operator has; longer ones cost more than finding out that they are known."""
+
 
 @dataclass(frozen=True, slots=True)
 class EngineOptions:
@@ -80,7 +86,21 @@ def canonical(observable: Any) -> Observable:
         TypeError: For a type that is not accepted, for instance a dense operator.
         ValueError: For an observable that is empty or not Hermitian.
     """
-    return from_coerced(ObservablesArray.coerce_observable(observable))
+    if type(observable) is not SparsePauliOp or observable.size > MAX_TERMS or observable.coeffs.dtype != complex:
+        return from_coerced(ObservablesArray.coerce_observable(observable))
+    paulis = observable.paulis
+    content = (paulis.x, paulis.z, paulis.phase, observable.coeffs)
+    key = (observable.num_qubits, *(array.tobytes() for array in content))
+    found = _operators.get(key)
+    if found is None:
+        found = from_coerced(ObservablesArray.coerce_observable(observable))
+        if len(_operators) >= MAX_OPERATORS:
+            _operators.clear()
+        _operators[key] = found
+    return found
+
+
+_operators: dict[Hashable, Observable] = {}
 
 
 def from_coerced(value: SparseObservable | Mapping[str, float]) -> Observable:
@@ -181,6 +201,7 @@ class KnownCircuit:
         self.snapshot = circuit.copy()
         self._data = list(self.snapshot.data)
         self._compiled: OrderedDict[Hashable, Any] = OrderedDict()
+        self._asked: tuple[list[Parameter], list[int]] = ([], [])
         self._max_compiled = max_compiled
         self._lock = RLock()
 
@@ -193,6 +214,21 @@ class KnownCircuit:
     def columns(self) -> dict[Parameter, int]:
         """The position of each parameter."""
         return {parameter: position for position, parameter in enumerate(self.parameters)}
+
+    def columns_of(self, parameters: Sequence[Parameter]) -> list[int]:
+        """The positions of some parameters.
+
+        Callers ask for the same ones in every call, and finding a parameter takes longer than comparing it.
+
+        Raises:
+            KeyError: If one is not the circuit's.
+        """
+        wanted = list(parameters)
+        asked, columns = self._asked
+        if asked != wanted:
+            columns = [self.columns[parameter] for parameter in wanted]
+            self._asked = (wanted, columns)
+        return columns
 
     @cached_property
     def names(self) -> tuple[str, ...]:

@@ -7,7 +7,9 @@ send a pub per observable and gradients that send a pub per shifted value thus c
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,10 +21,11 @@ from qiskit.primitives.containers.bindings_array import BindingsArray
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from qiskit.primitives.containers.observables_array import ObservablesArray
 from qiskit.providers import Options
+from qiskit.quantum_info import SparsePauliOp
 
 from ..errors import InvalidInputError
 from ..lowering import RESETTING, with_fresh_qubits
-from .cache import CACHE, EngineOptions, Observable, compile_circuit, from_coerced, with_layout
+from .cache import CACHE, EngineOptions, Observable, canonical, compile_circuit, from_coerced, with_layout
 from .jobs import FinishedJob
 from .options import EnginePrimitive
 from .rows import RowSet, check_finite
@@ -127,14 +130,14 @@ class FusedEstimator(EnginePrimitive, BaseEstimatorV2):
         return FinishedJob(self._run, coerced, slots, groups.all(), options)
 
     def _run(
-        self, pubs: list[EstimatorPub], slots: list[tuple[_Group, int]], groups: list[_Group], options: EngineOptions
+        self, pubs: list[_Pub], slots: list[tuple[_Group, int]], groups: list[_Group], options: EngineOptions
     ) -> PrimitiveResult[PubResult]:
         for group in groups:
             group.evaluate(options)
         results = [self._pub_result(pub, group.values(index)) for pub, (group, index) in zip(pubs, slots, strict=True)]
         return PrimitiveResult(results, metadata={"version": 2})
 
-    def _pub_result(self, pub: EstimatorPub, values: NDArray[np.float64]) -> PubResult:
+    def _pub_result(self, pub: _Pub, values: NDArray[np.float64]) -> PubResult:
         metadata = {"target_precision": pub.precision, "circuit_metadata": pub.circuit.metadata}
         if self.default_precision > 0.0 and pub.precision > 0.0:
             values = np.asarray(np.random.default_rng(self.seed).normal(values, pub.precision))
@@ -158,34 +161,41 @@ class _Group:
         self.pairs: list[tuple[NDArray[np.intp], NDArray[np.intp]]] = []  # (rows, observables) by pub, broadcast
         self.table = np.empty((0, 0))  # values by (row, observable); NaN where no pub wants one
 
-    def add(self, pub: EstimatorPub) -> int:
+    def add(self, pub: _Pub) -> int:
         """Take a pub in; return its index in the group."""
-        bindings = pub.parameter_values
-        rows = self.rows.find(bindings)
+        rows = self.rows.find(pub.values)
         if rows is None:
-            parameters = self.known.parameters
-            given = bindings.data.get(self.known.names)
-            values = bindings.as_array(parameters) if given is None else given
-            check_finite(values, parameters)
-            rows = self.rows.add(bindings, values.reshape(bindings.size, len(parameters)))
-        entries = _entries(pub.observables)
-        columns = np.empty(entries.shape, dtype=np.intp)
-        for index, entry in np.ndenumerate(entries):
-            observable = from_coerced(entry)
+            values = self._values(pub.values)
+            check_finite(values, self.known.parameters)
+            rows = self.rows.add(pub.values, values.reshape(math.prod(pub.values_shape), values.shape[-1]))
+        columns = np.empty(pub.observables.shape, dtype=np.intp)
+        for index, observable in np.ndenumerate(pub.observables):
             if self.place is not None:
                 observable = with_layout(observable, self.place, self.simulated.snapshot.num_qubits)
             columns[index] = self.observables.setdefault(observable.key, (len(self.observables), observable))[0]
         self.pairs.append(
-            (np.broadcast_to(rows.reshape(bindings.shape), pub.shape), np.broadcast_to(columns, pub.shape))
+            (np.broadcast_to(rows.reshape(pub.values_shape), pub.shape), np.broadcast_to(columns, pub.shape))
         )
         return len(self.pairs) - 1
+
+    def _values(self, values: BindingsArray | NDArray[np.float64]) -> NDArray[np.float64]:
+        """Values in the order of the circuit's parameters, shape (..., number of parameters)."""
+        if isinstance(values, np.ndarray):
+            return values
+        given: NDArray[np.float64] | None = values.data.get(self.known.names)
+        return np.asarray(values.as_array(self.known.parameters)) if given is None else given
 
     def evaluate(self, options: EngineOptions) -> None:
         """Fill the table."""
         rows = self.rows.array()
         observables = [observable for _, observable in self.observables.values()]
+        arrangement = self._arrangement()
+        if len(arrangement) == 1:
+            circuit = compile_circuit(self.simulated, observables, options)
+            self.table = np.asarray(circuit.values(None, rows), np.float64)
+            return
         self.table = np.full((len(rows), len(observables)), np.nan)
-        for chosen, columns in self._arrangement():
+        for chosen, columns in arrangement:
             circuit = compile_circuit(self.simulated, [observables[k] for k in columns], options)
             self.table[np.ix_(chosen, columns)] = circuit.values(None, rows[chosen])
 
@@ -241,8 +251,29 @@ class _Groups:
         return [group for group in self._by_identity.values() if group.pairs]
 
 
-def _coerce(pubs: Iterable[EstimatorPubLike], precision: float, groups: _Groups) -> list[EstimatorPub]:
-    """Pubs in Qiskit's form; those that share circuit and values (the same objects) share a `BindingsArray`."""
+@dataclass(frozen=True, slots=True)
+class _Pub:
+    """A pub that has been checked.
+
+    Attributes:
+        circuit: The circuit.
+        observables: The observables (objects of `Observable`).
+        values: The parameter values; pubs may share the very object.
+        values_shape: Their shape without the axis of parameters.
+        shape: The shape of both, broadcast.
+        precision: The standard error that is asked for.
+    """
+
+    circuit: QuantumCircuit
+    observables: NDArray[np.object_]
+    values: BindingsArray | NDArray[np.float64]
+    values_shape: tuple[int, ...]
+    shape: tuple[int, ...]
+    precision: float
+
+
+def _coerce(pubs: Iterable[EstimatorPubLike], precision: float, groups: _Groups) -> list[_Pub]:
+    """Pubs in one form; those that share circuit and values (the same objects) share a `BindingsArray`."""
     shared: dict[tuple[int, int], tuple[Any, BindingsArray]] = {}
 
     def with_bindings(pub: EstimatorPubLike) -> EstimatorPubLike:
@@ -256,14 +287,49 @@ def _coerce(pubs: Iterable[EstimatorPubLike], precision: float, groups: _Groups)
             shared[key] = (values, BindingsArray.coerce({groups.of(circuit).known.names: values}))
         return (circuit, observables, shared[key][1], *rest)
 
-    return [EstimatorPub.coerce(with_bindings(pub), precision) for pub in pubs]
+    def checked(pub: EstimatorPubLike) -> _Pub:
+        found = _of_network(pub, precision, groups)
+        if found is not None:
+            return found
+        coerced = EstimatorPub.coerce(with_bindings(pub), precision)
+        values = coerced.parameter_values
+        return _Pub(
+            coerced.circuit, _entries(coerced.observables), values, values.shape, coerced.shape, coerced.precision
+        )
+
+    return [checked(pub) for pub in pubs]
+
+
+def _of_network(pub: EstimatorPubLike, precision: float, groups: _Groups) -> _Pub | None:
+    """A pub as networks send it, one operator and an array of values, None for any other or one that is wrong.
+
+    It needs none of Qiskit's containers, which write down the name of every parameter.
+    """
+    if type(pub) is not tuple or len(pub) != 3 or type(precision) is not float or precision < 0.0:
+        return None
+    circuit, operator, values = pub
+    if not isinstance(circuit, QuantumCircuit) or type(operator) is not SparsePauliOp or type(values) is not np.ndarray:
+        return None
+    width = len(groups.of(circuit).known.parameters)  # one value may also be given without an axis of its own
+    if values.dtype != np.float64 or width < 2 or values.shape[-1:] != (width,):
+        return None
+    if operator.num_qubits != circuit.num_qubits:
+        return None
+    shape = values.shape[:-1]
+    observables = np.array(canonical(operator), dtype=object)
+    return _Pub(circuit, observables, values, shape, shape, precision)
 
 
 def _entries(observables: ObservablesArray) -> NDArray[np.object_]:
-    """The coerced observables as an object array; mappings in Qiskit 2.0, sparse observables later."""
+    """The observables as an array of `Observable`."""
     if hasattr(observables, "sparse_observables_array"):
-        return np.asarray(observables.sparse_observables_array())
-    return np.asarray(observables, dtype=object)
+        coerced = np.asarray(observables.sparse_observables_array())
+    else:  # mappings, in Qiskit 2.0
+        coerced = np.asarray(observables, dtype=object)
+    result = np.empty(coerced.shape, dtype=object)
+    for index, entry in np.ndenumerate(coerced):
+        result[index] = from_coerced(entry)
+    return result
 
 
 def _check_precision(precision: Any) -> None:

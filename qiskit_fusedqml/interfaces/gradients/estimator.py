@@ -160,7 +160,7 @@ class FusedEstimatorGradient(LentEngineOptions, BaseEstimatorGradient):
             self._transpile(group)
             by_entry = group.differentiate(self.engine_options, self._derivative_type)
             for parameters, places, entries, positions in group.entries_by_kind():
-                for entry, gradient in zip(entries, by_entry[positions][:, places], strict=True):
+                for entry, gradient in zip(entries, _chosen(by_entry, positions, places), strict=True):
                     gradients[entry] = gradient
                     metadata[entry] = {"parameters": parameters}
         return EstimatorGradientResult(gradients=gradients, metadata=metadata, options=options)
@@ -232,13 +232,21 @@ class _EstimatorGroup(Group):
         pair_of = self.row_of * num_observables + self.observable_of
         pairs, entry_of = (pair_of, pair_of) if num_observables == 1 else np.unique(pair_of, return_inverse=True)
         if num_observables == 1 or 2 * len(pairs) > len(rows) * num_observables:
-            jacobian = circuit.jacobian(None, rows, wrt=columns)
-            return np.asarray(jacobian, np.float64)[self.row_of, self.observable_of]
+            jacobian = np.asarray(circuit.jacobian(None, rows, wrt=columns), np.float64)
+            if num_observables == 1 and len(rows) == len(self.row_of):  # each row is an entry's own, in this order
+                return jacobian[:, 0]
+            return jacobian[self.row_of, self.observable_of]
         row_of, observable_of = np.divmod(pairs, num_observables)
         cotangents = np.zeros((len(pairs), num_observables))
         cotangents[np.arange(len(pairs)), observable_of] = 1.0
         gradient = circuit.value_and_vjp(None, rows[row_of], cotangents)[2]
         return np.asarray(gradient, np.float64)[np.ix_(entry_of, columns)]
+
+
+def _chosen(gradients: NDArray[Any], positions: NDArray[np.intp], places: list[int]) -> NDArray[Any]:
+    """Some rows and columns, without a copy where they are all."""
+    rows = gradients if len(positions) == len(gradients) else gradients[positions]
+    return rows if places == [*range(gradients.shape[1])] else rows[:, places]
 
 
 def _check_estimator(estimator: object) -> None:

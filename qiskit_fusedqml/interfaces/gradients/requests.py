@@ -7,6 +7,7 @@ one circuit become a `Group`: its distinct rows of values, simulated once each, 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -55,7 +56,7 @@ class Group:
         self.simulated = CACHE.known(transpiled)
         return transpiled
 
-    @property
+    @cached_property
     def columns(self) -> list[int]:
         """Columns of all parameters wanted by any entry, ascending."""
         return sorted({column for _, kind, _ in self.kinds for column in kind})
@@ -100,16 +101,15 @@ class Group:
                 )
 
     def _kinds(self, wanted: Sequence[Parameters]) -> list[Kind]:
-        column = self.known.columns
         kinds: list[Kind] = []
         for positions in by_identity(wanted):
             given = wanted[positions[0]]
             parameters = self.known.snapshot.parameters if given is None else given
             try:
-                columns = [column[parameter] for parameter in parameters]
+                columns = self.known.columns_of(parameters)
             except KeyError:
                 entry = self.entries[positions[0]]
-                foreign = [parameter for parameter in parameters if parameter not in column]
+                foreign = [parameter for parameter in parameters if parameter not in self.known.columns]
                 raise InvalidInputError(
                     f"The {entry}-th parameters contains parameters not present in the {entry}-th circuit: {foreign}."
                 ) from None
