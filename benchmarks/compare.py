@@ -77,6 +77,8 @@ def networks_table(record: Mapping[str, Any]) -> str:
     for entry in record["entries"]:
         if "more" in entry:
             difference = f"{1e3 * entry['more']:+.2f} ms".replace("-", "−")
+            if "torch" in entry:
+                difference += f", torch alone {1e3 * entry['torch']:.2f}"
             figures = [f"**{difference}**", f"at most +{1e3 * entry['allowed']:.2f} ms"]
         else:
             wanted = f"{entry['faster']:.0f} times" if "faster" in entry else f"within {duration(entry['within'])}"
@@ -89,8 +91,9 @@ def networks_table(record: Mapping[str, Any]) -> str:
         f"Measured on {record['date'][:10]} at commit {record['commit']}: {where['cpu']}, {where['cores']} cores, "
         f"{record['threads']} threads, load {record['load']['before']:.1f} before the run ({versions}). Networks: a "
         "forward and a backward pass at the same values; a step of the layer: forward, a sum of squares, backward. "
-        "Differences are medians over turns. \\* measured on fewer samples or parameters and scaled by the number of "
-        "circuits."
+        "Differences are medians over turns, of the second of two calls in a row; what torch alone takes for the same "
+        "calls around a `torch.nn.Linear`, right after a sweep, is part of them. \\* measured on fewer samples or "
+        "parameters and scaled by the number of circuits."
     )
     if max(record["load"].values()) > where["cores"]:
         origin += " Other programs had the cores for most of this run: the differences are mostly theirs."

@@ -28,13 +28,18 @@ class FinishedJob(BasePrimitiveJob, Generic[ResultT]):
             *args: Its positional arguments.
             **kwargs: Its keyword arguments.
         """
-        super().__init__(str(uuid.uuid4()))
+        super().__init__("")
         self._error: Exception | None = None
         self._result: ResultT | None = None
         try:
             self._result = function(*args, **kwargs)
         except Exception as error:  # noqa: BLE001 (kept whole, and raised by result)
             self._error = error
+
+    def job_id(self) -> str:
+        """A name of its own, made when it is first asked for: drawing one takes as long as a small circuit."""
+        name: str = vars(self).setdefault("_name", str(uuid.uuid4()))  # the first one, if several threads ask
+        return name
 
     def submit(self) -> None:
         """Refuse: ``run`` has submitted the job.

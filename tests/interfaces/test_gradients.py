@@ -135,6 +135,16 @@ def test_subsets_of_parameters_in_any_order() -> None:
     assert empty.shape == (0,)
 
 
+def test_a_list_of_parameters_changed_in_place_is_seen() -> None:
+    circuit, several, values = network(), observables(2), RNG.normal(size=(2, 9))
+    wanted = list(circuit.parameters)
+    for _ in range(3):
+        assert_as_parameter_shift([circuit] * 2, several, values, parameters=[wanted] * 2)
+        wanted.reverse()
+    del wanted[3:]
+    assert_as_parameter_shift([circuit] * 2, several, values, parameters=[wanted] * 2)
+
+
 def test_several_circuits_of_different_widths() -> None:
     a = Parameter("a")
     small = QuantumCircuit(1)

@@ -79,6 +79,27 @@ def test_broadcasting(shape_of_observables: tuple[int, ...], shape_of_values: tu
     assert_as_statevector([(circuit, array, values)])
 
 
+@pytest.mark.parametrize("shape", [(), (4,), (2, 3), (0,)])
+def test_an_operator_and_an_array_of_values(shape: tuple[int, ...]) -> None:
+    circuit, single = network(), QuantumCircuit(1)
+    values = RNG.normal(size=(*shape, circuit.num_parameters))
+    assert_as_statevector([(circuit, operator, values) for operator in observables(3)])
+    single.ry(Parameter("a"), 0)
+    assert_as_statevector([(single, SparsePauliOp("Z"), RNG.normal(size=(*shape, 2)))])  # no axis of parameters
+
+
+def test_operators_and_values_changed_in_place_are_seen() -> None:
+    circuit, operator = network(), SparsePauliOp(["ZZI", "IXX"], [0.5, 1.0])
+    values, estimator = RNG.normal(size=(3, circuit.num_parameters)), FusedEstimator()
+    assert_as_statevector([(circuit, operator, values)], estimator)
+    operator.coeffs[0] = -2.0
+    assert_as_statevector([(circuit, operator, values)], estimator)
+    operator.paulis.x[:] = False
+    assert_as_statevector([(circuit, operator, values)], estimator)
+    values += 1.0
+    assert_as_statevector([(circuit, operator, values)], estimator)
+
+
 def test_bindings_by_name_and_pubs_of_every_form() -> None:
     a, b, c = Parameter("a"), Parameter("b"), Parameter("c")
     circuit = QuantumCircuit(2)
@@ -225,6 +246,9 @@ def test_a_generator_is_used_up_pub_by_pub() -> None:
         ((network(), "ZZZ"), ValueError),
         ((network(), "ZZZ", np.zeros((2, 8))), ValueError),
         ((network(), ["ZZZ", "XXX"], np.zeros((3, 9))), ValueError),
+        ((network(), SparsePauliOp("ZZZ"), np.zeros((2, 8))), ValueError),
+        ((network(), SparsePauliOp("ZZ"), np.zeros((2, 9))), ValueError),
+        ((network(), SparsePauliOp("ZZZ", 1j), np.zeros((2, 9))), ValueError),
         ((QuantumCircuit(1), 1j * SparsePauliOp("Z")), ValueError),
         ((QuantumCircuit(1), Operator(np.eye(2))), TypeError),
         ((QuantumCircuit(1), "Z", None, -1.0), ValueError),
@@ -281,6 +305,7 @@ def test_the_job_is_a_finished_one() -> None:
     assert not job.cancel()
     assert job.status() == JobStatus.DONE
     assert isinstance(job.job_id(), str)
+    assert job.job_id() == job.job_id() != FusedEstimator().run([(QuantumCircuit(1), "Z")]).job_id()
     assert pickle.loads(pickle.dumps(FinishedJob(int, "5"))).result() == 5
     with pytest.raises(JobError):
         job.submit()
