@@ -318,6 +318,62 @@ def test_a_torch_layer() -> None:
     assert layer.w.grad.abs().sum() > 0
 
 
+def mixture(x: Any, w: Any, fixed: Any, *, device: Any) -> Any:
+    """Parameters of many kinds between one another, in a circuit whose operations become one."""
+
+    @qml.qnode(device, diff_method="backprop" if device is THEIRS else "adjoint")
+    def circuit() -> Any:
+        qml.StatePrep(np.array([0.6, 0.0, 0.0, 0.8j]), wires=[2, 0])
+        qml.PauliRot(w[0], "XZY", wires=[0, 3, 1])
+        qml.RX(0.3, wires=1)
+        qml.RY(x[1], wires=2)
+        qml.QubitUnitary(np.array([[0.6, 0.8], [0.8, -0.6]]), wires=1)
+        qml.RX(fixed, wires=3)
+        qml.ctrl(qml.RX, control=[1, 0], control_values=[0, 1])(w[1], wires=3)
+        qml.Rot(w[2], x[0], 2, wires=0)
+        qml.adjoint(qml.IsingXX)(w[0] * w[1], wires=[2, 1])
+        return qml.expval(qml.X(0) @ qml.Z(3)), qml.probs(wires=[1, 2])
+
+    return circuit()
+
+
+@pytest.mark.parametrize("batch", [(), (3,)])
+@pytest.mark.parametrize("interface", ["autograd", "torch"])
+def test_parameters_of_many_kinds(interface: str, batch: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(9)
+    numbers = rng.normal(size=(2, *batch)), rng.normal(size=3), rng.normal(size=batch)
+    answers = []
+    for device in (FusedQubit(wires=4), THEIRS):
+        if interface == "autograd":
+            x, w, fixed = (pnp.array(n, requires_grad=k < 2) for k, n in enumerate(numbers))
+            value = total(mixture(x, w, fixed, device=device))
+            gradients = qml.grad(lambda *a, d=device: total(mixture(*a, device=d)), argnums=[0, 1])(x, w, fixed)
+        else:
+            x, w, fixed = (torch.tensor(n, requires_grad=k < 2) for k, n in enumerate(numbers))
+            first, second = mixture(x, w, fixed, device=device)
+            value = first.square().sum() + (second * torch.arange(second.shape[-1])).sum()
+            value.backward()
+            gradients, value = (x.grad, w.grad), value.detach()
+        answers.append((value, *gradients))
+    for ours, theirs in zip(*answers, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-10)
+
+
+def test_operations_as_one_are_those_operations() -> None:
+    x, w = parameters(3)
+    device = FusedQubit(wires=4)
+    tape = qml.workflow.construct_tape(qnode(device, MEASUREMENTS["expval sum"]))(x, w)
+    config = device.setup_execution_config(qml.devices.ExecutionConfig(gradient_method="adjoint", interface="autograd"))
+    (whole,), _ = device.preprocess_transforms(config)([tape])
+    with qml.Tracker(device):  # which wants to see the operations
+        (lowered,), _ = device.preprocess_transforms(config)([tape])
+    (one,) = whole.operations
+    assert len(one.data) < 4, "the samples' and the shared angles, each in one array"
+    assert one.batch_size == 3
+    for ours, theirs in zip(one.decomposition(), lowered.operations, strict=True):
+        qml.assert_equal(ours, theirs, check_interface=False, check_trainability=False)
+
+
 def test_single_precision() -> None:
     x, w = parameters(3)
     ours = qnode(FusedQubit(wires=4, precision="single"), MEASUREMENTS["expval sum"])

@@ -50,3 +50,27 @@ def test_gradients_and_jacobians(batch: tuple[int, ...], *, jit: bool) -> None:
         answers.append(jax.tree.leaves((gradient(*arguments), jacobian(*arguments))))
     for ours, theirs in zip(*answers, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-10)
+
+
+def test_vmap_with_weights_that_samples_share_or_do_not() -> None:
+    import jax
+
+    jax.config.update("jax_enable_x64", val=True)
+    rng = np.random.default_rng(1)
+    features, x, w = (jax.numpy.array(rng.normal(size=shape)) for shape in ((3, 4), 3, ()))
+    each = jax.numpy.array(rng.normal(size=3))
+    answers = []
+    for device in (FusedQubit(wires=4), qml.device("default.qubit", wires=4)):
+
+        def loss(*a: Any, run: Any = circuit(device)) -> Any:  # noqa: B008
+            value, weights = run(*a)
+            return value**2 + (weights * np.arange(4)).sum()
+
+        total = jax.grad(lambda f, x, w, g=loss: jax.vmap(g, (0, 0, None))(f, x, w).sum(), argnums=(0, 1, 2))
+        by_sample = jax.vmap(jax.grad(loss, argnums=(0, 1, 2)), (0, 0, None))
+        own = jax.vmap(jax.grad(loss, argnums=(1, 2)))
+        total, by_sample, own = map(jax.jit, (total, by_sample, own))
+        found = total(features, x, w), by_sample(features, x, w), own(features, x, each)
+        answers.append(jax.tree.leaves(found))
+    for ours, theirs in zip(*answers, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-10)

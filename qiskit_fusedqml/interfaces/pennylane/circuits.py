@@ -23,7 +23,7 @@ from ...gates import Factor, GateRow, PlacedFactor, place
 from ...program import MAX_QUBITS, Diagonal, Instruction, Matrix, Program, Rotation
 from .observables import identity as observable_identity
 from .operations import PLAIN, Meaning, holds_matrix, identity, labels, meaning
-from .whole import WholeCircuit
+from .whole import Layout, Positions, WholeCircuit
 
 Floats = NDArray[np.float64]
 Wire = Hashable
@@ -40,13 +40,21 @@ class Reading:
         key: The structure.
         tape: The tape.
         operations: Its operations.
-        data: Their parameters in order.
+        data: Their parameters: in order, or as the layout says.
+        layout: Where the parameters are in ``data`` if they are not in order.
     """
 
     key: Hashable
     tape: Any
     operations: Sequence[Any]
     data: Sequence[Any]
+    layout: Layout | None = None
+
+    def place(self, index: int) -> int | Positions:
+        """Which parameter of the operations a number of the tape is, or which are stacked in it; -1 for none."""
+        if index >= len(self.data):
+            return -1
+        return index if self.layout is None else self.layout.positions[index]
 
 
 def read(tape: Any, wires: tuple[Wire, ...] | None) -> Reading:
@@ -56,14 +64,14 @@ def read(tape: Any, wires: tuple[Wire, ...] | None) -> Reading:
         tape: The tape; its operations have meanings, but for a preparation at the start.
         wires: The device's wires in order, or None to find them in the tape.
     """
-    operations = tape.operations
+    operations, layout = tape.operations, None
     if len(operations) == 1 and type(operations[0]) is WholeCircuit:
         whole = operations[0]
-        operations, names, data = whole.operations, whole.names, whole.data
+        operations, names, data, layout = whole.operations, whole.names, whole.data, whole.layout
     else:
         names, data = read_operations(operations)
     measured = tuple([(type(m), m.wires.labels, observable_identity(m)) for m in tape.measurements])
-    return Reading((wires, names, measured), tape, operations, data)
+    return Reading((wires, names, measured), tape, operations, data, layout)
 
 
 def read_operations(operations: Sequence[Any]) -> tuple[tuple[Any, ...], list[Any]]:
@@ -132,6 +140,8 @@ class Circuit:
         self._instructions: list[Instruction] = []
         self._constants: list[float] = []
         self._terms: list[tuple[int, int, float]] = []
+        self._columns_of: dict[Positions, NDArray[np.intp]] = {}
+        self._rest: dict[tuple[int, ...], NDArray[np.intp]] = {}
         position = 0
         for index, op in enumerate(operations):
             self._write(op, position, first=index == 0)
@@ -144,14 +154,43 @@ class Circuit:
         return {column.position: k for k, column in enumerate(self.columns) if column.bit < 0}
 
     @cached_property
+    def _columns_at(self) -> dict[int, list[int]]:
+        result: dict[int, list[int]] = {}
+        for k, column in enumerate(self.columns):
+            result.setdefault(column.position, []).append(k)
+        return result
+
+    @cached_property
     def is_plain(self) -> bool:
         """Whether the columns are the tape's first parameters in order."""
         return all(column == Column(k) for k, column in enumerate(self.columns))
 
-    def trained(self, positions: Iterable[int]) -> tuple[int, ...]:
-        """The columns of the tape's parameters at these positions, ascending; what is no angle has none."""
-        found = (self.column_of.get(position) for position in positions)
-        return tuple(sorted(column for column in found if column is not None))
+    def columns_of(self, place: int | Positions) -> int | NDArray[np.intp] | None:
+        """The column of an angle by its position, or of several (k,); None for what is no angle."""
+        return self.column_of.get(place) if isinstance(place, int) else self.columns_together(place)
+
+    def columns_together(self, positions: Positions) -> NDArray[np.intp]:
+        """The columns (k,) of angles."""
+        found = self._columns_of.get(positions)
+        if found is None:
+            found = self._columns_of[positions] = np.array([self.column_of[k] for k in positions], dtype=np.intp)
+        return found
+
+    def columns_at(self, position: int) -> list[int]:
+        """All columns that a parameter has: one for an angle, one for each bit of a basis state, none for a matrix."""
+        return self._columns_at.get(position, [])
+
+    def rest(self, columns: tuple[int, ...]) -> NDArray[np.intp]:
+        """The other columns."""
+        found = self._rest.get(columns)
+        if found is None:
+            found = self._rest[columns] = np.setdiff1d(np.arange(len(self.columns)), columns)
+        return found
+
+    def trained(self, places: Iterable[int | Positions]) -> tuple[int, ...]:
+        """The columns of the angles at these places, ascending; what is no angle has none."""
+        found = [columns for place in places if (columns := self.columns_of(place)) is not None]
+        return tuple(np.unique(np.hstack(found)).tolist()) if found else ()
 
     def places(self, wires: Sequence[Wire]) -> NDArray[np.intp]:
         """Indices (2**k,) of amplitudes with all other wires 0, by the bits of k wires, the first one highest."""

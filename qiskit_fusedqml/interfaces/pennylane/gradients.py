@@ -64,7 +64,7 @@ def pulled(rows: Rows, jacobians: Sequence[Any], cotangents: Sequence[Any]) -> G
         flat = jacobian.reshape(count, -1, columns)
         total = total + np.real(np.einsum("rs,rsp->rp", np.reshape(cotangent, (count, -1)), flat))
     gradients: Floats = np.asarray(total)
-    if len(rows.tapes) > 1:
+    if rows.by_row:
         return Gradients(None, gradients)
     inputs = [column for column in rows.key[0] if column >= 0]
     others = np.setdiff1d(np.arange(gradients.shape[1]), inputs)
@@ -73,50 +73,58 @@ def pulled(rows: Rows, jacobians: Sequence[Any], cotangents: Sequence[Any]) -> G
 
 def by_tape(circuit: Circuit, readings: Sequence[Reading], rows: Rows, gradients: Gradients) -> list[Entries]:
     """Gradients as the framework wants them: for each tape, for each trainable parameter."""
-    if len(readings) == 1 and not rows.key[0] and circuit.is_plain:
-        positions = readings[0].tape.trainable_params
-        if len(positions) == len(gradients.weights) == len(circuit.columns):
-            return [Entries(gradients.weights)]
-    columns = _by_column(circuit, rows, gradients)
     answers = []
     for reading, numbers, place in zip(readings, rows.tapes, rows.slices(), strict=True):
-        own: list[Any] = []
-        for position in reading.tape.trainable_params:
-            column = circuit.column_of.get(position)
-            if column is not None:
-                values = columns[column]
-                if np.ndim(values):  # by row: a batched tape's own parameters are shared by its samples
-                    values = values[place]
-                    values = values.sum() if values.ndim and column not in numbers.varying else values
-                own.append(values)
-            elif gradients.states is not None and position == 0:
-                own.append(_of_states(circuit, reading, np.atleast_2d(gradients.states[place])))
-            else:
-                own.append(_zero(reading, position))
-        answers.append(Entries(own))
+        own = _by_column(circuit, rows, numbers, gradients, place)
+        states = None if gradients.states is None else np.atleast_2d(gradients.states[place])
+        entries = [_entry(circuit, reading, numbers, own, states, index) for index in reading.tape.trainable_params]
+        answers.append(Entries(entries))
     return answers
 
 
-def _by_column(circuit: Circuit, rows: Rows, gradients: Gradients) -> list[Any]:
-    """Each column's gradient: (R,), or () where all rows share it."""
-    if len(rows.tapes) > 1:
-        return list(gradients.weights.T)
-    columns: list[Any] = [None] * len(circuit.columns)
-    inputs = [column for column in rows.key[0] if column >= 0]
-    others = [column for column in range(len(columns)) if column not in set(inputs)]
-    for column, value in zip(others, gradients.weights, strict=True):
-        columns[column] = value
-    for k, column in enumerate(inputs):
-        columns[column] = 0.0 if gradients.inputs is None else gradients.inputs[:, k]
-    return columns
+def _by_column(
+    circuit: Circuit, rows: Rows, numbers: Numbers, gradients: Gradients, place: int | slice
+) -> tuple[Floats, Any]:
+    """A tape's gradients: (n_columns,) of what its samples share, and (B, n) of the columns in which they differ."""
+    if rows.by_row:
+        own = gradients.weights[place]
+        if numbers.size is None:
+            return own, None
+        return own.sum(axis=0), own if numbers.by_row else own[:, numbers.varying]
+    if not numbers.varying:
+        return gradients.weights, None
+    shared = np.zeros(len(circuit.columns))
+    shared[circuit.rest(numbers.varying)] = gradients.weights
+    return shared, gradients.inputs
 
 
-def _of_states(circuit: Circuit, reading: Reading, cotangents: Any) -> Any:
+def _entry(
+    circuit: Circuit,
+    reading: Reading,
+    numbers: Numbers,
+    own: tuple[Floats, Any],
+    states: Any,
+    index: int,
+) -> Any:
+    """The gradient of one of a tape's numbers, of the number's shape."""
+    place, (shared, lanes) = reading.place(index), own
+    columns = circuit.columns_of(place)
+    if columns is not None:
+        if numbers.by_row:
+            return lanes[:, columns]
+        lane = numbers.lane(columns)
+        return shared[columns] if lane is None else lanes[:, lane].T
+    if states is not None and place == 0:
+        return _of_states(circuit, reading, states, by_row=numbers.by_row)
+    return _zero(reading, index, numbers)
+
+
+def _of_states(circuit: Circuit, reading: Reading, cotangents: Any, *, by_row: bool) -> Any:
     """The gradient of a preparation's amplitudes, which are some of those of the whole state."""
     data = reading.data[0]
     own = cotangents[:, circuit.places(reading.operations[0].wires.labels)]
     own = own.conj() if np.iscomplexobj(data) else own.real
-    return own if np.ndim(data) > 1 else own.sum(axis=0)
+    return own if by_row or np.ndim(data) > 1 else own.sum(axis=0)
 
 
 def jacobian_by_tape(circuit: Circuit, readings: Sequence[Reading], rows: Rows, jacobians: Sequence[Any]) -> list[Any]:
@@ -132,42 +140,43 @@ def jacobian_by_tape(circuit: Circuit, readings: Sequence[Reading], rows: Rows, 
         )
     answers = []
     for reading, numbers, place in zip(readings, rows.tapes, rows.slices(), strict=True):
-        wanted = _trainable(circuit, reading)
         parts = []
         for jacobian in jacobians:
             own = jacobian[place]
-            columns = [_jacobian_column(own, column, reading, position, numbers) for position, column in wanted]
-            parts.append(columns[0] if len(columns) == 1 else tuple(columns))
+            wanted = reading.tape.trainable_params
+            entries = [_jacobian_entry(circuit, own, reading, index, numbers) for index in wanted]
+            parts.append(entries[0] if len(entries) == 1 else tuple(entries))
         answers.append(parts[0] if len(parts) == 1 else tuple(parts))
     return answers
 
 
-def _jacobian_column(own: Any, column: int | None, reading: Reading, position: int, numbers: Numbers) -> Any:
-    if column is None:
-        return np.zeros((*own.shape[:-1], *np.shape(_zero(reading, position))), dtype=own.dtype)
-    slopes = own[..., column]
-    if column not in numbers.varying:
+def _jacobian_entry(circuit: Circuit, own: Any, reading: Reading, index: int, numbers: Numbers) -> Any:
+    """The Jacobian (..., *shape) with respect to one of a tape's numbers."""
+    columns = circuit.columns_of(reading.place(index))
+    if columns is None:
+        return np.zeros((*own.shape[:-1], *np.shape(_zero(reading, index, numbers))), dtype=own.dtype)
+    slopes = own[..., columns]
+    if numbers.lane(columns) is None:
         return slopes
     size = len(slopes)  # sample b depends on entry b alone
-    full = np.zeros((size, *slopes.shape[1:], size), dtype=own.dtype)
+    full = np.zeros((*slopes.shape, size), dtype=own.dtype)
     full[np.arange(size), ..., np.arange(size)] = slopes
     return full
 
 
-def _trainable(circuit: Circuit, reading: Reading) -> list[tuple[int, int | None]]:
-    return [(position, circuit.column_of.get(position)) for position in reading.tape.trainable_params]
-
-
-def _zero(reading: Reading, position: int) -> Any:
-    """The gradient of a parameter that is no angle."""
-    if position < len(reading.data):
-        return np.zeros(np.shape(reading.data[position]))
-    return np.zeros(np.shape(reading.tape.get_parameters(trainable_only=False)[position]))
+def _zero(reading: Reading, index: int, numbers: Numbers) -> Any:
+    """The gradient of what is no angle."""
+    if index >= len(reading.data):
+        return np.zeros(np.shape(reading.tape.get_parameters(trainable_only=False)[index]))
+    shape = np.shape(reading.data[index])
+    if numbers.by_row and reading.layout is not None and len(shape) == reading.layout.dimensions[index]:
+        return np.zeros((numbers.size or 1, *shape))
+    return np.zeros(shape)
 
 
 def _spread(cotangent: Any, size: int | None, shape: tuple[int, ...]) -> Any:
     expected = (size or 1, *shape)
     array = np.asarray(cotangent)
-    if array.size == 1 and array.shape != expected:
-        return np.broadcast_to(array.reshape((1,) * len(expected)), expected)
+    if array.shape == shape or (array.size == 1 and array.shape != expected):
+        return np.broadcast_to(array.reshape((1,) * (len(expected) - array.ndim) + array.shape), expected)
     return array.reshape(expected)

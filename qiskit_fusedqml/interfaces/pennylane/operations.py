@@ -175,9 +175,10 @@ class Family:
 
 
 def labels(op: Any) -> tuple[Wire, ...]:
-    """The wires of an operation; those of a controlled one are joined here, which the framework does slowly."""
-    if isinstance(op, qml.ops.op_math.Controlled):
-        return (*op.control_wires.labels, *op.target_wires.labels)
+    """The wires of an operation; those of a row that is a controlled one the framework would join, slowly."""
+    if type(op) in _CONTROLLED:
+        parts = op.hyperparameters
+        return (*parts["control_wires"].labels, *parts["base"].wires.labels)
     return op.wires.labels  # type: ignore[no-any-return]
 
 
@@ -306,6 +307,8 @@ def _controlled_details(op: Any) -> Hashable:
 
 PLAIN: dict[type, GateRow] = {getattr(qml, name): row for name, row in OPERATIONS.items()}
 """The rows by class."""
+
+_CONTROLLED = {kind for kind in PLAIN if issubclass(kind, qml.ops.op_math.Controlled)}
 
 _NOTHING = Family(lambda op: Meaning(op.wires.labels, GateRow(len(op.wires))))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +16,7 @@ from pennylane.devices.preprocess import (
 from pennylane.exceptions import DeviceError, QuantumFunctionError
 from pennylane.math import Interface, requires_grad
 from pennylane.measurements import ExpectationMP
+from pennylane.operation import StatePrepBase
 from pennylane.transforms import broadcast_expand, defer_measurements, split_non_commuting, split_to_single_terms
 
 from .circuits import is_batched_constant, is_supported, read_operations, wire_order
@@ -99,23 +99,18 @@ def _lower(tape: Any, program: Any) -> Any:
 
 def _join(tape: Any) -> Any:
     """All operations as one, unless the numbers of a matrix are not there yet."""
-    others = [op for op in tape.operations if type(op) not in PLAIN]
-    if any(holds_matrix(op) and qml.math.get_interface(*op.data) == "jax" for op in others):
-        return (tape,), _first
+    others: list[int] = []
+    batch_size, position = None, 0
+    if not {type(op) for op in tape.operations} <= PLAIN.keys():
+        for op in tape.operations:
+            if holds_matrix(op) or isinstance(op, StatePrepBase):
+                if holds_matrix(op) and qml.math.get_interface(*op.data) == "jax":
+                    return (tape,), _first
+                others += range(position, position + len(op.data))
+                batch_size = batch_size or op.batch_size
+            position += len(op.data)
     names, data = read_operations(tape.operations)
-    return (joined(tape, names, data, _batch_size(tape.operations)),), _first
-
-
-def _batch_size(operations: Sequence[Any]) -> int | None:
-    """The size of the broadcast parameters; those of the table's rows have no other dimension."""
-    for op in operations:
-        if type(op) in PLAIN:
-            for number in op.data:
-                if getattr(number, "ndim", 0):
-                    return int(number.shape[0])
-        elif op.batch_size is not None:
-            return int(op.batch_size)
-    return None
+    return (joined(tape, names, data, others, batch_size),), _first
 
 
 def _stops_adjoint(op: Any) -> bool:

@@ -27,16 +27,28 @@ class Numbers:
     """The numbers of one tape.
 
     Attributes:
-        columns: The columns' values: numbers, or arrays (B,).
+        values: (n_columns,), 0 where samples differ.
+        varying: The columns in which samples differ, ascending.
+        inputs: Their values (B, n_varying), or None for none.
         states: Amplitudes (B, 2**n) or (1, 2**n) to start from, or None.
         size: The batch size B, or None for a tape without broadcasting.
-        varying: The columns that hold arrays.
+        by_row: Whether gradients are wanted sample by sample, as `jax.vmap` does, also of what samples share.
     """
 
-    columns: Sequence[Any]
+    values: Floats
+    varying: tuple[int, ...]
+    inputs: Floats | None
     states: Complexes | None
     size: int | None
-    varying: tuple[int, ...]
+    by_row: bool
+
+    def lane(self, columns: int | NDArray[np.intp]) -> Any:
+        """Where columns, one or several of a kind, are among those in which samples differ; None if they are not."""
+        if not self.varying:
+            return None
+        found = np.searchsorted(self.varying, columns)
+        first, column = (int(np.ravel(part)[0]) for part in (found, columns))
+        return found if first < len(self.varying) and self.varying[first] == column else None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,6 +70,11 @@ class Rows:
     states: Complexes | None
     tapes: tuple[Numbers, ...]
     trains_states: bool = False
+
+    @property
+    def by_row(self) -> bool:
+        """Whether every row has weights of its own."""
+        return self.weights.ndim == 2
 
     @property
     def fingerprint(self) -> tuple[Any, ...]:
@@ -87,27 +104,24 @@ def gather(circuit: Circuit, readings: Sequence[Reading], *, gradients: bool = F
     trained: tuple[int, ...] = ()
     trains_states = False
     if gradients:
-        positions = set().union(*(reading.tape.trainable_params for reading in readings))
-        trained = circuit.trained(positions)
-        trains_states = circuit.has_amplitudes and 0 in positions and bool(readings[0].operations[0].data)
+        places = {reading.place(index) for reading in readings for index in reading.tape.trainable_params}
+        trained = circuit.trained(places)
+        trains_states = circuit.has_amplitudes and 0 in places and bool(readings[0].operations[0].data)
     tapes = tuple(_numbers(circuit, reading) for reading in readings)
     key_rest = (trained, circuit.has_amplitudes)
-    if len(tapes) > 1:
+    if len(tapes) > 1 or tapes[0].by_row:
         weights = np.concatenate([_matrix(numbers) for numbers in tapes])
         states = None
         if circuit.has_amplitudes:
             states = np.concatenate([np.broadcast_to(t.states, (t.size or 1, t.states.shape[1])) for t in tapes])  # type: ignore[union-attr,arg-type]
         return Rows(((), *key_rest), None, weights, states, tapes, trains_states)
     (numbers,) = tapes
-    varying, values = numbers.varying, numbers.columns
-    if not varying and numbers.size is not None:  # only the states differ: a column that no angle depends on
-        return Rows(
-            ((-1,), *key_rest), np.zeros((numbers.size, 1)), _vector(values), numbers.states, tapes, trains_states
-        )
-    inputs = np.stack([np.real(values[k]) for k in varying], axis=1) if varying else None
+    varying, inputs, weights = numbers.varying, numbers.inputs, numbers.values
     if varying:
-        values = [value for k, value in enumerate(values) if k not in set(varying)]
-    return Rows((varying, *key_rest), inputs, _vector(values), numbers.states, tapes, trains_states)
+        weights = weights[circuit.rest(varying)]
+    elif numbers.size is not None:  # only the states differ: a column that no angle depends on
+        varying, inputs = (-1,), np.zeros((numbers.size, 1))
+    return Rows((varying, *key_rest), inputs, weights, numbers.states, tapes, trains_states)
 
 
 def split(rows: Rows, results: Sequence[Any]) -> list[Any]:
@@ -120,25 +134,78 @@ def split(rows: Rows, results: Sequence[Any]) -> list[Any]:
 
 
 def _numbers(circuit: Circuit, reading: Reading) -> Numbers:
-    data = reading.data
+    layout = reading.layout
+    by_row = layout is not None and any(
+        np.ndim(own) > n for own, n in zip(reading.data, layout.dimensions, strict=True)
+    )
+    values, lanes = _in_order(circuit, reading.data) if layout is None else _by_layout(circuit, reading)
+    varying, inputs = _side_by_side(lanes)
+    size = None if inputs is None else len(inputs)
+    states = None
+    if circuit.has_amplitudes:
+        states, is_batched = _states(circuit, reading)
+        size = len(states) if size is None and is_batched else size
+    return Numbers(values, varying, inputs, states, size, by_row)
+
+
+Lanes = list[tuple[Sequence[int], Any]]
+"""Columns in which samples differ, with their values (n_columns, B)."""
+
+
+def _in_order(circuit: Circuit, data: Sequence[Any]) -> tuple[Floats, Lanes]:
+    """The columns' values from parameters in order."""
     if circuit.is_plain:
         columns = data[: len(circuit.columns)]
     else:
-        columns = [
-            data[c.position] if c.bit < 0 else np.pi * np.asarray(data[c.position], dtype=np.float64)[..., c.bit]
-            for c in circuit.columns
-        ]
-    varying = tuple([k for k, value in enumerate(columns) if getattr(value, "ndim", 0)])
-    size = len(columns[varying[0]]) if varying else None
-    for k in varying:
-        if len(columns[k]) != size:
-            raise ValueError(
-                f"Broadcast parameters have {size} and {len(columns[k])} entries; equal numbers are expected."
-            )
-    if not circuit.has_amplitudes:
-        return Numbers(columns, None, size, varying)
-    states, is_batched = _states(circuit, reading)
-    return Numbers(columns, states, len(states) if size is None and is_batched else size, varying)
+        columns = [_value(data[column.position], column.bit) for column in circuit.columns]
+    varying = [k for k, value in enumerate(columns) if getattr(value, "ndim", 0)]
+    lanes: Lanes = []
+    if varying:
+        columns = list(columns)
+        lanes = [([k], np.real(columns[k])[None]) for k in varying]
+        for k in varying:
+            columns[k] = 0.0
+    return np.asarray(np.array(columns).real, dtype=np.float64), lanes
+
+
+def _by_layout(circuit: Circuit, reading: Reading) -> tuple[Floats, Lanes]:
+    """The columns' values from parameters of which some are stacked."""
+    assert reading.layout is not None
+    values = np.zeros(len(circuit.columns))
+    lanes: Lanes = []
+    for place, number in zip(reading.layout.positions, reading.data, strict=True):
+        if not isinstance(place, int):
+            _put(circuit.columns_together(place), np.real(number), values, lanes)
+            continue
+        for k in circuit.columns_at(place):
+            value = np.asarray(_value(number, circuit.columns[k].bit))
+            _put([k], np.real(value)[None], values, lanes)
+    return values, lanes
+
+
+def _put(columns: Any, numbers: Any, values: Floats, lanes: Lanes) -> None:
+    """Numbers (k,) of k columns among the values, or (k, B) among those in which samples differ."""
+    if numbers.ndim > 1:
+        lanes.append((columns, numbers))
+    else:
+        values[columns] = numbers
+
+
+def _value(number: Any, bit: int) -> Any:
+    return number if bit < 0 else np.pi * np.asarray(number, dtype=np.float64)[..., bit]
+
+
+def _side_by_side(lanes: Lanes) -> tuple[tuple[int, ...], Floats | None]:
+    """All columns in which samples differ, ascending, and their values (B, n_columns)."""
+    if not lanes:
+        return (), None
+    sizes = sorted({np.shape(values)[1] for _, values in lanes})
+    if len(sizes) > 1:
+        raise ValueError(f"Broadcast parameters have {sizes[0]} and {sizes[1]} entries; equal numbers are expected.")
+    columns = np.concatenate([own for own, _ in lanes])
+    order = np.argsort(columns)
+    inputs = np.concatenate([values for _, values in lanes])[order].T
+    return tuple(columns[order].tolist()), np.ascontiguousarray(inputs, dtype=np.float64)
 
 
 def _states(circuit: Circuit, reading: Reading) -> tuple[Complexes, bool]:
@@ -156,15 +223,8 @@ def _states(circuit: Circuit, reading: Reading) -> tuple[Complexes, bool]:
 
 
 def _matrix(numbers: Numbers) -> Floats:
-    count = numbers.size or 1
-    if not numbers.varying:
-        return np.broadcast_to(_vector(numbers.columns), (count, len(numbers.columns)))
-    result = np.empty((count, len(numbers.columns)))
-    for k, value in enumerate(numbers.columns):
-        result[:, k] = np.real(value)
+    """The columns' values (B, n_columns), or (1, n_columns) without broadcasting."""
+    result = np.tile(numbers.values, (numbers.size or 1, 1))
+    if numbers.inputs is not None:
+        result[:, numbers.varying] = numbers.inputs
     return result
-
-
-def _vector(values: Sequence[Any]) -> Floats:
-    array = np.array(values)
-    return np.asarray(array.real, dtype=np.float64)
