@@ -7,6 +7,10 @@ the same number of threads, in one process. *Training*: the main workloads W1 to
 the gradient of their mean with respect to all weights. *Single*: one sample of 4 to 22 qubits, forward, and forward
 with the gradient. *Overhead*: circuits so small that a call is nothing but Python. Answers are compared before anything
 is timed; what counts are medians, and their ratios.
+
+Beside *training* stand two floors, in the same turns. ``null.qubit`` is PennyLane's own device that simulates nothing:
+a QNode on it is all that the framework does around a device. ``tape`` is what no device can spare its user: the quantum
+function is run and its tape built, and the gradient of every gate's parameter goes back to the weights.
 """
 
 from __future__ import annotations
@@ -16,7 +20,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -27,6 +31,7 @@ THREADS = os.environ.setdefault("OMP_NUM_THREADS", str(machine.cores()))  # ligh
 
 import numpy as np  # noqa: E402
 import pennylane as qml  # noqa: E402
+from autograd.extend import defvjp_argnums, primitive  # noqa: E402
 from pennylane import numpy as pnp  # noqa: E402
 from workloads import sizes  # noqa: E402
 
@@ -43,10 +48,12 @@ class Case:
     Attributes:
         name: What it is.
         calls: A call for each of `DEVICES`, which returns arrays.
+        floors: Calls that do nothing but a part of these.
     """
 
     name: str
     calls: tuple[Callable[[], Any], Callable[[], Any]]
+    floors: dict[str, Callable[[], Any]] = field(default_factory=dict)
 
 
 def ansatz(x: Any, w: Any) -> None:
@@ -93,12 +100,29 @@ def step(circuit: Any, x: Any, w: Any) -> Callable[[], Any]:
     return call
 
 
+@primitive
+def discarded(*_: Any) -> float:
+    """A number that parameters have no influence on."""
+    return 0.0
+
+
+defvjp_argnums(discarded, lambda argnums, *_: lambda _: [np.zeros(())] * len(argnums))
+
+
+def tape_only(circuit: Any, x: Any, w: Any) -> Callable[[], Any]:
+    """A QNode's tape and the way back from its parameters to the weights, without any device."""
+    gradient = qml.grad(lambda w: discarded(*circuit.construct((x, w), {}).get_parameters()))
+    return lambda: gradient(w)
+
+
 def training() -> Iterator[Case]:
     """The main workloads."""
     for name, (n, layers, batch) in SHAPES.items():
         x, w = numbers(n, layers, batch)
         first, second = (step(qnode(device, n), x, w) for device in DEVICES)
-        yield Case(f"{name}, {batch} samples, value and gradient", (first, second))
+        nothing = qnode("null.qubit", n)
+        floors = {"null.qubit": step(nothing, x, w), "tape": tape_only(nothing, x, w)}
+        yield Case(f"{name}, {batch} samples, value and gradient", (first, second), floors)
 
 
 def single() -> Iterator[Case]:
@@ -155,13 +179,16 @@ def measure(case: Case, seconds: float, most: int = 200) -> dict[str, Any]:
         AssertionError: If the answers differ.
     """
     np.testing.assert_allclose(case.calls[0](), case.calls[1](), atol=1e-9)
-    times: tuple[list[float], list[float]] = ([], [])
+    times: dict[str, list[float]] = {name: [] for name in (*DEVICES, *case.floors)}
+    ours, theirs = DEVICES
     began = time.perf_counter()
-    while len(times[1]) < 3 or (time.perf_counter() - began < seconds and len(times[1]) < most):
-        times[0].extend(seconds_of(case.calls[0]) for _ in range(3))
-        times[1].append(seconds_of(case.calls[1]))
-    medians = dict(zip(DEVICES, map(statistics.median, times), strict=True))
-    return {"case": case.name, "medians": medians, "seconds": dict(zip(DEVICES, times, strict=True))}
+    while len(times[theirs]) < 3 or (time.perf_counter() - began < seconds and len(times[theirs]) < most):
+        times[ours].extend(seconds_of(case.calls[0]) for _ in range(3))
+        times[theirs].append(seconds_of(case.calls[1]))
+        for name, call in case.floors.items():
+            times[name].append(seconds_of(call))
+    medians = {name: statistics.median(found) for name, found in times.items()}
+    return {"case": case.name, "medians": medians, "seconds": times}
 
 
 def main() -> None:
@@ -180,7 +207,7 @@ def main() -> None:
         "versions": {name: version(name) for name in ("pennylane", "pennylane-lightning", "numpy")},
         "entries": [],
     }
-    print(f"{'':<48}{DEVICES[0]:>16}{DEVICES[1]:>18}{'ratio':>9}")
+    print(f"{'':<48}{DEVICES[0]:>16}{DEVICES[1]:>18}{'ratio':>9}   floors")
     for part in arguments.parts.split(","):
         for case in PARTS[part]():
             if not case.name.startswith(arguments.only):
@@ -188,7 +215,8 @@ def main() -> None:
             entry = measure(case, arguments.seconds)
             report["entries"].append(entry)
             ours, theirs = (1e3 * entry["medians"][device] for device in DEVICES)
-            print(f"{case.name:<48}{ours:>13.2f} ms{theirs:>15.2f} ms{theirs / ours:>9.1f}", flush=True)
+            floors = ", ".join(f"{name} {1e3 * entry['medians'][name]:.2f} ms" for name in case.floors)
+            print(f"{case.name:<48}{ours:>13.2f} ms{theirs:>15.2f} ms{theirs / ours:>9.1f}   {floors}", flush=True)
     machine.save(report, arguments.json)
 
 

@@ -7,7 +7,7 @@ are the values of the angle map's parameters, one column each, and the amplitude
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -23,7 +23,7 @@ from ...gates import Factor, GateRow, PlacedFactor, place
 from ...program import MAX_QUBITS, Diagonal, Instruction, Matrix, Program, Rotation
 from .observables import identity as observable_identity
 from .operations import PLAIN, Meaning, holds_matrix, identity, labels, meaning
-from .whole import Layout, Positions, WholeCircuit
+from .whole import Layout, Positions, Structure, WholeCircuit
 
 Floats = NDArray[np.float64]
 Wire = Hashable
@@ -67,15 +67,15 @@ def read(tape: Any, wires: tuple[Wire, ...] | None) -> Reading:
     operations, layout = tape.operations, None
     if len(operations) == 1 and type(operations[0]) is WholeCircuit:
         whole = operations[0]
-        operations, names, data, layout = whole.operations, whole.names, whole.data, whole.layout
+        operations, structure, data, layout = whole.operations, whole.structure, whole.data, whole.layout
     else:
-        names, data = read_operations(operations)
+        structure, data = read_operations(operations)
     measured = tuple([(type(m), m.wires.labels, observable_identity(m)) for m in tape.measurements])
-    return Reading((wires, names, measured), tape, operations, data, layout)
+    return Reading((wires, structure, measured), tape, operations, data, layout)
 
 
-def read_operations(operations: Sequence[Any]) -> tuple[tuple[Any, ...], list[Any]]:
-    """What operations are, each a tuple that begins with its class and its wires, and their parameters."""
+def read_operations(operations: Sequence[Any]) -> tuple[Structure, list[Any]]:
+    """What operations are, and their parameters in order."""
     names: list[Any] = []
     data: list[Any] = []
     for op in operations:
@@ -83,7 +83,7 @@ def read_operations(operations: Sequence[Any]) -> tuple[tuple[Any, ...], list[An
         names.append((kind, labels(op)) if kind in PLAIN or issubclass(kind, StatePrepBase) else identity(op))
         if op.data:
             data.extend(op.data)
-    return tuple(names), data
+    return Structure(tuple(names)), data
 
 
 def wire_order(
@@ -142,6 +142,7 @@ class Circuit:
         self._terms: list[tuple[int, int, float]] = []
         self._columns_of: dict[Positions, NDArray[np.intp]] = {}
         self._rest: dict[tuple[int, ...], NDArray[np.intp]] = {}
+        self._trained: dict[frozenset[int | Positions], tuple[int, ...]] = {}
         position = 0
         for index, op in enumerate(operations):
             self._write(op, position, first=index == 0)
@@ -187,10 +188,13 @@ class Circuit:
             found = self._rest[columns] = np.setdiff1d(np.arange(len(self.columns)), columns)
         return found
 
-    def trained(self, places: Iterable[int | Positions]) -> tuple[int, ...]:
+    def trained(self, places: frozenset[int | Positions]) -> tuple[int, ...]:
         """The columns of the angles at these places, ascending; what is no angle has none."""
-        found = [columns for place in places if (columns := self.columns_of(place)) is not None]
-        return tuple(np.unique(np.hstack(found)).tolist()) if found else ()
+        result = self._trained.get(places)
+        if result is None:
+            found = [columns for place in places if (columns := self.columns_of(place)) is not None]
+            result = self._trained[places] = tuple(np.unique(np.hstack(found)).tolist()) if found else ()
+        return result
 
     def places(self, wires: Sequence[Wire]) -> NDArray[np.intp]:
         """Indices (2**k,) of amplitudes with all other wires 0, by the bits of k wires, the first one highest."""

@@ -109,8 +109,8 @@ def _join(tape: Any) -> Any:
                 others += range(position, position + len(op.data))
                 batch_size = batch_size or op.batch_size
             position += len(op.data)
-    names, data = read_operations(tape.operations)
-    return (joined(tape, names, data, others, batch_size),), _first
+    structure, data = read_operations(tape.operations)
+    return (joined(tape, structure, data, others, batch_size),), _first
 
 
 def _stops_adjoint(op: Any) -> bool:

@@ -104,7 +104,7 @@ def gather(circuit: Circuit, readings: Sequence[Reading], *, gradients: bool = F
     trained: tuple[int, ...] = ()
     trains_states = False
     if gradients:
-        places = {reading.place(index) for reading in readings for index in reading.tape.trainable_params}
+        places = frozenset(reading.place(index) for reading in readings for index in reading.tape.trainable_params)
         trained = circuit.trained(places)
         trains_states = circuit.has_amplitudes and 0 in places and bool(readings[0].operations[0].data)
     tapes = tuple(_numbers(circuit, reading) for reading in readings)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -37,13 +38,41 @@ class Layout:
     dimensions: tuple[int, ...]
 
 
+class Structure:
+    """What operations are but for their parameters; hashed once, as there may be thousands.
+
+    Args:
+        names: For each operation a tuple that begins with its class and its wires.
+    """
+
+    __slots__ = ("_hash", "names")
+
+    def __init__(self, names: tuple[Any, ...]) -> None:
+        self.names = names
+        self._hash = hash(names)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        if self is other:
+            return True
+        return isinstance(other, Structure) and self._hash == other._hash and self.names == other.names
+
+
+@lru_cache(maxsize=256)
+def _known(structure: Structure) -> Structure:
+    """The first of equal structures, so that to compare them again takes no time."""
+    return structure
+
+
 class WholeCircuit(Operation):
     """The operations of a circuit, one after the other; its parameters are all of theirs.
 
     Args:
         data: The parameters as the layout says.
         operations: The operations; their own parameters do not count.
-        names: Their structure, as of `qiskit_fusedqml.interfaces.pennylane.circuits.read`.
+        structure: What they are.
         layout: Where the operations' parameters are.
         wires: The wires they act on.
         batch_size: Size of the broadcast parameters, if there are any.
@@ -56,7 +85,7 @@ class WholeCircuit(Operation):
         self,
         *data: Any,
         operations: Sequence[Any],
-        names: tuple[Hashable, ...],
+        structure: Structure,
         layout: Layout,
         wires: Any,
         batch_size: int | None = None,
@@ -64,7 +93,7 @@ class WholeCircuit(Operation):
         super().__init__(*data, wires=wires)
         self._batch_size = batch_size
         self.operations = operations
-        self.names = names
+        self.structure = structure
         self.layout = layout
 
     def decomposition(self) -> list[Any]:
@@ -93,7 +122,7 @@ def _bind(op: WholeCircuit, params: Sequence[Any]) -> WholeCircuit:
     return WholeCircuit(
         *params,
         operations=op.operations,
-        names=op.names,
+        structure=op.structure,
         layout=op.layout,
         wires=op.wires,
         batch_size=op.batch_size,
@@ -103,14 +132,12 @@ def _bind(op: WholeCircuit, params: Sequence[Any]) -> WholeCircuit:
 bind_new_parameters.register(WholeCircuit, _bind)
 
 
-def joined(
-    tape: Any, names: tuple[Any, ...], data: Sequence[Any], others: Sequence[int], batch_size: int | None
-) -> Any:
+def joined(tape: Any, structure: Structure, data: Sequence[Any], others: Sequence[int], batch_size: int | None) -> Any:
     """The tape with all operations as one.
 
     Args:
         tape: The tape.
-        names: The operations' structure.
+        structure: What its operations are.
         data: Their parameters in order.
         others: Positions of parameters that are no angles.
         batch_size: Size of broadcast parameters that are no angles, if there are any.
@@ -121,9 +148,9 @@ def joined(
         whole = WholeCircuit(
             *numbers,
             operations=tape.operations,
-            names=names,
+            structure=_known(structure),
             layout=Layout(tuple(places), tuple([np.ndim(number) for number in numbers])),
-            wires=list(dict.fromkeys(wire for name in names for wire in name[1])),
+            wires=list(dict.fromkeys(wire for name in structure.names for wire in name[1])),
             batch_size=sizes[0] if sizes else batch_size,
         )
     return tape.copy(operations=[whole])
