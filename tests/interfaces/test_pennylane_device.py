@@ -230,6 +230,52 @@ def test_asking_again_for_the_same_numbers_takes_no_more_sweeps_than_a_jacobian(
     assert counts.backwards <= 4, "for each of the two: one row by the sweep back, the others from a Jacobian"
 
 
+def tape_with_tangents(seed: int, batch: int | None) -> tuple[Any, list[Any], Callable[[float], Any]]:
+    """A tape, tangents of its trained parameters, and the tape some way along them."""
+    rng = np.random.default_rng(seed)
+    x, w, fixed = rng.normal(size=2 if batch is None else (2, batch)), rng.normal(size=3), rng.normal()
+    tangents = [rng.normal(size=np.shape(x[0])), *rng.normal(size=3)]
+
+    def moved(step: float) -> Any:
+        a, b, c, d = (number + step * tangent for number, tangent in zip((x[0], *w), tangents, strict=True))
+        operations = [
+            qml.RY(a, 0),
+            qml.Rot(b, c, fixed, 1),
+            qml.RX(x[1], 1),
+            qml.CNOT([0, 1]),
+            qml.PauliRot(d, "YX", [1, 0]),
+        ]
+        measured = [qml.expval(WORDS), qml.probs(wires=[1]), qml.var(qml.Y(0))]
+        return qml.tape.QuantumScript(operations, measured, trainable_params=[0, 1, 2, 5])
+
+    return moved(0.0), tangents, moved
+
+
+@pytest.mark.parametrize("batch", [None, 3])
+def test_results_change_along_tangents(batch: int | None) -> None:
+    device, step = FusedQubit(wires=4), 1e-5
+    tapes, tangents, moved = zip(*(tape_with_tangents(seed, batch) for seed in range(2)), strict=True)
+    results, changes = device.execute_and_compute_jvp(tapes, tangents)
+    again = device.compute_jvp(tapes, tangents)
+    assert device.supports_jvp()
+    for tape, result, change, same, move in zip(tapes, results, changes, again, moved, strict=True):
+        expected = THEIRS.execute(tape)
+        ahead, behind = (THEIRS.execute(move(sign * step)) for sign in (1, -1))
+        for k in range(3):
+            np.testing.assert_allclose(result[k], expected[k], atol=1e-12)
+            np.testing.assert_allclose(change[k], (ahead[k] - behind[k]) / (2 * step), atol=1e-8)
+            np.testing.assert_array_equal(change[k], same[k])
+
+
+def test_a_tracker_counts_derivatives_once() -> None:
+    device = FusedQubit(wires=4)
+    tape, tangents, _ = tape_with_tangents(0, None)
+    with qml.Tracker(device) as tracker:
+        device.compute_derivatives(tape)
+        device.compute_jvp(tape, tangents)
+    assert tracker.totals == {"derivative_batches": 1, "derivatives": 1, "jvp_batches": 1, "jvps": 1}
+
+
 @pytest.mark.parametrize("batch", [None, 3])
 def test_prepared_amplitudes_and_coefficients_are_differentiated(batch: int | None) -> None:
     rng = np.random.default_rng(3)

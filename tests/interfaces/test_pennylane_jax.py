@@ -16,8 +16,8 @@ pytestmark = [
 ]
 
 
-def circuit(device: Any) -> Any:
-    @qml.qnode(device, diff_method="adjoint" if isinstance(device, FusedQubit) else "backprop")
+def circuit(device: Any, **options: Any) -> Any:
+    @qml.qnode(device, diff_method="adjoint" if isinstance(device, FusedQubit) else "backprop", **options)
     def run(features: Any, x: Any, w: Any) -> Any:
         qml.AmplitudeEmbedding(features, wires=[2, 0], normalize=True)
         qml.RX(x, wires=1)
@@ -72,5 +72,25 @@ def test_vmap_with_weights_that_samples_share_or_do_not() -> None:
         total, by_sample, own = map(jax.jit, (total, by_sample, own))
         found = total(features, x, w), by_sample(features, x, w), own(features, x, each)
         answers.append(jax.tree.leaves(found))
+    for ours, theirs in zip(*answers, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-10)
+
+
+def test_forward_mode() -> None:
+    import jax
+
+    jax.config.update("jax_enable_x64", val=True)
+    features = np.random.default_rng(2).normal(size=4)
+    point, direction = (jax.numpy.array(0.3), jax.numpy.array(-0.8)), (jax.numpy.array(1.5), jax.numpy.array(0.2))
+    answers = []
+    for device, options in ((FusedQubit(wires=4), {"grad_on_execution": True}), (qml.device("default.qubit"), {})):
+
+        def run(x: Any, w: Any, f: Any = circuit(device, **options)) -> Any:  # noqa: B008
+            return f(features, x, w)
+
+        def both(*a: Any, run: Any = run) -> Any:
+            return jax.jvp(run, a, direction), jax.jacfwd(run)(*a)
+
+        answers.append(jax.tree.leaves(jax.jit(both)(*point)))
     for ours, theirs in zip(*answers, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-10)

@@ -15,7 +15,7 @@ from pennylane.exceptions import DeviceError
 from ...devices.registry import make_device
 from ...errors import DeviceUnavailableError, InvalidInputError
 from .circuits import Circuit, Reading, read, wire_order
-from .gradients import Entries, by_tape, cotangent_rows, jacobian_by_tape, num_stacked, pulled
+from .gradients import Entries, by_tape, cotangent_rows, jacobian_by_tape, num_stacked, pulled, pushed
 from .preprocessing import pipeline, resolved_config
 from .rows import Rows, gather, split
 from .sampling import draw
@@ -31,7 +31,9 @@ class FusedQubit(Device):
     """State-vector device with fused forward and adjoint sweeps: ``qml.device("fusedqml.qubit", wires=n)``.
 
     Broadcast parameters and tapes of one structure run as one batch. ``diff_method="adjoint"`` (also "best" and
-    "device") takes one forward and one backward sweep for all samples and measurements.
+    "device") takes one forward and one backward sweep for all samples and measurements. For JAX's forward mode
+    (`jax.jvp`, `jax.jacfwd`) a QNode needs ``grad_on_execution=True``: it then takes Jacobians with the values, by one
+    backward sweep for each number it returns.
 
     Args:
         wires: Number of wires, or their labels; None to find them in each circuit.
@@ -175,9 +177,9 @@ class FusedQubit(Device):
         count = range(len(circuits))
         return tuple(answers[place] for place in count), tuple(gradients[place] for place in count)
 
-    def compute_derivatives(self, circuits: Sequence[Any], execution_config: ExecutionConfig | None = None) -> Any:
+    def compute_derivatives(self, circuits: Sequence[Any], execution_config: ExecutionConfig | None = None) -> Any:  # noqa: ARG002
         """Jacobians of circuits, for each measurement and each trainable parameter."""
-        return self.execute_and_compute_derivatives(circuits, execution_config)[1]
+        return self._differentiated(circuits)[1]
 
     def execute_and_compute_derivatives(
         self,
@@ -185,16 +187,48 @@ class FusedQubit(Device):
         execution_config: ExecutionConfig | None = None,  # noqa: ARG002
     ) -> tuple[Any, Any]:
         """Results as of `execute`, and Jacobians as of `compute_derivatives`."""
+        return self._differentiated(circuits)
+
+    def supports_jvp(self, execution_config: ExecutionConfig | None = None, circuit: Any = None) -> bool:
+        """The same as `supports_derivatives`."""
+        return self.supports_derivatives(execution_config, circuit)
+
+    def compute_jvp(
+        self,
+        circuits: Sequence[Any],
+        tangents: Sequence[Any],
+        execution_config: ExecutionConfig | None = None,  # noqa: ARG002
+    ) -> tuple[Any, ...]:
+        """How results change along tangents, one tuple a circuit with an entry a trainable parameter."""
+        return self._differentiated(circuits, tangents)[1]
+
+    def execute_and_compute_jvp(
+        self,
+        circuits: Sequence[Any],
+        tangents: Sequence[Any],
+        execution_config: ExecutionConfig | None = None,  # noqa: ARG002
+    ) -> tuple[Any, Any]:
+        """Results as of `execute`, and their changes as of `compute_jvp`."""
+        return self._differentiated(circuits, tangents)
+
+    def _differentiated(
+        self, circuits: Sequence[Any], tangents: Sequence[Any] | None = None
+    ) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        """Results, and Jacobians or what they make of tangents."""
         answers: dict[int, Any] = {}
-        jacobians: dict[int, Any] = {}
+        changes: dict[int, Any] = {}
         for simulation, places, readings in self._groups(circuits):
             circuit = simulation.circuit
             rows = gather(circuit, readings, gradients=True)
             answers.update(zip(places, split(rows, simulation.results(rows)), strict=True))
-            found = jacobian_by_tape(circuit, readings, rows, simulation.jacobian(rows))
-            jacobians.update(zip(places, found, strict=True))
+            jacobians = simulation.jacobian(rows)
+            if tangents is None:
+                found = jacobian_by_tape(circuit, readings, rows, jacobians)
+            else:
+                found = pushed(circuit, readings, rows, jacobians, [tangents[place] for place in places])
+            changes.update(zip(places, found, strict=True))
         count = range(len(circuits))
-        return tuple(answers[place] for place in count), tuple(jacobians[place] for place in count)
+        return tuple(answers[place] for place in count), tuple(changes[place] for place in count)
 
     def _groups(self, circuits: Sequence[Any]) -> list[tuple[Simulation, list[int], list[Reading]]]:
         """Circuits of one structure with their places, and what simulates them."""

@@ -133,11 +133,7 @@ def jacobian_by_tape(circuit: Circuit, readings: Sequence[Reading], rows: Rows, 
     Raises:
         QuantumFunctionError: If amplitudes of the initial state are trainable.
     """
-    if rows.trains_states:
-        raise QuantumFunctionError(
-            "Jacobians with respect to the amplitudes of a state preparation are taken row by row, through "
-            "vector-Jacobian products: call the device through a QNode, or pass device_vjp=True to qml.execute."
-        )
+    _check_angles(rows)
     answers = []
     for reading, numbers, place in zip(readings, rows.tapes, rows.slices(), strict=True):
         parts = []
@@ -148,6 +144,44 @@ def jacobian_by_tape(circuit: Circuit, readings: Sequence[Reading], rows: Rows, 
             parts.append(entries[0] if len(entries) == 1 else tuple(entries))
         answers.append(parts[0] if len(parts) == 1 else tuple(parts))
     return answers
+
+
+def pushed(
+    circuit: Circuit, readings: Sequence[Reading], rows: Rows, jacobians: Sequence[Any], tangents: Sequence[Any]
+) -> list[Any]:
+    """What Jacobians (R, ..., P) make of tapes' tangents, each with an entry a trainable parameter.
+
+    Raises:
+        QuantumFunctionError: If amplitudes of the initial state are trainable.
+    """
+    _check_angles(rows)
+    answers = []
+    for reading, numbers, place, own in zip(readings, rows.tapes, rows.slices(), tangents, strict=True):
+        directions = np.zeros((numbers.size or 1, len(circuit.columns)))
+        for index, tangent in zip(reading.tape.trainable_params, own, strict=True):
+            columns = circuit.columns_of(reading.place(index))
+            if columns is not None:
+                directions[:, columns] = np.real(tangent).T
+        spread = directions[0] if numbers.size is None else directions
+        parts = [_along(jacobian[place], spread) for jacobian in jacobians]
+        answers.append(parts[0] if len(parts) == 1 else tuple(parts))
+    return answers
+
+
+def _along(jacobian: Any, directions: Floats) -> Any:
+    """From (..., P) and (P,), or (B, ..., P) and (B, P), to (...) or (B, ...)."""
+    if directions.ndim == 1:
+        return jacobian @ directions
+    return np.einsum("b...p,bp->b...", jacobian, directions)
+
+
+def _check_angles(rows: Rows) -> None:
+    if rows.trains_states:
+        raise QuantumFunctionError(
+            "Jacobians with respect to the amplitudes of a state preparation are taken row by row, through "
+            "vector-Jacobian products: leave grad_on_execution as it is, and call the device through a QNode, or pass "
+            "device_vjp=True to qml.execute."
+        )
 
 
 def _jacobian_entry(circuit: Circuit, own: Any, reading: Reading, index: int, numbers: Numbers) -> Any:

@@ -34,18 +34,22 @@ def resolved_config(config: ExecutionConfig, name: str) -> ExecutionConfig:
     method = config.mcm_config.mcm_method
     if method not in {None, "deferred"}:
         raise DeviceError(f"mcm_method {method!r} is not supported by {name}; 'deferred' is.")
-    own = config.gradient_method in _OWN
     changes: dict[str, Any] = {"mcm_config": replace(config.mcm_config, mcm_method="deferred")}
-    if own:
-        changes |= {
-            "gradient_method": "adjoint",
-            "use_device_gradient": True,
-            "use_device_jacobian_product": True,
-            "grad_on_execution": False,
-            # where this is left on, the framework's jit takes full Jacobians, which broadcasting does not have
-            "convert_to_numpy": config.interface not in {Interface.JAX, Interface.JAX_JIT},
-        }
+    if config.gradient_method in _OWN:
+        changes |= {"gradient_method": "adjoint", "use_device_gradient": True, **_products(config)}
     return replace(config, **changes)
+
+
+def _products(config: ExecutionConfig) -> dict[str, Any]:
+    """Whether the framework gets products with Jacobians or, for JAX if it is asked to, the Jacobians themselves."""
+    is_jax = config.interface in {Interface.JAX, Interface.JAX_JIT}
+    asked = bool(config.grad_on_execution)
+    if config.use_device_gradient:  # the framework comes twice, and between has forgotten what it was asked
+        asked = not config.use_device_jacobian_product
+    if is_jax and asked and not config.use_device_jacobian_product:
+        return {"use_device_jacobian_product": False, "convert_to_numpy": True}
+    # where numbers are converted, the framework's jit takes full Jacobians, which broadcasting does not have
+    return {"use_device_jacobian_product": True, "grad_on_execution": False, "convert_to_numpy": not is_jax}
 
 
 def pipeline(config: ExecutionConfig, wires: Any, name: str, *, joins: bool) -> Any:
@@ -61,7 +65,7 @@ def pipeline(config: ExecutionConfig, wires: Any, name: str, *, joins: bool) -> 
     program = qml.CompilePipeline()
     program.add_transform(validate_measurements, name=name)
     program.add_transform(_LOWER, _lowering(adjoint, wires, name))
-    joins = joins and adjoint and config.interface is not Interface.NUMPY
+    joins = joins and adjoint and bool(config.use_device_jacobian_product) and config.interface is not Interface.NUMPY
     if not joins:
         program.add_transform(validate_device_wires, wires, name=name)
     program.add_transform(_SAMPLE)
