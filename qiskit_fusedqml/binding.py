@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .angles import AngleMap
-from .coefficients import Recipe, Rows
+from .coefficients import Recipe
 from .cost import CostModel
-from .devices import Bound, Device, State, _native
+from .devices import Bound, Device, DeviceWithMemory, ResidentBound, State, _native
 from .errors import InvalidInputError
 from .fusion import Plan, fuse
 from .observables import PauliSum
@@ -24,6 +24,7 @@ from .parameters import ParameterBatch, real_array
 from .plan import Diag, Frame
 from .program import Program
 from .segments import Segment, cut, num_places
+from .tables import AngleTables, BindingTables, Features, Rows
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
@@ -33,14 +34,14 @@ class BoundBatch(NamedTuple):
     """Coefficients of one batch and, where there are expressions, the values they came from.
 
     Attributes:
-        bound: The coefficients.
+        bound: The coefficients, on the host or where the device has its memory.
         base: (P,) the values of the first row.
         values: (B, P') those of the parameters that batched angles depend on, or None without expressions.
         segments: The pieces of the tape that were run.
         kept: The states that were kept on the way, in this order; the last sweep back uses them up.
     """
 
-    bound: Bound
+    bound: Bound | ResidentBound
     base: FloatArray
     values: FloatArray | None
     segments: tuple[Segment, ...] = ()
@@ -165,7 +166,7 @@ class Binding:
         Returns:
             What the way back needs, and the final states.
         """
-        bound = self.bind(parameters)
+        bound = self._bind_on(device, parameters) if parameters.resident else self.bind(parameters)
         ket = device.allocate(self.plan.tape, parameters.batch, initial_state)
         return self.apply(device, bound, ket, checkpoints), ket
 
@@ -247,6 +248,11 @@ class Binding:
             raise self._not_finite(parameters)
         return BoundBatch(bound, parameters.base, values)
 
+    def _bind_on(self, device: Device, parameters: ParameterBatch) -> BoundBatch:
+        """The coefficients where the values are."""
+        assert isinstance(device, DeviceWithMemory)
+        return BoundBatch(device.bind(self.tables, parameters.base, parameters.columns), parameters.base, None)
+
     def pullback(
         self, bound: BoundBatch, overlaps: FloatArray, *, per_row: bool
     ) -> tuple[FloatArray, FloatArray | None]:
@@ -264,6 +270,8 @@ class Binding:
         Raises:
             InvalidInputError: If the derivative of an expression is not finite at the values.
         """
+        if not isinstance(bound.bound, Bound):
+            return bound.bound.pull(overlaps, per_row=per_row)
         base, rows = self.recipe.pullback(bound.bound, overlaps, per_row=per_row)
         if bound.values is not None:
             base = self.shared_map.pull_features(bound.base, base)
@@ -286,11 +294,29 @@ class Binding:
         of_row = column >= 0
         slots, weights = batched.slots, batched.coefficients
         return recipe.over(
-            shared.num_features,
-            len(self.varying) + batched.num_features - used,
-            Rows.sorted(self.shared_slots[shared.slots], shared.columns, shared.coefficients, constants),
-            Rows.sorted(slots[~of_row], self.used[batched.columns[~of_row]], weights[~of_row], batched.constants),
-            Rows.sorted(slots[of_row], column[of_row], weights[of_row], np.zeros(batched.num_angles)),
+            AngleTables(
+                shared.num_features,
+                len(self.varying) + batched.num_features - used,
+                Rows.sorted(self.shared_slots[shared.slots], shared.columns, shared.coefficients, constants),
+                Rows.sorted(slots[~of_row], self.used[batched.columns[~of_row]], weights[~of_row], batched.constants),
+                Rows.sorted(slots[of_row], column[of_row], weights[of_row], np.zeros(batched.num_angles)),
+            )
+        )
+
+    @cached_property
+    def tables(self) -> BindingTables:
+        """All the way from the parameters to the coefficients, for a device that goes it by itself."""
+        column = np.full(len(self.used), -1, dtype=np.int64)
+        column[self.used_varying] = self.used_columns
+        shared = np.where(column < 0, self.used, -1)
+        assert self.recipe.angles is not None
+        return BindingTables(
+            self.varying,
+            self.shared_map.num_parameters,
+            tuple(Features(g.formula, g.parameters, np.full_like(g.parameters, -1)) for g in self.shared_map.groups),
+            tuple(Features(g.formula, shared[g.parameters], column[g.parameters]) for g in self.batched_map.groups),
+            self.recipe.angles,
+            self.recipe.tables,
         )
 
     def _used_values(self, parameters: ParameterBatch) -> FloatArray:

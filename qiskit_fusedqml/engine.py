@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -22,9 +22,10 @@ from .errors import FusedQMLError
 from .fusion import Plan
 from .measurement import clbit_values
 from .parameters import ParameterBatch, ParameterSet
-from .prepared import FloatArray, Number, PreparedProgram
-from .residence import keeps_residence
+from .prepared import FloatArray, PreparedProgram
+from .residence import keeps_residence, through_the_host
 
+Number = TypeVar("Number", bound=np.generic)
 Cotangents = ArrayLike | Callable[[NDArray[np.floating]], ArrayLike]
 
 
@@ -88,8 +89,7 @@ class DifferentiableProgram(PreparedProgram):
                     "This pullback was called before; each belongs to one backward sweep. Call vjp again."
                 )
             checked = self._cotangents(cotangents, parameters.batch)
-            dx, dw = self._pull(sweeps, parameters, checked, unused.pop())
-            return None if dx is None else self._placed(dx), self._placed(dw)
+            return self._pull(sweeps, parameters, checked, unused.pop())
 
         return values, pullback
 
@@ -118,7 +118,7 @@ class DifferentiableProgram(PreparedProgram):
         scalar, cotangents = loss(values)
         return float(scalar), pullback(cotangents)[1]
 
-    @keeps_residence
+    @through_the_host
     def jacobian(
         self, x: ArrayLike | None = None, w: ArrayLike | None = None, wrt: str | Sequence[int] = "weights"
     ) -> NDArray[np.floating]:
@@ -148,7 +148,7 @@ class DifferentiableProgram(PreparedProgram):
                 gradients, _ = self._backward(binding, bound, copy, cotangents, per_row=True, last=last)
                 result[start : start + rows.batch, k] = gradients[:, wanted]
             start += rows.batch
-        return self._placed(result)
+        return result
 
     @keeps_residence
     def probabilities(self, x: ArrayLike | None = None, w: ArrayLike | None = None) -> FloatArray:
@@ -162,15 +162,17 @@ class DifferentiableProgram(PreparedProgram):
             8 * size * parameters.batch, f"probabilities of {self.measurement.num_clbits} classical bits"
         )
         chunks, frame = self.memory.chunks(parameters, 1), binding.plan.tape.frame
-        if self.readout is not self.device and np.array_equal(outcomes, np.arange(size)):
-            return _joined([self.readout.probabilities(self._forward(binding, r)[1], frame, qubits) for r in chunks])
+        memory = self.memory_of_device if self.is_resident else None
+        if memory is not None and np.array_equal(outcomes, np.arange(size)):
+            return _joined([self.device.probabilities(self._forward(binding, r)[1], frame, qubits) for r in chunks])
         result = np.zeros((parameters.batch, size))
         start = 0
         for rows in chunks:
             _, ket = self._forward(binding, rows)
-            result[start : start + rows.batch, outcomes] = self.device.probabilities(ket, frame, qubits)
+            found = self.device.probabilities(ket, frame, qubits)
+            result[start : start + rows.batch, outcomes] = found if memory is None else memory.to_host(found)
             start += rows.batch
-        return self._placed(result)
+        return result if memory is None else cast(FloatArray, memory.from_host(result))
 
     @keeps_residence
     def statevector(self, x: ArrayLike | None = None, w: ArrayLike | None = None) -> NDArray[np.complexfloating]:
@@ -180,7 +182,7 @@ class DifferentiableProgram(PreparedProgram):
         frame = binding.plan.tape.frame
         return _joined(
             [
-                self.readout.amplitudes(self._forward(binding, rows)[1], frame)
+                self.device.amplitudes(self._forward(binding, rows)[1], frame)
                 for rows in self.memory.chunks(parameters, 2)
             ]
         )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property, lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,6 +13,7 @@ from .errors import InvalidInputError
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
+Take = Callable[[ArrayLike, str], FloatArray]
 
 
 class ParameterSet:
@@ -59,6 +60,11 @@ class ParameterBatch(NamedTuple):
         """Number of rows B."""
         return len(self.columns)
 
+    @property
+    def resident(self) -> bool:
+        """Whether the values are in a device's memory."""
+        return not isinstance(self.base, np.ndarray)
+
     def rows(self, start: int, stop: int) -> ParameterBatch:
         """Some of the rows; ``base`` keeps the shared values, and a varying column stays varying."""
         return self._replace(columns=self.columns[start:stop], first=self.first + start)
@@ -68,7 +74,8 @@ def parameter_batch(inputs: FloatArray | None, weights: FloatArray, states: int 
     """Join inputs (B, n_in) or None and weights (n_w,) or (B, n_w) into rows.
 
     There are at least as many rows as ``states``, the number of initial states.
-    Inputs vary when there is more than one row. Weight columns that are equal in every row are shared.
+    Inputs vary when there is more than one row. Weight columns that are equal in every row are shared, but in a
+    device's memory, where nobody looks.
     """
     by_row = weights.ndim == 2
     if not by_row and inputs is not None and len(inputs) > 1 and len(inputs) >= states:
@@ -88,17 +95,21 @@ def parameter_batch(inputs: FloatArray | None, weights: FloatArray, states: int 
         own = weights if len(differing) == weights.shape[1] else weights[:, differing]
         parts.append(own if len(own) == batch else np.broadcast_to(own, (batch, len(differing))))
         varying = ParameterSet(np.concatenate([varying.indices, num_inputs + differing]))
-    columns = parts[0] if len(parts) == 1 else np.concatenate([np.empty((batch, 0)), *parts], axis=1)
+    several = np.concatenate(parts, axis=1) if len(parts) > 1 else np.empty((batch, 0))
+    columns = parts[0] if len(parts) == 1 else several
     return ParameterBatch(base, varying, columns, by_row)
 
 
-def _differing_columns(rows: FloatArray) -> IntArray:
+def _differing_columns(rows: Any) -> IntArray:
     """The columns whose entries are not all equal. Most show it in the last row already."""
+    if not isinstance(rows, np.ndarray):
+        return np.arange(rows.shape[1], dtype=np.intp)
     differ = rows[-1] != rows[0]
     open_columns = np.flatnonzero(~differ)
     if len(open_columns):
         differ[open_columns] = (rows[:, open_columns] != rows[0, open_columns]).any(axis=0)
-    return np.flatnonzero(differ)
+    found: IntArray = np.flatnonzero(differ)
+    return found
 
 
 def real_array(values: ArrayLike, name: str, *, copy: bool = True) -> FloatArray:
@@ -120,7 +131,7 @@ def real_array(values: ArrayLike, name: str, *, copy: bool = True) -> FloatArray
         raise InvalidInputError(f"{name}: what was given cannot be read as real numbers ({error}).") from error
 
 
-def checked_inputs(values: ArrayLike | None, width: int) -> FloatArray:
+def checked_inputs(values: ArrayLike | None, width: int, take: Take = real_array) -> FloatArray:
     """Inputs as (B, width), copied.
 
     Raises:
@@ -128,7 +139,7 @@ def checked_inputs(values: ArrayLike | None, width: int) -> FloatArray:
     """
     if values is None:
         raise InvalidInputError(f"x is None; an array of shape (B, {width}) is expected.")
-    array = real_array(values, "x")  # a copy: the caller may change its own before the pullback
+    array = take(values, "x")  # a copy: the caller may change its own before the pullback
     if array.shape == (width,):
         array = array[None, :]
     if array.ndim != 2 or array.shape[1] != width or not len(array):
@@ -136,13 +147,13 @@ def checked_inputs(values: ArrayLike | None, width: int) -> FloatArray:
     return array
 
 
-def checked_weights(values: ArrayLike | None, width: int) -> FloatArray:
+def checked_weights(values: ArrayLike | None, width: int, take: Take = real_array) -> FloatArray:
     """Weights as (width,) or, by row, (B, width), copied.
 
     Raises:
         InvalidInputError: If they have another shape.
     """
-    array = real_array([] if values is None else values, "w")
+    array = take([] if values is None else values, "w")
     if array.ndim not in (1, 2) or array.shape[-1] != width or (width and not len(array)):
         raise InvalidInputError(
             f"w has shape {array.shape}; ({width},), or (B, {width}) for weights by row, is expected."
@@ -151,15 +162,22 @@ def checked_weights(values: ArrayLike | None, width: int) -> FloatArray:
 
 
 def checked_parameters(
-    x: ArrayLike | None, w: ArrayLike | None, num_inputs: int, num_weights: int, num_states: int
+    x: ArrayLike | None,
+    w: ArrayLike | None,
+    num_inputs: int,
+    num_weights: int,
+    num_states: int,
+    take: Take = real_array,
 ) -> ParameterBatch:
     """Inputs and weights as rows, for a program with so many initial states.
+
+    ``take`` copies them to where they are needed.
 
     Raises:
         InvalidInputError: If they have wrong shapes or do not go together.
     """
-    inputs = checked_inputs(x, num_inputs) if x is not None or num_inputs else None
-    weights = checked_weights(w, num_weights)
+    inputs = checked_inputs(x, num_inputs, take) if x is not None or num_inputs else None
+    weights = checked_weights(w, num_weights, take)
     if inputs is not None and weights.ndim == 2 and len(inputs) != len(weights):
         raise InvalidInputError(f"x has {len(inputs)} rows and w has {len(weights)}; equal numbers are expected.")
     if num_states > 1:

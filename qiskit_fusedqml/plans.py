@@ -14,7 +14,7 @@ from typing import TypeVar, cast
 from .angles import AngleMap
 from .binding import Binding
 from .columns import Columns, find_columns
-from .devices import Device
+from .devices import Device, DeviceWithMemory
 from .parameters import ParameterBatch, ParameterSet
 from .program import Program
 
@@ -45,6 +45,8 @@ class PlanStore:
         self._any_start = any_start
         state = program.initial_state
         self._one_start = not any_start and (state is None or state.ndim == 1)
+        # their products would be made on the host, far from the states
+        self._has_columns = self._one_start and not isinstance(device, DeviceWithMemory)
         self._made: OrderedDict[tuple[object, ...], Binding | Columns | None] = OrderedDict()
         # what `sweeps` said since a plan was last made: a step of a small circuit takes microseconds
         self._recent: dict[tuple[object, ...], Binding | Columns] = {}
@@ -95,7 +97,7 @@ class PlanStore:
 
     def _cheapest(self, parameters: ParameterBatch, wanted: ParameterSet) -> Binding | Columns:
         batch, varying = parameters.batch, parameters.varying
-        if self._one_start and not parameters.by_row and batch >> self._program.num_qubits > 1:
+        if self._has_columns and not parameters.by_row and batch >> self._program.num_qubits > 1:
             columns = self._kept(
                 ("columns", varying.key, wanted.key),
                 lambda: find_columns(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Self, TypeVar, cast
+from typing import Any, Self, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -25,9 +25,8 @@ from .recall import Pass, Recall
 from .residence import memory_of
 
 FloatArray = NDArray[np.float64]
-Number = TypeVar("Number", bound=np.generic)
 
-MADE_FOR_THE_DEVICE = {"device", "memory_of_device", "readout", "memory", "plans", "_recall"}
+MADE_FOR_THE_DEVICE = {"device", "memory_of_device", "is_resident", "memory", "plans", "_recall"}
 """Attributes of a program that are made anew where it is unpickled."""
 
 
@@ -98,7 +97,7 @@ class PreparedProgram:
         any_start: bool,
     ) -> None:
         self.device = make_device(device, precision=precision, num_threads=num_threads)
-        self.memory_of_device, self.readout = memory_of(self.device), self.device
+        self.memory_of_device, self.is_resident = memory_of(self.device), False
         self.memory = MemoryBudget(
             self.device, self.num_qubits, checkpoint=self.checkpoint, max_memory_mb=max_memory_mb
         )
@@ -113,10 +112,10 @@ class PreparedProgram:
 
     @property
     def resident(self) -> Self:
-        """The same program; its results stay in the device's memory (`qiskit_fusedqml.residence`)."""
+        """The same program, whose values go to the device's memory, where results stay (`residence`)."""
         assert self.memory_of_device is not None
         twin = object.__new__(type(self))  # shares the device and all that was made for it, as no copy does
-        vars(twin).update(vars(self), readout=self.memory_of_device.resident)
+        vars(twin).update(vars(self), device=self.memory_of_device.resident, is_resident=True)
         return twin
 
     @property
@@ -195,12 +194,15 @@ class PreparedProgram:
         return sweeps.backward(self.device, bound, ket, observables, cotangents, per_row=per_row, last=last)
 
     def _expectation(self, ket: State, sweeps: Binding | Columns) -> NDArray[np.floating]:
-        values = self.readout.expectation(ket, sweeps.frame, self._observables())
+        values = self.device.expectation(ket, sweeps.frame, self._observables())
         return values.astype(self.dtype, copy=False)
 
     def _parameters(self, x: ArrayLike | None, w: ArrayLike | None) -> ParameterBatch:
         """Check the shapes; finiteness is checked where angles are evaluated, with the parameter's name."""
-        return checked_parameters(x, w, self.num_inputs, self.num_weights, self._num_states)
+        arguments = (x, w, self.num_inputs, self.num_weights, self._num_states)
+        if self.is_resident and self.memory_of_device is not None:
+            return checked_parameters(*arguments, self.memory_of_device.take)
+        return checked_parameters(*arguments)
 
     def _cotangents(self, cotangents: ArrayLike, batch: int) -> FloatArray:
         expected, memory = (batch, len(self._observables())), self.memory_of_device
@@ -211,12 +213,6 @@ class PreparedProgram:
         if shape != expected:
             raise InvalidInputError(f"Cotangents have shape {shape}; {expected} (samples, observables) is expected.")
         return cast(FloatArray, cotangents)
-
-    def _placed(self, result: NDArray[Number]) -> NDArray[Number]:
-        """A result of the host where the caller wants it."""
-        if self.readout is self.device or self.memory_of_device is None:
-            return result
-        return cast(NDArray[Number], self.memory_of_device.from_host(result))
 
     def _wrt(self, wrt: str | Sequence[int]) -> NDArray[np.intp]:
         return parameter_indices(wrt, self.num_inputs, self.angle_map.num_parameters)

@@ -95,9 +95,9 @@ class Recall:
             The plan to run if derivatives are likely to follow, whose states are then for `keep`; else None.
         """
         self._shelf.take(id(self))
-        self._last = parameters
+        self._last = None if parameters.resident else parameters  # the host would wait for a comparison
         planner = self._planner
-        if planner is None or size is None or size > self._shelf.max_bytes:
+        if planner is None or size is None or parameters.resident or size > self._shelf.max_bytes:
             return None
         return planner(parameters.varying, batch=parameters.batch)
 

@@ -1,9 +1,11 @@
 """Arrays in a GPU's memory: what is computed from them stays there.
 
-Where x or w of a call is such an array (CuPy's, or any that DLPack finds on a CUDA device, as PyTorch's), values,
-gradients, probabilities and amplitudes are arrays of the device's library, made on the current stream; cotangents may
-be such arrays in any call. States never leave the device anyway. What still crosses are the parameters, because angles
-and coefficients are made on the host, and the overlaps, from which gradients are.
+Where x or w of a call is such an array (CuPy's, or any that DLPack finds on a CUDA device, as PyTorch's), all is made
+there, from angles and coefficients to values, gradients, probabilities and amplitudes, on the current stream and
+without waiting; the other of the two is taken there if it is on the host. Cotangents may be such arrays in any call.
+Two things differ: numbers that are not finite are passed on, because to refuse them the host would have to wait, and
+weights by row are taken to differ in every column. Jacobians, which are put together on the host, and the
+probabilities of clbits in another order than their qubits' take the way over the host.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ class HasResident(Protocol):
 
     @property
     def resident(self) -> Self:
-        """The same program, whose results stay in the device's memory."""
+        """The same program, whose values and results are in the device's memory."""
         ...
 
 
@@ -36,8 +38,21 @@ def keeps_residence(method: _Method) -> _Method:
         memory = self.memory_of_device
         if memory is None or not (memory.is_resident(x) or memory.is_resident(w)):
             return method(self, x, w, *rest, **options)
-        x, w = (memory.to_host(array) if memory.is_resident(array) else array for array in (x, w))
         return method(self.resident, x, w, *rest, **options)
+
+    return cast(_Method, call)
+
+
+def through_the_host(method: _Method) -> _Method:
+    """The same for a method that works on the host: what it takes and what it gives crosses."""
+
+    @wraps(method)
+    def call(self: HasResident, x: Any = None, w: Any = None, *rest: Any, **options: Any) -> Any:
+        memory = self.memory_of_device
+        if memory is None or not (memory.is_resident(x) or memory.is_resident(w)):
+            return method(self, x, w, *rest, **options)
+        x, w = (memory.to_host(array) if memory.is_resident(array) else array for array in (x, w))
+        return memory.from_host(method(self, x, w, *rest, **options))
 
     return cast(_Method, call)
 

@@ -16,8 +16,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from .coefficients import CARRIER
 from .plan import RY, U2, Block, Dense, Diag, Map, Operation, Pauli, Tape
+from .tables import CARRIER
 
 LONGEST = 2048
 """Operations of one piece, about: the tables and sums a sweep works with stay small however deep the circuit is."""

@@ -23,7 +23,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 ORDER = """
     errors plan affine memory gates observables measurement parameters program classical angles encoding dynamic cost
-    lowering devices residence coefficients segments fusion binding columns budget plans recall prepared engine
+    tables lowering devices residence coefficients segments fusion binding columns budget plans recall prepared engine
     calibrate states second_order trajectories sharding interfaces info training demo __main__
 """.split()
 """Parts of the package; each imports only what stands to its left."""

@@ -11,7 +11,7 @@ from devices.emulation import fake_cupy
 from devices.emulation.fake_cupy import Array, Tensor
 from programs import layered
 
-from qiskit_fusedqml.angles import AngleMap
+from qiskit_fusedqml.angles import AngleMap, FormulaGroup, parse
 from qiskit_fusedqml.engine import DifferentiableProgram
 from qiskit_fusedqml.errors import InvalidInputError
 from qiskit_fusedqml.measurement import Measurement
@@ -28,10 +28,18 @@ def cupy(monkeypatch):
     return module
 
 
-def program(device: str, precision: str = "double", **options) -> DifferentiableProgram:
+def program(device: str, precision: str = "double", *, products: bool = False, **options) -> DifferentiableProgram:
+    """With ``products``, the encoding's angles are those of pairs of inputs, and one of a weight is an expression."""
     circuit = layered(N, 2)
     count = circuit.num_angles
-    angles = AngleMap(count, np.zeros(count), np.arange(count), np.arange(count), np.ones(count))
+    columns, groups = np.arange(count), ()
+    if products:
+        pairs = FormulaGroup(
+            parse("2*(pi-a)*(pi-b)", ("a", "b")), np.array([[0, 1, 2, 3], [1, 2, 3, 0]]), ("pair",) * N
+        )
+        sine = FormulaGroup(parse("sin(a)", ("a",)), np.array([[count - 1]]), ("sine",))
+        columns[:N], columns[N], groups = count + np.arange(N), count + N, (pairs, sine)
+    angles = AngleMap(count, np.zeros(count), np.arange(count), columns, np.ones(count), groups)
     sums = [PauliSum(N, (PauliTerm(0.7, 3, 1), PauliTerm(0.4, 0, 8))), PauliSum(N, (PauliTerm(1.0, 0, 5),))]
     options = {"num_inputs": N, "input_gradients": True, **options}
     return DifferentiableProgram(circuit, angles, sums, device=device, precision=precision, **options)
@@ -49,10 +57,11 @@ def numbers() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 @pytest.mark.parametrize(("precision", "tolerance"), [("double", 1e-12), ("single", 1e-5)])
 @pytest.mark.parametrize("memory", [None, 0.002], ids=["at once", "in pieces"])
-def test_what_comes_from_the_device_stays_there(precision, tolerance, memory, cupy):
+@pytest.mark.parametrize("products", [False, True])
+def test_what_comes_from_the_device_stays_there(precision, tolerance, memory, products, cupy):
     x, w, cotangents = numbers()
-    expected = everything(program("reference"), x, w, cotangents)
-    f = program("GPU", precision, max_memory_mb=memory)
+    expected = everything(program("reference", products=products), x, w, cotangents)
+    f = program("GPU", precision, max_memory_mb=memory, products=products)
     for place in (cupy.asarray, Tensor):
         for arrays in ((place(x), place(w)), (place(x), w), (x, place(w))):
             for given in (place(cotangents), cotangents):
@@ -68,17 +77,59 @@ def test_what_comes_from_the_device_stays_there(precision, tolerance, memory, cu
     assert isinstance(values, np.ndarray)
 
 
-def test_only_parameters_and_overlaps_cross(cupy):
-    x, w, _ = (cupy.asarray(array) for array in numbers())
-    f = program("GPU")
-    before = len(fake_cupy.downloads)
-    f.values(x, w), f.probabilities(x, w), f.statevector(x, w)
-    assert fake_cupy.downloads[before:] == 3 * [x.size, w.size]
-    values, pullback = f.vjp(x, w)
-    before = len(fake_cupy.downloads)
-    pullback(values)
-    (overlaps,) = fake_cupy.downloads[before:]
-    assert overlaps == B * f.plans.sweeps(f._parameters(*numbers()[:2]), f._training).plan.tape.num_overlaps
+OPTIONS = [{}, {"products": True}, {"input_gradients": False}, {"checkpoint": 2}, {"precision": "single"}]
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_nothing_crosses(options, cupy):
+    x, w, cotangents = (cupy.asarray(array) for array in numbers())
+    by_row = cupy.asarray(np.tile(w.get(), (B, 1)))
+    f = program("GPU", **options)
+    for turn in range(2):
+        before = len(fake_cupy.downloads), len(fake_cupy.uploads), cupy.cuda.get_current_stream().waited
+        f.values(x, w), f.probabilities(x, w), f.statevector(x, w)
+        for weights in (w, by_row):
+            f.value_and_vjp(x, weights, lambda values: values * cotangents)
+        assert fake_cupy.downloads[before[0] :] == []
+        if turn:  # in the first, tables are loaded
+            assert fake_cupy.uploads[before[1] :] == []
+            assert cupy.cuda.get_current_stream().waited == before[2]
+
+
+@pytest.mark.parametrize("products", [False, True])
+@pytest.mark.parametrize("rows", [1, 3])
+def test_weights_by_row_and_single_rows(rows, products, cupy):
+    rng = np.random.default_rng(rows)
+    f, reference = (program(device, products=products) for device in ("GPU", "reference"))
+    x, cotangents = rng.uniform(-3, 3, (rows, N)), rng.normal(size=(rows, 2))
+    for w in (rng.uniform(-3, 3, f.num_weights), rng.uniform(-3, 3, (rows, f.num_weights))):
+        found = f.value_and_vjp(cupy.asarray(x), Tensor(w), cotangents)
+        for array, right in zip(found, reference.value_and_vjp(x, w, cotangents), strict=True):
+            assert isinstance(array, Array)
+            assert distance(array.get(), right) < 1e-11
+
+
+def test_weights_alone(cupy):
+    w = numbers()[1]
+    f, reference = (program(device, num_inputs=0) for device in ("GPU", "reference"))
+    w = np.concatenate([[0.1, 0.2, 0.3, 0.4], w])
+    for weights in (w, np.stack([w, 2 * w])):
+        cotangents = np.ones((1 if weights.ndim == 1 else 2, 2))
+        found = f.value_and_vjp(None, cupy.asarray(weights), cotangents)
+        right = reference.value_and_vjp(None, weights, cotangents)
+        assert found[1] is right[1] is None
+        assert distance(found[0].get(), right[0]) < 1e-12
+        assert distance(found[2].get(), right[2]) < 1e-12
+
+
+def test_numbers_that_are_not_finite_are_passed_on(cupy):
+    x, w, cotangents = numbers()
+    w[3] = np.nan
+    with pytest.raises(InvalidInputError, match="nan"):
+        program("GPU").values(x, w)
+    values, _, dw = program("GPU").value_and_vjp(cupy.asarray(x), w, cotangents)
+    assert np.isnan(values.get()).all()
+    assert np.isnan(dw.get()).any()
 
 
 def test_some_measured_bits(cupy):

@@ -31,9 +31,10 @@ from numpy.typing import NDArray
 from ..cost import CostModel
 from ..observables import PauliSum
 from ..plan import Frame, Tape
+from ..tables import BindingTables
 from ._native import Bound, Coefficients
 
-__all__ = ["Bound", "Coefficients", "Device", "DeviceWithMemory", "SamplingDevice", "State"]
+__all__ = ["Bound", "Coefficients", "Device", "DeviceWithMemory", "ResidentBound", "SamplingDevice", "State"]
 
 State = Any
 """A device's own representation of B states of n qubits; opaque to everybody else."""
@@ -90,6 +91,23 @@ class Device(Protocol):
         ...
 
 
+class ResidentBound(Protocol):
+    """What `Bound` is on the host, where values, overlaps and gradients are in a device's memory."""
+
+    @property
+    def coefficients(self) -> Any:
+        """What this device takes in the place of `Coefficients`."""
+        ...
+
+    def pull(self, overlaps: Any, *, per_row: bool) -> tuple[Any, Any]:
+        """Gradients from overlaps (S,) summed over the batch, or (B, S).
+
+        With ``per_row``: those of all parameters by row (B, P), and None. Otherwise those (P,) of what all samples
+        share, and (B, V) of the varying parameters, or None for overlaps summed over the batch.
+        """
+        ...
+
+
 @runtime_checkable
 class DeviceWithMemory(Protocol):
     """A `Device` with a memory of its own, where callers may have arrays, too."""
@@ -97,6 +115,22 @@ class DeviceWithMemory(Protocol):
     @property
     def resident(self) -> Device:
         """The same device; expectation values, amplitudes and probabilities stay in its memory."""
+        ...
+
+    def bind(self, tables: BindingTables, base: Any, rows: Any) -> ResidentBound:
+        """Coefficients from parameters in that memory.
+
+        Values that are not finite are not refused: nobody looks, so that nobody waits.
+
+        Args:
+            tables: From parameters to coefficients.
+            base: The parameters (P,) of the first sample.
+            rows: (B, V) those that differ from sample to sample.
+        """
+        ...
+
+    def take(self, array: Any, name: str) -> Any:
+        """A copy in that memory in double precision, wherever the array is; the name is for messages."""
         ...
 
     def is_resident(self, array: object) -> bool:

@@ -79,6 +79,13 @@ class CupyRuntime:
         except self._cupy.cuda.memory.OutOfMemoryError:
             raise self._out_of_memory(count * np.dtype(dtype).itemsize) from None
 
+    def zeros(self, count: int) -> Buffer:
+        """See `Runtime.zeros`."""
+        try:
+            return self._cupy.zeros(count)
+        except self._cupy.cuda.memory.OutOfMemoryError:
+            raise self._out_of_memory(8 * count) from None
+
     def upload(self, array: NDArray[Any]) -> Buffer:
         """See `Runtime.upload`."""
         try:
@@ -104,8 +111,11 @@ class CupyRuntime:
 
     def adopt(self, array: Any, dtype: DTypeLike) -> Buffer:
         """See `Runtime.adopt`. DLPack makes the current stream wait for the stream that is writing the array."""
-        own = array if isinstance(array, self._cupy.ndarray) else self._cupy.from_dlpack(array)
-        return self._cupy.ascontiguousarray(own, dtype=dtype).ravel()
+        return self._cupy.ascontiguousarray(self._own(array), dtype=dtype).ravel()
+
+    def take(self, array: Any) -> Any:
+        """See `Runtime.take`."""
+        return self._cupy.array(self._own(array), dtype=np.float64, order="C")
 
     def copy(self, buffer: Buffer) -> Buffer:
         """See `Runtime.copy`."""
@@ -175,6 +185,9 @@ class CupyRuntime:
         """See `Runtime.free_bytes`: what the driver has, and what CuPy's pool keeps unused."""
         free, _ = self._cupy.cuda.runtime.memGetInfo()
         return int(free) + int(self._cupy.get_default_memory_pool().free_bytes())
+
+    def _own(self, array: Any) -> Any:
+        return array if isinstance(array, self._cupy.ndarray) else self._cupy.from_dlpack(array)
 
     def _kernel(self, name: str, shared_bytes: int) -> _Kernel:
         key = (int(self._cupy.cuda.Device().id), name)

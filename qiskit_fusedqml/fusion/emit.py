@@ -10,8 +10,9 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ..coefficients import CARRIER, FACTORED, PLAIN, Recipe, Rows, Runs, ScaleTable
+from ..coefficients import Recipe
 from ..plan import RY, U2, Block, Dense, Diag, Factor, Functional, Map, Operation, Pauli, Tape, bits
+from ..tables import CARRIER, FACTORED, PLAIN, RecipeTables, Rows, Runs, ScaleTable
 from .elements import ALPHA, Angle, Blend, Block2k, Elements, Term, Turn
 from .schedule import Group
 
@@ -159,7 +160,7 @@ class Emitter:
         pairs, terms, blends = self.pairs, self.terms, self.blends
         kinds = np.zeros(len(pairs[0].constant), np.int64)
         scales = self.scaling.table(blocks, len(kinds), self.num_overlaps, kinds)
-        return Recipe(
+        tables = RecipeTables(
             num_angles=self.num_angles,
             num_batched=len(self.batched_index),
             num_scales=self.scaling.num_scales,
@@ -178,6 +179,7 @@ class Emitter:
             scales=scales,
             dense=tuple(self.dense),
         )
+        return Recipe(tables)
 
     def _add(self, tables: tuple[_AngleTable, _AngleTable], angle: Angle, batched: bool, overlap: int) -> int:
         if batched:

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from ..coefficients import FACTORED, Recipe
+from ..coefficients import Recipe
 from ..cost import CostModel, Work, block_bytes, gate_by_gate, operation_kind, operation_work
 from ..plan import RY, Block, Pauli, Tape
 from ..program import Program, Rotation
+from ..tables import FACTORED
 
 SHOWN_BLOCKS = 20
 """`str(plan)` lists at most this many blocks, the first ones and the last."""

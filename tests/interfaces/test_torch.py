@@ -112,9 +112,8 @@ def test_tensors_in_a_gpus_memory_are_passed_on(monkeypatch: pytest.MonkeyPatch)
     before = len(fake_cupy.downloads)
     values = quantum(theirs)
     assert isinstance(values, OnDevice)
-    assert fake_cupy.downloads[before:] == [x.numel()]  # the inputs; the weights are on the host
     values.backward(cotangents.as_subclass(OnDevice))
-    assert len(fake_cupy.downloads) == before + 2  # overlaps
+    assert len(fake_cupy.downloads) == before
     plain = layer()
     plain(own).backward(cotangents)
     np.testing.assert_allclose(values.detach().as_subclass(torch.Tensor), plain(own).detach(), rtol=0, atol=1e-12)

@@ -16,12 +16,15 @@ from numpy.typing import NDArray
 from ...cost import CostModel
 from ...errors import InvalidInputError
 from ...observables import PauliSum
+from ...parameters import real_array
 from ...plan import Frame, Tape
+from ...tables import BindingTables
 from .. import Coefficients
 from .compiled import Geometry, compile_tape
 from .launches import THREADS, GPUState, Launcher, LoadedSweep, Partials
-from .layout import turns
+from .layout import Sizes, turns
 from .observables import ObservableCache
+from .recipes import LoadedRecipe, Recipes, ResidentBound, ResidentCoefficients
 from .runtime import Buffer, Runtime, integer, long_integer
 from .sequences import LoadedTape, Sequences, Workspace, load
 from .sources import DRAW_OUTCOMES, RUNNING_SUMS, kernel_name
@@ -43,6 +46,9 @@ OUTCOMES_BITS = 8
 
 CHUNK_ROWS = 4096
 """Rows of which one block takes an expectation value."""
+
+
+AnyCoefficients = Coefficients | ResidentCoefficients
 
 
 class GPUDevice:
@@ -73,7 +79,9 @@ class GPUDevice:
         self._launcher = Launcher(runtime, self.geometry)
         self._observables = ObservableCache(self._launcher)
         self._sequences = Sequences(self._launcher)
+        self._recipes = Recipes(self._launcher)
         self._tapes: WeakKeyDictionary[Tape, LoadedTape] = WeakKeyDictionary()
+        self._loaded_recipes: WeakKeyDictionary[BindingTables, LoadedRecipe] = WeakKeyDictionary()
         self._lock = threading.Lock()
 
     def allocate(self, tape: Tape, batch: int, initial_state: NDArray[np.complex128] | None) -> GPUState:
@@ -102,7 +110,7 @@ class GPUDevice:
         self._launcher.check_memory(state.count)
         return GPUState(state.num_qubits, state.batch, self._runtime.copy(state.amplitudes))
 
-    def forward(self, tape: Tape, coefficients: Coefficients, ket: GPUState) -> None:
+    def forward(self, tape: Tape, coefficients: AnyCoefficients, ket: GPUState) -> None:
         """See `Device.forward`.
 
         Raises:
@@ -114,7 +122,7 @@ class GPUDevice:
                 self._sequences.forward(loaded, workspace, ket, samples)
 
     def backward(
-        self, tape: Tape, coefficients: Coefficients, ket: GPUState, bra: GPUState, *, per_sample: bool
+        self, tape: Tape, coefficients: AnyCoefficients, ket: GPUState, bra: GPUState, *, per_sample: bool
     ) -> NDArray[np.float64]:
         """See `Device.backward`.
 
@@ -125,12 +133,22 @@ class GPUDevice:
             raise InvalidInputError("Ket and bra differ in shape.")
         loaded = self._loaded(tape)
         width = tape.num_overlaps
-        totals = self._launcher.upload(np.zeros(width * (ket.batch if per_sample else 1)))
+        totals = self._runtime.zeros(max(width * (ket.batch if per_sample else 1), 1))
         with self._bound(loaded, coefficients, ket) as workspace:
             for samples in self._shares(loaded, ket, 2):
                 self._sequences.backward(loaded, workspace, (ket, bra), samples, totals, per_sample=per_sample)
-        result = self._runtime.download(totals)
+        result: NDArray[np.float64] = totals if self.results_stay else self._runtime.download(totals)
         return result[: width * ket.batch].reshape(ket.batch, width) if per_sample else result[:width]
+
+    def bind(self, tables: BindingTables, base: Any, rows: Any) -> ResidentBound:
+        """See `DeviceWithMemory.bind`."""
+        with self._lock:
+            loaded = self._loaded_recipes.get(tables)
+        if loaded is None:
+            loaded = LoadedRecipe(self._launcher, tables)
+            with self._lock:
+                loaded = self._loaded_recipes.setdefault(tables, loaded)
+        return self._recipes.bind(loaded, base.ravel(), rows.ravel() if loaded.num_columns else None, len(rows))
 
     def expectation(self, ket: GPUState, frame: Frame, sums: Sequence[PauliSum]) -> NDArray[np.float64]:
         """See `Device.expectation`."""
@@ -242,6 +260,10 @@ class GPUDevice:
         flat = self._runtime.download(self._runtime.adopt(array, np.float64))
         return flat.reshape(tuple(array.shape))
 
+    def take(self, array: Any, name: str) -> Any:
+        """See `DeviceWithMemory.take`."""
+        return self._runtime.take(array) if self.is_resident(array) else self.from_host(real_array(array, name))
+
     def from_host(self, array: NDArray[Any]) -> Any:
         """An array in device memory."""
         return self._runtime.upload(array).reshape(array.shape)
@@ -260,7 +282,7 @@ class GPUDevice:
         if len(set(qubits)) != kept or any(not 0 <= q < n for q in qubits):
             raise InvalidInputError(f"The qubits {tuple(qubits)} must be distinct and below {n}.")
         order = [*qubits, *(q for q in range(n) if q not in set(qubits))]
-        columns = self._launcher.upload(np.array([frame.columns[q] for q in order], np.int32))
+        columns = self._launcher.constant(tuple(frame.columns[q] for q in order))
         chunk_bits = max(0, n - kept - OUTCOME_ROWS.bit_length() + 1)
         rows = ket.batch << chunk_bits
         partials = self._runtime.empty(rows << kept, np.float64)
@@ -293,18 +315,28 @@ class GPUDevice:
             yield first, min(room, ket.batch - first)
 
     @contextmanager
-    def _bound(self, loaded: LoadedTape, coefficients: Coefficients, ket: GPUState) -> Iterator[Workspace]:
-        """The coefficients on the device; nobody else writes there until the sweeps have been put on the stream."""
-        compiled = loaded.compiled
-        self._check_qubits(ket, compiled.num_qubits, "tape")
-        compiled.numbers.check(coefficients, ket.batch)
-        numbers = compiled.numbers.pack(coefficients, self._launcher.real)
-        angles = self._launcher.upload(turns(coefficients.angles[: compiled.numbers.num_angles]))
-        workspace = self._sequences.workspace(loaded, ket.batch, len(numbers))
+    def _bound(self, loaded: LoadedTape, coefficients: AnyCoefficients, ket: GPUState) -> Iterator[Workspace]:
+        """The coefficients where sweeps read them; nobody else writes there until these are on the stream."""
+        self._check_qubits(ket, loaded.compiled.num_qubits, "tape")
+        sizes = coefficients.sizes if isinstance(coefficients, ResidentCoefficients) else Sizes.of(coefficients)
+        loaded.compiled.numbers.check(sizes, ket.batch)
+        workspace = self._sequences.workspace(loaded, ket.batch)
         with workspace.lock:
-            self._runtime.write(workspace.bound.numbers, numbers)
-            self._launcher.fill_tables(workspace.bound.tables, compiled, loaded.tables, loaded.terms, angles)
+            if workspace.holds is not coefficients:  # they never change: what is there holds for the way back, too
+                workspace.holds = None
+                angles = self._pack(loaded, coefficients, workspace)
+                arguments = (loaded.compiled, loaded.tables, loaded.terms, angles)
+                self._launcher.fill_tables(workspace.bound.tables, *arguments)
+                workspace.holds = coefficients
             yield workspace
+
+    def _pack(self, loaded: LoadedTape, coefficients: AnyCoefficients, workspace: Workspace) -> Buffer:
+        """Write the numbers; returns the shared diagonal angles."""
+        if isinstance(coefficients, ResidentCoefficients):
+            return self._recipes.pack(loaded, coefficients, workspace)
+        layout = loaded.compiled.numbers
+        self._runtime.write(workspace.bound.numbers, layout.pack(coefficients, self._launcher.real))
+        return self._launcher.upload(turns(coefficients.angles[: layout.num_angles]))
 
     def _loaded(self, tape: Tape) -> LoadedTape:
         with self._lock:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,6 +18,9 @@ from .sources import kernel_name, sweep_name
 
 THREADS = 256
 """Threads of a block of the kernels that are not sweeps."""
+
+KEPT_CONSTANTS = 128
+"""Small arrays kept on the device; the least recently used one goes first."""
 
 WARP_THREADS = 128
 """Most threads of a block whose warps work alone; `warp_block` in the kernels."""
@@ -101,6 +106,8 @@ class Launcher:
         self.single = geometry.single
         self.real = np.float32 if self.single else np.float64
         self.complex = np.complex64 if self.single else np.complex128
+        self._constants: OrderedDict[Sequence[int], Buffer] = OrderedDict()
+        self._lock = threading.Lock()
 
     def upload(self, array: NDArray[np.generic]) -> Buffer:
         """A host array on the device; an empty one becomes one zero, for a buffer without length has no address."""
@@ -125,13 +132,33 @@ class Launcher:
             )
 
     def each(self, kernel: str, count: int, arguments: Sequence[Argument]) -> None:
-        """One thread for each of ``count`` numbers."""
-        self.runtime.launch(kernel_name(kernel, self.single), (-(-count // THREADS), 1), THREADS, 0, arguments)
+        """One thread for each of ``count`` numbers, by a kernel that depends on the precision."""
+        self.threads(kernel_name(kernel, self.single), count, arguments)
+
+    def threads(self, name: str, count: int, arguments: Sequence[Argument]) -> None:
+        """So many threads, if any."""
+        if count:
+            self.runtime.launch(name, (-(-count // THREADS), 1), THREADS, 0, arguments)
+
+    def constant(self, numbers: Sequence[int]) -> Buffer:
+        """A tuple or range of integers, which is kept on the device for the next time."""
+        with self._lock:
+            found = self._constants.get(numbers)
+            if found is not None:
+                self._constants.move_to_end(numbers)
+                return found
+        made = self.upload(np.array(numbers, dtype=np.int32))
+        self.runtime.synchronize()  # it is read from any stream from now on
+        with self._lock:
+            found = self._constants.setdefault(numbers, made)
+            while len(self._constants) > KEPT_CONSTANTS:
+                self._constants.popitem(last=False)
+        return found
 
     def move(self, state: GPUState, columns: Sequence[int], offset: int, *, scatter: bool) -> Buffer:
         """Amplitudes in another order: new[k] = old[row(k)], or with ``scatter`` new[row(k)] = old[k]."""
         target = self.amplitudes(state.count)
-        rows = self.upload(np.array(columns, np.int32))
+        rows = self.constant(tuple(columns))
         arguments = [state.amplitudes, target, rows, integer(offset), integer(state.num_qubits)]
         self.each("relabel", state.count, [*arguments, long_integer(state.count), integer(scatter)])
         return target
@@ -196,7 +223,7 @@ class Launcher:
         slots = partials.slots
         totals = self.runtime.empty(partials.rows // partials.segment * slots, np.float64)
         if slots:
-            self.add(partials, self.upload(np.arange(slots, dtype=np.int32)), slots, totals, real=False, onto=False)
+            self.add(partials, self.constant(range(slots)), slots, totals, real=False, onto=False)
         return totals
 
 

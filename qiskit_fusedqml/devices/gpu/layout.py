@@ -8,6 +8,7 @@ a phase is exp(-1j pi sum +-u), and sums of small numbers stay accurate in singl
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,34 @@ from .. import Coefficients
 
 _MODERATE = 64.0
 """Angles up to here lose nothing when they are divided by 2 pi."""
+
+
+class Sizes(NamedTuple):
+    """How many coefficients there are; see `devices` for their kinds.
+
+    Attributes:
+        dense: Number of qubits of each dense matrix.
+        batch: Samples of the batched ones.
+    """
+
+    pairs: int
+    batched_pairs: int
+    matrices: int
+    batched_matrices: int
+    angles: int
+    batched_angles: int
+    scales: int
+    dense: tuple[int, ...]
+    batch: int
+
+    @classmethod
+    def of(cls, c: Coefficients) -> Sizes:
+        """Those of the host."""
+        return cls(
+            *(len(c.pairs), len(c.batched_pairs), len(c.matrices), len(c.batched_matrices), len(c.angles)),
+            *(len(c.batched_angles), len(c.scales), tuple(len(matrix).bit_length() - 1 for matrix in c.dense)),
+            max(c.batched_pairs.shape[-1], c.batched_matrices.shape[-1], c.batched_angles.shape[-1]),
+        )
 
 
 class NumberLayout:
@@ -102,32 +131,51 @@ class NumberLayout:
         self.num_entries = first + size
         return first
 
-    def check(self, coefficients: Coefficients, batch: int) -> None:
-        """Raise InvalidInputError if the coefficients do not fit the tape or the state."""
-        c = coefficients
+    def check(self, sizes: Sizes, batch: int) -> None:
+        """Raise InvalidInputError if coefficients of these sizes do not fit the tape or the state."""
         needed = (
-            ("pairs", self._pairs[0], c.pairs),
-            ("batched pairs", self._pairs[1], c.batched_pairs),
-            ("matrices", self._matrices[0], c.matrices),
-            ("batched matrices", self._matrices[1], c.batched_matrices),
-            ("angles", self._angles[0], c.angles),
-            ("batched angles", self._angles[1], c.batched_angles),
-            ("scales", self._scales, c.scales),
-            ("dense matrices", max(self._dense, default=-1) + 1, c.dense),
+            ("pairs", self._pairs[0], sizes.pairs),
+            ("batched pairs", self._pairs[1], sizes.batched_pairs),
+            ("matrices", self._matrices[0], sizes.matrices),
+            ("batched matrices", self._matrices[1], sizes.batched_matrices),
+            ("angles", self._angles[0], sizes.angles),
+            ("batched angles", self._angles[1], sizes.batched_angles),
+            ("scales", self._scales, sizes.scales),
+            ("dense matrices", max(self._dense, default=-1) + 1, len(sizes.dense)),
         )
-        for name, count, array in needed:
-            if len(array) < count:
-                raise InvalidInputError(f"The tape needs {count} {name}, got {len(array)}.")
-            if name.startswith("batched") and count and np.shape(array)[-1] != batch:
+        for name, count, given in needed:
+            if given < count:
+                raise InvalidInputError(f"The tape needs {count} {name}, got {given}.")
+            if name.startswith("batched") and count and sizes.batch != batch:
                 raise InvalidInputError(
-                    f"The {name} have {np.shape(array)[-1]} values; the state holds {batch} samples and one value for "
+                    f"The {name} have {sizes.batch} values; the state holds {batch} samples and one value for "
                     "each is expected."
                 )
         for index, k in self._dense.items():
-            if c.dense[index].shape != (2**k, 2**k):
-                raise InvalidInputError(
-                    f"Dense matrix {index} has shape {c.dense[index].shape}; {(2**k, 2**k)} is expected."
-                )
+            if sizes.dense[index] != k:
+                found = 2 ** sizes.dense[index]
+                raise InvalidInputError(f"Dense matrix {index} has shape {(found, found)}; {(2**k, 2**k)} is expected.")
+
+    def pieces(self, sizes: Sizes) -> NDArray[np.int64]:
+        """All numbers, shared and batched, out of those of a recipe, as rows [first number, where it is, count].
+
+        ``~k`` is place k among the dense matrices of the recipe; see `Values` in the kernels for the others.
+        """
+        starts = np.cumsum([0, sizes.angles, 2 * sizes.pairs, sizes.scales, 8 * sizes.matrices])
+        own = np.cumsum([starts[-1], 2 * sizes.batched_pairs * sizes.batch, 8 * sizes.batched_matrices * sizes.batch])
+        dense = np.cumsum([0, *(2 * 4**k for k in sizes.dense)])
+        parts = [
+            (starts[1], 2 * self._pairs[0]),
+            (starts[2], self._scales),
+            (starts[3], 8 * self._matrices[0]),
+            *((~dense[index], 2 * 4 ** self._dense[index]) for index in sorted(self._dense)),
+            (own[0], 2 * self._pairs[1] * sizes.batch),
+            (own[1], 8 * self._matrices[1] * sizes.batch),
+            (own[2], self._angles[1] * sizes.batch),
+        ]
+        present = [(place, count) for place, count in parts if count]
+        firsts = np.cumsum([0, *(count for _, count in present)])
+        return np.array([(first, *part) for first, part in zip(firsts, present, strict=False)], np.int64).reshape(-1, 3)
 
     def pack(self, coefficients: Coefficients, real: type[np.floating]) -> NDArray[np.floating]:
         """All numbers, shared and batched."""

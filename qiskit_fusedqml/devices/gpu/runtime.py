@@ -44,6 +44,10 @@ class Runtime(Protocol):
         """A buffer without a value."""
         ...
 
+    def zeros(self, count: int) -> Buffer:
+        """A buffer of zeros in double precision."""
+        ...
+
     def upload(self, array: NDArray[Any]) -> Buffer:
         """A copy of a host array, flattened."""
         ...
@@ -62,6 +66,10 @@ class Runtime(Protocol):
 
     def adopt(self, array: Any, dtype: DTypeLike) -> Buffer:
         """The caller's array in device memory as a buffer, without a copy where it is one of that type already."""
+        ...
+
+    def take(self, array: Any) -> Any:
+        """A copy in double precision of the caller's array in device memory, in C order and of the same shape."""
         ...
 
     def copy(self, buffer: Buffer) -> Buffer:

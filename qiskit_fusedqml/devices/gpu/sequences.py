@@ -40,6 +40,8 @@ class Workspace:
     Attributes:
         bound: The numbers.
         part: What differs from one replay to the next; None where nothing is replayed.
+        holds: The coefficients whose numbers are there.
+        pieces: Of a recipe on the device, where the numbers come from (`NumberLayout.pieces`), and the recipe.
         replays: The graphs by direction, number of samples, and whether overlaps are wanted by sample.
         rooms: Their partial overlaps, to keep the memory.
         lock: Held while a call is put on the stream.
@@ -47,6 +49,8 @@ class Workspace:
 
     bound: Bound
     part: Buffer | None = None
+    holds: object = None
+    pieces: tuple[object, Buffer, int] | None = None
     replays: dict[tuple[bool, int, bool], Callable[[], None]] = field(default_factory=dict)
     rooms: list[Buffer] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -63,7 +67,7 @@ class LoadedTape:
         terms: Their terms.
         places: The overlap in each slot of all sweeps, in the order in which they are undone.
         first_places: Where each step's slots begin in ``places``.
-        workspaces: Those of graphs, by stream and batch.
+        workspaces: By stream and batch.
     """
 
     compiled: CompiledTape
@@ -116,8 +120,8 @@ class Sequences:
         self._runtime = launcher.runtime
         self._lock = threading.Lock()
 
-    def workspace(self, loaded: LoadedTape, batch: int, num_numbers: int) -> Workspace:
-        """Room for the numbers of a call on the current stream: the same every time where there is a graph."""
+    def workspace(self, loaded: LoadedTape, batch: int) -> Workspace:
+        """Room for the numbers of a call on the current stream, the same every time."""
         layout, launcher = loaded.compiled.numbers, self._launcher
         key = (self._runtime.stream(), batch)
         with self._lock:
@@ -125,15 +129,15 @@ class Sequences:
             if kept is not None:
                 loaded.workspaces.move_to_end(key)
                 return kept
-        numbers = self._runtime.empty(max(num_numbers, 1), launcher.real)
+        numbers = self._runtime.empty(max(layout.num_shared + layout.num_batched * batch, 1), launcher.real)
         tables = self._runtime.empty(max(layout.num_entries, 1), launcher.complex)
         workspace = Workspace(Bound(numbers, layout.num_shared, tables))
         if loaded.has_graph:
             workspace.part = self._runtime.empty(PART_BYTES // 8, np.int64)
-            with self._lock:
-                workspace = loaded.workspaces.setdefault(key, workspace)
-                while len(loaded.workspaces) > KEPT_WORKSPACES:
-                    loaded.workspaces.popitem(last=False)
+        with self._lock:
+            workspace = loaded.workspaces.setdefault(key, workspace)
+            while len(loaded.workspaces) > KEPT_WORKSPACES:
+                loaded.workspaces.popitem(last=False)
         return workspace
 
     def forward(self, loaded: LoadedTape, workspace: Workspace, ket: GPUState, samples: tuple[int, int]) -> None:

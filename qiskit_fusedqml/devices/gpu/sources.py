@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 
 FOLDER = Path(__file__).parent.parent / "cuda_src"
-PARTS = ("base", "tile", "turns", "diagonal", "dense", "sweep", "tables", "readout", "sampling")
+PARTS = ("base", "tile", "turns", "diagonal", "dense", "sweep", "tables", "readout", "sampling", "recipe", "formulas")
 """The files in the order in which they build on one another."""
 
 SMALL_KERNELS = (
@@ -18,10 +18,19 @@ SMALL_KERNELS = (
     "apply_observables",
     "probabilities",
     "add_segments",
+    "pack_numbers",
 )
 """Those that depend on the precision only."""
 
 RUNNING_SUMS, DRAW_OUTCOMES = "fusedqml::running_sums", "fusedqml::draw_outcomes"
+SET_RECIPE, BIND_VALUES, BIND_SHARED = "fusedqml::set_recipe", "fusedqml::bind_values", "fusedqml::bind_shared"
+ADD_COLUMNS, PULL_RUNS, PULL_VALUES = "fusedqml::add_columns", "fusedqml::pull_runs", "fusedqml::pull_values"
+EVALUATE_FEATURES, PULL_FEATURES = "fusedqml::evaluate_features", "fusedqml::pull_features"
+
+DOUBLE_KERNELS = (
+    *(RUNNING_SUMS, DRAW_OUTCOMES, SET_RECIPE, BIND_VALUES, BIND_SHARED, ADD_COLUMNS, PULL_RUNS, PULL_VALUES),
+    *(EVALUATE_FEATURES, PULL_FEATURES),
+)
 """Kernels that know double precision only."""
 
 OPTIONS = ("-std=c++17",)
@@ -52,7 +61,7 @@ def kernel_name(kernel: str, single: bool) -> str:
 
 def kernel_names() -> list[str]:
     """All kernels that a device may launch."""
-    names = [RUNNING_SUMS, DRAW_OUTCOMES]
+    names = [*DOUBLE_KERNELS]
     for single in (True, False):
         names += [sweep_name(single, w, warp=True, undo=undo) for w in (1, 2, 3) for undo in (False, True)]
         block = 4 if single else 3

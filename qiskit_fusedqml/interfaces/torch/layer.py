@@ -40,8 +40,8 @@ class FusedLayer(torch.nn.Module):
     Of ``torch.func``, `functional_call`, `grad`, `vjp`, `jacrev` and `vmap` (over inputs, weights or both) work.
 
     Tensors may be on a GPU, whatever simulates; results are where the input is. With ``device="GPU"`` they are passed
-    on by DLPack (`qiskit_fusedqml.residence`): values and the gradients that arrive stay in the GPU's memory, and what
-    crosses are inputs, weights and overlaps, because angles are made on the host.
+    on by DLPack (`qiskit_fusedqml.residence`): where inputs or weights are in the GPU's memory, all that is made of
+    them stays there, and the host waits for nothing. Numbers that are not finite are then passed on, not refused.
 
     ``torch.compile`` compiles what stands around the layer, without a graph break. Final states of the newest forward
     pass are then kept for its backward pass; a layer called several times in one step computes the others again.

@@ -97,6 +97,7 @@ class Array:
         assert isinstance(array, np.ndarray)
         assert (array.dtype, array.shape) == (self.dtype, self.shape)
         assert self.host.flags.c_contiguous
+        uploads.append(array.size)
         self.host[...] = array
 
     def __dlpack_device__(self) -> tuple[int, int]:
@@ -249,7 +250,8 @@ class RawKernel:
 
 
 downloads: list[int] = []
-"""Numbers in each copy to the host so far."""
+uploads: list[int] = []
+"""Numbers in each copy to the host so far, and from it."""
 
 
 def asnumpy(array: Array, stream: None = None) -> np.ndarray:
@@ -289,7 +291,10 @@ def make(devices: int = 1, free: int = 8 << 30) -> ModuleType:
 
     def asarray(array: Any, dtype: Any = None) -> Array:
         _refuse_while_captured()
-        return array if isinstance(array, Array) else _new(np.asarray(array, dtype))
+        if isinstance(array, Array):
+            return array
+        uploads.append(np.size(array))
+        return _new(np.asarray(array, dtype))
 
     def filled(value: float) -> Any:
         return lambda shape, dtype=float: Array(np.full(shape, value, dtype))
@@ -306,6 +311,12 @@ def make(devices: int = 1, free: int = 8 << 30) -> ModuleType:
         assert array.__dlpack_device__()[0] == 2
         return Array(array.__dlpack__())
 
+    def make_array(array: Any, dtype: Any = None, *, order: str = "K") -> Array:
+        _refuse_while_captured()
+        assert isinstance(array, Array)
+        return Array(np.array(array.host, dtype, order=order))
+
+    cupy.array = make_array
     cupy.empty, cupy.asarray, cupy.zeros, cupy.ones = empty, asarray, filled(0), filled(1)
     cupy.ascontiguousarray = lambda a, dtype=None: Array(np.ascontiguousarray(a.host, dtype))
     cupy.copyto = lambda target, given: np.copyto(target.host, given.host)

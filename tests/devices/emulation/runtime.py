@@ -212,6 +212,11 @@ class EmulatedRuntime:
         room = np.full(size + 2 * GUARD, 0xFF, np.uint8)  # NaN, and the guards
         return room[GUARD : GUARD + size].view(dtype)
 
+    def zeros(self, count):
+        buffer = self.empty(count, np.float64)
+        buffer[:] = 0
+        return buffer
+
     def upload(self, array):
         flat = np.ravel(array)
         buffer = self.empty(flat.size, flat.dtype)
@@ -229,6 +234,9 @@ class EmulatedRuntime:
 
     def is_resident(self, array):
         return False
+
+    def take(self, array):
+        raise NotImplementedError("nobody has arrays in this memory")
 
     def copy(self, buffer):
         return self.upload(buffer)
