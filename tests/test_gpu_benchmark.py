@@ -26,11 +26,12 @@ def test_the_whole_run_and_one_that_goes_on(tmp_path):
     output = tmp_path / "result.json"
     status, result = run(output)
     assert status == 0
-    assert {row["where"] for row in result["conformance"]} == {"warp", "block", "tiles", "shots"}
+    assert {row["where"] for row in result["conformance"]} == {"warp", "block", "tiles", "shots", "recipes"}
     assert all(row["right"] for row in (*result["conformance"], *result["cases"]))
     assert {(row["name"], row["precision"]) for row in result["cases"]} == {
         (name, precision) for name in ("W1", "W2", "W3", "headline") for precision in ("single", "double")
     }
+    assert set(result["cases"][0]["errors"]) == {"values", "overlaps", "resident values", "gradient"}
     row = next(row for row in result["cases"] if row["name"] == "headline")
     assert (row["headline"]["measured"], row["headline"]["scaled_by"]) == ("scaled", 1000 / 1 * 1000 / 2)
     assert row["share_of_floor"] == row["floor"]["ms"] / row["step_ms"]
@@ -66,6 +67,7 @@ def test_what_is_wrong_is_not_timed(tmp_path):
         "def wrong(*arguments):",
         "    case = make(*arguments)",
         "    case.overlaps = case.overlaps * (1.001 if case.name == 'W2' else 1)",
+        "    case.gradient = case.gradient * (1.001 if case.name == 'W1' else 1)",
         "    return case",
         "cases.make = wrong",
     )
@@ -74,6 +76,6 @@ def test_what_is_wrong_is_not_timed(tmp_path):
     output.write_text(json.dumps({"kernels": {}, "conformance": [{"right": True}], "peers": peers}))
     status, result = run(output, *sabotage, options=("--resume",))
     assert status == 1
-    assert {row["name"] for row in result["cases"] if not row["right"]} == {"W2"}
-    assert all("step_ms" not in row for row in result["cases"] if row["name"] == "W2")
-    assert sum("step_ms" in row for row in result["cases"]) == 6
+    assert {row["name"] for row in result["cases"] if not row["right"]} == {"W1", "W2"}
+    assert all("step_ms" not in row for row in result["cases"] if row["name"] in {"W1", "W2"})
+    assert sum("step_ms" in row for row in result["cases"]) == 4

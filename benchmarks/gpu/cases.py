@@ -1,7 +1,8 @@
 """Workloads as files: what a GPU machine without Qiskit and without the compiled module needs to run them.
 
-A case is a tape, planned with the cost model of the devices that are to run it, its coefficients at random angles, the
-observables and, for the first samples, values and gradients' overlaps found by the CPU device.
+A case is a tape, planned with the cost model of the devices that are to run it, random angles, the coefficients and
+the tables by which a device finds these itself, the observables and, for the first samples, values, gradients and their
+overlaps found by the CPU device. Examples are recipes with what the host makes of them (``tests/devices/bindings.py``).
 `python benchmarks/gpu/cases.py` writes them all to ``benchmarks/gpu/cases``; it needs the package as installed.
 """
 
@@ -19,17 +20,17 @@ from typing import Any
 import numpy as np
 
 HERE = Path(__file__).resolve().parent
-FOLDER = HERE / "cases"
+for folder in (HERE.parent, HERE.parent.parent / "tests"):
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))
 
-SIZES = {
-    "W1": (4, 3, 256),
-    "W2": (8, 5, 128),
-    "W3": (12, 10, 32),
-    "W4": (16, 10, 4),
-    "W5": (20, 5, 1),
-    "W6": (10, 100, 16),
-    "headline": (20, 1000, 16),
-}
+from workloads import sizes  # noqa: E402
+
+FOLDER = HERE / "cases"
+EXAMPLES = "recipes.examples"
+"""The file of the examples, beside the cases."""
+
+SIZES = {name: sizes(name) for name in ("W1", "W2", "W3", "W4", "W5", "W6")} | {"headline": (20, 1000, 16)}
 """Qubits, layers, samples of the named cases; the headline job is 1000 samples of the last."""
 
 TABLE = {f"n{n}": (n, 10, min(1000, 2 ** max(28 - n, 0))) for n in range(6, 25, 2)}
@@ -65,6 +66,7 @@ class Case:
         tape: The tape.
         sums: The observables.
         coefficients: Arrays by name.
+        tables: From inputs and weights to the coefficients, for devices that go this way themselves.
         inputs: The angles (B, n) of the encoding.
         weights: The shared angles (L, n, 3).
         values: Values (C, n_obs) of the first C samples.
@@ -79,6 +81,7 @@ class Case:
     tape: Any
     sums: tuple[Any, ...]
     coefficients: dict[str, Any]
+    tables: Any
     inputs: np.ndarray
     weights: np.ndarray
     values: np.ndarray
@@ -117,39 +120,47 @@ def program(n: int, layers: int) -> Any:
 
 def make(name: str, n: int, layers: int, batch: int, precision: str, cost_model: Any) -> Case:
     """Plan and bind a case and find its answer on the CPU device, in double precision."""
+    from qiskit_fusedqml.angles import AngleMap
+    from qiskit_fusedqml.binding import Binding
     from qiskit_fusedqml.devices.cpu import CPUDevice
-    from qiskit_fusedqml.fusion import fuse
     from qiskit_fusedqml.observables import PauliSum, PauliTerm
+    from qiskit_fusedqml.parameters import ParameterBatch, first_parameters
 
     circuit = program(n, layers)
     count = circuit.num_angles
-    plan = fuse(
+    every = np.arange(count)
+    binding = Binding(
         circuit,
+        AngleMap(count, np.zeros(count), every, every, np.ones(count)),
         cost_model,
-        batched_slots=frozenset(range(n)),
-        wanted_slots=frozenset(range(n, count)),
+        varying=every[:n],
+        wanted=every[n:],
         batch=batch,
         keep_phase=False,
     )
+    plan = binding.plan
     rng = np.random.default_rng([n, layers])
-    shared = np.zeros(count)
-    shared[n:] = rng.uniform(-pi, pi, count - n)
+    weights = rng.uniform(-pi, pi, count - n)
     inputs = rng.uniform(-pi, pi, (batch, n))
-    bound = plan.recipe.bind(shared, inputs).coefficients
+    parameters = ParameterBatch(np.concatenate([inputs[0], weights]), first_parameters(n), inputs, by_row=False)
+    bound = binding.bind(parameters).bound.coefficients
     arrays = {field: getattr(bound, field) for field in COEFFICIENTS}
     sums = (PauliSum(n, tuple(PauliTerm(1 / n, 0, 1 << q) for q in range(n))),)
     checked = min(batch, CHECKED_SAMPLES if n < 16 else 1)
     cpu = CPUDevice()
     ket = cpu.allocate(plan.tape, checked, None)
-    first = plan.recipe.bind(shared, inputs[:checked])
-    cpu.forward(plan.tape, first.coefficients, ket)
+    first = binding.bind(parameters.rows(0, checked))
+    coefficients = first.bound.coefficients
+    cpu.forward(plan.tape, coefficients, ket)
     values = cpu.expectation(ket, plan.tape.frame, sums)
     bra = cpu.apply_observables(ket, plan.tape.frame, sums, np.ones((checked, 1)))
-    overlaps = cpu.backward(plan.tape, first.coefficients, ket, bra, per_sample=True)
-    gradient = plan.recipe.pullback(first, overlaps)[0][n:].reshape(layers, n, 3)
-    overlaps[:, _left_out(plan.tape, first.coefficients.pairs)] = np.nan
-    weights = shared[n:].reshape(layers, n, 3)
-    return Case(name, layers, batch, precision, plan.tape, sums, arrays, inputs, weights, values, overlaps, gradient)
+    overlaps = cpu.backward(plan.tape, coefficients, ket, bra, per_sample=True)
+    gradient = binding.pullback(first, overlaps, per_row=False)[0][n:].reshape(layers, n, 3)
+    overlaps[:, _left_out(plan.tape, coefficients.pairs)] = np.nan
+    angles = (inputs, weights.reshape(layers, n, 3))
+    return Case(
+        name, layers, batch, precision, plan.tape, sums, arrays, binding.tables, *angles, values, overlaps, gradient
+    )
 
 
 def _left_out(tape: Any, pairs: Any) -> list[int]:
@@ -182,8 +193,22 @@ def load(path: Path) -> Case:
     return case
 
 
-def write_all(folder: Path, precisions: tuple[str, ...], sizes: dict[str, tuple[int, int, int]], limits: Any) -> None:
-    """Write the cases of all sizes, planned for devices like ``limits``."""
+def examples(count: int) -> list[Any]:
+    """Recipes of every kind, and what the host makes of them."""
+    from devices.bindings import BindingCase
+
+    return [example for seed in range(count) for example in BindingCase(seed).examples()]
+
+
+def write_all(
+    folder: Path,
+    precisions: tuple[str, ...],
+    sizes: dict[str, tuple[int, int, int]],
+    limits: Any,
+    *,
+    num_recipes: int = 48,
+) -> None:
+    """Write the cases of all sizes, planned for devices like ``limits``, and examples of so many recipes."""
     from qiskit_fusedqml.cost import CostModel
     from qiskit_fusedqml.devices.gpu.compiled import Geometry
     from qiskit_fusedqml.devices.gpu.device import cost_model
@@ -193,6 +218,7 @@ def write_all(folder: Path, precisions: tuple[str, ...], sizes: dict[str, tuple[
         for name, (n, layers, batch) in sizes.items():
             path = save(make(name, n, layers, batch, precision, model), folder)
             print(f"{path.name}: {path.stat().st_size / 1024:.0f} KiB", flush=True)
+    (folder / EXAMPLES).write_bytes(pickle.dumps(examples(num_recipes)))
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from typing import Any
 
 import cases
 import numpy as np
+import timing
 from devices.conformance import TOLERANCE, random_run
 
 from qiskit_fusedqml.devices.gpu.compiled import Geometry
@@ -58,8 +60,24 @@ def shots(device: GPUDevice, precision: str) -> dict[str, Any]:
     return {"n": n, "batch": 2, "where": "shots", "precision": precision, "error": error, "right": error < 1e-2}
 
 
+def recipes(device: GPUDevice, folder: Path, host: Callable[[Any], np.ndarray]) -> dict[str, Any]:
+    """Coefficients and gradients made on the device, beside those of the examples that were carried here."""
+    examples = pickle.loads((folder / cases.EXAMPLES).read_bytes())
+    error = max(max(example.errors(device, host)) for example in examples)
+    return {
+        "examples": len(examples),
+        "where": "recipes",
+        "precision": "double",
+        "error": error,
+        "right": error < 1e-10,
+    }
+
+
 def check_case(device: GPUDevice, case: cases.Case) -> dict[str, float]:
-    """Errors of a case's first samples: values absolutely, overlaps relative to the largest."""
+    """Errors of a case's first samples: values absolutely, overlaps and gradients relative to the largest.
+
+    Overlaps are found with the coefficients that were carried here, gradients with those that the device makes.
+    """
     samples, frame = len(case.values), case.tape.frame
     bound = case.bound(samples)
     ket = device.allocate(case.tape, samples, None)
@@ -70,6 +88,19 @@ def check_case(device: GPUDevice, case: cases.Case) -> dict[str, float]:
     return {
         "values": float(np.abs(values - case.values).max()),
         "overlaps": float(np.nanmax(np.abs(overlaps - case.overlaps)) / np.nanmax(np.abs(case.overlaps))),
+    } | _resident_errors(device, case, samples)
+
+
+def _resident_errors(device: GPUDevice, case: cases.Case, samples: int) -> dict[str, float]:
+    """The same for the step that is timed, in which nothing crosses."""
+    parts, held = timing.step(device, case, samples)
+    for part in parts.values():
+        part()
+    values, gradient = (device.to_host(held[name]) for name in ("values", "gradient"))
+    right = case.gradient.reshape(-1)
+    return {
+        "resident values": float(np.abs(values - case.values).max()),
+        "gradient": float(np.abs(gradient[case.num_qubits :] - right).max() / np.abs(right).max()),
     }
 
 

@@ -13,6 +13,9 @@ import standin  # noqa: E402
 
 standin.install()
 
+import cases  # noqa: E402
+import checks  # noqa: E402
+import cupy  # noqa: E402
 from devices.conformance import random_run  # noqa: E402
 
 from qiskit_fusedqml.devices.cuda import CupyRuntime  # noqa: E402
@@ -21,11 +24,12 @@ from qiskit_fusedqml.devices.gpu.device import GPUDevice  # noqa: E402
 
 
 def main() -> None:
-    """A warp, a block, and tiles."""
+    """A warp, a block, and tiles; coefficients and gradients made on the device."""
     runtime = CupyRuntime()
     tiles = Geometry(single=True, resident_qubits=8, tile_qubits=9, largest_tile=10, limits=runtime.limits)
     for seed, n, spread, geometry in ((1, 6, 0, None), (2, 10, 0, None), (3, 11, 2, tiles)):
         print(n, max(random_run(seed, n, spread, 2).errors(GPUDevice(runtime, "single", geometry))))
+    print(checks.recipes(GPUDevice(runtime, "double"), cases.FOLDER, cupy.asnumpy))
 
 
 if __name__ == "__main__":

@@ -53,34 +53,45 @@ def floor(device: GPUDevice, case: cases.Case, samples: int, ceilings: dict[str,
     return {"ms": 1e3 * max(arithmetic, traffic), "by": "arithmetic" if arithmetic >= traffic else "traffic"}
 
 
-def step(device: GPUDevice, case: cases.Case, samples: int) -> dict[str, Callable[[], None]]:
-    """The parts of a training step, to be called in order."""
-    bound, frame = case.bound(samples), case.tape.frame
-    cotangents = np.ones((samples, 1))
+def step(device: GPUDevice, case: cases.Case, samples: int) -> tuple[dict[str, Callable[[], None]], dict[str, Any]]:
+    """The parts of a training step, to be called in order, and what they leave: values and the weights' gradient.
+
+    Inputs, weights and cotangents are in the device's memory, and so are the results.
+    """
+    resident, frame = device.resident, case.tape.frame
+    base = device.from_host(np.concatenate([case.inputs[0], case.weights.reshape(-1)]))
+    rows, cotangents = device.from_host(case.inputs[:samples]), device.from_host(np.ones((samples, 1)))
     held: dict[str, Any] = {}
 
+    def bind() -> None:
+        held["bound"] = resident.bind(case.tables, base, rows)
+
     def forward() -> None:
-        held["ket"] = device.allocate(case.tape, samples, None)
-        device.forward(case.tape, bound, held["ket"])
+        held["ket"] = resident.allocate(case.tape, samples, None)
+        resident.forward(case.tape, held["bound"].coefficients, held["ket"])
 
     def values() -> None:
-        device.expectation(held["ket"], frame, case.sums)
+        held["values"] = resident.expectation(held["ket"], frame, case.sums)
 
     def bra() -> None:
-        held["bra"] = device.apply_observables(held["ket"], frame, case.sums, cotangents)
+        held["bra"] = resident.apply_observables(held["ket"], frame, case.sums, cotangents)
 
     def backward() -> None:
-        device.backward(case.tape, bound, held["ket"], held["bra"], per_sample=False)
-        held.clear()  # the next step finds the memory that this one had
+        states, coefficients = (held.pop("ket"), held.pop("bra")), held["bound"].coefficients
+        held["overlaps"] = resident.backward(case.tape, coefficients, *states, per_sample=False)
 
-    return {"forward": forward, "values": values, "bra": bra, "backward": backward}
+    def pull() -> None:
+        held["gradient"], _ = held.pop("bound").pull(held.pop("overlaps"), per_row=False)
+
+    parts = {"bind": bind, "forward": forward, "values": values, "bra": bra, "backward": backward, "pull": pull}
+    return parts, held
 
 
 def measure(
     device: GPUDevice, case: cases.Case, samples: int, clock: Clock, seconds: float, ceilings: dict[str, float]
 ) -> dict[str, Any]:
     """Times of a step and its parts: the first one, which uploads the tape and captures graphs, apart."""
-    parts = step(device, case, samples)
+    parts, _ = step(device, case, samples)
     first = {name: clock(part) for name, part in parts.items()}
     times: dict[str, list[float]] = {name: [] for name in parts}
     end = time.perf_counter() + seconds

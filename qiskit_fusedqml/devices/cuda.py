@@ -127,7 +127,7 @@ class CupyRuntime:
     def launch(
         self, kernel: str, blocks: tuple[int, int], threads: int, shared_bytes: int, arguments: Sequence[Argument]
     ) -> None:
-        """See `Runtime.launch`. The first launch of a kernel compiles it, unless CuPy (from 14 on) has it on disk."""
+        """See `Runtime.launch`. The first launch of a kernel compiles it, unless CuPy (from 14.1 on) has it on disk."""
         found = self._kernel(kernel, shared_bytes)
         pointers = tuple(np.uintp(0) if argument is None else argument for argument in arguments)
         noted = getattr(self._noting, "launches", None)

@@ -139,9 +139,9 @@ def test_what_is_launched_and_compiled(cupy):
     ket = device.allocate(tape, 2, None)
     for _ in range(2):
         device.forward(tape, given.coefficients(2), ket)
-    assert cupy.compiled == ["fusedqml::set_state<float>", "fusedqml::sweep<float, 4, false, false, false>"]
+    assert cupy.compiled == ["fusedqml::set_state<float>", "fusedqml::sweep<float, (int)4, (bool)0, (bool)0, (bool)0>"]
     assert cupy.cuda.get_current_stream().waited >= 1  # for the tape's records, which any stream may read from now on
-    assert cupy.launched[-1] == ("fusedqml::sweep<float, 4, false, false, false>", (2, 1), 512, 64 << 10)
+    assert cupy.launched[-1] == ("fusedqml::sweep<float, (int)4, (bool)0, (bool)0, (bool)0>", (2, 1), 512, 64 << 10)
     assert np.isfinite(device.amplitudes(ket, Frame.identity(13))).all()
 
 

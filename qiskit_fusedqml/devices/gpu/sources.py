@@ -49,9 +49,12 @@ def real_name(single: bool) -> str:
 
 
 def sweep_name(single: bool, register_qubits: int, warp: bool, undo: bool, measured: bool = False) -> str:
-    """Name expression of a sweep; ``measured``: overlaps of matrices are wanted of a block."""
-    flags = ", ".join(str(flag).lower() for flag in (warp, undo, measured))
-    return f"fusedqml::sweep<{real_name(single)}, {register_qubits}, {flags}>"
+    """Name expression of a sweep; ``measured``: overlaps of matrices are wanted of a block.
+
+    It is spelled as NVIDIA's demangler does: CuPy 14.1 and 14.2 find what they have on disk by that spelling.
+    """
+    flags = ", ".join(f"(bool){int(flag)}" for flag in (warp, undo, measured))
+    return f"fusedqml::sweep<{real_name(single)}, (int){register_qubits}, {flags}>"
 
 
 def kernel_name(kernel: str, single: bool) -> str:

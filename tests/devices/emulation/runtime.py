@@ -30,7 +30,7 @@ def groups() -> list[list[str]]:
     precisions = [[name for name in names if real in name] for real in ("<float", "<double")]
     rest = [name for name in names if not any(name in group for group in precisions)]
     halves = [
-        [name for name in group if (re.search(r"\d, true, ", name) is not None) == warp]
+        [name for name in group if (re.search(r"\(int\)\d, \(bool\)1, ", name) is not None) == warp]
         for group in precisions
         for warp in (False, True)
     ]
