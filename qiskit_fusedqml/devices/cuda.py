@@ -33,10 +33,16 @@ class _Kernel:
 
     Args:
         function: What CuPy makes of its name.
+
+    Attributes:
+        function: The same.
+        needs: Registers of a thread, and bytes it keeps in memory for want of them.
     """
 
     def __init__(self, function: Any) -> None:
         self.function = function
+        # the driver loads a function when it is asked for something: here, and not while a graph is captured
+        self.needs = int(function.num_regs), int(function.local_size_bytes)
         self._shared_bytes = ORDINARY_SHARED_BYTES
 
     def allow(self, shared_bytes: int) -> None:
@@ -142,8 +148,7 @@ class CupyRuntime:
 
     def needs(self, kernel: str) -> tuple[int, int]:
         """Registers of a thread, and bytes it keeps in memory for want of them, on this device."""
-        function = self._kernel(kernel, ORDINARY_SHARED_BYTES).function
-        return int(function.num_regs), int(function.local_size_bytes)
+        return self._kernel(kernel, ORDINARY_SHARED_BYTES).needs
 
     def capture(self, work: Callable[[], None]) -> Callable[[], None]:
         """See `Runtime.capture`: a CUDA graph.

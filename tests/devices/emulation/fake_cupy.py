@@ -1,7 +1,8 @@
 """A stand-in for CuPy: as much of its interface as the package and its GPU benchmark use, on the emulated kernels.
 
-It is stricter than CuPy where that is forgiving and slow: arrays do not become NumPy arrays by themselves, and while a
-stream is captured nothing is copied or waited for.
+It is stricter than CuPy where that is forgiving, slow or blind: arrays do not become NumPy arrays by themselves, those
+whose numbers do not lie in a row are no arguments of kernels, and while a stream is captured no memory is asked for, no
+kernel is loaded, and nothing is copied or waited for.
 """
 
 from __future__ import annotations
@@ -225,14 +226,25 @@ class RawKernel:
     def __init__(self, module: ModuleType, kernels: Library, name: str) -> None:
         self.module, self.kernels, self.name = module, kernels, name
         self.max_dynamic_shared_size_bytes = ORDINARY_SHARED
-        self.num_regs, self.local_size_bytes = 32, 0
+        self.loaded = False
+
+    @property
+    def num_regs(self) -> int:
+        _refuse_while_captured()
+        self.loaded = True
+        return 32
+
+    local_size_bytes = property(lambda self: 0 * self.num_regs)
 
     def __call__(self, grid: tuple[int, ...], block: tuple[int, ...], args: tuple[Any, ...], **kwargs: int) -> None:
         shared = kwargs.pop("shared_mem", 0)
         assert not kwargs
         assert isinstance(grid, tuple)
         assert isinstance(block, tuple)
+        assert self.loaded or get_current_stream().launches is None
+        self.loaded = True
         assert all(isinstance(a, Array | np.int32 | np.int64 | np.uint64) for a in args)
+        assert all(a.host.flags.c_contiguous for a in args if isinstance(a, Array))
         assert shared <= self.max_dynamic_shared_size_bytes <= ATTRIBUTES["MaxSharedMemoryPerBlockOptin"]
         assert 0 < block[0] <= 1024
         assert len(block) == 1
@@ -259,6 +271,33 @@ def asnumpy(array: Array, stream: None = None) -> np.ndarray:
     _refuse_while_captured()
     downloads.append(array.size)
     return np.array(array.host)
+
+
+def asarray(array: Any, dtype: Any = None) -> Array:
+    _refuse_while_captured()
+    if isinstance(array, Array):
+        return array
+    uploads.append(np.size(array))
+    return _new(np.asarray(array, dtype))
+
+
+def filled(value: float) -> Any:
+    def make_filled(shape: Any, dtype: Any = float) -> Array:
+        _refuse_while_captured()
+        return Array(np.full(shape, value, dtype))
+
+    return make_filled
+
+
+def from_dlpack(array: Any) -> Array:
+    assert array.__dlpack_device__()[0] == 2
+    return Array(array.__dlpack__())
+
+
+def make_array(array: Any, dtype: Any = None, *, order: str = "K") -> Array:
+    _refuse_while_captured()
+    assert isinstance(array, Array)
+    return Array(np.array(array.host, dtype, order=order))
 
 
 def make(devices: int = 1, free: int = 8 << 30) -> ModuleType:
@@ -289,32 +328,14 @@ def make(devices: int = 1, free: int = 8 << 30) -> ModuleType:
         array.view(np.uint8)[...] = 0xFF  # NaN: reading what nobody wrote shows
         return Array(array)
 
-    def asarray(array: Any, dtype: Any = None) -> Array:
-        _refuse_while_captured()
-        if isinstance(array, Array):
-            return array
-        uploads.append(np.size(array))
-        return _new(np.asarray(array, dtype))
-
-    def filled(value: float) -> Any:
-        return lambda shape, dtype=float: Array(np.full(shape, value, dtype))
-
     def raw_module(*, code: str, options: tuple[str, ...], name_expressions: tuple[str, ...]) -> Any:
+        _refuse_while_captured()
         assert code == source()
         assert options == ("-std=c++17",)
         kernels = library()
         assert set(name_expressions) <= set(kernels.names)
         cupy.compiled += name_expressions
         return SimpleNamespace(get_function=lambda name: RawKernel(cupy, kernels, name))
-
-    def from_dlpack(array: Any) -> Array:
-        assert array.__dlpack_device__()[0] == 2
-        return Array(array.__dlpack__())
-
-    def make_array(array: Any, dtype: Any = None, *, order: str = "K") -> Array:
-        _refuse_while_captured()
-        assert isinstance(array, Array)
-        return Array(np.array(array.host, dtype, order=order))
 
     cupy.array = make_array
     cupy.empty, cupy.asarray, cupy.zeros, cupy.ones = empty, asarray, filled(0), filled(1)
