@@ -38,7 +38,7 @@ class FinishedJob(BasePrimitiveJob, Generic[ResultT]):
 
     def job_id(self) -> str:
         """A name of its own, made when it is first asked for: drawing one takes as long as a small circuit."""
-        name: str = vars(self).setdefault("_name", str(uuid.uuid4()))  # the first one, if several threads ask
+        name: str = self.__dict__.setdefault("_name", str(uuid.uuid4()))  # the first one, if several threads ask
         return name
 
     def submit(self) -> None:
