@@ -156,7 +156,7 @@ def test_one_tile_in_shared_memory_or_two(precision):
     results = {bits(run, emulated(precision, 5, limits=limits)) for limits in (LIMITS, tight)}
     assert len(results) == 1
     sizes = [
-        max(e[3] for e in _launches(run, precision, limits) if ", false, true, " in e[0]) for limits in (LIMITS, tight)
+        max(e[3] for e in _launches(run, precision, limits) if "(bool)0, (bool)1, " in e[0]) for limits in (LIMITS, tight)
     ]
     assert sizes[0] > 1.5 * sizes[1]
 
