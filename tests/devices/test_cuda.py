@@ -155,9 +155,8 @@ def test_one_tile_in_shared_memory_or_two(precision):
     tight = replace(LIMITS, shared_bytes=(26 if precision == "double" else 18) << 10)
     results = {bits(run, emulated(precision, 5, limits=limits)) for limits in (LIMITS, tight)}
     assert len(results) == 1
-    sizes = [
-        max(e[3] for e in _launches(run, precision, limits) if "(bool)0, (bool)1, " in e[0]) for limits in (LIMITS, tight)
-    ]
+    undo = "(bool)0, (bool)1, "
+    sizes = [max(e[3] for e in _launches(run, precision, limits) if undo in e[0]) for limits in (LIMITS, tight)]
     assert sizes[0] > 1.5 * sizes[1]
 
 
