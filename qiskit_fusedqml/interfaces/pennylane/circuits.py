@@ -127,6 +127,7 @@ class Circuit:
         program: The program.
         columns: Its parameters.
         has_amplitudes: Whether the first operation prepares amplitudes, other than those of a basis state.
+        ends: How many instructions and angles there are after the first k operations.
     """
 
     def __init__(self, operations: Sequence[Any], order: tuple[Wire, ...]) -> None:
@@ -144,8 +145,10 @@ class Circuit:
         self._rest: dict[tuple[int, ...], NDArray[np.intp]] = {}
         self._trained: dict[frozenset[int | Positions], tuple[int, ...]] = {}
         position = 0
+        self.ends = [(0, 0)]
         for index, op in enumerate(operations):
             self._write(op, position, first=index == 0)
+            self.ends.append((len(self._instructions), len(self._constants)))
             position += len(op.data)
         self.program = Program(self.num_qubits, len(self._constants), tuple(self._instructions))
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -13,13 +14,24 @@ from pennylane.devices.modifiers import simulator_tracking, single_tape_support
 from pennylane.exceptions import DeviceError
 
 from ...devices.registry import make_device
-from ...errors import DeviceUnavailableError, InvalidInputError
+from ...errors import FusedQMLError
 from .circuits import Circuit, Reading, read, wire_order
 from .gradients import Entries, by_tape, cotangent_rows, jacobian_by_tape, num_stacked, pulled, pushed
+from .midcircuit import Outline, Trajectories, measures_midway
 from .preprocessing import pipeline, resolved_config
 from .rows import Rows, gather, split
 from .sampling import draw
 from .simulation import EngineOptions, Pullback, Simulation
+
+
+@contextmanager
+def _frameworks_errors() -> Iterator[None]:
+    """What the engine refuses is refused in the framework's words."""
+    try:
+        yield
+    except FusedQMLError as error:
+        raise DeviceError(error.message) from error
+
 
 MAX_CIRCUITS = 256
 """Structures remembered; the one not used for longest is forgotten first."""
@@ -83,13 +95,11 @@ class FusedQubit(Device):
         self._prepare(**self._resources)
 
     def _prepare(self, device: Any, precision: str, num_threads: int | None, max_memory_mb: float | None) -> None:
-        try:
+        with _frameworks_errors():
             made = make_device(device, precision=precision, num_threads=num_threads)
-        except (InvalidInputError, DeviceUnavailableError) as error:
-            raise DeviceError(error.message) from error
         self._options = EngineOptions(made, precision, max_memory_mb)
         self._labels = None if self.wires is None else self.wires.labels
-        self._simulations: OrderedDict[Hashable, Simulation] = OrderedDict()
+        self._simulations: OrderedDict[Hashable, Any] = OrderedDict()
         self._held: _Held | None = None
         self._lock = threading.RLock()
 
@@ -110,10 +120,10 @@ class FusedQubit(Device):
     def setup_execution_config(
         self,
         config: ExecutionConfig | None = None,
-        circuit: Any = None,  # noqa: ARG002
+        circuit: Any = None,
     ) -> ExecutionConfig:
         """Fill in what the caller left to the device."""
-        return resolved_config(config or ExecutionConfig(), self.name)
+        return resolved_config(config or ExecutionConfig(), circuit, self.name)
 
     def preprocess_transforms(self, execution_config: ExecutionConfig | None = None) -> Any:
         """The transforms after which the device can run a circuit."""
@@ -129,12 +139,19 @@ class FusedQubit(Device):
         """The same as `supports_derivatives`."""
         return self.supports_derivatives(execution_config, circuit)
 
+    @_frameworks_errors()
     def execute(self, circuits: Sequence[Any], execution_config: ExecutionConfig | None = None) -> tuple[Any, ...]:
         """Results of circuits, those of one structure in one batch."""
         config = execution_config or ExecutionConfig()
         pulls = config.gradient_method == "adjoint" and bool(config.use_device_jacobian_product)
-        answers: dict[int, Any] = {}
-        for simulation, places, readings in self._groups(circuits):
+        answers: dict[int, Any] = {
+            place: self._trajectories(tape)
+            for place, tape in enumerate(circuits)
+            if tape.shots and measures_midway(tape)
+        }
+        others = [place for place in range(len(circuits)) if place not in answers]
+        for simulation, own, readings in self._groups([circuits[place] for place in others]):
+            places = [others[k] for k in own]
             if readings[0].tape.shots:
                 found: list[Any] = draw(simulation, readings, self._rng)
             elif pulls and any(reading.tape.trainable_params for reading in readings):
@@ -145,6 +162,7 @@ class FusedQubit(Device):
             answers.update(zip(places, found, strict=True))
         return tuple(answers[place] for place in range(len(circuits)))
 
+    @_frameworks_errors()
     def compute_vjp(
         self,
         circuits: Sequence[Any],
@@ -161,6 +179,7 @@ class FusedQubit(Device):
             answers.update(zip(places, found, strict=True))
         return tuple(answers[place] for place in range(len(circuits)))
 
+    @_frameworks_errors()
     def execute_and_compute_vjp(
         self,
         circuits: Sequence[Any],
@@ -211,6 +230,7 @@ class FusedQubit(Device):
         """Results as of `execute`, and their changes as of `compute_jvp`."""
         return self._differentiated(circuits, tangents)
 
+    @_frameworks_errors()
     def _differentiated(
         self, circuits: Sequence[Any], tangents: Sequence[Any] | None = None
     ) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
@@ -244,17 +264,29 @@ class FusedQubit(Device):
         ]
 
     def _simulation(self, reading: Reading) -> Simulation:
+        def build() -> Simulation:
+            measurements = reading.tape.measurements
+            order = wire_order(reading.operations, measurements, self._labels)
+            return Simulation(Circuit(reading.operations, order), measurements, self._options)
+
+        return self._compiled(reading.key, build)  # type: ignore[no-any-return]
+
+    def _compiled(self, key: Hashable, build: Callable[[], Any]) -> Any:
         with self._lock:
-            found = self._simulations.get(reading.key)
+            found = self._simulations.get(key)
             if found is None:
-                measurements = reading.tape.measurements
-                order = wire_order(reading.operations, measurements, self._labels)
-                found = Simulation(Circuit(reading.operations, order), measurements, self._options)
-                self._simulations[reading.key] = found
+                found = self._simulations[key] = build()
                 while len(self._simulations) > MAX_CIRCUITS:
                     self._simulations.popitem(last=False)
-            self._simulations.move_to_end(reading.key)
+            self._simulations.move_to_end(key)
             return found
+
+    def _trajectories(self, tape: Any) -> Any:
+        """Samples and outcomes of a circuit that measures midway, for each number of shots if there are several."""
+        outline = Outline(tape, self._labels)
+        compiled = self._compiled(outline.key, lambda: Trajectories(outline, self._options))
+        found = [compiled.sample(outline, shots, self._rng) for shots in tape.shots]
+        return tuple(found) if tape.shots.has_partitioned_shots else found[0]
 
     def _run_and_hold(self, simulation: Simulation, readings: Sequence[Reading]) -> list[Any]:
         """Results; what the gradients need is kept until the next circuits are run."""

@@ -17,27 +17,46 @@ from pennylane.exceptions import DeviceError, QuantumFunctionError
 from pennylane.math import Interface, requires_grad
 from pennylane.measurements import ExpectationMP
 from pennylane.operation import StatePrepBase
+from pennylane.ops import Conditional, MidMeasure
 from pennylane.transforms import broadcast_expand, defer_measurements, split_non_commuting, split_to_single_terms
 
 from .circuits import is_batched_constant, is_supported, read_operations, wire_order
 from .measurements import is_differentiable
+from .midcircuit import by_samples, conditions_inside, is_dynamic, measures_midway
 from .operations import PLAIN, holds_matrix, identity
 from .whole import joined
 
 _OWN = {"adjoint", "best", "device"}
 
 
-def resolved_config(config: ExecutionConfig, name: str) -> ExecutionConfig:
+def resolved_config(config: ExecutionConfig, circuit: Any, name: str) -> ExecutionConfig:
     """What the caller left to the device, filled in."""
     for option in config.device_options:
         raise DeviceError(f"{name} has no option {option!r}; its options are arguments of qml.device.")
-    method = config.mcm_config.mcm_method
-    if method not in {None, "deferred"}:
-        raise DeviceError(f"mcm_method {method!r} is not supported by {name}; 'deferred' is.")
-    changes: dict[str, Any] = {"mcm_config": replace(config.mcm_config, mcm_method="deferred")}
+    changes: dict[str, Any] = {"mcm_config": _measuring_midway(config.mcm_config, circuit, name)}
     if config.gradient_method in _OWN:
         changes |= {"gradient_method": "adjoint", "use_device_gradient": True, **_products(config)}
     return replace(config, **changes)
+
+
+def _measuring_midway(config: Any, circuit: Any, name: str) -> Any:
+    """How circuits that measure midway are run: on more wires, or with shots also by trajectories."""
+    has_shots = circuit is not None and bool(circuit.shots)
+    method = config.mcm_method
+    if method is None:
+        method = "one-shot" if has_shots else "deferred"
+    if method not in {"deferred", "one-shot", "tree-traversal", "device"}:
+        raise DeviceError(
+            f"mcm_method {str(method)!r} is not supported by {name}; 'deferred' is, and with shots 'one-shot' and "
+            "'tree-traversal'."
+        )
+    if method in {"tree-traversal", "device"} and circuit is not None and not has_shots:
+        raise DeviceError(f"mcm_method {str(method)!r} on {name} needs shots; without them use 'deferred'.")
+    if config.postselect_mode == "fill-shots" and method != "deferred":
+        raise DeviceError(
+            f"postselect_mode='fill-shots' is not supported by {name}; 'hw-like' discards shots that are not selected."
+        )
+    return replace(config, mcm_method=method)
 
 
 def _products(config: ExecutionConfig) -> dict[str, Any]:
@@ -64,11 +83,12 @@ def pipeline(config: ExecutionConfig, wires: Any, name: str, *, joins: bool) -> 
     adjoint = config.gradient_method == "adjoint"
     program = qml.CompilePipeline()
     program.add_transform(validate_measurements, name=name)
-    program.add_transform(_LOWER, _lowering(adjoint, wires, name))
+    deferred = config.mcm_config.mcm_method in {None, "deferred"}
+    program.add_transform(_LOWER, _lowering(adjoint, wires, name, deferred=deferred))
     joins = joins and adjoint and bool(config.use_device_jacobian_product) and config.interface is not Interface.NUMPY
     if not joins:
         program.add_transform(validate_device_wires, wires, name=name)
-    program.add_transform(_SAMPLE)
+    program.add_transform(_SAMPLE, config.mcm_config.postselect_mode)
     if adjoint:
         program.add_transform(no_sampling, name=f"adjoint + {name}")
         program.add_transform(_SPLIT_TRAINED)
@@ -79,19 +99,34 @@ def pipeline(config: ExecutionConfig, wires: Any, name: str, *, joins: bool) -> 
     return program
 
 
-def _lowering(adjoint: bool, wires: Any, name: str) -> Any:
+def _lowering(adjoint: bool, wires: Any, name: str, *, deferred: bool) -> Any:
     """What is needed where a circuit holds more than rows of the table."""
     program = qml.CompilePipeline()
-    program.add_transform(defer_measurements, allow_postselect=False)
+    if deferred:
+        program.add_transform(defer_measurements, allow_postselect=False)
+    else:
+        program.add_transform(_EXPAND_MIDWAY)
     program.add_transform(_EXPAND_MATRICES)
     program.add_transform(
         decompose,
-        stopping_condition=_stops_adjoint if adjoint else is_supported,
+        stopping_condition=_stops_adjoint if adjoint else _stops,
         skip_initial_state_prep=True,
         device_wires=wires,
         name=name,
     )
     return program
+
+
+def _stops(op: Any) -> bool:
+    return is_supported(op) if not isinstance(op, MidMeasure | Conditional) else is_dynamic(op)
+
+
+def _expand_midway(tape: Any) -> Any:
+    """Circuits that measure midway, sample by sample and without conditions on what is not supported."""
+    if not measures_midway(tape):
+        return (tape,), _first
+    tape = tape.copy(operations=conditions_inside(tape.operations))
+    return ((tape,), _first) if tape.batch_size is None else broadcast_expand(tape)
 
 
 def _lower(tape: Any, program: Any) -> Any:
@@ -132,9 +167,13 @@ def _expand_matrices(tape: Any) -> Any:
     return (tape,), _first
 
 
-def _sample(tape: Any) -> Any:
+def _sample(tape: Any, postselect_mode: str | None) -> Any:
     """With shots: everything from the samples of circuits that end in the eigenbasis of what is measured."""
-    return _through(_SAMPLING, tape) if tape.shots else ((tape,), _first)
+    if not tape.shots:
+        return (tape,), _first
+    if measures_midway(tape):
+        return by_samples(tape, _basis_changes, postselect_mode)
+    return _through(_SAMPLING, tape)
 
 
 def _end_in_eigenbasis(tape: Any) -> Any:
@@ -223,6 +262,7 @@ def _first(results: Any) -> Any:
 
 
 _EXPAND_MATRICES = qml.transform(_expand_matrices)
+_EXPAND_MIDWAY = qml.transform(_expand_midway)
 _JOIN = qml.transform(_join)
 _LOWER = qml.transform(_lower)
 _READ_OFF_STATES = qml.transform(_read_off_states)
