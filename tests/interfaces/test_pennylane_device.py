@@ -405,6 +405,17 @@ def test_parameters_of_many_kinds(interface: str, batch: tuple[int, ...]) -> Non
         np.testing.assert_allclose(ours, theirs, atol=1e-10)
 
 
+def test_numbers_of_python_are_trained_as_well() -> None:
+    @qml.qnode(FusedQubit(wires=1), diff_method="adjoint")
+    def circuit(x: Any, y: Any) -> Any:
+        qml.RX(x, wires=0)
+        qml.RY(y, wires=0)
+        return qml.expval(qml.Z(0))
+
+    gradient = qml.grad(circuit, argnums=[0, 1])(0.3, 1.0)
+    np.testing.assert_allclose(gradient, [-np.sin(0.3) * np.cos(1), -np.cos(0.3) * np.sin(1)], atol=1e-12)
+
+
 def test_operations_as_one_are_those_operations() -> None:
     x, w = parameters(3)
     device = FusedQubit(wires=4)

@@ -180,7 +180,10 @@ def _kind(number: Any) -> Hashable:
     There, stacking takes as long as it saves, and `jax.vmap` may put samples in front of some only.
     """
     if isinstance(number, ArrayBox):
-        return True, number.shape
+        try:
+            return True, number.shape
+        except AttributeError:  # one of Python's numbers is inside
+            return True, ()
     if isinstance(number, _NUMBERS):
         return False, np.shape(number)
     if qml.math.get_interface(number) == "torch":
