@@ -94,3 +94,18 @@ def test_forward_mode() -> None:
         answers.append(jax.tree.leaves(jax.jit(both)(*point)))
     for ours, theirs in zip(*answers, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-10)
+
+
+def test_all_samples_are_kept_where_their_number_must_not_change() -> None:
+    import jax
+
+    @qml.qnode(FusedQubit(wires=1, seed=5), shots=50)
+    def circuit(angle: Any) -> Any:
+        qml.RX(angle, wires=0)
+        outcome = qml.measure(0, postselect=1)
+        return qml.sample(outcome), qml.expval(qml.Z(0))
+
+    samples, mean = circuit(jax.numpy.array(np.pi / 2))
+    assert samples.shape == (50,)
+    assert set(np.asarray(samples).tolist()) == {1, np.iinfo(np.int32).min}
+    assert mean == -1.0

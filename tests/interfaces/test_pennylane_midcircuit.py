@@ -146,3 +146,12 @@ def test_shifted_circuits_estimate_the_gradient() -> None:
 def test_refusals(options: dict[str, Any], message: str) -> None:
     with pytest.raises(DeviceError, match=message):
         run(selected, FusedQubit(wires=2), **options)
+
+
+@pytest.mark.parametrize(("shots", "message"), [(None, "not supported"), (5, "through a QNode")])
+def test_the_device_itself_takes_what_preprocessing_leaves(shots: int | None, message: str) -> None:
+    with qml.queuing.AnnotatedQueue() as queue:
+        qml.cond(qml.measure(0), qml.X)(1)
+        qml.expval(qml.Z(1))
+    with pytest.raises(DeviceError, match=message):
+        FusedQubit().execute(qml.tape.QuantumScript.from_queue(queue, shots=shots))

@@ -132,6 +132,9 @@ def _value(measurement: Any, samples: Bits01, order: Any, valid: NDArray[np.bool
     return measurement.process_samples(samples[valid], order)
 
 
+_SAMPLED = [(SampleMP, None, False), (SampleMP, None, True)]
+"""What `by_samples` leaves to be measured: wires at the end, and outcomes."""
+
 Step = tuple[str, Any, Any]
 """("gate", None, None), ("if", the outcomes' numbers, their values for which it holds), or ("measure", wire, reset)."""
 
@@ -164,6 +167,11 @@ class Outline:
             self.gates.append(op.base if is_conditional else op)
             self.steps.append(_condition(op.meas_val, numbers) if is_conditional else ("gate", None, None))
         self.num_outcomes = len(numbers)
+        if [(type(m), m.obs, isinstance(m.mv, list)) for m in tape.measurements] != _SAMPLED:
+            raise DeviceError(
+                "Circuits that measure midway are run for samples; call the device through a QNode or qml.execute, "
+                "whose preprocessing arranges that."
+            )
         self.measured = tape.measurements[0].wires.labels
         self.order = wire_order(tape.operations, tape.measurements[:1], labels)
         self.structure, self.data = read_operations(self.gates)

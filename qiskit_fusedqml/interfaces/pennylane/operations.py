@@ -312,7 +312,12 @@ _CONTROLLED = {kind for kind in PLAIN if issubclass(kind, qml.ops.op_math.Contro
 
 _NOTHING = Family(lambda op: Meaning(op.wires.labels, GateRow(len(op.wires))))
 
+_MIDWAY = Family(lambda _op: None)
+"""Measurements on the way, and what depends on them, are no gates."""
+
 _FAMILIES: dict[type, Family] = {
+    qml.ops.MidMeasure: _MIDWAY,
+    qml.ops.Conditional: _MIDWAY,
     qml.Identity: _NOTHING,
     qml.Barrier: _NOTHING,
     qml.WireCut: _NOTHING,
