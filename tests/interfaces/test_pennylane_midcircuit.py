@@ -123,6 +123,14 @@ def test_circuits_are_compiled_once() -> None:
     assert len(device._simulations) == before
 
 
+def test_the_device_chooses_what_suits_the_shots() -> None:
+    estimate = run(resets, FusedQubit(wires=2, seed=3), shots=SHOTS, mcm_method="device")
+    exact = run(resets, FusedQubit(wires=5), mcm_method="device")  # three of them are for outcomes
+    for first, second, expected in zip(estimate, exact, run(resets, qml.device("default.qubit")), strict=True):
+        np.testing.assert_allclose(first, expected, atol=0.03)
+        np.testing.assert_allclose(second, expected, atol=1e-10)
+
+
 def test_shifted_circuits_estimate_the_gradient() -> None:
     def circuit(x: Any) -> Any:
         qml.RX(x, wires=0)

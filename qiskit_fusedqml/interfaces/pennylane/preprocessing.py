@@ -43,14 +43,14 @@ def _measuring_midway(config: Any, circuit: Any, name: str) -> Any:
     """How circuits that measure midway are run: on more wires, or with shots also by trajectories."""
     has_shots = circuit is not None and bool(circuit.shots)
     method = config.mcm_method
-    if method is None:
+    if method in {None, "device"}:
         method = "one-shot" if has_shots else "deferred"
-    if method not in {"deferred", "one-shot", "tree-traversal", "device"}:
+    if method not in {"deferred", "one-shot", "tree-traversal"}:
         raise DeviceError(
             f"mcm_method {str(method)!r} is not supported by {name}; 'deferred' is, and with shots 'one-shot' and "
             "'tree-traversal'."
         )
-    if method in {"tree-traversal", "device"} and circuit is not None and not has_shots:
+    if method == "tree-traversal" and circuit is not None and not has_shots:
         raise DeviceError(f"mcm_method {str(method)!r} on {name} needs shots; without them use 'deferred'.")
     if config.postselect_mode == "fill-shots" and method != "deferred":
         raise DeviceError(
