@@ -8,7 +8,7 @@ from math import pi
 import numpy as np
 import pytest
 from devices.bindings import BindingCase, P
-from devices.emulation.runtime import EmulatedRuntime
+from devices.emulation.runtime import EmulatedRuntime, Library
 from interpreter import expectation, run_program
 
 from qiskit_fusedqml.angles import AngleMap
@@ -16,6 +16,7 @@ from qiskit_fusedqml.angles.formulas import BINARY, FUNCTIONS, NEGATIVE
 from qiskit_fusedqml.binding import Binding
 from qiskit_fusedqml.cost import CostModel
 from qiskit_fusedqml.devices.gpu.device import GPUDevice
+from qiskit_fusedqml.devices.gpu.sources import DOUBLE_KERNELS, kernel_name, source
 from qiskit_fusedqml.devices.gpu.tables import STEPS
 from qiskit_fusedqml.observables import PauliSum, PauliTerm
 from qiskit_fusedqml.parameters import parameter_batch
@@ -62,6 +63,16 @@ def test_many_samples_have_one_order_of_sums():
     results = [example.results(emulated(schedule), np.array)[1:] for schedule in (0, 5, 11)]
     for other in results[1:]:
         assert all(np.array_equal(one, two) for one, two in zip(results[0], other, strict=True))
+
+
+def test_a_missing_barrier_is_seen():
+    right = "    room[threadIdx.x] = sum;\n    __syncthreads();\n    for (unsigned half"
+    wrong = "    room[threadIdx.x] = sum;\n    for (unsigned half"
+    assert source().count(right) == 1
+    example = next(each for each in BindingCase(2).examples() if each.overlaps.ndim == 2 and not each.per_row)
+    kernels = Library(source().replace(right, wrong), [[*DOUBLE_KERNELS, kernel_name("add_segments", single=False)]])
+    with pytest.raises((AssertionError, RuntimeError)):
+        assert max(example.errors(GPUDevice(EmulatedRuntime(kernels, seed=5)), np.array)) < 1e-11
 
 
 @pytest.mark.parametrize("part", ["runs", "pairs", "angles"])

@@ -71,7 +71,7 @@ def test_the_check_sees_spills_and_errors(monkeypatch):
     monkeypatch.setitem(TABLE["sm_90"], SMALL[0], [1, 0])
     with pytest.raises(AssertionError, match="running_sums"):
         check(SMALL[:1], "sm_90")
-    limit = "__launch_bounds__(warp ? warp_block : measured ? 256 : 512, 1)"
+    limit = "__launch_bounds__(warp ? warp_block : measured ? 256 : largest_block, warp || measured || !undo)"
     assert limit in source()
     starved = source().replace(limit, "__launch_bounds__(1024, 2)")
     (kernel,) = nvrtc.compile_kernels(starved, [sweep_name(True, 2, True, True)], "sm_90", OPTIONS)

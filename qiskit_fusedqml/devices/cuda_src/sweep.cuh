@@ -72,8 +72,10 @@ __global__ void set_part(Part<Real>* part, Complex<Real>* ket, Complex<Real>* br
 // partials: [slot][row] sums of each tile, row = sample * tiles + tile. measured: overlaps of matrices are wanted, which takes more registers than
 // the threads of the largest blocks have, so that blocks are smaller. With a `part`, that says where the states are and which sample is first;
 // it is volatile so that its pointers are read where they are needed and take no registers in between.
+// The largest blocks go back without a least number of blocks to a multiprocessor: the compiler then spills nothing where with 1 it does; other sweeps
+// would be squeezed into fewer registers.
 template <class Real, int W, bool warp, bool undo, bool measured>
-__global__ void __launch_bounds__(warp ? warp_block : measured ? 256 : 512, 1)
+__global__ void __launch_bounds__(warp ? warp_block : measured ? 256 : largest_block, warp || measured || !undo)
 sweep(const int* __restrict__ words, const int* __restrict__ order, int records, int load_rows, int store_rows, int n, int t, int batch, int first_sample,
       int samples, const volatile Part<Real>* part, Complex<Real>* ket_state, Complex<Real>* bra_state, const Real* __restrict__ numbers,
       int shared_numbers, const Complex<Real>* __restrict__ tables, Real* partials, int capacity, int second) {
@@ -84,7 +86,7 @@ sweep(const int* __restrict__ words, const int* __restrict__ order, int records,
     tile.t = t;
     tile.lane_bits = warp && group_bits < 5 ? group_bits : 5;
     tile.active = !warp || tile.row() >> tile_bits < samples;
-    tile.rows = samples << tile_bits;
+    tile.samples = samples;
     tile.first_sample = part ? static_cast<int>(part->first_sample) : first_sample;
     tile.batch = batch;
     tile.numbers = numbers;

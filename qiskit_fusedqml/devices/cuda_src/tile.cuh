@@ -7,6 +7,11 @@
 namespace fusedqml {
 
 constexpr int warp_block = 128;  // threads of a block whose warps work alone
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
+constexpr int largest_block = 256;  // a tile of more threads does not fit in Turing's 64 KiB of shared memory
+#else
+constexpr int largest_block = 512;
+#endif
 
 template <class Real, int W, bool warp> struct Tile {
     static constexpr int size = 1 << W;
@@ -23,9 +28,10 @@ template <class Real, int W, bool warp> struct Tile {
     Real* sums;                  // [warp][capacity]: this window's overlaps, warp by warp
     int capacity;
     Real* partials;              // [slot][row]
-    int rows;
+    int samples;                 // of the launch
 
-    // What follows from the numbers of thread and block is not kept in registers, which are scarce.
+    // What follows from the launch's numbers, or those of thread and block, is not kept in registers, which are scarce.
+    __device__ __forceinline__ int rows() const { return samples << (n - t); }
     __device__ __forceinline__ unsigned thread() const {  // within the group
         return warp ? thread_number() & ((1u << (t - W)) - 1) : thread_number();
     }
@@ -57,7 +63,7 @@ template <class Real, int W, bool warp> struct Tile {
     // Keeps a warp's (or a group's) sum; the caller is one lane.
     __device__ __forceinline__ void keep(Real value, int slot) const {
         if (!warp) sums[static_cast<int>(threadIdx.x >> 5) * capacity + slot] = value;
-        else if (active) partials[static_cast<long long>(slot) * rows + row()] = value;
+        else if (active) partials[static_cast<long long>(slot) * rows() + row()] = value;
     }
     // Adds up what the warps of the block have kept since the last time. Between two syncs.
     __device__ __forceinline__ void flush(int first, int count) const {
@@ -66,7 +72,7 @@ template <class Real, int W, bool warp> struct Tile {
         for (int k = static_cast<int>(threadIdx.x); k < count; k += static_cast<int>(blockDim.x)) {
             Real sum = 0;
             for (int w = 0; w < warps; ++w) sum += sums[w * capacity + k];
-            partials[static_cast<long long>(first + k) * rows + row()] = sum;
+            partials[static_cast<long long>(first + k) * rows() + row()] = sum;
         }
     }
     __device__ __forceinline__ Real from_lane(Real value, int other) const {

@@ -107,7 +107,6 @@ class GPUDevice:
 
     def copy(self, state: GPUState) -> GPUState:
         """See `Device.copy`."""
-        self._launcher.check_memory(state.count)
         return GPUState(state.num_qubits, state.batch, self._runtime.copy(state.amplitudes))
 
     def forward(self, tape: Tape, coefficients: AnyCoefficients, ket: GPUState) -> None:

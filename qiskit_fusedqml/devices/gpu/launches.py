@@ -10,8 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import OutOfMemoryError
-from ...memory import format_bytes
 from .compiled import CompiledTape, Geometry, Sweep
 from .runtime import Argument, Buffer, Runtime, integer, long_integer
 from .sources import kernel_name, sweep_name
@@ -119,17 +117,7 @@ class Launcher:
         Raises:
             OutOfMemoryError: If the device has too little free memory.
         """
-        self.check_memory(count)
         return self.runtime.empty(count, self.complex)
-
-    def check_memory(self, count: int) -> None:
-        """Raise OutOfMemoryError if so many amplitudes do not fit in free memory."""
-        needed, free = count * self.geometry.amplitude_bytes, self.runtime.free_bytes()
-        if needed > free:
-            raise OutOfMemoryError(
-                f"A state of {format_bytes(needed)} does not fit in the GPU's memory; {format_bytes(free)} are free. "
-                "Use fewer qubits, a smaller batch or max_memory_mb, or precision='single'."
-            )
 
     def each(self, kernel: str, count: int, arguments: Sequence[Argument]) -> None:
         """One thread for each of ``count`` numbers, by a kernel that depends on the precision."""

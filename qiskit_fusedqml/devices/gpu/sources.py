@@ -48,6 +48,7 @@ def real_name(single: bool) -> str:
     return "float" if single else "double"
 
 
+@cache
 def sweep_name(single: bool, register_qubits: int, warp: bool, undo: bool, measured: bool = False) -> str:
     """Name expression of a sweep; ``measured``: overlaps of matrices are wanted of a block.
 
@@ -57,6 +58,7 @@ def sweep_name(single: bool, register_qubits: int, warp: bool, undo: bool, measu
     return f"fusedqml::sweep<{real_name(single)}, (int){register_qubits}, {flags}>"
 
 
+@cache
 def kernel_name(kernel: str, single: bool) -> str:
     """Name expression of a kernel that depends on the precision only."""
     return f"fusedqml::{kernel}<{real_name(single)}>"
