@@ -34,8 +34,8 @@ class DifferentiableProgram(PreparedProgram):
 
     Rows x (B, num_inputs) are samples; weights w (num_weights,) are shared by all samples or, as (B, num_weights),
     belong to the row. The angle map's parameters are the inputs followed by the weights. Calls from several threads
-    at once are safe. On a GPU, x, w and cotangents may be arrays in its memory; results then stay there
-    (`qiskit_fusedqml.residence`), and cotangents that are not finite give gradients that are not.
+    at once are safe. On a GPU, x, w and cotangents may be arrays in its memory; results then stay there, and numbers
+    that are not finite are passed on (`qiskit_fusedqml.residence`).
 
     Args:
         program: The program.
