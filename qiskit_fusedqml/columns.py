@@ -13,7 +13,6 @@ The two products cost 8 * 2**n multiply-adds per amplitude and sample at the spe
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -223,6 +222,6 @@ def _part(
     slots = sorted({i.slot for i in instructions if isinstance(i, Rotation) and i.slot >= 0})
     number = {slot: position for position, slot in enumerate(slots)}
     renumbered = tuple(
-        replace(i, slot=number[i.slot]) if isinstance(i, Rotation) and i.slot >= 0 else i for i in instructions
+        i._replace(slot=number[i.slot]) if isinstance(i, Rotation) and i.slot >= 0 else i for i in instructions
     )
     return Program(program.num_qubits, len(slots), renumbered, initial_state), angle_map.select(slots)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from typing import TypeAlias
 
-from .plan import RY, U2, Block, Dense, Diag, Map, Operation, Pauli
+from .plan import RY, U2, Block, Dense, Diag, Operation, Pauli
 from .program import Diagonal, Program, Rotation
 
 BothWays: TypeAlias = tuple[float, float]
@@ -136,6 +137,8 @@ class Work:
 def operation_kind(operation: Operation, *, factored: bool) -> str:
     """Which of `KINDS` an operation is; a `Map` has no arithmetic, so that any will do."""
     match operation:
+        case RY():
+            return "ry_factored" if factored else "ry_plain"
         case Diag():
             return "diag_one_table" if len(operation.factors) <= 1 else "diag_more_tables"
         case U2():
@@ -145,27 +148,32 @@ def operation_kind(operation: Operation, *, factored: bool) -> str:
         case Dense():
             return "dense_2" if len(operation.xs) <= 2 else "dense_3"
         case _:
-            return "ry_factored" if factored else "ry_plain"
+            return "ry_plain"
 
 
 def operation_work(operation: Operation, *, factored: bool, undone: bool) -> Work:
     """Arithmetic of one operation; ``factored`` rotations have one coefficient equal to 1."""
     match operation:
-        case Map():
-            return Work()
-        case Diag():
-            apply, overlap = 4.0 * len(operation.factors), 2.0 if operation.num_overlaps else 0.0
         case RY():
             measured = 1 if operation.x_optional else operation.num_overlaps  # X of few rotations only
-            apply, overlap = (2.0 if factored else 4.0), 2.0 * measured
+            return _work(2.0 if factored else 4.0, 2.0 * measured, undone)
+        case Diag():
+            return _work(4.0 * len(operation.factors), 2.0 if operation.num_overlaps else 0.0, undone)
         case U2():
-            apply, overlap = 8.0, 8.0 if operation.num_overlaps else 0.0
+            return _work(8.0, 8.0 if operation.num_overlaps else 0.0, undone)
         case Pauli():
             share = 0.5 ** len(operation.controls)
-            apply, overlap = (2.0 if factored else 4.0) * share, 2.0 * share * operation.num_overlaps
+            return _work((2.0 if factored else 4.0) * share, 2.0 * share * operation.num_overlaps, undone)
         case Dense():
             size = 2.0 ** len(operation.xs)
-            apply, overlap = 4.0 * size, 4.0 * size if operation.num_overlaps else 0.0
+            return _work(4.0 * size, 4.0 * size if operation.num_overlaps else 0.0, undone)
+        case _:
+            return Work()
+
+
+@lru_cache(maxsize=1024)
+def _work(apply: float, overlap: float, undone: bool) -> Work:
+    """Of the thousands of operations of a plan, nearly all are alike."""
     return Work(apply, 2.0 * apply + overlap if undone else 0.0)
 
 
@@ -181,7 +189,8 @@ def gate_by_gate(program: Program, first_wanted: int, amplitude_bytes: int) -> W
     Each instruction is one pass over the state; a gradient costs another product with the ket (a pass that reads ket
     and bra).
     """
-    total = Work()
+    forward = backward = 0.0
+    gradients = 0
     for position, instruction in enumerate(program.instructions):
         wanted = 0.0
         if isinstance(instruction, Rotation):
@@ -192,12 +201,10 @@ def gate_by_gate(program: Program, first_wanted: int, amplitude_bytes: int) -> W
             apply = 4.0
         else:
             apply = 4.0 * 2.0 ** len(instruction.qubits)
-        undone = position >= first_wanted
-        pass_bytes = 2.0 * amplitude_bytes
-        total += Work(
-            apply,
-            2.0 * apply + wanted if undone else 0.0,
-            pass_bytes,
-            2.0 * pass_bytes + (pass_bytes if wanted else 0.0) if undone else 0.0,
-        )
-    return total
+        forward += apply
+        if position >= first_wanted:
+            backward += 2.0 * apply + wanted
+            gradients += wanted > 0.0
+    count, pass_bytes = len(program.instructions), 2.0 * amplitude_bytes
+    undone = max(count - first_wanted, 0)
+    return Work(forward, backward, count * pass_bytes, (2 * undone + gradients) * pass_bytes)

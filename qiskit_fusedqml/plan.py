@@ -310,8 +310,10 @@ def parity(mask: int) -> int:
 
 def _xor(vectors: tuple[int, ...], mask: int) -> int:
     result = 0
-    for q in bits(mask):
-        result ^= vectors[q]
+    while mask:  # nearly always one bit, for which a generator takes too long
+        low = mask & -mask
+        result ^= vectors[low.bit_length() - 1]
+        mask ^= low
     return result
 
 

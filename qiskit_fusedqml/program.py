@@ -31,7 +31,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,8 +48,7 @@ MAX_QUBITS = 40
 """Masks are 64-bit integers in the compiled sweeps, and no machine holds a state of more qubits."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rotation:
+class Rotation(NamedTuple):
     """``C[exp(-i theta/2 P)]``, see the module's docstring.
 
     Attributes:

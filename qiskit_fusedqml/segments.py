@@ -52,6 +52,8 @@ def cut(tape: Tape, kinds: NDArray[np.int64], checkpoints: int = 0) -> tuple[Seg
     """
     total = sum(len(block.operations) for block in tape.blocks)
     each = -(-total // (LONGEST * (checkpoints + 1)))
+    if total <= LONGEST and not checkpoints:
+        return (_segment(tape, kept=False),)
     places = _spread(tape, kinds, (checkpoints + 1) * each)
     if not places:
         return (_segment(tape, kept=False),)

@@ -5,8 +5,6 @@ The tests' independent meaning of a program; nothing here is shared with the pac
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -79,7 +77,7 @@ def invert(instruction: Instruction, angles: NDArray[np.float64]) -> Instruction
     """The instruction that undoes one at these angles."""
     if isinstance(instruction, Rotation):
         theta = angles[instruction.slot] if instruction.slot >= 0 else instruction.theta
-        return replace(instruction, slot=-1, theta=-float(theta))
+        return instruction._replace(slot=-1, theta=-float(theta))
     if isinstance(instruction, Diagonal):
         return Diagonal(instruction.qubits, instruction.table.conj())
     return Matrix(instruction.qubits, instruction.matrix.conj().T)

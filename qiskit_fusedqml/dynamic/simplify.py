@@ -167,7 +167,7 @@ def _local(program: Program, num_angles: int) -> Segment:
 
     def renumbered(instruction: Instruction) -> Instruction:
         if isinstance(instruction, Rotation) and instruction.slot >= 0:
-            return replace(instruction, slot=number[instruction.slot])
+            return instruction._replace(slot=number[instruction.slot])
         return instruction
 
     instructions = tuple(map(renumbered, program.instructions))

@@ -15,7 +15,7 @@ from ..cost import CostModel, operation_work
 from ..memory import collector_paused
 from ..plan import U2, Block, Frame
 from ..program import MAX_MATRIX_QUBITS, Matrix, Program
-from .elements import Element, Term, collect, flips
+from .elements import Element, Term, collect
 from .emit import Emitter
 from .plan import Plan
 from .schedule import Item, group
@@ -76,10 +76,12 @@ def fuse(
         return Plan(program, cost_model, tape, emitter.recipe(tape.blocks), wanted_slots)
 
     by_angles = plan(euler=True)
+    if not by_angles.recipe.num_runs:
+        return by_angles
     # as matrices, the runs alone would cost this much; on most devices only a shallow circuit can gain from it
     matrix = operation_work(U2(0, 0, 0), factored=False, undone=bool(wanted_slots))
     gain = by_angles.arithmetic_cost - by_angles.recipe.num_runs * cost_model.cost(matrix, "u2")
-    if not by_angles.recipe.num_runs or gain <= 0:
+    if gain <= 0:
         return by_angles
     # a few samples without gradients are often run once, and planning a small circuit again takes longer than that
     if spread and not wanted_slots and gain * 2**n < PLANNING_COST * len(program.instructions):
@@ -88,4 +90,4 @@ def fuse(
 
 
 def _item(element: Element) -> Item:
-    return Item(element.generators, flips(element), isinstance(element, Term))
+    return Item(element.generators, element.flips, isinstance(element, Term))

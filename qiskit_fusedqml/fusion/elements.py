@@ -38,12 +38,12 @@ X, Y, Z = 0, 1, 2
 
 @dataclass(slots=True)
 class Run:
-    """Single-qubit gates in time order: axis, slot (-1: constant), constant angle, position in the program.
+    """Single-qubit gates in time order: axis, slot (-1: constant), constant angle.
 
     ``index`` numbers the runs whose angles are found by Euler decomposition; -1 for the others.
     """
 
-    gates: list[tuple[int, int, float, int]]
+    gates: list[tuple[int, int, float]]
     batched: bool
     index: int = -1
 
@@ -72,8 +72,12 @@ class Term:
     functional: Functional
     angle: Angle
     batched: bool
-    instructions: list[int]
     generators: tuple[int, ...] = ()
+
+    @property
+    def flips(self) -> tuple[Row, ...]:
+        """The flip vectors: none, as it is diagonal."""
+        return ()
 
 
 @dataclass(slots=True)
@@ -88,8 +92,12 @@ class Turn:
     angle: Angle
     batched: bool
     run: Run | None
-    instructions: list[int]
     generators: tuple[int, ...] = ()
+
+    @property
+    def flips(self) -> tuple[Row, ...]:
+        """The flip vectors."""
+        return (self.x,) if self.x else ()
 
 
 @dataclass(slots=True)
@@ -99,8 +107,12 @@ class Blend:
     x: Row
     side: Functional
     run: Run
-    instructions: list[int]
     generators: tuple[int, ...] = ()
+
+    @property
+    def flips(self) -> tuple[Row, ...]:
+        """The flip vectors."""
+        return (self.x,) if self.x else ()
 
 
 @dataclass(slots=True)
@@ -110,22 +122,15 @@ class Block2k:
     xs: tuple[Row, ...]
     ws: tuple[Functional, ...]
     matrix: NDArray[np.complex128]
-    instructions: list[int]
     generators: tuple[int, ...] = ()
+
+    @property
+    def flips(self) -> tuple[Row, ...]:
+        """The flip vectors."""
+        return self.xs
 
 
 Element: TypeAlias = Term | Turn | Blend | Block2k
-
-
-def flips(element: Element) -> tuple[Row, ...]:
-    """The flip vectors of an element; none for a diagonal one."""
-    match element:
-        case Term():
-            return ()
-        case Block2k():
-            return element.xs
-        case _:
-            return (element.x,) if element.x else ()
 
 
 @dataclass(slots=True)
@@ -165,11 +170,11 @@ def collect(
             yield collector.window()
             first = position
         if isinstance(instruction, Rotation):
-            collector.rotation(instruction, position)
+            collector.rotation(instruction)
         elif isinstance(instruction, Diagonal):
-            collector.diagonal(instruction, position)
+            collector.diagonal(instruction)
         else:
-            collector.matrix(instruction, position)
+            collector.matrix(instruction)
     found = collector.window()
     yield _without_last_phases(found) if populations else found
 
@@ -185,7 +190,7 @@ def _without_last_phases(found: Elements) -> Elements:
         if isinstance(element, Term) and not any(parity(element.functional & x) for x in later):
             continue
         kept.append(element)
-        later.update(flips(element))
+        later.update(element.flips)
     return Elements(kept[::-1], found.runs, found.frame)
 
 
@@ -204,35 +209,48 @@ class _Collector:
         self.elements: list[Element] = []
         self.runs: list[Run] = []
         self.open_runs: dict[int, Run] = {}
-        self.open_terms: dict[tuple[Functional, bool], Term] = {}
+        # masks of the qubits with an open run, and with one that is not diagonal
+        self.running = self.turning = 0
+        # terms with shared angles, and with angles that differ from sample to sample
+        self.open_terms: tuple[dict[Functional, Term], dict[Functional, Term]] = ({}, {})
+        # the phase that the last flip has left under its control: controls and angle
+        self.owed: tuple[int, int, float] | None = None
 
     def window(self) -> Elements:
         """What has been found since the last call; later terms and gates join none of it."""
+        self._settle()
         self.close(self.one - 1)
         elements = [e for e in self.elements if not (isinstance(e, Term) and e.angle.is_zero)]
         found = Elements(elements, self.runs, self.frame)
-        self.elements, self.runs, self.open_terms = [], [], {}
+        self.elements, self.runs, self.open_terms = [], [], ({}, {})
         return found
 
-    def rotation(self, r: Rotation, position: int) -> None:
-        constant = r.slot < 0
-        if constant and abs(remainder(r.theta, 4 * pi)) < EPSILON:
-            return
-        if constant and r.x and abs(abs(remainder(r.theta, 2 * pi)) - pi) < EPSILON and r.ctrl_mask.bit_count() <= 1:
-            self._flip(r, position)
-            return
-        support = r.x | r.z
-        if not r.ctrl_mask and support.bit_count() == 1:
-            axis = (Y if r.z else X) if r.x else Z
-            self._extend_run(support, (axis, r.slot, r.theta, position), r.slot in self.batched_slots)
-            return
-        if r.x == 0 and r.ctrl_mask.bit_count() <= MAX_EXPANDED_CONTROLS:
-            self._phases(r, position)
-            return
-        self._turn(r, position)
+    def rotation(self, r: Rotation) -> None:
+        x, z, ctrl_mask, ctrl_value, slot, theta = r
+        if self.owed:
+            # a controlled X is a flip followed by the phase that it leaves, with the other sign
+            if slot < 0 and not x and not z and (ctrl_mask, ctrl_value) == self.owed[:2]:
+                r = r._replace(theta=theta + self.owed[2])
+                theta, self.owed = r.theta, None
+            else:
+                self._settle()
+        if slot < 0:
+            if abs(remainder(theta, 4 * pi)) < EPSILON:
+                return
+            if x and ctrl_mask.bit_count() <= 1 and abs(abs(remainder(theta, 2 * pi)) - pi) < EPSILON:
+                self._flip(r)
+                return
+        if not ctrl_mask and (x | z).bit_count() == 1:
+            axis = (Y if z else X) if x else Z
+            self._extend_run((x | z).bit_length() - 1, (axis, slot, theta), slot in self.batched_slots)
+        elif x == 0 and ctrl_mask.bit_count() <= MAX_EXPANDED_CONTROLS:
+            self._phases(r)
+        else:
+            self._turn(r)
 
-    def diagonal(self, d: Diagonal, position: int) -> None:
+    def diagonal(self, d: Diagonal) -> None:
         """Walsh expansion of the table's phases into constant terms."""
+        self._settle()
         self._close_unless_diagonal(sum(1 << q for q in d.qubits))
         k = len(d.qubits)
         coefficients = np.angle(d.table)
@@ -242,169 +260,170 @@ class _Collector:
         coefficients = coefficients / 2**k
         for mask in np.flatnonzero(np.abs(coefficients) > EPSILON):
             logical = sum(1 << d.qubits[j] for j in bits(int(mask)))
-            self._add_term(self.frame.functional(logical), Angle(-2.0 * float(coefficients[mask])), False, position)
+            self._add_term(self.frame.functional(logical), -1, -2.0 * float(coefficients[mask]), batched=False)
 
-    def matrix(self, m: Matrix, position: int) -> None:
+    def matrix(self, m: Matrix) -> None:
+        self._settle()
         if len(m.qubits) == 1:
             phase, angles = zyz(m.matrix)
             for axis, theta in zip((Z, Y, Z), angles, strict=True):
-                self._extend_run(1 << m.qubits[0], (axis, -1, theta, position), False)
-            self._add_term(0, Angle(-2.0 * phase), False, position)
+                self._extend_run(m.qubits[0], (axis, -1, theta), batched=False)
+            self._add_term(0, -1, -2.0 * phase, batched=False)
             return
         self.close(sum(1 << q for q in m.qubits))
         xs = tuple(self.frame.columns[q] for q in m.qubits)
         ws = tuple(self.frame.duals[q] for q in m.qubits)
-        linear = [w & (self.one - 1) for w in ws]
-        generators = (*xs, *(w << self.n for w in linear))
-        self._append(Block2k(xs, ws, m.matrix, [position], generators))
+        self._append(Block2k(xs, ws, m.matrix, (*xs, *map(self._sign, ws))))
 
     def close(self, mask: int) -> None:
         """End the open runs of these qubits."""
-        for q in bits(mask):
-            run = self.open_runs.pop(q, None)
-            if run is not None:
-                self._emit_run(self.frame.columns[q], self.frame.duals[q], run)
+        mask &= self.running
+        self.running ^= mask
+        self.turning &= ~mask
+        while mask:
+            q = (mask & -mask).bit_length() - 1
+            mask ^= 1 << q
+            self._emit_run(self.frame.columns[q], self.frame.duals[q], self.open_runs.pop(q))
 
     def _close_unless_diagonal(self, mask: int) -> None:
-        for q in bits(mask):
-            run = self.open_runs.get(q)
-            if run is not None and any(axis != Z for axis, *_ in run.gates):
-                self.close(1 << q)
+        if mask & self.turning:
+            self.close(mask & self.turning)
 
-    def _extend_run(self, qubit_mask: int, gate: tuple[int, int, float, int], batched: bool) -> None:
-        q = qubit_mask.bit_length() - 1
+    def _extend_run(self, q: int, gate: tuple[int, int, float], batched: bool) -> None:
         run = self.open_runs.get(q)
         if run is not None and run.batched != batched:
-            self.close(qubit_mask)
+            self.close(1 << q)
             run = None
         if run is None:
             self.open_runs[q] = Run([gate], batched)
+            self.running |= 1 << q
         else:
             run.gates.append(gate)
+        if gate[0] != Z:
+            self.turning |= 1 << q
 
-    def _flip(self, r: Rotation, position: int) -> None:
+    def _flip(self, r: Rotation) -> None:
         """``C[exp(-1j theta/2 P)]``, theta = pi mod 2 pi: flip the x bits, then a Z string and a phase, under C."""
-        self.close(r.x | r.z)
-        self._close_unless_diagonal(r.ctrl_mask)
-        control = r.ctrl_mask.bit_length() - 1
-        self.frame = self.frame.flipped(r.x, control, 1 if r.ctrl_value else 0)
-        phase = -remainder(r.theta, 4 * pi) / 2 - pi / 2 * ((r.x & r.z).bit_count() % 4)
-        controls = self.frame.controls(r.ctrl_mask, r.ctrl_value)
-        if r.z:
+        x, z, ctrl_mask, ctrl_value, _, theta = r
+        self.close(x | z)
+        self._close_unless_diagonal(ctrl_mask)
+        self.frame = self.frame.flipped(x, ctrl_mask.bit_length() - 1, 1 if ctrl_value else 0)
+        phase = -remainder(theta, 4 * pi) / 2 - pi / 2 * ((x & z).bit_count() % 4)
+        if z:
+            controls = self.frame.controls(ctrl_mask, ctrl_value)
             # (-1)**z = exp(-1j pi/2) exp(+1j pi/2 (-1)**z)
-            self._add_phases(self.frame.functional(r.z), controls, -1, -pi, position)
+            self._add_phases(self.frame.functional(z), controls, -1, -pi)
             phase -= pi / 2
-        self._add_phases(0, controls, -1, -2 * phase, position)
+        self.owed = ctrl_mask, ctrl_value, -2 * phase
 
-    def _phases(self, r: Rotation, position: int) -> None:
-        self._close_unless_diagonal(r.z | r.ctrl_mask)
-        controls = self.frame.controls(r.ctrl_mask, r.ctrl_value)
-        self._add_phases(self.frame.functional(r.z), controls, r.slot, r.theta, position)
+    def _settle(self) -> None:
+        if self.owed:
+            ctrl_mask, ctrl_value, theta = self.owed
+            self.owed = None
+            self._add_phases(0, self.frame.controls(ctrl_mask, ctrl_value), -1, theta)
 
-    def _add_phases(
-        self, base: Functional, controls: tuple[Functional, ...], slot: int, theta: float, position: int
-    ) -> None:
+    def _phases(self, r: Rotation) -> None:
+        _, z, ctrl_mask, ctrl_value, slot, theta = r
+        self._close_unless_diagonal(z | ctrl_mask)
+        controls = self.frame.controls(ctrl_mask, ctrl_value) if ctrl_mask else ()
+        self._add_phases(self.frame.functional(z), controls, slot, theta)
+
+    def _add_phases(self, base: Functional, controls: tuple[Functional, ...], slot: int, theta: float) -> None:
         """A diagonal rotation under k controls as 2**k Z strings: each control projects by (1 - (-1)**c)/2."""
-        weight = 0.5 ** len(controls)
         batched = slot in self.batched_slots
         # for each subset of the controls: its sum with the base, and the sign of its size
-        strings = [(base, weight)]
+        strings = [(base, 0.5 ** len(controls))]
         for control in controls:
             strings += [(functional ^ control, -signed) for functional, signed in strings]
         for functional, signed in strings:
-            if functional or self.keep_phase:
-                angle = Angle(theta * signed) if slot < 0 else Angle(0.0, [(slot, signed)])
-                self._add_term(functional, angle, batched, position)
+            self._add_term(functional, slot, theta, batched, signed)
 
-    def _turn(self, r: Rotation, position: int) -> None:
+    def _turn(self, r: Rotation) -> None:
         self.close(r.x | r.z)
         self._close_unless_diagonal(r.ctrl_mask)
         angle = Angle(r.theta) if r.slot < 0 else Angle(0.0, [(r.slot, 1.0)])
         power = (r.x & r.z).bit_count() % 4
         controls = self.frame.controls(r.ctrl_mask, r.ctrl_value)
         x, z = self.frame.vector(r.x), self.frame.functional(r.z)
-        self._append_turn(x, z, power, controls, -1, angle, r.slot in self.batched_slots, None, [position])
+        generators = (x | self._sign(z), *map(self._sign, controls))
+        self._append(Turn(x, z, power, controls, -1, angle, r.slot in self.batched_slots, None, generators))
 
-    def _append_turn(
-        self,
-        x: Row,
-        z: Functional,
-        power: int,
-        controls: tuple[Functional, ...],
-        side: Functional,
-        angle: Angle,
-        batched: bool,
-        run: Run | None,
-        instructions: list[int],
-    ) -> None:
-        mask = self.one - 1
-        generators = (x | (z & mask) << self.n, *((c & mask) << self.n for c in controls))
-        self._append(Turn(x, z, power, controls, side, angle, batched, run, instructions, generators))
+    def _sign(self, functional: Functional) -> int:
+        """The generator that a functional's sign is."""
+        return (functional & (self.one - 1)) << self.n
 
     def _append(self, element: Element) -> None:
         """Add an element that flips; the open terms that do not commute with it can no longer be joined."""
-        for x in flips(element):
-            for key in [key for key in self.open_terms if (key[0] & x).bit_count() & 1]:
-                del self.open_terms[key]
+        for x in element.flips:
+            for terms in self.open_terms:
+                for functional in [f for f in terms if (f & x).bit_count() & 1] if terms else ():
+                    del terms[functional]
         self.elements.append(element)
 
-    def _add_term(self, functional: Functional, angle: Angle, batched: bool, position: int) -> None:
+    def _add_term(self, functional: Functional, slot: int, theta: float, batched: bool, weight: float = 1.0) -> None:
+        """``exp(-1j angle/2 (-1)**f)``; the angle is ``weight`` times the slot's or, if that is -1, times ``theta``."""
         if functional & self.one:
             functional ^= self.one
-            angle = Angle(-angle.constant, [(slot, -w) for slot, w in angle.slots], [(s, -w) for s, w in angle.euler])
-        if functional == 0 and not self.keep_phase:
+            weight = -weight
+        if not functional and not self.keep_phase:
             return
-        term = self.open_terms.get((functional, batched))
+        angle = self._angle_of(functional, batched)
+        if slot < 0:
+            angle.constant += weight * theta
+        else:
+            angle.slots.append((slot, weight))
+
+    def _angle_of(self, functional: Functional, batched: bool) -> Angle:
+        """The angle of the open term of a linear functional, or of a new one."""
+        terms = self.open_terms[batched]
+        term = terms.get(functional)
         if term is None:
-            term = Term(functional, angle, batched, [position], (functional << self.n,))
-            self.open_terms[functional, batched] = term
+            term = terms[functional] = Term(functional, Angle(), batched, (functional << self.n,))
             self.elements.append(term)
-            return
-        term.angle.constant += angle.constant
-        term.angle.slots += angle.slots
-        term.angle.euler += angle.euler
-        term.instructions.append(position)
+        return term.angle
 
     def _emit_run(self, x: Row, w: Functional, run: Run) -> None:
         """A run as terms around one turn when its flips share an axis; else by Euler angles, or per-sample matrices."""
-        flipping = [k for k, gate in enumerate(run.gates) if gate[0] != Z]
-        first, last = (flipping[0], flipping[-1] + 1) if flipping else (len(run.gates), len(run.gates))
-        middle = run.gates[first:last]
-        axes = {gate[0] for gate in middle}
-        if len(axes) > 1:
+        gates, batched = run.gates, run.batched
+        first, last = 0, len(gates)
+        while first < last and gates[first][0] == Z:
+            first += 1
+        while first < last and gates[last - 1][0] == Z:
+            last -= 1
+        middle = gates[first:last]
+        axis = middle[0][0] if middle else Z
+        if len(middle) > 1 and any(gate[0] != axis for gate in middle):
             self._emit_mixed_run(x, w, run)
             return
-        for _, slot, theta, position in run.gates[:first]:
-            self._add_term(w, _angle(slot, theta), run.batched, position)
+        for _, slot, theta in gates[:first]:
+            self._add_term(w, slot, theta, batched)
         if middle:
-            angle = Angle(sum(gate[2] for gate in middle), [(gate[1], 1.0) for gate in middle if gate[1] >= 0])
-            positions = [gate[3] for gate in middle]
-            if Y in axes:
-                self._append_turn(x, w, 1, (), w, angle, run.batched, None, positions)
+            angle = Angle()
+            for _, slot, theta in middle:
+                angle.constant += theta
+                if slot >= 0:
+                    angle.slots.append((slot, 1.0))
+            if axis == Y:
+                self._append(Turn(x, w, 1, (), w, angle, batched, None, (x | self._sign(w),)))
             else:
-                self._append_turn(x, 0, 0, (), -1, angle, run.batched, None, positions)
-        for _, slot, theta, position in run.gates[last:]:
-            self._add_term(w, _angle(slot, theta), run.batched, position)
+                self._append(Turn(x, 0, 0, (), -1, angle, batched, None, (x,)))
+        for _, slot, theta in gates[last:]:
+            self._add_term(w, slot, theta, batched)
 
     def _emit_mixed_run(self, x: Row, w: Functional, run: Run) -> None:
-        positions = [gate[3] for gate in run.gates]
         run.index = len(self.runs)
         self.runs.append(run)
         if run.batched or not self.euler:
-            linear = (w & (self.one - 1)) << self.n
-            self._append(Blend(x, w, run, positions, (x, linear)))
+            self._append(Blend(x, w, run, (x, self._sign(w))))
             return
-        self._add_euler_term(w, run.index, GAMMA, positions)
-        self._append_turn(x, w, 1, (), w, Angle(euler=[(3 * run.index + BETA, 1)]), False, run, positions)
-        self._add_euler_term(w, run.index, ALPHA, positions)
+        angle = Angle(euler=[(3 * run.index + BETA, 1)])
+        self._add_euler_term(w, run.index, GAMMA)
+        self._append(Turn(x, w, 1, (), w, angle, False, run, (x | self._sign(w),)))
+        self._add_euler_term(w, run.index, ALPHA)
 
-    def _add_euler_term(self, w: Functional, index: int, which: int, positions: list[int]) -> None:
-        for position in positions[:1]:
-            self._add_term(w, Angle(euler=[(3 * index + which, 1)]), False, position)
-
-
-def _angle(slot: int, theta: float) -> Angle:
-    return Angle(theta) if slot < 0 else Angle(0.0, [(slot, 1.0)])
+    def _add_euler_term(self, w: Functional, index: int, which: int) -> None:
+        sign = -1 if w & self.one else 1
+        self._angle_of(w & (self.one - 1), batched=False).euler.append((3 * index + which, sign))
 
 
 def zyz(matrix: NDArray[np.complex128]) -> tuple[float, tuple[float, float, float]]:
@@ -418,11 +437,3 @@ def zyz(matrix: NDArray[np.complex128]) -> tuple[float, tuple[float, float, floa
         total = 0.0
     beta = 2 * float(np.arctan2(abs(c), abs(a)))
     return phase, ((total - difference) / 2, beta, (total + difference) / 2)
-
-
-def positions_of(element: Element) -> Iterator[int]:
-    """Positions in the program of the instructions an element carries out."""
-    if isinstance(element, Turn | Blend) and element.run is not None:
-        yield from (gate[3] for gate in element.run.gates)
-    else:
-        yield from element.instructions

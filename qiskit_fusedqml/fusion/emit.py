@@ -28,6 +28,11 @@ FEWEST_BEFORE = 6
 multiply-adds against two each."""
 
 
+_NO_INDICES, _NO_NUMBERS = np.empty(0, np.int64), np.empty(0)
+_NO_ROWS = Rows(np.zeros(1, np.int64), _NO_INDICES, _NO_NUMBERS, _NO_NUMBERS)
+_NO_RUNS = Runs(np.zeros(1, np.int64), _NO_INDICES, _NO_INDICES, _NO_NUMBERS)
+
+
 class _AngleTable:
     """Angles of coefficients of one kind, and an overlap each, as plain numbers."""
 
@@ -46,6 +51,8 @@ class _AngleTable:
         return len(self.constant) - 1
 
     def rows(self) -> Rows:
+        if not self.constant:
+            return _NO_ROWS
         return Rows(*map(np.array, (self.start, self.index, self.weight, self.constant)))
 
 
@@ -71,6 +78,8 @@ class _RunTable:
         return len(self) - 1
 
     def runs(self) -> Runs:
+        if not len(self):
+            return _NO_RUNS
         return Runs(*map(np.array, (self.start, self.axis, self.source, self.constant)))
 
     def all_overlaps(self) -> NDArray[np.int64]:
@@ -117,9 +126,7 @@ class Emitter:
         self.elements = elements
         blended = {e.run.index for e in elements.elements if isinstance(e, Blend)}
         turned = [run for run in elements.runs if run.index not in blended]
-        self.run_position = {
-            run.index: self.turned_runs.add((gate[:3] for gate in run.gates), (-1, -1, -1, -1)) for run in turned
-        }
+        self.run_position = {run.index: self.turned_runs.add(run.gates, (-1, -1, -1, -1)) for run in turned}
         self.run_signs.extend([1.0] * 4 * len(turned))
         self.run_pairs.extend([-1] * len(turned))
 
@@ -185,14 +192,16 @@ class Emitter:
         if batched:
             sources = [(self.batched_index[slot], weight) for slot, weight in angle.slots]
         else:
-            sources = angle.slots + [(self._euler_source(source), float(sign)) for source, sign in angle.euler]
+            sources = angle.slots
+            if angle.euler:
+                sources = sources + [(self._euler_source(source), float(sign)) for source, sign in angle.euler]
         return tables[batched].add(angle.constant, sources, overlap)
 
     def _euler_source(self, source: int) -> int:
         return self.num_angles + 3 * self.run_position[source // 3] + source % 3
 
-    def _batched_gate(self, gate: tuple[int, int, float, int]) -> tuple[int, int, float]:
-        axis, slot, constant, _ = gate
+    def _batched_gate(self, gate: tuple[int, int, float]) -> tuple[int, int, float]:
+        axis, slot, constant = gate
         return axis, self.batched_index[slot] if slot >= 0 else -1, constant
 
     def _new_overlaps(self, count: int) -> int:
@@ -201,10 +210,10 @@ class Emitter:
         return first
 
     def _wants(self, angle: Angle) -> bool:
-        return any(slot in self.wanted for slot, _ in angle.slots)
+        return bool(self.wanted) and any(slot in self.wanted for slot, _ in angle.slots)
 
-    def _run_wants(self, gates: Sequence[tuple[int, int, float, int]]) -> bool:
-        return any(gate[1] in self.wanted for gate in gates)
+    def _run_wants(self, gates: Sequence[tuple[int, int, float]]) -> bool:
+        return bool(self.wanted) and any(gate[1] in self.wanted for gate in gates)
 
     def _turn(self, turn: Turn) -> RY | Pauli:
         mixed = turn.run is not None and self._run_wants(turn.run.gates)
@@ -225,13 +234,21 @@ class Emitter:
     def _blend(self, blend: Blend) -> U2:
         overlap = self._new_overlaps(3) if self._run_wants(blend.run.gates) else -1
         batched = blend.run.batched
-        gates = map(self._batched_gate, blend.run.gates) if batched else (gate[:3] for gate in blend.run.gates)
+        gates = map(self._batched_gate, blend.run.gates) if batched else blend.run.gates
         triple = (overlap, overlap + 1, overlap + 2) if overlap >= 0 else (-1, -1, -1)
         return U2(blend.x, blend.side, self.blends[batched].add(gates, triple), batched, overlap)
 
     def _diag(self, terms: Sequence[Term]) -> Diag:
         functionals: list[Functional] = []
         overlaps: dict[int, int] = {}
+        if self.wanted:
+            self._measure(terms, functionals, overlaps)
+        shared, batched = ([k for k, term in enumerate(terms) if term.batched == kind] for kind in (False, True))
+        factors = (*self._factors(shared, terms, overlaps), *self._factors(batched, terms, overlaps))
+        return Diag(factors, -1, min(overlaps.values(), default=-1), tuple(functionals))
+
+    def _measure(self, terms: Sequence[Term], functionals: list[Functional], overlaps: dict[int, int]) -> None:
+        """Note which functionals' overlaps are wanted, and the overlap of each term that has one."""
         reports = [self._reports(term) for term in terms]
         direct = [self._wants(term.angle) for term in terms]
         before = sum(which == Z_BEFORE for report in reports for _, which, _ in report)
@@ -245,12 +262,6 @@ class Emitter:
             for run, which, sign in reports[position]:
                 self.turned_runs.overlaps[4 * run + which] = overlaps[position]
                 self.run_signs[4 * run + which] = sign
-        factors = tuple(
-            factor
-            for batched in (False, True)
-            for factor in self._factors([k for k, term in enumerate(terms) if term.batched == batched], terms, overlaps)
-        )
-        return Diag(factors, -1, min(overlaps.values(), default=-1), tuple(functionals))
 
     def _reports(self, term: Term) -> list[tuple[int, int, int]]:
         """The runs that want <Z> of a term's functional: position, column of the run's overlaps, sign."""
@@ -386,11 +397,13 @@ class _Scaling:
 
 
 def _is_factorable(operation: Operation) -> bool:
-    return isinstance(operation, RY | Pauli) and not operation.batched and not getattr(operation, "controls", ())
+    if isinstance(operation, RY):
+        return not operation.batched
+    return isinstance(operation, Pauli) and not operation.batched and not operation.controls
 
 
 def _pair(operation: Operation) -> int:
-    assert isinstance(operation, RY | Pauli)
+    assert isinstance(operation, (RY, Pauli))
     return operation.coefficient
 
 

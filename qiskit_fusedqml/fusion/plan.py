@@ -34,14 +34,18 @@ class Plan:
     recipe: Recipe
     wanted_slots: frozenset[int]
 
-    def block_work(self, block: Block) -> Work:
-        """Work of one block per amplitude and sample."""
-        return sum((work for _, work in self._operations(block)), start=self._traffic(block))
-
     @cached_property
     def work(self) -> Work:
         """Work of the whole plan per amplitude and sample."""
-        return sum((self.block_work(block) for block in self.tape.blocks), start=Work())
+        forward = backward = forward_bytes = backward_bytes = 0.0
+        for block in self.tape.blocks:
+            for _, work in self._operations(block):
+                forward += work.forward
+                backward += work.backward
+            moved = self._traffic(block)
+            forward_bytes += moved.forward_bytes
+            backward_bytes += moved.backward_bytes
+        return Work(forward, backward, forward_bytes, backward_bytes)
 
     def block_cost(self, block: Block) -> tuple[float, float]:
         """What one block takes on the device, its arithmetic and the moves of its tiles, in `CostModel.cost`'s unit."""
@@ -63,7 +67,7 @@ class Plan:
         """Kind and work of each operation."""
         kinds = self.recipe.pair_kinds
         for position, operation in enumerate(block.operations):
-            pair = isinstance(operation, RY | Pauli) and not operation.batched
+            pair = isinstance(operation, (RY, Pauli)) and not operation.batched
             factored = pair and bool(kinds[operation.coefficient] == FACTORED)  # type: ignore[union-attr]
             work = operation_work(operation, factored=factored, undone=position >= block.undo_from)
             yield operation_kind(operation, factored=factored), work

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from ..plan import Row
 
@@ -21,8 +22,7 @@ STRETCH = 64
 """`levels` passes over this many levels at once if none of them touches an item's qubits."""
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(NamedTuple):
     """What the scheduler moves.
 
     Attributes:
@@ -46,22 +46,20 @@ def levels(items: Sequence[Item], n: int) -> list[list[int]]:
     touched: list[int] = []
     stretches: list[int] = []
     low = (1 << n) - 1
-    for index, item in enumerate(items):
-        generators = item.generators
+    for index, (generators, _, diagonal, _) in enumerate(items):
         support = 0
         for g in generators:
-            support |= g | g >> n
-        support &= low
+            support |= (g | g >> n) & low
         level = len(table) - 1
         while level >= 0:
             if not stretches[level // STRETCH] & support:
                 level = level // STRETCH * STRETCH - 1
-            elif touched[level] & support and _meets(swapped[level], generators):
+            elif touched[level] & support and (level & 1 or not diagonal) and _meets(swapped[level], generators):
                 break
             else:
                 level -= 1
         level += 1
-        if (level & 1) == item.diagonal:
+        if (level & 1) == diagonal:
             level += 1
         while len(table) <= level:
             table.append([])
@@ -178,6 +176,7 @@ class _Picker:
         self.tile = Subspace()
         self.steps: list[list[int]] = []
         self.waiting: list[int] = []
+        self.waiting_signs: list[int] = []
         self.closed = False
         self.left = Subspace()
         self.left_swapped: list[int] = []
@@ -203,15 +202,15 @@ class _Picker:
         return [index for index in remaining[:stop] if index not in done] + remaining[stop:]
 
     def _take(self, index: int) -> bool:
-        item = self.items[index]
-        generators, vectors = item.generators, item.vectors
+        generators, vectors, diagonal, alone = self.items[index]
         if self.closed or (self.left_swapped and _meets(self.left_swapped, generators)):
             self._leave(generators)
             return False
-        if item.diagonal:
+        if diagonal:
             self.waiting.append(index)
+            self.waiting_signs.append(generators[0] >> self.n)
             return True
-        if item.alone:
+        if alone:
             if self.steps or self.waiting:
                 self._leave(generators)
                 return False
@@ -221,7 +220,7 @@ class _Picker:
             return False
         for vector in vectors:
             self.tile.add(vector)
-        if _meets([self.items[w].generators[0] >> self.n for w in self.waiting], vectors):
+        if _meets(self.waiting_signs, vectors):
             self._flush()
         if self.steps and not self.items[self.steps[-1][0]].diagonal:
             self.steps[-1].append(index)
@@ -232,7 +231,7 @@ class _Picker:
     def _flush(self) -> None:
         if self.waiting:
             self.steps.append(self.waiting)
-            self.waiting = []
+            self.waiting, self.waiting_signs = [], []
 
     def _leave(self, generators: tuple[int, ...]) -> None:
         for g in generators:

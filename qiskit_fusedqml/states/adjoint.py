@@ -272,7 +272,7 @@ def _inverted(program: Program) -> Program:
     instructions: list[Instruction] = []
     for instruction in reversed(program.instructions):
         if isinstance(instruction, Rotation):
-            instructions.append(replace(instruction, theta=-instruction.theta))
+            instructions.append(instruction._replace(theta=-instruction.theta))
         elif isinstance(instruction, Diagonal):
             instructions.append(Diagonal(instruction.qubits, instruction.table.conj()))
         else:

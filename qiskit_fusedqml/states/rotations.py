@@ -129,7 +129,7 @@ def _unroll(program: Program) -> tuple[Program, NDArray[np.intp], NDArray[np.boo
     controlled: list[bool] = []
     for instruction in program.instructions:
         if isinstance(instruction, Rotation) and instruction.slot >= 0:
-            instructions.append(replace(instruction, slot=len(source)))
+            instructions.append(instruction._replace(slot=len(source)))
             source.append(instruction.slot)
             controlled.append(bool(instruction.ctrl_mask))
         else:
