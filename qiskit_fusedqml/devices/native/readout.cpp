@@ -45,29 +45,33 @@ int parts_for(const State& state, int threads) {
     return state.num_rows * state.groups * state.kernels->width < small_work ? 1 : std::max(threads, 1);
 }
 
-uint64_t row_of(const std::vector<uint64_t>& columns, uint64_t offset, uint64_t number) {
-    for (size_t q = 0; q < columns.size(); ++q)
-        if (number >> q & 1) offset ^= columns[q];
-    return offset;
-}
-
-// Calls body(number, row) for numbers first .. last - 1.
-template <class Body>
-void walk(const std::vector<uint64_t>& columns, uint64_t offset, uint64_t first, uint64_t last, const Body& body) {
-    std::vector<uint64_t> steps;
-    uint64_t total = 0;
-    for (const uint64_t column : columns) steps.push_back(total ^= column);
-    steps.push_back(0);
-    uint64_t row = row_of(columns, offset, first);
-    for (uint64_t number = first; number < last;) {
-        body(number, row);
-        row ^= steps[static_cast<size_t>(__builtin_ctzll(++number))];
+// The rows of consecutive numbers: row(i) = XOR of columns[q] over the set bits q of i, ^ offset.
+class Walk {
+public:
+    explicit Walk(const std::vector<uint64_t>& columns) : columns_(columns) {
+        uint64_t total = 0;
+        for (const uint64_t column : columns_) steps_.push_back(total ^= column);
+        steps_.push_back(0);
     }
-}
+    // Calls body(number, row) for numbers first .. last - 1.
+    template <class Body> void operator()(uint64_t offset, uint64_t first, uint64_t last, const Body& body) const {
+        uint64_t row = offset;
+        for (size_t q = 0; q < columns_.size(); ++q)
+            if (first >> q & 1) row ^= columns_[q];
+        for (uint64_t number = first; number < last;) {
+            body(number, row);
+            row ^= steps_[static_cast<size_t>(__builtin_ctzll(++number))];
+        }
+    }
+
+private:
+    std::vector<uint64_t> columns_, steps_;
+};
 
 template <class T> void copy_amplitudes(const State& state, const RowFrame& frame, T* out, int threads) {
     const uint64_t rows = uint64_t(1) << state.num_qubits;
     const size_t width = static_cast<size_t>(state.kernels->width);
+    const Walk walk(frame.columns);
     const int parts = parts_for(state, threads);
     run_parts(parts, threads, [&](int part) {
         const uint64_t share = static_cast<uint64_t>(part), all = static_cast<uint64_t>(parts);
@@ -75,7 +79,7 @@ template <class T> void copy_amplitudes(const State& state, const RowFrame& fram
             const T* data = state.group_data<T>(group);
             const size_t samples = static_cast<size_t>(state.samples_of(group));
             T* to = out + (static_cast<size_t>(group) << state.sample_bits) * 2 * rows;
-            walk(frame.columns, frame.offset, rows * share / all, rows * (share + 1) / all, [&](uint64_t number, uint64_t row) {
+            walk(frame.offset, rows * share / all, rows * (share + 1) / all, [&](uint64_t number, uint64_t row) {
                 const T* from = data + state.place(row);
                 for (size_t sample = 0; sample < samples; ++sample) {
                     to[2 * (sample * rows + number)] = from[sample];
@@ -95,6 +99,7 @@ void add_probabilities(const State& state, const RowFrame& frame, const std::vec
         if (std::find(qubits.begin(), qubits.end(), q) == qubits.end()) summed.push_back(frame.columns[static_cast<size_t>(q)]);
     const uint64_t outcomes = uint64_t(1) << kept.size(), others = uint64_t(1) << summed.size();
     const size_t width = static_cast<size_t>(state.kernels->width);
+    const Walk walk_kept(kept), walk_summed(summed);
     const int parts = parts_for(state, threads);
     run_parts(parts, threads, [&](int part) {
         const uint64_t share = static_cast<uint64_t>(part), all = static_cast<uint64_t>(parts);
@@ -103,9 +108,9 @@ void add_probabilities(const State& state, const RowFrame& frame, const std::vec
             const T* data = state.group_data<T>(group);
             const size_t samples = static_cast<size_t>(state.samples_of(group));
             double* to = out + (static_cast<size_t>(group) << state.sample_bits) * outcomes;
-            walk(kept, frame.offset, outcomes * share / all, outcomes * (share + 1) / all, [&](uint64_t number, uint64_t row) {
+            walk_kept(frame.offset, outcomes * share / all, outcomes * (share + 1) / all, [&](uint64_t number, uint64_t row) {
                 std::fill(sums.begin(), sums.end(), 0.0);
-                walk(summed, row, 0, others, [&](uint64_t, uint64_t place) {
+                walk_summed(row, 0, others, [&](uint64_t, uint64_t place) {
                     const T* from = data + state.place(place);
                     for (size_t sample = 0; sample < samples; ++sample) {
                         const double re = from[sample], im = from[sample + width];
