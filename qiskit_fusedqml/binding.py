@@ -84,7 +84,7 @@ class Binding:
         self.batched_map, self.used = angle_map.select(self.batched_slots).compact()
         self.varying = varying
         # which of the used parameters vary, and their columns among the varying ones
-        varies = np.isin(self.used, varying)
+        varies = _members(self.used, varying, angle_map.num_parameters)
         self.used_varying: IntArray = np.flatnonzero(varies)
         self.used_shared: IntArray = np.flatnonzero(~varies)
         self.used_columns: IntArray = np.searchsorted(varying, self.used[self.used_varying])
@@ -103,7 +103,8 @@ class Binding:
         self._segments: dict[int, tuple[Segment, ...]] = {}
         # whether overlaps are needed by sample: for a varying parameter's gradient, or through an angle that differs
         self.has_batched_gradients = bool(
-            np.isin(wanted, varying).any() or wanted_slots & set(self.batched_slots.tolist())
+            _members(wanted, varying, angle_map.num_parameters).any()
+            or not wanted_slots.isdisjoint(self.batched_slots.tolist())
         )
 
     states = 1
@@ -285,6 +286,8 @@ class Binding:
     def _from_features(self, recipe: Recipe) -> Recipe:
         """The recipe over the features: of the shared map's, and in each row the varying ones of the batched map's."""
         shared, batched, used = self.shared_map, self.batched_map, len(self.used)
+        if not (shared.num_features or batched.num_features):
+            return recipe
         constants = np.zeros(len(self.shared_slots) + len(self.batched_slots))
         constants[self.shared_slots] = shared.constants
         column = np.full(batched.num_features, -1, dtype=np.int64)
@@ -343,6 +346,13 @@ class Binding:
         except InvalidInputError as error:
             return error
         return InvalidInputError("An angle overflows at the given values; finite angles are required.")
+
+
+def _members(numbers: IntArray, among: IntArray, total: int) -> NDArray[np.bool_]:
+    """Which of some numbers below ``total`` are among others."""
+    table = np.zeros(total, dtype=bool)
+    table[among] = True
+    return cast("NDArray[np.bool_]", table[numbers])
 
 
 def checked_cotangents(values: ArrayLike, shape: tuple[int, int]) -> FloatArray:

@@ -7,12 +7,14 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 
 _pauses = 0
 _was_enabled = False
 _lock = threading.Lock()
 
 
+@lru_cache(maxsize=1)
 def physical_memory() -> int:
     """Bytes of the machine's memory, or as good as infinity where the system does not say."""
     try:

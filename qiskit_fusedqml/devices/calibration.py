@@ -79,7 +79,12 @@ def cpu_model() -> str:
 
 def user_file() -> Path | None:
     """Where this user's own table is, or would be; None if there is no home folder."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    return _user_file(os.environ.get("XDG_CACHE_HOME", ""), os.environ.get("HOME", ""))
+
+
+@lru_cache(maxsize=4)
+def _user_file(cache_home: str, home: str) -> Path | None:  # noqa: ARG001 - `Path.home` reads it
+    cache = Path(cache_home)
     if not cache.is_absolute():  # as the XDG specification wants it
         try:
             cache = Path.home() / ".cache"

@@ -199,11 +199,14 @@ class KnownCircuit:
         """
         self.reference = weakref.ref(circuit, forget)
         self.snapshot = circuit.copy()
-        self._data = list(self.snapshot.data)
         self._compiled: OrderedDict[Hashable, Any] = OrderedDict()
         self._asked: tuple[list[Parameter], list[int]] = ([], [])
         self._max_compiled = max_compiled
         self._lock = RLock()
+
+    @cached_property
+    def _data(self) -> list[Any]:
+        return list(self.snapshot.data)
 
     @cached_property
     def parameters(self) -> list[Parameter]:

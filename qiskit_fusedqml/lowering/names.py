@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 from qiskit.circuit import Gate, Instruction
@@ -55,7 +56,14 @@ def has_the_names_meaning(operation: Any) -> bool:
     Gates defined by users, or in OpenQASM programs (their class is in ``qiskit.qasm2``), mean their definitions,
     whatever their names. Of an operation that is a name and nothing else, as Aer runs it, the name is all there is.
     """
-    kind = getattr(operation, "base_class", type(operation))
+    kind: Any = getattr(operation, "base_class", type(operation))
+    own = _is_of_qiskit(kind)
+    return operation.definition is None if own is None else own
+
+
+@lru_cache(maxsize=256)
+def _is_of_qiskit(kind: type) -> bool | None:
+    """Whether Qiskit says what a class of operations means; None if its names do, where there is no definition."""
     if kind in (Gate, Instruction) or kind.__module__.startswith("qiskit_aer."):
-        return operation.definition is None
-    return bool(kind.__module__.startswith("qiskit.circuit."))
+        return None
+    return kind.__module__.startswith("qiskit.circuit.")

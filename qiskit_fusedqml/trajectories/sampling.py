@@ -46,7 +46,7 @@ def draw(probabilities: NDArray[np.float64], shots: int, rng: np.random.Generato
     """
     # a multinomial draw costs a step per outcome, inverting the cumulative distribution a search per shot
     if shots < len(probabilities):
-        drawn, counts = np.unique(_inverted(probabilities, shots, rng), return_counts=True)
+        drawn, counts = _run_lengths(_inverted(probabilities, shots, rng))
     else:
         possible = np.flatnonzero(probabilities)
         weights = probabilities[possible].astype(np.float64)
@@ -60,6 +60,14 @@ def counted(outcomes: NDArray[np.int64], *, keep: bool) -> Shots:
     """Shots that have been drawn one by one, in the order of the sequence."""
     distinct, sequence, counts = np.unique(outcomes, return_inverse=True, return_counts=True)
     return Shots(distinct, counts, sequence if keep else None)
+
+
+def _run_lengths(outcomes: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The distinct outcomes, ascending, and how often each is there; `_inverted` has sorted them if they are few."""
+    if len(outcomes) > CHUNK:
+        outcomes = np.sort(outcomes)
+    starts = np.flatnonzero(np.diff(outcomes, prepend=-1))
+    return outcomes[starts], np.diff(starts, append=len(outcomes))
 
 
 def _inverted(probabilities: NDArray[np.float64], shots: int, rng: np.random.Generator) -> NDArray[np.int64]:
