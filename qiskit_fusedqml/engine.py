@@ -21,12 +21,14 @@ from .devices import State
 from .errors import FusedQMLError
 from .fusion import Plan
 from .measurement import clbit_values
-from .parameters import ParameterBatch, ParameterSet
+from .parameters import ParameterBatch, ParameterSet, checked_parameters
 from .prepared import FloatArray, PreparedProgram
 from .residence import keeps_residence, through_the_host
 
 Number = TypeVar("Number", bound=np.generic)
 Cotangents = ArrayLike | Callable[[NDArray[np.floating]], ArrayLike]
+
+NO_CONSTANTS: FloatArray = np.empty(0)
 
 
 class DifferentiableProgram(PreparedProgram):
@@ -193,19 +195,27 @@ class DifferentiableProgram(PreparedProgram):
         return _joined([self._expectation(ket, sweeps) for _, sweeps, ket in passes])
 
     def final_states(
-        self, w: ArrayLike, initial_states: NDArray[np.complex128] | None = None, *, keep_phase: bool = True
+        self,
+        w: ArrayLike,
+        initial_states: NDArray[np.complex128] | None = None,
+        *,
+        keep_phase: bool = True,
+        constants: FloatArray = NO_CONSTANTS,
     ) -> tuple[State, Plan]:
         """The final states as they are on the device, for a caller that goes on with them and minds the memory.
 
         Args:
-            w: Weights by row (B, num_weights); the program has no inputs.
+            w: Weights by row (B, num_weights - K); the program has no inputs.
             initial_states: Amplitudes (B, 2**n) in place of the program's initial state.
             keep_phase: Whether the global phase matters.
+            constants: The last weights (K,), the same for all rows.
 
         Returns:
             B states, and the plan that was run; they are in the frame of its tape.
         """
-        parameters = self._parameters(None, w)
+        parameters = checked_parameters(None, w, 0, self.num_weights - len(constants), self._num_states)
+        if len(constants):
+            parameters = parameters._replace(base=np.concatenate([parameters.base, constants]))
         given = initial_states is not None
         binding = self.plans.binding(
             parameters.varying, self._nothing, parameters.batch, keep_phase=keep_phase, any_start=given

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import pi
+from typing import NamedTuple
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +70,7 @@ class GateRow:
         return self.factors or self.frame + self.core + undone(self.frame)
 
 
-@dataclass(frozen=True, slots=True)
-class PlacedFactor:
+class PlacedFactor(NamedTuple):
     """A factor on a program's qubits; masks as in `qiskit_fusedqml.program.Rotation`, angle as in `Factor`."""
 
     x: int

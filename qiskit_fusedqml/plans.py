@@ -1,14 +1,17 @@
 """The plans of one program, made when they are first needed.
 
-A plan depends on structure only: which parameters differ from row to row, which gradients are wanted, and how a batch
-of this size fills the device's lanes and threads.
+A plan depends on structure only: the program's, which parameters differ from row to row, which gradients are wanted,
+and how a batch of this size fills the device's lanes and threads; never on the values of parameters. Programs of the
+same structure therefore share their plans (`SHARED`): copies of a circuit, and the bound copies of an ansatz, whose
+angles the lowering turns into parameters.
 """
 
 from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from functools import cached_property
 from typing import TypeVar, cast
 
 from .angles import AngleMap
@@ -22,6 +25,54 @@ _Kept = TypeVar("_Kept", bound="Binding | Columns | None")
 
 MAX_PLANS = 16
 """Plans kept for a program; the least recently used one goes first."""
+
+MAX_SHARED = 64
+"""Plans that programs share; the least recently used one goes first."""
+
+MAX_SHARED_INSTRUCTIONS = 1 << 15
+"""Instructions of the programs of all these plans, which bounds their memory to some ten megabytes."""
+
+
+class SharedPlans:
+    """A bounded store of plans by structure. Calls from several threads at once are safe."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[Hashable, Binding] = OrderedDict()
+        self._instructions = 0
+        self._lock = threading.Lock()
+
+    def get(self, key: Hashable, make: Callable[[], Binding]) -> Binding:
+        """The plan of a key, made now if it is not there."""
+        with self._lock:
+            found = self._kept.get(key)
+            if found is not None:
+                self._kept.move_to_end(key)
+                return found
+        made = make()  # other threads need not wait for it
+        with self._lock:
+            if key not in self._kept:
+                self._instructions += _size(made)
+            self._kept[key] = made
+            while len(self._kept) > MAX_SHARED or self._instructions > MAX_SHARED_INSTRUCTIONS:
+                self._instructions -= _size(self._kept.popitem(last=False)[1])
+        return made
+
+    def clear(self) -> None:
+        """Forget everything."""
+        with self._lock:
+            self._kept.clear()
+            self._instructions = 0
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+
+def _size(binding: Binding) -> int:
+    return len(binding.plan.program.instructions)
+
+
+SHARED = SharedPlans()
+"""The plans that all programs of this process share."""
 
 
 class PlanStore:
@@ -66,20 +117,37 @@ class PlanStore:
         model, n, any_start = self._device.cost_model, self._program.num_qubits, any_start or self._any_start
         spread = model.spread_qubits(n, batch)
         tile_limit = model.tile_limit(n, spread, batch)
+        key = (varying.key, wanted.key, spread, tile_limit, keep_phase, populations, any_start)
         return self._kept(
-            (varying.key, wanted.key, spread, tile_limit, keep_phase, populations, any_start),
-            lambda: Binding(
-                self._program,
-                self._angle_map,
-                model,
-                varying=varying.indices,
-                wanted=wanted.indices,
-                batch=batch,
-                keep_phase=keep_phase,
-                populations=populations,
-                any_start=any_start,
+            key,
+            lambda: self._shared(
+                key,
+                lambda: Binding(
+                    self._program,
+                    self._angle_map,
+                    model,
+                    varying=varying.indices,
+                    wanted=wanted.indices,
+                    batch=batch,
+                    keep_phase=keep_phase,
+                    populations=populations,
+                    any_start=any_start,
+                ),
             ),
         )
+
+    def _shared(self, key: Hashable, make: Callable[[], Binding]) -> Binding:
+        structure = self._structure
+        return make() if structure is None else SHARED.get((structure, self._device.cost_model, key), make)
+
+    @cached_property
+    def _structure(self) -> Hashable | None:
+        """What plans are shared by; None where they are not: amplitudes and very long programs would stay in memory."""
+        program = self._program
+        if program.initial_state is not None or len(program.instructions) > MAX_SHARED_INSTRUCTIONS:
+            return None
+        angles = self._angle_map.structure()
+        return None if angles is None else (program.structure(), angles)
 
     def values_binding(self, varying: ParameterSet, wanted: ParameterSet, batch: int) -> Binding:
         """The plan for expectation values and their gradients."""

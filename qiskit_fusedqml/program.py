@@ -28,7 +28,7 @@ computes. The grammar is checked by `validate`; a program is built, saved and lo
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
@@ -97,6 +97,11 @@ class Matrix:
 Instruction: TypeAlias = Rotation | Diagonal | Matrix
 
 
+def _contents(instruction: Diagonal | Matrix) -> Hashable:
+    entries = instruction.table if isinstance(instruction, Diagonal) else instruction.matrix
+    return type(instruction), instruction.qubits, entries.tobytes()
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Program:
     """A straight-line program.
@@ -115,6 +120,11 @@ class Program:
     instructions: tuple[Instruction, ...]
     initial_state: NDArray[np.complex128] | None = None
     cuts: tuple[int, ...] = ()
+
+    def structure(self) -> Hashable:
+        """Equal for programs that do the same to every state, whatever the angles in their slots."""
+        instructions = tuple(i if isinstance(i, Rotation) else _contents(i) for i in self.instructions)
+        return self.num_qubits, self.num_angles, instructions, self.cuts
 
     def save(self, path: str | Path) -> None:
         """Write the program to an ``.npz`` file (no pickle)."""

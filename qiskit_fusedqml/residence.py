@@ -14,7 +14,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, Protocol, Self, TypeVar, cast
 
-from .devices import Device, DeviceWithMemory
+from .devices import Device, DeviceWithMemory, has_memory
 
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 
@@ -59,4 +59,4 @@ def through_the_host(method: _Method) -> _Method:
 
 def memory_of(device: Device) -> DeviceWithMemory | None:
     """The device, if it has a memory of its own."""
-    return device if isinstance(device, DeviceWithMemory) else None
+    return device if has_memory(device) else None

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from qiskit_fusedqml.devices import calibration
+from qiskit_fusedqml.plans import SHARED
 
 # what tests start finds what is installed, not the source tree around it, which has no compiled module
 os.environ["PYTHONSAFEPATH"] = "1"
@@ -21,3 +22,9 @@ def packaged_numbers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(calibration, "user_file", lambda: nothing)
         yield
+
+
+@pytest.fixture(autouse=True)
+def no_plans() -> None:
+    """Every test makes its own plans."""
+    SHARED.clear()

@@ -12,7 +12,7 @@ non-linear expressions.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -78,12 +78,19 @@ class AngleMap:
     names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if not np.array_equal(np.unique(self.slots), np.arange(self.num_angles)) or np.any(np.diff(self.slots) < 0):
+        if not _counts_up_to(self.slots, self.num_angles):
             raise InvalidInputError(
                 "The terms' slots must ascend and name every angle: an angle without a term is a constant."
             )
         if self.columns.size and not 0 <= self.columns.min() <= self.columns.max() < self.num_features:
             raise InvalidInputError(f"The terms' columns must lie in 0..{self.num_features - 1}.")
+
+    def structure(self) -> Hashable | None:
+        """Equal for equal maps; None with non-linear features, whose equality is not decided."""
+        if self.groups:
+            return None
+        arrays = (self.constants, self.slots, self.columns, self.coefficients)
+        return self.num_parameters, self.names, *(array.tobytes() for array in arrays)
 
     @property
     def num_angles(self) -> int:
@@ -236,14 +243,16 @@ class AngleMap:
                 slots.append(self.slots[inside])
                 parameters.append(row[self.columns[inside] - first])
             first += len(group.labels)
-        pairs = np.unique(np.stack([np.concatenate(slots), np.concatenate(parameters)]), axis=1)
-        return pairs[0], pairs[1]
+        pairs = np.unique(np.concatenate(slots) * self.num_parameters + np.concatenate(parameters))
+        return np.divmod(pairs, self.num_parameters)
 
     def depends_on(self, parameters: Sequence[int] | NDArray[np.integer]) -> NDArray[np.bool_]:
         """Which angles depend on any of the given parameters, (A,)."""
+        result = np.zeros(self.num_angles, dtype=bool)
+        if not len(parameters):
+            return result
         wanted = np.zeros(self.num_parameters, dtype=bool)
         wanted[np.asarray(parameters, dtype=np.intp)] = True
-        result = np.zeros(self.num_angles, dtype=bool)
         slots, columns = self.dependence
         result[slots[wanted[columns]]] = True
         return result
@@ -314,6 +323,14 @@ def _by_value(numbers: Indices) -> tuple[Indices, Indices, Indices]:
     order = np.argsort(numbers, kind="stable")
     present, starts = np.unique(numbers[order], return_index=True)
     return order, starts, present
+
+
+def _counts_up_to(numbers: Indices, stop: int) -> bool:
+    """Whether they ascend through 0, 1, ..., stop - 1; a number may be repeated."""
+    if not numbers.size:
+        return stop == 0
+    steps = np.diff(numbers, prepend=-1, append=stop)
+    return bool(steps[0] == steps[-1] == 1 and steps.min() >= 0 and steps.max() <= 1)
 
 
 def _sums(terms: Floats, starts: Indices) -> Floats:

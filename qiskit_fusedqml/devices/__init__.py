@@ -23,7 +23,7 @@ of a step.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +34,17 @@ from ..plan import Frame, Tape
 from ..tables import BindingTables
 from ._native import Bound, Coefficients
 
-__all__ = ["Bound", "Coefficients", "Device", "DeviceWithMemory", "ResidentBound", "SamplingDevice", "State"]
+__all__ = [
+    "Bound",
+    "Coefficients",
+    "Device",
+    "DeviceWithMemory",
+    "ResidentBound",
+    "SamplingDevice",
+    "State",
+    "draws_shots",
+    "has_memory",
+]
 
 State = Any
 """A device's own representation of B states of n qubits; opaque to everybody else."""
@@ -108,7 +118,6 @@ class ResidentBound(Protocol):
         ...
 
 
-@runtime_checkable
 class DeviceWithMemory(Protocol):
     """A `Device` with a memory of its own, where callers may have arrays, too."""
 
@@ -146,7 +155,6 @@ class DeviceWithMemory(Protocol):
         ...
 
 
-@runtime_checkable
 class SamplingDevice(Protocol):
     """A `Device` that draws shots itself, so that the probabilities of all outcomes need not come to the host."""
 
@@ -161,3 +169,13 @@ class SamplingDevice(Protocol):
     ) -> NDArray[np.int64]:
         """Outcomes (R, shots), bit j being ``qubits[j]``, of row r's state, with the random numbers of key r (R, 2)."""
         ...
+
+
+def has_memory(device: object) -> TypeGuard[DeviceWithMemory]:
+    """Whether a device has a memory of its own."""
+    return hasattr(device, "is_resident")
+
+
+def draws_shots(device: object) -> TypeGuard[SamplingDevice]:
+    """Whether a device draws shots itself."""
+    return hasattr(device, "sample")

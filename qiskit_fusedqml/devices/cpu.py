@@ -31,6 +31,9 @@ _KEPT_OBSERVABLES = 32
 _CACHE_WAY = 4096
 """Bytes of one way of an L1 cache: addresses that far apart share a set."""
 
+_TAPES: dict[int, tuple[ref[Tape], _native.Tape]] = {}
+"""Compiled tapes of all devices, by id: a dictionary of weak keys takes as long as a small sweep."""
+
 _CompiledSums: TypeAlias = tuple[_native.Observables, Frame, tuple[PauliSum, ...]]
 
 
@@ -106,8 +109,6 @@ class CPUDevice:
             fold_bits=_log2(_CACHE_WAY // row_bytes),
             factors=numbers.factors,
         )
-        # by id: a dictionary of weak keys takes as long as a small sweep
-        self._tapes: dict[int, tuple[ref[Tape], _native.Tape]] = {}
         self._observables: dict[tuple[int, ...], _CompiledSums] = {}
         self._lock = threading.Lock()
 
@@ -152,7 +153,7 @@ class CPUDevice:
         Raises:
             InvalidInputError: If the coefficients or the state do not fit the tape.
         """
-        native = self._tape(tape)
+        native = _compiled(tape)
         try:
             _native.forward(native, coefficients, ket, self.num_threads)
         except ValueError as error:
@@ -168,7 +169,7 @@ class CPUDevice:
         Raises:
             InvalidInputError: If the coefficients or the states do not fit the tape.
         """
-        native = self._tape(tape)
+        native = _compiled(tape)
         try:
             return _native.backward(native, coefficients, ket, bra, per_sample, self.num_threads)
         except ValueError as error:
@@ -224,20 +225,6 @@ class CPUDevice:
             return 1 << (tape.num_qubits - largest) < self.num_threads
         return self._half_width_pays and (1 << (batch - 1).bit_length() + tape.spread_qubits) <= self._half_width
 
-    def _tape(self, tape: Tape) -> _native.Tape:
-        key = id(tape)
-        entry = self._tapes.get(key)
-        if entry is not None and entry[0]() is tape:
-            return entry[1]
-        try:
-            native = _native.Tape(np.fromiter(_flatten(tape), dtype=np.int64))
-        except ValueError as error:
-            raise InvalidInputError(f"The tape cannot be run: {error}") from None
-        tapes = self._tapes
-        reference = ref(tape, lambda gone: tapes.pop(key, None) if tapes.get(key, (None,))[0] is gone else None)
-        tapes[key] = (reference, native)
-        return native
-
     def _compiled_sums(self, frame: Frame, sums: Sequence[PauliSum]) -> _native.Observables:
         key = (id(frame), *map(id, sums))
         entry = self._observables.get(key)
@@ -256,6 +243,20 @@ class CPUDevice:
             f"A state of {num_bytes / 2**20:,.0f} MiB does not fit in memory. "
             "Use fewer qubits, a smaller batch, or precision='single'."
         )
+
+
+def _compiled(tape: Tape) -> _native.Tape:
+    key = id(tape)
+    entry = _TAPES.get(key)
+    if entry is not None and entry[0]() is tape:
+        return entry[1]
+    try:
+        native = _native.Tape(np.fromiter(_flatten(tape), dtype=np.int64))
+    except ValueError as error:
+        raise InvalidInputError(f"The tape cannot be run: {error}") from None
+    reference = ref(tape, lambda gone: _TAPES.pop(key, None) if _TAPES.get(key, (None,))[0] is gone else None)
+    _TAPES[key] = (reference, native)
+    return native
 
 
 def _compile_sums(isa: str, frame: Frame, sums: Sequence[PauliSum]) -> _native.Observables:
@@ -298,8 +299,6 @@ def _flatten_block(block: Block, numbers: list[int]) -> None:
 
 def _flatten_operation(operation: Operation) -> tuple[int, ...]:
     match operation:
-        case Map(columns, offset):
-            return (0, *columns, offset)
         case Diag(factors, scale, overlap, functionals):
             tables = ((len(f.basis), *f.basis, len(f.terms), *f.terms, f.first, int(f.batched)) for f in factors)
             return (1, len(factors), scale, len(functionals), overlap, *functionals, *chain.from_iterable(tables))
@@ -311,3 +310,5 @@ def _flatten_operation(operation: Operation) -> tuple[int, ...]:
             return (4, x, z, power, len(controls), *controls, int(batched), coefficient, overlap)
         case Dense(xs, ws, coefficient, overlap):
             return (5, len(xs), *xs, *ws, coefficient, overlap)
+        case Map(columns, offset):
+            return (0, *columns, offset)

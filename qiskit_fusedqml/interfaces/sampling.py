@@ -63,7 +63,7 @@ def compile_runner(circuit: QuantumCircuit, options: RunnerOptions) -> CompiledC
     def build(source: QuantumCircuit) -> CompiledCircuit:
         qubits = active_qubits(source) if options.truncate else tuple(range(source.num_qubits))
         fuses = options.fusion_enable and len(qubits) > options.fusion_threshold
-        lowered = lower_dynamic(source, qubits, fuse=fuses)
+        lowered = lower_dynamic(source, qubits, fuse=fuses, lift=True)
         engine = options.engine
         device = make_device(engine.device, precision=engine.precision, num_threads=engine.num_threads)
         if options.fusion_max_qubit is not None:
@@ -71,6 +71,7 @@ def compile_runner(circuit: QuantumCircuit, options: RunnerOptions) -> CompiledC
         runner = Runner(
             lowered.dynamic,
             lowered.angle_map,
+            lowered.constants,
             device=device,
             precision=engine.precision,
             max_memory_mb=engine.max_memory_mb,
@@ -82,8 +83,11 @@ def compile_runner(circuit: QuantumCircuit, options: RunnerOptions) -> CompiledC
 
 def _num_fused(circuit: QuantumCircuit) -> int:
     """Number of fused gates, those in the blocks of control flow included."""
+    outside: int = circuit.count_ops().get("fused", 0)
+    if not circuit.has_control_flow_op():
+        return outside
     inside = [block for each in circuit.data if each.is_control_flow() for block in each.operation.blocks]
-    return sum(1 for each in circuit.data if each.name == "fused") + sum(_num_fused(block) for block in inside)
+    return outside + sum(map(_num_fused, inside))
 
 
 def packed_bits(shots: Shots | None, clbits: Sequence[int]) -> NDArray[np.uint8] | int:

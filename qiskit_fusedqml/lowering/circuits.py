@@ -97,7 +97,8 @@ class Walker:
         instructions = self._instructions
         phase = math.remainder(self._phase, 2 * math.pi)
         if phase:
-            instructions = [*instructions, Rotation(0, 0, theta=-2 * phase)]
+            slot, theta = self.table.lifted(-2 * phase)
+            instructions = [*instructions, Rotation(0, 0, 0, 0, slot, theta)]
         start = self.start.amplitudes(self.num_qubits)
         return Program(self.num_qubits, num_angles, tuple(instructions), start, tuple(self._cuts))
 
@@ -107,40 +108,45 @@ class Walker:
         clbit_of = dict(zip(circuit.clbits, operands.clbits, strict=True))
         controls = operands.controls
         self._emit(place(GATES["global_phase"], (), *controls), (circuit.global_phase,))
-        self._path.append((0, ""))
+        path, standard = self._path, self._standard
+        path.append((0, ""))
         for position, instruction in enumerate(circuit.data):
             name = instruction.name
-            self._path[-1] = (position, name)
+            path[-1] = (position, name)
             targets = tuple([qubit_of[bit] for bit in instruction.qubits])
             row = GATES.get(name) if instruction.is_standard_gate() else None
             if row is not None:
-                self._standard(name, instruction.params if row.num_params else (), targets, controls)
+                standard(name, instruction.params if row.num_params else (), targets, controls)
             else:
                 clbits = tuple(clbit_of[bit] for bit in instruction.clbits)
                 self._operation(instruction.operation, Operands(targets, clbits, controls))
-        self._path.pop()
+        path.pop()
 
     def _standard(self, name: str, params: Sequence[Any], targets: tuple[int, ...], controls: Controls) -> None:
-        self._emit(_placed(name, targets, controls), params)
+        self._emit(placed(name, targets, controls), params)
 
     def _emit(self, factors: Sequence[Rotation | PlacedFactor], params: Sequence[Any]) -> None:
         for factor in factors:
-            rotation = self._rotation(factor, params) if isinstance(factor, PlacedFactor) else factor
-            touched = rotation.x | rotation.z | rotation.ctrl_mask
-            if rotation.slot < 0 and (not touched or not rotation.theta):
-                self._phase -= rotation.theta / 2
+            rotation = factor if isinstance(factor, Rotation) else self._rotation(factor, params)
+            x, z, ctrl_mask, _, slot, theta = rotation
+            touched = x | z | ctrl_mask
+            if slot < 0 and (not touched or not theta):
+                self._phase -= theta / 2
                 continue
             if touched & self._measured:
                 raise self._after_measurement(touched)
             self._instructions.append(rotation)
 
     def _rotation(self, factor: PlacedFactor, params: Sequence[Any]) -> Rotation:
+        x, z, ctrl_mask, ctrl_value, coefficients, constant = factor
         try:
-            slot, theta = self.table.add(factor.coefficients, factor.constant, params)
+            slot, theta = self.table.add(coefficients, constant, params)
         except InvalidInputError as error:
             where = f"the angle of {self._where()}" if self._path else "the global phase"
             raise InvalidInputError(f"Cannot read {where}: {error.message}") from error
-        return Rotation(factor.x, factor.z, factor.ctrl_mask, factor.ctrl_value, slot, theta)
+        if slot < 0 and (x | z | ctrl_mask):
+            slot, theta = self.table.lifted(theta)
+        return Rotation(x, z, ctrl_mask, ctrl_value, slot, theta)
 
     def _operation(self, operation: Any, operands: Operands) -> None:
         """Write any operation that is not one of Qiskit's own standard gates."""
@@ -363,7 +369,7 @@ _HANDLERS = {
 
 
 @lru_cache(maxsize=1 << 16)
-def _placed(name: str, targets: tuple[int, ...], controls: Controls) -> tuple[Rotation | PlacedFactor, ...]:
+def placed(name: str, targets: tuple[int, ...], controls: Controls) -> tuple[Rotation | PlacedFactor, ...]:
     """A standard gate on a program's qubits; the same few places come again in circuit after circuit."""
     row = GATES[name]
     own = Operands(targets, controls=controls).under(row.num_ctrl, (1 << row.num_ctrl) - 1)

@@ -30,7 +30,7 @@ from ..dynamic import (
 )
 from ..errors import InvalidInputError, SimulationError, UnsupportedInstructionError
 from ..program import MAX_QUBITS, Program
-from .circuits import Walker, support
+from .circuits import Walker, placed, support
 from .classical import ClassicalReader
 from .expressions import AngleTable
 from .jumps import Jumps
@@ -52,14 +52,20 @@ _WITHOUT_CLASS = {
 }
 """The names of instructions that have no class here, and the methods that write them."""
 
+_FLOW = (ControlFlowOp, BreakLoopOp, ContinueLoopOp, Store)
 
-def lower_dynamic(circuit: QuantumCircuit, qubits: Sequence[int] | None = None, *, fuse: bool = True) -> Lowered:
+
+def lower_dynamic(
+    circuit: QuantumCircuit, qubits: Sequence[int] | None = None, *, fuse: bool = True, lift: bool = False
+) -> Lowered:
     """Read a circuit with measurements, resets, initial states, saves and control flow anywhere.
 
     Args:
         circuit: The circuit. Its parameters are `free_parameters`.
         qubits: The qubits that get amplitudes, `active_qubits` or all of them; the former by default.
         fuse: If not, programs are cut after every operation of the circuit, and of the blocks of control flow.
+        lift: Whether constant angles become parameters with values (`Lowered.constants`), so that circuits that differ
+            in them only, as the bound copies of an ansatz do, are one program and have one plan.
 
     Raises:
         InvalidInputError: If the circuit is not a `QuantumCircuit` or has no qubits.
@@ -81,7 +87,7 @@ def lower_dynamic(circuit: QuantumCircuit, qubits: Sequence[int] | None = None, 
         )
     place = {qubit: k for k, qubit in enumerate(active)}
     num_qubits = max(len(active), 1)
-    table = AngleTable(free_parameters(circuit))
+    table = AngleTable(free_parameters(circuit), lifts=lift)
     walker = DynamicWalker(num_qubits, table, fuse=fuse)
     targets = tuple(place.get(q, IDLE) for q in range(circuit.num_qubits))
     walker.walk(circuit, Operands(targets, tuple(range(circuit.num_clbits))))
@@ -90,7 +96,7 @@ def lower_dynamic(circuit: QuantumCircuit, qubits: Sequence[int] | None = None, 
     angle_map = table.angle_map()
     nodes = simplify(walker.nodes, angle_map.num_angles)
     dynamic = DynamicProgram(num_qubits, circuit.num_clbits, nodes, walker.reader.variables)
-    return Lowered(dynamic, angle_map, table.parameters)
+    return Lowered(dynamic, angle_map, table.parameters, constants=np.array(table.constants, dtype=np.float64))
 
 
 def free_parameters(circuit: QuantumCircuit) -> tuple[Parameter, ...]:
@@ -187,12 +193,13 @@ class DynamicWalker(Walker):
 
     def _standard(self, name: str, params: Sequence[Any], targets: tuple[int, ...], controls: Controls) -> None:
         if IDLE not in targets:
-            super()._standard(name, params, targets, controls)
-            self._cut()
+            self._emit(placed(name, targets, controls), params)
+            if not self.fuse:
+                self._cut()
 
     def _cut(self) -> None:
         """After an operation of the circuit itself or of a block."""
-        if not self.fuse and len(self._path) == 1 + self._depth:
+        if len(self._path) == 1 + self._depth:
             self._cuts.append(len(self._instructions))
 
     def _operation(self, operation: Any, operands: Operands) -> None:
@@ -201,7 +208,8 @@ class DynamicWalker(Walker):
         method = _method(operation)
         if method is None:
             super()._operation(operation, operands)
-            self._cut()
+            if not self.fuse:
+                self._cut()
             return
         if operands.controls != FREE:
             raise self._refusal("it cannot be controlled by qubits")
@@ -357,7 +365,7 @@ class DynamicWalker(Walker):
 def _method(operation: Any) -> str | None:
     """The walker's method that writes a node for an operation; None for what `Walker` can read."""
     name = operation.name
-    if isinstance(operation, ControlFlowOp | BreakLoopOp | ContinueLoopOp | Store):
+    if isinstance(operation, _FLOW):
         return str(name)
     if name.startswith("save_") and hasattr(operation, "_subtype"):
         return "save"

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from math import isfinite
+from math import isfinite, pi, remainder
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -25,6 +25,8 @@ from ..errors import InvalidInputError
 Terms: TypeAlias = tuple[tuple[int, float], ...]
 """(feature, coefficient) pairs; feature P + k is the k-th non-linear expression met."""
 
+STRUCTURAL = 1e-9
+"""Angles that close to a multiple of pi/2 are not lifted."""
 
 _PROBES = ((0.6, 0.2), (-0.6, -0.2), (6.0, 2.0), (-6.0, -2.0))
 """(scale, shift) of the points where expressions are compared with their formulas: functions have their domains."""
@@ -43,12 +45,19 @@ class _Group:
 class AngleTable:
     """Collects the angles of a program, one slot for every parametrised rotation.
 
+    Args:
+        parameters: The circuit's parameters in the order of the values.
+        lifts: Whether `lifted` makes parameters of constants.
+
     Attributes:
         parameters: The circuit's parameters in the order of the values.
+        constants: The values of the parameters that `lifted` made; they come after the circuit's.
     """
 
-    def __init__(self, parameters: Sequence[Parameter]) -> None:
+    def __init__(self, parameters: Sequence[Parameter], *, lifts: bool = False) -> None:
         self.parameters = tuple(parameters)
+        self.constants: list[float] = []
+        self._lifts = lifts
         self._index = {parameter: position for position, parameter in enumerate(self.parameters)}
         self._forms: dict[tuple[str, complex | None], tuple[float, Terms]] = {}
         self._groups: dict[str, _Group] = {}
@@ -65,15 +74,17 @@ class AngleTable:
             The angle's slot and 0, or -1 and the angle if it is a constant.
         """
         slot = len(self._constants)
-        if len(coefficients) == 1 and isinstance(params[0], Parameter) and params[0] in self._index:
-            # nearly every angle of nearly every circuit
-            self._slots.append(slot)
-            self._columns.append(self._index[params[0]])
-            self._coefficients.append(coefficients[0])
-            self._constants.append(constant)
-            return slot, 0.0
-        if len(coefficients) == 1 and type(params[0]) is float:
-            return -1, constant + coefficients[0] * _real(params[0])
+        if len(coefficients) == 1:  # nearly every angle of nearly every circuit
+            param = params[0]
+            if type(param) is float and isfinite(param):
+                return -1, constant + coefficients[0] * param
+            position = self._index.get(param) if isinstance(param, Parameter) else None
+            if position is not None:
+                self._slots.append(slot)
+                self._columns.append(position)
+                self._coefficients.append(coefficients[0])
+                self._constants.append(constant)
+                return slot, 0.0
         merged: dict[int, float] = {}
         for coefficient, param in zip(coefficients, params, strict=False):
             if coefficient:
@@ -89,6 +100,24 @@ class AngleTable:
         if not self._slots or self._slots[-1] != slot:
             return -1, constant
         self._constants.append(constant)
+        return slot, 0.0
+
+    def lifted(self, theta: float) -> tuple[int, float]:
+        """A constant angle as the value of one more parameter, if constants are lifted.
+
+        Multiples of pi/2 stay part of the structure: they make Clifford and T gates, and plans make use of flips.
+
+        Returns:
+            The angle's slot and 0, or -1 and the angle.
+        """
+        if not self._lifts or abs(remainder(theta, pi / 2)) < STRUCTURAL:
+            return -1, theta
+        slot = len(self._constants)
+        self._slots.append(slot)
+        self._columns.append(-1 - len(self.constants))
+        self._coefficients.append(1.0)
+        self._constants.append(0.0)
+        self.constants.append(theta)
         return slot, 0.0
 
     def form(self, param: Any) -> tuple[float, Terms]:
@@ -118,17 +147,19 @@ class AngleTable:
             indices = np.array(group.parameters, dtype=np.intp).T
             groups.append(FormulaGroup(group.formula, indices, tuple(group.labels)))
             order.extend(group.features)
-        # features are numbered as they were met; the map wants each group's side by side
-        number = np.arange(self._num_features)
-        number[np.array(order, dtype=np.intp)] = len(self.parameters) + np.arange(len(order))
+        # features are numbered as they were met; the map wants each group's side by side, after the lifted constants
+        own, lifted = len(self.parameters), len(self.constants)
+        number = np.arange(self._num_features + lifted)
+        number[np.array(order, dtype=np.intp)] = own + lifted + np.arange(len(order))
+        number[self._num_features :] = own + lifted - 1 - np.arange(lifted)  # column -1 - k is constant k
         return AngleMap(
-            len(self.parameters),
+            own + lifted,
             np.array(self._constants, dtype=np.float64),
             np.array(self._slots, dtype=np.intp),
             number[np.array(self._columns, dtype=np.intp)],
             np.array(self._coefficients, dtype=np.float64),
             tuple(groups),
-            tuple(parameter.name for parameter in self.parameters),
+            (*(parameter.name for parameter in self.parameters), *("a constant",) * lifted),
         )
 
     def _read(self, expression: ParameterExpression, used: list[Parameter], text: str) -> tuple[float, Terms]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+import numpy as np
+from numpy.typing import NDArray
 from qiskit.circuit import Parameter
 
 from ..angles import AngleMap
@@ -21,12 +23,15 @@ class Lowered:
         angle_map: Parameter values -> the program's angles; slot k is the k-th parametrised rotation.
         parameters: The parameters in the order of the values.
         encoding: Amplitudes that are parameters; whoever runs the program has to prepare them.
+        constants: Constant angles that were lifted out of the program: the values (K,) of the angle map's last K
+            parameters.
     """
 
     dynamic: DynamicProgram
     angle_map: AngleMap
     parameters: tuple[Parameter, ...]
     encoding: AmplitudeEncoding | None = None
+    constants: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
 
     @property
     def program(self) -> Program:

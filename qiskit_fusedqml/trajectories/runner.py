@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..angles import AngleMap
 from ..classical import Bits, Constant, Memory, evaluate
-from ..devices import Device, SamplingDevice
+from ..devices import Device, draws_shots
 from ..dynamic import (
     Assign,
     Branch,
@@ -29,7 +29,7 @@ from ..dynamic import (
     final_writes,
     walk,
 )
-from ..engine import DifferentiableProgram
+from ..engine import NO_CONSTANTS, DifferentiableProgram
 from ..errors import OutOfMemoryError
 from ..fusion import Plan
 from .found import Found, gathered
@@ -78,6 +78,7 @@ class Runner:
     Args:
         dynamic: The program.
         angle_map: From parameter values to the angles its segments' slots refer to.
+        constants: The values (K,) of the angle map's last K parameters, which the rows do not hold.
         device: Where states live.
         precision: "double" or "single".
         max_memory_mb: Memory for states; None for what the device says.
@@ -87,12 +88,14 @@ class Runner:
         self,
         dynamic: DynamicProgram,
         angle_map: AngleMap,
+        constants: NDArray[np.float64] = NO_CONSTANTS,
         *,
         device: Device,
         precision: str = "double",
         max_memory_mb: float | None = None,
     ) -> None:
         self.dynamic = dynamic
+        self.constants = constants
         self.device = device
         self.budget = device.memory_budget() if max_memory_mb is None else int(max_memory_mb * 2**20)
         everything = list(walk(dynamic.nodes))
@@ -163,12 +166,16 @@ class Runner:
             )
         max_lanes = max(1, self.budget // ((1 if self.samples else STATES_PER_LANE) * state))
         step = max(1, min(max_lanes, CHUNK_OUTCOMES >> len(self.final_qubits)))
-        wanted = np.arange(len(values)) if of_row is None else of_row
         results: list[RowResult] = []
-        for start in range(0, len(wanted), step):
+        for start in range(0, len(values) if of_row is None else len(of_row), step):
             rows = slice(start, start + step)
-            distinct, of_distinct = np.unique(wanted[rows], return_inverse=True)
-            run = _Run(self, values[distinct], of_distinct, shots, generators[rows], max_lanes, keep=keep)
+            if of_row is None:
+                own = values[rows]
+                of_distinct = np.arange(len(own))
+            else:
+                distinct, of_distinct = np.unique(of_row[rows], return_inverse=True)
+                own = values[distinct]
+            run = _Run(self, own, of_distinct, shots, generators[rows], max_lanes, keep=keep)
             results += run.results()
         return results
 
@@ -247,7 +254,7 @@ class _Run:
         runner, shots, keep = self.runner, self.shots, self.keep
         table = np.ones((states.lanes, 1))
         if runner.sources:
-            if isinstance(runner.device, SamplingDevice):
+            if draws_shots(runner.device):
                 keys = np.stack([g.integers(2**64, size=2, dtype=np.uint64) for g in self.generators])
                 outcomes = states.sample(runner.final_qubits, shots, keys, self.of_row)
                 return [counted(row, keep=keep) for row in outcomes]
@@ -347,7 +354,8 @@ class _Run:
     def _segment(self, node: Segment, lanes: Lanes) -> Lanes:
         engine = self.runner.engines[id(node)]
         start = lanes.states.start if node.program.initial_state is None else None
-        ket, plan = engine.final_states(self.values[lanes.rows], start, keep_phase=self.runner.keep_phase)
+        values, runner = self.values[lanes.rows], self.runner
+        ket, plan = engine.final_states(values, start, keep_phase=runner.keep_phase, constants=runner.constants)
         self.runner.plans[id(node)] = plan
         device, num_qubits = self.runner.device, self.runner.dynamic.num_qubits
         return replace(lanes, states=States(device, num_qubits, lanes.count, ket=ket, frame=plan.tape.frame))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..devices import Device, SamplingDevice, State
+from ..devices import Device, State, draws_shots
 from ..observables import PauliSum
 from ..plan import Frame, Tape
 
@@ -69,7 +69,7 @@ class States:
 
     def sample(self, qubits: Sequence[int], shots: int, keys: NDArray[np.uint64], lanes: Indices) -> NDArray[np.int64]:
         """Outcomes (R, shots), each row's from its lane; the device is a `SamplingDevice`."""
-        assert isinstance(self.device, SamplingDevice)
+        assert draws_shots(self.device)
         return self.device.sample(self._on_device(), self._frame, qubits, shots, keys, lanes)
 
     def expectation(self, sums: Sequence[PauliSum]) -> NDArray[np.float64]:
