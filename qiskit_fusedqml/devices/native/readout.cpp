@@ -45,27 +45,77 @@ int parts_for(const State& state, int threads) {
     return state.num_rows * state.groups * state.kernels->width < small_work ? 1 : std::max(threads, 1);
 }
 
-// The rows of consecutive numbers: row(i) = XOR of columns[q] over the set bits q of i, ^ offset.
+constexpr int near_bits = 5;  // 2**5 numbers, and 2**5 rows, are a few cache lines each
+
+uint64_t combined(const std::vector<uint64_t>& vectors, uint64_t which) {
+    uint64_t result = 0;
+    for (size_t q = 0; q < vectors.size(); ++q)
+        if (which >> q & 1) result ^= vectors[q];
+    return result;
+}
+
+// Vectors over GF(2) and what they are made of, reduced by each other.
+class Echelon {
+public:
+    // Takes a vector in unless it depends on those that are there; `origin` becomes the combination that is left of it.
+    bool add(uint64_t vector, uint64_t& origin) {
+        for (const Entry& entry : entries_)
+            if (vector & entry.pivot) vector ^= entry.vector, origin ^= entry.origin;
+        if (!vector) return false;
+        entries_.push_back({vector & -vector, vector, origin});
+        return true;
+    }
+
+private:
+    struct Entry {
+        uint64_t pivot, vector, origin;
+    };
+    std::vector<Entry> entries_;
+};
+
+// The numbers with columns.size() bits, each with its row: row(i) = XOR of columns[q] over the set bits q of i, ^ offset.
 class Walk {
 public:
-    explicit Walk(const std::vector<uint64_t>& columns) : columns_(columns) {
-        uint64_t total = 0;
-        for (const uint64_t column : columns_) steps_.push_back(total ^= column);
-        steps_.push_back(0);
+    // They come in an order in which 2**10 in a row lie in a few stretches of 2**near numbers and in a few of 2**near rows, so
+    // that whole cache lines are used on both sides.
+    explicit Walk(const std::vector<uint64_t>& columns, int near = near_bits) {
+        const int bits = static_cast<int>(columns.size());
+        std::vector<uint64_t> wanted;
+        for (int q = 0; q < std::min(near, bits); ++q) wanted.push_back(uint64_t(1) << q);
+        Echelon far;  // combinations of columns by what they do to far rows
+        for (int q = 0; q < bits; ++q) {
+            uint64_t origin = uint64_t(1) << q;
+            if (!far.add(columns[static_cast<size_t>(q)] >> near, origin)) wanted.push_back(origin);
+        }
+        for (int q = 0; q < bits; ++q) wanted.push_back(uint64_t(1) << q);
+        Echelon chosen;
+        for (const uint64_t number : wanted) {
+            uint64_t unused = 0;
+            if (!chosen.add(number, unused)) continue;
+            numbers_.push_back(number);
+            rows_.push_back(combined(columns, number));
+        }
+        uint64_t number = 0, row = 0;
+        for (size_t q = 0; q < numbers_.size(); ++q) steps_.push_back({number ^= numbers_[q], row ^= rows_[q]});
+        steps_.push_back({0, 0});
     }
-    // Calls body(number, row) for numbers first .. last - 1.
+    // Calls body(number, row) for positions first .. last - 1 of that order.
     template <class Body> void operator()(uint64_t offset, uint64_t first, uint64_t last, const Body& body) const {
-        uint64_t row = offset;
-        for (size_t q = 0; q < columns_.size(); ++q)
-            if (first >> q & 1) row ^= columns_[q];
-        for (uint64_t number = first; number < last;) {
+        uint64_t number = combined(numbers_, first), row = offset ^ combined(rows_, first);
+        for (uint64_t position = first; position < last;) {
             body(number, row);
-            row ^= steps_[static_cast<size_t>(__builtin_ctzll(++number))];
+            const Step& step = steps_[static_cast<size_t>(__builtin_ctzll(++position))];
+            number ^= step.number;
+            row ^= step.row;
         }
     }
 
 private:
-    std::vector<uint64_t> columns_, steps_;
+    struct Step {
+        uint64_t number, row;
+    };
+    std::vector<uint64_t> numbers_, rows_;
+    std::vector<Step> steps_;
 };
 
 template <class T> void copy_amplitudes(const State& state, const RowFrame& frame, T* out, int threads) {
@@ -99,7 +149,7 @@ void add_probabilities(const State& state, const RowFrame& frame, const std::vec
         if (std::find(qubits.begin(), qubits.end(), q) == qubits.end()) summed.push_back(frame.columns[static_cast<size_t>(q)]);
     const uint64_t outcomes = uint64_t(1) << kept.size(), others = uint64_t(1) << summed.size();
     const size_t width = static_cast<size_t>(state.kernels->width);
-    const Walk walk_kept(kept), walk_summed(summed);
+    const Walk walk_kept(kept), walk_summed(summed, 0);
     const int parts = parts_for(state, threads);
     run_parts(parts, threads, [&](int part) {
         const uint64_t share = static_cast<uint64_t>(part), all = static_cast<uint64_t>(parts);
@@ -109,6 +159,16 @@ void add_probabilities(const State& state, const RowFrame& frame, const std::vec
             const size_t samples = static_cast<size_t>(state.samples_of(group));
             double* to = out + (static_cast<size_t>(group) << state.sample_bits) * outcomes;
             walk_kept(frame.offset, outcomes * share / all, outcomes * (share + 1) / all, [&](uint64_t number, uint64_t row) {
+                if (samples == 1) {  // the sum stays in a register
+                    double sum = 0;
+                    walk_summed(row, 0, others, [&](uint64_t, uint64_t place) {
+                        const T* from = data + state.place(place);
+                        const double re = from[0], im = from[width];
+                        sum += re * re + im * im;
+                    });
+                    to[number] = sum;
+                    return;
+                }
                 std::fill(sums.begin(), sums.end(), 0.0);
                 walk_summed(row, 0, others, [&](uint64_t, uint64_t place) {
                     const T* from = data + state.place(place);
