@@ -17,7 +17,7 @@ from typing import TypeVar, cast
 from .angles import AngleMap
 from .binding import Binding
 from .columns import Columns, find_columns
-from .devices import Device, DeviceWithMemory
+from .devices import Device, has_memory
 from .parameters import ParameterBatch, ParameterSet
 from .program import Program
 
@@ -97,7 +97,7 @@ class PlanStore:
         state = program.initial_state
         self._one_start = not any_start and (state is None or state.ndim == 1)
         # their products would be made on the host, far from the states
-        self._has_columns = self._one_start and not isinstance(device, DeviceWithMemory)
+        self._has_columns = self._one_start and not has_memory(device)
         self._made: OrderedDict[tuple[object, ...], Binding | Columns | None] = OrderedDict()
         # what `sweeps` said since a plan was last made: a step of a small circuit takes microseconds
         self._recent: dict[tuple[object, ...], Binding | Columns] = {}

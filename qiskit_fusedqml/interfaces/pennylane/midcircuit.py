@@ -264,7 +264,7 @@ class Trajectories:
         """Gates as a segment of their own."""
         (low, first), (high, last) = self._circuit.ends[start], self._circuit.ends[stop]
         instructions = [
-            replace(each, slot=each.slot - first) if isinstance(each, Rotation) and each.slot >= 0 else each
+            each._replace(slot=each.slot - first) if isinstance(each, Rotation) and each.slot >= 0 else each
             for each in self._circuit.program.instructions[low:high]
         ]
         if not instructions:
