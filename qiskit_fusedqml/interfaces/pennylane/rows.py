@@ -148,7 +148,7 @@ def _numbers(circuit: Circuit, reading: Reading) -> Numbers:
     return Numbers(values, varying, inputs, states, size, by_row)
 
 
-Lanes = list[tuple[Sequence[int], Any]]
+Lanes = list[tuple[Sequence[int] | NDArray[np.intp], Any]]
 """Columns in which samples differ, with their values (n_columns, B)."""
 
 
@@ -175,20 +175,19 @@ def _by_layout(circuit: Circuit, reading: Reading) -> tuple[Floats, Lanes]:
     lanes: Lanes = []
     for place, number in zip(reading.layout.positions, reading.data, strict=True):
         if not isinstance(place, int):
-            _put(circuit.columns_together(place), np.real(number), values, lanes)
+            columns = circuit.columns_together(place)
+            if np.ndim(number) > 1:
+                lanes.append((columns, np.real(number)))
+            else:
+                values[columns] = np.real(number)
             continue
         for k in circuit.columns_at(place):
             value = np.asarray(_value(number, circuit.columns[k].bit))
-            _put([k], np.real(value)[None], values, lanes)
+            if value.ndim:
+                lanes.append(([k], np.real(value)[None]))
+            else:
+                values[k] = value.real
     return values, lanes
-
-
-def _put(columns: Any, numbers: Any, values: Floats, lanes: Lanes) -> None:
-    """Numbers (k,) of k columns among the values, or (k, B) among those in which samples differ."""
-    if numbers.ndim > 1:
-        lanes.append((columns, numbers))
-    else:
-        values[columns] = numbers
 
 
 def _value(number: Any, bit: int) -> Any:
