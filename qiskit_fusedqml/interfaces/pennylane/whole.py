@@ -177,7 +177,7 @@ def _stacked(data: Sequence[Any], others: set[int]) -> tuple[list[int | Position
 def _kind(number: Any) -> Hashable:
     """Equal for angles that may be stacked: of one interface and shape, trained or not; None for JAX.
 
-    There, stacking takes as long as it saves, and `jax.vmap` may put samples in front of some only.
+    There, stacking takes longer than what it saves, and `jax.vmap` may put samples in front of some only.
     """
     if isinstance(number, ArrayBox):
         try:
