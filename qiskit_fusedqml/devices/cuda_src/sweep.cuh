@@ -67,15 +67,19 @@ __global__ void set_part(Part<Real>* part, Complex<Real>* ket, Complex<Real>* br
     part->first_sample = first_sample;
 }
 
+template <bool warp, bool measured> constexpr int block_threads = warp ? warp_block : measured ? 256 : largest_block;
+
+// To a multiprocessor; 0 leaves it open. Then the compiler spills nothing of the largest blocks on their way back where with 1 it does; it would squeeze
+// all others into fewer registers.
+template <bool warp, bool undo, bool measured> constexpr int least_blocks = warp || measured || !undo || largest_block == 256;
+
 // words, order: the records, and where in `words` those to apply begin; load_rows, store_rows: the first and the last window's rows in
 // `words`; samples `first_sample` to `first_sample + samples` of `batch`; numbers: coefficients; capacity: overlaps kept between flushes;
 // partials: [slot][row] sums of each tile, row = sample * tiles + tile. measured: overlaps of matrices are wanted, which takes more registers than
 // the threads of the largest blocks have, so that blocks are smaller. With a `part`, that says where the states are and which sample is first;
 // it is volatile so that its pointers are read where they are needed and take no registers in between.
-// The largest blocks go back without a least number of blocks to a multiprocessor: the compiler then spills nothing where with 1 it does; other sweeps
-// would be squeezed into fewer registers.
 template <class Real, int W, bool warp, bool undo, bool measured>
-__global__ void __launch_bounds__(warp ? warp_block : measured ? 256 : largest_block, warp || measured || !undo)
+__global__ void __launch_bounds__(block_threads<warp, measured>, least_blocks<warp, undo, measured>)
 sweep(const int* __restrict__ words, const int* __restrict__ order, int records, int load_rows, int store_rows, int n, int t, int batch, int first_sample,
       int samples, const volatile Part<Real>* part, Complex<Real>* ket_state, Complex<Real>* bra_state, const Real* __restrict__ numbers,
       int shared_numbers, const Complex<Real>* __restrict__ tables, Real* partials, int capacity, int second) {
