@@ -611,6 +611,34 @@ NETWORKS = {
 }
 
 
+def test_second_calls_in_a_turn_count_and_first_ones_are_kept() -> None:
+    pytest.importorskip("torch")
+    pytest.importorskip("qiskit_machine_learning")
+    import networks
+
+    calls: list[str] = []
+    one, two = networks.seconds(lambda: calls.append("a"), lambda: calls.append("b"), repeats=3)
+    assert calls == 5 * ["a", "a", "b", "b"]
+    assert [len(each) for each in (*one, *two)] == 4 * [3]
+    own, engine = networks.Times([9.0, 8.0, 7.0], [3.0, 5.0, 4.0]), networks.Times([1.0, 1.0, 1.0], [1.0, 4.0, 1.5])
+    entry = networks.overhead("ours", own, "theirs", engine, 2.0, networks.Times([0.5, 0.25, 0.75], [0.1, 0.1, 0.1]))
+    assert (entry["seconds"], entry["reference"], entry["more"]) == (4.0, 1.5, 2.0)
+    assert entry["first"] == {"seconds": 8.0, "reference": 1.0, "more": 7.0}
+    assert entry["torch"] == 0.5
+    assert "+2000.00 ms, 500.00 of it torch's own (+7000.00 in first calls), 2000.00 allowed" in networks.line(entry)
+
+
+def test_the_whole_kernel_is_checked_and_weighed() -> None:
+    pytest.importorskip("qiskit_machine_learning")
+    import kernel
+
+    entry = kernel.measure(30, 3, 1.0)
+    assert entry["matrix_mib"] == 30 * 30 * 8 / 2**20
+    assert entry["seconds"] > 0
+    assert entry["peak_mib"] >= 0
+    assert "30 x 30, 3 qubits, states within 1 MiB" in kernel.line(entry)
+
+
 def test_deviations_see_what_is_wrong() -> None:
     truth = {"status": "checked", "values": [[0.5], [0.25]], "weights": [2.0, -4.0], "inputs": None}
     assert measuring.deviations(truth, truth) == {"values": 0.0, "weights": 0.0}
