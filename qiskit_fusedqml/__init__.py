@@ -25,7 +25,8 @@ A circuit flows in one direction, and every step is data that can be printed::
 `training`                    `fit`: training that can be killed and resumed; metrics and their picture; MNIST's files
 ============================  ========================================================================================
 
-The public names are resolved on first use, so that ``import qiskit_fusedqml`` costs next to nothing and needs no extra.
+The public names are resolved on first use, so that ``import qiskit_fusedqml`` costs next to nothing and needs no extra;
+``from qiskit_fusedqml import *`` takes those whose extras are installed.
 """
 
 from __future__ import annotations
@@ -87,32 +88,22 @@ _EXTRA = {
 }
 """Optional package -> the extra of this distribution that brings it."""
 
-__all__ = [
-    "DifferentiableCircuit",
-    "FusedEstimator",
-    "FusedEstimatorGradient",
-    "FusedEstimatorQNN",
-    "FusedFidelity",
-    "FusedFidelityKernel",
-    "FusedGate",
-    "FusedLayer",
-    "FusedQGT",
-    "FusedQubit",
-    "FusedSampler",
-    "FusedSamplerGradient",
-    "FusedSamplerQNN",
-    "FusedSimulator",
-    "FusionPass",
-    "ShardedCircuit",
-    "__version__",
-    "fit",
-    "transpile",
-]
+_NEEDS = {
+    ".interfaces.fidelity": "qiskit_machine_learning",
+    ".interfaces.gradients": "qiskit_machine_learning",
+    ".interfaces.neural_networks": "qiskit_machine_learning",
+    ".interfaces.pennylane": "pennylane",
+    ".interfaces.torch": "torch",
+    ".training": "torch",
+}
+"""Module of public names -> the optional package that it imports."""
 
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
         value: Any = _version()
+    elif name == "__all__":  # asked for by ``import *``, which must not fail where an extra is missing
+        value = [*_available(), "__version__"]
     elif name in _HOME:
         value = _resolve(name)
     else:
@@ -122,7 +113,15 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *_HOME, "__version__"})
+
+
+def _available() -> list[str]:
+    """The public names whose extras are installed."""
+    from importlib.util import find_spec
+
+    missing = {module for module, package in _NEEDS.items() if find_spec(package) is None}
+    return [name for name, module in _HOME.items() if module not in missing]
 
 
 def _resolve(name: str) -> Any:

@@ -194,7 +194,7 @@ def test_other_missing_modules_are_not_taken_for_extras() -> None:
 
 
 def test_public_names_are_the_table() -> None:
-    assert set(qiskit_fusedqml.__all__) == {*qiskit_fusedqml._HOME, "__version__"}
+    assert set(qiskit_fusedqml.__all__) == {*qiskit_fusedqml._HOME, "__version__"}  # all extras are installed
     assert set(qiskit_fusedqml.__all__) <= set(dir(qiskit_fusedqml))
     tree = ast.parse(Path(qiskit_fusedqml.__file__).read_text())
     seen_by_types = {
@@ -202,6 +202,19 @@ def test_public_names_are_the_table() -> None:
         for alias in node.names if alias.name == alias.asname
     }  # fmt: skip
     assert seen_by_types == qiskit_fusedqml._HOME
+
+
+@pytest.mark.parametrize("package", ["pennylane", "qiskit_machine_learning", "torch"])
+def test_all_names_are_those_that_can_be_had(package: str) -> None:
+    code = (
+        f"import importlib.util, sys; sys.modules[{package!r}] = None; find = importlib.util.find_spec\n"
+        f"importlib.util.find_spec = lambda name: None if name == {package!r} else find(name)\n"
+        "from qiskit_fusedqml import *\nimport qiskit_fusedqml\nprint(*sorted(set(dir(qiskit_fusedqml)) - {*vars()}))"
+    )
+    answer = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True).stdout
+    missing = {name for name, module in qiskit_fusedqml._HOME.items() if qiskit_fusedqml._NEEDS.get(module) == package}
+    assert missing
+    assert missing == set(answer.split()) & set(qiskit_fusedqml._HOME)
 
 
 @pytest.mark.parametrize("name", qiskit_fusedqml.__all__)
