@@ -274,7 +274,13 @@ class Frame:
     def controls(self, ctrl_mask: int, ctrl_value: int) -> tuple[Functional, ...]:
         """Functionals that are all 1 exactly where ``(i & ctrl_mask) == ctrl_value``."""
         one = 1 << self.num_qubits
-        return tuple(self.duals[q] if ctrl_value >> q & 1 else self.duals[q] ^ one for q in bits(ctrl_mask))
+        found = []
+        while ctrl_mask:  # as in `_xor`
+            low = ctrl_mask & -ctrl_mask
+            dual = self.duals[low.bit_length() - 1]
+            found.append(dual if ctrl_value & low else dual ^ one)
+            ctrl_mask ^= low
+        return tuple(found)
 
     def flipped(self, target_mask: int, control: int = -1, value: int = 1) -> Frame:
         """The frame after an X on every target, controlled by one qubit being ``value`` unless ``control`` is -1."""

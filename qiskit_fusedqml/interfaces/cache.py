@@ -2,9 +2,10 @@
 
 Compiling (lowering and planning) takes far longer than one evaluation, and the same circuit object comes again and
 again in a training run. What was compiled is therefore kept per `QuantumCircuit` object, for as long as that object
-lives. A circuit can be changed in place, so each call of a primitive or a gradient compares it, once, with the copy
-that was compiled, at a third of a microsecond a gate. A key made of names would cost more, and two circuits that
-differ inside a large matrix only would get the same one.
+lives; plans are shared by other circuits of the same structure (`qiskit_fusedqml.plans`). A circuit can be changed in
+place, so each call of a primitive or a gradient compares it, once, with the copy that was compiled, at a third of a
+microsecond a gate. A key made of names would cost more, and two circuits that differ inside a large matrix only would
+get the same one.
 """
 
 from __future__ import annotations

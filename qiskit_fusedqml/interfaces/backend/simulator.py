@@ -46,7 +46,8 @@ class FusedSimulator(BackendV2):
     ``run`` returns at once; results are the same. Options that tune Aer's way of working are accepted and change
     nothing, which is said once; noise models are refused.
 
-    Shots share a state until an outcome is random, and whatever shares the outcomes goes on as one state. Instructions
+    Shots share a state until an outcome is random, and whatever shares the outcomes goes on as one state. Circuits that
+    differ in angles only share their plans, so that the bound copies of an ansatz are planned once. Instructions
     of qiskit-aer (saves, jumps, ``mcrx`` and its kin) are known by their names; without it,
     `qiskit_fusedqml.interfaces.backend.save` makes save instructions.
 
