@@ -403,3 +403,33 @@ def test_threads_are_capped(monkeypatch):
     assert CPUDevice().num_threads == 1
     monkeypatch.delenv("OMP_NUM_THREADS")
     assert CPUDevice().num_threads >= 1
+
+
+@pytest.mark.parametrize("precision", ["double", "single"])
+@pytest.mark.parametrize(("n", "batch"), [(4, 3), (12, 1), (13, 5), (15, 1)])
+def test_readout_in_frames_of_many_qubits(n, batch, precision):
+    """Rows and outcomes are walked in an order of their own; every outcome must be met once, wherever it lies."""
+    rng = np.random.default_rng([n, batch])
+    frame = Frame.identity(n)
+    for _ in range(4 * n):
+        target, control = (int(q) for q in rng.permutation(n)[:2])
+        frame = frame.flipped(1 << target, control if rng.random() < 0.8 else -1, int(rng.integers(2)))
+    device = CPUDevice(precision, 2)
+    rows = rng.normal(size=(batch, 2**n)) + 1j * rng.normal(size=(batch, 2**n))
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    ket = device.allocate(Tape(n, (), Frame.identity(n), 0, min(3, n - 1)), batch, rows)
+    row_of = np.full(2**n, frame.offset)
+    for q, column in enumerate(frame.columns):
+        row_of[np.arange(2**n) >> q & 1 == 1] ^= column
+    expected = rows[:, row_of]
+    np.testing.assert_allclose(device.amplitudes(ket, frame), expected, atol=TOLERANCE[precision])
+    cube = np.abs(expected.reshape((batch,) + (2,) * n)) ** 2
+    for qubits in (
+        list(range(n)),
+        [int(q) for q in rng.permutation(n)],
+        [int(q) for q in rng.permutation(n)[: n // 2]],
+    ):
+        others = tuple(n - q for q in range(n) if q not in qubits)
+        order = np.argsort(np.argsort([-q for q in qubits]))  # axes left, the highest qubit first
+        marginal = cube.sum(axis=others).transpose(0, *(1 + order[::-1])).reshape(batch, -1)
+        np.testing.assert_allclose(device.probabilities(ket, frame, qubits), marginal, atol=TOLERANCE[precision])
