@@ -286,8 +286,6 @@ class Binding:
     def _from_features(self, recipe: Recipe) -> Recipe:
         """The recipe over the features: of the shared map's, and in each row the varying ones of the batched map's."""
         shared, batched, used = self.shared_map, self.batched_map, len(self.used)
-        if not (shared.num_features or batched.num_features):
-            return recipe
         constants = np.zeros(len(self.shared_slots) + len(self.batched_slots))
         constants[self.shared_slots] = shared.constants
         column = np.full(batched.num_features, -1, dtype=np.int64)
