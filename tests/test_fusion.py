@@ -13,7 +13,7 @@ from programs import ProgramSampler, layered
 
 from qiskit_fusedqml.cost import KINDS, CostModel, Factors
 from qiskit_fusedqml.devices.reference import ReferenceDevice
-from qiskit_fusedqml.fusion import Plan, elements, fuse
+from qiskit_fusedqml.fusion import Plan, collector, fuse
 from qiskit_fusedqml.fusion.schedule import Item, Subspace, group, levels
 from qiskit_fusedqml.observables import PauliSum, PauliTerm
 from qiskit_fusedqml.plan import RY, Diag, Frame, parity
@@ -98,7 +98,7 @@ def test_any_plan_gives_the_program_states_and_gradients(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(30))
 def test_a_deep_program_is_planned_in_windows(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Here of 3 instructions, or 6 where runs of gates would be cut; the law is the same."""
-    monkeypatch.setattr(elements, "WINDOW", 3)
+    monkeypatch.setattr(collector, "WINDOW", 3)
     test_any_plan_gives_the_program_states_and_gradients(seed)
 
 
@@ -106,7 +106,7 @@ def test_windows_close_where_no_run_is_open(monkeypatch: pytest.MonkeyPatch) -> 
     program = layered(4, 6)
     wanted = frozenset(range(program.num_angles))
     whole = fuse(program, CostModel(), wanted_slots=wanted, populations=True)
-    monkeypatch.setattr(elements, "WINDOW", 20)  # a layer has 20 instructions
+    monkeypatch.setattr(collector, "WINDOW", 20)  # a layer has 20 instructions
     parts = fuse(program, CostModel(), wanted_slots=wanted, populations=True)
     assert len(parts.tape.blocks) > len(whole.tape.blocks) == 1
     assert parts.recipe.num_runs == whole.recipe.num_runs

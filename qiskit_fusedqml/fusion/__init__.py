@@ -2,7 +2,7 @@
 
 Four steps, one module each:
 
-1. `elements.collect` walks the program, turns networks of CX, X and SWAP into a frame, collects runs of single-qubit
+1. `collector.collect` walks the program, turns networks of CX, X and SWAP into a frame, collects runs of single-qubit
 gates, and hands on one window of a deep circuit after the other; no window reaches over a cut of the program;
 2. `schedule.levels` orders the elements so that the diagonals of a layer meet;
 3. `schedule.group` cuts the order into blocks whose flips fit one tile;
@@ -15,7 +15,8 @@ from ..cost import CostModel, operation_work
 from ..memory import collector_paused
 from ..plan import U2, Block, Frame
 from ..program import MAX_MATRIX_QUBITS, Matrix, Program
-from .elements import Element, Term, collect
+from .collector import collect
+from .elements import Element, Term
 from .emit import Emitter
 from .plan import Plan
 from .schedule import Item, group
