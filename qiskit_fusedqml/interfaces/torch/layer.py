@@ -44,7 +44,8 @@ class FusedLayer(torch.nn.Module):
     them stays there, and the host waits for nothing. Numbers that are not finite are then passed on, not refused.
 
     ``torch.compile`` compiles what stands around the layer, without a graph break. Final states of the newest forward
-    pass are then kept for its backward pass; a layer called several times in one step computes the others again.
+    pass are then kept for its backward pass, which compares its values with those (a GPU is waited for); a layer called
+    several times in one step computes the others again.
 
     Torch's own threads only compete with the simulation's for the cores: ``torch.set_num_threads(1)`` helps where the
     rest of the network is small.
