@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 from qiskit import QuantumCircuit
+from qiskit.circuit import ControlFlowOp
+from qiskit.circuit.controlflow import CONTROL_FLOW_OP_NAMES
 
 from ..classical import WIDEST_FIXED
 from ..devices.registry import make_device
@@ -83,11 +85,12 @@ def compile_runner(circuit: QuantumCircuit, options: RunnerOptions) -> CompiledC
 
 def _num_fused(circuit: QuantumCircuit) -> int:
     """Number of fused gates, those in the blocks of control flow included."""
-    outside: int = circuit.count_ops().get("fused", 0)
-    if not circuit.has_control_flow_op():
+    counts = circuit.count_ops()
+    outside: int = counts.get("fused", 0)
+    if CONTROL_FLOW_OP_NAMES.isdisjoint(counts):
         return outside
-    inside = [block for each in circuit.data if each.is_control_flow() for block in each.operation.blocks]
-    return outside + sum(map(_num_fused, inside))
+    flow = [each.operation for each in circuit.data if isinstance(each.operation, ControlFlowOp)]
+    return outside + sum(_num_fused(block) for operation in flow for block in operation.blocks)
 
 
 def packed_bits(shots: Shots | None, clbits: Sequence[int]) -> NDArray[np.uint8] | int:
