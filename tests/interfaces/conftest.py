@@ -1,10 +1,12 @@
-"""Tests that need JAX are left out where it is not installed, and the summary says so."""
+"""Tests that need JAX are left out where it is not installed, and the summary says so; a count of sweeps."""
 
 from __future__ import annotations
 
 from importlib.util import find_spec
 
 import pytest
+
+from qiskit_fusedqml.engine import DifferentiableProgram
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -17,3 +19,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if find_spec("jax") is None:
         terminalreporter.write_line("PennyLane's JAX interface was not tested: JAX is missing (pip install jax).")
+
+
+@pytest.fixture
+def sweeps(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The engine's sweeps from now on, "f" and "b"."""
+    seen: list[str] = []
+    forward, backward = DifferentiableProgram._forward, DifferentiableProgram._backward
+    monkeypatch.setattr(DifferentiableProgram, "_forward", lambda *a, **k: seen.append("f") or forward(*a, **k))
+    monkeypatch.setattr(DifferentiableProgram, "_backward", lambda *a, **k: seen.append("b") or backward(*a, **k))
+    return seen

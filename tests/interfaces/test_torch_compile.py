@@ -11,7 +11,6 @@ import pytest
 from qiskit.circuit.library import real_amplitudes, zz_feature_map
 from qiskit.quantum_info import SparsePauliOp, Statevector
 
-from qiskit_fusedqml.engine import DifferentiableProgram
 from qiskit_fusedqml.errors import FusedQMLError, InvalidInputError
 
 torch = pytest.importorskip("torch")
@@ -32,16 +31,6 @@ def compiled(module: Any, backend: str = "eager") -> Any:
     """Compiled in one piece: whatever the compiler cannot look into is an error."""
     torch._dynamo.reset()
     return torch.compile(module, backend=backend, fullgraph=True)
-
-
-@pytest.fixture
-def sweeps(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Sweeps from now on, "f" and "b"."""
-    seen: list[str] = []
-    forward, backward = DifferentiableProgram._forward, DifferentiableProgram._backward
-    monkeypatch.setattr(DifferentiableProgram, "_forward", lambda *a, **k: seen.append("f") or forward(*a, **k))
-    monkeypatch.setattr(DifferentiableProgram, "_backward", lambda *a, **k: seen.append("b") or backward(*a, **k))
-    return seen
 
 
 def test_values_and_gradients_of_a_network() -> None:
