@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from .angles import AngleMap
 from .coefficients import Recipe
 from .cost import CostModel
-from .devices import Bound, Device, DeviceWithMemory, ResidentBound, State, _native
+from .devices import Bound, Device, ResidentBound, State, _native, has_memory
 from .errors import InvalidInputError
 from .fusion import Plan, fuse
 from .observables import PauliSum
@@ -251,8 +251,8 @@ class Binding:
 
     def _bind_on(self, device: Device, parameters: ParameterBatch) -> BoundBatch:
         """The coefficients where the values are."""
-        memory = cast(DeviceWithMemory, device)  # to ask whether it is one takes longer than all the rest
-        return BoundBatch(memory.bind(self.tables, parameters.base, parameters.columns), parameters.base, None)
+        assert has_memory(device)
+        return BoundBatch(device.bind(self.tables, parameters.base, parameters.columns), parameters.base, None)
 
     def pullback(
         self, bound: BoundBatch, overlaps: FloatArray, *, per_row: bool

@@ -35,10 +35,8 @@ def keeps_residence(method: _Method) -> _Method:
 
     @wraps(method)
     def call(self: HasResident, x: Any = None, w: Any = None, *rest: Any, **options: Any) -> Any:
-        memory = self.memory_of_device
-        if memory is None or not (memory.is_resident(x) or memory.is_resident(w)):
-            return method(self, x, w, *rest, **options)
-        return method(self.resident, x, w, *rest, **options)
+        program = self if _memory_with(self, x, w) is None else self.resident
+        return method(program, x, w, *rest, **options)
 
     return cast(_Method, call)
 
@@ -48,13 +46,19 @@ def through_the_host(method: _Method) -> _Method:
 
     @wraps(method)
     def call(self: HasResident, x: Any = None, w: Any = None, *rest: Any, **options: Any) -> Any:
-        memory = self.memory_of_device
-        if memory is None or not (memory.is_resident(x) or memory.is_resident(w)):
+        memory = _memory_with(self, x, w)
+        if memory is None:
             return method(self, x, w, *rest, **options)
         x, w = (memory.to_host(array) if memory.is_resident(array) else array for array in (x, w))
         return memory.from_host(method(self, x, w, *rest, **options))
 
     return cast(_Method, call)
+
+
+def _memory_with(program: HasResident, x: Any, w: Any) -> DeviceWithMemory | None:
+    """The device's memory, if one of the two is in it."""
+    memory = program.memory_of_device
+    return memory if memory is not None and (memory.is_resident(x) or memory.is_resident(w)) else None
 
 
 def memory_of(device: Device) -> DeviceWithMemory | None:

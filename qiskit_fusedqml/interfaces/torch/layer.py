@@ -153,15 +153,11 @@ class FusedLayer(torch.nn.Module):
         differentiated = torch.is_grad_enabled() and (inputs_too or weight.requires_grad)
         values: torch.Tensor
         if torch.compiler.is_compiling():
-            values = operators.expectation(rows, weight, self, self._number, differentiated, inputs_too)
+            outputs, number = self.function.num_observables, self._number
+            values = torch.ops.qiskit_fusedqml.values(rows, weight, outputs, number, differentiated, inputs_too)
         else:
             values = _Expectation.apply(rows, weight, self.begin(differentiated, inputs_too))
         return values if rows is x else values.reshape(*shape[:-1], values.shape[-1])
-
-    @property
-    def num_outputs(self) -> int:
-        """Number of observables."""
-        return self.function.num_observables
 
     def begin(self, differentiated: bool, inputs_too: bool) -> _Call:
         """One evaluation; what `forward` makes of tensors."""

@@ -31,10 +31,6 @@ class Evaluation(Protocol):
 class Layer(Protocol):
     """What the operators need of a layer."""
 
-    @property
-    def num_outputs(self) -> int:
-        """Number of observables."""
-
     def begin(self, differentiated: bool, inputs_too: bool) -> Evaluation:
         """An evaluation, which a backward pass may follow, perhaps for the inputs too."""
 
@@ -59,25 +55,6 @@ def register(layer: Layer) -> int:
     _LAYERS[number] = layer
     weakref.finalize(layer, _HELD.pop, number, None).atexit = False
     return number
-
-
-def expectation(
-    x: torch.Tensor, weight: torch.Tensor, layer: Layer, number: int, differentiated: bool, inputs_too: bool
-) -> torch.Tensor:
-    """Values (B, num_outputs) by the operator, for a compiler to see.
-
-    Args:
-        x: Inputs (B, num_inputs).
-        weight: Weights (num_weights,).
-        layer: The layer.
-        number: Its number.
-        differentiated: Whether a backward pass may follow.
-        inputs_too: Whether it then gives gradients of the inputs.
-    """
-    values: torch.Tensor = torch.ops.qiskit_fusedqml.values(
-        x, weight, layer.num_outputs, number, differentiated, inputs_too
-    )
-    return values
 
 
 def _layer(number: int) -> Layer:
