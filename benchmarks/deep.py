@@ -55,7 +55,7 @@ def resident_mib() -> float:
 
 def layered(num_qubits: int, layers: int, axes: str = "xyz") -> Any:
     """RY encoding, then rotations of every qubit and a ring of CX, as a program: no Qiskit involved."""
-    from qiskit_fusedqml.program import Program, Rotation
+    from qiskit_fusedqml.ir.program import Program, Rotation
 
     chosen = [{"x": (1, 0), "y": (1, 1), "z": (0, 1)}[axis] for axis in axes]
     ring = []
@@ -75,16 +75,16 @@ def layered(num_qubits: int, layers: int, axes: str = "xyz") -> Any:
 
 def engine(num_qubits: int, layers: int, precision: str, axes: str = "xyz", classes: int = 1, **options: Any) -> Any:
     """A program's values and gradients: Z of the first qubits, and the norm."""
-    from qiskit_fusedqml.angles import AngleMap
-    from qiskit_fusedqml.engine import DifferentiableProgram
-    from qiskit_fusedqml.observables import PauliSum, PauliTerm
+    from qiskit_fusedqml.engine.program_function import ProgramFunction
+    from qiskit_fusedqml.ir.angles import AngleMap
+    from qiskit_fusedqml.ir.observables import PauliSum, PauliTerm
 
     program = layered(num_qubits, layers, axes)
     count = program.num_angles
     angles = AngleMap(count, np.zeros(count), np.arange(count), np.arange(count), np.ones(count))
     sums = [PauliSum(num_qubits, (PauliTerm(1.0, 0, 1 << q),)) for q in range(classes)]
     sums.append(PauliSum(num_qubits, (PauliTerm(1.0, 0, 0),)))
-    return DifferentiableProgram(
+    return ProgramFunction(
         program, angles, sums, num_inputs=num_qubits, precision=precision, num_threads=machine.cores(), **options
     )
 
@@ -92,7 +92,7 @@ def engine(num_qubits: int, layers: int, precision: str, axes: str = "xyz", clas
 def scale_program() -> dict[str, Any]:
     """The gradient from a program, as where Qiskit is not installed."""
     sys.modules["qiskit"] = None
-    import qiskit_fusedqml.engine  # noqa: F401
+    import qiskit_fusedqml.engine.program_function  # noqa: F401
 
     imported = peak_mib()
     lowering, f = timed(lambda: engine(QUBITS, LAYERS, "single"))

@@ -35,7 +35,7 @@ from qiskit.quantum_info import SparsePauliOp, random_unitary
 from qiskit_aer import AerSimulator
 
 from qiskit_fusedqml import FusedSimulator
-from qiskit_fusedqml.plans import SHARED
+from qiskit_fusedqml.engine.plans import SHARED
 
 
 @dataclass(frozen=True)

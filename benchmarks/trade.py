@@ -78,14 +78,14 @@ def checkpoints() -> list[dict[str, Any]]:
 
 def recomputed(f: Any, x: Any, w: Any, cotangents: Any, count: int) -> Any:
     """The gradient of the weights, each kept state's piece computed again with all its states kept."""
-    from qiskit_fusedqml.parameters import ParameterSet, parameter_batch
-    from qiskit_fusedqml.segments import cut
+    from qiskit_fusedqml.engine.parameters import ParameterSet, parameter_batch
+    from qiskit_fusedqml.planner.segments import cut
 
     device = f.device
     rows = parameter_batch(np.asarray(x), np.asarray(w))
     weights = ParameterSet(np.arange(f.num_inputs, f.num_inputs + f.num_weights))
     binding = f.plans.values_binding(rows.varying, weights, rows.batch)
-    tape, kinds = binding.plan.tape, binding.plan.recipe.pair_kinds
+    tape, kinds = binding.plan.tape, binding.plan.tables.pair_kinds
     coefficients = binding.bind(rows)
     inner = max(binding.places // (count + 1), 1)
     pieces = cut(tape, kinds, (count + 1) * inner)

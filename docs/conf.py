@@ -12,7 +12,7 @@ from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 
 from qiskit_fusedqml import __version__
-from qiskit_fusedqml.gates import GATES, Factor
+from qiskit_fusedqml.ir.gates import GATES, Factor
 
 project = "qiskit-fusedqml"
 author = "The qiskit_fusedqml developers"
@@ -76,7 +76,7 @@ class GateTable(CSVTable):
             f'``{name}``,{row.num_ctrl},{row.num_targets},{row.num_params},"{", ".join(map(spelled, row.product))}"'
             for name, row in sorted(GATES.items())
         ]
-        return ["name,controls,targets,parameters,product on the targets", *rows], "qiskit_fusedqml.gates"
+        return ["name,controls,targets,parameters,product on the targets", *rows], "qiskit_fusedqml.ir.gates"
 
 
 def spelled(factor: Factor) -> str:

@@ -2,28 +2,23 @@
 
 A circuit flows in one direction, and every step is data that can be printed::
 
-    QuantumCircuit --lowering--> Program --fusion--> Plan --engine(device)--> numbers --interfaces--> Qiskit | torch
+    QuantumCircuit --lowering--> Program --planner--> Plan --engine(device)--> numbers --interfaces--> Qiskit | torch
 
-============================  ========================================================================================
-`gates`                       gate name -> product of controlled Pauli rotations; a gate is a row of a table
-`program`, `dynamic`          what a circuit means: rotations, diagonals, matrices; measurements, branches, loops
-`classical`                   classical bits, variables and expressions of a dynamic program
-`angles`, `encoding`          parameter values -> rotation angles for a whole batch, and the way back; amplitudes
-`observables`                 sums of controlled Pauli strings
-`lowering`                    the only reader of Qiskit circuits
-`plan`, `fusion`              what a device runs, and the planner that groups gates so that the state moves seldom
-`cost`, `calibrate`           what work costs on a device, and the command that measures it
-`coefficients`                angles -> the numbers of a plan; overlaps -> gradients
-`devices`                     the reference device, which defines the meaning, and the CPU device, which is fast
-`plans`, `budget`, `recall`   a program's plans, its memory, and states kept from values for derivatives
-`engine`                      values, gradients, probabilities, statevectors of a program for a batch of samples
-`states`, `second_order`      derivatives of states and probabilities; Hessian products, the geometric tensor
-`sharding`                    batches and jobs spread over processes and machines
-`trajectories`                runs dynamic programs: shots that part where an outcome is random
-`interfaces`                  Qiskit's doors: `DifferentiableCircuit`, backend, transpiler pass, primitives, gradients,
-                              networks, kernels; torch's: `FusedLayer`; PennyLane's: `FusedQubit`
-`training`                    `fit`: training that can be killed and resumed; metrics and their picture; MNIST's files
-============================  ========================================================================================
+=============  =======================================================================================================
+`ir`           what is computed: gates, programs, angles, observables, dynamic programs; no device, no Qiskit
+`planner`      from a program to a plan: gates grouped so that the state moves seldom; needs no compiled code
+`devices`      run plans: the reference device, which defines the meaning, the CPU, the GPU
+`engine`       values, gradients, probabilities, states of a program for a batch of samples, within a memory budget
+`simulation`   runs dynamic programs: shots that part where an outcome is random
+`distributed`  batches and jobs spread over processes and machines
+`interfaces`   Qiskit, qiskit-machine-learning, torch, PennyLane
+`training`     `fit`: training that can be killed and resumed; metrics and their picture; MNIST's files
+`demo`         handwritten digits, from the command line
+`calibrate`    the command that measures what work costs on this machine
+=============  =======================================================================================================
+
+Beside the rooms: `errors`, `arrays` (types, and reading numbers), `memory`, `info`. Imports point one way, from the
+bottom of the table to its top.
 
 The public names are resolved on first use, so that ``import qiskit_fusedqml`` costs next to nothing and needs no extra;
 ``from qiskit_fusedqml import *`` takes those whose extras are installed.
@@ -35,47 +30,50 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .interfaces.backend import FusedSimulator as FusedSimulator
-    from .interfaces.circuit import DifferentiableCircuit as DifferentiableCircuit
-    from .interfaces.fidelity import FusedFidelity as FusedFidelity, FusedFidelityKernel as FusedFidelityKernel
-    from .interfaces.gradients import (
+    from .distributed import ShardedCircuit as ShardedCircuit
+    from .interfaces.machine_learning.fidelity import (
+        FusedFidelity as FusedFidelity,
+        FusedFidelityKernel as FusedFidelityKernel,
+    )
+    from .interfaces.machine_learning.gradients import (
         FusedEstimatorGradient as FusedEstimatorGradient,
         FusedQGT as FusedQGT,
         FusedSamplerGradient as FusedSamplerGradient,
     )
-    from .interfaces.neural_networks import (
+    from .interfaces.machine_learning.neural_networks import (
         FusedEstimatorQNN as FusedEstimatorQNN,
         FusedSamplerQNN as FusedSamplerQNN,
     )
     from .interfaces.pennylane import FusedQubit as FusedQubit
-    from .interfaces.primitives import FusedEstimator as FusedEstimator
-    from .interfaces.samplers import FusedSampler as FusedSampler
+    from .interfaces.qiskit.backend import FusedSimulator as FusedSimulator
+    from .interfaces.qiskit.circuit import DifferentiableCircuit as DifferentiableCircuit
+    from .interfaces.qiskit.primitives import FusedEstimator as FusedEstimator
+    from .interfaces.qiskit.samplers import FusedSampler as FusedSampler
+    from .interfaces.qiskit.transpiler import FusedGate as FusedGate, FusionPass as FusionPass, transpile as transpile
     from .interfaces.torch import FusedLayer as FusedLayer
-    from .interfaces.transpiler import FusedGate as FusedGate, FusionPass as FusionPass, transpile as transpile
-    from .sharding import ShardedCircuit as ShardedCircuit
     from .training import fit as fit
 
     __version__: str
 
 _HOME = {
-    "DifferentiableCircuit": ".interfaces.circuit",
-    "FusedEstimator": ".interfaces.primitives",
-    "FusedEstimatorGradient": ".interfaces.gradients",
-    "FusedEstimatorQNN": ".interfaces.neural_networks",
-    "FusedFidelity": ".interfaces.fidelity",
-    "FusedFidelityKernel": ".interfaces.fidelity",
-    "FusedGate": ".interfaces.transpiler",
+    "DifferentiableCircuit": ".interfaces.qiskit.circuit",
+    "FusedEstimator": ".interfaces.qiskit.primitives",
+    "FusedEstimatorGradient": ".interfaces.machine_learning.gradients",
+    "FusedEstimatorQNN": ".interfaces.machine_learning.neural_networks",
+    "FusedFidelity": ".interfaces.machine_learning.fidelity",
+    "FusedFidelityKernel": ".interfaces.machine_learning.fidelity",
+    "FusedGate": ".interfaces.qiskit.transpiler",
     "FusedLayer": ".interfaces.torch",
-    "FusedQGT": ".interfaces.gradients",
+    "FusedQGT": ".interfaces.machine_learning.gradients",
     "FusedQubit": ".interfaces.pennylane",
-    "FusedSampler": ".interfaces.samplers",
-    "FusedSamplerGradient": ".interfaces.gradients",
-    "FusedSamplerQNN": ".interfaces.neural_networks",
-    "FusedSimulator": ".interfaces.backend",
-    "FusionPass": ".interfaces.transpiler",
-    "ShardedCircuit": ".sharding",
+    "FusedSampler": ".interfaces.qiskit.samplers",
+    "FusedSamplerGradient": ".interfaces.machine_learning.gradients",
+    "FusedSamplerQNN": ".interfaces.machine_learning.neural_networks",
+    "FusedSimulator": ".interfaces.qiskit.backend",
+    "FusionPass": ".interfaces.qiskit.transpiler",
+    "ShardedCircuit": ".distributed",
     "fit": ".training",
-    "transpile": ".interfaces.transpiler",
+    "transpile": ".interfaces.qiskit.transpiler",
 }
 """Public name -> the module it lives in."""
 
@@ -89,9 +87,9 @@ _EXTRA = {
 """Optional package -> the extra of this distribution that brings it."""
 
 _NEEDS = {
-    ".interfaces.fidelity": "qiskit_machine_learning",
-    ".interfaces.gradients": "qiskit_machine_learning",
-    ".interfaces.neural_networks": "qiskit_machine_learning",
+    ".interfaces.machine_learning.fidelity": "qiskit_machine_learning",
+    ".interfaces.machine_learning.gradients": "qiskit_machine_learning",
+    ".interfaces.machine_learning.neural_networks": "qiskit_machine_learning",
     ".interfaces.pennylane": "pennylane",
     ".interfaces.torch": "torch",
     ".training": "torch",

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from qiskit_fusedqml.devices import calibration
-from qiskit_fusedqml.plans import SHARED
+from qiskit_fusedqml.engine.plans import SHARED
 
 # what tests start finds what is installed, not the source tree around it, which has no compiled module
 os.environ["PYTHONSAFEPATH"] = "1"

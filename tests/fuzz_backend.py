@@ -12,15 +12,15 @@ import time
 from collections.abc import Callable
 
 import numpy as np
-from branches import distribution
-from counting import assert_drawn_from
 from qiskit import QuantumCircuit, qasm2, qasm3, transpile
 from qiskit.circuit.random import random_circuit
 from qiskit.quantum_info import Statevector
-from random_dynamic import random_dynamic
+from support.branches import distribution
+from support.counting import assert_drawn_from
+from support.random_dynamic import random_dynamic
 
 from qiskit_fusedqml import FusedSimulator
-from qiskit_fusedqml.interfaces.backend import save
+from qiskit_fusedqml.interfaces.qiskit.backend import save
 
 SHOTS = 4000
 LEGACY = qasm2.LEGACY_CUSTOM_INSTRUCTIONS

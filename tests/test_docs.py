@@ -15,8 +15,9 @@ ROOT = Path(__file__).parent.parent
 PAGES = sorted((ROOT / "docs" / "api").glob("*.rst"))
 
 INSIDE = """
-    devices.Device program.Program program.Rotation program.validate gates.GATES plan.Tape cost.CostModel
-    observables.PauliSum fusion.fuse fusion.Plan engine.DifferentiableProgram interfaces.backend.save
+    devices.Device ir.program.Program ir.program.Rotation ir.program.validate ir.gates.GATES planner.tape.Tape
+    planner.cost.CostModel ir.observables.PauliSum planner.fuse planner.Plan
+    engine.program_function.ProgramFunction interfaces.qiskit.backend.save
 """.split()
 """What is not public by name, but what a gate, a device or an interface is written against."""
 

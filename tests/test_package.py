@@ -22,15 +22,14 @@ PACKAGE = Path(qiskit_fusedqml.__file__).parent
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
-ORDER = """
-    errors plan affine memory gates observables measurement parameters program classical angles encoding dynamic cost
-    tables lowering devices residence coefficients segments fusion binding columns budget plans recall prepared engine
-    calibrate states second_order trajectories sharding interfaces info training demo __main__
-""".split()
-"""Parts of the package; each imports only what stands to its left."""
+ROOMS = "ir planner devices engine simulation distributed interfaces training demo calibrate".split()
+"""Folders of the package; each imports only what stands to its left."""
+
+ORDER = ["errors", "arrays", "memory", *ROOMS, "info", "__main__"]
+"""Rooms and modules beside them, likewise."""
 
 ALLOWED = {
-    "qiskit": ("errors", "lowering", "interfaces", "demo"),
+    "qiskit": ("errors", "interfaces", "demo"),
     "qiskit_machine_learning": ("interfaces", "demo"),
     "torch": ("interfaces.torch", "training", "demo"),
     "cupy": ("devices.cuda",),
@@ -90,15 +89,15 @@ def test_imports_point_one_way() -> None:
 @pytest.mark.parametrize(
     ("name", "source"),
     [
-        ("plan", "from .fusion import fuse"),
-        ("devices.cpu", "from ..engine import DifferentiableCircuit"),
-        ("devices.cpu", "import qiskit_fusedqml.engine"),
-        ("devices.cpu", "def late():\n    from qiskit_fusedqml.engine import DifferentiableCircuit"),
-        ("coefficients", "def late():\n    from . import interfaces"),
-        ("engine", "from qiskit import QuantumCircuit"),
-        ("engine", "import torch.nn"),
+        ("ir.program", "from ..planner import fuse"),
+        ("devices.cpu", "from ..engine import program_function"),
+        ("devices.cpu", "import qiskit_fusedqml.engine.program_function"),
+        ("devices.cpu", "def late():\n    from qiskit_fusedqml.engine import program_function"),
+        ("planner.tables", "def late():\n    from .. import interfaces"),
+        ("engine.plans", "from qiskit import QuantumCircuit"),
+        ("engine.plans", "import torch.nn"),
         ("devices.cpu", "import cupy"),
-        ("interfaces.primitives", "from torch import nn"),
+        ("interfaces.qiskit.primitives", "from torch import nn"),
         ("utilities", "import os"),
     ],
 )
@@ -266,7 +265,7 @@ SNIPPETS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 @pytest.mark.parametrize("snippet", SNIPPETS, ids=range(len(SNIPPETS)))
 def test_readme_code_runs(snippet: str) -> None:
     if "pennylane" in snippet:
-        import plugin
+        from support import plugin
 
         plugin.register()
     names: dict[str, object] = {}

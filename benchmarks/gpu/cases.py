@@ -104,7 +104,7 @@ class Case:
 
 def program(n: int, layers: int) -> Any:
     """RY encoding, then layers of RX RY RZ on every qubit and a ring of CX."""
-    from qiskit_fusedqml.program import Program, Rotation
+    from qiskit_fusedqml.ir.program import Program, Rotation
 
     slots = iter(range(n * (3 * layers + 1)))
     instructions = [Rotation(1 << q, 1 << q, slot=next(slots)) for q in range(n)]
@@ -120,11 +120,11 @@ def program(n: int, layers: int) -> Any:
 
 def make(name: str, n: int, layers: int, batch: int, precision: str, cost_model: Any) -> Case:
     """Plan and bind a case and find its answer on the CPU device, in double precision."""
-    from qiskit_fusedqml.angles import AngleMap
-    from qiskit_fusedqml.binding import Binding
     from qiskit_fusedqml.devices.cpu import CPUDevice
-    from qiskit_fusedqml.observables import PauliSum, PauliTerm
-    from qiskit_fusedqml.parameters import ParameterBatch, first_parameters
+    from qiskit_fusedqml.engine.binding import Binding
+    from qiskit_fusedqml.engine.parameters import ParameterBatch, first_parameters
+    from qiskit_fusedqml.ir.angles import AngleMap
+    from qiskit_fusedqml.ir.observables import PauliSum, PauliTerm
 
     circuit = program(n, layers)
     count = circuit.num_angles
@@ -165,7 +165,7 @@ def make(name: str, n: int, layers: int, batch: int, precision: str, cost_model:
 
 def _left_out(tape: Any, pairs: Any) -> list[int]:
     """Overlaps that a device need not measure."""
-    from qiskit_fusedqml.plan import RY
+    from qiskit_fusedqml.planner.tape import RY
 
     return [
         operation.overlap + 1
@@ -195,7 +195,7 @@ def load(path: Path) -> Case:
 
 def examples(count: int) -> list[Any]:
     """Recipes of every kind, and what the host makes of them."""
-    from devices.bindings import BindingCase
+    from support.bindings import BindingCase
 
     return [example for seed in range(count) for example in BindingCase(seed).examples()]
 
@@ -209,9 +209,9 @@ def write_all(
     num_recipes: int = 48,
 ) -> None:
     """Write the cases of all sizes, planned for devices like ``limits``, and examples of so many recipes."""
-    from qiskit_fusedqml.cost import CostModel
     from qiskit_fusedqml.devices.gpu.compiled import Geometry
     from qiskit_fusedqml.devices.gpu.device import cost_model
+    from qiskit_fusedqml.planner.cost import CostModel
 
     for precision in precisions:
         model: CostModel = cost_model(Geometry.of(limits, single=precision == "single"))

@@ -13,12 +13,12 @@ from typing import Any
 import cases
 import numpy as np
 import timing
-from devices.conformance import TOLERANCE, random_run
+from support.conformance import TOLERANCE, random_run
 
 from qiskit_fusedqml.devices.gpu.compiled import Geometry
 from qiskit_fusedqml.devices.gpu.device import GPUDevice
 from qiskit_fusedqml.devices.gpu.runtime import Limits
-from qiskit_fusedqml.plan import Frame
+from qiskit_fusedqml.planner.frame import Frame
 
 HERE = Path(__file__).resolve().parent
 

@@ -81,7 +81,7 @@ class Gpu:
 
     def __init__(self, *, emulated: bool) -> None:
         if emulated:
-            from devices.emulation import fake_cupy
+            from support.emulation import fake_cupy
 
             fake_cupy.install()
         import cupy

@@ -16,7 +16,7 @@ standin.install()
 import cases  # noqa: E402
 import checks  # noqa: E402
 import cupy  # noqa: E402
-from devices.conformance import random_run  # noqa: E402
+from support.conformance import random_run  # noqa: E402
 
 from qiskit_fusedqml.devices.cuda import CupyRuntime  # noqa: E402
 from qiskit_fusedqml.devices.gpu.compiled import Geometry  # noqa: E402

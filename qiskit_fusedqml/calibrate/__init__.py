@@ -10,10 +10,19 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from ..cost import KINDS
-from ..devices.calibration import Calibration, Table, TableError, cpu_model, find, read, user_file, write
+from ..devices.calibration import (
+    Calibration,
+    Table,
+    TableError,
+    cpu_model,
+    find,
+    read,
+    user_file,
+    write,
+)
 from ..devices.cpu import instruction_set
 from ..errors import InvalidInputError
+from ..planner.cost import KINDS
 from .measure import Report, Sizes, measure
 
 __all__ = ["Sizes", "calibrate", "describe", "measure", "show"]

@@ -7,10 +7,21 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from math import prod
 
-from ..cost import KINDS, BothWays, Factors, Work
 from ..devices.calibration import Calibration, cpu_model, find
 from ..devices.cpu import CPUDevice
-from .probes import Probe, States, operations_probe, program_step, traffic_probe
+from ..planner.cost import (
+    KINDS,
+    BothWays,
+    Factors,
+    Work,
+)
+from .probes import (
+    Probe,
+    States,
+    operations_probe,
+    program_step,
+    traffic_probe,
+)
 from .timing import Timer
 
 _DIGITS = 3

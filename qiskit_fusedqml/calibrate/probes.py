@@ -9,12 +9,14 @@ from math import cos, pi, sin, tan
 import numpy as np
 from numpy.typing import NDArray
 
-from ..cost import Work, operation_work
 from ..devices import Coefficients, State
+from ..devices.coefficients import CoefficientMap
 from ..devices.cpu import CPUDevice
-from ..fusion import fuse
-from ..plan import RY, U2, Block, Dense, Diag, Factor, Frame, Map, Operation, Pauli, Tape
-from ..program import Program, Rotation
+from ..ir.program import Program, Rotation
+from ..planner import fuse
+from ..planner.cost import Work, operation_work
+from ..planner.frame import Frame
+from ..planner.tape import RY, U2, Block, Dense, Diag, Factor, Map, Operation, Pauli, Tape
 from .timing import Action
 
 _WORK = 50
@@ -88,7 +90,7 @@ def program_step(device: CPUDevice, num_qubits: int, layers: int, batch: int) ->
     every = frozenset(range(program.num_angles))
     plan = fuse(program, device.cost_model, wanted_slots=every, batch=batch, keep_phase=False)
     angles = np.random.default_rng(5).uniform(-3, 3, program.num_angles)
-    bound = plan.recipe.bind(angles, np.zeros((batch, 0)))
+    bound = CoefficientMap(plan.tables).bind(angles, np.zeros((batch, 0)))
     assert bound is not None  # the angles are finite
     coefficients = bound.coefficients
     ket = device.allocate(plan.tape, batch, None)

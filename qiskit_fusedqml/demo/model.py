@@ -9,8 +9,8 @@ from qiskit.circuit import ParameterVector, QuantumCircuit
 from qiskit.quantum_info import SparsePauliOp
 from qiskit_machine_learning.neural_networks import EstimatorQNN
 
-from ..interfaces.gradients import FusedEstimatorGradient
-from ..interfaces.primitives import FusedEstimator
+from ..interfaces.machine_learning.gradients import FusedEstimatorGradient
+from ..interfaces.qiskit.primitives import FusedEstimator
 
 
 def classifier_circuit(num_qubits: int, num_layers: int) -> tuple[QuantumCircuit, ParameterVector, ParameterVector]:

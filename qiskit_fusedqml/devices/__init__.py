@@ -15,7 +15,8 @@ arrays in double precision, and the constructor takes arrays under the same name
 * ``scales`` (S,): the K of diagonals.
 * ``dense``: a tuple of complex matrices of shape (2**k, 2**k).
 
-`Bound` are coefficients together with what the gradients need later (`qiskit_fusedqml.coefficients.Recipe`).
+`Bound` are coefficients together with what the gradients need later
+(`qiskit_fusedqml.devices.coefficients.CoefficientMap`).
 Coefficients never change once made, so what a device derives from them, such as tables of phases, holds for both sweeps
 of a step.
 """
@@ -28,10 +29,11 @@ from typing import Any, Protocol, TypeGuard
 import numpy as np
 from numpy.typing import NDArray
 
-from ..cost import CostModel
-from ..observables import PauliSum
-from ..plan import Frame, Tape
-from ..tables import BindingTables
+from ..ir.observables import PauliSum
+from ..planner.cost import CostModel
+from ..planner.frame import Frame
+from ..planner.tables import BindingTables
+from ..planner.tape import Tape
 from ._native import Bound, Coefficients
 
 __all__ = [

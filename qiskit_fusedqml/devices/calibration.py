@@ -19,7 +19,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from ..cost import KINDS, Factors
+from ..planner.cost import KINDS, Factors
 
 FORMAT = 1
 PACKAGED = Path(__file__).with_name("calibration.json")

@@ -18,11 +18,12 @@ from weakref import ref
 import numpy as np
 from numpy.typing import NDArray
 
-from ..cost import CostModel
 from ..errors import DeviceUnavailableError, InvalidInputError, OutOfMemoryError
+from ..ir.observables import PauliSum
 from ..memory import default_budget, physical_memory
-from ..observables import PauliSum
-from ..plan import RY, U2, Block, Dense, Diag, Frame, Map, Operation, Pauli, Tape
+from ..planner.cost import CostModel
+from ..planner.frame import Frame
+from ..planner.tape import RY, U2, Block, Dense, Diag, Map, Operation, Pauli, Tape
 from . import Coefficients, _native
 from .calibration import Calibration, find
 
@@ -124,7 +125,7 @@ class CPUDevice:
         half = self._prefers_half_width(tape, batch)
         try:
             state = _native.make_state(
-                self._isa, self._single, half, tape.num_qubits, batch, tape.spread_qubits, self._memory
+                self._isa, self._single, half, tape.num_qubits, batch, tape.lane_qubits, self._memory
             )
         except MemoryError:
             raise self._out_of_memory(self.state_bytes(tape.num_qubits, batch)) from None
@@ -223,7 +224,7 @@ class CPUDevice:
                 return False
             largest = max((len(block.tile) for block in tape.blocks), default=0)
             return 1 << (tape.num_qubits - largest) < self.num_threads
-        return self._half_width_pays and (1 << (batch - 1).bit_length() + tape.spread_qubits) <= self._half_width
+        return self._half_width_pays and (1 << (batch - 1).bit_length() + tape.lane_qubits) <= self._half_width
 
     def _compiled_sums(self, frame: Frame, sums: Sequence[PauliSum]) -> _native.Observables:
         key = (id(frame), *map(id, sums))
@@ -268,7 +269,7 @@ def _compile_sums(isa: str, frame: Frame, sums: Sequence[PauliSum]) -> _native.O
             raise InvalidInputError(
                 f"Observable {number} acts on {observable.num_qubits} qubits; the state has {frame.num_qubits}."
             )
-        for term in observable.in_frame(frame):
+        for term in frame.terms(observable):
             first = len(controls)
             controls.extend(term.controls)
             coefficients.append(term.coefficient)
@@ -285,7 +286,7 @@ def _compile_sums(isa: str, frame: Frame, sums: Sequence[PauliSum]) -> _native.O
 
 def _flatten(tape: Tape) -> list[int]:
     """The tape as the integers that compile.cpp reads."""
-    numbers = [tape.num_qubits, tape.spread_qubits, tape.num_overlaps, len(tape.blocks)]
+    numbers = [tape.num_qubits, tape.lane_qubits, tape.num_overlaps, len(tape.blocks)]
     for block in tape.blocks:
         _flatten_block(block, numbers)
     return numbers

@@ -1,6 +1,7 @@
 """The meaning of a tape, in plain NumPy.
 
-Not intended to be fast: each operation is written as its definition in `qiskit_fusedqml.plan`, on whole arrays of shape
+Not intended to be fast: each operation is written as its definition in `qiskit_fusedqml.planner.tape`, on whole arrays
+of shape
 (B, 2**n) by row. If another device disagrees with this one, the other is wrong.
 """
 
@@ -12,13 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..cost import CostModel
+from ..arrays import ComplexArray
+from ..ir.observables import PauliSum
 from ..memory import default_budget
-from ..observables import PauliSum, RowTerm
-from ..plan import RY, U2, Dense, Diag, Factor, Frame, Functional, Map, Operation, Pauli, Tape, bits
+from ..planner.cost import CostModel
+from ..planner.frame import Frame, Functional, RowTerm
+from ..planner.gf2 import bits
+from ..planner.tape import RY, U2, Dense, Diag, Factor, Map, Operation, Pauli, Tape
 from . import Coefficients
-
-ComplexArray = NDArray[np.complex128]
 
 
 class ReferenceDevice:
@@ -64,9 +66,7 @@ class ReferenceDevice:
 
     def expectation(self, ket: ComplexArray, frame: Frame, sums: Sequence[PauliSum]) -> NDArray[np.float64]:
         """See `Device.expectation`."""
-        columns = [
-            np.einsum("br,br->b", ket.conj(), _apply_sum(ket, observable.in_frame(frame))) for observable in sums
-        ]
+        columns = [np.einsum("br,br->b", ket.conj(), _apply_sum(ket, frame.terms(observable))) for observable in sums]
         return np.stack([column.real for column in columns], axis=1)
 
     def apply_observables(
@@ -75,7 +75,7 @@ class ReferenceDevice:
         """See `Device.apply_observables`."""
         bra = np.zeros_like(ket)
         for observable, cotangent in zip(sums, cotangents.T, strict=True):
-            bra += cotangent[:, None] * _apply_sum(ket, observable.in_frame(frame))
+            bra += cotangent[:, None] * _apply_sum(ket, frame.terms(observable))
         return bra
 
     def amplitudes(self, ket: ComplexArray, frame: Frame) -> ComplexArray:

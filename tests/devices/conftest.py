@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from devices import nvrtc
+from support import nvrtc
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from qiskit_fusedqml.cost import KINDS, CostModel, Factors
 from qiskit_fusedqml.devices import _native, calibration
 from qiskit_fusedqml.devices.calibration import (
     PACKAGED,
@@ -27,7 +26,9 @@ from qiskit_fusedqml.devices.calibration import (
 )
 from qiskit_fusedqml.devices.cpu import CPUDevice, instruction_set
 from qiskit_fusedqml.info import describe
-from qiskit_fusedqml.plan import Frame, Tape
+from qiskit_fusedqml.planner.cost import KINDS, CostModel, Factors
+from qiskit_fusedqml.planner.frame import Frame
+from qiskit_fusedqml.planner.tape import Tape
 
 ISA = instruction_set()
 USER_FILE = user_file  # before conftest puts another in its place

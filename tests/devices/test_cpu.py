@@ -12,15 +12,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from devices.conformance import REFERENCE, TOLERANCE, Run, distance, random_run, random_sum
-from devices.refusals import check_refusals
-from devices.tapes import TapeMaker, random_state, replaced, tape_of
+from support.conformance import REFERENCE, TOLERANCE, Run, distance, random_run, random_sum
+from support.refusals import check_refusals
+from support.tapes import TapeMaker, random_state, replaced, tape_of
 
 from qiskit_fusedqml.devices import Coefficients, _native, cpu
 from qiskit_fusedqml.devices.cpu import CPUDevice
 from qiskit_fusedqml.errors import DeviceUnavailableError, InvalidInputError, OutOfMemoryError
-from qiskit_fusedqml.observables import PauliSum, PauliTerm
-from qiskit_fusedqml.plan import RY, Block, Diag, Factor, Frame, Pauli, Tape
+from qiskit_fusedqml.ir.observables import PauliSum, PauliTerm
+from qiskit_fusedqml.planner.frame import Frame
+from qiskit_fusedqml.planner.tape import RY, Block, Diag, Factor, Pauli, Tape
 
 ISAS = _native.instruction_sets()
 
@@ -121,7 +122,7 @@ def test_the_comparison_sees_a_perturbed_tape():
 def test_round_trip_restores_the_state():
     rng = np.random.default_rng(3)
     maker = TapeMaker(rng, 8, 2)
-    tape = replace(maker.tape(3, 6, "um"), spread_qubits=2)
+    tape = replace(maker.tape(3, 6, "um"), lane_qubits=2)
     tape = replace(tape, blocks=tuple(replace(block, undo_from=0) for block in tape.blocks))
     coefficients = maker.coefficients(2)
     start, bra = random_state(rng, (2, 256)), random_state(rng, (2, 256))

@@ -6,22 +6,23 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from devices.conformance import REFERENCE, TOLERANCE, Run, distance, random_run, random_sum
-from devices.emulation.runtime import EmulatedRuntime
-from devices.refusals import check_refusals
-from devices.tapes import TapeMaker, random_state, replaced, tape_of
-from programs import layered
+from support.conformance import REFERENCE, TOLERANCE, Run, distance, random_run, random_sum
+from support.emulation.runtime import EmulatedRuntime
+from support.programs import layered
+from support.refusals import check_refusals
+from support.tapes import TapeMaker, random_state, replaced, tape_of
 
-from qiskit_fusedqml.angles import AngleMap
 from qiskit_fusedqml.devices.gpu import device as gpu_device
 from qiskit_fusedqml.devices.gpu.compiled import Geometry
 from qiskit_fusedqml.devices.gpu.device import GPUDevice
 from qiskit_fusedqml.devices.gpu.gf2 import echelon
 from qiskit_fusedqml.devices.gpu.runtime import Limits
-from qiskit_fusedqml.engine import DifferentiableProgram
+from qiskit_fusedqml.engine.program_function import ProgramFunction
 from qiskit_fusedqml.errors import InvalidInputError
-from qiskit_fusedqml.observables import PauliSum, PauliTerm
-from qiskit_fusedqml.plan import RY, Block, Dense, Diag, Factor, Frame, Map, Pauli, Tape
+from qiskit_fusedqml.ir.angles import AngleMap
+from qiskit_fusedqml.ir.observables import PauliSum, PauliTerm
+from qiskit_fusedqml.planner.frame import Frame
+from qiskit_fusedqml.planner.tape import RY, Block, Dense, Diag, Factor, Map, Pauli, Tape
 
 SCHEDULES = (0, 5, 11)
 LIMITS = Limits(shared_bytes=227 << 10, multiprocessors=2)
@@ -300,7 +301,7 @@ def test_gradients_of_a_layered_circuit(n, geometry, precision):
     x, w = rng.uniform(-3, 3, (3, n)), rng.uniform(-3, 3, count - n)
     results = []
     for device in (emulated(precision, 5, geometry and geometry(precision)), "reference"):
-        f = DifferentiableProgram(program, angles, sums, num_inputs=n, input_gradients=True, device=device)
+        f = ProgramFunction(program, angles, sums, num_inputs=n, input_gradients=True, device=device)
         results.append([*f.value_and_vjp(x, w, np.cos), f.jacobian(x, w, wrt=[0, n + 1])])
     for given, expected in zip(*results, strict=True):
         assert distance(given, expected) < 100 * TOLERANCE[precision]

@@ -8,15 +8,15 @@ from functools import cache
 
 import numpy as np
 import pytest
-from devices.conformance import Run, random_run
-from devices.emulation.runtime import EmulatedRuntime, Library, Recorder, replay_program
-from devices.tapes import TapeMaker
+from support.conformance import Run, random_run
+from support.emulation.runtime import EmulatedRuntime, Library, Recorder, replay_program
+from support.tapes import TapeMaker
 
 from qiskit_fusedqml.devices.gpu.compiled import Geometry, Sweep, compile_tape
 from qiskit_fusedqml.devices.gpu.device import GPUDevice
 from qiskit_fusedqml.devices.gpu.runtime import Limits
 from qiskit_fusedqml.devices.gpu.sources import kernel_name, source, sweep_name
-from qiskit_fusedqml.plan import Frame
+from qiskit_fusedqml.planner.frame import Frame
 
 LIMITS = Limits(shared_bytes=227 << 10, multiprocessors=2)
 TILES = Geometry(False, 8, 9, 10, LIMITS)

@@ -7,20 +7,20 @@ from math import pi
 
 import numpy as np
 import pytest
-from devices.bindings import BindingCase, P
-from devices.emulation.runtime import EmulatedRuntime, Library
-from interpreter import expectation, run_program
+from support.bindings import BindingCase, P
+from support.emulation.runtime import EmulatedRuntime, Library
+from support.interpreter import expectation, run_program
 
-from qiskit_fusedqml.angles import AngleMap
-from qiskit_fusedqml.angles.formulas import BINARY, FUNCTIONS, NEGATIVE
-from qiskit_fusedqml.binding import Binding
-from qiskit_fusedqml.cost import CostModel
 from qiskit_fusedqml.devices.gpu.device import GPUDevice
 from qiskit_fusedqml.devices.gpu.sources import DOUBLE_KERNELS, kernel_name, source
 from qiskit_fusedqml.devices.gpu.tables import STEPS
-from qiskit_fusedqml.observables import PauliSum, PauliTerm
-from qiskit_fusedqml.parameters import parameter_batch
-from qiskit_fusedqml.program import Program, Rotation
+from qiskit_fusedqml.engine.binding import Binding
+from qiskit_fusedqml.engine.parameters import parameter_batch
+from qiskit_fusedqml.ir.angles import AngleMap
+from qiskit_fusedqml.ir.angles.formulas import BINARY, FUNCTIONS, NEGATIVE
+from qiskit_fusedqml.ir.observables import PauliSum, PauliTerm
+from qiskit_fusedqml.ir.program import Program, Rotation
+from qiskit_fusedqml.planner.cost import CostModel
 
 
 def emulated(schedule: int = 0) -> GPUDevice:

@@ -7,17 +7,18 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from devices.conformance import TOLERANCE, Run, distance, random_run, random_sum
-from devices.emulation import fake_cupy
-from devices.emulation.fake_cupy import Array, Graph, Stream, Tensor
-from devices.tapes import TapeMaker, random_state, tape_of
+from support.conformance import TOLERANCE, Run, distance, random_run, random_sum
+from support.emulation import fake_cupy
+from support.emulation.fake_cupy import Array, Graph, Stream, Tensor
+from support.tapes import TapeMaker, random_state, tape_of
 
 from qiskit_fusedqml.devices.cuda import CUDADevice, CupyRuntime
 from qiskit_fusedqml.devices.gpu import sequences
 from qiskit_fusedqml.devices.gpu.compiled import Geometry
 from qiskit_fusedqml.devices.gpu.device import GPUDevice
 from qiskit_fusedqml.errors import DeviceUnavailableError, OutOfMemoryError
-from qiskit_fusedqml.plan import RY, Frame, Tape
+from qiskit_fusedqml.planner.frame import Frame
+from qiskit_fusedqml.planner.tape import RY, Tape
 
 
 @pytest.fixture

@@ -6,9 +6,14 @@ import json
 from pathlib import Path
 
 import pytest
-from devices import nvrtc
+from support import nvrtc
 
-from qiskit_fusedqml.devices.gpu.sources import OPTIONS, kernel_names, source, sweep_name
+from qiskit_fusedqml.devices.gpu.sources import (
+    OPTIONS,
+    kernel_names,
+    source,
+    sweep_name,
+)
 
 pytestmark = pytest.mark.nvrtc
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from forked import in_child
-from saves import save_and_die, save_in_place_and_die, state
+from support.forked import in_child
+from support.saves import save_and_die, save_in_place_and_die, state
 
 from qiskit_fusedqml.errors import InvalidInputError
 from qiskit_fusedqml.training.checkpoint import load_checkpoint, replacing, save_checkpoint

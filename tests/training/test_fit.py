@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from forked import in_child
-from idx_files import write_mnist
-from runs import (
+from support.forked import in_child
+from support.idx_files import write_mnist
+from support.runs import (
     BATCH,
     EPOCHS,
     OPTIMIZERS,

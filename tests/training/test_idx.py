@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from idx_files import CODES, idx_bytes, write_mnist
 from sklearn.datasets import load_digits
+from support.idx_files import CODES, idx_bytes, write_mnist
 
 from qiskit_fusedqml.errors import InvalidInputError
 from qiskit_fusedqml.training import IdxImages, read_idx, read_split

@@ -13,12 +13,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import InvalidInputError
-from ...plan import RY, U2, Dense, Diag, Map, Operation, Pauli, Tape, parity
+from ...planner.gf2 import parity
+from ...planner.tape import RY, U2, Dense, Diag, Map, Operation, Pauli, Tape
 from .gf2 import Span
 from .layout import NumberLayout
 from .records import Writer
 from .runtime import Limits
-from .windows import Draft, Shape, Window, build, collect, is_coalesced, moved, transposition, widened
+from .windows import (
+    Draft,
+    Shape,
+    Window,
+    build,
+    collect,
+    is_coalesced,
+    moved,
+    transposition,
+    widened,
+)
 
 WARP_QUBITS = 8
 """Largest states of which several, or one, belong to a single warp."""
@@ -169,7 +180,7 @@ def compile_tape(tape: Tape, geometry: Geometry) -> CompiledTape:
     """The launches of a tape.
 
     Raises:
-        InvalidInputError: If the tape breaks a rule of `qiskit_fusedqml.plan`, or its tiles are too large.
+        InvalidInputError: If the tape breaks a rule of `qiskit_fusedqml.planner.tape`, or its tiles are too large.
     """
     n = tape.num_qubits
     if not 1 <= n <= MAX_QUBITS:

@@ -13,20 +13,42 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from ...cost import CostModel
+from ...arrays import real_array
 from ...errors import InvalidInputError
-from ...observables import PauliSum
-from ...parameters import real_array
-from ...plan import Frame, Tape
-from ...tables import BindingTables
+from ...ir.observables import PauliSum
+from ...planner.cost import CostModel
+from ...planner.frame import Frame
+from ...planner.tables import BindingTables
+from ...planner.tape import Tape
 from .. import Coefficients
 from .compiled import Geometry, compile_tape
-from .launches import THREADS, GPUState, Launcher, LoadedSweep, Partials
+from .launches import (
+    THREADS,
+    GPUState,
+    Launcher,
+    LoadedSweep,
+    Partials,
+)
 from .layout import Sizes, turns
 from .observables import ObservableCache
-from .recipes import LoadedRecipe, Recipes, ResidentBound, ResidentCoefficients
-from .runtime import Buffer, Runtime, integer, long_integer
-from .sequences import LoadedTape, Sequences, Workspace, load
+from .recipes import (
+    LoadedRecipe,
+    Recipes,
+    ResidentBound,
+    ResidentCoefficients,
+)
+from .runtime import (
+    Buffer,
+    Runtime,
+    integer,
+    long_integer,
+)
+from .sequences import (
+    LoadedTape,
+    Sequences,
+    Workspace,
+    load,
+)
 from .sources import DRAW_OUTCOMES, RUNNING_SUMS, kernel_name
 
 PARTIAL_BYTES = 256 << 20

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from ...plan import bits, parity
+from ...planner.gf2 import bits, parity
 
 
 class Span:

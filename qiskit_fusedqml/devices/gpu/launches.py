@@ -11,7 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .compiled import CompiledTape, Geometry, Sweep
-from .runtime import Argument, Buffer, Runtime, integer, long_integer
+from .runtime import (
+    Argument,
+    Buffer,
+    Runtime,
+    integer,
+    long_integer,
+)
 from .sources import kernel_name, sweep_name
 
 THREADS = 256

@@ -14,7 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import InvalidInputError
-from ...plan import RY, U2, Dense, Diag, Factor, Operation, Pauli
+from ...planner.tape import (
+    RY,
+    U2,
+    Dense,
+    Diag,
+    Factor,
+    Operation,
+    Pauli,
+)
 from .. import Coefficients
 
 _MODERATE = 64.0

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...errors import InvalidInputError
-from ...observables import PauliSum
-from ...plan import Frame
+from ...ir.observables import PauliSum
+from ...planner.frame import Frame
 from .launches import Launcher
 from .runtime import Buffer
 
@@ -85,7 +85,7 @@ def _load(launcher: Launcher, frame: Frame, sums: Sequence[PauliSum]) -> LoadedO
             raise InvalidInputError(
                 f"Observable {number} acts on {observable.num_qubits} qubits; the state has {frame.num_qubits}."
             )
-        for term in sorted(observable.in_frame(frame), key=lambda term: term.x):
+        for term in sorted(frame.terms(observable), key=lambda term: term.x):
             first = len(controls)
             controls.extend(term.controls)
             rows.append((term.x, term.z, term.power, first, len(controls), number))

@@ -13,10 +13,15 @@ from typing import Any
 
 import numpy as np
 
-from ...tables import BindingTables
+from ...planner.tables import BindingTables
 from .launches import THREADS, Launcher, Partials
 from .layout import Sizes
-from .runtime import Argument, Buffer, integer, long_integer
+from .runtime import (
+    Argument,
+    Buffer,
+    integer,
+    long_integer,
+)
 from .sequences import LoadedTape, Workspace
 from .sources import (
     ADD_COLUMNS,
@@ -40,7 +45,7 @@ from .tables import (
 )
 
 RECIPE_BYTES = 256
-"""At least those of a `Recipe` in the kernels."""
+"""At least those of a `CoefficientMap` in the kernels."""
 
 FEATURE_THREADS = 1 << 15
 """Threads that evaluate features; each has room for the steps of one."""

@@ -20,7 +20,14 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .compiled import CompiledTape, Relabel
-from .launches import Bound, Call, GPUState, Launcher, LoadedSweep, Partials
+from .launches import (
+    Bound,
+    Call,
+    GPUState,
+    Launcher,
+    LoadedSweep,
+    Partials,
+)
 from .runtime import Buffer
 
 KEPT_WORKSPACES = 4

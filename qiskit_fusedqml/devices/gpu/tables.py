@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ...angles.formulas import Node
-from ...tables import PLAIN, BindingTables, Features, FloatArray, IntArray, Rows, Runs
+from ...arrays import FloatArray, IntArray
+from ...ir.angles.formulas import Node
+from ...planner.tables import PLAIN, BindingTables, Features, Rows, Runs
 
 STEPS = (
     *("variable", "number", "add", "subtract", "multiply", "divide", "power", "negative", "sin", "cos", "tan"),
@@ -98,7 +99,7 @@ def _gates(runs: Runs) -> Rows:
 
 
 def stated_rows(tables: BindingTables) -> tuple[list[Stated], IntArray, IntArray]:
-    """The rows of the kernels' `Recipe`, group by group, where runs begin among the gates, and the gates' axes.
+    """The rows of the kernels' `CoefficientMap`, group by group, where runs begin among the gates, and the gates' axes.
 
     The groups are the gates of the turned runs, of shared and of own blends, own pairs, own terms, pairs and terms.
     """

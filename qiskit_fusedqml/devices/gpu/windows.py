@@ -14,8 +14,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from ...plan import RY, U2, Dense, Map, Operation, Pauli, parity
-from .gf2 import Span, common_complement, echelon, image
+from ...planner.gf2 import parity
+from ...planner.tape import RY, U2, Dense, Map, Operation, Pauli
+from .gf2 import (
+    Span,
+    common_complement,
+    echelon,
+    image,
+)
 
 DENSE_REGISTERS = 2
 """Index bits of a dense matrix that are register bits where there are thread bits for the others."""

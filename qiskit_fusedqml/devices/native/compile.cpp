@@ -78,8 +78,8 @@ Block make_block(Arena& arena, const TileFrame& frame) {
 
 Block read_block(CompiledTape& tape, Reader& reader, int n, int v, int group, std::vector<const Table*>& tables) {
     const std::vector<uint64_t> tile = reader.masks(reader.next(0, n), n);
-    if (static_cast<int>(tile.size()) > n - tape.spread_qubits)
-        throw std::invalid_argument("A tile leaves fewer dimensions outside than the tape's spread_qubits.");
+    if (static_cast<int>(tile.size()) > n - tape.lane_qubits)
+        throw std::invalid_argument("A tile leaves fewer dimensions outside than the tape's lane_qubits.");
     const int64_t undo_from = reader.next();
     const int64_t num_ops = reader.next();
     const TileFrame frame = make_frame(n, v, tile);
@@ -105,10 +105,10 @@ std::unique_ptr<CompiledTape> compile_tape(const std::vector<int64_t>& source, i
     Reader reader(source.data(), source.size());
     auto tape = std::make_unique<CompiledTape>();
     const int n = static_cast<int>(reader.next(1, 40));
-    tape->spread_qubits = static_cast<int>(reader.next(0, n));
-    if (lane_bits > tape->spread_qubits || lane_bits > max_lane_bits)
+    tape->lane_qubits = static_cast<int>(reader.next(0, n));
+    if (lane_bits > tape->lane_qubits || lane_bits > max_lane_bits)
         throw std::invalid_argument("The state holds " + std::to_string(lane_bits) + " qubits in its lanes, the tape allows " +
-                                    std::to_string(tape->spread_qubits) + "; allocate the state with this tape.");
+                                    std::to_string(tape->lane_qubits) + "; allocate the state with this tape.");
     tape->view.num_qubits = n;
     tape->view.lane_bits = lane_bits;
     tape->view.num_overlaps = reader.next(0, int64_t(1) << 30);

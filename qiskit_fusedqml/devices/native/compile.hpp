@@ -110,7 +110,7 @@ struct CompiledTape {
     Arena arena;
     TapeView view{};
     Requirements requirements;
-    int spread_qubits = 0;
+    int lane_qubits = 0;
     mutable TableShelf tables;
 };
 

@@ -18,12 +18,36 @@ from numpy.typing import NDArray
 from pennylane.exceptions import DeviceError
 from pennylane.operation import StatePrepBase
 
-from ...angles import AngleMap
-from ...gates import Factor, GateRow, PlacedFactor, place
-from ...program import MAX_QUBITS, Diagonal, Instruction, Matrix, Program, Rotation
+from ...ir.angles import AngleMap
+from ...ir.gates import (
+    Factor,
+    GateRow,
+    PlacedFactor,
+    place,
+)
+from ...ir.program import (
+    MAX_QUBITS,
+    Diagonal,
+    Instruction,
+    Matrix,
+    Program,
+    Rotation,
+)
 from .observables import identity as observable_identity
-from .operations import PLAIN, Meaning, holds_matrix, identity, labels, meaning
-from .whole import Layout, Positions, Structure, WholeCircuit
+from .operations import (
+    PLAIN,
+    Meaning,
+    holds_matrix,
+    identity,
+    labels,
+    meaning,
+)
+from .whole import (
+    Layout,
+    Positions,
+    Structure,
+    WholeCircuit,
+)
 
 Floats = NDArray[np.float64]
 Wire = Hashable

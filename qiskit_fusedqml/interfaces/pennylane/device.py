@@ -15,8 +15,21 @@ from pennylane.exceptions import DeviceError
 
 from ...devices.registry import make_device
 from ...errors import FusedQMLError
-from .circuits import Circuit, Reading, read, wire_order
-from .gradients import Entries, by_tape, cotangent_rows, jacobian_by_tape, num_stacked, pulled, pushed
+from .circuits import (
+    Circuit,
+    Reading,
+    read,
+    wire_order,
+)
+from .gradients import (
+    Entries,
+    by_tape,
+    cotangent_rows,
+    jacobian_by_tape,
+    num_stacked,
+    pulled,
+    pushed,
+)
 from .midcircuit import Outline, Trajectories, measures_midway
 from .preprocessing import pipeline, resolved_config
 from .rows import Rows, gather, split

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pennylane.exceptions import QuantumFunctionError
 from pennylane.measurements import ExpectationMP, ProbabilityMP, StateMP, VarianceMP
 
-from ...observables import PauliSum
+from ...ir.observables import PauliSum
 from .observables import pauli_sum, sparse_matrix, squared_sum
 
 Floats = NDArray[np.float64]

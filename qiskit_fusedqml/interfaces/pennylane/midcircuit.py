@@ -19,11 +19,31 @@ from pennylane.measurements import CountsMP, ExpectationMP, ProbabilityMP, Sampl
 from pennylane.ops import Conditional, MeasurementValue, MidMeasure
 from pennylane.transforms import split_non_commuting
 
-from ...classical import BOOL, Apply, Bits, Constant, Expression
-from ...dynamic import Branch as BranchNode, DynamicProgram, Measure, Node, Prepare, Reset, Segment
-from ...program import Program, Rotation
-from ...trajectories import Runner
-from .circuits import Circuit, Reading, is_supported, read_operations, wire_order
+from ...ir.classical import (
+    BOOL,
+    Apply,
+    Bits,
+    Constant,
+    Expression,
+)
+from ...ir.dynamic import (
+    Branch as BranchNode,
+    DynamicProgram,
+    Measure,
+    Node,
+    Prepare,
+    Reset,
+    Segment,
+)
+from ...ir.program import Program, Rotation
+from ...simulation import Runner
+from .circuits import (
+    Circuit,
+    Reading,
+    is_supported,
+    read_operations,
+    wire_order,
+)
 from .rows import gather
 from .simulation import EngineOptions
 from .whole import Structure

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pennylane.exceptions import QuantumFunctionError
 from scipy.sparse import csr_matrix, issparse
 
-from ...observables import PauliSum, PauliTerm
+from ...ir.observables import PauliSum, PauliTerm
 
 MAX_EXPANDED_WIRES = 4
 """A Hermitian matrix on more wires would have too many Pauli terms."""

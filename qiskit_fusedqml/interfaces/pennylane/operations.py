@@ -1,4 +1,4 @@
-"""OPERATIONS: what each PennyLane operation means. An operation is a row, as in `qiskit_fusedqml.gates`.
+"""OPERATIONS: what each PennyLane operation means. An operation is a row, as in `qiskit_fusedqml.ir.gates`.
 
 Rows that Qiskit's gates have, too, are theirs under another name. The letters of a factor's string belong to the
 operation's wires in order. Operations whose meaning depends on more than their name (a Pauli word, controls, a matrix)
@@ -18,8 +18,13 @@ import pennylane as qml
 from numpy.typing import NDArray
 from scipy.sparse import issparse
 
-from ...gates import GATES, Factor, GateRow, undone
-from ...program import MAX_DIAGONAL_QUBITS, MAX_MATRIX_QUBITS
+from ...ir.gates import (
+    GATES,
+    Factor,
+    GateRow,
+    undone,
+)
+from ...ir.program import MAX_DIAGONAL_QUBITS, MAX_MATRIX_QUBITS
 
 Wire = Hashable
 

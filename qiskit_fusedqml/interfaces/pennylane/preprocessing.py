@@ -20,9 +20,19 @@ from pennylane.operation import StatePrepBase
 from pennylane.ops import Conditional, MidMeasure
 from pennylane.transforms import broadcast_expand, defer_measurements, split_non_commuting, split_to_single_terms
 
-from .circuits import is_batched_constant, is_supported, read_operations, wire_order
+from .circuits import (
+    is_batched_constant,
+    is_supported,
+    read_operations,
+    wire_order,
+)
 from .measurements import is_differentiable
-from .midcircuit import by_samples, conditions_inside, is_dynamic, measures_midway
+from .midcircuit import (
+    by_samples,
+    conditions_inside,
+    is_dynamic,
+    measures_midway,
+)
 from .operations import PLAIN, holds_matrix, identity
 from .whole import joined
 

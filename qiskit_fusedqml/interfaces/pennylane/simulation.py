@@ -12,12 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...devices import Device
-from ...measurement import Measurement
-from ...parameters import ParameterBatch, ParameterSet
-from ...recall import Recall, Shelf
-from ...states import DifferentiableStates
+from ...engine.forward_cache import Recall, Shelf
+from ...engine.parameters import ParameterBatch, ParameterSet
+from ...engine.states import DifferentiableStates
+from ...ir.measurement import Measurement
 from .circuits import Circuit
-from .measurements import Complexes, FinalState, FromSums, Measured
+from .measurements import (
+    Complexes,
+    FinalState,
+    FromSums,
+    Measured,
+)
 from .rows import Rows
 
 Floats = NDArray[np.float64]

@@ -1,0 +1,181 @@
+"""`FusedFidelity`: fidelities of pairs of circuits, for the stock kernels and whatever else compares states."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from copy import copy
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from qiskit import QuantumCircuit
+from qiskit.primitives import BaseSamplerV2
+from qiskit.providers import Options
+from qiskit.transpiler.passmanager import BasePassManager
+from qiskit_machine_learning.state_fidelities import BaseStateFidelity
+from qiskit_machine_learning.state_fidelities.state_fidelity_result import StateFidelityResult
+
+from ....arrays import FloatArray
+from ....errors import InvalidInputError
+from ...qiskit.cache import CACHE, compile_circuit
+from ...qiskit.jobs import FinishedJob
+from ...qiskit.options import LentEngineOptions, local_options
+from ...qiskit.rows import RowSet
+from .overlaps import local_fidelities, pair_fidelities
+
+
+class FusedFidelity(LentEngineOptions, BaseStateFidelity):
+    """``|<psi|phi>|**2`` of pairs of circuits, exact: each distinct state is simulated once.
+
+    Takes the place of ``ComputeUncompute``: ``FidelityQuantumKernel(fidelity=FusedFidelity())`` and
+    ``TrainableFidelityQuantumKernel`` use it, as do other algorithms that take a ``BaseStateFidelity``. The sampler is
+    taken for compatibility: one of this package lends its engine options, any other is asked for nothing but its
+    ``options``. Fidelities are exact, whatever number of shots the sampler has.
+
+    Args:
+        sampler: See above.
+        options: Default options, recorded in the results.
+        local: Whether the projector onto ``|0...0>`` of the first circuit followed by the second one undone is
+            replaced by the mean of the projectors onto ``|0>`` of each qubit.
+        pass_manager: Transpiles what `create_fidelity_circuit` makes; states are compared before that.
+        device: "CPU" or "GPU"; by default the sampler's, else "CPU".
+        precision: "double" or "single"; by default the sampler's, else "double".
+        max_memory_mb: Memory the states of one call may take.
+        num_threads: Number of threads; by default every core this process may use.
+    """
+
+    def __init__(
+        self,
+        sampler: BaseSamplerV2 | None = None,
+        *,
+        options: Options | None = None,
+        local: bool = False,
+        pass_manager: BasePassManager | None = None,
+        device: str | None = None,
+        precision: str | None = None,
+        max_memory_mb: float | None = None,
+        num_threads: int | None = None,
+    ) -> None:
+        super().__init__()
+        self._sampler = sampler
+        self._default_options = Options(**(options or {}))
+        self._local = local
+        self._pass_manager = pass_manager
+        self._engine_options_given(device, precision, max_memory_mb, num_threads)
+
+    @property
+    def local(self) -> bool:
+        """Whether projectors of single qubits are averaged."""
+        return self._local
+
+    @property
+    def options(self) -> Options:
+        """The sampler's options, overridden by the default options."""
+        return self._get_local_options(self._default_options)
+
+    def update_default_options(self, **options: Any) -> None:
+        """Change default options."""
+        self._default_options.update_options(**options)
+
+    def create_fidelity_circuit(self, circuit_1: QuantumCircuit, circuit_2: QuantumCircuit) -> QuantumCircuit:
+        """The first circuit followed by the second one undone, and measured; for show, `run` compares states."""
+        first, second = (each.remove_final_measurements(inplace=False) for each in (circuit_1, circuit_2))
+        circuit = first.compose(second.inverse())
+        circuit.measure_all()
+        return circuit if self._pass_manager is None else self._pass_manager.run(circuit)
+
+    def run(
+        self,
+        circuits_1: QuantumCircuit | Sequence[QuantumCircuit],
+        circuits_2: QuantumCircuit | Sequence[QuantumCircuit],
+        values_1: Sequence[float] | Sequence[Sequence[float]] | None = None,
+        values_2: Sequence[float] | Sequence[Sequence[float]] | None = None,
+        **options: Any,
+    ) -> FinishedJob[StateFidelityResult]:
+        """The fidelities of ``circuits_1[i]`` at ``values_1[i]`` and ``circuits_2[i]`` at ``values_2[i]``.
+
+        Args:
+            circuits_1: N circuits, or one.
+            circuits_2: N circuits, or one.
+            values_1: N rows of values, or one; None without parameters.
+            values_2: The same for the second circuits.
+            **options: Recorded in the result, with the default options.
+
+        Returns:
+            A job that has run.
+
+        Raises:
+            ValueError: For lengths and widths that do not fit, for no circuits at all, and for values that are not
+                finite.
+        """
+        first = [circuits_1] if isinstance(circuits_1, QuantumCircuit) else list(circuits_1)
+        second = [circuits_2] if isinstance(circuits_2, QuantumCircuit) else list(circuits_2)
+        if len(first) != len(second):
+            raise InvalidInputError(
+                f"The length of the first circuit list ({len(first)}) and second circuit list ({len(second)}) is not "
+                "the same."
+            )
+        if not first:
+            raise InvalidInputError("The lists of circuits are empty; at least one pair is expected.")
+        for one, other in zip(first, second, strict=True):
+            self._check_qubits_match(one, other)
+        rows_1, rows_2 = (
+            _rows_of(circuits, self._preprocess_values(circuits, values))
+            for circuits, values in ((first, values_1), (second, values_2))
+        )
+        recorded = copy(self._default_options)
+        recorded.update_options(**options)
+        return FinishedJob(self._fidelities, first, second, rows_1, rows_2, recorded)
+
+    def _run(self, *arguments: Any, **options: Any) -> FinishedJob[StateFidelityResult]:
+        """The base class's hook; the same as `run`."""
+        return self.run(*arguments, **options)
+
+    def _fidelities(
+        self,
+        first: list[QuantumCircuit],
+        second: list[QuantumCircuit],
+        rows_1: list[Sequence[float]],
+        rows_2: list[Sequence[float]],
+        options: Options,
+    ) -> StateFidelityResult:
+        pairs: dict[tuple[int, int], list[int]] = {}
+        for position, (one, other) in enumerate(zip(first, second, strict=True)):
+            pairs.setdefault((id(one), id(other)), []).append(position)
+        raw = np.empty(len(first))
+        for positions in pairs.values():
+            one, other = first[positions[0]], second[positions[0]]
+            sides = [
+                _distinct([rows[position] for position in positions], circuit.num_parameters)
+                for rows, circuit in ((rows_1, one), (rows_2, other))
+            ]
+            engines = [compile_circuit(CACHE.known(circuit), None, self.engine_options) for circuit in (one, other)]
+            raw[positions] = (local_fidelities if self._local else pair_fidelities)(engines, sides)
+        clipped = np.clip(raw, 0.0, 1.0).tolist()
+        return StateFidelityResult(
+            fidelities=clipped, raw_fidelities=raw.tolist(), metadata=[{}] * len(first), options=options
+        )
+
+    def _get_local_options(self, options: Mapping[str, Any]) -> Options:
+        return local_options(self._sampler, options)
+
+
+def _rows_of(circuits: Sequence[QuantumCircuit], values: Sequence[Sequence[float]]) -> list[Sequence[float]]:
+    """A row of values for each circuit."""
+    rows = list(values) if len(values) == len(circuits) or any(values[0]) else [values[0]] * len(circuits)
+    if len(rows) != len(circuits):
+        raise InvalidInputError(f"{len(rows)} rows of values were given for {len(circuits)} circuits.")
+    for position, (row, circuit) in enumerate(zip(rows, circuits, strict=True)):
+        if len(row) != circuit.num_parameters:
+            raise InvalidInputError(
+                f"The number of values ({len(row)}) does not match the number of parameters "
+                f"({circuit.num_parameters}) for the {position}-th circuit."
+            )
+    return rows
+
+
+def _distinct(rows: Sequence[Sequence[float]], width: int) -> tuple[FloatArray, NDArray[np.intp]]:
+    """The distinct rows, and the place of each row among them."""
+    found = RowSet(width)
+    places = found.add(rows, np.array(rows, np.float64).reshape(len(rows), width))
+    return found.array(), places

@@ -1,0 +1,17 @@
+"""Qiskit: circuits, backend, primitives, transpiler pass.
+
+===============  =====================================================================================================
+`lowering`       the only reader of Qiskit circuits
+`circuit`        `DifferentiableCircuit`, the engine for a circuit
+`primitives`     `FusedEstimator`, a V2 estimator: exact expectation values of many circuits, values and observables
+`samplers`       `FusedSampler`, a V2 sampler: shots of any circuit, dynamic ones too
+`backend`        `FusedSimulator`, a backend: circuits in, counts out
+`transpiler`     `FusionPass` and `FusedGate`, the planner as a transpiler pass
+`cache`, `rows`  what was compiled from a circuit, shared by all of them; distinct rows of values
+`options`        options of primitives and of classes that are given one
+`sampling`       circuits compiled for sampling, shared by sampler and backend
+`jobs`           the handle that a primitive's or a gradient's ``run`` returns
+===============  =====================================================================================================
+
+Nothing is imported here, so that a class brings in only what it needs.
+"""

@@ -1,0 +1,156 @@
+"""The options of `FusedSimulator`, under Aer's names."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from typing import Any
+
+import numpy as np
+from qiskit.providers import Options
+
+from ....distributed.circuit import check_executor
+from ....errors import InvalidInputError
+
+METHODS = ("automatic", "statevector")
+DEVICES = ("CPU", "GPU")
+PRECISIONS = ("double", "single")
+MEAS_LEVELS = (2,)
+
+DEFAULTS: dict[str, Any] = {
+    "shots": 1024,
+    "method": "automatic",
+    "device": "CPU",
+    "precision": "double",
+    "memory": None,
+    "seed_simulator": None,
+    "max_memory_mb": None,
+    "max_parallel_threads": None,
+    "meas_level": 2,
+    "enable_truncation": True,
+    "executor": None,
+    "fusion_enable": True,
+    "fusion_max_qubit": None,
+    "fusion_threshold": None,
+    "fusion_verbose": False,
+    "max_job_size": None,
+    "noise_model": None,
+    "zero_threshold": 1e-10,
+}
+"""Options that are obeyed, with their defaults."""
+
+WITHOUT_EFFECT: dict[str, Any] = {
+    "accept_distributed_results": None,
+    "batched_shots_gpu": False,
+    "batched_shots_gpu_max_qubits": 16,
+    "blocking_enable": False,
+    "blocking_qubits": None,
+    "chunk_swap_buffer_qubits": None,
+    "cuStateVec_enable": False,
+    "max_parallel_experiments": None,
+    "max_parallel_shots": None,
+    "max_shot_size": None,
+    "num_threads_per_device": 1,
+    "runtime_parameter_bind_enable": False,
+    "shot_branching_enable": False,
+    "shot_branching_sampling_enable": False,
+    "statevector_parallel_threshold": 14,
+    "statevector_sample_measure_opt": 10,
+    "target_gpus": None,
+    "validation_threshold": None,
+}
+"""Options of Aer that tune its way of working and change no result: accepted, with a warning when they are set."""
+
+OTHER_METHODS = ("density_matrix_", "extended_stabilizer_", "mps_", "stabilizer_", "tensor_network_")
+"""Prefixes of options for Aer's other methods: accepted likewise."""
+
+_WHOLE_NUMBERS = {
+    "shots": 1,
+    "seed_simulator": 0,
+    "max_parallel_threads": 0,
+    "fusion_max_qubit": 1,
+    "fusion_threshold": 0,
+    "max_job_size": 1,
+}
+"""Options that are whole numbers, with their least values."""
+
+_WARNED: set[str] = set()
+"""Options without effect that have been warned of."""
+
+
+def default_options() -> Options:
+    """All options with their defaults."""
+    return Options(**(DEFAULTS | WITHOUT_EFFECT))
+
+
+def unknown_fields(fields: Iterable[str]) -> list[str]:
+    """The names that are no option, each with the nearest one that is."""
+    known = [*DEFAULTS, *WITHOUT_EFFECT]
+    described = []
+    for field in fields:
+        if field not in known and not field.startswith(OTHER_METHODS):
+            near = get_close_matches(field, known, n=1)
+            described.append(f"{field!r} (did you mean {near[0]!r}?)" if near else repr(field))
+    return described
+
+
+def checked_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Known options, checked; None stands for the default.
+
+    Raises:
+        InvalidInputError: For a name or a value that is not allowed.
+    """
+    unknown = unknown_fields(fields)
+    if unknown:
+        raise InvalidInputError(
+            f"FusedSimulator has no option {', '.join(unknown)}; the options are {', '.join(DEFAULTS)}."
+        )
+    defaults = DEFAULTS | WITHOUT_EFFECT
+    checked = {name: defaults.get(name) if value is None else value for name, value in fields.items()}
+    if "shots" in checked:
+        checked["shots"] = _whole_shots(checked["shots"])
+    for name, value in checked.items():
+        if name in DEFAULTS and value is not None:
+            _check(name, value)
+    tuned = [name for name, value in checked.items() if name not in DEFAULTS and value != WITHOUT_EFFECT.get(name)]
+    tuned = [name for name in tuned if name not in _WARNED]
+    if tuned:
+        _WARNED.update(tuned)
+        warnings.warn(f"FusedSimulator has nothing to do for {', '.join(tuned)}; results are the same.", stacklevel=4)
+    return checked
+
+
+def _whole_shots(shots: Any) -> Any:
+    """Shots such as 1e4 or "300" as integers, which Aer does with the same warning."""
+    number = isinstance(shots, (float, np.floating)) and float(shots).is_integer()
+    if not (number or (isinstance(shots, str) and shots.isdecimal())):
+        return shots
+    whole = int(shots)
+    warnings.warn(f"shots={shots!r} is taken for {whole}; give an integer.", DeprecationWarning, stacklevel=5)
+    return whole
+
+
+def _check(name: str, value: Any) -> None:
+    choices = {"method": METHODS, "device": DEVICES, "precision": PRECISIONS, "meas_level": MEAS_LEVELS}.get(name)
+    if choices is not None and value not in choices:
+        raise InvalidInputError(f"{name}={value!r} is not available; choose one of {', '.join(map(repr, choices))}.")
+    if name == "noise_model":
+        raise InvalidInputError(
+            "FusedSimulator simulates ideal circuits and takes no noise_model; use AerSimulator for noisy ones."
+        )
+    if name == "executor":
+        check_executor(value)
+    if name in _WHOLE_NUMBERS:
+        least = _WHOLE_NUMBERS[name]
+        if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)) or value < least:
+            raise InvalidInputError(f"{name}={value!r} is not allowed; an integer >= {least} is expected.")
+    if name in ("enable_truncation", "fusion_enable", "fusion_verbose", "memory") and not isinstance(
+        value, (bool, np.bool_)
+    ):
+        raise InvalidInputError(f"{name}={value!r} is not allowed; True or False is expected.")
+    number = isinstance(value, (int, float, np.number)) and not isinstance(value, (bool, np.bool_))
+    if name == "max_memory_mb" and not (number and value > 0):
+        raise InvalidInputError(f"max_memory_mb={value!r} is not allowed; a positive number of MiB is expected.")
+    if name == "zero_threshold" and not (number and value >= 0):
+        raise InvalidInputError(f"zero_threshold={value!r} is not allowed; a number >= 0 is expected.")

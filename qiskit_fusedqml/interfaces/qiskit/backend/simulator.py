@@ -1,0 +1,289 @@
+"""`FusedSimulator`, the backend's face."""
+
+from __future__ import annotations
+
+import secrets
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from qiskit import QuantumCircuit
+from qiskit.providers import BackendV2, Options
+from qiskit.result import Result
+from qiskit.result.models import ExperimentResult
+from qiskit.transpiler import Target
+
+from .... import __version__
+from ....devices.registry import make_device
+from ....errors import DeviceUnavailableError, FusedQMLError, InvalidInputError
+from ....ir.program import MAX_QUBITS
+from ....memory import physical_memory
+from ..cache import EngineOptions
+from ..jobs import FinishedJob
+from ..sampling import RunnerOptions
+from .errors import errors_as_on_aer
+from .experiments import RunOptions, list_experiments, run_all
+from .job import FusedSimulatorJob
+from .metadata import memory_mb
+from .options import (
+    DEVICES,
+    METHODS,
+    checked_fields,
+    default_options,
+    unknown_fields,
+)
+from .spreading import SpreadWork
+from .target import build_target, target_like
+
+
+class FusedSimulator(BackendV2):
+    """A statevector simulator of ideal circuits, with measurements, resets, saves and control flow anywhere.
+
+    Options have the names they have on Aer. Those that are obeyed: ``shots`` (1024), ``seed_simulator``, ``memory``,
+    ``method`` ("automatic" or "statevector"), ``device`` ("CPU" or "GPU"), ``precision`` ("double" or "single"),
+    ``max_memory_mb``, ``max_parallel_threads``, ``enable_truncation`` (qubits that no gate acts on are left out),
+    ``zero_threshold`` (of saved dictionaries), ``fusion_enable`` (if not, every gate, and every `FusedGate` of the
+    circuit, is a step of its own), ``fusion_max_qubit`` (the tile's width),
+    ``fusion_threshold`` (circuits of at most so many qubits are not fused; 0 by default) and ``fusion_verbose`` (the
+    plan is printed in the result's metadata). With an ``executor`` (anything of `concurrent.futures`' kind, Dask's
+    and MPI's included) a run is handed over to it, in jobs of at most ``max_job_size`` experiments or in one, and
+    ``run`` returns at once; results are the same. Options that tune Aer's way of working are accepted and change
+    nothing, which is said once; noise models are refused.
+
+    Shots share a state until an outcome is random, and whatever shares the outcomes goes on as one state. Circuits that
+    differ in angles only share their plans, so that the bound copies of an ansatz are planned once. Instructions
+    of qiskit-aer (saves, jumps, ``mcrx`` and its kin) are known by their names; without it,
+    `qiskit_fusedqml.interfaces.qiskit.backend.save` makes save instructions.
+
+    Example:
+        >>> from qiskit import QuantumCircuit
+        >>> from qiskit_fusedqml import FusedSimulator
+        >>> circuit = QuantumCircuit(2)
+        >>> _ = circuit.h(0)
+        >>> _ = circuit.cx(0, 1)
+        >>> circuit.measure_all()
+        >>> sorted(FusedSimulator().run(circuit, shots=100, seed_simulator=1).result().get_counts())
+        ['00', '11']
+    """
+
+    def __init__(self, **options: Any) -> None:
+        """Set options.
+
+        Args:
+            **options: See the class.
+
+        Raises:
+            InvalidInputError: For a name or a value that is not allowed.
+            DeviceUnavailableError: If the device does not exist on this machine.
+        """
+        super().__init__(
+            name="fused_simulator",
+            description="Statevector simulation with fused gates",
+            backend_version=__version__,
+        )
+        self._like: Target | None = None
+        self.set_options(**options)
+
+    @classmethod
+    def from_backend(cls, backend: BackendV2, **options: Any) -> FusedSimulator:
+        """An ideal simulator with the instructions and the connections of another backend.
+
+        Args:
+            backend: The backend.
+            **options: As for the constructor.
+
+        Raises:
+            InvalidInputError: If it is no `BackendV2`, or for an option that is not allowed.
+        """
+        if not isinstance(backend, BackendV2):
+            raise InvalidInputError(f"A BackendV2 is expected, got a {type(backend).__name__}.")
+        simulator = cls(**options)
+        simulator.name = f"fused_simulator({backend.name})"
+        simulator.description = f"Ideal simulation with the connections of {backend.name}"
+        simulator._like, left_out = target_like(backend.target)
+        if left_out or _has_errors(backend.target):
+            missing = f"; its instructions {', '.join(left_out)} are not there" if left_out else ""
+            warnings.warn(f"{backend.name} is simulated without noise{missing}.", stacklevel=2)
+        return simulator
+
+    @classmethod
+    def _default_options(cls) -> Options:
+        return default_options()
+
+    def set_options(self, **fields: Any) -> None:
+        """Set options for later runs; None sets one back to its default.
+
+        Raises:
+            InvalidInputError: For a name or a value that is not allowed.
+            DeviceUnavailableError: If the device does not exist on this machine.
+        """
+        with errors_as_on_aer():
+            checked = checked_fields(fields)
+            if "device" in checked:
+                make_device(checked["device"])
+        self._options.update_options(**checked)
+
+    def clear_options(self) -> None:
+        """Set all options back to their defaults."""
+        self._options = default_options()
+
+    @property
+    def target(self) -> Target:
+        """What ``transpile`` may use: everything on every qubit, or what the backend it was made from has."""
+        return self._like or build_target(self._num_qubits())
+
+    @property
+    def max_circuits(self) -> None:
+        """None: any number of circuits may be run in one call."""
+        return None
+
+    def available_methods(self) -> tuple[str, ...]:
+        """The values ``method`` can have."""
+        return METHODS
+
+    def available_devices(self) -> tuple[str, ...]:
+        """The devices of this machine."""
+        return tuple(device for device in DEVICES if _exists(device))
+
+    def run(
+        self,
+        circuits: QuantumCircuit | Sequence[QuantumCircuit],
+        parameter_binds: Sequence[Mapping[Any, Any]] | None = None,
+        **run_options: Any,
+    ) -> FusedSimulatorJob:
+        """Run circuits.
+
+        Args:
+            circuits: A circuit, or several.
+            parameter_binds: One dictionary per circuit, from its parameters to equally many values each. A circuit is
+                run once for each value; the results of the first circuit come first.
+            **run_options: Options for this call only. Unknown ones are ignored with a warning, as backends do.
+
+        Returns:
+            A job that has run, or one that an executor runs. Its ``result()`` raises if a circuit cannot be run or a
+            worker is lost; an experiment that needs more memory than there is has failed instead, and says so in its
+            status.
+
+        Raises:
+            InvalidInputError: For an option that is not allowed, or something that is not a circuit.
+        """
+        with errors_as_on_aer():
+            listed = [circuits] if isinstance(circuits, QuantumCircuit) else list(circuits)
+            for circuit in listed:
+                if not isinstance(circuit, QuantumCircuit):
+                    raise InvalidInputError(f"FusedSimulator runs QuantumCircuits, got a {type(circuit).__name__}.")
+            options = dict(self._options) | self._run_fields(run_options)
+        return FusedSimulatorJob(
+            self, lambda job_id: self._start(job_id, listed, parameter_binds, options), circuits=listed
+        )
+
+    def _run_fields(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+        unknown = unknown_fields(fields)
+        if unknown:
+            warnings.warn(f"FusedSimulator.run ignores unknown options: {', '.join(unknown)}.", stacklevel=3)
+        known = {name: value for name, value in fields.items() if not unknown_fields([name])}
+        given = {name: value for name, value in known.items() if value is not None}
+        return checked_fields(given)
+
+    def _start(
+        self,
+        job_id: str,
+        circuits: Sequence[QuantumCircuit],
+        binds: Sequence[Mapping[Any, Any]] | None,
+        options: Mapping[str, Any],
+    ) -> FinishedJob[Result] | SpreadWork:
+        """Run here, or have an executor run."""
+        began = time.perf_counter()
+        compiling, run = _runner_options(options), _run_options(options)
+
+        def finish(results: list[ExperimentResult], bound: float) -> Result:
+            return self._result(job_id, results, compiling, began, bound)
+
+        def run_here() -> Result:
+            experiments = list_experiments(circuits, binds)
+            bound = time.perf_counter()
+            return finish(run_all(experiments, compiling, run), bound)
+
+        if options["executor"] is None:
+            return FinishedJob(run_here)
+        try:
+            experiments = list_experiments(circuits, binds)
+        except FusedQMLError:
+            return FinishedJob(run_here)  # whose result raises it
+        bound = time.perf_counter()
+        return SpreadWork(
+            options["executor"],
+            experiments,
+            options["max_job_size"],
+            compiling,
+            run,
+            lambda results: finish(results, bound),
+        )
+
+    def _result(
+        self, job_id: str, results: list[ExperimentResult], compiling: RunnerOptions, began: float, bound: float
+    ) -> Result:
+        succeeded = [result.success for result in results]
+        partly = "PARTIAL COMPLETED" if any(succeeded) else next((r.status for r in results if not r.success), "")
+        return Result(
+            backend_name=self.name,
+            backend_version=self.backend_version,
+            job_id=job_id,
+            success=all(succeeded),
+            results=results,
+            date=datetime.now(UTC).isoformat(),
+            status="COMPLETED" if all(succeeded) else partly,
+            time_taken=time.perf_counter() - began,
+            metadata={
+                "time_taken_parameter_binding": bound - began,
+                "time_taken_execute": time.perf_counter() - bound,
+                "omp_enabled": False,  # threads of our own
+                "max_gpu_memory_mb": 0,
+                "max_memory_mb": memory_mb(compiling.engine),
+                "parallel_experiments": 1,
+            },
+        )
+
+    def _num_qubits(self) -> int:
+        limit = self._options.max_memory_mb
+        available = physical_memory() if limit is None else int(limit * 2**20)
+        amplitude = 8 if self._options.precision == "single" else 16
+        return min(MAX_QUBITS, max(1, (available // amplitude).bit_length() - 1))
+
+
+def _run_options(options: Mapping[str, Any]) -> RunOptions:
+    seed = options["seed_simulator"]
+    return RunOptions(
+        options["shots"],
+        bool(options["memory"]),
+        secrets.randbits(31) if seed is None else int(seed),
+        bool(options["fusion_verbose"]),
+        options["zero_threshold"],
+    )
+
+
+def _runner_options(options: Mapping[str, Any]) -> RunnerOptions:
+    threads = options["max_parallel_threads"] or None  # Aer's 0 means all of them
+    engine = EngineOptions(options["device"], options["precision"], options["max_memory_mb"], threads)
+    return RunnerOptions(
+        engine,
+        options["fusion_enable"],
+        options["fusion_max_qubit"],
+        options["fusion_threshold"] or 0,
+        options["enable_truncation"],
+    )
+
+
+def _has_errors(target: Target) -> bool:
+    properties = (each for name in target.operation_names for each in (target[name] or {}).values())
+    return any(each is not None and each.error for each in properties)
+
+
+def _exists(device: str) -> bool:
+    try:
+        make_device(device)
+    except DeviceUnavailableError:
+        return False
+    return True

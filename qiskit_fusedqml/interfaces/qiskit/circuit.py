@@ -1,0 +1,146 @@
+"""`DifferentiableCircuit`: the engine for a Qiskit circuit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from qiskit import QuantumCircuit
+from qiskit.circuit import Parameter
+
+from ...devices import Device
+from ...engine.second_order import geometric_tensor, hessian_product
+from ...engine.states import DifferentiableStates
+from ...errors import InvalidInputError
+from ...ir.measurement import Measurement
+from .lowering import lower, lower_observables
+
+
+class DifferentiableCircuit(DifferentiableStates):
+    """Values and exact gradients of a parametrised circuit, batched.
+
+    >>> f = DifferentiableCircuit(circuit, ["ZI", "IZ"], inputs=x_parameters)
+    >>> values, pullback = f.vjp(x, w)                  # (B, n_obs)
+    >>> _, dw = pullback(2 * (values - targets))        # (n_w,)
+
+    Args:
+        circuit: The circuit; measurements at its end are ignored by values and gradients.
+        observables: Anything Estimator V2 accepts, flattened in C order; None when only states and probabilities are
+            wanted.
+        inputs: Parameters that take the columns of x, in this order.
+        weights: Parameters that take the entries of w; by default all others in the order of ``circuit.parameters``.
+        input_gradients: Whether `vjp` also gives the gradient with respect to the inputs.
+        device: "CPU", "GPU", "reference", or a `qiskit_fusedqml.devices.Device`.
+        precision: "double" or "single".
+        num_threads: Threads of the CPU device; None for the cores this process may use, capped by OMP_NUM_THREADS.
+        max_memory_mb: Memory for states in MiB; None for half of the machine's, or of what is free on a GPU. Larger
+            batches are cut.
+        checkpoint: The sweep back undoes the gates, and needs two states whatever the depth. In single precision the
+            rounding errors of undoing grow with the depth; they start anew wherever a state was kept on the way
+            forward. None keeps none; a number, so many, evenly spaced, which count as states; "auto", in single
+            precision, one after every 2048 operations as far as memory allows without cutting the batch.
+
+    Raises:
+        InvalidInputError: If inputs and weights are not the circuit's parameters, each once, or an observable does
+            not fit.
+        UnsupportedInstructionError: If the circuit holds an instruction that cannot be run.
+        DeviceUnavailableError: If the device does not exist on this machine.
+    """
+
+    def __init__(
+        self,
+        circuit: QuantumCircuit,
+        observables: Any = None,
+        inputs: Iterable[Parameter] = (),
+        weights: Iterable[Parameter] | None = None,
+        *,
+        input_gradients: bool = False,
+        device: str | Device = "CPU",
+        precision: str = "double",
+        num_threads: int | None = None,
+        max_memory_mb: float | None = None,
+        checkpoint: str | int | None = None,
+    ) -> None:
+        self.circuit = circuit.copy()  # as it is now, whatever becomes of it
+        self.inputs = tuple(inputs)
+        taken = set(self.inputs)
+        self.weights = tuple(p for p in circuit.parameters if p not in taken) if weights is None else tuple(weights)
+        lowered = lower(circuit, [*self.inputs, *self.weights], encodes=True)
+        sums = None if observables is None else lower_observables(observables, circuit.num_qubits)[0]
+        pairs = lowered.measurements
+        super().__init__(
+            lowered.program,
+            lowered.angle_map,
+            sums,
+            num_inputs=len(self.inputs),
+            input_gradients=input_gradients,
+            measurement=Measurement(pairs, lowered.num_clbits) if pairs else None,
+            encoding=lowered.encoding,
+            device=device,
+            precision=precision,
+            num_threads=num_threads,
+            max_memory_mb=max_memory_mb,
+            checkpoint=checkpoint,
+        )
+        self._arguments = (self.circuit, observables, self.inputs, self.weights)
+        self._options: dict[str, Any] = {
+            "input_gradients": input_gradients,
+            "device": device,
+            "precision": precision,
+            "num_threads": num_threads,
+            "max_memory_mb": max_memory_mb,
+            "checkpoint": checkpoint,
+        }
+        self._position = {parameter: k for k, parameter in enumerate((*self.inputs, *self.weights))}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copies and pickles hold the arguments; plans are made again."""
+        return partial(type(self), **self._options), self._arguments
+
+    def jacobian(
+        self, x: ArrayLike | None = None, w: ArrayLike | None = None, wrt: str | Sequence[int | Parameter] = "weights"
+    ) -> NDArray[np.floating]:
+        """See `ProgramFunction.jacobian`; ``wrt`` may also be a sequence of parameters, in any order."""
+        if isinstance(wrt, str):
+            return super().jacobian(x, w, wrt)
+        unknown = [p for p in wrt if isinstance(p, Parameter) and p not in self._position]
+        if unknown:
+            raise InvalidInputError(f"wrt names {unknown[0]}, which is not a parameter of the circuit.")
+        return super().jacobian(x, w, [self._position[p] if isinstance(p, Parameter) else int(p) for p in wrt])
+
+    def hvp(
+        self, x: ArrayLike | None, w: ArrayLike, v: ArrayLike, cotangents: ArrayLike | None = None
+    ) -> NDArray[np.float64]:
+        """The Hessian with respect to the weights of ``sum cotangents * values``, times a vector; exact.
+
+        For a loss that is not linear in the values add the Gauss-Newton term, ``J.T @ (loss'' * (J @ v))`` with J of
+        `jacobian`.
+
+        Args:
+            x: Inputs (B, num_inputs) or None.
+            w: Weights (num_weights,).
+            v: The vector (num_weights,).
+            cotangents: (B, n_obs), ones if None.
+
+        Returns:
+            The product (num_weights,).
+        """
+        return hessian_product(self, x, w, v, cotangents)
+
+    def geometric_tensor(
+        self, x: ArrayLike | None = None, w: ArrayLike | None = None, *, phase_fix: bool = True
+    ) -> NDArray[np.complex128]:
+        """The quantum geometric tensors (B, num_weights, num_weights) of the weights.
+
+        4 times the real part is the quantum Fisher information, by which a natural gradient is preconditioned.
+
+        Args:
+            x: Inputs (B, num_inputs) or None.
+            w: Weights.
+            phase_fix: Whether ``<d_i psi|psi><psi|d_j psi>`` is taken off.
+        """
+        wanted = range(self.num_inputs, self.num_inputs + self.num_weights)
+        return np.stack([geometric_tensor(self, row, wanted, phase_fix=phase_fix) for row in self.rows(x, w)])

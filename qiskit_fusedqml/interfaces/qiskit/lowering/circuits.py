@@ -1,0 +1,395 @@
+"""Walks a `QuantumCircuit` and writes a program.
+
+Every operation is handled in one of four ways, tried in this order: by a handler (measurements, initial states,
+explicit matrices, annotated operations); by its row in `GATES`; as its base gate under controls; through its
+``definition``. Controls are carried along as a mask and a value, so that a controlled definition is the definition's
+instructions, each under the controls.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from qiskit import QuantumCircuit
+from qiskit.circuit import ControlModifier, InverseModifier, Parameter, PowerModifier
+
+from ....errors import InvalidInputError, UnsupportedInstructionError
+from ....ir.dynamic import DynamicProgram, Measure, Segment
+from ....ir.gates import GATES, PlacedFactor, place
+from ....ir.program import (
+    MAX_DIAGONAL_QUBITS,
+    MAX_MATRIX_QUBITS,
+    MAX_QUBITS,
+    Diagonal,
+    Instruction,
+    Matrix,
+    Program,
+    Rotation,
+)
+from ....memory import collector_paused
+from .expressions import AngleTable, order_parameters
+from .lowered import Lowered
+from .names import (
+    MULTI_CONTROLLED,
+    RAW_FEATURES,
+    controlled_row,
+    has_the_names_meaning,
+)
+from .operands import FREE, Controls, Operands
+from .states import Preparation
+
+Complexes: TypeAlias = NDArray[np.complex128]
+
+
+@collector_paused()
+def lower(circuit: QuantumCircuit, parameters: Sequence[Parameter] | None = None, *, encodes: bool = False) -> Lowered:
+    """Read a circuit.
+
+    Args:
+        circuit: Any circuit of gates, initial states at the start of qubits, and measurements at their end.
+        parameters: The order of the parameter values; ``circuit.parameters`` by default. Holds each of them once.
+        encodes: Whether the caller prepares amplitudes that are parameters (`Lowered.encoding`); else a circuit with
+            such a `RawFeatureVector` is refused.
+
+    Raises:
+        InvalidInputError: If the circuit is not a `QuantumCircuit` of 1 to 40 qubits, or the parameters are not its.
+        UnsupportedInstructionError: If it holds an instruction that cannot be run; the message says which and where.
+    """
+    if not isinstance(circuit, QuantumCircuit):
+        raise InvalidInputError(f"A QuantumCircuit is expected, got {type(circuit).__name__}.")
+    if not 1 <= circuit.num_qubits <= MAX_QUBITS:
+        raise InvalidInputError(f"The circuit has {circuit.num_qubits} qubits; 1 to {MAX_QUBITS} are supported.")
+    table = AngleTable(order_parameters(circuit.parameters, parameters))
+    walker = Walker(circuit.num_qubits, table, encodes)
+    walker.walk(circuit, Operands(tuple(range(circuit.num_qubits)), tuple(range(circuit.num_clbits))))
+    angle_map = table.angle_map()
+    program = walker.program(angle_map.num_angles)
+    dynamic = DynamicProgram(circuit.num_qubits, circuit.num_clbits, (Segment(program), *walker.measurements))
+    return Lowered(dynamic, angle_map, table.parameters, walker.start.encoding)
+
+
+@dataclass
+class Walker:
+    """Writes the instructions of one program.
+
+    Attributes:
+        num_qubits: Number of qubits n.
+        table: Where the angles go.
+        encodes: Whether amplitudes may be parameters.
+        start: The initial states met.
+        measurements: The measurements met.
+    """
+
+    num_qubits: int
+    table: AngleTable
+    encodes: bool = False
+    start: Preparation = field(default_factory=Preparation)
+    measurements: list[Measure] = field(default_factory=list)
+    _instructions: list[Instruction] = field(default_factory=list)
+    _phase: float = 0.0
+    _measured: int = 0
+    _cuts: list[int] = field(default_factory=list)
+    _path: list[tuple[int, str]] = field(default_factory=list)
+
+    def program(self, num_angles: int) -> Program:
+        """The program written so far."""
+        instructions = self._instructions
+        phase = math.remainder(self._phase, 2 * math.pi)
+        if phase:
+            slot, theta = self.table.lifted(-2 * phase)
+            instructions = [*instructions, Rotation(0, 0, 0, 0, slot, theta)]
+        start = self.start.amplitudes(self.num_qubits)
+        return Program(self.num_qubits, num_angles, tuple(instructions), start, tuple(self._cuts))
+
+    def walk(self, circuit: QuantumCircuit, operands: Operands) -> None:
+        """Write a circuit whose bits are the given ones of the program, under controls."""
+        qubit_of = dict(zip(circuit.qubits, operands.targets, strict=True))
+        clbit_of = dict(zip(circuit.clbits, operands.clbits, strict=True))
+        controls = operands.controls
+        self._emit(place(GATES["global_phase"], (), *controls), (circuit.global_phase,))
+        path, standard = self._path, self._standard
+        path.append((0, ""))
+        for position, instruction in enumerate(circuit.data):
+            name = instruction.name
+            path[-1] = (position, name)
+            targets = tuple([qubit_of[bit] for bit in instruction.qubits])
+            row = GATES.get(name) if instruction.is_standard_gate() else None
+            if row is not None:
+                standard(name, instruction.params if row.num_params else (), targets, controls)
+            else:
+                clbits = tuple(clbit_of[bit] for bit in instruction.clbits)
+                self._operation(instruction.operation, Operands(targets, clbits, controls))
+        path.pop()
+
+    def _standard(self, name: str, params: Sequence[Any], targets: tuple[int, ...], controls: Controls) -> None:
+        self._emit(placed(name, targets, controls), params)
+
+    def _emit(self, factors: Sequence[Rotation | PlacedFactor], params: Sequence[Any]) -> None:
+        for factor in factors:
+            rotation = factor if isinstance(factor, Rotation) else self._rotation(factor, params)
+            x, z, ctrl_mask, _, slot, theta = rotation
+            touched = x | z | ctrl_mask
+            if slot < 0 and (not touched or not theta):
+                self._phase -= theta / 2
+                continue
+            if touched & self._measured:
+                raise self._after_measurement(touched)
+            self._instructions.append(rotation)
+
+    def _rotation(self, factor: PlacedFactor, params: Sequence[Any]) -> Rotation:
+        x, z, ctrl_mask, ctrl_value, coefficients, constant = factor
+        try:
+            slot, theta = self.table.add(coefficients, constant, params)
+        except InvalidInputError as error:
+            where = f"the angle of {self._where()}" if self._path else "the global phase"
+            raise InvalidInputError(f"Cannot read {where}: {error.message}") from error
+        if slot < 0 and (x | z | ctrl_mask):
+            slot, theta = self.table.lifted(theta)
+        return Rotation(x, z, ctrl_mask, ctrl_value, slot, theta)
+
+    def _operation(self, operation: Any, operands: Operands) -> None:
+        """Write any operation that is not one of Qiskit's own standard gates."""
+        name = operation.name
+        known = has_the_names_meaning(operation)
+        handler = _HANDLERS.get(name) if known else None
+        if handler is not None and getattr(self, handler)(operation, operands):
+            return
+        row = GATES.get(name) if known else None
+        fits = row is not None and (row.num_params, row.num_qubits) == (len(operation.params), len(operands.targets))
+        if row is not None and fits:
+            self._standard(name, operation.params, operands.targets, operands.controls)
+        elif not (known and self._controlled(operation, operands)):
+            self._expand(operation, operands)
+
+    def _controlled(self, operation: Any, operands: Operands) -> bool:
+        """Write a gate as its base gate under controls; False where the two do not agree."""
+        name = operation.name
+        num_ctrl = getattr(operation, "num_ctrl_qubits", 0)
+        base = getattr(operation, "base_gate", None)
+        if name in MULTI_CONTROLLED and (base is None or num_ctrl + base.num_qubits != operation.num_qubits):
+            row = controlled_row(name, len(operation.params), len(operands.targets))
+            if row is None:
+                return False
+            inner = operands.under(len(operands.targets) - row.num_targets, -1)
+            self._emit(place(row, inner.targets, *inner.controls), operation.params)
+            return True
+        # v-chains with relative phases are not X under controls, and gates with ancillas assume that those are clean
+        if (
+            base is None
+            or num_ctrl + base.num_qubits != operation.num_qubits
+            or operation.name.startswith("mcx_vchain")
+        ):
+            return False
+        inner = operands.under(num_ctrl, operation.ctrl_state)
+        row = GATES.get(name.partition("_o")[0])
+        if row is not None and row.num_ctrl == num_ctrl and row.num_params == len(operation.params):
+            self._emit(place(row, inner.targets, *inner.controls), operation.params)
+            return True
+        base_row = GATES.get(base.name)
+        # the base gate of a controlled CU forgets the fourth parameter
+        if base_row is not None and base_row.num_params != len(base.params):
+            return False
+        self._operation(base, inner)
+        return True
+
+    def _expand(self, operation: Any, operands: Operands) -> None:
+        """Write an operation through its definition or, where it has none, its matrix."""
+        if operation.name == RAW_FEATURES and any(getattr(param, "parameters", ()) for param in operation.params):
+            self._encode(operation, operands)
+            return
+        definition = self._definition(operation)
+        if definition is not None:
+            self.walk(definition, operands)
+        elif not self._dense(self._matrix(operation), operands):
+            raise self._refusal(
+                f"it has no definition, and matrices are used up to {MAX_MATRIX_QUBITS} qubits, controls included"
+            )
+
+    def _definition(self, operation: Any) -> QuantumCircuit | None:
+        try:
+            if hasattr(operation, "definition"):
+                return operation.definition
+            return operation.to_circuit() if hasattr(operation, "to_circuit") else None
+        except Exception as error:  # whatever the gate's author raises
+            raise self._refusal(f"its definition cannot be built ({error})") from error
+
+    def _matrix(self, operation: Any) -> Complexes:
+        if not hasattr(operation, "to_matrix"):
+            raise self._refusal(
+                "it has no row in GATES, no definition and no matrix; gates, barriers and measurements are supported"
+            )
+        try:
+            return np.asarray(operation.to_matrix(), dtype=np.complex128)
+        except Exception as error:  # unbound parameters, for one
+            raise self._refusal(f"it has no definition, and its matrix cannot be computed ({error})") from error
+
+    def _dense(self, matrix: Complexes, operands: Operands) -> bool:
+        """Write a matrix; False if it is too large."""
+        ctrl_qubits, value = operands.ctrl_qubits_and_value()
+        qubits = (*operands.targets, *ctrl_qubits)
+        if not 1 <= len(qubits) <= MAX_MATRIX_QUBITS:
+            return False
+        full = np.eye(2 ** len(qubits), dtype=np.complex128)
+        block = slice(value * len(matrix), (value + 1) * len(matrix))
+        full[block, block] = matrix
+        self._append(Matrix(qubits, full))
+        return True
+
+    def _append(self, instruction: Diagonal | Matrix) -> None:
+        touched = support(instruction)
+        if touched & self._measured:
+            raise self._after_measurement(touched)
+        self._instructions.append(instruction)
+
+    def _fresh(self, qubits: int) -> bool:
+        """Whether nothing has acted on these qubits, given as a mask."""
+        if qubits & (self.start.mask | self._measured):
+            return False
+        return not any(support(instruction) & qubits for instruction in self._instructions)
+
+    # Handlers: True when the operation is written, False to go on as if there were none.
+
+    def skip(self, _operation: Any, _operands: Operands) -> bool:
+        """An operation without effect on the state."""
+        return True
+
+    def measure(self, _operation: Any, operands: Operands) -> bool:
+        """Record a measurement; nothing may act on the qubit any more."""
+        self.measurements.extend(Measure(q, c) for q, c in zip(operands.targets, operands.clbits, strict=True))
+        self._measured |= operands.mask
+        return True
+
+    def reset(self, _operation: Any, operands: Operands) -> bool:
+        """A reset of qubits that are still in |0> does nothing."""
+        if not self._fresh(operands.mask):
+            raise self._refusal("qubits can be reset only at the start of a circuit, where nothing has acted on them")
+        return True
+
+    def initialize(self, operation: Any, operands: Operands) -> bool:
+        """An initial state."""
+        if operands.controls != FREE or not self._fresh(operands.mask):
+            raise self._refusal(
+                "initialize resets its qubits, which is possible only at the start of a circuit, where nothing has "
+                "acted on them; use StatePreparation for the unitary that prepares the state from |0>"
+            )
+        return self._prepare(operation, operands)
+
+    def state_preparation(self, operation: Any, operands: Operands) -> bool:
+        """An initial state if nothing has acted on the qubits, otherwise the unitary of its definition."""
+        fresh = operands.controls == FREE and self._fresh(operands.mask)
+        return fresh and self._prepare(operation, operands)
+
+    def unitary(self, operation: Any, operands: Operands) -> bool:
+        """A matrix given by its entries."""
+        if len(operands.targets) == 1 and operands.controls != FREE:
+            return False  # three controlled rotations cost less than a dense matrix that includes the controls
+        return self._dense(np.asarray(operation.params[0], dtype=np.complex128), operands)
+
+    def diagonal(self, operation: Any, operands: Operands) -> bool:
+        """A diagonal given by its entries."""
+        ctrl_qubits, value = operands.ctrl_qubits_and_value()
+        qubits = (*operands.targets, *ctrl_qubits)
+        if len(qubits) > MAX_DIAGONAL_QUBITS:
+            return False
+        table = np.ones(2 ** len(qubits), dtype=np.complex128)
+        size = 2 ** len(operands.targets)
+        table[value * size : (value + 1) * size] = operation.params
+        self._append(Diagonal(qubits, table))
+        return True
+
+    def annotated(self, operation: Any, operands: Operands) -> bool:
+        """A base operation under modifiers: controls, inverse, powers."""
+        base, power = operation.base_op, 1.0
+        # modifiers commute, and each one's controls come before those of the modifiers before it
+        for modifier in reversed(operation.modifiers):
+            if isinstance(modifier, ControlModifier):
+                operands = operands.under(modifier.num_ctrl_qubits, modifier.ctrl_state)
+            elif isinstance(modifier, InverseModifier):
+                power = -power
+            elif isinstance(modifier, PowerModifier):
+                power *= modifier.power
+            else:
+                raise self._refusal(f"its modifier {modifier} is unknown")
+        if power < 0:
+            base = base.inverse()
+        if float(power).is_integer():
+            for _ in range(round(abs(power))):
+                self._operation(base, operands)
+        else:
+            self._operation(base.power(abs(power)), operands)
+        return True
+
+    def _prepare(self, operation: Any, operands: Operands) -> bool:
+        try:
+            self.start.add(operation.params, operands)
+        except InvalidInputError as error:
+            raise self._refusal(error.message) from error
+        return True
+
+    def _encode(self, operation: Any, operands: Operands) -> None:
+        """Amplitudes that are parameters, at the start of their qubits."""
+        if not self.encodes:
+            raise self._refusal("its amplitudes are parameters without values; assign_parameters gives them values")
+        if self.start.encoding is not None or operands.controls != FREE or not self._fresh(operands.mask):
+            raise self._refusal(
+                "amplitudes that are parameters are possible once in a circuit, at its start, where nothing has acted "
+                "on their qubits"
+            )
+        self.start.encode(operation.params, operands, self.table.parameters)
+
+    def _after_measurement(self, touched: int) -> UnsupportedInstructionError:
+        qubits = [str(qubit) for qubit in range(self.num_qubits) if touched & self._measured & 1 << qubit]
+        return self._refusal(
+            f"it acts on qubit {', '.join(qubits)} after a measurement; mid-circuit "
+            "measurements have no values or gradients, and only FusedSimulator and FusedSampler run them"
+        )
+
+    def _refusal(self, reason: str) -> UnsupportedInstructionError:
+        return UnsupportedInstructionError(f"Cannot run {self._where()}: {reason}.")
+
+    def _where(self) -> str:
+        """The instruction being written, from the outermost circuit inwards."""
+        first, *inner = (f"instruction {position} ({name!r})" for position, name in self._path)
+        return first + " of the circuit" + "".join(f", in its definition {place}" for place in inner)
+
+
+_HANDLERS = {
+    "barrier": "skip",
+    "delay": "skip",
+    "measure": "measure",
+    "reset": "reset",
+    "initialize": "initialize",
+    "state_preparation": "state_preparation",
+    "unitary": "unitary",
+    "diagonal": "diagonal",
+    "annotated": "annotated",
+}
+"""The walker's methods that write operations of these names."""
+
+
+@lru_cache(maxsize=1 << 16)
+def placed(name: str, targets: tuple[int, ...], controls: Controls) -> tuple[Rotation | PlacedFactor, ...]:
+    """A standard gate on a program's qubits; the same few places come again in circuit after circuit."""
+    row = GATES[name]
+    own = Operands(targets, controls=controls).under(row.num_ctrl, (1 << row.num_ctrl) - 1)
+    return tuple(map(_settled, place(row, own.targets, *own.controls)))
+
+
+def _settled(factor: PlacedFactor) -> Rotation | PlacedFactor:
+    """A factor with a constant angle as the rotation it is, whatever the gate's parameters."""
+    if any(factor.coefficients):
+        return factor
+    return Rotation(factor.x, factor.z, factor.ctrl_mask, factor.ctrl_value, theta=factor.constant)
+
+
+def support(instruction: Instruction) -> int:
+    """Mask of the qubits an instruction acts on."""
+    if isinstance(instruction, Rotation):
+        return instruction.x | instruction.z | instruction.ctrl_mask
+    return sum(1 << qubit for qubit in instruction.qubits)

@@ -1,0 +1,108 @@
+"""Reads Qiskit's classical bits, variables, conditions and expressions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from qiskit.circuit import ClassicalRegister, Clbit
+from qiskit.circuit.classical import expr, types
+
+from ....errors import UnsupportedInstructionError
+from ....ir.classical import (
+    BOOL,
+    FLOAT,
+    OPERATORS,
+    Apply,
+    Bits,
+    Constant,
+    Expression,
+    Target,
+    Variable,
+)
+
+
+class ClassicalReader:
+    """Reads expressions; variables are numbered as they are met."""
+
+    def __init__(self) -> None:
+        self.clbits: Mapping[Clbit, int] = {}
+        self._numbers: dict[Any, Variable] = {}
+
+    @property
+    def variables(self) -> tuple[Variable, ...]:
+        """The variables met so far."""
+        return tuple(self._numbers.values())
+
+    def condition(self, condition: Any) -> Expression:
+        """The condition of an ``if`` or ``while``: an expression, or a pair of a bit or register and a value."""
+        if isinstance(condition, tuple):
+            target, value = condition
+            bits = self.bits(target)
+            if int(value) >> max(bits.width, 1):
+                return Constant(False, BOOL)
+            constant = Constant(bool(value) if bits.width == BOOL else int(value), bits.width)
+            return Apply("EQUAL", (bits, constant), BOOL)
+        return self.expression(condition)
+
+    def bits(self, target: Clbit | ClassicalRegister) -> Bits:
+        """A bit or a register."""
+        if isinstance(target, Clbit):
+            return Bits((self.clbits[target],), BOOL)
+        return Bits(tuple(self.clbits[bit] for bit in target), len(target))
+
+    def target(self, node: Any) -> Target:
+        """What a ``store`` writes to.
+
+        Raises:
+            UnsupportedInstructionError: If it is neither a variable nor bits.
+        """
+        if isinstance(node, expr.Index) and isinstance(node.target, expr.Var) and isinstance(node.index, expr.Value):
+            register = node.target.var
+            if isinstance(register, ClassicalRegister):
+                return Bits((self.clbits[register[node.index.value]],), BOOL)
+        if isinstance(node, expr.Var):
+            return self._variable(node)
+        raise UnsupportedInstructionError(f"It stores to {node}; variables, registers and bits are supported.")
+
+    def value(self, node: Any) -> Expression:
+        """The target of a ``switch``: a bit, a register or an expression."""
+        return self.bits(node) if isinstance(node, Clbit | ClassicalRegister) else self.expression(node)
+
+    def expression(self, node: Any) -> Expression:
+        """An expression.
+
+        Raises:
+            UnsupportedInstructionError: For durations and whatever else has no classical value at run time.
+        """
+        match node:
+            case expr.Var():
+                return self._variable(node)
+            case expr.Value():
+                return Constant(node.value, _width(node.type))
+            case expr.Cast():
+                return Apply("cast", (self.expression(node.operand),), _width(node.type))
+            case expr.Unary() if node.op.name in OPERATORS:
+                return Apply(node.op.name, (self.expression(node.operand),), _width(node.type))
+            case expr.Binary() if node.op.name in OPERATORS:
+                operands = (self.expression(node.left), self.expression(node.right))
+                return Apply(node.op.name, operands, _width(node.type))
+            case expr.Index():
+                return Apply("INDEX", (self.expression(node.target), self.expression(node.index)), _width(node.type))
+        raise UnsupportedInstructionError(f"It uses the classical expression {node}, which is not supported.")
+
+    def _variable(self, node: Any) -> Target:
+        if isinstance(node.var, Clbit | ClassicalRegister):
+            return self.bits(node.var)
+        return self._numbers.setdefault(node.var, Variable(len(self._numbers), _width(node.type)))
+
+
+def _width(kind: Any) -> int:
+    match kind:
+        case types.Bool():
+            return BOOL
+        case types.Float():
+            return FLOAT
+        case types.Uint():
+            return int(kind.width)
+    raise UnsupportedInstructionError(f"It uses a classical value of type {kind}; Bool, Uint and Float are supported.")

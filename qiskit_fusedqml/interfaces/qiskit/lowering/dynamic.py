@@ -1,0 +1,389 @@
+"""Reads circuits that measure, reset, save and branch as they go."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from qiskit import QuantumCircuit
+from qiskit.circuit import BreakLoopOp, ContinueLoopOp, ControlFlowOp, Gate, Parameter, Store
+from qiskit.circuit.controlflow import CASE_DEFAULT
+from qiskit.quantum_info.operators.predicates import is_unitary_matrix
+
+from ....errors import InvalidInputError, SimulationError, UnsupportedInstructionError
+from ....ir.classical import (
+    BOOL,
+    Apply,
+    Bits,
+    Constant,
+)
+from ....ir.dynamic import (
+    Assign,
+    Branch,
+    Break,
+    Continue,
+    DynamicProgram,
+    Measure,
+    Node,
+    Prepare,
+    Repeat,
+    Reset,
+    Segment,
+    While,
+    simplify,
+)
+from ....ir.program import MAX_QUBITS, Program
+from .circuits import Walker, placed, support
+from .classical import ClassicalReader
+from .expressions import AngleTable
+from .jumps import Jumps
+from .lowered import Lowered
+from .operands import FREE, Controls, Operands
+from .saves import WHOLE_STATE, read_save, read_set_statevector
+from .states import Preparation, prepared_amplitudes, product_state
+
+IDLE = -1
+"""In place of a qubit without amplitudes: no gate acts on it, or nothing that is measured depends on it."""
+
+_WITHOUT_STATE = frozenset({"barrier", "delay", "measure", "reset"})
+_WHOLE_STATE_SAVES = frozenset({"save_state", "set_statevector", *(f"save_{kind}" for kind in WHOLE_STATE)})
+_WITHOUT_CLASS = {
+    "set_statevector": "set_statevector",
+    "jump": "jump",
+    "mark": "mark",
+    **dict.fromkeys(("kraus", "superop", "quantum_channel", "qerror_loc", "roerror"), "channel"),
+}
+"""The names of instructions that have no class here, and the methods that write them."""
+
+_FLOW = (ControlFlowOp, BreakLoopOp, ContinueLoopOp, Store)
+
+
+def lower_dynamic(
+    circuit: QuantumCircuit, qubits: Sequence[int] | None = None, *, fuse: bool = True, lift: bool = False
+) -> Lowered:
+    """Read a circuit with measurements, resets, initial states, saves and control flow anywhere.
+
+    Args:
+        circuit: The circuit. Its parameters are `free_parameters`.
+        qubits: The qubits that get amplitudes, `active_qubits` or all of them; the former by default.
+        fuse: If not, programs are cut after every operation of the circuit, and of the blocks of control flow.
+        lift: Whether constant angles become parameters with values (`Lowered.constants`), so that circuits that differ
+            in them only, as the bound copies of an ansatz do, are one program and have one plan.
+
+    Raises:
+        InvalidInputError: If the circuit is not a `QuantumCircuit` or has no qubits.
+        UnsupportedInstructionError: If it holds an instruction that cannot be run; the message says which and where.
+        SimulationError: If it uses more than 40 qubits, or saves two results under one label.
+    """
+    if not isinstance(circuit, QuantumCircuit):
+        raise InvalidInputError(f"A QuantumCircuit is expected, got {type(circuit).__name__}.")
+    inputs = [var.name for var in circuit.iter_input_vars()]
+    if inputs:
+        raise UnsupportedInstructionError(f"Circuit {circuit.name!r} has input variables {inputs}; they have no value.")
+    active = active_qubits(circuit) if qubits is None else qubits
+    if not circuit.num_qubits:
+        raise InvalidInputError("The circuit has no qubits; at least 1 is needed.")
+    if len(active) > MAX_QUBITS:
+        raise SimulationError(
+            f"Insufficient memory to run circuit {circuit.name!r} by its statevector of {len(active)} qubits. "
+            f"Required memory: {2 ** (len(active) - 16)}M; no machine is asked for more than {MAX_QUBITS} qubits."
+        )
+    place = {qubit: k for k, qubit in enumerate(active)}
+    num_qubits = max(len(active), 1)
+    table = AngleTable(free_parameters(circuit), lifts=lift)
+    walker = DynamicWalker(num_qubits, table, fuse=fuse)
+    targets = tuple(place.get(q, IDLE) for q in range(circuit.num_qubits))
+    walker.walk(circuit, Operands(targets, tuple(range(circuit.num_clbits))))
+    walker.flush()
+    walker.jumps.finish()
+    angle_map = table.angle_map()
+    nodes = simplify(walker.nodes, angle_map.num_angles)
+    dynamic = DynamicProgram(num_qubits, circuit.num_clbits, nodes, walker.reader.variables)
+    return Lowered(dynamic, angle_map, table.parameters, constants=np.array(table.constants, dtype=np.float64))
+
+
+def free_parameters(circuit: QuantumCircuit) -> tuple[Parameter, ...]:
+    """The parameters that need values, in the order of ``circuit.parameters``.
+
+    Qiskit 2.0 lists the indices of ``for`` loops among a circuit's parameters.
+    """
+    if not circuit.num_parameters:
+        return ()
+    indices = set(_loop_indices(circuit))
+    return tuple(parameter for parameter in circuit.parameters if parameter not in indices)
+
+
+def _loop_indices(circuit: QuantumCircuit) -> Iterator[Any]:
+    for instruction in circuit.data:
+        if instruction.is_control_flow():
+            if instruction.name == "for_loop":
+                yield instruction.params[1]
+            for block in instruction.operation.blocks:
+                yield from _loop_indices(block)
+
+
+def active_qubits(circuit: QuantumCircuit) -> tuple[int, ...]:
+    """The circuit's qubits that get amplitudes, in order.
+
+    These are the qubits that a gate acts on and that are connected, through gates, to something that is measured,
+    saved or branched on.
+    """
+    index = {qubit: k for k, qubit in enumerate(circuit.qubits)}
+    group = list(range(circuit.num_qubits))
+    gated: set[int] = set()
+    read: set[int] = set()
+    joined: set[Any] = set()
+    for instruction in circuit.data:
+        name, bits, is_gate = instruction.name, instruction.qubits, instruction.is_standard_gate()
+        if is_gate and bits in joined:
+            continue
+        qubits = [index[qubit] for qubit in bits]
+        if name in ("barrier", "delay") or not qubits:
+            continue
+        if name not in _WITHOUT_STATE:
+            joined.add(bits)
+            gated.update(qubits)
+            first = _root(group, qubits[0])
+            for qubit in qubits[1:]:
+                group[_root(group, qubit)] = first
+        if name in _WHOLE_STATE_SAVES:
+            read.update(range(circuit.num_qubits))
+        elif name == "measure" or not (
+            is_gate or name in ("reset", "initialize") or isinstance(instruction.operation, Gate)
+        ):
+            read.update(qubits)
+    wanted = {_root(group, qubit) for qubit in read}
+    return tuple(sorted(qubit for qubit in gated if _root(group, qubit) in wanted))
+
+
+def _root(group: list[int], qubit: int) -> int:
+    while group[qubit] != qubit:
+        group[qubit] = group[group[qubit]]
+        qubit = group[qubit]
+    return qubit
+
+
+@dataclass
+class DynamicWalker(Walker):
+    """Writes the nodes of a dynamic program; gates gather until something else comes."""
+
+    fuse: bool = True
+    nodes: list[Node] = field(default_factory=list)
+    reader: ClassicalReader = field(default_factory=ClassicalReader)
+    jumps: Jumps = field(default_factory=Jumps)
+    _used: int = 0
+    _depth: int = 0
+    _labels: set[str] = field(default_factory=set)
+
+    def walk(self, circuit: QuantumCircuit, operands: Operands) -> None:
+        """See `Walker.walk`; conditions refer to the innermost circuit's bits, or (after `compose`) to outer ones."""
+        outer = self.reader.clbits
+        self.reader.clbits = {**outer, **dict(zip(circuit.clbits, operands.clbits, strict=True))}
+        super().walk(circuit, operands)
+        self.reader.clbits = outer
+
+    def flush(self) -> None:
+        """End the segment."""
+        if not (self._instructions or self._phase or self.start.mask):
+            return
+        program = self.program(0)
+        if program.instructions or program.initial_state is not None:
+            self.nodes.append(Segment(program))
+        self._used |= self.start.mask
+        for instruction in self._instructions:
+            self._used |= support(instruction)
+        self._instructions, self._phase, self.start, self._cuts = [], 0.0, Preparation(), []
+
+    def _standard(self, name: str, params: Sequence[Any], targets: tuple[int, ...], controls: Controls) -> None:
+        if IDLE not in targets:
+            self._emit(placed(name, targets, controls), params)
+            if not self.fuse:
+                self._cut()
+
+    def _cut(self) -> None:
+        """After an operation of the circuit itself or of a block."""
+        if len(self._path) == 1 + self._depth:
+            self._cuts.append(len(self._instructions))
+
+    def _operation(self, operation: Any, operands: Operands) -> None:
+        if IDLE in operands.targets and operation.name not in _WITHOUT_STATE:
+            return
+        method = _method(operation)
+        if method is None:
+            super()._operation(operation, operands)
+            if not self.fuse:
+                self._cut()
+            return
+        if operands.controls != FREE:
+            raise self._refusal("it cannot be controlled by qubits")
+        self.flush()
+        handler = getattr(self, method, None)
+        if handler is None:
+            raise self._refusal("this kind of control flow is not supported")
+        try:
+            handler(operation, operands)
+        except (UnsupportedInstructionError, InvalidInputError) as error:
+            if error.message.startswith("Cannot "):
+                raise
+            raise self._refusal(error.message.rstrip(".")) from error
+
+    def _fresh(self, qubits: int) -> bool:
+        return not self._depth and not qubits & self._used and super()._fresh(qubits)
+
+    def measure(self, _operation: Any, operands: Operands) -> bool:
+        """A measurement; a qubit without amplitudes gives 0."""
+        self.flush()
+        for qubit, clbit in zip(operands.targets, operands.clbits, strict=True):
+            if qubit == IDLE:
+                self.nodes.append(Assign(Bits((clbit,), BOOL), Constant(False, BOOL)))
+            else:
+                self.nodes.append(Measure(qubit, clbit))
+        return True
+
+    def reset(self, _operation: Any, operands: Operands) -> bool:
+        """A reset, unless the qubit still is in |0>."""
+        targets = [qubit for qubit in operands.targets if qubit != IDLE]
+        if not self._fresh(sum(1 << qubit for qubit in targets)):
+            self.flush()
+            self.nodes.extend(map(Reset, targets))
+        return True
+
+    def initialize(self, operation: Any, operands: Operands) -> bool:
+        """An initial state, at the start or later."""
+        if operands.controls != FREE:
+            raise self._refusal("initialize resets its qubits, which cannot be done under controls")
+        if not self.nodes and self._fresh(operands.mask):
+            return self._prepare(operation, operands)
+        self.flush()
+        try:
+            amplitudes = prepared_amplitudes(operation.params, len(operands.targets))
+        except InvalidInputError as error:
+            raise self._refusal(error.message) from error
+        if len(operands.targets) == self.num_qubits:  # whatever the state was: nothing is random
+            everything = product_state(self.num_qubits, [(operands.targets, amplitudes)])
+            self.nodes.append(Segment(Program(self.num_qubits, 0, (), everything)))
+        else:
+            self.nodes.append(Prepare(operands.targets, amplitudes))
+        self._used |= operands.mask
+        return True
+
+    def state_preparation(self, operation: Any, operands: Operands) -> bool:
+        """See `Walker.state_preparation`; only the first segment has an initial state."""
+        return not self.nodes and super().state_preparation(operation, operands)
+
+    def save(self, operation: Any, operands: Operands) -> None:
+        """A save instruction of qiskit-aer or of this package."""
+        self.nodes.append(read_save(operation, operands.targets, self.num_qubits, self._labels))
+
+    def set_statevector(self, operation: Any, operands: Operands) -> None:
+        """Replace the state."""
+        amplitudes = read_set_statevector(operation, operands.targets, self.num_qubits)
+        self.nodes.append(Segment(Program(self.num_qubits, 0, (), amplitudes)))
+        self._used = (1 << self.num_qubits) - 1
+
+    def channel(self, operation: Any, operands: Operands) -> None:
+        """A channel, which has to be one unitary."""
+        single = operation.name == "kraus" and len(operation.params) == 1
+        if not (single and is_unitary_matrix(np.asarray(operation.params[0])) and self.unitary(operation, operands)):
+            raise UnsupportedInstructionError("it is a noise channel, and only ideal circuits are simulated")
+
+    def store(self, operation: Any, _operands: Operands) -> None:
+        """Write an expression's value."""
+        self.nodes.append(Assign(self.reader.target(operation.lvalue), self.reader.expression(operation.rvalue)))
+
+    def if_else(self, operation: Any, operands: Operands) -> None:
+        """One of two blocks."""
+        condition = self.reader.condition(operation.condition)
+        then, *otherwise = [self._block(block, operands) for block in operation.blocks]
+        self.nodes.append(Branch(condition, then, otherwise[0] if otherwise else ()))
+
+    def switch_case(self, operation: Any, operands: Operands) -> None:
+        """The first of several blocks whose value is the target's: nested branches, decided before any block runs."""
+        target = self.reader.value(operation.target)
+        chain: tuple[Node, ...] = ()
+        for labels, block in reversed(list(operation.cases_specifier())):
+            nodes = self._block(block, operands)
+            if CASE_DEFAULT in labels:
+                chain = nodes
+                continue
+            tests = [Apply("EQUAL", (target, Constant(_typed(v, target.width), target.width)), BOOL) for v in labels]
+            condition = tests[0]
+            for test in tests[1:]:
+                condition = Apply("LOGIC_OR", (condition, test), BOOL)
+            chain = (Branch(condition, nodes, chain),)
+        self.nodes.extend(chain)
+
+    def while_loop(self, operation: Any, operands: Operands) -> None:
+        """A block as long as a condition holds."""
+        self.nodes.append(While(self.reader.condition(operation.condition), self._block(operation.blocks[0], operands)))
+
+    def for_loop(self, operation: Any, operands: Operands) -> None:
+        """A block for every value of an index."""
+        values, index, body = operation.params
+        values = tuple(values)
+        if isinstance(index, Parameter) and index in body.parameters:
+            bodies = [self._block(body.assign_parameters({index: value}), operands) for value in values]
+            self.nodes.append(Repeat(tuple(bodies)))
+        elif values:
+            counter = None if index is None or isinstance(index, Parameter) else self.reader.expression(index)
+            rounds = (self._block(body, operands),) * len(values)
+            self.nodes.append(Repeat(rounds, counter, values if counter else ()))  # type: ignore[arg-type]
+
+    def box(self, operation: Any, operands: Operands) -> None:
+        """A block that is run as it stands."""
+        self._depth += 1
+        self.walk(operation.blocks[0], operands)
+        self._depth -= 1
+
+    def break_loop(self, _operation: Any, _operands: Operands) -> None:
+        """Leave the loop."""
+        self.nodes.append(Break())
+
+    def continue_loop(self, _operation: Any, _operands: Operands) -> None:
+        """Go on with the next round."""
+        self.nodes.append(Continue())
+
+    def jump(self, operation: Any, _operands: Operands) -> None:
+        """Go on at a mark further on, perhaps on a condition."""
+        given = getattr(operation, "condition", None) or getattr(operation, "condition_expr", None)
+        self.jumps.jump(_mark(operation), None if given is None else self.reader.condition(given), self.nodes)
+
+    def mark(self, operation: Any, _operands: Operands) -> None:
+        """A place for jumps to lead to."""
+        self.jumps.mark(_mark(operation), self.nodes)
+
+    def _block(self, body: QuantumCircuit, operands: Operands) -> tuple[Node, ...]:
+        outer, self.nodes = self.nodes, []
+        around, self.jumps = self.jumps, Jumps()
+        self._depth += 1
+        self.walk(body, operands)
+        self.flush()
+        self.jumps.finish()
+        self._depth -= 1
+        self._used |= sum(1 << qubit for qubit in operands.targets if qubit != IDLE)
+        nodes, self.nodes, self.jumps = tuple(self.nodes), outer, around
+        return nodes
+
+
+def _method(operation: Any) -> str | None:
+    """The walker's method that writes a node for an operation; None for what `Walker` can read."""
+    name = operation.name
+    if isinstance(operation, _FLOW):
+        return str(name)
+    if name.startswith("save_") and hasattr(operation, "_subtype"):
+        return "save"
+    # somebody's gate of that name has a definition; others are not asked for theirs, which may take a synthesis
+    return _WITHOUT_CLASS[name] if name in _WITHOUT_CLASS and getattr(operation, "definition", None) is None else None
+
+
+def _mark(operation: Any) -> str:
+    """The mark that a jump leads to, or that is set."""
+    if len(operation.params) != 1:
+        raise UnsupportedInstructionError(f"it has the parameters {operation.params}; the name of a mark is expected")
+    return str(operation.params[0])
+
+
+def _typed(value: Any, width: int) -> bool | int:
+    return bool(value) if width == BOOL else int(value)

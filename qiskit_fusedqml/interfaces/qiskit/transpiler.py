@@ -1,0 +1,281 @@
+"""`FusionPass`, `FusedGate` and `transpile`: fusion as a transpiler pass.
+
+The pass groups the gates of a circuit with the scheduler that plans sweeps (`qiskit_fusedqml.planner.schedule`), one
+whole gate at a time, and replaces every group by a `FusedGate`. A fused gate is parametrised and has a
+``definition``, so any other backend unrolls it. On `FusedSimulator` the groups are a hint: its planner moves single
+rotations instead of whole gates and needs fewer sweeps, so that it plans them anew; with ``fusion_enable=False`` every
+group is one step of its own. ``metadata["fusion"]["partition"]`` says which.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
+from typing import Any
+
+from qiskit import QuantumCircuit, transpile as qiskit_transpile
+from qiskit.circuit import ControlFlowOp, Gate, Instruction, Parameter, ParameterExpression
+from qiskit.converters import circuit_to_dag, dag_to_circuit
+from qiskit.dagcircuit import DAGCircuit, DAGOpNode
+from qiskit.passmanager.base_tasks import Task
+from qiskit.transpiler import PassManager, TransformationPass
+from qiskit.transpiler.passmanager_config import PassManagerConfig
+from qiskit.transpiler.preset_passmanagers.plugin import PassManagerStagePlugin, PassManagerStagePluginManager
+
+from ...errors import FusedQMLError, InvalidInputError
+from ...ir.gates import GATES
+from ...ir.program import (
+    Diagonal,
+    Matrix,
+    Program,
+    Rotation,
+)
+from ...planner.cost import CostModel
+from ...planner.gf2 import bits
+from ...planner.schedule import Item, group
+from .lowering import lower
+
+FUSED = "fused"
+"""The one name of all fused gates; `qiskit_fusedqml.FusedSimulator`'s target holds it as a class."""
+
+_LOCAL = frozenset({"barrier", "measure", "reset", "delay", "initialize"})
+"""Instructions that are not fused and act on nothing but their own bits."""
+
+
+class FusedGate(Gate):
+    """Gates that are run together.
+
+    ``params`` are the free parameters of the gates inside, each once and sorted by name, so that
+    ``assign_parameters`` on an outer circuit binds them; ``definition`` is the circuit of the original gates with
+    these values.
+
+    Args:
+        body: The gates, as a circuit without classical bits.
+        params: Values or expressions for ``body.parameters`` in order; the parameters themselves by default.
+        label: What drawings show; by default the number of gates.
+
+    Raises:
+        InvalidInputError: If the body has classical bits or the number of parameters is wrong.
+    """
+
+    def __init__(
+        self,
+        body: QuantumCircuit,
+        params: Sequence[ParameterExpression | float] | None = None,
+        label: str | None = None,
+    ) -> None:
+        if body.num_clbits:
+            raise InvalidInputError(f"The body of a fused gate has {body.num_clbits} classical bits; none are allowed.")
+        self._body = body.copy()
+        free = list(body.parameters)
+        values = free if params is None else list(params)
+        if len(values) != len(free):
+            raise InvalidInputError(f"{len(values)} parameters were given; the body has {len(free)}: {free}.")
+        super().__init__(FUSED, body.num_qubits, values, label=label or f"fused {len(body)}")
+
+    def _define(self) -> None:
+        bound = self._body.assign_parameters(dict(zip(self._body.parameters, self.params, strict=True)))
+        self.definition = bound
+
+    def validate_parameter(self, parameter: Any) -> Any:
+        """Accept numbers and parameter expressions."""
+        return parameter if isinstance(parameter, ParameterExpression) else float(parameter)
+
+    def inverse(self, annotated: bool = False) -> Instruction:  # noqa: ARG002 - Qiskit's signature
+        """The fused gate of the inverted gates in reverse order."""
+        return FusedGate(self.unfuse().inverse())
+
+    def unfuse(self) -> QuantumCircuit:
+        """The original gates."""
+        return self.definition.copy()
+
+
+class FusionPass(TransformationPass):
+    """Replace groups of gates by fused gates, in the blocks of control flow, too.
+
+    Args:
+        max_qubits: Largest number of qubits of a group; by default the tile of the simulator.
+        min_gates: Smallest number of gates worth a group; smaller ones stay as they are.
+        barriers: "keep": no group reaches over a barrier; "drop": barriers are removed.
+
+    Raises:
+        InvalidInputError: If a number is not positive, or for another word on barriers.
+    """
+
+    def __init__(self, max_qubits: int | None = None, min_gates: int = 2, barriers: str = "keep") -> None:
+        super().__init__()
+        if barriers not in ("keep", "drop"):
+            raise InvalidInputError(f"barriers is {barriers!r}; 'keep' or 'drop' is expected.")
+        for name, value in (("max_qubits", max_qubits), ("min_gates", min_gates)):
+            if value is not None and value < 1:
+                raise InvalidInputError(f"{name} is {value}; a positive number is expected.")
+        self.max_qubits = CostModel().tile_qubits if max_qubits is None else max_qubits
+        self.min_gates = min_gates
+        self.barriers = barriers
+
+    def run(self, dag: DAGCircuit) -> DAGCircuit:
+        """The circuit with fused gates; its meaning is unchanged, global phase, bits and barriers included."""
+        nodes = [node for node in dag.topological_op_nodes() if self.barriers == "keep" or node.name != "barrier"]
+        items = _items(dag, nodes)
+        widest = max((len(item.vectors) for item in items), default=1)
+        fused = dag.copy_empty_like()
+        for block in group(items, dag.num_qubits() + dag.num_clbits(), max(self.max_qubits, widest)):
+            members = [nodes[index] for step in block.steps for index in step]
+            if len(members) < self.min_gates:
+                for node in members:
+                    fused.apply_operation_back(self._inside(node.op), node.qargs, node.cargs, check=False)
+            else:
+                gate, qubits = _fused(dag, members)
+                fused.apply_operation_back(gate, qubits, (), check=False)
+        return fused
+
+    def _inside(self, operation: Any) -> Any:
+        """The operation with the gates in its blocks fused."""
+        if not isinstance(operation, ControlFlowOp):
+            return operation
+        blocks = [dag_to_circuit(self.run(circuit_to_dag(block))) for block in operation.blocks]
+        return operation.replace_blocks(blocks)
+
+
+def _fused(dag: DAGCircuit, members: Sequence[DAGOpNode]) -> tuple[FusedGate, list[Any]]:
+    used = {qubit for node in members for qubit in node.qargs}
+    qubits = [qubit for qubit in dag.qubits if qubit in used]
+    position = {qubit: k for k, qubit in enumerate(qubits)}
+    body = QuantumCircuit(len(qubits))
+    for node in members:
+        body.append(node.op, [position[qubit] for qubit in node.qargs], copy=False)
+    return FusedGate(body), qubits
+
+
+def _items(dag: DAGCircuit, nodes: Sequence[DAGOpNode]) -> list[Item]:
+    """One item a node; classical bits follow the qubits in the masks."""
+    wires = [*dag.qubits, *dag.clbits]
+    position = {wire: k for k, wire in enumerate(wires)}
+    n = len(wires)
+    items = []
+    for node in nodes:
+        own = [position[qubit] for qubit in node.qargs]
+        local = _generators(node.op)
+        if local is None:
+            touched = own + [position[clbit] for clbit in node.cargs] if node.op.name in _LOCAL else range(n)
+            generators = tuple(g for wire in touched for g in (1 << wire, 1 << (wire + n)))
+            items.append(Item(generators, (), alone=True))
+            continue
+        generators = tuple(_place(x, own) | _place(z, own) << n for x, z in local)
+        items.append(Item(generators, tuple(1 << wire for wire in own)))
+    return items
+
+
+def _place(mask: int, positions: Sequence[int]) -> int:
+    return sum(1 << positions[j] for j in bits(mask))
+
+
+def _generators(operation: Instruction) -> tuple[tuple[int, int], ...] | None:
+    """Masks (x, z) of the Pauli strings that generate a gate on its own qubits; None for what is not a gate."""
+    if operation.name in GATES and isinstance(operation, Gate):
+        kind: Callable[..., Gate] = type(operation)
+        return _row_generators(kind, operation.num_qubits, len(operation.params))
+    if operation.name in _LOCAL or not isinstance(operation, Gate):
+        return None
+    return _lowered_generators(operation)
+
+
+@lru_cache(maxsize=1024)
+def _row_generators(kind: Callable[..., Gate], num_qubits: int, num_params: int) -> tuple[tuple[int, int], ...] | None:
+    """The generators of a standard gate depend on its class only: not on its angles, nor on its control state."""
+    base = getattr(kind, "base_class", kind)
+    try:
+        gate = base(*(Parameter(f"p{k}") for k in range(num_params)))
+    except TypeError:
+        return _support(num_qubits)
+    if gate.num_qubits != num_qubits:
+        return _support(num_qubits)
+    return _lowered_generators(gate)
+
+
+def _support(num_qubits: int) -> tuple[tuple[int, int], ...]:
+    """Everything on these qubits: what commutes with it acts elsewhere."""
+    return tuple(pair for q in range(num_qubits) for pair in ((1 << q, 0), (0, 1 << q)))
+
+
+def _lowered_generators(operation: Instruction) -> tuple[tuple[int, int], ...] | None:
+    circuit = QuantumCircuit(operation.num_qubits)
+    circuit.append(operation, range(operation.num_qubits))
+    try:
+        program = lower(circuit).program
+    except FusedQMLError:
+        return None
+    return tuple(dict.fromkeys(_pauli_strings(program))) if program.initial_state is None else None
+
+
+def _pauli_strings(program: Program) -> Iterator[tuple[int, int]]:
+    for instruction in program.instructions:
+        match instruction:
+            case Rotation():
+                yield instruction.x, instruction.z
+                yield from ((0, 1 << q) for q in bits(instruction.ctrl_mask))
+            case Diagonal():
+                yield from ((0, 1 << q) for q in instruction.qubits)
+            case Matrix():
+                yield from (pair for q in instruction.qubits for pair in ((1 << q, 0), (0, 1 << q)))
+
+
+class FusionOptimizationPlugin(PassManagerStagePlugin):
+    """``transpile(..., optimization_method="fused")``: Qiskit's own optimization stage, then `FusionPass`."""
+
+    def pass_manager(
+        self, pass_manager_config: PassManagerConfig, optimization_level: int | None = None
+    ) -> PassManager:
+        """The stage for one optimization level."""
+        stages = PassManagerStagePluginManager()
+        stock = stages.get_passmanager_stage("optimization", "default", pass_manager_config, optimization_level)
+        manager = PassManager() if stock is None else stock
+        manager.append(FusionPass())
+        return manager
+
+
+def transpile(
+    circuits: QuantumCircuit | Iterable[QuantumCircuit],
+    backend: Any = None,
+    *,
+    passes: Iterable[Task | type[Task]] = (),
+    **options: Any,
+) -> QuantumCircuit | list[QuantumCircuit]:
+    """`qiskit.transpile` followed by passes of one's own.
+
+    Args:
+        circuits: A circuit or several.
+        backend: As for `qiskit.transpile`.
+        passes: Passes, as instances or as classes that need no arguments: ``passes=[FusionPass]``.
+        **options: Everything else `qiskit.transpile` takes.
+
+    Returns:
+        A circuit, or a list for several.
+
+    Raises:
+        InvalidInputError: If ``passes`` is no list, or holds something else.
+    """
+    tasks = _tasks(passes)
+    result = qiskit_transpile(circuits, backend, **options)
+    if not tasks:
+        return result
+    manager = PassManager(tasks)
+    return [_run(manager, c) for c in result] if isinstance(result, list) else _run(manager, result)
+
+
+def _tasks(passes: Iterable[Task | type[Task]]) -> list[Task]:
+    if not isinstance(passes, Iterable):
+        raise InvalidInputError(f"passes is {passes!r}; a list is expected: passes=[FusionPass].")
+    tasks = [task() if isinstance(task, type) else task for task in passes]
+    for task in tasks:
+        if not isinstance(task, Task):
+            raise InvalidInputError(f"passes holds {task!r}, which is not a transpiler pass.")
+    return tasks
+
+
+def _run(manager: PassManager, circuit: QuantumCircuit) -> QuantumCircuit:
+    """Run the passes; they work on physical qubits, so the circuit's layout stays what it is."""
+    fused = manager.run(circuit)
+    if fused.layout is None:
+        fused._layout = circuit.layout  # noqa: SLF001 - Qiskit has no public way to set it
+    return fused

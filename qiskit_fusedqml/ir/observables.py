@@ -1,0 +1,49 @@
+"""Observables as sums of controlled Pauli strings.
+
+A term is ``coefficient * C P``: the Pauli string P (masks x and z, Y where both are set) restricted to the basis
+states whose control bits have the given value. Controls express projectors ``|0><0|`` and ``|1><1|`` without expanding
+them into 2**k strings.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..errors import InvalidInputError
+
+
+@dataclass(frozen=True, slots=True)
+class PauliTerm:
+    """``coefficient * C P``; masks as in `qiskit_fusedqml.ir.program.Rotation`."""
+
+    coefficient: float
+    x: int
+    z: int
+    ctrl_mask: int = 0
+    ctrl_value: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PauliSum:
+    """A Hermitian observable on ``num_qubits`` qubits.
+
+    Attributes:
+        num_qubits: Number of qubits n.
+        terms: The terms; real coefficients.
+    """
+
+    num_qubits: int
+    terms: tuple[PauliTerm, ...]
+
+    def __post_init__(self) -> None:
+        for position, term in enumerate(self.terms):
+            masks = (term.x, term.z, term.ctrl_mask)
+            if any(not 0 <= mask < 1 << self.num_qubits for mask in masks):
+                raise InvalidInputError(f"Term {position} has masks {masks}; {self.num_qubits} qubits are allowed.")
+            if (term.x | term.z) & term.ctrl_mask or term.ctrl_value & ~term.ctrl_mask:
+                raise InvalidInputError(f"Term {position}: controls must be disjoint from the Pauli string.")
+
+    @property
+    def is_diagonal(self) -> bool:
+        """Whether no term flips a qubit."""
+        return not any(term.x for term in self.terms)

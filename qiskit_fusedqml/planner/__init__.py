@@ -1,0 +1,95 @@
+"""`fuse`: from a Program to a Plan. Pure: no amplitude is touched and no parameter value is known.
+
+Four steps, one module each:
+
+1. `collector.collect` walks the program, turns networks of CX, X and SWAP into a frame, collects runs of single-qubit
+gates, and hands on one window of a deep circuit after the other; no window reaches over a cut of the program;
+2. `schedule.levels` orders the elements so that the diagonals of a layer meet;
+3. `schedule.group` cuts the order into blocks whose flips fit one tile;
+4. `emit.Emitter` writes the tape and the tables of its coefficients.
+"""
+
+from __future__ import annotations
+
+from ..ir.program import MAX_MATRIX_QUBITS, Matrix, Program
+from ..memory import collector_paused
+from .collector import collect
+from .cost import CostModel, operation_work
+from .elements import Element, Term
+from .emit import Emitter
+from .frame import Frame
+from .plan import Plan
+from .schedule import Item, group
+from .tape import U2, Block
+
+__all__ = ["Plan", "fuse"]
+
+PLANNING_COST = 25_000
+"""Multiply-adds a run must save for each instruction that is planned again: a tenth of what planning it takes."""
+
+
+@collector_paused()
+def fuse(
+    program: Program,
+    cost_model: CostModel,
+    *,
+    batched_slots: frozenset[int] = frozenset(),
+    wanted_slots: frozenset[int] = frozenset(),
+    batch: int = 1,
+    keep_phase: bool = True,
+    populations: bool = False,
+    any_start: bool = False,
+) -> Plan:
+    """Plan a program for a device.
+
+    Args:
+        program: A valid program.
+        cost_model: The device's numbers.
+        batched_slots: Slots whose angles differ from sample to sample.
+        wanted_slots: Slots whose gradients are wanted.
+        batch: Number of samples; only whether it fills the device's lanes and threads matters.
+        keep_phase: False when the global phase matters to nobody (expectation values and probabilities).
+        populations: Whether only the absolute values of the final amplitudes matter (probabilities, diagonal
+            observables), so that diagonal gates at the end can be left out.
+        any_start: Whether amplitudes that the program does not hold may be the start.
+
+    Returns:
+        The plan; it depends on nothing but the arguments.
+    """
+    n = program.num_qubits
+    widest = max((len(i.qubits) for i in program.instructions if isinstance(i, Matrix)), default=1)
+    spread = min(cost_model.lane_qubits(n, batch), max(n - min(widest, MAX_MATRIX_QUBITS), 0))
+    tile_limit = max(cost_model.tile_limit(n, spread, batch), widest)
+
+    # |0...0> is row 0 in every linear frame; amplitudes are given in the identity frame
+    from_zero = program.initial_state is None and not any_start
+    frame = Frame.folded(n, spread, cost_model.fold_bits) if from_zero else Frame.identity(n)
+
+    def plan(euler: bool) -> Plan:
+        windows = collect(program, batched_slots, frame, keep_phase=keep_phase, populations=populations, euler=euler)
+        emitter = Emitter(n, program.num_angles, sorted(batched_slots), wanted_slots, cost_model.table_qubits)
+        blocks: list[Block] = []
+        for elements in windows:
+            emitter.begin(elements)
+            if elements.elements or not program.cuts:  # gates that only changed the frame need no sweep of their own
+                groups = group([_item(element) for element in elements.elements], n, tile_limit)
+                blocks += [emitter.block(g) for g in groups]
+        tape = emitter.tape(blocks, spread)
+        return Plan(program, cost_model, tape, emitter.tables(tape.blocks), wanted_slots)
+
+    by_angles = plan(euler=True)
+    if not by_angles.tables.num_runs:
+        return by_angles
+    # as matrices, the runs alone would cost this much; on most devices only a shallow circuit can gain from it
+    matrix = operation_work(U2(0, 0, 0), factored=False, undone=bool(wanted_slots))
+    gain = by_angles.arithmetic_cost - by_angles.tables.num_runs * cost_model.cost(matrix, "u2")
+    if gain <= 0:
+        return by_angles
+    # a few samples without gradients are often run once, and planning a small circuit again takes longer than that
+    if spread and not wanted_slots and gain * 2**n < PLANNING_COST * len(program.instructions):
+        return by_angles
+    return min(by_angles, plan(euler=False), key=lambda p: p.cost)
+
+
+def _item(element: Element) -> Item:
+    return Item(element.generators, element.flips, isinstance(element, Term))

@@ -1,0 +1,341 @@
+"""From a program to elements: commuting CX networks out of the way and collecting runs of single-qubit gates.
+
+Walking through the program, constant pi rotations with at most one control are taken as GF(2)-affine maps of the
+frame, so everything after them is stated on rows. What remains are the elements (`elements`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import pi, remainder
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..ir.program import (
+    Diagonal,
+    Matrix,
+    Program,
+    Rotation,
+)
+from .elements import (
+    ALPHA,
+    BETA,
+    EPSILON,
+    GAMMA,
+    Angle,
+    Blend,
+    Block2k,
+    Element,
+    Elements,
+    Run,
+    Term,
+    Turn,
+)
+from .frame import Frame, Functional, Row
+from .gf2 import bits, parity
+
+MAX_EXPANDED_CONTROLS = 3
+"""Diagonal rotations with more controls stay controlled: each control doubles the number of Z strings."""
+
+WINDOW = 8192
+"""Instructions, about, that are elements at once: planning a deep circuit takes memory for its plan and little else."""
+
+X, Y, Z = 0, 1, 2
+
+
+def collect(
+    program: Program,
+    batched_slots: frozenset[int],
+    frame: Frame,
+    *,
+    keep_phase: bool,
+    populations: bool = False,
+    euler: bool = True,
+) -> Iterator[Elements]:
+    """Turn a program into elements, window by window.
+
+    Args:
+        program: The program.
+        batched_slots: Slots whose angles differ from sample to sample.
+        frame: The frame before the first instruction.
+        keep_phase: Whether the global phase matters.
+        populations: Whether only the absolute values of the final amplitudes matter.
+        euler: Whether shared runs about several axes become a turn between two diagonals, or else a 2x2 matrix.
+    """
+    collector = _Collector(program, batched_slots, frame, keep_phase, euler)
+    first = 0
+    cuts = set(program.cuts)
+    for position, instruction in enumerate(program.instructions):
+        full = position - first >= WINDOW and (not collector.open_runs or position - first >= 2 * WINDOW)
+        if position > first and (full or position in cuts):
+            yield collector.window()
+            first = position
+        if isinstance(instruction, Rotation):
+            collector.rotation(instruction)
+        elif isinstance(instruction, Diagonal):
+            collector.diagonal(instruction)
+        else:
+            collector.matrix(instruction)
+    found = collector.window()
+    yield _without_last_phases(found) if populations else found
+
+
+def _without_last_phases(found: Elements) -> Elements:
+    """The elements without diagonal ones at the end, which no population feels.
+
+    Their gradients are zero: ``Im <ket|O Z|ket>`` vanishes for diagonal O.
+    """
+    kept: list[Element] = []
+    later: set[Row] = set()
+    for element in reversed(found.elements):
+        if isinstance(element, Term) and not any(parity(element.functional & x) for x in later):
+            continue
+        kept.append(element)
+        later.update(element.flips)
+    return Elements(kept[::-1], found.runs, found.frame)
+
+
+class _Collector:
+    """The walk's state: the frame, the open run of each qubit, and the terms that later ones may still join."""
+
+    def __init__(
+        self, program: Program, batched_slots: frozenset[int], frame: Frame, keep_phase: bool, euler: bool
+    ) -> None:
+        self.n = program.num_qubits
+        self.one = 1 << self.n
+        self.batched_slots = batched_slots
+        self.keep_phase = keep_phase
+        self.euler = euler
+        self.frame = frame
+        self.elements: list[Element] = []
+        self.runs: list[Run] = []
+        self.open_runs: dict[int, Run] = {}
+        # masks of the qubits with an open run, and with one that is not diagonal
+        self.running = self.turning = 0
+        # terms with shared angles, and with angles that differ from sample to sample
+        self.open_terms: tuple[dict[Functional, Term], dict[Functional, Term]] = ({}, {})
+        # the phase that the last flip has left under its control: controls and angle
+        self.owed: tuple[int, int, float] | None = None
+
+    def window(self) -> Elements:
+        """What has been found since the last call; later terms and gates join none of it."""
+        self._settle()
+        self.close(self.one - 1)
+        elements = [e for e in self.elements if not (isinstance(e, Term) and e.angle.is_zero)]
+        found = Elements(elements, self.runs, self.frame)
+        self.elements, self.runs, self.open_terms = [], [], ({}, {})
+        return found
+
+    def rotation(self, r: Rotation) -> None:
+        x, z, ctrl_mask, ctrl_value, slot, theta = r
+        if self.owed:
+            # a controlled X is a flip followed by the phase that it leaves, with the other sign
+            if slot < 0 and not x and not z and (ctrl_mask, ctrl_value) == self.owed[:2]:
+                r = r._replace(theta=theta + self.owed[2])
+                theta, self.owed = r.theta, None
+            else:
+                self._settle()
+        if slot < 0:
+            if abs(remainder(theta, 4 * pi)) < EPSILON:
+                return
+            if x and ctrl_mask.bit_count() <= 1 and abs(abs(remainder(theta, 2 * pi)) - pi) < EPSILON:
+                self._flip(r)
+                return
+        if not ctrl_mask and (x | z).bit_count() == 1:
+            axis = (Y if z else X) if x else Z
+            self._extend_run((x | z).bit_length() - 1, (axis, slot, theta), slot in self.batched_slots)
+        elif x == 0 and ctrl_mask.bit_count() <= MAX_EXPANDED_CONTROLS:
+            self._phases(r)
+        else:
+            self._turn(r)
+
+    def diagonal(self, d: Diagonal) -> None:
+        """Walsh expansion of the table's phases into constant terms."""
+        self._settle()
+        self._close_unless_diagonal(sum(1 << q for q in d.qubits))
+        k = len(d.qubits)
+        coefficients = np.angle(d.table)
+        for j in range(k):
+            pairs = coefficients.reshape(-1, 2, 1 << j)
+            coefficients = np.stack([pairs[:, 0] + pairs[:, 1], pairs[:, 0] - pairs[:, 1]], axis=1).reshape(-1)
+        coefficients = coefficients / 2**k
+        for mask in np.flatnonzero(np.abs(coefficients) > EPSILON):
+            logical = sum(1 << d.qubits[j] for j in bits(int(mask)))
+            self._add_term(self.frame.functional(logical), -1, -2.0 * float(coefficients[mask]), batched=False)
+
+    def matrix(self, m: Matrix) -> None:
+        self._settle()
+        if len(m.qubits) == 1:
+            phase, angles = zyz(m.matrix)
+            for axis, theta in zip((Z, Y, Z), angles, strict=True):
+                self._extend_run(m.qubits[0], (axis, -1, theta), batched=False)
+            self._add_term(0, -1, -2.0 * phase, batched=False)
+            return
+        self.close(sum(1 << q for q in m.qubits))
+        xs = tuple(self.frame.columns[q] for q in m.qubits)
+        ws = tuple(self.frame.duals[q] for q in m.qubits)
+        self._append(Block2k(xs, ws, m.matrix, (*xs, *map(self._sign, ws))))
+
+    def close(self, mask: int) -> None:
+        """End the open runs of these qubits."""
+        mask &= self.running
+        self.running ^= mask
+        self.turning &= ~mask
+        while mask:
+            q = (mask & -mask).bit_length() - 1
+            mask ^= 1 << q
+            self._emit_run(self.frame.columns[q], self.frame.duals[q], self.open_runs.pop(q))
+
+    def _close_unless_diagonal(self, mask: int) -> None:
+        if mask & self.turning:
+            self.close(mask & self.turning)
+
+    def _extend_run(self, q: int, gate: tuple[int, int, float], batched: bool) -> None:
+        run = self.open_runs.get(q)
+        if run is not None and run.batched != batched:
+            self.close(1 << q)
+            run = None
+        if run is None:
+            self.open_runs[q] = Run([gate], batched)
+            self.running |= 1 << q
+        else:
+            run.gates.append(gate)
+        if gate[0] != Z:
+            self.turning |= 1 << q
+
+    def _flip(self, r: Rotation) -> None:
+        """``C[exp(-1j theta/2 P)]``, theta = pi mod 2 pi: flip the x bits, then a Z string and a phase, under C."""
+        x, z, ctrl_mask, ctrl_value, _, theta = r
+        self.close(x | z)
+        self._close_unless_diagonal(ctrl_mask)
+        self.frame = self.frame.flipped(x, ctrl_mask.bit_length() - 1, 1 if ctrl_value else 0)
+        phase = -remainder(theta, 4 * pi) / 2 - pi / 2 * ((x & z).bit_count() % 4)
+        if z:
+            controls = self.frame.controls(ctrl_mask, ctrl_value)
+            # (-1)**z = exp(-1j pi/2) exp(+1j pi/2 (-1)**z)
+            self._add_phases(self.frame.functional(z), controls, -1, -pi)
+            phase -= pi / 2
+        self.owed = ctrl_mask, ctrl_value, -2 * phase
+
+    def _settle(self) -> None:
+        if self.owed:
+            ctrl_mask, ctrl_value, theta = self.owed
+            self.owed = None
+            self._add_phases(0, self.frame.controls(ctrl_mask, ctrl_value), -1, theta)
+
+    def _phases(self, r: Rotation) -> None:
+        _, z, ctrl_mask, ctrl_value, slot, theta = r
+        self._close_unless_diagonal(z | ctrl_mask)
+        controls = self.frame.controls(ctrl_mask, ctrl_value) if ctrl_mask else ()
+        self._add_phases(self.frame.functional(z), controls, slot, theta)
+
+    def _add_phases(self, base: Functional, controls: tuple[Functional, ...], slot: int, theta: float) -> None:
+        """A diagonal rotation under k controls as 2**k Z strings: each control projects by (1 - (-1)**c)/2."""
+        batched = slot in self.batched_slots
+        # for each subset of the controls: its sum with the base, and the sign of its size
+        strings = [(base, 0.5 ** len(controls))]
+        for control in controls:
+            strings += [(functional ^ control, -signed) for functional, signed in strings]
+        for functional, signed in strings:
+            self._add_term(functional, slot, theta, batched, signed)
+
+    def _turn(self, r: Rotation) -> None:
+        self.close(r.x | r.z)
+        self._close_unless_diagonal(r.ctrl_mask)
+        angle = Angle(r.theta) if r.slot < 0 else Angle(0.0, [(r.slot, 1.0)])
+        power = (r.x & r.z).bit_count() % 4
+        controls = self.frame.controls(r.ctrl_mask, r.ctrl_value)
+        x, z = self.frame.vector(r.x), self.frame.functional(r.z)
+        generators = (x | self._sign(z), *map(self._sign, controls))
+        self._append(Turn(x, z, power, controls, -1, angle, r.slot in self.batched_slots, None, generators))
+
+    def _sign(self, functional: Functional) -> int:
+        """The generator that a functional's sign is."""
+        return (functional & (self.one - 1)) << self.n
+
+    def _append(self, element: Element) -> None:
+        """Add an element that flips; the open terms that do not commute with it can no longer be joined."""
+        for x in element.flips:
+            for terms in self.open_terms:
+                for functional in [f for f in terms if (f & x).bit_count() & 1] if terms else ():
+                    del terms[functional]
+        self.elements.append(element)
+
+    def _add_term(self, functional: Functional, slot: int, theta: float, batched: bool, weight: float = 1.0) -> None:
+        """``exp(-1j angle/2 (-1)**f)``; the angle is ``weight`` times the slot's or, if that is -1, times ``theta``."""
+        if functional & self.one:
+            functional ^= self.one
+            weight = -weight
+        if not functional and not self.keep_phase:
+            return
+        angle = self._angle_of(functional, batched)
+        if slot < 0:
+            angle.constant += weight * theta
+        else:
+            angle.slots.append((slot, weight))
+
+    def _angle_of(self, functional: Functional, batched: bool) -> Angle:
+        """The angle of the open term of a linear functional, or of a new one."""
+        terms = self.open_terms[batched]
+        term = terms.get(functional)
+        if term is None:
+            term = terms[functional] = Term(functional, Angle(), batched, (functional << self.n,))
+            self.elements.append(term)
+        return term.angle
+
+    def _emit_run(self, x: Row, w: Functional, run: Run) -> None:
+        """A run as terms around one turn when its flips share an axis; else by Euler angles, or per-sample matrices."""
+        gates, batched = run.gates, run.batched
+        first, last = 0, len(gates)
+        while first < last and gates[first][0] == Z:
+            first += 1
+        while first < last and gates[last - 1][0] == Z:
+            last -= 1
+        middle = gates[first:last]
+        axis = middle[0][0] if middle else Z
+        if len(middle) > 1 and any(gate[0] != axis for gate in middle):
+            self._emit_mixed_run(x, w, run)
+            return
+        for _, slot, theta in gates[:first]:
+            self._add_term(w, slot, theta, batched)
+        if middle:
+            angle = Angle()
+            for _, slot, theta in middle:
+                angle.constant += theta
+                if slot >= 0:
+                    angle.slots.append((slot, 1.0))
+            if axis == Y:
+                self._append(Turn(x, w, 1, (), w, angle, batched, None, (x | self._sign(w),)))
+            else:
+                self._append(Turn(x, 0, 0, (), -1, angle, batched, None, (x,)))
+        for _, slot, theta in gates[last:]:
+            self._add_term(w, slot, theta, batched)
+
+    def _emit_mixed_run(self, x: Row, w: Functional, run: Run) -> None:
+        run.index = len(self.runs)
+        self.runs.append(run)
+        if run.batched or not self.euler:
+            self._append(Blend(x, w, run, (x, self._sign(w))))
+            return
+        angle = Angle(euler=[(3 * run.index + BETA, 1)])
+        self._add_euler_term(w, run.index, GAMMA)
+        self._append(Turn(x, w, 1, (), w, angle, False, run, (x | self._sign(w),)))
+        self._add_euler_term(w, run.index, ALPHA)
+
+    def _add_euler_term(self, w: Functional, index: int, which: int) -> None:
+        sign = -1 if w & self.one else 1
+        self._angle_of(w & (self.one - 1), batched=False).euler.append((3 * index + which, sign))
+
+
+def zyz(matrix: NDArray[np.complex128]) -> tuple[float, tuple[float, float, float]]:
+    """``exp(1j phase) RZ(third) RY(second) RZ(first)`` of a unitary 2x2 matrix: (phase, angles in time order)."""
+    phase = float(np.angle(np.linalg.det(matrix)) / 2)
+    (a, _), (c, d) = matrix * np.exp(-1j * phase)
+    total, difference = 2 * float(np.angle(d)), 2 * float(np.angle(c))
+    if abs(c) < EPSILON:
+        difference = 0.0
+    if abs(a) < EPSILON:
+        total = 0.0
+    beta = 2 * float(np.arctan2(abs(c), abs(a)))
+    return phase, ((total - difference) / 2, beta, (total + difference) / 2)

@@ -1,0 +1,218 @@
+"""Cost models: the plain numbers through which the planner knows a device, and the work of each operation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from functools import lru_cache
+from typing import TypeAlias
+
+from ..ir.program import Diagonal, Program, Rotation
+from .tape import (
+    RY,
+    U2,
+    Block,
+    Dense,
+    Diag,
+    Operation,
+    Pauli,
+)
+
+BothWays: TypeAlias = tuple[float, float]
+"""A number for the forward sweep and one for the backward sweep."""
+
+
+@dataclass(frozen=True)
+class Factors:
+    """What one counted multiply-add costs, by kind of operation and direction; measured, or 1 where nobody has.
+
+    The unit is a multiply-add of a factored RY forward. A kind's number differs from 1 because kernels keep different
+    numbers of rows in registers, load tables, or shuffle.
+
+    Attributes:
+        ry_factored: RY with one coefficient equal to 1.
+        ry_plain: RY with two coefficients.
+        u2: Complex 2x2 matrices.
+        pauli: Rotations about Pauli strings, controlled or not.
+        diag_one_table: Diagonals whose phases are in one table.
+        diag_more_tables: Diagonals with several tables.
+        dense_2: Matrices on one or two qubits.
+        dense_3: Matrices on three qubits or more.
+    """
+
+    ry_factored: BothWays = (1.0, 1.0)
+    ry_plain: BothWays = (1.0, 1.0)
+    u2: BothWays = (1.0, 1.0)
+    pauli: BothWays = (1.0, 1.0)
+    diag_one_table: BothWays = (1.0, 1.0)
+    diag_more_tables: BothWays = (1.0, 1.0)
+    dense_2: BothWays = (1.0, 1.0)
+    dense_3: BothWays = (1.0, 1.0)
+
+    def __iter__(self) -> Iterator[tuple[str, BothWays]]:
+        """Kinds with their factors."""
+        return ((field.name, getattr(self, field.name)) for field in fields(self))
+
+
+KINDS = tuple(field.name for field in fields(Factors))
+"""The kinds of operations that cost differently."""
+
+
+@dataclass(frozen=True)
+class CostModel:
+    """A device in numbers. Part of the key under which plans are cached.
+
+    Attributes:
+        tile_qubits: Largest dimension of a tile: 2**tile_qubits amplitudes of ket and bra stay in fast memory.
+        whole_qubits: A state of up to this many dimensions is one tile, worked on where it lies.
+        lanes: Samples processed by one vector instruction.
+        half_lanes: The same for narrower vectors, which a device may use so that a batch occupies more threads.
+        threads: Threads that share the work of a call, by groups of samples or else by tiles.
+        table_qubits: Largest number of functionals that index one diagonal table.
+        amplitude_bytes: Bytes of one complex amplitude.
+        byte_cost: Multiply-adds (of a factored RY forward) done in the time that moves one byte to or from slow memory.
+        fold_bits: Rows whose numbers differ by multiples of 2**fold_bits share one set of the fastest cache.
+        smallest_spread_tile: The planner spreads qubits over lanes only if tiles of this many dimensions remain.
+        factors: What a multiply-add costs, by kind of operation.
+    """
+
+    tile_qubits: int = 12
+    whole_qubits: int = 0
+    lanes: int = 1
+    half_lanes: int = 1
+    threads: int = 1
+    table_qubits: int = 12
+    amplitude_bytes: int = 16
+    byte_cost: float = 1.0
+    fold_bits: int = 0
+    smallest_spread_tile: int = 6
+    factors: Factors = Factors()
+
+    def tile_limit(self, num_qubits: int, spread: int, batch: int) -> int:
+        """Largest dimension of a tile.
+
+        Args:
+            num_qubits: Dimensions of the state.
+            spread: Dimensions that are to stay outside every tile.
+            batch: Number of samples; too few groups of them for the threads are cut into tiles that occupy these.
+        """
+        inside = num_qubits - spread
+        if inside < self.tile_qubits or self._groups(batch) >= self.threads:
+            return inside if inside <= self.whole_qubits else min(self.tile_qubits, inside)
+        # a tile for every thread, unless that takes more passes than it gains
+        return max(min(self.tile_qubits, inside - (self.threads - 1).bit_length()), self.tile_qubits - 1)
+
+    def _groups(self, batch: int) -> int:
+        """Groups of samples that threads can take."""
+        groups = -(-max(batch, 1) // self.lanes)
+        return groups if groups >= self.threads or batch <= self.half_lanes else -(-batch // self.half_lanes)
+
+    def lane_qubits(self, num_qubits: int, batch: int) -> int:
+        """Dimensions to keep outside every tile so that they can fill lanes which the batch leaves empty."""
+        missing = max(self.lanes.bit_length() - 1 - (max(batch, 1) - 1).bit_length(), 0)
+        return min(missing, max(num_qubits - self.smallest_spread_tile, 0))
+
+    def cost(self, work: Work, kind: str = "ry_factored") -> float:
+        """What work takes on this device, in multiply-adds of a factored RY forward.
+
+        Args:
+            work: Counts.
+            kind: One of `KINDS`, for the arithmetic in it.
+        """
+        forward, backward = getattr(self.factors, kind)
+        arithmetic: float = forward * work.forward + backward * work.backward
+        return arithmetic + self.byte_cost * (work.forward_bytes + work.backward_bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Per amplitude and direction: real fused multiply-adds, and bytes moved to or from slow memory."""
+
+    forward: float = 0.0
+    backward: float = 0.0
+    forward_bytes: float = 0.0
+    backward_bytes: float = 0.0
+
+    def __add__(self, other: Work) -> Work:
+        return Work(
+            self.forward + other.forward,
+            self.backward + other.backward,
+            self.forward_bytes + other.forward_bytes,
+            self.backward_bytes + other.backward_bytes,
+        )
+
+
+def operation_kind(operation: Operation, *, factored: bool) -> str:
+    """Which of `KINDS` an operation is; a `Map` has no arithmetic, so that any will do."""
+    match operation:
+        case RY():
+            return "ry_factored" if factored else "ry_plain"
+        case Diag():
+            return "diag_one_table" if len(operation.factors) <= 1 else "diag_more_tables"
+        case U2():
+            return "u2"
+        case Pauli():
+            return "pauli"
+        case Dense():
+            return "dense_2" if len(operation.xs) <= 2 else "dense_3"
+        case _:
+            return "ry_plain"
+
+
+def operation_work(operation: Operation, *, factored: bool, undone: bool) -> Work:
+    """Arithmetic of one operation; ``factored`` rotations have one coefficient equal to 1."""
+    match operation:
+        case RY():
+            measured = 1 if operation.x_optional else operation.num_overlaps  # X of few rotations only
+            return _work(2.0 if factored else 4.0, 2.0 * measured, undone)
+        case Diag():
+            return _work(4.0 * len(operation.factors), 2.0 if operation.num_overlaps else 0.0, undone)
+        case U2():
+            return _work(8.0, 8.0 if operation.num_overlaps else 0.0, undone)
+        case Pauli():
+            share = 0.5 ** len(operation.controls)
+            return _work((2.0 if factored else 4.0) * share, 2.0 * share * operation.num_overlaps, undone)
+        case Dense():
+            size = 2.0 ** len(operation.xs)
+            return _work(4.0 * size, 4.0 * size if operation.num_overlaps else 0.0, undone)
+        case _:
+            return Work()
+
+
+@lru_cache(maxsize=1024)
+def _work(apply: float, overlap: float, undone: bool) -> Work:
+    """Of the thousands of operations of a plan, nearly all are alike."""
+    return Work(apply, 2.0 * apply + overlap if undone else 0.0)
+
+
+def block_bytes(block: Block, amplitude_bytes: int) -> Work:
+    """Traffic of one pass: the ket is read and written; backward, ket and bra are."""
+    undone = block.undo_from < len(block.operations)
+    return Work(0.0, 0.0, 2.0 * amplitude_bytes, 4.0 * amplitude_bytes if undone else 0.0)
+
+
+def gate_by_gate(program: Program, first_wanted: int, amplitude_bytes: int) -> Work:
+    """The work of applying one instruction at a time, undoing from the first instruction whose gradient is wanted.
+
+    Each instruction is one pass over the state; a gradient costs another product with the ket (a pass that reads ket
+    and bra).
+    """
+    forward = backward = 0.0
+    gradients = 0
+    for position, instruction in enumerate(program.instructions):
+        wanted = 0.0
+        if isinstance(instruction, Rotation):
+            share = 0.5 ** instruction.ctrl_mask.bit_count() if instruction.x else 1.0
+            apply = 4.0 * share
+            wanted = 4.0 * share if instruction.slot >= 0 else 0.0
+        elif isinstance(instruction, Diagonal):
+            apply = 4.0
+        else:
+            apply = 4.0 * 2.0 ** len(instruction.qubits)
+        forward += apply
+        if position >= first_wanted:
+            backward += 2.0 * apply + wanted
+            gradients += wanted > 0.0
+    count, pass_bytes = len(program.instructions), 2.0 * amplitude_bytes
+    undone = max(count - first_wanted, 0)
+    return Work(forward, backward, count * pass_bytes, (2 * undone + gradients) * pass_bytes)

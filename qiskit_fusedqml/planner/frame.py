@@ -1,0 +1,116 @@
+"""Frames: affine maps over GF(2) from logical basis states to rows, the physical positions of the amplitudes.
+
+A network of CX, X and SWAP gates changes the frame and moves no amplitude. Row, vector and functional are explained in
+`qiskit_fusedqml.planner.tape`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from ..ir.observables import PauliSum
+from .gf2 import bits, combination
+
+Row: TypeAlias = int
+Functional: TypeAlias = int
+
+
+@dataclass(frozen=True, slots=True)
+class RowTerm:
+    """A term stated on rows: ``(P a)[r] = (-1j)**power (-1)**z(r) a[r ^ x]`` where every control functional is 1."""
+
+    coefficient: float
+    x: Row
+    z: Functional
+    power: int
+    controls: tuple[Functional, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """An affine map from logical basis states to rows: ``row(i)`` is the XOR of ``offset`` and the set bits' columns.
+
+    Attributes:
+        columns: Image of each logical qubit's flip: the flip vectors of the logical qubits.
+        duals: The side functional of each logical qubit: ``duals[q](row(i)) == bit q of i``.
+        offset: Row of the logical state 0.
+    """
+
+    columns: tuple[Row, ...]
+    duals: tuple[Functional, ...]
+    offset: Row = 0
+
+    @classmethod
+    def identity(cls, num_qubits: int) -> Frame:
+        """The frame in which row(i) == i."""
+        units = tuple(1 << q for q in range(num_qubits))
+        return cls(units, units, 0)
+
+    @classmethod
+    def folded(cls, num_qubits: int, first: int, bits: int) -> Frame:
+        """Row bits from ``first + bits`` on are also added to the ``bits`` ones above ``first``, in turn.
+
+        Rows that differ in high bits only then differ in low bits, too, and do not crowd one set of a cache.
+        """
+        columns, duals = ([1 << q for q in range(num_qubits)] for _ in range(2))
+        for q in range(first + bits, num_qubits if bits else 0):
+            low = first + (q - first) % bits
+            columns[q] |= 1 << low
+            duals[low] |= 1 << q
+        return cls(tuple(columns), tuple(duals), 0)
+
+    @property
+    def num_qubits(self) -> int:
+        """Number of qubits n."""
+        return len(self.columns)
+
+    def vector(self, mask: int) -> Row:
+        """The flip vector of a set of logical qubits."""
+        return combination(self.columns, mask)
+
+    def functional(self, mask: int) -> Functional:
+        """The functional whose value is the parity of a set of logical bits."""
+        return combination(self.duals, mask)
+
+    def controls(self, ctrl_mask: int, ctrl_value: int) -> tuple[Functional, ...]:
+        """Functionals that are all 1 exactly where ``(i & ctrl_mask) == ctrl_value``."""
+        one = 1 << self.num_qubits
+        found = []
+        while ctrl_mask:  # as in `combination`
+            low = ctrl_mask & -ctrl_mask
+            dual = self.duals[low.bit_length() - 1]
+            found.append(dual if ctrl_value & low else dual ^ one)
+            ctrl_mask ^= low
+        return tuple(found)
+
+    def terms(self, observable: PauliSum) -> tuple[RowTerm, ...]:
+        """The terms of an observable, stated on rows."""
+        return tuple(
+            RowTerm(
+                term.coefficient,
+                self.vector(term.x),
+                self.functional(term.z),
+                (term.x & term.z).bit_count() % 4,
+                self.controls(term.ctrl_mask, term.ctrl_value),
+            )
+            for term in observable.terms
+        )
+
+    def flipped(self, target_mask: int, control: int = -1, value: int = 1) -> Frame:
+        """The frame after an X on every target, controlled by one qubit being ``value`` unless ``control`` is -1."""
+        columns, duals, offset = list(self.columns), list(self.duals), self.offset
+        vector = self.vector(target_mask)
+        one = 1 << self.num_qubits
+        if control < 0:
+            offset ^= vector
+            for q in bits(target_mask):
+                duals[q] ^= one
+        else:
+            # i_t ^= i_c (^ 1 for an open control); row(i) is unchanged as a position, so row'(i') = row(i)
+            columns[control] ^= vector
+            for q in bits(target_mask):
+                duals[q] ^= duals[control] ^ (0 if value else one)
+            if not value:
+                offset ^= vector
+        return Frame(tuple(columns), tuple(duals), offset)

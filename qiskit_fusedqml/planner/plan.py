@@ -1,0 +1,150 @@
+"""`Plan`: a tape, the tables of its coefficients, and an account of what fusion saved."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+from ..ir.program import Program, Rotation
+from .cost import (
+    CostModel,
+    Work,
+    block_bytes,
+    gate_by_gate,
+    operation_kind,
+    operation_work,
+)
+from .tables import FACTORED, CoefficientTables
+from .tape import (
+    RY,
+    Block,
+    Pauli,
+    Tape,
+)
+
+SHOWN_BLOCKS = 20
+"""`str(plan)` lists at most this many blocks, the first ones and the last."""
+
+
+@dataclass(eq=False)
+class Plan:
+    """What `qiskit_fusedqml.planner.fuse` returns; ``print(plan)`` shows blocks, sweeps, bytes and flops each way.
+
+    Attributes:
+        program: The program that was planned.
+        cost_model: The device's numbers.
+        tape: What the device runs.
+        tables: From angles to the tape's coefficients and back.
+        wanted_slots: The slots whose gradients the backward sweep gives.
+    """
+
+    program: Program
+    cost_model: CostModel
+    tape: Tape
+    tables: CoefficientTables
+    wanted_slots: frozenset[int]
+
+    @cached_property
+    def work(self) -> Work:
+        """Work of the whole plan per amplitude and sample."""
+        forward = backward = forward_bytes = backward_bytes = 0.0
+        for block in self.tape.blocks:
+            for _, work in self._operations(block):
+                forward += work.forward
+                backward += work.backward
+            moved = self._traffic(block)
+            forward_bytes += moved.forward_bytes
+            backward_bytes += moved.backward_bytes
+        return Work(forward, backward, forward_bytes, backward_bytes)
+
+    def block_cost(self, block: Block) -> tuple[float, float]:
+        """What one block takes on the device, its arithmetic and the moves of its tiles, in `CostModel.cost`'s unit."""
+        model = self.cost_model
+        arithmetic = sum(model.cost(work, kind) for kind, work in self._operations(block))
+        return arithmetic, model.cost(self._traffic(block))
+
+    @cached_property
+    def arithmetic_cost(self) -> float:
+        """What the plan's arithmetic takes on the device, in the unit of `CostModel.cost`."""
+        return sum(self.block_cost(block)[0] for block in self.tape.blocks)
+
+    @property
+    def cost(self) -> float:
+        """What the whole plan takes on the device, with the moves of tiles. The planner makes this small."""
+        return sum(sum(self.block_cost(block)) for block in self.tape.blocks)
+
+    def _operations(self, block: Block) -> Iterator[tuple[str, Work]]:
+        """Kind and work of each operation."""
+        kinds = self.tables.pair_kinds
+        for position, operation in enumerate(block.operations):
+            pair = isinstance(operation, (RY, Pauli)) and not operation.batched
+            factored = pair and bool(kinds[operation.coefficient] == FACTORED)  # type: ignore[union-attr]
+            work = operation_work(operation, factored=factored, undone=position >= block.undo_from)
+            yield operation_kind(operation, factored=factored), work
+
+    def _traffic(self, block: Block) -> Work:
+        return block_bytes(block, self.cost_model.amplitude_bytes)
+
+    @cached_property
+    def baseline(self) -> Work:
+        """Work of one instruction at a time, for the same gradients."""
+        instructions = self.program.instructions
+        wanted = (k for k, r in enumerate(instructions) if isinstance(r, Rotation) and r.slot in self.wanted_slots)
+        return gate_by_gate(self.program, next(wanted, len(instructions)), self.cost_model.amplitude_bytes)
+
+    def summary(self) -> dict[str, float | int]:
+        """The account as plain numbers, per amplitude and sample."""
+        undone = sum(block.undo_from < len(block.operations) for block in self.tape.blocks)
+        return {
+            "num_qubits": self.tape.num_qubits,
+            "instructions": len(self.program.instructions),
+            "operations": sum(len(block.operations) for block in self.tape.blocks),
+            "blocks": len(self.tape.blocks),
+            "tile_qubits": max((len(block.tile) for block in self.tape.blocks), default=0),
+            "forward_passes": len(self.tape.blocks),
+            "backward_passes": undone,
+            "forward_fma": self.work.forward,
+            "backward_fma": self.work.backward,
+            "forward_bytes": self.work.forward_bytes,
+            "backward_bytes": self.work.backward_bytes,
+            "gate_by_gate_forward_fma": self.baseline.forward,
+            "gate_by_gate_backward_fma": self.baseline.backward,
+            "gate_by_gate_forward_bytes": self.baseline.forward_bytes,
+            "gate_by_gate_backward_bytes": self.baseline.backward_bytes,
+        }
+
+    def __str__(self) -> str:
+        s = self.summary()
+        blocks = f"{s['blocks']} block" + ("s" if s["blocks"] != 1 else "")
+        sizes = f"{s['instructions']} instructions -> {s['operations']} operations in {blocks}"
+        lines = [
+            f"Plan: {s['num_qubits']} qubits, {sizes}",
+            f"{'per amplitude and sample':<26}{'forward':>12}{'backward':>12}{'one by one':>14}{'':>12}{'saved':>9}",
+        ]
+        for unit, label in (("fma", "multiply-adds"), ("bytes", "bytes, slow memory")):
+            ours = s[f"forward_{unit}"] + s[f"backward_{unit}"]
+            theirs = s[f"gate_by_gate_forward_{unit}"] + s[f"gate_by_gate_backward_{unit}"]
+            saved = f"{theirs / ours:.1f}x" if ours else "-"
+            lines.append(
+                f"{label:<26}{s[f'forward_{unit}']:>12.0f}{s[f'backward_{unit}']:>12.0f}"
+                f"{s[f'gate_by_gate_forward_{unit}']:>14.0f}{s[f'gate_by_gate_backward_{unit}']:>12.0f}{saved:>9}"
+            )
+        return "\n".join([*lines, *self._block_lines()])
+
+    def _block_lines(self) -> list[str]:
+        blocks = list(enumerate(self.tape.blocks))
+        hidden = len(blocks) - SHOWN_BLOCKS
+        if hidden > 0:
+            blocks = blocks[: SHOWN_BLOCKS - 1] + blocks[-1:]
+        lines = []
+        for index, block in blocks:
+            if hidden > 0 and index == len(self.tape.blocks) - 1:
+                lines.append(f"  ... {hidden} more blocks")
+            kinds: dict[str, int] = {}
+            for operation in block.operations:
+                kinds[type(operation).__name__] = kinds.get(type(operation).__name__, 0) + 1
+            content = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
+            undone = len(block.operations) - block.undo_from
+            lines.append(f"  block {index}: tile of {len(block.tile)} qubits, {content}; {undone} undone backward")
+        return lines

@@ -1,0 +1,239 @@
+"""Plans and tapes: what a device runs, as data that can be printed.
+
+A `Tape` is a list of `Block` s. A block names its tile, the amplitudes brought together in fast memory, and the
+operations applied to them there. Everything is stated in **rows**, the physical positions of the amplitudes. The
+relation between rows and logical basis states is an affine map over GF(2), the `Frame`: a network of CX, X and SWAP
+gates changes the frame and moves nothing. So logical bits turn into parities of row bits, and flipping a logical
+qubit turns into XOR with a vector.
+
+Conventions, for n qubits (``|m|`` is the number of set bits, ``parity(m) = |m| mod 2``):
+
+* A *row* r and a *vector* x are n-bit integers.
+* A *functional* f is an (n+1)-bit integer; its value at row r is ``parity(f & (r | 1 << n))``: bit n is an added
+  constant.
+* A *virtual qubit* is a pair (x, w): a row belongs to side ``w(r)``, its partner on the other side is ``r ^ x``.
+
+The operations, forward (`Map` aside, each is applied to every row or pair of rows of the state):
+
+=========  =======================================================================================================
+`Map`      rows move: ``new[A r ^ b] = old[r]``
+`Diag`     ``a'[r] = K exp(-1j/2 sum_k theta_k (-1)**f_k(r)) a[r]``
+`RY`       on the pair (a0, a1) of a virtual qubit: ``a0' = a a0 - b a1``, ``a1' = b a0 + a a1``, real a and b
+`U2`       on the pair of a virtual qubit: a complex 2x2 matrix
+`Pauli`    ``a'[r] = a a[r] - 1j b (P a)[r]`` where every control functional is 1,
+           ``(P a)[r] = (-1j)**power (-1)**z(r) a[r ^ x]``
+`Dense`    a complex 2**k x 2**k matrix on k virtual qubits (bit j of the matrix's index is ``ws[j]``)
+=========  =======================================================================================================
+
+The backward sweep undoes the operations in reverse order on ket and bra and returns real *overlaps*. With
+``<P> = Im sum_r conj(bra[r]) (P ket)[r]`` taken right after the operation (before it is undone), these are
+
+=========  =======================================================================================================
+`Diag`     ``<(-1)**f>`` for each functional f in ``overlap_functionals``
+`RY`       ``<Y>`` of the virtual qubit, then ``<X>`` when ``num_overlaps == 2``
+`U2`       ``<X>, <Y>, <Z>`` of the virtual qubit
+`Pauli`    ``<C P>``, restricted to the rows where the controls hold
+`Dense`    ``Re M`` then ``Im M``, row-major, with ``M[i, j] = sum ket[i] conj(bra[j])`` over everything outside
+=========  =======================================================================================================
+
+RY and Pauli are undone with b replaced by -b, U2 and Dense with the adjoint, Diag with the phases conjugated and K
+kept. A rotation with its cosine factored out (``a = 1, b = tan``; or ``b = 1, a = cot``) costs half, and both it and
+its undoing divide by the same cosine; the planner therefore gives each such rotation a *carrier*, another operation
+of the same block that multiplies by the product K of what was factored out (a Diag's K, or the (a, b) of a plain RY).
+K is real and belongs to both directions, so at the end of every block, and after a block has been undone, ket and bra
+have their true scale.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from .frame import Frame, Functional, Row
+
+
+@dataclass(frozen=True, slots=True)
+class Map:
+    """Move rows: ``new[A r ^ offset] = old[r]``; column q of A, ``columns[q]``, is the image of row ``1 << q``."""
+
+    columns: tuple[int, ...]
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Factor:
+    """A part of a diagonal that fits one table.
+
+    Attributes:
+        basis: The d linear functionals (constant 0) whose values, bit j from ``basis[j]``, index the table.
+        terms: One mask a term, over the table's index: a functional of d bits, with bit d as its constant.
+        first: Position of the first term's angle among the (shared or batched) diagonal angles.
+        batched: Whether the angles differ from sample to sample.
+    """
+
+    basis: tuple[Functional, ...]
+    terms: tuple[int, ...]
+    first: int
+    batched: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Diag:
+    """A product of Z-string rotations, in factors.
+
+    Attributes:
+        factors: The factors; the phases of all of them multiply.
+        scale: Index of K in `Coefficients.scales`, or -1 for K = 1.
+        overlap: Index of the first overlap, or -1.
+        overlap_functionals: The functionals whose overlaps are wanted.
+    """
+
+    factors: tuple[Factor, ...]
+    scale: int = -1
+    overlap: int = -1
+    overlap_functionals: tuple[Functional, ...] = ()
+
+    @property
+    def num_overlaps(self) -> int:
+        """Number of overlaps returned."""
+        return len(self.overlap_functionals)
+
+
+@dataclass(frozen=True, slots=True)
+class RY:
+    """A real rotation of a virtual qubit by coefficients (a, b).
+
+    Attributes:
+        x: The flip vector.
+        w: The side functional, ``parity(w & x) == 1``.
+        coefficient: Index into the shared or batched pairs.
+        batched: Whether the coefficients differ from sample to sample.
+        overlap: Index of the first overlap, or -1.
+        num_overlaps: 0, 1 (Y) or 2 (Y, X).
+        x_optional: X is wanted only where `is_steep` is false; elsewhere its place may hold anything.
+    """
+
+    x: Row
+    w: Functional
+    coefficient: int
+    batched: bool = False
+    overlap: int = -1
+    num_overlaps: int = 0
+    x_optional: bool = False
+
+    @staticmethod
+    def is_steep(a: float, b: float) -> bool:
+        """Whether the rotation turns Z far enough towards X for <X> to follow from <Z> before and after it.
+
+        With ``V = RY(beta)``, ``V Z V^dagger = cos(beta) Z + sin(beta) X``; at ``|sin(beta)| >= 1/8`` no more than
+        three bits are lost.
+        """
+        return bool(8.0 * abs(2.0 * a * b) >= a * a + b * b)
+
+
+@dataclass(frozen=True, slots=True)
+class U2:
+    """A complex 2x2 matrix on a virtual qubit; fields as in `RY`, the coefficient indexes the matrices."""
+
+    x: Row
+    w: Functional
+    coefficient: int
+    batched: bool = False
+    overlap: int = -1
+
+    @property
+    def num_overlaps(self) -> int:
+        """X, Y and Z, or nothing."""
+        return 3 if self.overlap >= 0 else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Pauli:
+    """A controlled Pauli rotation by coefficients (a, b).
+
+    Attributes:
+        x: The flip vector; 0 for a controlled phase.
+        z: The sign functional.
+        power: The power of -1j in P, 0 to 3.
+        controls: Functionals that must all be 1; each is even on x, so that a pair is selected as a whole.
+        coefficient: Index into the shared or batched pairs.
+        batched: Whether the coefficients differ from sample to sample.
+        overlap: Index of the overlap, or -1.
+    """
+
+    x: Row
+    z: Functional
+    power: int
+    controls: tuple[Functional, ...]
+    coefficient: int
+    batched: bool = False
+    overlap: int = -1
+
+    @property
+    def num_overlaps(self) -> int:
+        """One or none."""
+        return 1 if self.overlap >= 0 else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Dense:
+    """A shared complex matrix on k virtual qubits, ``parity(ws[i] & xs[j]) == (i == j)``.
+
+    Attributes:
+        xs: The k flip vectors.
+        ws: The k side functionals.
+        coefficient: Index into the dense matrices.
+        overlap: Index of the first of 2 * 4**k overlaps, or -1.
+    """
+
+    xs: tuple[Row, ...]
+    ws: tuple[Functional, ...]
+    coefficient: int
+    overlap: int = -1
+
+    @property
+    def num_overlaps(self) -> int:
+        """Real and imaginary parts of M, or nothing."""
+        return 2 * 4 ** len(self.xs) if self.overlap >= 0 else 0
+
+
+Operation: TypeAlias = Map | Diag | RY | U2 | Pauli | Dense
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One pass over the state.
+
+    Attributes:
+        tile: Basis of the subspace T of row vectors: all flip vectors of the operations lie in it, so that the rows
+            fall into independent tiles (cosets of T). Reduced echelon form: each vector has a pivot bit that no other
+            one has.
+        operations: The operations in forward order. A `Map` stands alone in its block.
+        undo_from: The backward sweep undoes ``operations[undo_from:]``; what comes before has no gradient wanted
+            before it.
+    """
+
+    tile: tuple[Row, ...]
+    operations: tuple[Operation, ...]
+    undo_from: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Tape:
+    """What a device runs.
+
+    Attributes:
+        num_qubits: Number of qubits n.
+        blocks: The blocks in forward order.
+        frame: Relation of logical states and rows after the last block; before the first it is the identity,
+            or, from ``|0...0>`` (row 0), any linear frame.
+        num_overlaps: Number of real overlaps the backward sweep returns.
+        lane_qubits: Every tile leaves at least this many dimensions outside it, so that a device may spread them
+            over its SIMD lanes when the batch alone does not fill them.
+    """
+
+    num_qubits: int
+    blocks: tuple[Block, ...]
+    frame: Frame
+    num_overlaps: int
+    lane_qubits: int = 0
