@@ -1,0 +1,110 @@
+"""What a warm training step of W1 costs beside arithmetic: Python calls, crossings into compiled code, sweeps.
+
+The numbers are those of the code, not of the machine. They may only fall: where one has, lower it here.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import pytest
+from qiskit.circuit import ParameterVector, QuantumCircuit
+
+import qiskit_fusedqml
+from qiskit_fusedqml import DifferentiableCircuit
+from qiskit_fusedqml.devices import _native
+
+PACKAGE = str(Path(qiskit_fusedqml.__file__).parent)
+QUBITS, LAYERS, SAMPLES = 4, 3, 256
+
+# call: Python functions of the package, crossings into compiled code, forward sweeps, backward sweeps
+LIMITS = {
+    "values": (50, 5, 1, 0),
+    "vjp and pullback": (56, 9, 1, 1),
+    "jacobian": (63, 7, 1, 1),
+}
+
+
+def function() -> DifferentiableCircuit:
+    """W1: RY encoding, then layers of RX RY RZ on every qubit and a ring of CX; one observable, the mean of Z."""
+    x, w = ParameterVector("x", QUBITS), iter(ParameterVector("w", 3 * QUBITS * LAYERS))
+    circuit = QuantumCircuit(QUBITS)
+    for q in range(QUBITS):
+        circuit.ry(x[q], q)
+    for _ in range(LAYERS):
+        for q in range(QUBITS):
+            circuit.rx(next(w), q)
+            circuit.ry(next(w), q)
+            circuit.rz(next(w), q)
+        for q in range(QUBITS):
+            circuit.cx(q, (q + 1) % QUBITS)
+    weights = [parameter for parameter in circuit.parameters if parameter.name.startswith("w")]
+    labels = ["I" * (QUBITS - 1 - q) + "Z" + "I" * q for q in range(QUBITS)]
+    observable = dict.fromkeys(labels, 1 / QUBITS)
+    return DifferentiableCircuit(circuit, [observable], inputs=list(x), weights=weights, num_threads=1)
+
+
+def counted(monkeypatch: pytest.MonkeyPatch, call: Callable[[], object]) -> tuple[int, int, int, int]:
+    """Python calls inside the package, crossings, forward and backward sweeps of one call."""
+    crossings: Counter[str] = Counter()
+
+    def counting(name: str, original: Callable[..., Any]) -> Callable[..., Any]:
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            crossings[name] += 1
+            return original(*args, **kwargs)
+
+        return wrapper
+
+    calls = 0
+
+    def profile(frame: FrameType, event: str, _: object) -> None:
+        nonlocal calls
+        calls += event == "call" and frame.f_code.co_filename.startswith(PACKAGE)
+
+    with monkeypatch.context() as patch:
+        for name, value in list(vars(_native).items()):
+            if type(value).__name__ == "nb_func":
+                patch.setattr(_native, name, counting(name, value))
+            elif type(value).__name__.startswith("nb_type"):
+                for member, method in list(vars(value).items()):
+                    if type(method).__name__ == "nb_method" and member != "__init__":
+                        patch.setattr(value, member, counting(f"{name}.{member}", method))
+        sys.setprofile(profile)
+        try:
+            call()
+        finally:
+            sys.setprofile(None)
+    return calls, crossings.total(), crossings["forward"], crossings["backward"]
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_a_warm_call_costs_no_more_than_it_did(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(1)
+    f = function()
+    x, w = rng.uniform(-1, 1, (SAMPLES, f.num_inputs)), rng.uniform(-1, 1, f.num_weights)
+    cotangents = np.ones((SAMPLES, 1))
+    call = {
+        "values": lambda: f.values(x, w),
+        "vjp and pullback": lambda: f.vjp(x, w)[1](cotangents),
+        "jacobian": lambda: f.jacobian(x, w),
+    }[name]
+    for _ in range(3):
+        call()
+    found = counted(monkeypatch, call)
+    assert all(np.array(found) <= LIMITS[name]), f"{found} where {LIMITS[name]} was the cost"
+
+
+def test_the_count_sees_one_call_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    f = function()
+    w = np.zeros(f.num_weights)
+    x = np.zeros((1, f.num_inputs))
+    f.values(x, w)
+    once, twice = (counted(monkeypatch, lambda n=n: [f.values(x, w) for _ in range(n)]) for n in (1, 2))
+    assert twice == tuple(2 * count for count in once)
+    assert min(once[:3]) >= 1
