@@ -15,13 +15,13 @@ from support.branches import distribution, worlds
 from support.counting import assert_drawn_from
 from support.random_dynamic import random_dynamic
 
+from qiskit_fusedqml.engine.options import EngineOptions
 from qiskit_fusedqml.errors import (
     InvalidInputError,
     OutOfMemoryError,
     SimulationError,
     UnsupportedInstructionError,
 )
-from qiskit_fusedqml.interfaces.qiskit.cache import EngineOptions
 from qiskit_fusedqml.interfaces.qiskit.sampling import RunnerOptions, compile_runner
 from qiskit_fusedqml.simulation import (
     Runner,

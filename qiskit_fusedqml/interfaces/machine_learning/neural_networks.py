@@ -26,8 +26,8 @@ from qiskit_machine_learning.neural_networks import EstimatorQNN, SamplerQNN
 from qiskit_machine_learning.primitives import QMLEstimator, QMLSampler
 
 from ...arrays import FloatArray
+from ...engine.options import EngineOptions
 from ...errors import InvalidInputError
-from ..qiskit.cache import EngineOptions
 from ..qiskit.circuit import DifferentiableCircuit
 from ..qiskit.primitives import FusedEstimator
 from .gradients import FusedEstimatorGradient, FusedSamplerGradient

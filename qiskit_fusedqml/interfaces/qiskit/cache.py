@@ -26,6 +26,7 @@ from qiskit.exceptions import QiskitError
 from qiskit.primitives.containers.observables_array import ObservablesArray
 from qiskit.quantum_info import SparseObservable, SparsePauliOp
 
+from ...engine.options import EngineOptions
 from ...engine.states import DifferentiableStates
 from ...ir.measurement import Measurement
 from .lowering import lower, lower_observable
@@ -43,25 +44,6 @@ MAX_OPERATORS = 256
 
 MAX_TERMS = 64
 """The most terms that such an operator has; longer ones cost more than finding out that they are known."""
-
-
-@dataclass(frozen=True, slots=True)
-class EngineOptions:
-    """The options every interface hands to the engine.
-
-    Attributes:
-        device: "CPU" or "GPU".
-        precision: "double" or "single".
-        max_memory_mb: Memory the states of one call may take, or None for what the machine has.
-        num_threads: Number of threads, or None for every core this process may use.
-        checkpoint: States kept on the way forward for the sweep back: None, a number, or "auto".
-    """
-
-    device: str = "CPU"
-    precision: str = "double"
-    max_memory_mb: float | None = None
-    num_threads: int | None = None
-    checkpoint: str | int | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 import numpy as np
 from qiskit.providers import Options
 
+from ...engine.options import EngineOptions
 from ...errors import InvalidInputError
-from .cache import EngineOptions
 
 
 class EnginePrimitive:

@@ -23,16 +23,9 @@ from qiskit.primitives.containers.observables_array import ObservablesArray
 from qiskit.providers import Options
 from qiskit.quantum_info import SparsePauliOp
 
+from ...engine.options import EngineOptions
 from ...errors import InvalidInputError
-from .cache import (
-    CACHE,
-    EngineOptions,
-    Observable,
-    canonical,
-    compile_circuit,
-    from_coerced,
-    with_layout,
-)
+from .cache import CACHE, Observable, canonical, compile_circuit, from_coerced, with_layout
 from .jobs import FinishedJob
 from .lowering import RESETTING, with_fresh_qubits
 from .options import EnginePrimitive

@@ -12,9 +12,10 @@ from qiskit.circuit import ControlFlowOp
 from qiskit.circuit.controlflow import CONTROL_FLOW_OP_NAMES
 
 from ...devices.registry import make_device
+from ...engine.options import EngineOptions
 from ...ir.classical import WIDEST_FIXED
 from ...simulation import Runner, Shots
-from .cache import CACHE, EngineOptions
+from .cache import CACHE
 from .lowering import active_qubits, lower_dynamic
 
 

@@ -15,8 +15,9 @@ from qiskit_machine_learning.state_fidelities import BaseStateFidelity
 from qiskit_machine_learning.utils import algorithm_globals
 
 from ....arrays import FloatArray
+from ....engine.options import EngineOptions
 from ....errors import InvalidInputError
-from ...qiskit.cache import CACHE, EngineOptions
+from ...qiskit.cache import CACHE
 from ...qiskit.circuit import DifferentiableCircuit
 from ...qiskit.rows import RowSet
 from .overlaps import (

@@ -23,14 +23,9 @@ from qiskit.quantum_info.operators.base_operator import BaseOperator
 from qiskit.transpiler.passmanager import BasePassManager
 from qiskit_machine_learning.gradients import BaseEstimatorGradient, DerivativeType, EstimatorGradientResult
 
+from ....engine.options import EngineOptions
 from ....errors import InvalidInputError
-from ...qiskit.cache import (
-    EngineOptions,
-    Observable,
-    canonical,
-    compile_circuit,
-    with_layout,
-)
+from ...qiskit.cache import Observable, canonical, compile_circuit, with_layout
 from ...qiskit.jobs import FinishedJob
 from ...qiskit.options import LentEngineOptions, local_options
 from ...qiskit.primitives import FusedEstimator

@@ -17,7 +17,8 @@ from qiskit.providers import Options
 from qiskit.transpiler.passmanager import BasePassManager
 from qiskit_machine_learning.gradients import BaseSamplerGradient, SamplerGradientResult
 
-from ...qiskit.cache import EngineOptions, compile_circuit
+from ....engine.options import EngineOptions
+from ...qiskit.cache import compile_circuit
 from ...qiskit.jobs import FinishedJob
 from ...qiskit.options import LentEngineOptions, local_options
 from .requests import (

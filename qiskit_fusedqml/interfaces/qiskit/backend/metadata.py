@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from ....engine.options import EngineOptions
 from ....ir.dynamic import Save, walk
 from ....memory import default_budget
 from ....planner.tape import Block, Diag
-from ..cache import EngineOptions
 from ..sampling import CompiledCircuit, RunnerOptions
 
 

@@ -17,10 +17,10 @@ from qiskit.transpiler import Target
 
 from .... import __version__
 from ....devices.registry import make_device
+from ....engine.options import EngineOptions
 from ....errors import DeviceUnavailableError, FusedQMLError, InvalidInputError
 from ....ir.program import MAX_QUBITS
 from ....memory import physical_memory
-from ..cache import EngineOptions
 from ..jobs import FinishedJob
 from ..sampling import RunnerOptions
 from .errors import errors_as_on_aer
