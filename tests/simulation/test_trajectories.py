@@ -22,6 +22,7 @@ from qiskit_fusedqml.errors import (
     SimulationError,
     UnsupportedInstructionError,
 )
+from qiskit_fusedqml.interfaces.qiskit.cache import CACHE
 from qiskit_fusedqml.interfaces.qiskit.sampling import RunnerOptions, compile_runner
 from qiskit_fusedqml.simulation import (
     Runner,
@@ -42,7 +43,7 @@ def counts_of(shots: Shots | None) -> dict[int, int]:
 
 
 def sample(circuit: QuantumCircuit, shots: int = SHOTS, seed: int = 1, **options: Any) -> dict[int, int]:
-    runner = compile_runner(circuit, RunnerOptions(**options)).runner
+    runner = compile_runner(CACHE.known(circuit), RunnerOptions(**options)).runner
     result = runner.run(np.empty((1, 0)), shots, [np.random.default_rng(seed)], keep=True)[0]
     assert result.shots is not None
     assert result.shots.sequence is not None
@@ -267,7 +268,7 @@ def test_rows_of_values_do_not_depend_on_each_other() -> None:
     circuit.rx(b, 0)
     circuit.measure(0, 2)
     rows = np.random.default_rng(4).uniform(-3, 3, (5, 2))
-    runner = compile_runner(circuit, RunnerOptions()).runner
+    runner = compile_runner(CACHE.known(circuit), RunnerOptions()).runner
 
     def run(values: Any, first: int, **options: Any) -> list[dict[int, int]]:
         count = len(options.get("of_row", values))
@@ -290,12 +291,12 @@ def test_idle_qubits_have_no_amplitudes() -> None:
     circuit.barrier()
     circuit.reset(50)
     circuit.measure([97, 3, 50], [0, 1, 2])
-    compiled = compile_runner(circuit, RunnerOptions())
+    compiled = compile_runner(CACHE.known(circuit), RunnerOptions())
     assert compiled.qubits == (3, 97)
     assert compiled.runner.dynamic.num_qubits == 2
     assert_drawn_from(sample(circuit, 1000), {0: np.cos(0.4) ** 2, 3: np.sin(0.4) ** 2}, 1000)
     with pytest.raises(SimulationError, match="of 100 qubits"):
-        compile_runner(circuit, RunnerOptions(truncate=False))
+        compile_runner(CACHE.known(circuit), RunnerOptions(truncate=False))
     only = QuantumCircuit(50, 1)
     only.measure(7, 0)
     assert sample(only, 5) == {0: 5}
@@ -307,7 +308,7 @@ def test_certain_outcomes_cost_no_randomness() -> None:
     circuit.measure(0, 0)
     circuit.reset(0)
     circuit.measure(0, 1)
-    runner = compile_runner(circuit, RunnerOptions()).runner
+    runner = compile_runner(CACHE.known(circuit), RunnerOptions()).runner
     assert isinstance(runner, Runner)
     assert sample(circuit, 10) == {1: 10}
 
@@ -320,7 +321,7 @@ def test_single_precision() -> None:
 @pytest.mark.parametrize("fuse", [True, False])
 def test_gate_by_gate_gives_the_same_state(fuse: bool) -> None:
     circuit = random_circuit(4, 6, max_operands=3, seed=5)
-    runner = compile_runner(circuit.measure_all(inplace=False), RunnerOptions(fusion_enable=fuse)).runner
+    runner = compile_runner(CACHE.known(circuit.measure_all(inplace=False)), RunnerOptions(fusion_enable=fuse)).runner
     run = runner_module._Run(runner, np.empty((1, 0)), np.array([0]), 1, [], 1, keep=False)
     lanes = run._run(runner.shared, run._start()).done
     assert lanes is not None
@@ -346,7 +347,7 @@ def test_what_is_refused(build: Any, message: str) -> None:
     circuit = QuantumCircuit(2, 2)
     build(circuit)
     with pytest.raises(UnsupportedInstructionError, match=message):
-        compile_runner(circuit, RunnerOptions())
+        compile_runner(CACHE.known(circuit), RunnerOptions())
 
 
 def test_a_state_prepared_on_all_qubits_leaves_nothing_random() -> None:
@@ -356,7 +357,7 @@ def test_a_state_prepared_on_all_qubits_leaves_nothing_random() -> None:
     circuit.initialize(np.sqrt([0.1, 0.2, 0.3, 0.4]), [2, 0])
     circuit.ry(0.3, 0)
     circuit.measure_all()
-    runner = compile_runner(circuit, RunnerOptions()).runner
+    runner = compile_runner(CACHE.known(circuit), RunnerOptions()).runner
     assert runner.samples
     (found,) = runner.run(np.empty((1, 0)), 20_000, [np.random.default_rng(1)], keep=False)
     assert found.shots is not None
@@ -410,7 +411,7 @@ def test_jumps(fuse: bool) -> None:
             expected.ry(0.9, 1)
     for each in (circuit, expected):
         each.measure([0, 1], [2, 3])
-    runner = compile_runner(circuit, RunnerOptions(fusion_enable=fuse)).runner
+    runner = compile_runner(CACHE.known(circuit), RunnerOptions(fusion_enable=fuse)).runner
     (found,) = runner.run(np.empty((1, 0)), 20_000, [np.random.default_rng(2)], keep=False)
     assert found.shots is not None
     counts = dict(zip(found.shots.outcomes.tolist(), found.shots.counts.tolist(), strict=True))
@@ -433,7 +434,7 @@ def test_jumps_that_cannot_be_followed(steps: str, message: str) -> None:
         {"j": _jump, "m": _mark}[step[0]](circuit, step[2:])
     circuit.measure(0, 0)
     with pytest.raises(SimulationError, match=message):
-        compile_runner(circuit, RunnerOptions())
+        compile_runner(CACHE.known(circuit), RunnerOptions())
 
 
 def test_a_users_gate_may_have_the_name_of_an_instruction() -> None:

@@ -7,7 +7,8 @@
 `samplers`       `FusedSampler`, a V2 sampler: shots of any circuit, dynamic ones too
 `backend`        `FusedSimulator`, a backend: circuits in, counts out
 `transpiler`     `FusionPass` and `FusedGate`, the planner as a transpiler pass
-`cache`, `rows`  what was compiled from a circuit, shared by all of them; distinct rows of values
+`cache`          what was compiled from a circuit, shared by all of them
+`batches`        pubs and entries joined by circuit into batches of distinct parameter sets
 `options`        options of primitives and of classes that are given one
 `sampling`       circuits compiled for sampling, shared by sampler and backend
 `jobs`           the handle that a primitive's or a gradient's ``run`` returns

@@ -29,7 +29,7 @@ from qiskit.quantum_info import SparseObservable, SparsePauliOp
 from ...engine.options import EngineOptions
 from ...engine.states import DifferentiableStates
 from ...ir.measurement import Measurement
-from .lowering import lower, lower_observable
+from .lowering import free_parameters, lower, lower_observable
 
 T = TypeVar("T")
 
@@ -194,8 +194,8 @@ class KnownCircuit:
 
     @cached_property
     def parameters(self) -> list[Parameter]:
-        """The circuit's parameters, in the order of values."""
-        return list(self.snapshot.parameters)
+        """The parameters that need values, in the order of values."""
+        return list(free_parameters(self.snapshot))
 
     @cached_property
     def columns(self) -> dict[Parameter, int]:

@@ -1,10 +1,10 @@
-"""Options: those that the primitives have in common, and those that are taken from a primitive."""
+"""Options: those of a primitive, and those that a class takes from the primitive it has been given."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from copy import copy
-from dataclasses import asdict
+from dataclasses import fields, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -42,40 +42,32 @@ class EnginePrimitive:
         Raises:
             InvalidInputError: If `options` has been given a field that does not exist.
         """
-        fields = {name: value for name, value in dict(self._options).items() if name not in self.OWN_OPTIONS}
-        try:
-            return EngineOptions(**fields)
-        except TypeError:
-            known = [*self.OWN_OPTIONS, *EngineOptions.__slots__]
-            unknown = sorted(set(fields) - set(known))
+        given = {name: value for name, value in dict(self._options).items() if name not in self.OWN_OPTIONS}
+        known = [field.name for field in fields(EngineOptions)]
+        unknown = sorted(given.keys() - known)
+        if unknown:
             raise InvalidInputError(
-                f"{type(self).__name__} has no options {unknown}; the options are {known}."
-            ) from None
+                f"{type(self).__name__} has no options {unknown}; the options are {[*self.OWN_OPTIONS, *known]}."
+            )
+        return EngineOptions(**given)
 
 
 class LentEngineOptions:
-    """The engine's options of a class that has been given a primitive: those given, else the primitive's."""
+    """A class that has been given a primitive: its engine options are those given, else the primitive's.
 
-    _given: dict[str, Any]
+    Attributes:
+        _given: The engine options given, by name; None stands for the primitive's.
+    """
+
+    _given: Mapping[str, Any]
 
     @property
     def engine_options(self) -> EngineOptions:
         """The options handed to the engine."""
         primitive = getattr(self, "_estimator", None) or getattr(self, "_sampler", None)
         lent = getattr(primitive, "engine_options", None)
-        fields = asdict(lent) if isinstance(lent, EngineOptions) else {}
-        return EngineOptions(**(fields | self._given))
-
-    def _engine_options_given(
-        self,
-        device: str | None,
-        precision: str | None,
-        max_memory_mb: float | None,
-        num_threads: int | None,
-        checkpoint: str | int | None = None,
-    ) -> None:
-        given = zip(EngineOptions.__slots__, (device, precision, max_memory_mb, num_threads, checkpoint), strict=True)
-        self._given = {name: value for name, value in given if value is not None}
+        given = {name: value for name, value in self._given.items() if value is not None}
+        return replace(lent if isinstance(lent, EngineOptions) else EngineOptions(), **given)
 
 
 def local_options(primitive: object, options: Mapping[str, Any]) -> Options:

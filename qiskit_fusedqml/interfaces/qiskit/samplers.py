@@ -1,17 +1,16 @@
 """`FusedSampler`: Qiskit's V2 sampler on the engine.
 
-A call is a list of pubs (circuit, parameter values). Pubs on one circuit with equal numbers of shots become one batch,
-in which every distinct row of parameter values is simulated once; shots are drawn for each row as if it were alone.
+Pubs on one circuit with equal numbers of shots become one batch, in which every distinct parameter set is simulated
+once; shots are drawn for each set of each pub as if it were alone.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from qiskit import QuantumCircuit
 from qiskit.primitives import BaseSamplerV2, PrimitiveResult, SamplerPubResult
 from qiskit.primitives.containers import BitArray, DataBin, SamplerPubLike
@@ -20,10 +19,9 @@ from qiskit.providers import Options
 
 from ...errors import InvalidInputError
 from ...simulation import RowResult
+from .batches import CircuitBatch, Indices, batch_of
 from .jobs import FinishedJob
-from .lowering import free_parameters
 from .options import EnginePrimitive
-from .rows import RowSet, check_finite
 from .sampling import RunnerOptions, compile_runner, packed_bits
 
 
@@ -32,9 +30,9 @@ class FusedSampler(EnginePrimitive, BaseSamplerV2):
 
     Each pub's result has a `BitArray` for every classical register, in the pub's shape; bits that are never written
     are 0. Unlike `StatevectorSampler`, circuits may measure, reset and branch as they go. As there, an integer ``seed``
-    is the seed of every row of parameter values, so that its shots are the same wherever it stands, alone or among
-    others; rows are then drawn with the same random numbers. A `numpy.random.Generator` is used up row by row, and
-    without a seed every row has numbers of its own. The numbers are not those of `StatevectorSampler`. Probabilities
+    is the seed of every parameter set, so that its shots are the same wherever it stands, alone or among others; sets
+    are then drawn with the same random numbers. A `numpy.random.Generator` is used up set by set, and without a seed
+    every set has numbers of its own. The numbers are not those of `StatevectorSampler`. Probabilities
     instead of shots are what `DifferentiableCircuit.probabilities` and the simulator's ``save_probabilities`` give.
 
     Example:
@@ -104,7 +102,8 @@ class FusedSampler(EnginePrimitive, BaseSamplerV2):
         Raises:
             ValueError: For a malformed pub: wrong numbers of values or shots, NaN or infinite values.
         """
-        options = self._runner_options()
+        self._check_shots()
+        options = RunnerOptions(self.engine_options)
         coerced = [SamplerPub.coerce(pub, self.default_shots if shots is None else shots) for pub in pubs]
         if any(not pub.circuit.cregs for pub in coerced):
             warnings.warn(
@@ -113,74 +112,66 @@ class FusedSampler(EnginePrimitive, BaseSamplerV2):
                 UserWarning,
                 stacklevel=2,
             )
-        groups: dict[tuple[int, int], _Group] = {}
-        places = []
+        batches: dict[Hashable, _Batch] = {}
+        requests = []
         for pub in coerced:
-            group = groups.setdefault((id(pub.circuit), pub.shots), _Group(pub.circuit, pub.shots))
-            places.append((group, group.add(pub, self.seed)))
-        return FinishedJob(_run, coerced, places, list(groups.values()), options)
+            batch = batch_of(batches, _Batch, pub.circuit, pub.shots)
+            requests.append((pub, batch, batch.add_pub(pub, self.seed)))
+        return FinishedJob(_run, requests, batches.values(), options)
 
     def _check_shots(self) -> None:
         shots = self._options.default_shots
         if isinstance(shots, bool) or not isinstance(shots, int | np.integer) or shots < 1:
             raise InvalidInputError(f"default_shots is {shots!r}; an integer >= 1 is expected.")
 
-    def _runner_options(self) -> RunnerOptions:
-        self._check_shots()
-        return RunnerOptions(self.engine_options)
 
-
-class _Group:
-    """The pubs on one circuit with one number of shots: distinct rows of values, and the rows that are sampled."""
+class _Batch(CircuitBatch):
+    """The pubs on one circuit with one number of shots: distinct parameter sets, and those that are sampled."""
 
     def __init__(self, circuit: QuantumCircuit, shots: int) -> None:
-        self.circuit = circuit
+        super().__init__(circuit)
         self.shots = shots
-        self.parameters = list(free_parameters(circuit))
-        self.rows = RowSet(len(self.parameters))
-        self.of_row: list[NDArray[np.intp]] = []
+        self.sampled: list[Indices] = []
         self.generators: list[np.random.Generator] = []
         self.results: list[RowResult] = []
 
-    def add(self, pub: SamplerPub, seed: np.random.Generator | int | None) -> slice:
-        """Take a pub in; return the places of its rows among those sampled."""
-        bindings = pub.parameter_values
-        values = bindings.as_array(self.parameters)
-        check_finite(values, self.parameters)
-        self.of_row.append(self.rows.add(bindings, values.reshape(bindings.size, len(self.parameters))))
+    def add_pub(self, pub: SamplerPub, seed: np.random.Generator | int | None) -> slice:
+        """Add a pub; returns the places of its parameter sets among those sampled."""
+        sets = self.add(pub.parameter_values).reshape(-1)
+        self.sampled.append(sets)
         first = len(self.generators)
-        # a generator for each row: its shots are the same whatever else is in the batch
+        # a generator for each set: its shots are the same whatever else is in the batch
         if seed is None or isinstance(seed, np.random.Generator):
-            numbers = np.random.default_rng(seed).integers(2**63, size=bindings.size).tolist()
+            numbers = np.random.default_rng(seed).integers(2**63, size=len(sets)).tolist()
         else:
-            numbers = [seed] * bindings.size
+            numbers = [seed] * len(sets)
         self.generators += [np.random.default_rng(number) for number in numbers]
         return slice(first, len(self.generators))
 
     def evaluate(self, options: RunnerOptions) -> None:
-        """Sample all rows."""
-        runner = compile_runner(self.circuit, options).runner
-        of_row = np.concatenate(self.of_row)
-        self.results = runner.run(self.rows.array(), self.shots, self.generators, keep=True, of_row=of_row)
+        """Sample all parameter sets."""
+        runner = compile_runner(self.known, options).runner
+        of_row = np.concatenate(self.sampled)
+        self.results = runner.run(self.sets.array(), self.shots, self.generators, keep=True, of_row=of_row)
 
 
 def _run(
-    pubs: Sequence[SamplerPub], places: Sequence[tuple[_Group, slice]], groups: Sequence[_Group], options: RunnerOptions
+    requests: Iterable[tuple[SamplerPub, _Batch, slice]], batches: Iterable[_Batch], options: RunnerOptions
 ) -> PrimitiveResult[SamplerPubResult]:
-    for group in groups:
-        group.evaluate(options)
-    results = [_pub_result(pub, group.results[rows]) for pub, (group, rows) in zip(pubs, places, strict=True)]
+    for batch in batches:
+        batch.evaluate(options)
+    results = [_pub_result(pub, batch.results[sampled]) for pub, batch, sampled in requests]
     return PrimitiveResult(results, metadata={"version": 2})
 
 
-def _pub_result(pub: SamplerPub, rows: Sequence[RowResult]) -> SamplerPubResult:
+def _pub_result(pub: SamplerPub, results: Sequence[RowResult]) -> SamplerPubResult:
     index = {clbit: k for k, clbit in enumerate(pub.circuit.clbits)}
     arrays: dict[str, Any] = {}
     for register in pub.circuit.cregs:
         clbits = [index[clbit] for clbit in register]
-        packed = np.empty((len(rows), pub.shots, -(-len(clbits) // 8)), dtype=np.uint8)
-        for row, result in enumerate(rows):
-            packed[row] = packed_bits(result.shots, clbits)
+        packed = np.empty((len(results), pub.shots, -(-len(clbits) // 8)), dtype=np.uint8)
+        for position, result in enumerate(results):
+            packed[position] = packed_bits(result.shots, clbits)
         arrays[register.name] = BitArray(packed.reshape(*pub.shape, *packed.shape[1:]), len(clbits))
     data = DataBin(**arrays, shape=pub.shape)
     return SamplerPubResult(data, metadata={"shots": pub.shots, "circuit_metadata": pub.circuit.metadata})

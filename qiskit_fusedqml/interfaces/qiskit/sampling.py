@@ -15,7 +15,7 @@ from ...devices.registry import make_device
 from ...engine.options import EngineOptions
 from ...ir.classical import WIDEST_FIXED
 from ...simulation import Runner, Shots
-from .cache import CACHE
+from .cache import KnownCircuit
 from .lowering import active_qubits, lower_dynamic
 
 
@@ -55,8 +55,8 @@ class CompiledCircuit:
     fuses: bool
 
 
-def compile_runner(circuit: QuantumCircuit, options: RunnerOptions) -> CompiledCircuit:
-    """The circuit ready to be sampled, from the cache if it is there.
+def compile_runner(known: KnownCircuit, options: RunnerOptions) -> CompiledCircuit:
+    """A circuit ready to be sampled, made now if the cache does not have it.
 
     Raises:
         UnsupportedInstructionError: Naming the instruction and its position.
@@ -81,7 +81,7 @@ def compile_runner(circuit: QuantumCircuit, options: RunnerOptions) -> CompiledC
         )
         return CompiledCircuit(runner, qubits, _num_fused(source), fuses)
 
-    return CACHE.get(circuit, ("runner", options), build)
+    return known.get(("runner", options), build)
 
 
 def _num_fused(circuit: QuantumCircuit) -> int:

@@ -17,9 +17,9 @@ from qiskit_machine_learning.utils import algorithm_globals
 from ....arrays import FloatArray
 from ....engine.options import EngineOptions
 from ....errors import InvalidInputError
+from ...qiskit.batches import ParameterSets
 from ...qiskit.cache import CACHE
 from ...qiskit.circuit import DifferentiableCircuit
-from ...qiskit.rows import RowSet
 from .overlaps import (
     States,
     gram,
@@ -230,8 +230,8 @@ class FusedFidelityKernel(TrainableFidelityQuantumKernel):
         if self._evaluate_duplicates == "off_diagonal" and symmetric:
             np.fill_diagonal(measured, val=False)
         elif self._evaluate_duplicates == "none":
-            rows = RowSet(x.shape[1])
-            measured = rows.add(x, x)[:, None] != rows.add(y, y)
+            samples = ParameterSets(x.shape[1])
+            measured = samples.add(x)[:, None] != samples.add(y)
         noisy = np.ones(kernel.shape)
         noisy[measured] = self._add_shot_noise(np.clip(kernel[measured], 0.0, 1.0))
         return noisy

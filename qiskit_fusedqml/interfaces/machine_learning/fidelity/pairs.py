@@ -17,10 +17,10 @@ from qiskit_machine_learning.state_fidelities.state_fidelity_result import State
 
 from ....arrays import FloatArray
 from ....errors import InvalidInputError
+from ...qiskit.batches import ParameterSets
 from ...qiskit.cache import CACHE, compile_circuit
 from ...qiskit.jobs import FinishedJob
 from ...qiskit.options import LentEngineOptions, local_options
-from ...qiskit.rows import RowSet
 from .overlaps import local_fidelities, pair_fidelities
 
 
@@ -61,7 +61,12 @@ class FusedFidelity(LentEngineOptions, BaseStateFidelity):
         self._default_options = Options(**(options or {}))
         self._local = local
         self._pass_manager = pass_manager
-        self._engine_options_given(device, precision, max_memory_mb, num_threads)
+        self._given = {
+            "device": device,
+            "precision": precision,
+            "max_memory_mb": max_memory_mb,
+            "num_threads": num_threads,
+        }
 
     @property
     def local(self) -> bool:
@@ -176,6 +181,6 @@ def _rows_of(circuits: Sequence[QuantumCircuit], values: Sequence[Sequence[float
 
 def _distinct(rows: Sequence[Sequence[float]], width: int) -> tuple[FloatArray, NDArray[np.intp]]:
     """The distinct rows, and the place of each row among them."""
-    found = RowSet(width)
-    places = found.add(rows, np.array(rows, np.float64).reshape(len(rows), width))
+    found = ParameterSets(width)
+    places = found.add(np.array(rows, np.float64).reshape(len(rows), width))
     return found.array(), places

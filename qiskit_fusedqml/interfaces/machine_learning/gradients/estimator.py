@@ -25,6 +25,7 @@ from qiskit_machine_learning.gradients import BaseEstimatorGradient, DerivativeT
 
 from ....engine.options import EngineOptions
 from ....errors import InvalidInputError
+from ...qiskit.batches import by_identity
 from ...qiskit.cache import Observable, canonical, compile_circuit, with_layout
 from ...qiskit.jobs import FinishedJob
 from ...qiskit.options import LentEngineOptions, local_options
@@ -33,7 +34,6 @@ from .requests import (
     Group,
     Parameters,
     Values,
-    by_identity,
     check_lengths,
     grouped,
 )
@@ -94,7 +94,13 @@ class FusedEstimatorGradient(LentEngineOptions, BaseEstimatorGradient):
             estimator = FusedEstimator()
         _check_estimator(estimator)
         super().__init__(estimator, options, derivative_type, pass_manager)
-        self._engine_options_given(device, precision, max_memory_mb, num_threads, checkpoint)
+        self._given = {
+            "device": device,
+            "precision": precision,
+            "max_memory_mb": max_memory_mb,
+            "num_threads": num_threads,
+            "checkpoint": checkpoint,
+        }
 
     @property
     def derivative_type(self) -> DerivativeType:

@@ -66,7 +66,12 @@ class FusedQGT(LentEngineOptions, BaseQGT):
         num_threads: int | None = None,
     ) -> None:
         super().__init__(estimator, phase_fix, derivative_type, precision, pass_manager=pass_manager)
-        self._engine_options_given(device, engine_precision, max_memory_mb, num_threads)
+        self._given = {
+            "device": device,
+            "precision": engine_precision,
+            "max_memory_mb": max_memory_mb,
+            "num_threads": num_threads,
+        }
 
     def run(
         self,

@@ -1,7 +1,7 @@
 """What one call of a gradient class asks for, sorted by circuit.
 
 A call is a list of entries (circuit, values, wanted parameters), and usually they are on one circuit. The entries on
-one circuit become a `Group`: its distinct rows of values, simulated once each, and the kinds of parameters wanted.
+one circuit become a `Group`: its distinct parameter sets, simulated once each, and the kinds of parameters wanted.
 """
 
 from __future__ import annotations
@@ -16,23 +16,22 @@ from qiskit import QuantumCircuit
 from qiskit.circuit import Parameter
 
 from ....errors import InvalidInputError
+from ...qiskit.batches import CircuitBatch, by_identity
 from ...qiskit.cache import CACHE
-from ...qiskit.rows import RowSet, check_finite
 
 Parameters = Sequence[Parameter] | None
 Values = Sequence[Sequence[float]] | NDArray[np.float64]
 Kind = tuple[Sequence[Parameter], list[int], NDArray[np.intp]]
 
 
-class Group:
+class Group(CircuitBatch):
     """The entries on one circuit.
 
     Attributes:
-        known: The circuit.
-        simulated: The same, or what a pass manager made of it.
+        simulated: The circuit, or what a pass manager made of it.
         entries: Their positions (E,) in the call.
-        rows: The distinct rows of values.
-        row_of: The row (E,) of each entry.
+        rows: The distinct parameter sets.
+        row_of: The set (E,) of each entry.
         kinds: For each kind of wanted parameters these, their columns among the circuit's, and positions in
             ``entries``.
     """
@@ -40,14 +39,12 @@ class Group:
     def __init__(
         self, circuit: QuantumCircuit, entries: NDArray[np.intp], values: Values, wanted: Sequence[Parameters]
     ) -> None:
-        self.known = self.simulated = CACHE.known(circuit)
+        super().__init__(circuit)
+        self.simulated = self.known
         self.entries = entries
         self._check_width(values)
-        array = np.asarray(values, dtype=np.float64)
-        check_finite(array, self.known.parameters)
-        rows = RowSet(len(self.known.parameters))
-        self.row_of = rows.add(values, array)
-        self.rows = rows.array()
+        self.row_of = self.add(np.asarray(values, dtype=np.float64))
+        self.rows = self.sets.array()
         self.kinds = self._kinds(wanted)
 
     def transpile(self, key: Hashable, build: Callable[[QuantumCircuit], QuantumCircuit]) -> QuantumCircuit:
@@ -115,18 +112,6 @@ class Group:
                 ) from None
             kinds.append((parameters, columns, positions))
         return kinds
-
-
-def by_identity(items: Sequence[Any]) -> list[NDArray[np.intp]]:
-    """The positions of each distinct object, in order of appearance; networks repeat a few objects very often."""
-    identities = np.fromiter(map(id, items), np.uintp, len(items))
-    if not len(items):
-        return []
-    if (identities == identities[0]).all():
-        return [np.arange(len(items))]
-    _, first, kind_of = np.unique(identities, return_index=True, return_inverse=True)
-    by_kind = np.split(np.argsort(kind_of, kind="stable"), np.cumsum(np.bincount(kind_of))[:-1])
-    return [by_kind[kind] for kind in np.argsort(first)]
 
 
 def grouped(

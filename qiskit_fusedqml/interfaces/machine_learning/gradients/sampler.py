@@ -74,7 +74,13 @@ class FusedSamplerGradient(LentEngineOptions, BaseSamplerGradient):
         checkpoint: str | int | None = None,
     ) -> None:
         super().__init__(sampler, options, pass_manager)
-        self._engine_options_given(device, precision, max_memory_mb, num_threads, checkpoint)
+        self._given = {
+            "device": device,
+            "precision": precision,
+            "max_memory_mb": max_memory_mb,
+            "num_threads": num_threads,
+            "checkpoint": checkpoint,
+        }
 
     def run(
         self,

@@ -16,8 +16,9 @@ from qiskit.result.models import ExperimentResult, ExperimentResultData
 
 from ....errors import InvalidInputError, OutOfMemoryError, SimulationError
 from ....simulation import RowResult, Runner
+from ..batches import check_finite
+from ..cache import CACHE
 from ..lowering import free_parameters
-from ..rows import check_finite
 from ..sampling import CompiledCircuit, RunnerOptions, compile_runner
 from .metadata import experiment_metadata
 from .saves import saved_value
@@ -103,7 +104,7 @@ def run_experiments(
     """
     header = _header(circuit)
     try:
-        compiled = compile_runner(circuit, options)
+        compiled = compile_runner(CACHE.known(circuit), options)
         return _results(compiled, rows, options, run, first, header)
     except (OutOfMemoryError, SimulationError) as error:
         logger.warning("Experiment %r failed: %s", circuit.name, error)

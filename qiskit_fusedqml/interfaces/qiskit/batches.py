@@ -1,0 +1,163 @@
+"""What one call asks of each circuit, joined into one batch: pubs of the primitives, entries of the gradients.
+
+A call is a list of requests, each with a circuit and values for its parameters, and usually all of them are on a few
+circuits. The requests on one circuit become one `CircuitBatch`, in which every distinct parameter set is simulated
+once; estimator, sampler and gradients derive from it what else they are asked for (observables, shots, parameters):
+
+>>> batches = {}
+>>> batch = batch_of(batches, CircuitBatch, circuit)     # made, and looked up in the circuit cache, once a call
+>>> places = batch.add(values)                           # checked; positions among the distinct parameter sets
+>>> results = simulate(batch.known, batch.sets.array())  # one simulation of everything
+>>> results[places]                                      # the share of one request, in its own shape
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from qiskit import QuantumCircuit
+from qiskit.circuit import Parameter
+from qiskit.primitives.containers.bindings_array import BindingsArray
+
+from ...errors import InvalidInputError
+from .cache import CACHE
+
+Indices = NDArray[np.intp]
+
+
+class ParameterSets:
+    """Distinct parameter sets in the order in which they were added, compared by the bytes of their values.
+
+    Args:
+        width: Number of values in a set.
+    """
+
+    def __init__(self, width: int) -> None:
+        self._width = width
+        self._places: dict[bytes, int] = {}
+        self._parts: list[NDArray[np.float64]] = []
+
+    def __len__(self) -> int:
+        """Number of distinct sets."""
+        return len(self._places)
+
+    def add(self, sets: NDArray[np.float64]) -> Indices:
+        """Add sets (N, width); returns the position (N,) of each among the distinct ones."""
+        sets = np.ascontiguousarray(sets, dtype=np.float64)
+        known = len(self)
+        keys = sets.view(f"V{sets.itemsize * self._width}").ravel().tolist() if self._width else [b""] * len(sets)
+        places = np.array([self._places.setdefault(key, len(self._places)) for key in keys], dtype=np.intp)
+        fresh = places >= known
+        if fresh.all() and len(self) - known == len(sets):
+            self._parts.append(sets)
+        elif fresh.any():
+            _, first = np.unique(places[fresh], return_index=True)
+            self._parts.append(sets[np.flatnonzero(fresh)[first]])
+        return places
+
+    def array(self) -> NDArray[np.float64]:
+        """The distinct sets, shape (len(self), width)."""
+        if len(self._parts) == 1:
+            return self._parts[0]
+        return np.concatenate([np.empty((0, self._width)), *self._parts])
+
+
+class CircuitBatch:
+    """The requests of one call on one circuit.
+
+    Args:
+        circuit: The circuit; it is compared with the copy in the circuit cache once, here.
+
+    Attributes:
+        known: The circuit's entry in the cache.
+        sets: The distinct parameter sets.
+    """
+
+    def __init__(self, circuit: QuantumCircuit) -> None:
+        self.circuit = circuit  # held, so that its id stays its own
+        self.known = CACHE.known(circuit)
+        self.sets = ParameterSets(len(self.known.parameters))
+        self._added: dict[int, tuple[object, Indices]] = {}
+
+    def add(self, values: BindingsArray | NDArray[np.float64]) -> Indices:
+        """Add parameter sets; the very object that was added before is not read again.
+
+        Args:
+            values: Values of the circuit's parameters, an array (..., number of parameters) in their order or Qiskit's
+                container.
+
+        Returns:
+            The position of each set among the distinct ones, in the shape of the values without the parameters' axis.
+
+        Raises:
+            InvalidInputError: For NaN and infinite values.
+        """
+        added = self._added.get(id(values))
+        if added is not None:
+            return added[1]
+        array, shape = values, values.shape
+        if isinstance(values, BindingsArray):
+            given: NDArray[np.float64] | None = values.data.get(self.known.names)
+            array = np.asarray(values.as_array(self.known.parameters)) if given is None else given
+        else:
+            shape = shape[:-1]
+        check_finite(array, self.known.parameters)
+        places = self.sets.add(array.reshape(math.prod(shape), array.shape[-1])).reshape(shape)
+        self._added[id(values)] = (values, places)
+        return places
+
+
+BatchT = TypeVar("BatchT", bound=CircuitBatch)
+
+
+def batch_of(
+    batches: dict[Hashable, BatchT], make: Callable[..., BatchT], circuit: QuantumCircuit, *more: Hashable
+) -> BatchT:
+    """The batch of a circuit in a call.
+
+    Args:
+        batches: The call's batches, to which a new one is added.
+        make: Makes a batch of a circuit and ``more``.
+        circuit: The circuit.
+        *more: What requests need to have in common besides the circuit.
+    """
+    key = (id(circuit), *more)
+    if key not in batches:
+        batches[key] = make(circuit, *more)
+    return batches[key]
+
+
+def by_identity(items: Sequence[Any]) -> list[Indices]:
+    """The positions of each distinct object, in order of appearance; networks repeat a few objects very often."""
+    if not len(items):
+        return []
+    identities = np.fromiter(map(id, items), np.uintp, len(items))
+    if (identities == identities[0]).all():
+        return [np.arange(len(items))]
+    _, first, kind_of = np.unique(identities, return_index=True, return_inverse=True)
+    by_kind = np.split(np.argsort(kind_of, kind="stable"), np.cumsum(np.bincount(kind_of))[:-1])
+    return [by_kind[kind] for kind in np.argsort(first)]
+
+
+def check_finite(values: NDArray[np.float64], parameters: Sequence[Parameter]) -> None:
+    """Refuse NaN and infinite values.
+
+    Args:
+        values: Shape (..., number of parameters).
+        parameters: What the last axis stands for.
+
+    Raises:
+        InvalidInputError: Naming the first such value, its parameter and its position.
+    """
+    if np.isfinite(values).all():
+        return
+    *position, column = (int(i) for i in np.argwhere(~np.isfinite(values))[0])
+    place = f" in row {tuple(position)}" if position else ""
+    value = values[(*position, column)]
+    raise InvalidInputError(
+        f"Parameter {parameters[column].name!r} has the value {value}{place}; finite values are needed."
+    )
