@@ -31,15 +31,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .distributed import ShardedCircuit as ShardedCircuit
-    from .interfaces.machine_learning.fidelity import (
-        FusedFidelity as FusedFidelity,
-        FusedFidelityKernel as FusedFidelityKernel,
-    )
+    from .interfaces.machine_learning.fidelities import FusedFidelity as FusedFidelity
     from .interfaces.machine_learning.gradients import (
         FusedEstimatorGradient as FusedEstimatorGradient,
         FusedQGT as FusedQGT,
         FusedSamplerGradient as FusedSamplerGradient,
     )
+    from .interfaces.machine_learning.kernel import FusedFidelityKernel as FusedFidelityKernel
     from .interfaces.machine_learning.neural_networks import (
         FusedEstimatorQNN as FusedEstimatorQNN,
         FusedSamplerQNN as FusedSamplerQNN,
@@ -60,8 +58,8 @@ _HOME = {
     "FusedEstimator": ".interfaces.qiskit.primitives",
     "FusedEstimatorGradient": ".interfaces.machine_learning.gradients",
     "FusedEstimatorQNN": ".interfaces.machine_learning.neural_networks",
-    "FusedFidelity": ".interfaces.machine_learning.fidelity",
-    "FusedFidelityKernel": ".interfaces.machine_learning.fidelity",
+    "FusedFidelity": ".interfaces.machine_learning.fidelities",
+    "FusedFidelityKernel": ".interfaces.machine_learning.kernel",
     "FusedGate": ".interfaces.qiskit.transpiler",
     "FusedLayer": ".interfaces.torch",
     "FusedQGT": ".interfaces.machine_learning.gradients",

@@ -3,7 +3,9 @@
 =================  ===================================================================================================
 `gradients`        `FusedEstimatorGradient`, `FusedSamplerGradient`, `FusedQGT`
 `neural_networks`  `FusedEstimatorQNN`, `FusedSamplerQNN`
-`fidelity`         `FusedFidelityKernel`, `FusedFidelity`: kernels from batched states
+`kernel`           `FusedFidelityKernel`: kernel matrices, for support vector machines, and their gradients
+`fidelities`       `FusedFidelity`: pairs of circuits, for what takes a ``BaseStateFidelity``
+`overlaps`         states in batches, overlaps in matrix products
 =================  ===================================================================================================
 
 Nothing is imported here, so that a class brings in only what it needs.

@@ -18,7 +18,7 @@ from qiskit.quantum_info import Statevector
 from qiskit_fusedqml import FusedFidelity, FusedFidelityKernel
 from qiskit_fusedqml.engine.program_function import ProgramFunction
 from qiskit_fusedqml.errors import InvalidInputError
-from qiskit_fusedqml.interfaces.machine_learning.fidelity import overlaps as module
+from qiskit_fusedqml.interfaces.machine_learning import overlaps as module
 
 kernels = pytest.importorskip("qiskit_machine_learning.kernels")
 

@@ -7,7 +7,6 @@ from copy import copy
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from qiskit import QuantumCircuit
 from qiskit.primitives import BaseSamplerV2
 from qiskit.providers import Options
@@ -15,13 +14,12 @@ from qiskit.transpiler.passmanager import BasePassManager
 from qiskit_machine_learning.state_fidelities import BaseStateFidelity
 from qiskit_machine_learning.state_fidelities.state_fidelity_result import StateFidelityResult
 
-from ....arrays import FloatArray
-from ....errors import InvalidInputError
-from ...qiskit.batches import ParameterSets
-from ...qiskit.cache import CACHE, compile_circuit
-from ...qiskit.jobs import FinishedJob
-from ...qiskit.options import LentEngineOptions, local_options
-from .overlaps import local_fidelities, pair_fidelities
+from ...errors import InvalidInputError
+from ..qiskit.batches import ParameterSets
+from ..qiskit.cache import CACHE, compile_circuit
+from ..qiskit.jobs import FinishedJob
+from ..qiskit.options import LentEngineOptions, local_options
+from .overlaps import Side, States, local_fidelities, pair_fidelities
 
 
 class FusedFidelity(LentEngineOptions, BaseStateFidelity):
@@ -148,18 +146,19 @@ class FusedFidelity(LentEngineOptions, BaseStateFidelity):
         for position, (one, other) in enumerate(zip(first, second, strict=True)):
             pairs.setdefault((id(one), id(other)), []).append(position)
         raw = np.empty(len(first))
+        evaluate = local_fidelities if self._local else pair_fidelities
         for positions in pairs.values():
             one, other = first[positions[0]], second[positions[0]]
-            sides = [
-                _distinct([rows[position] for position in positions], circuit.num_parameters)
-                for rows, circuit in ((rows_1, one), (rows_2, other))
-            ]
-            engines = [compile_circuit(CACHE.known(circuit), None, self.engine_options) for circuit in (one, other)]
-            raw[positions] = (local_fidelities if self._local else pair_fidelities)(engines, sides)
+            raw[positions] = evaluate(
+                self._states(one), self._states(other), _distinct(rows_1, positions), _distinct(rows_2, positions)
+            )
         clipped = np.clip(raw, 0.0, 1.0).tolist()
         return StateFidelityResult(
             fidelities=clipped, raw_fidelities=raw.tolist(), metadata=[{}] * len(first), options=options
         )
+
+    def _states(self, circuit: QuantumCircuit) -> States:
+        return States(compile_circuit(CACHE.known(circuit), None, self.engine_options))
 
     def _get_local_options(self, options: Mapping[str, Any]) -> Options:
         return local_options(self._sampler, options)
@@ -179,8 +178,9 @@ def _rows_of(circuits: Sequence[QuantumCircuit], values: Sequence[Sequence[float
     return rows
 
 
-def _distinct(rows: Sequence[Sequence[float]], width: int) -> tuple[FloatArray, NDArray[np.intp]]:
-    """The distinct rows, and the place of each row among them."""
-    found = ParameterSets(width)
-    places = found.add(np.array(rows, np.float64).reshape(len(rows), width))
-    return found.array(), places
+def _distinct(rows: list[Sequence[float]], positions: list[int]) -> Side:
+    """The distinct rows among those at some positions."""
+    chosen = np.array([rows[position] for position in positions], np.float64)
+    sets = ParameterSets(chosen.shape[1])
+    places = sets.add(chosen)
+    return Side(sets.array(), places)

@@ -14,20 +14,14 @@ from qiskit_machine_learning.kernels import TrainableFidelityQuantumKernel
 from qiskit_machine_learning.state_fidelities import BaseStateFidelity
 from qiskit_machine_learning.utils import algorithm_globals
 
-from ....arrays import FloatArray
-from ....engine.options import EngineOptions
-from ....errors import InvalidInputError
-from ...qiskit.batches import ParameterSets
-from ...qiskit.cache import CACHE
-from ...qiskit.circuit import DifferentiableCircuit
-from .overlaps import (
-    States,
-    gram,
-    pull_states,
-    state_function,
-)
-from .pairs import FusedFidelity
-from .store import StateStore
+from ...arrays import FloatArray
+from ...engine.options import EngineOptions
+from ...errors import InvalidInputError
+from ..qiskit.batches import ParameterSets
+from ..qiskit.cache import CACHE
+from ..qiskit.circuit import DifferentiableCircuit
+from .fidelities import FusedFidelity
+from .overlaps import StateCache, States, gram
 
 _DUPLICATES = ("all", "off_diagonal", "none")
 
@@ -108,7 +102,7 @@ class FusedFidelityKernel(TrainableFidelityQuantumKernel):
         )
         del statevector_type
         self._auto_clear_cache = auto_clear_cache
-        self._get_statevector = StateStore(cache_size)  # the stock class's name for what keeps its states
+        self._get_statevector = StateCache(cache_size)  # the stock class's name for what keeps its states
         self.max_circuits_per_job = max_circuits_per_job
         self._shots = shots
         if shots is not None and self._exact is None:
@@ -158,9 +152,8 @@ class FusedFidelityKernel(TrainableFidelityQuantumKernel):
         """
         if self._exact is None:
             return np.asarray(super().evaluate(x_vec, y_vec))
-        x, y = self._samples(x_vec, y_vec)
-        engine, weights = self._engine()
-        kernel = gram(engine, self._states(engine, weights), x, y)
+        states, x, y = self._prepared(x_vec, y_vec)
+        kernel = gram(states, x, y)
         if self._shots is None:
             return kernel
         symmetric = y is None or np.array_equal(x, y)
@@ -190,39 +183,28 @@ class FusedFidelityKernel(TrainableFidelityQuantumKernel):
         Returns:
             The matrix (N, M) and the gradient (num_training_parameters,).
         """
-        x, y = self._samples(x_vec, y_vec)
-        engine, weights = self._engine()
-        kernel = gram(engine, self._states(engine, weights), x, y)
+        states, x, y = self._prepared(x_vec, y_vec)
+        kernel = gram(states, x, y)
         given = np.asarray(cotangents(kernel) if callable(cotangents) else cotangents, np.float64)
         if given.shape != kernel.shape:
             raise InvalidInputError(f"Cotangents have shape {given.shape}; {kernel.shape} is expected.")
         if y is None:  # every entry moves with its row's state and with its column's
-            return kernel, pull_states(engine, weights, x, x, given + given.T)
-        return kernel, pull_states(engine, weights, x, y, given) + pull_states(engine, weights, y, x, given.T)
+            return kernel, states.pull(x, x, given + given.T)
+        return kernel, states.pull(x, y, given) + states.pull(y, x, given.T)
 
-    def _states(self, engine: DifferentiableCircuit, weights: FloatArray) -> States:
-        """From samples to states, made now or kept."""
-        make = state_function(engine, weights)
-        if self._auto_clear_cache:
-            return make
-        context = (engine, weights.tobytes())
-        return lambda rows: self._get_statevector.get(context, rows, make)
-
-    def _samples(self, x_vec: ArrayLike, y_vec: ArrayLike | None) -> tuple[FloatArray, FloatArray | None]:
-        x, y = self._validate_input(np.asarray(x_vec), y_vec)
-        return np.asarray(x, np.float64), None if y is None else np.asarray(y, np.float64)
-
-    def _engine(self) -> tuple[DifferentiableCircuit, FloatArray]:
+    def _prepared(self, x_vec: ArrayLike, y_vec: ArrayLike | None) -> tuple[States, FloatArray, FloatArray | None]:
+        """The states, and the samples (N, num_features) and (M, num_features) or None."""
+        x, y = self._validate_input(*(None if v is None else np.asarray(v, np.float64) for v in (x_vec, y_vec)))
         self._check_trainable_parameters()
-        training = tuple(self._training_parameters)
-        options = self.engine_options
+        training, options = tuple(self._training_parameters), self.engine_options
 
         def build(circuit: QuantumCircuit) -> DifferentiableCircuit:
             features = [parameter for parameter in circuit.parameters if parameter not in set(training)]
             return DifferentiableCircuit(circuit, None, features, training, **asdict(options))
 
         engine = CACHE.get(self._feature_map, ("kernel", training, options), build)
-        return engine, np.asarray(self.parameter_values, np.float64)
+        weights = np.asarray(self.parameter_values, np.float64)
+        return States(engine, weights, None if self._auto_clear_cache else self._get_statevector), x, y
 
     def _with_noise(self, kernel: FloatArray, x: FloatArray, y: FloatArray, symmetric: bool) -> FloatArray:
         """Binomial noise, entry by entry in C order, on the entries that `evaluate_duplicates` names."""
@@ -233,13 +215,9 @@ class FusedFidelityKernel(TrainableFidelityQuantumKernel):
             samples = ParameterSets(x.shape[1])
             measured = samples.add(x)[:, None] != samples.add(y)
         noisy = np.ones(kernel.shape)
-        noisy[measured] = self._add_shot_noise(np.clip(kernel[measured], 0.0, 1.0))
+        exact = np.clip(kernel[measured], 0.0, 1.0)
+        noisy[measured] = algorithm_globals.random.binomial(self._shots, exact) / self._shots
         return noisy
-
-    def _add_shot_noise(self, fidelities: FloatArray) -> FloatArray:
-        """What ``shots`` measurements of each fidelity give."""
-        assert self._shots is not None
-        return np.asarray(algorithm_globals.random.binomial(self._shots, fidelities) / self._shots)
 
     def _make_psd(self, kernel_matrix: FloatArray) -> FloatArray:
         """The nearest positive semidefinite matrix to the symmetric part."""
