@@ -16,7 +16,7 @@ from ..ir.program import Program, Rotation
 from ..planner import fuse
 from ..planner.cost import Work, operation_work
 from ..planner.frame import Frame
-from ..planner.tape import RY, U2, Block, Dense, Diag, Factor, Map, Operation, Pauli, Tape
+from ..planner.tape import RY, U2, Block, Dense, Diag, Factor, Operation, Pauli, Tape
 from .timing import Action
 
 _WORK = 50
@@ -147,7 +147,7 @@ def _layer(kind: str, frame: Frame) -> tuple[list[Operation], int]:
         "dense_3": lambda: (Dense(xs[q : q + 3], ws[q : q + 3], 0) for q in range(0, n - 2, 3)),
     }
     layer = list(layers[kind]())
-    return layer, sum(operation.num_overlaps for operation in layer if not isinstance(operation, Dense | Map))
+    return layer, sum(operation.num_overlaps for operation in layer if not isinstance(operation, Dense))
 
 
 def _moved(operation: Operation, overlaps: int) -> Operation:

@@ -23,7 +23,7 @@ from ..ir.observables import PauliSum
 from ..memory import default_budget, physical_memory
 from ..planner.cost import CostModel
 from ..planner.frame import Frame
-from ..planner.tape import RY, U2, Block, Dense, Diag, Map, Operation, Pauli, Tape
+from ..planner.tape import RY, U2, Block, Dense, Diag, Operation, Pauli, Tape
 from . import Coefficients, _native
 from .calibration import Calibration, find
 
@@ -311,5 +311,3 @@ def _flatten_operation(operation: Operation) -> tuple[int, ...]:
             return (4, x, z, power, len(controls), *controls, int(batched), coefficient, overlap)
         case Dense(xs, ws, coefficient, overlap):
             return (5, len(xs), *xs, *ws, coefficient, overlap)
-        case Map(columns, offset):
-            return (0, *columns, offset)

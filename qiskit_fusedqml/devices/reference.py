@@ -19,7 +19,7 @@ from ..memory import default_budget
 from ..planner.cost import CostModel
 from ..planner.frame import Frame, Functional, RowTerm
 from ..planner.gf2 import bits
-from ..planner.tape import RY, U2, Dense, Diag, Factor, Map, Operation, Pauli, Tape
+from ..planner.tape import RY, U2, Dense, Diag, Factor, Operation, Pauli, Tape
 from . import Coefficients
 
 
@@ -55,7 +55,7 @@ class ReferenceDevice:
         overlaps = np.zeros((len(ket), tape.num_overlaps))
         for block in reversed(tape.blocks):
             for operation in reversed(block.operations[block.undo_from :]):
-                if not isinstance(operation, Map) and operation.overlap >= 0:
+                if operation.overlap >= 0:
                     stop = operation.overlap + operation.num_overlaps
                     overlaps[:, operation.overlap : stop] = measure(operation, ket, bra)
                     if isinstance(operation, RY) and _leaves_x_out(operation, coefficients):
@@ -126,14 +126,6 @@ def apply(operation: Operation, coefficients: Coefficients, state: ComplexArray,
     """The operation, or its undoing, on a state (B, 2**n)."""
     n = state.shape[1].bit_length() - 1
     match operation:
-        case Map():
-            rows = logical_rows(Frame(operation.columns, (), operation.offset))
-            moved = np.empty_like(state)
-            if inverse:
-                moved[...] = state[:, rows]
-            else:
-                moved[:, rows] = state
-            return moved
         case Diag():
             phases = _diagonal(operation, coefficients, n)
             scale = coefficients.scales[operation.scale] if operation.scale >= 0 else 1.0
@@ -177,8 +169,6 @@ def measure(operation: Operation, ket: ComplexArray, bra: ComplexArray) -> NDArr
             rows = _dense_rows(operation, n)
             moment = np.einsum("bio,bjo->bij", ket[:, rows], bra[:, rows].conj()).reshape(len(ket), -1)
             return np.concatenate([moment.real, moment.imag], axis=1)
-        case _:
-            columns = []
     return np.stack(columns, axis=1)
 
 

@@ -143,7 +143,7 @@ class Work:
 
 
 def operation_kind(operation: Operation, *, factored: bool) -> str:
-    """Which of `KINDS` an operation is; a `Map` has no arithmetic, so that any will do."""
+    """Which of `KINDS` an operation is."""
     match operation:
         case RY():
             return "ry_factored" if factored else "ry_plain"
@@ -155,8 +155,6 @@ def operation_kind(operation: Operation, *, factored: bool) -> str:
             return "pauli"
         case Dense():
             return "dense_2" if len(operation.xs) <= 2 else "dense_3"
-        case _:
-            return "ry_plain"
 
 
 def operation_work(operation: Operation, *, factored: bool, undone: bool) -> Work:
@@ -175,8 +173,6 @@ def operation_work(operation: Operation, *, factored: bool, undone: bool) -> Wor
         case Dense():
             size = 2.0 ** len(operation.xs)
             return _work(4.0 * size, 4.0 * size if operation.num_overlaps else 0.0, undone)
-        case _:
-            return Work()
 
 
 @lru_cache(maxsize=1024)

@@ -31,7 +31,7 @@ from .tables import (
     Runs,
     ScaleTable,
 )
-from .tape import RY, U2, Block, Dense, Diag, Factor, Map, Operation, Pauli, Tape
+from .tape import RY, U2, Block, Dense, Diag, Factor, Operation, Pauli, Tape
 
 Z_AFTER, Z_BEFORE = 2, 3
 """Columns of a run's overlaps after <X> and <Y>: of the diagonals with alpha and with gamma."""
@@ -173,7 +173,7 @@ class Emitter:
         for block in blocks:
             undo_from = 0
             if not seen:
-                wanted = (k for k, op in enumerate(block.operations) if not isinstance(op, Map) and op.overlap >= 0)
+                wanted = (k for k, op in enumerate(block.operations) if op.overlap >= 0)
                 undo_from = next(wanted, len(block.operations))
                 seen = undo_from < len(block.operations)
             trimmed.append(replace(block, undo_from=undo_from))
@@ -393,8 +393,6 @@ class _Scaling:
         positions = np.zeros(num_overlaps, np.int64)
         for block in blocks:
             for operation in block.operations:
-                if isinstance(operation, Map):
-                    continue
                 if _is_factorable(operation) and kinds[_pair(operation)] != PLAIN:
                     order.append(_pair(operation))
                 elif isinstance(operation, Diag) and operation.scale >= 0:

@@ -23,7 +23,6 @@ from .tape import (
     Block,
     Dense,
     Diag,
-    Map,
     Operation,
     Pauli,
     Tape,
@@ -135,13 +134,13 @@ def _piece(tape: Tape, start: int, stop: int) -> Tape:
 
 
 def _measuring(operations: Sequence[Operation]) -> Iterator[Diag | RY | U2 | Pauli | Dense]:
-    return (operation for operation in operations if not isinstance(operation, Map) and operation.overlap >= 0)
+    return (operation for operation in operations if operation.overlap >= 0)
 
 
 def _moved(operations: Sequence[Operation], first: int) -> Iterator[Operation]:
     """The operations with their overlaps numbered from ``first``."""
     for operation in operations:
-        if isinstance(operation, Map) or operation.overlap < 0:
+        if operation.overlap < 0:
             yield operation
         else:
             yield replace(operation, overlap=operation.overlap - first)

@@ -13,10 +13,9 @@ Conventions, for n qubits (``|m|`` is the number of set bits, ``parity(m) = |m| 
   constant.
 * A *virtual qubit* is a pair (x, w): a row belongs to side ``w(r)``, its partner on the other side is ``r ^ x``.
 
-The operations, forward (`Map` aside, each is applied to every row or pair of rows of the state):
+The operations, forward (each is applied to every row or pair of rows of the state):
 
 =========  =======================================================================================================
-`Map`      rows move: ``new[A r ^ b] = old[r]``
 `Diag`     ``a'[r] = K exp(-1j/2 sum_k theta_k (-1)**f_k(r)) a[r]``
 `RY`       on the pair (a0, a1) of a virtual qubit: ``a0' = a a0 - b a1``, ``a1' = b a0 + a a1``, real a and b
 `U2`       on the pair of a virtual qubit: a complex 2x2 matrix
@@ -50,14 +49,6 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from .frame import Frame, Functional, Row
-
-
-@dataclass(frozen=True, slots=True)
-class Map:
-    """Move rows: ``new[A r ^ offset] = old[r]``; column q of A, ``columns[q]``, is the image of row ``1 << q``."""
-
-    columns: tuple[int, ...]
-    offset: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +188,7 @@ class Dense:
         return 2 * 4 ** len(self.xs) if self.overlap >= 0 else 0
 
 
-Operation: TypeAlias = Map | Diag | RY | U2 | Pauli | Dense
+Operation: TypeAlias = Diag | RY | U2 | Pauli | Dense
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +199,7 @@ class Block:
         tile: Basis of the subspace T of row vectors: all flip vectors of the operations lie in it, so that the rows
             fall into independent tiles (cosets of T). Reduced echelon form: each vector has a pivot bit that no other
             one has.
-        operations: The operations in forward order. A `Map` stands alone in its block.
+        operations: The operations in forward order.
         undo_from: The backward sweep undoes ``operations[undo_from:]``; what comes before has no gradient wanted
             before it.
     """

@@ -22,7 +22,7 @@ from qiskit_fusedqml.errors import InvalidInputError
 from qiskit_fusedqml.ir.angles import AngleMap
 from qiskit_fusedqml.ir.observables import PauliSum, PauliTerm
 from qiskit_fusedqml.planner.frame import Frame
-from qiskit_fusedqml.planner.tape import RY, Block, Dense, Diag, Factor, Map, Pauli, Tape
+from qiskit_fusedqml.planner.tape import RY, Block, Dense, Diag, Factor, Pauli, Tape
 
 SCHEDULES = (0, 5, 11)
 LIMITS = Limits(shared_bytes=227 << 10, multiprocessors=2)
@@ -123,14 +123,6 @@ def test_more_overlaps_than_a_block_keeps(n, precision):
     tape = Tape(n, (Block(tuple(1 << q for q in range(n)), tuple(operations)),), maker.frame, maker.num_overlaps)
     for geometry in (None, small_tiles(precision)) if n == 10 else (None,):
         check(Run(rng, tape, maker.coefficients(2), 2), precision, geometry)
-
-
-@both_precisions
-def test_a_relabelling_by_itself(precision):
-    for n, geometry in [(4, None), (9, None), (10, small_tiles(precision))]:
-        maker = TapeMaker(np.random.default_rng(n), n)
-        blocks = (maker.map_block(), maker.map_block())
-        check(Run(maker.rng, Tape(n, blocks, maker.frame, 0), maker.coefficients(2), 2), precision, geometry)
 
 
 @both_precisions
@@ -331,8 +323,6 @@ def test_the_comparison_sees_a_perturbed_tape():
         (tape_of(Dense((1, 2), (1, 1), 0)), "not dual"),
         (tape_of(tile=(1, 1)), "linearly dependent"),
         (tape_of(RY(8, 8, 0)), "out of range"),
-        (tape_of(Map((1, 1, 4), 0)), "not invertible"),
-        (tape_of(Map((1, 2, 4), 0), RY(1, 1, 0)), "does not stand alone"),
         (tape_of(RY(1, 1, 0), undo_from=2), "undone from operation 2"),
         (tape_of(n=31), "1 to 30 are allowed"),
         (tape_of(Diag((Factor(tuple(1 << q for q in range(17)), (1,), 0, False),)), n=17), "table on 17 functionals"),

@@ -34,7 +34,7 @@ KERNELS = [*(sweep_name(False, 3, True, undo) for undo in (False, True)), *BLOCK
 @cache
 def runs() -> tuple[tuple[Run, Geometry | None], ...]:
     """Tapes of every operation on a warp, a block of several warps, and tiles."""
-    sizes = [(1, 6, 0, None), (2, 8, 0, None), (3, 10, 0, None), (4, 10, 0, None), (5, 11, 2, TILES)]
+    sizes = [(5, 6, 0, None), (2, 8, 0, None), (3, 10, 0, None), (4, 10, 0, None), (5, 11, 2, TILES)]
     return tuple((random_run(seed, n, spread, 2, operations=6), geometry) for seed, n, spread, geometry in sizes)
 
 
@@ -117,7 +117,7 @@ def test_a_planted_fault_is_found(fault):
 
 def sanitized(text: str, sanitizer: str, tmp_path) -> subprocess.CompletedProcess:
     """The launches of small runs, recorded and run again under a sanitizer."""
-    recorder = Recorder()
+    recorder, parts = Recorder(), []
     # blocks of two warps; one tile in shared memory, so that ket and bra use the same
     limits = Limits(shared_bytes=(8 << 10) + (9 << 10), multiprocessors=2)
     for seed, n, spread, geometry in [(4, 9, 0, None), (5, 10, 2, TILES)]:
@@ -126,6 +126,7 @@ def sanitized(text: str, sanitizer: str, tmp_path) -> subprocess.CompletedProces
         ket, bra = device.allocate(run.tape, 1, run.start), device.allocate(run.tape, 1, run.bra)
         device.forward(run.tape, run.coefficients, ket)
         device.backward(run.tape, run.coefficients, ket, bra, per_sample=False)
+        parts += [workspace.part for workspace in device._tapes[run.tape].workspaces.values()]
     program = replay_program(text, BLOCK_KERNELS, (f"-fsanitize={sanitizer}",))
     record = tmp_path / "launches"
     record.write_bytes(recorder.file(BLOCK_KERNELS))
@@ -134,8 +135,13 @@ def sanitized(text: str, sanitizer: str, tmp_path) -> subprocess.CompletedProces
         command = ["setarch", platform.machine(), "-R", *command]
     answer = subprocess.run(command, capture_output=True, check=False, timeout=120)
     if answer.returncode == 0:
-        expected = b"".join(root[128:-128].tobytes() for root in recorder.roots)
-        assert answer.stdout == expected
+        addresses = {id(part.base) for part in parts if part is not None}  # another process has others
+        position = 0
+        for root in recorder.roots:
+            expected, start = root[128:-128].tobytes(), position
+            position += len(expected)
+            assert answer.stdout[start:position] == expected or id(root) in addresses
+        assert position == len(answer.stdout)
     return answer
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from support.conformance import TOLERANCE, Run, distance, random_run, random_sum
+from support.conformance import TOLERANCE, distance, random_run, random_sum
 from support.emulation import fake_cupy
 from support.emulation.fake_cupy import Array, Graph, Stream, Tensor
 from support.tapes import TapeMaker, random_state, tape_of
@@ -18,7 +18,7 @@ from qiskit_fusedqml.devices.gpu.compiled import Geometry
 from qiskit_fusedqml.devices.gpu.device import GPUDevice
 from qiskit_fusedqml.errors import DeviceUnavailableError, OutOfMemoryError
 from qiskit_fusedqml.planner.frame import Frame
-from qiskit_fusedqml.planner.tape import RY, Tape
+from qiskit_fusedqml.planner.tape import RY
 
 
 @pytest.fixture
@@ -82,14 +82,6 @@ def test_each_stream_has_its_own_graphs_and_numbers(cupy):
         with stream:
             assert max(run.errors(device)) == expected
     assert len(loaded.workspaces) == sequences.KEPT_WORKSPACES
-
-
-def test_relabelled_states_are_not_captured(cupy):
-    maker = TapeMaker(np.random.default_rng(0), 10)
-    tape = Tape(10, (maker.map_block(), maker.map_block()), maker.frame, 0)
-    run, device = Run(maker.rng, tape, maker.coefficients(2), 2), tiled()
-    assert max(run.errors(device)) < 1e-12
-    assert not any(workspace.replays for workspace in device._tapes[tape].workspaces.values())
 
 
 def test_results_stay_on_the_device(cupy):

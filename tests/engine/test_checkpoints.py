@@ -25,7 +25,7 @@ from qiskit_fusedqml.ir.program import Program
 from qiskit_fusedqml.planner import Plan, fuse, segments
 from qiskit_fusedqml.planner.cost import CostModel
 from qiskit_fusedqml.planner.segments import Segment, cut, num_places
-from qiskit_fusedqml.planner.tape import Diag, Map, Tape
+from qiskit_fusedqml.planner.tape import Diag, Tape
 
 N, LAYERS = 4, 6
 SMALL_TILES = CostModel(tile_qubits=2, whole_qubits=0)
@@ -54,7 +54,7 @@ def data(n: int = N, layers: int = LAYERS, batch: int = 3) -> tuple[np.ndarray, 
 def operations(tape: Tape) -> list[object]:
     """All operations, without the numbers of their overlaps."""
     plain = [operation for block in tape.blocks for operation in block.operations]
-    return [op if isinstance(op, Map) else type(op)(**(_fields(op) | {"overlap": op.overlap >= 0})) for op in plain]
+    return [type(op)(**(_fields(op) | {"overlap": op.overlap >= 0})) for op in plain]
 
 
 def _fields(operation: object) -> dict[str, object]:

@@ -9,7 +9,7 @@ import numpy as np
 from qiskit_fusedqml.devices import Coefficients
 from qiskit_fusedqml.planner.frame import Frame
 from qiskit_fusedqml.planner.gf2 import parity
-from qiskit_fusedqml.planner.tape import RY, U2, Block, Dense, Diag, Factor, Map, Operation, Pauli, Tape
+from qiskit_fusedqml.planner.tape import RY, U2, Block, Dense, Diag, Factor, Operation, Pauli, Tape
 
 
 @dataclass
@@ -34,8 +34,6 @@ class TapeMaker:
         """
         self.scramble(Frame.identity(self.n))
         blocks = [self.block(num_operations, kinds) for _ in range(num_blocks)]
-        if not kinds:
-            blocks.insert(len(blocks) // 2, self.map_block())
         first = int(self.rng.integers(len(blocks)))
         blocks = [
             Block(b.tile, b.operations, len(b.operations) if i < first else self.cut(b) if i == first else 0)
@@ -51,10 +49,6 @@ class TapeMaker:
             q, c = (int(i) for i in self.rng.integers(self.n, size=2))
             frame = frame.flipped(1 << q, -1 if q == c else c, int(self.rng.integers(2)))
         self.frame = frame
-
-    def map_block(self) -> Block:
-        self.scramble(Frame.identity(self.n))
-        return Block((), (Map(self.frame.columns, self.bits(self.n)),))
 
     def block(self, num_operations: int, kinds: str) -> Block:
         self.scramble(self.frame)

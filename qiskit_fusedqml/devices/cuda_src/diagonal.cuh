@@ -17,7 +17,7 @@ template <bool undo, bool two, class Real, int W, bool warp>
 __device__ __forceinline__ void tables_times(const Tile<Real, W, warp>& tile, const int* words, const Complex<Real>* tables, Real scale, Complex<Real> (&ket)[1 << W],
                                              Complex<Real> (&bra)[1 << W]) {
     const Complex<Real>*first = tables + words[1], *second = tables + (two ? words[2] : 0);
-    const Addresses<W> a(words + (two ? 3 : 2), 0, tile.position() >> W, tile.n - W);
+    const Addresses<W> a(words + (two ? 3 : 2), tile.position() >> W, tile.n - W);
 #pragma unroll
     for (int i = 0; i < 1 << W; ++i) {
         const unsigned number = a.at(i);

@@ -16,15 +16,13 @@ __global__ void set_state(Complex<Real>* state, const Complex<Real>* __restrict_
     state[k] = source ? source[(k >> n) * stride + row] : Complex<Real>{row ? Real(0) : Real(1), 0};
 }
 
-// to[k] = from[row(k)], or with `scatter` to[row(k)] = from[k], in every sample.
+// to[k] = from[row(k)] in every sample.
 template <class Real>
-__global__ void relabel(const Complex<Real>* __restrict__ from, Complex<Real>* to, const int* __restrict__ columns, int offset, int n, long long total, int scatter) {
+__global__ void relabel(const Complex<Real>* __restrict__ from, Complex<Real>* to, const int* __restrict__ columns, int offset, int n, long long total) {
     const long long k = static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x;
     if (k >= total) return;
     const long long base = k >> n << n;
-    const long long other = base + image(columns, static_cast<unsigned>(k - base), n, static_cast<unsigned>(offset));
-    if (scatter) to[other] = from[k];
-    else to[k] = from[other];
+    to[k] = from[base + image(columns, static_cast<unsigned>(k - base), n, static_cast<unsigned>(offset))];
 }
 
 // A term of an observable is 6 words [flip, sign functional, power, first control, end of controls, observable]; terms are ordered by observable or by flip.

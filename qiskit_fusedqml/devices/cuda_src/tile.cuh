@@ -110,7 +110,7 @@ template <class Real, int W, bool warp> struct Tile {
 template <int W> struct Addresses {
     unsigned base, steps[W];
 
-    __device__ __forceinline__ Addresses(const int* vectors, int offset, unsigned thread, int bits) : base(offset) {
+    __device__ __forceinline__ Addresses(const int* vectors, unsigned thread, int bits) : base(0) {
         for (int k = 0; k < bits; ++k) base ^= static_cast<unsigned>(vectors[W + k]) & spread(thread, k);
 #pragma unroll
         for (int k = 0; k < W; ++k) steps[k] = static_cast<unsigned>(vectors[k]);
@@ -141,11 +141,10 @@ template <class Real, int W> __device__ __forceinline__ void get(Complex<Real> (
 }
 
 // From one window to the next (undo: back again). Words: the first slot and the number of overlaps of the window on the right, then
-// for each place bit and for the offset an address on either side, the left one in the lower half.
+// for each place bit an address on either side, the left one in the lower half.
 template <bool undo, class Real, int W, bool warp>
 __device__ __forceinline__ void exchange(const Tile<Real, W, warp>& tile, const int* words, Complex<Real> (&ket)[1 << W], Complex<Real> (&bra)[1 << W]) {
-    const int* vectors = words + 2;
-    Addresses<W> a(vectors, vectors[tile.t], tile.thread(), tile.t - W);
+    Addresses<W> a(words + 2, tile.thread(), tile.t - W);
     if (undo) a.swap();
     a.base ^= tile.skew | tile.skew << 16;
     put<Real, W>(ket, tile.buffer, a);
@@ -169,7 +168,7 @@ __device__ __forceinline__ void exchange(const Tile<Real, W, warp>& tile, const 
 // The rows of a window in slow memory. Words: a row for each place bit.
 template <class Real, int W, bool warp>
 __device__ __forceinline__ void load(const Tile<Real, W, warp>& tile, const int* words, const Complex<Real>* state, Complex<Real> (&v)[1 << W]) {
-    const Addresses<W> a(words, 0, tile.position() >> W, tile.n - W);
+    const Addresses<W> a(words, tile.position() >> W, tile.n - W);
     const Complex<Real>* from = state + (static_cast<long long>(tile.sample()) << tile.n);
 #pragma unroll
     for (int i = 0; i < 1 << W; ++i) v[i] = from[a.at(i)];
@@ -178,7 +177,7 @@ __device__ __forceinline__ void load(const Tile<Real, W, warp>& tile, const int*
 template <class Real, int W, bool warp>
 __device__ __forceinline__ void store(const Tile<Real, W, warp>& tile, const int* words, Complex<Real>* state, const Complex<Real> (&v)[1 << W]) {
     if (!tile.active) return;
-    const Addresses<W> a(words, 0, tile.position() >> W, tile.n - W);
+    const Addresses<W> a(words, tile.position() >> W, tile.n - W);
     Complex<Real>* to = state + (static_cast<long long>(tile.sample()) << tile.n);
 #pragma unroll
     for (int i = 0; i < 1 << W; ++i) to[a.at(i)] = v[i];

@@ -1,4 +1,4 @@
-"""Tapes cut into launches: sweeps, each with its records, and relabellings that move rows in slow memory.
+"""Tapes cut into launches: sweeps, each with its records.
 
 A state of up to `Geometry.resident_qubits` qubits is one tile and its whole tape one sweep. Of a larger state each
 block of the tape is a sweep over tiles.
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ...errors import InvalidInputError
 from ...planner.gf2 import parity
-from ...planner.tape import RY, U2, Dense, Diag, Map, Operation, Pauli, Tape
+from ...planner.tape import RY, U2, Dense, Diag, Operation, Pauli, Tape
 from .gf2 import Span
 from .layout import NumberLayout
 from .records import Writer
@@ -26,7 +26,6 @@ from .windows import (
     build,
     collect,
     is_coalesced,
-    moved,
     transposition,
     widened,
 )
@@ -158,19 +157,11 @@ class Sweep:
         return 1 << self.shape.num_qubits - self.shape.dimension
 
 
-@dataclass(frozen=True)
-class Relabel:
-    """Rows move in slow memory."""
-
-    operation: Map
-    undone: bool
-
-
 @dataclass(frozen=True, eq=False)
 class CompiledTape:
     """What is launched for a tape."""
 
-    steps: tuple[Sweep | Relabel, ...]
+    steps: tuple[Sweep, ...]
     numbers: NumberLayout
     num_qubits: int
     num_overlaps: int
@@ -196,12 +187,10 @@ def compile_tape(tape: Tape, geometry: Geometry) -> CompiledTape:
         undone = sum(len(block.operations) - stop for block, stop in zip(tape.blocks, stops, strict=True))
         sweep = _Compiler(geometry, n, None, numbers).sweep(operations, len(operations) - undone)
         return CompiledTape((sweep,), numbers, n, tape.num_overlaps)
-    steps: list[Sweep | Relabel] = []
-    for block, stop in zip(tape.blocks, stops, strict=True):
-        if block.operations and isinstance(block.operations[0], Map):
-            steps.append(Relabel(block.operations[0], stop == 0))
-        else:
-            steps.append(_Compiler(geometry, n, block.tile, numbers).sweep(block.operations, stop))
+    steps = (
+        _Compiler(geometry, n, block.tile, numbers).sweep(block.operations, stop)
+        for block, stop in zip(tape.blocks, stops, strict=True)
+    )
     return CompiledTape(tuple(steps), numbers, n, tape.num_overlaps)
 
 
@@ -227,8 +216,6 @@ class _Compiler:
             self._read_in_a_row(drafts, windows, len(operations))
         stop_rows = first_rows = -1
         for number, (draft, window) in enumerate(zip(drafts, windows, strict=True)):
-            if number and stop == draft.start - 1 and draft.entered_by is not None:
-                stop_rows = self.writer.rows()
             self._enter(draft, window, windows[number - 1] if number else None, stop)
             if not number:
                 first_rows = self.writer.rows()
@@ -266,10 +253,8 @@ class _Compiler:
     def _enter(self, draft: Draft, window: Window, before: Window | None, stop: int) -> None:
         if before is None:
             return self.writer.enter(window, None, undone=False)
-        t, relabelling = self.shape.dimension, draft.entered_by
-        left = before.vectors if relabelling is None else moved(relabelling.columns, before)
-        offset = 0 if relabelling is None else relabelling.offset
-        addresses = transposition(self.shape, left[:t], window.vectors[:t], offset)
+        t = self.shape.dimension
+        addresses = transposition(self.shape, before.vectors[:t], window.vectors[:t])
         undone = stop < draft.start or (self.leads_in and stop == 0)
         return self.writer.enter(window, addresses, undone=undone)
 
@@ -324,14 +309,10 @@ def _check_block(tape: Tape, tile: Sequence[int], operations: Sequence[Operation
         problem = _problem(tape, span, operation)
         if problem:
             raise InvalidInputError(f"The tape cannot be run: {type(operation).__name__} {problem}.")
-    if len(operations) > 1 and any(isinstance(operation, Map) for operation in operations):
-        raise InvalidInputError("The tape cannot be run: a Map does not stand alone in its block.")
 
 
 def _problem(tape: Tape, tile: Span, operation: Operation) -> str:
     """What is wrong with an operation; empty if nothing is."""
-    if isinstance(operation, Map):
-        return "" if Span(operation.columns).dimension == tape.num_qubits else "is not invertible"
     flips = operation.xs if isinstance(operation, Dense) else (operation.x,) if not isinstance(operation, Diag) else ()
     if any(not 0 <= x < 1 << tape.num_qubits for x in flips):
         return "flips a row that is out of range"

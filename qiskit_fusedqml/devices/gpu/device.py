@@ -26,7 +26,6 @@ from .launches import (
     THREADS,
     GPUState,
     Launcher,
-    LoadedSweep,
     Partials,
 )
 from .layout import Sizes, turns
@@ -207,7 +206,7 @@ class GPUDevice:
 
     def amplitudes(self, ket: GPUState, frame: Frame) -> NDArray[np.complex128] | NDArray[np.complex64]:
         """See `Device.amplitudes`."""
-        moved = self._launcher.move(ket, frame.columns, frame.offset, scatter=False)
+        moved = self._launcher.relabel(ket, frame.columns, frame.offset)
         return self._result(moved, ket.batch)
 
     def probabilities(self, ket: GPUState, frame: Frame, qubits: Sequence[int]) -> NDArray[np.float64]:
@@ -321,11 +320,8 @@ class GPUDevice:
 
     def _shares(self, loaded: LoadedTape, ket: GPUState, states: int) -> Iterator[tuple[int, int]]:
         """Samples in turn, (first, number): large states stay in the cache, partial sums in bounds."""
-        sweeps = [step.sweep for step in loaded.steps if isinstance(step, LoadedSweep)]
+        sweeps = [step.sweep for step in loaded.steps]
         room = ket.batch
-        if len(sweeps) < len(loaded.steps):  # relabellings move the whole batch
-            yield 0, room
-            return
         if len(sweeps) > 1:
             room = int(CACHE_SHARE * self._runtime.limits.cache_bytes / (states * self.state_bytes(ket.num_qubits, 1)))
         slots = max((len(sweep.slots) * sweep.tiles for sweep in sweeps), default=0)

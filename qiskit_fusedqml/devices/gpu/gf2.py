@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from ...planner.gf2 import bits, parity
+from ...planner.gf2 import parity
 
 
 class Span:
@@ -63,14 +63,6 @@ def pull(functional: int, vectors: Sequence[int]) -> int:
     result = 0
     for k, vector in enumerate(vectors):
         result |= parity(functional & vector) << k
-    return result
-
-
-def image(columns: Sequence[int], vector: int) -> int:
-    """The vector's image under the linear map with these columns."""
-    result = 0
-    for q in bits(vector):
-        result ^= columns[q]
     return result
 
 

@@ -149,12 +149,12 @@ class Launcher:
                 self._constants.popitem(last=False)
         return found
 
-    def move(self, state: GPUState, columns: Sequence[int], offset: int, *, scatter: bool) -> Buffer:
-        """Amplitudes in another order: new[k] = old[row(k)], or with ``scatter`` new[row(k)] = old[k]."""
+    def relabel(self, state: GPUState, columns: Sequence[int], offset: int) -> Buffer:
+        """Amplitudes in another order: new[k] = old[row(k)]."""
         target = self.amplitudes(state.count)
         rows = self.constant(tuple(columns))
         arguments = [state.amplitudes, target, rows, integer(offset), integer(state.num_qubits)]
-        self.each("relabel", state.count, [*arguments, long_integer(state.count), integer(scatter)])
+        self.each("relabel", state.count, [*arguments, long_integer(state.count)])
         return target
 
     def fill_tables(

@@ -106,8 +106,6 @@ class NumberLayout:
             case Dense():
                 self._dense[operation.coefficient] = len(operation.xs)
                 return
-            case _:
-                return
         counts[batched] = max(counts[batched], index + 1)
 
     def pair(self, coefficient: int, *, batched: bool) -> int:

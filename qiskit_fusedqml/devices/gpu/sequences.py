@@ -6,8 +6,7 @@ as the device is done with them. Such a sequence is captured once as a graph for
 replayed for every part of every batch: where the states are and which sample is first, the device reads from memory
 that is written before (`Launcher.set_part`), and coefficients are written to the same place every time.
 
-Tapes that relabel whole states cannot be captured, because the states then change places; those of a single sweep
-need not be. Both are launched one by one.
+A tape of a single sweep is launched without one.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .compiled import CompiledTape, Relabel
+from .compiled import CompiledTape
 from .launches import (
     Bound,
     Call,
@@ -78,7 +77,7 @@ class LoadedTape:
     """
 
     compiled: CompiledTape
-    steps: tuple[LoadedSweep | Relabel, ...]
+    steps: tuple[LoadedSweep, ...]
     tables: Buffer
     terms: Buffer
     places: Buffer
@@ -88,27 +87,22 @@ class LoadedTape:
     @property
     def has_graph(self) -> bool:
         """Whether the tape's sweeps are replayed as a graph."""
-        return len(self.steps) > 1 and not any(isinstance(step, Relabel) for step in self.steps)
+        return len(self.steps) > 1
 
 
 def load(launcher: Launcher, compiled: CompiledTape) -> LoadedTape:
     """Take a tape to the device, to be read from any stream."""
     upload = launcher.upload
     steps = tuple(
-        step
-        if isinstance(step, Relabel)
-        else LoadedSweep(step, *(upload(a) for a in (step.words, step.forward, step.backward)))
-        for step in compiled.steps
+        LoadedSweep(step, *(upload(a) for a in (step.words, step.forward, step.backward))) for step in compiled.steps
     )
     places: list[np.ndarray] = [np.zeros(0, np.int32)]
     first_places = [0] * len(steps)
     count = 0
     for number in reversed(range(len(steps))):
-        step = steps[number]
         first_places[number] = count
-        if isinstance(step, LoadedSweep):
-            places.append(step.sweep.slots)
-            count += len(step.sweep.slots)
+        places.append(steps[number].sweep.slots)
+        count += len(steps[number].sweep.slots)
     tables, terms = (upload(np.array(words, np.int32)) for words in (compiled.numbers.tables, compiled.numbers.terms))
     loaded = LoadedTape(compiled, steps, tables, terms, upload(np.concatenate(places)), tuple(first_places))
     launcher.runtime.synchronize()
@@ -189,9 +183,7 @@ class Sequences:
 
     def _forward(self, loaded: LoadedTape, call: Call) -> None:
         for step in loaded.steps:
-            if isinstance(step, Relabel):
-                self._relabel(step, call.ket, scatter=True)
-            elif len(step.sweep.forward):
+            if len(step.sweep.forward):
                 self._launcher.sweep(step, call, None)
 
     def _backward(
@@ -209,10 +201,6 @@ class Sequences:
 
         for number in reversed(range(len(loaded.steps))):
             step = loaded.steps[number]
-            if isinstance(step, Relabel):
-                for state in (call.ket, call.bra) if step.undone else ():
-                    self._relabel(step, state, scatter=False)
-                continue
             if not step.sweep.undone:
                 continue
             own = len(step.sweep.slots)
@@ -226,12 +214,7 @@ class Sequences:
 
     def _room(self, loaded: LoadedTape, count: int) -> Buffer:
         """Partial overlaps: at least those of any one sweep, at most all of them."""
-        sweeps = [step.sweep for step in loaded.steps if isinstance(step, LoadedSweep)]
+        sweeps = [step.sweep for step in loaded.steps]
         needs = [len(sweep.slots) * sweep.tiles * count for sweep in sweeps] or [0]
         wanted = min(sum(needs), FLUSH_BYTES // np.dtype(self._launcher.real).itemsize)
         return self._runtime.empty(max(*needs, wanted, 1), self._launcher.real)
-
-    def _relabel(self, step: Relabel, state: GPUState | None, *, scatter: bool) -> None:
-        assert state is not None
-        columns, offset = step.operation.columns, step.operation.offset
-        state.amplitudes = self._launcher.move(state, columns, offset, scatter=scatter)

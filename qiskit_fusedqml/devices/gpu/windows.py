@@ -15,12 +15,11 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from ...planner.gf2 import parity
-from ...planner.tape import RY, U2, Dense, Map, Operation, Pauli
+from ...planner.tape import RY, U2, Dense, Operation, Pauli
 from .gf2 import (
     Span,
     common_complement,
     echelon,
-    image,
 )
 
 DENSE_REGISTERS = 2
@@ -74,8 +73,7 @@ class Draft:
         low: Flip vectors that are the lowest thread bits.
         duals: The side functionals (row, functional) that threads should not change.
         operations: Positions of the operations in the list given to `collect`.
-        start: Position of the first operation, or of what stands there instead.
-        entered_by: A relabelling on the way into the window.
+        start: Position of the first operation, or of the end.
         strict: Side functionals of dense matrices, even on whatever else is pinned.
     """
 
@@ -85,7 +83,6 @@ class Draft:
     operations: list[int] = field(default_factory=list)
     strict: list[int] = field(default_factory=list)
     start: int = 0
-    entered_by: Map | None = None
 
     def accepts_flip(self, x: int, room: int) -> bool:
         """Whether a flip is, or can become, a register bit."""
@@ -112,12 +109,9 @@ class Draft:
 
 
 def collect(operations: Sequence[Operation], shape: Shape) -> list[Draft]:
-    """Operations in runs that share a window; a `Map` ends one."""
+    """Operations in runs that share a window."""
     drafts = [Draft()]
     for position, operation in enumerate(operations):
-        if isinstance(operation, Map):
-            drafts.append(Draft(start=position + 1, entered_by=operation))
-            continue
         if not _accepts(drafts[-1], operation, shape.register_qubits):
             drafts.append(Draft(start=position))
         draft = drafts[-1]
@@ -175,33 +169,30 @@ def is_coalesced(shape: Shape, window: Window) -> bool:
     return beyond.dimension == len(lanes) - min(shape.sector_bits, len(lanes))
 
 
-def transposition(shape: Shape, before: Sequence[int], after: Sequence[int], offset: int) -> list[int]:
-    """Addresses by which a tile changes its window, for each of the t inner bits of a place and for the offset.
+def transposition(shape: Shape, before: Sequence[int], after: Sequence[int]) -> list[int]:
+    """Addresses by which a tile changes its window, for each of the t inner bits of a place.
 
     Args:
         shape: The layout.
-        before: Rows of the inner bits of the window left, as they are numbered in the window entered.
+        before: Rows of the inner bits of the window left.
         after: Rows of the inner bits of the window entered.
-        offset: Row to which row 0 moves on the way.
 
     Returns:
         One word each; lower half: address on the side of the window left, upper half: of the window entered.
     """
-    rows = [shape.coordinates(vector) for vector in (*before, offset, *after)]
-    count, w = len(before), shape.register_qubits
-    lanes = min(shape.bank_bits, count - w)
-    addresses = _addresses(tuple(rows[:count]), tuple(rows[count + 1 :]), rows[count], w, lanes)
-    return list(addresses)
+    w = shape.register_qubits
+    lanes = min(shape.bank_bits, len(before) - w)
+    rows = (tuple(shape.coordinates(vector) for vector in vectors) for vectors in (before, after))
+    return list(_addresses(*rows, w, lanes))
 
 
 @lru_cache(maxsize=4096)
-def _addresses(before: tuple[int, ...], after: tuple[int, ...], offset: int, w: int, lanes: int) -> tuple[int, ...]:
+def _addresses(before: tuple[int, ...], after: tuple[int, ...], w: int, lanes: int) -> tuple[int, ...]:
     ours, theirs = before[w : w + lanes], after[w : w + lanes]
     basis = Span([*ours, *common_complement(ours, theirs, len(before))])
-    words = [
+    return tuple(
         basis.coordinates(left) | basis.coordinates(right) << 16 for left, right in zip(before, after, strict=True)
-    ]
-    return (*words, basis.coordinates(offset))
+    )
 
 
 def widened(tile: Iterable[int], num_qubits: int, wanted: int, largest: int, sector_bits: int) -> tuple[int, ...]:
@@ -213,8 +204,3 @@ def widened(tile: Iterable[int], num_qubits: int, wanted: int, largest: int, sec
     span = Span(vectors)
     candidates = ((1 << q, largest if q < sector_bits else wanted) for q in range(num_qubits))
     return echelon([*vectors, *(unit for unit, limit in candidates if span.dimension < limit and span.add(unit))])
-
-
-def moved(columns: Sequence[int], window: Window) -> tuple[int, ...]:
-    """The window's rows after a relabelling."""
-    return tuple(image(columns, vector) for vector in window.vectors)

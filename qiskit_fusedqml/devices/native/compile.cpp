@@ -90,10 +90,8 @@ Block read_block(CompiledTape& tape, Reader& reader, int n, int v, int group, st
     block.num_ops = static_cast<int32_t>(ops.size());
     block.num_head = compiler.num_head();
     for (const Op& op : ops) {
-        if (op.kind == Kind::map) block.stack_bits = 0;
         block.num_undone += op.undone;
         if (op.undone && op.batched) tape.requirements.undoes_batched = true;
-        if (op.kind == Kind::map && ops.size() > 1) throw std::invalid_argument("A Map must stand alone in its block.");
     }
     block.ops = tape.arena.keep(ops);
     return block;

@@ -11,7 +11,6 @@ void grow(int64_t& need, int64_t size) { need = std::max(need, size); }
 
 void BlockCompiler::read(Reader& reader, bool undone, std::vector<const Table*>& tables) {
     switch (reader.next(0, 5)) {
-        case 0: return read_map(reader, undone);
         case 1: return read_diagonal(reader, undone, tables);
         case 2: return read_ry(reader, undone);
         case 3: return read_unitary2(reader, undone);
@@ -30,14 +29,6 @@ int BlockCompiler::overlap(Reader& reader, int64_t count) {
     const int64_t first = reader.next(-1, max_index);
     if (first >= 0 && first + count > num_overlaps_) throw std::invalid_argument("An overlap's index is beyond num_overlaps.");
     return static_cast<int>(first);
-}
-
-void BlockCompiler::read_map(Reader& reader, bool undone) {
-    const std::vector<uint64_t> columns = reader.masks(frame_.n, frame_.n);
-    gf2::Echelon echelon;
-    for (const uint64_t column : columns)
-        if (!echelon.add(column)) throw std::invalid_argument("The columns of a Map are linearly dependent.");
-    emit(Kind::map, undone, false, RowMap{arena_.keep(columns), reader.mask(frame_.n)});
 }
 
 void BlockCompiler::read_diagonal(Reader& reader, bool undone, std::vector<const Table*>& tables) {

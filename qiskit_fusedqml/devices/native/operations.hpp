@@ -26,7 +26,6 @@ private:
         uint64_t w;                // side of a real rotation, on rows
         uint64_t x;
     };
-    void read_map(Reader& reader, bool undone);
     void read_diagonal(Reader& reader, bool undone, std::vector<const Table*>& tables);
     void read_ry(Reader& reader, bool undone);
     void read_unitary2(Reader& reader, bool undone);

@@ -17,7 +17,6 @@ constexpr int shares = 4;              // parts a thread, so that a thread that 
 constexpr size_t share_bytes = size_t(1) << 18;  // unless their sums take more memory than this
 
 int64_t tiles_of(const Block& block) { return int64_t(1) << block.num_outer; }
-bool is_map(const Block& block) { return block.num_ops == 1 && block.ops[0].kind == Kind::map; }
 
 // A thread's buffers, kept from call to call unless they are large.
 class Workspace {
@@ -70,34 +69,6 @@ Needs scratch_needs(const TapeView& tape, const Kernels& kernels) {
         needs.block_tables.push_back(offset > 0 && block.num_outer > 0);
     }
     return needs;
-}
-
-// Rows move along the cycles of r -> A r ^ offset, one element (the samples of a row) at a time.
-void move_rows(const State& state, const RowMap& map, int64_t group, bool inverse) {
-    const size_t real = static_cast<size_t>(state.kernels->real_bytes), part = real << state.sample_bits;
-    char* data = state.group_data<char>(group * static_cast<int64_t>(real));
-    const size_t imaginary = static_cast<size_t>(state.kernels->width) * real;
-    const uint64_t count = uint64_t(1) << state.num_qubits;
-    const auto image = [&](uint64_t row) {
-        uint64_t result = map.offset;
-        for (int q = 0; q < state.num_qubits; ++q)
-            if (row >> q & 1) result ^= map.columns[q];
-        return result;
-    };
-    const auto swap = [&](uint64_t first, uint64_t second) {
-        char *a = data + state.place(first) * real, *b = data + state.place(second) * real;
-        std::swap_ranges(a, a + part, b);
-        std::swap_ranges(a + imaginary, a + imaginary + part, b + imaginary);
-    };
-    std::vector<bool> done(count);
-    for (uint64_t start = 0; start < count; ++start) {
-        if (done[start]) continue;
-        done[start] = true;
-        for (uint64_t row = start, next = image(start); next != start; row = next, next = image(next)) {
-            done[next] = true;
-            inverse ? swap(row, next) : swap(start, next);
-        }
-    }
 }
 
 // One call: blocks one after the other, groups and tiles divided among parts.
@@ -163,11 +134,6 @@ private:
         while (int64_t(1) << bits > groups) --bits;
         return bits;
     }
-    void move(const Block& block, int64_t group) const {
-        const RowMap& map = *static_cast<const RowMap*>(block.ops[0].detail);
-        move_rows(ket_, map, group, bra_ != nullptr);
-        if (bra_) move_rows(*bra_, map, group, true);
-    }
 
     void run_by_group(double* overlaps) {
         const std::thread::id caller = std::this_thread::get_id();
@@ -179,10 +145,6 @@ private:
                 stack = stack_bits(last - group);
                 for (int b = 0; b < tape_.num_blocks && !stop(asks); ++b) {
                     if (skipped(block(b))) continue;
-                    if (is_map(block(b))) {
-                        move(block(b), group);
-                        continue;
-                    }
                     if (has_block_tables(b))
                         kernels_.batched_tables(prepared_.call, block(b), group, 0, block(b).num_ops, scratch);
                     const Tiles tiles{group, static_cast<int32_t>(stack), from_zero(b), 0, tiles_of(block(b))};
@@ -201,10 +163,7 @@ private:
         const Memory tables(needs_.tables, false);
         for (int b = 0; b < tape_.num_blocks && !stop(true); ++b) {
             if (skipped(block(b))) continue;
-            for (int64_t group = 0; group < ket_.groups; ++group) {
-                if (is_map(block(b))) move(block(b), group);
-                else run_block(b, group, tables.get());
-            }
+            for (int64_t group = 0; group < ket_.groups; ++group) run_block(b, group, tables.get());
         }
     }
 

@@ -21,7 +21,6 @@ template <class S> void apply_op(const Tile<S>& tile, const Op& op) {
         case Kind::unitary2: return apply_unitary(tile, *static_cast<const Unitary2*>(op.detail), tile.ket, false);
         case Kind::dense: return apply_dense(tile, *static_cast<const DenseMatrix*>(op.detail), tile.ket);
         case Kind::diagonal: return apply_diagonal(tile, *static_cast<const Diagonal*>(op.detail), tile.ket);
-        case Kind::map: return;    // moved by the driver
     }
 }
 
@@ -33,7 +32,6 @@ template <class S> void undo_op(const Tile<S>& tile, const Op& op) {
         case Kind::unitary2: return undo_unitary(tile, *static_cast<const Unitary2*>(op.detail));
         case Kind::dense: return undo_dense(tile, *static_cast<const DenseMatrix*>(op.detail));
         case Kind::diagonal: return undo_diagonal(tile, *static_cast<const Diagonal*>(op.detail));
-        case Kind::map: return;
     }
 }
 

@@ -144,12 +144,7 @@ struct Diagonal {
     const Butterfly* butterflies;
 };
 
-struct RowMap {
-    const uint64_t* columns;       // n of them, acting on whole rows
-    uint64_t offset;
-};
-
-enum class Kind : int32_t { turns, turn_pair, phase, unitary2, dense, diagonal, map };
+enum class Kind : int32_t { turns, turn_pair, phase, unitary2, dense, diagonal };
 
 struct Op {
     Kind kind;
