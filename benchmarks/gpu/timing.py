@@ -58,7 +58,7 @@ def step(device: GPUDevice, case: cases.Case, samples: int) -> tuple[dict[str, C
 
     Inputs, weights and cotangents are in the device's memory, and so are the results.
     """
-    resident, frame = device.resident, case.tape.frame
+    resident, frame = device.on_device, case.tape.frame
     base = device.from_host(np.concatenate([case.inputs[0], case.weights.reshape(-1)]))
     rows, cotangents = device.from_host(case.inputs[:samples]), device.from_host(np.ones((samples, 1)))
     held: dict[str, Any] = {}
@@ -81,7 +81,7 @@ def step(device: GPUDevice, case: cases.Case, samples: int) -> tuple[dict[str, C
         held["overlaps"] = resident.backward(case.tape, coefficients, *states, per_sample=False)
 
     def pull() -> None:
-        held["gradient"], _ = held.pop("bound").pull(held.pop("overlaps"), per_row=False)
+        held["gradient"], _ = held.pop("bound").pull(held.pop("overlaps"), per_sample=False)
 
     parts = {"bind": bind, "forward": forward, "values": values, "bra": bra, "backward": backward, "pull": pull}
     return parts, held

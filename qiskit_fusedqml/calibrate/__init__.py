@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from ..devices import PRECISIONS
 from ..devices.calibration import (
     Calibration,
     Table,
@@ -26,8 +27,6 @@ from ..planner.cost import KINDS
 from .measure import Report, Sizes, measure
 
 __all__ = ["Sizes", "calibrate", "describe", "measure", "show"]
-
-PRECISIONS = ("double", "single")
 
 
 def calibrate(output: Path | None, report: Report, sizes: Sizes | None = None) -> Path:

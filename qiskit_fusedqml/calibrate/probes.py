@@ -9,8 +9,9 @@ from math import cos, pi, sin, tan
 import numpy as np
 from numpy.typing import NDArray
 
-from ..devices import Coefficients, State
-from ..devices.coefficients import CoefficientMap
+from ..devices import State
+from ..devices._native import Coefficients
+from ..devices.coefficients import CompiledCoefficientMap
 from ..devices.cpu import CPUDevice
 from ..ir.program import Program, Rotation
 from ..planner import fuse
@@ -90,7 +91,7 @@ def program_step(device: CPUDevice, num_qubits: int, layers: int, batch: int) ->
     every = frozenset(range(program.num_angles))
     plan = fuse(program, device.cost_model, wanted_slots=every, batch=batch, keep_phase=False)
     angles = np.random.default_rng(5).uniform(-3, 3, program.num_angles)
-    bound = CoefficientMap(plan.tables).bind(angles, np.zeros((batch, 0)))
+    bound = CompiledCoefficientMap(plan.tables).bind(angles, np.zeros((batch, 0)))
     assert bound is not None  # the angles are finite
     coefficients = bound.coefficients
     ket = device.allocate(plan.tape, batch, None)

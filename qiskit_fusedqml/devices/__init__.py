@@ -1,109 +1,221 @@
-"""The contract between plans and the devices that run them.
+"""The interface between plans and the devices that run them.
 
 A device runs tapes. It never sees a parameter, a gate or a sample's meaning: coefficients go in, amplitudes,
-expectation values and overlaps come out. `reference.ReferenceDevice` defines the meaning; every other device agrees
-with it and differs in speed only.
+expectation values and overlaps come out. Four verbs make a gradient, and these laws tie them together:
 
-`Coefficients` are the numbers of one call, compiled code's own object so that a step of a small circuit does not turn
-them into arrays and back. R, U, D, ... are counts fixed by the plan, B is the batch; the attributes are read-only NumPy
-arrays in double precision, and the constructor takes arrays under the same names (and copies them):
+    coefficients = coefficient_map.bind(angles)            angles -> what a tape is run with; never changed afterwards
+    ket  = forward(tape, coefficients, ket)                the tape's operations in order
+    bra  = apply_observables(ket, c)                       sum_k c_k O_k ket, where expectation(ket) is <ket|O_k|ket>
+    overlaps = backward(tape, coefficients, ket, bra)      Im <bra|P|ket> after each operation, while it is undone
+    gradient = coefficient_map.pullback(overlaps)          sum_k c_k d<O_k>/d angle
 
-* ``pairs`` (R, 2): the shared (a, b) of RY and Pauli operations; ``batched_pairs`` (R', 2, B): those that differ from
-  sample to sample.
-* ``matrices`` (U, 2, 2), complex: shared U2; ``batched_matrices`` (U', 2, 2, B).
-* ``angles`` (D,): shared diagonal angles; ``batched_angles`` (D', B).
-* ``scales`` (S,): the K of diagonals.
-* ``dense``: a tuple of complex matrices of shape (2**k, 2**k).
-
-`Bound` are coefficients together with what the gradients need later
-(`qiskit_fusedqml.devices.coefficients.CoefficientMap`).
-Coefficients never change once made, so what a device derives from them, such as tables of phases, holds for both sweeps
-of a step.
+* `backward` leaves the ket as `forward` found it, as far back as the tape is undone (`Block.undo_from`).
+* Overlaps of the batch are the sum of those by sample; samples do not influence one another.
+* A device differs from the reference (`reference`, `reference_coefficients`) in speed and rounding only.
+* The same calls in the same configuration give the same bits.
+* Values are not checked: numbers that are not finite give results that are not finite.
 """
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, Protocol, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arrays import FloatArray
+from ..errors import InvalidInputError
 from ..ir.observables import PauliSum
 from ..planner.cost import CostModel
 from ..planner.frame import Frame
-from ..planner.tables import BindingTables
+from ..planner.tables import AngleTables, BindingTables, CoefficientTables
 from ..planner.tape import Tape
-from ._native import Bound, Coefficients
 
 __all__ = [
     "Bound",
+    "BoundOnDevice",
+    "CoefficientMap",
     "Coefficients",
     "Device",
     "DeviceWithMemory",
-    "ResidentBound",
     "SamplingDevice",
     "State",
+    "check_options",
     "draws_shots",
     "has_memory",
 ]
 
+PRECISIONS = ("double", "single")
+
 State = Any
-"""A device's own representation of B states of n qubits; opaque to everybody else."""
+"""A device's own representation of B states of n qubits; opaque to all others."""
+
+
+class Coefficients(Protocol):
+    """The numbers of one call, read-only.
+
+    R, U, D, ... are counts fixed by the plan, B is the batch. Coefficients never change once made, so that what a
+    device derives from them, such as tables of phases, holds for both sweeps of a step.
+
+    Attributes:
+        pairs: (R, 2) the shared (a, b) of RY and Pauli operations.
+        batched_pairs: (R', 2, B) those that differ from sample to sample.
+        matrices: (U, 2, 2) the shared matrices of U2 operations.
+        batched_matrices: (U', 2, 2, B) those that differ.
+        angles: (D,) the shared angles of diagonals.
+        batched_angles: (D', B) those that differ.
+        scales: (S,) the K of diagonals.
+        dense: The matrices (2**k, 2**k) of dense operations.
+    """
+
+    @property
+    def pairs(self) -> NDArray[np.float64]: ...  # noqa: D102
+    @property
+    def batched_pairs(self) -> NDArray[np.float64]: ...  # noqa: D102
+    @property
+    def matrices(self) -> NDArray[np.complex128]: ...  # noqa: D102
+    @property
+    def batched_matrices(self) -> NDArray[np.complex128]: ...  # noqa: D102
+    @property
+    def angles(self) -> NDArray[np.float64]: ...  # noqa: D102
+    @property
+    def batched_angles(self) -> NDArray[np.float64]: ...  # noqa: D102
+    @property
+    def scales(self) -> NDArray[np.float64]: ...  # noqa: D102
+    @property
+    def dense(self) -> tuple[NDArray[np.complex128], ...]: ...  # noqa: D102
+
+
+class Bound(Protocol):
+    """Coefficients, together with what `CoefficientMap.pullback` needs of the values they were made of."""
+
+    @property
+    def coefficients(self) -> Coefficients:
+        """What a device runs a tape with."""
+        ...
+
+
+class CoefficientMap(Protocol):
+    """From angles to a tape's coefficients and from overlaps back to gradients; made of a plan's tables.
+
+    The values it takes are the angles themselves until `over` puts an affine map before them.
+
+    Attributes:
+        tables: The plan's tables.
+        angles: The map before them, None for angles that are the values themselves.
+    """
+
+    tables: CoefficientTables
+    angles: AngleTables | None
+
+    def __init__(self, tables: CoefficientTables) -> None: ...
+
+    @abstractmethod
+    def over(self, angles: AngleTables) -> CoefficientMap:
+        """The same map from other values than the angles themselves."""
+
+    @abstractmethod
+    def bind(self, shared: FloatArray, batched: FloatArray) -> Bound | None:
+        """Coefficients and what `pullback` needs later, or None if an angle is not finite.
+
+        Args:
+            shared: (F,) the values that all samples share: the A shared angles unless `over` says otherwise.
+            batched: (B, F') the others: the A' batched angles unless `over` says otherwise.
+        """
+
+    @abstractmethod
+    def pullback(
+        self, bound: Any, overlaps: FloatArray, *, per_sample: bool = False
+    ) -> tuple[FloatArray, FloatArray | None]:
+        """Gradients of the shared and of the batched values.
+
+        Args:
+            bound: What `bind` gave.
+            overlaps: (S,) summed over the batch, or (B, S).
+            per_sample: Whether shared values' gradients are wanted sample by sample; overlaps are (B, S) then.
+
+        Returns:
+            The gradients of the shared values, (F,) or with ``per_sample`` (B, F), and of the batched ones (B, F');
+            None for overlaps summed over the batch, which do not determine them.
+        """
 
 
 class Device(Protocol):
-    """What the engine asks of a device. States are mutable: `forward` and `backward` work in place."""
+    """The operations of a device; explicit subclasses implement all of them.
+
+    States are mutable: `forward` and `backward` work in place.
+
+    Attributes:
+        name: The name by which users ask for it.
+        cost_model: The numbers that plans for it are made with.
+        coefficient_map: Makes the coefficients that it takes.
+    """
 
     name: str
     cost_model: CostModel
+    coefficient_map: type[CoefficientMap]
 
+    @abstractmethod
     def allocate(self, tape: Tape, batch: int, initial_state: NDArray[np.complex128] | None) -> State:
-        """B states of n qubits in the identity frame: ``|0...0>``, or the amplitudes (2**n,) or (B, 2**n) given."""
-        ...
+        """B states of n qubits in the identity frame: ``|0...0>``, or the amplitudes (2**n,) or (B, 2**n) given.
 
+        Raises:
+            InvalidInputError: For an empty batch or an initial state of another shape.
+            OutOfMemoryError: If the device has too little memory.
+        """
+
+    @abstractmethod
     def copy(self, state: State) -> State:
         """An independent copy."""
-        ...
 
-    def forward(self, tape: Tape, coefficients: Coefficients, ket: State) -> None:
-        """Apply the tape to the ket."""
-        ...
+    @abstractmethod
+    def forward(self, tape: Tape, coefficients: Any, ket: State) -> None:
+        """Apply the tape to the ket.
 
+        Raises:
+            InvalidInputError: If the coefficients or the state do not fit the tape, or it cannot be run.
+        """
+
+    @abstractmethod
     def backward(
-        self, tape: Tape, coefficients: Coefficients, ket: State, bra: State, *, per_sample: bool
+        self, tape: Tape, coefficients: Any, ket: State, bra: State, *, per_sample: bool
     ) -> NDArray[np.float64]:
-        """Undo the tape on ket and bra; return the overlaps, (S,) summed over the batch or (B, S)."""
-        ...
+        """Undo the tape on ket and bra; return the overlaps, (S,) summed over the batch or (B, S).
 
+        Raises:
+            InvalidInputError: If the coefficients or the states do not fit the tape, or it cannot be run.
+        """
+
+    @abstractmethod
     def expectation(self, ket: State, frame: Frame, sums: Sequence[PauliSum]) -> NDArray[np.float64]:
         """Expectation values (B, n_obs) of the observables (stated on logical qubits) in the ket (in ``frame``)."""
-        ...
 
+    @abstractmethod
     def apply_observables(
         self, ket: State, frame: Frame, sums: Sequence[PauliSum], cotangents: NDArray[np.float64]
     ) -> State:
         """The bra ``sum_k cotangents[:, k] O_k ket`` for cotangents (B, n_obs), in the ket's frame."""
-        ...
 
+    @abstractmethod
     def amplitudes(self, ket: State, frame: Frame) -> NDArray[np.complex128] | NDArray[np.complex64]:
         """The amplitudes (B, 2**n) by logical index, in the device's precision."""
-        ...
 
+    @abstractmethod
     def probabilities(self, ket: State, frame: Frame, qubits: Sequence[int]) -> NDArray[np.float64]:
         """Marginal probabilities (B, 2**k); bit j of the outcome is ``qubits[j]``."""
-        ...
 
+    @abstractmethod
     def state_bytes(self, num_qubits: int, batch: int) -> int:
         """Bytes of memory one `State` takes, for the engine's memory budget."""
-        ...
 
+    @abstractmethod
     def memory_budget(self) -> int:
-        """Bytes that states may take when nothing else is said: half of the device's memory."""
-        ...
+        """Bytes that states may take by default: half of the device's memory."""
 
 
-class ResidentBound(Protocol):
+class BoundOnDevice(Protocol):
     """What `Bound` is on the host, where values, overlaps and gradients are in a device's memory."""
 
     @property
@@ -111,55 +223,56 @@ class ResidentBound(Protocol):
         """What this device takes in the place of `Coefficients`."""
         ...
 
-    def pull(self, overlaps: Any, *, per_row: bool) -> tuple[Any, Any]:
+    @abstractmethod
+    def pull(self, overlaps: Any, *, per_sample: bool) -> tuple[Any, Any]:
         """Gradients from overlaps (S,) summed over the batch, or (B, S).
 
-        With ``per_row``: those of all parameters by row (B, P), and None. Otherwise those (P,) of what all samples
-        share, and (B, V) of the varying parameters, or None for overlaps summed over the batch.
+        With ``per_sample``: those of all parameters by sample (B, P), and None. Otherwise those (P,) of what all
+        samples share, and (B, V) of the batched parameters, or None for overlaps summed over the batch.
         """
-        ...
 
 
 class DeviceWithMemory(Protocol):
     """A `Device` with a memory of its own, where callers may have arrays, too."""
 
     @property
-    def resident(self) -> Device:
+    def on_device(self) -> Device:
         """The same device; expectation values, amplitudes and probabilities stay in its memory."""
         ...
 
-    def bind(self, tables: BindingTables, base: Any, rows: Any) -> ResidentBound:
+    @abstractmethod
+    def bind(self, tables: BindingTables, shared: Any, batched: Any) -> BoundOnDevice:
         """Coefficients from parameters in that memory.
 
-        Values that are not finite are not refused: nobody looks, so that nobody waits.
+        Values are not checked, to avoid a device synchronisation.
 
         Args:
             tables: From parameters to coefficients.
-            base: The parameters (P,) of the first sample.
-            rows: (B, V) those that differ from sample to sample.
+            shared: The parameters (P,) of the first sample.
+            batched: (B, V) those that differ from sample to sample.
         """
-        ...
 
+    @abstractmethod
     def take(self, array: Any, name: str) -> Any:
         """A copy in that memory in double precision, wherever the array is; the name is for messages."""
-        ...
 
-    def is_resident(self, array: object) -> bool:
+    @abstractmethod
+    def is_on_device(self, array: object) -> bool:
         """Whether an array of the caller is in that memory."""
-        ...
 
+    @abstractmethod
     def to_host(self, array: Any) -> NDArray[np.float64]:
         """Numbers in that memory as a NumPy array."""
-        ...
 
+    @abstractmethod
     def from_host(self, array: NDArray[Any]) -> Any:
         """An array in that memory."""
-        ...
 
 
 class SamplingDevice(Protocol):
     """A `Device` that draws shots itself, so that the probabilities of all outcomes need not come to the host."""
 
+    @abstractmethod
     def sample(
         self,
         ket: State,
@@ -169,13 +282,39 @@ class SamplingDevice(Protocol):
         keys: NDArray[np.uint64],
         states: NDArray[np.integer] | None = None,
     ) -> NDArray[np.int64]:
-        """Outcomes (R, shots), bit j being ``qubits[j]``, of row r's state, with the random numbers of key r (R, 2)."""
-        ...
+        """Outcomes of measuring some qubits.
+
+        Shot k of a row of outcomes with the key (a, b) takes the outcome at which the running sum of the probabilities
+        passes number k of ``numpy.random.Generator(numpy.random.Philox(key=[a, b])).random()``, times their total.
+
+        Args:
+            ket: The states.
+            frame: Their frame.
+            qubits: The qubits measured; bit j of an outcome is ``qubits[j]``.
+            shots: Number of shots of each key.
+            keys: (R, 2), the random numbers of each row of outcomes.
+            states: (R,) the state from which each is drawn; by default each state once.
+
+        Returns:
+            (R, shots).
+
+        Raises:
+            InvalidInputError: If qubits, shots, keys or states are not what is expected.
+            OutOfMemoryError: If the probabilities do not fit in the device's memory.
+        """
+
+
+def check_options(precision: str, num_threads: int | None = None) -> None:
+    """Raise InvalidInputError for another precision than "double" or "single", or a number of threads below 1."""
+    if precision not in PRECISIONS:
+        raise InvalidInputError(f"precision is {precision!r}; {' or '.join(map(repr, PRECISIONS))} is expected.")
+    if num_threads is not None and num_threads < 1:
+        raise InvalidInputError(f"num_threads is {num_threads}; a positive number is expected.")
 
 
 def has_memory(device: object) -> TypeGuard[DeviceWithMemory]:
     """Whether a device has a memory of its own."""
-    return hasattr(device, "is_resident")
+    return hasattr(device, "is_on_device")
 
 
 def draws_shots(device: object) -> TypeGuard[SamplingDevice]:

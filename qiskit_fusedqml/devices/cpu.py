@@ -17,6 +17,7 @@ from weakref import ref
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from ..errors import DeviceUnavailableError, InvalidInputError, OutOfMemoryError
 from ..ir.observables import PauliSum
@@ -24,8 +25,10 @@ from ..memory import default_budget, physical_memory
 from ..planner.cost import CostModel
 from ..planner.frame import Frame
 from ..planner.tape import RY, U2, Block, Dense, Diag, Operation, Pauli, Tape
-from . import Coefficients, _native
+from . import Device, _native, check_options
+from ._native import Coefficients
 from .calibration import Calibration, find
+from .coefficients import CompiledCoefficientMap
 
 _KEPT_OBSERVABLES = 32
 
@@ -66,7 +69,7 @@ def _log2(number: int) -> int:
     return number.bit_length() - 1
 
 
-class CPUDevice:
+class CPUDevice(Device):
     """Runs tapes on the CPU; a state is an object of the compiled module.
 
     Args:
@@ -80,14 +83,12 @@ class CPUDevice:
     """
 
     name = "CPU"
+    coefficient_map = CompiledCoefficientMap
 
     def __init__(
         self, precision: str = "double", num_threads: int | None = None, calibration: Calibration | None = None
     ) -> None:
-        if precision not in {"double", "single"}:
-            raise InvalidInputError(f"precision is {precision!r}; 'double' or 'single' is allowed.")
-        if num_threads is not None and num_threads < 1:
-            raise InvalidInputError(f"num_threads is {num_threads}; a positive number or None is allowed.")
+        check_options(precision, num_threads)
         self.precision = precision
         self.num_threads = default_threads() if num_threads is None else num_threads
         self._isa = instruction_set()
@@ -118,8 +119,8 @@ class CPUDevice:
         """The instruction set in use."""
         return self._isa
 
+    @override
     def allocate(self, tape: Tape, batch: int, initial_state: NDArray[np.complex128] | None) -> _native.State:
-        """See `Device.allocate`."""
         if batch < 1:
             raise InvalidInputError(f"A batch of {batch} states was asked for; at least 1 is needed.")
         half = self._prefers_half_width(tape, batch)
@@ -141,19 +142,15 @@ class CPUDevice:
             ) from None
         return state
 
+    @override
     def copy(self, state: _native.State) -> _native.State:
-        """See `Device.copy`."""
         try:
             return state.copy()
         except MemoryError:
             raise self._out_of_memory(state.bytes) from None
 
+    @override
     def forward(self, tape: Tape, coefficients: Coefficients, ket: _native.State) -> None:
-        """See `Device.forward`.
-
-        Raises:
-            InvalidInputError: If the coefficients or the state do not fit the tape.
-        """
         native = _compiled(tape)
         try:
             _native.forward(native, coefficients, ket, self.num_threads)
@@ -162,14 +159,10 @@ class CPUDevice:
         except MemoryError:
             raise self._out_of_memory(ket.bytes) from None
 
+    @override
     def backward(
         self, tape: Tape, coefficients: Coefficients, ket: _native.State, bra: _native.State, *, per_sample: bool
     ) -> NDArray[np.float64]:
-        """See `Device.backward`.
-
-        Raises:
-            InvalidInputError: If the coefficients or the states do not fit the tape.
-        """
         native = _compiled(tape)
         try:
             return _native.backward(native, coefficients, ket, bra, per_sample, self.num_threads)
@@ -178,17 +171,17 @@ class CPUDevice:
         except MemoryError:
             raise self._out_of_memory(ket.bytes) from None
 
+    @override
     def expectation(self, ket: _native.State, frame: Frame, sums: Sequence[PauliSum]) -> NDArray[np.float64]:
-        """See `Device.expectation`."""
         try:
             return _native.expectation(self._compiled_sums(frame, sums), ket, self.num_threads)
         except ValueError as error:
             raise InvalidInputError(str(error)) from None
 
+    @override
     def apply_observables(
         self, ket: _native.State, frame: Frame, sums: Sequence[PauliSum], cotangents: NDArray[np.float64]
     ) -> _native.State:
-        """See `Device.apply_observables`."""
         weights = np.ascontiguousarray(cotangents, dtype=np.float64)
         try:
             return _native.apply_observables(self._compiled_sums(frame, sums), ket, weights, self.num_threads)
@@ -197,22 +190,23 @@ class CPUDevice:
         except MemoryError:
             raise self._out_of_memory(ket.bytes) from None
 
+    @override
     def amplitudes(self, ket: _native.State, frame: Frame) -> NDArray[np.complex128] | NDArray[np.complex64]:
-        """See `Device.amplitudes`."""
         return _native.amplitudes(ket, list(frame.columns), frame.offset, self.num_threads)
 
+    @override
     def probabilities(self, ket: _native.State, frame: Frame, qubits: Sequence[int]) -> NDArray[np.float64]:
-        """See `Device.probabilities`."""
         if len(set(qubits)) != len(qubits) or any(not 0 <= q < ket.num_qubits for q in qubits):
             raise InvalidInputError(f"The qubits {tuple(qubits)} must be distinct and below {ket.num_qubits}.")
         return _native.probabilities(ket, list(frame.columns), frame.offset, list(qubits), self.num_threads)
 
+    @override
     def memory_budget(self) -> int:
-        """See `Device.memory_budget`."""
         return default_budget()
 
+    @override
     def state_bytes(self, num_qubits: int, batch: int) -> int:
-        """See `Device.state_bytes`. Lanes that neither samples nor qubits fill (small circuits) are not counted."""
+        # lanes that neither samples nor qubits fill (small circuits) are not counted
         samples = min(self._width, 1 << (max(batch, 1) - 1).bit_length())
         groups = -(-batch // samples)
         return groups * samples * self.cost_model.amplitude_bytes << num_qubits

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
+from typing_extensions import override
 
 from ..errors import DeviceUnavailableError, OutOfMemoryError
 from ..memory import format_bytes
 from .gpu.device import GPUDevice
-from .gpu.runtime import Argument, Buffer, Limits
+from .gpu.runtime import Argument, Buffer, Limits, Runtime
 from .gpu.sources import OPTIONS, source
 
 ORDINARY_SHARED_BYTES = 48 << 10
@@ -51,8 +52,8 @@ class _Kernel:
             self.function.max_dynamic_shared_size_bytes = self._shared_bytes = shared_bytes
 
 
-class CupyRuntime:
-    """See `gpu.runtime.Runtime`. Works on the device and the stream that are current in CuPy at each call.
+class CupyRuntime(Runtime):
+    """Works on the device and the stream that are current in CuPy at each call.
 
     Raises:
         DeviceUnavailableError: If CuPy is not installed or finds no GPU it can use.
@@ -78,62 +79,66 @@ class CupyRuntime:
         self._noting = threading.local()
         self.limits = _limits(cupy.cuda.Device().attributes)
 
+    @override
     def empty(self, count: int, dtype: DTypeLike) -> Buffer:
-        """See `Runtime.empty`."""
         try:
             return self._cupy.empty(count, dtype)
         except self._cupy.cuda.memory.OutOfMemoryError:
             raise self._out_of_memory(count * np.dtype(dtype).itemsize) from None
 
+    @override
     def zeros(self, count: int) -> Buffer:
-        """See `Runtime.zeros`."""
         try:
             return self._cupy.zeros(count)
         except self._cupy.cuda.memory.OutOfMemoryError:
             raise self._out_of_memory(8 * count) from None
 
+    @override
     def upload(self, array: NDArray[Any]) -> Buffer:
-        """See `Runtime.upload`."""
         try:
             return self._cupy.asarray(np.ravel(array))
         except self._cupy.cuda.memory.OutOfMemoryError:
             raise self._out_of_memory(array.nbytes) from None
 
+    @override
     def write(self, buffer: Buffer, array: NDArray[Any]) -> None:
-        """See `Runtime.write`."""
         if array.size:
             buffer[: array.size].set(np.ravel(array))
 
+    @override
     def download(self, buffer: Buffer) -> NDArray[Any]:
-        """See `Runtime.download`. Waits for the current stream."""
+        # waits for the current stream
         return np.asarray(self._cupy.asnumpy(buffer))
 
-    def is_resident(self, array: object) -> bool:
-        """See `Runtime.is_resident`: CuPy's arrays, and whatever says by DLPack that it is on a CUDA device."""
+    @override
+    def is_on_device(self, array: object) -> bool:
+        # CuPy's arrays, and whatever says by DLPack that it is on a CUDA device
         if isinstance(array, self._cupy.ndarray):
             return True
         place = getattr(array, "__dlpack_device__", None)
         return place is not None and int(place()[0]) in CUDA_PLACES
 
+    @override
     def adopt(self, array: Any, dtype: DTypeLike) -> Buffer:
-        """See `Runtime.adopt`. DLPack makes the current stream wait for the stream that is writing the array."""
+        # DLPack makes the current stream wait for the stream that is writing the array
         return self._cupy.ascontiguousarray(self._own(array), dtype=dtype).ravel()
 
+    @override
     def take(self, array: Any) -> Any:
-        """See `Runtime.take`."""
         return self._cupy.array(self._own(array), dtype=np.float64, order="C")
 
+    @override
     def copy(self, buffer: Buffer) -> Buffer:
-        """See `Runtime.copy`."""
         try:
             return buffer.copy()
         except self._cupy.cuda.memory.OutOfMemoryError:
             raise self._out_of_memory(buffer.nbytes) from None
 
+    @override
     def launch(
         self, kernel: str, blocks: tuple[int, int], threads: int, shared_bytes: int, arguments: Sequence[Argument]
     ) -> None:
-        """See `Runtime.launch`. The first launch of a kernel compiles it, unless CuPy (from 14.1 on) has it on disk."""
+        # the first launch of a kernel compiles it, unless CuPy (from 14.1 on) has it on disk
         found = self._kernel(kernel, shared_bytes)
         pointers = tuple(np.uintp(0) if argument is None else argument for argument in arguments)
         noted = getattr(self._noting, "launches", None)
@@ -150,11 +155,10 @@ class CupyRuntime:
         """Registers of a thread, and bytes it keeps in memory for want of them, on this device."""
         return self._kernel(kernel, ORDINARY_SHARED_BYTES).needs
 
+    @override
     def capture(self, work: Callable[[], None]) -> Callable[[], None]:
-        """See `Runtime.capture`: a CUDA graph.
-
-        The launches are noted first and put on a stream of their own then, when all kernels have been loaded.
-        """
+        # as a CUDA graph; the launches are noted first and put on a stream of their own then, when all kernels have
+        # been loaded
         launches: list[tuple[Any, tuple[int, int], int, tuple[Any, ...], int]] = []
         self._noting.launches = launches
         try:
@@ -176,18 +180,19 @@ class CupyRuntime:
 
         return replay
 
+    @override
     def stream(self) -> Hashable:
-        """See `Runtime.stream`."""
         pointer = int(self._cupy.cuda.get_current_stream().ptr)
         thread = threading.get_ident() if pointer == PER_THREAD_STREAM else 0
         return int(self._cupy.cuda.Device().id), pointer, thread
 
+    @override
     def synchronize(self) -> None:
-        """See `Runtime.synchronize`."""
         self._cupy.cuda.get_current_stream().synchronize()
 
+    @override
     def free_bytes(self) -> int:
-        """See `Runtime.free_bytes`: what the driver has, and what CuPy's pool keeps unused."""
+        # what the driver has, and what CuPy's pool keeps unused
         free, _ = self._cupy.cuda.runtime.memGetInfo()
         return int(free) + int(self._cupy.get_default_memory_pool().free_bytes())
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from ..arrays import ComplexArray
 from ..ir.observables import PauliSum
@@ -20,17 +21,19 @@ from ..planner.cost import CostModel
 from ..planner.frame import Frame, Functional, RowTerm
 from ..planner.gf2 import bits
 from ..planner.tape import RY, U2, Dense, Diag, Factor, Operation, Pauli, Tape
-from . import Coefficients
+from . import Coefficients, Device
+from .reference_coefficients import ReferenceCoefficientMap
 
 
-class ReferenceDevice:
+class ReferenceDevice(Device):
     """Runs tapes on arrays of complex128; a state is an array (B, 2**n) indexed by row."""
 
     name = "reference"
     cost_model = CostModel()
+    coefficient_map = ReferenceCoefficientMap
 
+    @override
     def allocate(self, tape: Tape, batch: int, initial_state: ComplexArray | None) -> ComplexArray:
-        """See `Device.allocate`."""
         shape = (batch, 2**tape.num_qubits)
         if initial_state is not None:
             return np.array(np.broadcast_to(initial_state, shape), dtype=np.complex128)
@@ -38,20 +41,20 @@ class ReferenceDevice:
         state[:, 0] = 1.0
         return state
 
+    @override
     def copy(self, state: ComplexArray) -> ComplexArray:
-        """See `Device.copy`."""
         return state.copy()
 
+    @override
     def forward(self, tape: Tape, coefficients: Coefficients, ket: ComplexArray) -> None:
-        """See `Device.forward`."""
         for block in tape.blocks:
             for operation in block.operations:
                 ket[...] = apply(operation, coefficients, ket, inverse=False)
 
+    @override
     def backward(
         self, tape: Tape, coefficients: Coefficients, ket: ComplexArray, bra: ComplexArray, *, per_sample: bool
     ) -> NDArray[np.float64]:
-        """See `Device.backward`."""
         overlaps = np.zeros((len(ket), tape.num_overlaps))
         for block in reversed(tape.blocks):
             for operation in reversed(block.operations[block.undo_from :]):
@@ -64,34 +67,34 @@ class ReferenceDevice:
                     state[...] = apply(operation, coefficients, state, inverse=True)
         return overlaps if per_sample else overlaps.sum(axis=0)
 
+    @override
     def expectation(self, ket: ComplexArray, frame: Frame, sums: Sequence[PauliSum]) -> NDArray[np.float64]:
-        """See `Device.expectation`."""
         columns = [np.einsum("br,br->b", ket.conj(), _apply_sum(ket, frame.terms(observable))) for observable in sums]
         return np.stack([column.real for column in columns], axis=1)
 
+    @override
     def apply_observables(
         self, ket: ComplexArray, frame: Frame, sums: Sequence[PauliSum], cotangents: NDArray[np.float64]
     ) -> ComplexArray:
-        """See `Device.apply_observables`."""
         bra = np.zeros_like(ket)
         for observable, cotangent in zip(sums, cotangents.T, strict=True):
             bra += cotangent[:, None] * _apply_sum(ket, frame.terms(observable))
         return bra
 
+    @override
     def amplitudes(self, ket: ComplexArray, frame: Frame) -> ComplexArray:
-        """See `Device.amplitudes`."""
         return ket[:, logical_rows(frame)]
 
+    @override
     def probabilities(self, ket: ComplexArray, frame: Frame, qubits: Sequence[int]) -> NDArray[np.float64]:
-        """See `Device.probabilities`."""
         return marginal(np.abs(self.amplitudes(ket, frame)) ** 2, qubits)
 
+    @override
     def memory_budget(self) -> int:
-        """See `Device.memory_budget`."""
         return default_budget()
 
+    @override
     def state_bytes(self, num_qubits: int, batch: int) -> int:
-        """See `Device.state_bytes`."""
         return 16 * batch << num_qubits
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from ..errors import InvalidInputError
-from . import Device
+from . import Device, check_options
 from .cpu import CPUDevice
 from .cuda import CUDADevice
 from .reference import ReferenceDevice
 
 DEVICES = ("CPU", "GPU", "reference")
-PRECISIONS = ("double", "single")
 
 
 def make_device(device: str | Device, *, precision: str = "double", num_threads: int | None = None) -> Device:
@@ -24,10 +23,7 @@ def make_device(device: str | Device, *, precision: str = "double", num_threads:
         InvalidInputError: For an unknown name or precision.
         DeviceUnavailableError: For "GPU" without CuPy or without a GPU.
     """
-    if precision not in PRECISIONS:
-        raise InvalidInputError(f"precision is {precision!r}; {' or '.join(map(repr, PRECISIONS))} is expected.")
-    if num_threads is not None and num_threads < 1:
-        raise InvalidInputError(f"num_threads is {num_threads}; a positive number is expected.")
+    check_options(precision, num_threads)
     if not isinstance(device, str):
         return device
     match device:

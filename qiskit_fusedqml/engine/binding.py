@@ -16,13 +16,14 @@ from numpy.typing import ArrayLike, NDArray
 from ..arrays import FloatArray, IntArray, real_array
 from ..devices import (
     Bound,
+    BoundOnDevice,
+    CoefficientMap,
     Device,
-    ResidentBound,
     State,
     _native,
     has_memory,
 )
-from ..devices.coefficients import CoefficientMap
+from ..devices.coefficients import CompiledCoefficientMap
 from ..errors import InvalidInputError
 from ..ir.angles import AngleMap
 from ..ir.observables import PauliSum
@@ -52,7 +53,7 @@ class BoundBatch(NamedTuple):
         kept: The states that were kept on the way, in this order; the last sweep back uses them up.
     """
 
-    bound: Bound | ResidentBound
+    bound: Bound | BoundOnDevice
     base: FloatArray
     values: FloatArray | None
     segments: tuple[Segment, ...] = ()
@@ -72,6 +73,7 @@ class Binding:
         keep_phase: Whether the global phase matters.
         populations: Whether only the absolute values of the final amplitudes matter.
         any_start: Whether the sweeps start from amplitudes that the program does not hold.
+        coefficient_map: The device's.
     """
 
     def __init__(
@@ -86,6 +88,7 @@ class Binding:
         keep_phase: bool,
         populations: bool = False,
         any_start: bool = False,
+        coefficient_map: type[CoefficientMap] = CompiledCoefficientMap,
     ) -> None:
         batched = angle_map.depends_on(varying)
         wanted_slots = frozenset(np.flatnonzero(angle_map.depends_on(wanted)).tolist())
@@ -110,7 +113,7 @@ class Binding:
             populations=populations,
             any_start=any_start,
         )
-        self.recipe = self._from_features(CoefficientMap(self.plan.tables))
+        self.recipe = self._from_features(coefficient_map(self.plan.tables))
         self._segments: dict[int, tuple[Segment, ...]] = {}
         # whether overlaps are needed by sample: for a varying parameter's gradient, or through an angle that differs
         self.has_batched_gradients = bool(
@@ -282,9 +285,10 @@ class Binding:
         Raises:
             InvalidInputError: If the derivative of an expression is not finite at the values.
         """
-        if not isinstance(bound.bound, Bound):
-            return bound.bound.pull(overlaps, per_row=per_row)
-        base, rows = self.recipe.pullback(bound.bound, overlaps, per_row=per_row)
+        pull = getattr(bound.bound, "pull", None)
+        if pull is not None:  # on the device, where the values are
+            return cast("tuple[FloatArray, FloatArray | None]", pull(overlaps, per_sample=per_row))
+        base, rows = self.recipe.pullback(bound.bound, overlaps, per_sample=per_row)
         if bound.values is not None:
             base = self.shared_map.pull_features(bound.base, base)
             if rows is not None:

@@ -24,7 +24,6 @@ from ..devices.reference import logical_rows
 from ..ir.angles import AngleMap
 from ..ir.observables import PauliSum
 from ..ir.program import Instruction, Program, Rotation
-from ..planner.cost import CostModel
 from ..planner.frame import Frame
 from .binding import Binding, BoundBatch
 from .parameters import ParameterBatch, ParameterSet, first_parameters
@@ -53,7 +52,7 @@ class HeldColumns(NamedTuple):
 def find_columns(
     program: Program,
     angle_map: AngleMap,
-    cost_model: CostModel,
+    device: Device,
     varying: ParameterSet,
     wanted: ParameterSet,
     *,
@@ -64,7 +63,7 @@ def find_columns(
     Args:
         program: The program; all rows start from the same state.
         angle_map: Its angles.
-        cost_model: The device's numbers.
+        device: The device.
         varying: The parameters that differ from row to row.
         wanted: The parameters whose gradients are wanted.
         populations: Whether only the absolute values of the final amplitudes matter.
@@ -84,20 +83,22 @@ def find_columns(
         Binding(
             encoder,
             encoder_map,
-            cost_model,
+            device.cost_model,
             varying=varying.indices,
             wanted=nothing.indices,
             batch=2 * size,
             keep_phase=False,
+            coefficient_map=device.coefficient_map,
         ),
         Binding(
             ansatz,
             ansatz_map,
-            cost_model,
+            device.cost_model,
             varying=nothing.indices,
             wanted=wanted.indices,
             batch=size,
             keep_phase=False,
+            coefficient_map=device.coefficient_map,
             populations=populations,
         ),
         start,

@@ -49,7 +49,7 @@ def through_the_host(method: _Method) -> _Method:
         memory = _memory_with(self, x, w)
         if memory is None:
             return method(self, x, w, *rest, **options)
-        x, w = (memory.to_host(array) if memory.is_resident(array) else array for array in (x, w))
+        x, w = (memory.to_host(array) if memory.is_on_device(array) else array for array in (x, w))
         return memory.from_host(method(self, x, w, *rest, **options))
 
     return cast(_Method, call)
@@ -58,7 +58,7 @@ def through_the_host(method: _Method) -> _Method:
 def _memory_with(program: HasResident, x: Any, w: Any) -> DeviceWithMemory | None:
     """The device's memory, if one of the two is in it."""
     memory = program.memory_of_device
-    return memory if memory is not None and (memory.is_resident(x) or memory.is_resident(w)) else None
+    return memory if memory is not None and (memory.is_on_device(x) or memory.is_on_device(w)) else None
 
 
 def memory_of(device: Device) -> DeviceWithMemory | None:

@@ -132,13 +132,15 @@ class PlanStore:
                     keep_phase=keep_phase,
                     populations=populations,
                     any_start=any_start,
+                    coefficient_map=self._device.coefficient_map,
                 ),
             ),
         )
 
     def _shared(self, key: Hashable, make: Callable[[], Binding]) -> Binding:
         structure = self._structure
-        return make() if structure is None else SHARED.get((structure, self._device.cost_model, key), make)
+        device = (self._device.cost_model, self._device.coefficient_map)
+        return make() if structure is None else SHARED.get((structure, device, key), make)
 
     @cached_property
     def _structure(self) -> Hashable | None:
@@ -169,7 +171,7 @@ class PlanStore:
             columns = self._kept(
                 ("columns", varying.key, wanted.key),
                 lambda: find_columns(
-                    self._program, self._angle_map, self._device.cost_model, varying, wanted, populations=self._diagonal
+                    self._program, self._angle_map, self._device, varying, wanted, populations=self._diagonal
                 ),
             )
             if columns is not None and columns.pays(batch):

@@ -120,7 +120,7 @@ class PreparedProgram:
         """The same program, whose values go to the device's memory, where results stay (`residence`)."""
         assert self.memory_of_device is not None
         twin = object.__new__(type(self))  # shares the device and all that was made for it, as no copy does
-        vars(twin).update(vars(self), device=self.memory_of_device.resident, is_resident=True)
+        vars(twin).update(vars(self), device=self.memory_of_device.on_device, is_resident=True)
         return twin
 
     @property
@@ -211,7 +211,7 @@ class PreparedProgram:
 
     def _cotangents(self, cotangents: ArrayLike, batch: int) -> FloatArray:
         expected, memory = (batch, len(self._observables())), self.memory_of_device
-        if memory is None or not memory.is_resident(cotangents):
+        if memory is None or not memory.is_on_device(cotangents):
             return checked_cotangents(cotangents, expected)
         # whether they are finite is not asked: the device would wait
         shape = tuple(cast(Any, cotangents).shape)

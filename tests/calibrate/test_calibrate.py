@@ -25,7 +25,8 @@ from qiskit_fusedqml.calibrate.probes import (
     traffic_probe,
 )
 from qiskit_fusedqml.calibrate.timing import Action, Timer
-from qiskit_fusedqml.devices import Coefficients, State, calibration
+from qiskit_fusedqml.devices import State, calibration
+from qiskit_fusedqml.devices._native import Coefficients
 from qiskit_fusedqml.devices.calibration import read
 from qiskit_fusedqml.devices.cpu import CPUDevice, instruction_set
 from qiskit_fusedqml.planner.cost import KINDS

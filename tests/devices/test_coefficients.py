@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from support.interpreter import expectation, run_program
 
-from qiskit_fusedqml.devices.coefficients import CoefficientMap
+from qiskit_fusedqml.devices.coefficients import CompiledCoefficientMap
 from qiskit_fusedqml.devices.reference import ReferenceDevice
 from qiskit_fusedqml.ir.observables import PauliSum, PauliTerm
 from qiskit_fusedqml.ir.program import Program, Rotation
@@ -44,13 +44,13 @@ def _gradient(program: Program, angles: np.ndarray, *, batched: bool) -> tuple[n
     slots = frozenset(range(program.num_angles))
     plan = fuse(program, CostModel(), batched_slots=slots if batched else frozenset(), wanted_slots=slots)
     shared = np.zeros_like(angles) if batched else angles
-    bound = CoefficientMap(plan.tables).bind(shared, angles[None, :] if batched else np.zeros((1, 0)))
+    bound = CompiledCoefficientMap(plan.tables).bind(shared, angles[None, :] if batched else np.zeros((1, 0)))
     ket = DEVICE.allocate(plan.tape, 1, None)
     DEVICE.forward(plan.tape, bound.coefficients, ket)
     state = DEVICE.amplitudes(ket, plan.tape.frame)[0]
     bra = DEVICE.apply_observables(ket, plan.tape.frame, [OBSERVABLE], np.ones((1, 1)))
     overlaps = DEVICE.backward(plan.tape, bound.coefficients, ket, bra, per_sample=True)
-    return state, CoefficientMap(plan.tables).pullback(bound, overlaps, per_row=True)[int(batched)][0]
+    return state, CompiledCoefficientMap(plan.tables).pullback(bound, overlaps, per_sample=True)[int(batched)][0]
 
 
 @pytest.mark.parametrize("point", POINTS, ids=str)
@@ -86,5 +86,5 @@ def test_factored_rotations_keep_their_larger_factor() -> None:
     program = Program(2, 2, (Rotation(1, 1, slot=0), Rotation(2, 2, slot=1)))
     plan = fuse(program, CostModel())
     for angle in np.linspace(-7, 7, 29):
-        pairs = CoefficientMap(plan.tables).bind(np.array([angle, 0.3]), np.zeros((1, 0))).coefficients.pairs
+        pairs = CompiledCoefficientMap(plan.tables).bind(np.array([angle, 0.3]), np.zeros((1, 0))).coefficients.pairs
         assert np.abs(pairs[0]).max() == 1.0

@@ -16,7 +16,8 @@ from support.conformance import REFERENCE, TOLERANCE, Run, distance, random_run,
 from support.refusals import check_refusals
 from support.tapes import TapeMaker, random_state, replaced, tape_of
 
-from qiskit_fusedqml.devices import Coefficients, _native, cpu
+from qiskit_fusedqml.devices import _native, cpu
+from qiskit_fusedqml.devices._native import Coefficients
 from qiskit_fusedqml.devices.cpu import CPUDevice
 from qiskit_fusedqml.errors import DeviceUnavailableError, InvalidInputError, OutOfMemoryError
 from qiskit_fusedqml.ir.observables import PauliSum, PauliTerm

@@ -107,7 +107,7 @@ def test_runs_of_gates_at_singular_points(word, point, batched):
     every = np.arange(count)
     varying = every if batched else every[:0]
     binding = Binding(program, angles, CostModel(), varying=varying, wanted=every, batch=1, keep_phase=True)
-    device, values = emulated().resident, np.full(count, point)
+    device, values = emulated().on_device, np.full(count, point)
     bound = device.bind(binding.tables, device.from_host(values), device.from_host(values[None, varying]))
     tape, coefficients = binding.plan.tape, bound.coefficients
     ket = device.allocate(tape, 1, None)
@@ -117,7 +117,7 @@ def test_runs_of_gates_at_singular_points(word, point, batched):
     np.testing.assert_allclose(state, run_program(program, values), atol=1e-12 + loss)
     bra = device.apply_observables(ket, tape.frame, [OBSERVABLE], np.ones((1, 1)))
     overlaps = device.backward(tape, coefficients, ket, bra, per_sample=batched)
-    gradient = bound.pull(overlaps, per_row=False)[int(batched)].reshape(-1)
+    gradient = bound.pull(overlaps, per_sample=False)[int(batched)].reshape(-1)
     shifts = pi / 2 * np.eye(count)
     at = [[expectation(OBSERVABLE, run_program(program, values + sign * s)) for sign in (1, -1)] for s in shifts]
     np.testing.assert_allclose(gradient, [(up - down) / 2 for up, down in at], atol=1e-12 + 10 * loss)

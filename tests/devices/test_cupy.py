@@ -106,12 +106,12 @@ def test_results_stay_on_the_device(cupy):
 
     expected = results(device, cotangents)
     for given in (cotangents, cupy.asarray(cotangents), Tensor(cotangents), Tensor(cotangents.astype(np.float32))):
-        kept = results(device.resident, given)
+        kept = results(device.on_device, given)
         assert all(isinstance(array, Array) for array in kept)
         for array, right in zip(kept, expected, strict=True):
             assert (array.shape, array.dtype) == (right.shape, right.dtype)
             assert distance(array.get(), right) < (1e-6 if getattr(given, "host", given).dtype == np.float32 else 1e-15)
-    assert [device.is_resident(a) for a in (cotangents, cupy.asarray(cotangents), Tensor(cotangents), [1.0])] == [
+    assert [device.is_on_device(a) for a in (cotangents, cupy.asarray(cotangents), Tensor(cotangents), [1.0])] == [
         False,
         True,
         True,

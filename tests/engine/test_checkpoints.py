@@ -9,7 +9,7 @@ from qiskit.circuit import Parameter
 from support.emulation.runtime import EmulatedRuntime
 from support.programs import ProgramSampler, layered
 
-from qiskit_fusedqml.devices.coefficients import CoefficientMap
+from qiskit_fusedqml.devices.coefficients import CompiledCoefficientMap
 from qiskit_fusedqml.devices.cpu import CPUDevice
 from qiskit_fusedqml.devices.gpu.device import GPUDevice
 from qiskit_fusedqml.devices.reference import ReferenceDevice
@@ -90,7 +90,7 @@ def test_pieces_are_the_tape(model: CostModel, count: int) -> None:
             count, num_places(plan.tape, plan.tables.pair_kinds)
         )
         rng = np.random.default_rng(seed)
-        bound = CoefficientMap(plan.tables).bind(rng.uniform(-3, 3, program.num_angles), np.empty((1, 0)))
+        bound = CompiledCoefficientMap(plan.tables).bind(rng.uniform(-3, 3, program.num_angles), np.empty((1, 0)))
         whole, ket = (REFERENCE.allocate(plan.tape, 1, None) for _ in range(2))
         REFERENCE.forward(plan.tape, bound.coefficients, whole)
         for piece in pieces:

@@ -11,7 +11,7 @@ from support.interpreter import expectation, run_program
 from support.programs import ProgramSampler, layered
 from support.tapes import replaced
 
-from qiskit_fusedqml.devices.coefficients import CoefficientMap
+from qiskit_fusedqml.devices.coefficients import CompiledCoefficientMap
 from qiskit_fusedqml.devices.reference import ReferenceDevice
 from qiskit_fusedqml.ir.observables import PauliSum, PauliTerm
 from qiskit_fusedqml.ir.program import Program, Rotation
@@ -61,7 +61,7 @@ class Case:
         """Coefficients of a plan at this case's angles."""
         shared = self.angles[0].copy()
         shared[self.batched] = 0.0
-        return CoefficientMap(plan.tables).bind(shared, self.angles[:, self.batched])
+        return CompiledCoefficientMap(plan.tables).bind(shared, self.angles[:, self.batched])
 
     def states(self, angles: np.ndarray) -> np.ndarray:
         """The final states by direct interpretation."""
@@ -80,7 +80,7 @@ class Case:
         states = DEVICE.amplitudes(ket, tape.frame)
         bra = DEVICE.apply_observables(ket, tape.frame, [self.observable], self.cotangents)
         overlaps = DEVICE.backward(tape, bound.coefficients, ket, bra, per_sample=True)
-        shared, batched = CoefficientMap(plan.tables).pullback(bound, overlaps, per_row=True)
+        shared, batched = CompiledCoefficientMap(plan.tables).pullback(bound, overlaps, per_sample=True)
         gradients = shared.copy()
         gradients[:, self.batched] = batched
         return states, gradients, ket, start
@@ -171,14 +171,14 @@ def test_x_of_steep_rotations_follows_from_z_before_and_after() -> None:
     for scale, some_nan in ((1e-3, False), (1.0, True)):
         angles = rng.normal(scale=scale, size=program.num_angles)
         plan = fuse(program, CostModel(), wanted_slots=frozenset(range(program.num_angles)))
-        bound = CoefficientMap(plan.tables).bind(angles, np.zeros((1, 0)))
+        bound = CompiledCoefficientMap(plan.tables).bind(angles, np.zeros((1, 0)))
         ket = DEVICE.allocate(plan.tape, 1, None)
         DEVICE.forward(plan.tape, bound.coefficients, ket)
         observable = PauliSum(3, (PauliTerm(1.0, 0b001, 0b011), PauliTerm(0.5, 0b110, 0b010)))
         bra = DEVICE.apply_observables(ket, plan.tape.frame, [observable], np.ones((1, 1)))
         overlaps = DEVICE.backward(plan.tape, bound.coefficients, ket, bra, per_sample=False)
         assert np.isnan(overlaps).any() == some_nan
-        gradient = CoefficientMap(plan.tables).pullback(bound, overlaps, per_row=False)[0]
+        gradient = CompiledCoefficientMap(plan.tables).pullback(bound, overlaps, per_sample=False)[0]
 
         def value(k: int, step: float, angles: np.ndarray = angles, observable: PauliSum = observable) -> float:
             moved = angles + step * (np.arange(len(angles)) == k)
@@ -195,13 +195,13 @@ def test_a_scaled_coefficient_is_seen_in_the_gradients() -> None:
     observable = PauliSum(3, (PauliTerm(1.0, 0, 1), PauliTerm(0.5, 6, 2)))
 
     def gradient(factor: float) -> np.ndarray:
-        bound = CoefficientMap(plan.tables).bind(angles, np.zeros((1, 0)))
+        bound = CompiledCoefficientMap(plan.tables).bind(angles, np.zeros((1, 0)))
         coefficients = replaced(bound.coefficients, angles=factor * bound.coefficients.angles)
         ket = DEVICE.allocate(plan.tape, 1, None)
         DEVICE.forward(plan.tape, coefficients, ket)
         bra = DEVICE.apply_observables(ket, plan.tape.frame, [observable], np.ones((1, 1)))
         overlaps = DEVICE.backward(plan.tape, coefficients, ket, bra, per_sample=False)
-        return CoefficientMap(plan.tables).pullback(bound, overlaps)[0]
+        return CompiledCoefficientMap(plan.tables).pullback(bound, overlaps)[0]
 
     def difference(slot: int) -> float:
         shift = 1e-5 * np.eye(program.num_angles)[slot]
@@ -329,14 +329,14 @@ def test_phases_at_the_end_are_left_out_where_only_populations_matter() -> None:
     observable = PauliSum(4, (PauliTerm(1.0, 0, 0b0011), PauliTerm(0.5, 0, 0b1000, 0b0100, 0b0100)))
     gradients = []
     for each in (whole, plan):
-        bound = CoefficientMap(each.tables).bind(angles, np.zeros((1, 0)))
+        bound = CompiledCoefficientMap(each.tables).bind(angles, np.zeros((1, 0)))
         ket = DEVICE.allocate(each.tape, 1, None)
         DEVICE.forward(each.tape, bound.coefficients, ket)
         populations = DEVICE.probabilities(ket, each.tape.frame, range(4))
         np.testing.assert_allclose(populations[0], np.abs(run_program(program, angles)) ** 2, atol=1e-14)
         bra = DEVICE.apply_observables(ket, each.tape.frame, [observable], np.ones((1, 1)))
         overlaps = DEVICE.backward(each.tape, bound.coefficients, ket, bra, per_sample=False)
-        gradients.append(CoefficientMap(each.tables).pullback(bound, overlaps, per_row=False)[0])
+        gradients.append(CompiledCoefficientMap(each.tables).pullback(bound, overlaps, per_sample=False)[0])
     np.testing.assert_allclose(*gradients, atol=1e-14)
 
 
@@ -345,7 +345,7 @@ def test_the_global_phase_is_kept_only_when_asked_for() -> None:
     assert sum(len(b.operations) for b in fuse(program, CostModel(), keep_phase=False).tape.blocks) == 0
     plan = fuse(program, CostModel())
     ket = DEVICE.allocate(plan.tape, 1, None)
-    DEVICE.forward(plan.tape, CoefficientMap(plan.tables).bind(np.zeros(0), np.zeros((1, 0))).coefficients, ket)
+    DEVICE.forward(plan.tape, CompiledCoefficientMap(plan.tables).bind(np.zeros(0), np.zeros((1, 0))).coefficients, ket)
     np.testing.assert_allclose(ket[0, 0], np.exp(-0.5j), atol=1e-15)
 
 

@@ -69,7 +69,7 @@ class Example:
         """Numbers and gradients of a device; ``host`` takes arrays from it."""
         place = device.from_host
         bound = device.bind(tables or self.tables, place(self.base), place(self.columns))
-        gradients = bound.pull(place(self.overlaps), per_row=self.per_row)
+        gradients = bound.pull(place(self.overlaps), per_sample=self.per_row)
         return [host(bound.coefficients.numbers), *(None if g is None else host(g) for g in gradients)]
 
     def errors(

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from qiskit_fusedqml.devices import Coefficients
+from qiskit_fusedqml.devices._native import Coefficients
 from qiskit_fusedqml.planner.frame import Frame
 from qiskit_fusedqml.planner.gf2 import parity
 from qiskit_fusedqml.planner.tape import RY, U2, Block, Dense, Diag, Factor, Operation, Pauli, Tape

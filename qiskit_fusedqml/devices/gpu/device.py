@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from ...arrays import real_array
 from ...errors import InvalidInputError
@@ -20,7 +21,8 @@ from ...planner.cost import CostModel
 from ...planner.frame import Frame
 from ...planner.tables import BindingTables
 from ...planner.tape import Tape
-from .. import Coefficients
+from .. import Coefficients, Device, DeviceWithMemory, SamplingDevice, check_options
+from ..coefficients import CompiledCoefficientMap
 from .compiled import Geometry, compile_tape
 from .launches import (
     THREADS,
@@ -31,10 +33,10 @@ from .launches import (
 from .layout import Sizes, turns
 from .observables import ObservableCache
 from .recipes import (
+    BoundOnDevice,
+    CoefficientsOnDevice,
     LoadedRecipe,
     Recipes,
-    ResidentBound,
-    ResidentCoefficients,
 )
 from .runtime import (
     Buffer,
@@ -69,13 +71,13 @@ CHUNK_ROWS = 4096
 """Rows of which one block takes an expectation value."""
 
 
-AnyCoefficients = Coefficients | ResidentCoefficients
+AnyCoefficients = Coefficients | CoefficientsOnDevice
 
 
-class GPUDevice:
+class GPUDevice(Device, DeviceWithMemory, SamplingDevice):
     """Runs tapes with the kernels of ``cuda_src``.
 
-    Results come to the host as NumPy arrays, unless `resident` is asked for them. All sums have a fixed order: a call
+    Results come to the host as NumPy arrays, unless `on_device` is asked for them. All sums have a fixed order: a call
     gives the same bits every time.
 
     Args:
@@ -88,10 +90,10 @@ class GPUDevice:
     """
 
     name = "GPU"
+    coefficient_map = CompiledCoefficientMap
 
     def __init__(self, runtime: Runtime, precision: str = "double", geometry: Geometry | None = None) -> None:
-        if precision not in {"double", "single"}:
-            raise InvalidInputError(f"precision is {precision!r}; 'double' or 'single' is allowed.")
+        check_options(precision)
         self.precision = precision
         self.geometry = geometry or Geometry.of(runtime.limits, single=precision == "single")
         self.cost_model = cost_model(self.geometry)
@@ -105,13 +107,8 @@ class GPUDevice:
         self._loaded_recipes: WeakKeyDictionary[BindingTables, LoadedRecipe] = WeakKeyDictionary()
         self._lock = threading.Lock()
 
+    @override
     def allocate(self, tape: Tape, batch: int, initial_state: NDArray[np.complex128] | None) -> GPUState:
-        """See `Device.allocate`.
-
-        Raises:
-            InvalidInputError: For an empty batch or an initial state of the wrong shape.
-            OutOfMemoryError: If the device has too little free memory.
-        """
         if batch < 1:
             raise InvalidInputError(f"A batch of {batch} states was asked for; at least 1 is needed.")
         n, shape = tape.num_qubits, () if initial_state is None else initial_state.shape
@@ -126,29 +123,21 @@ class GPUDevice:
         self._launcher.each("set_state", state.count, arguments)
         return state
 
+    @override
     def copy(self, state: GPUState) -> GPUState:
-        """See `Device.copy`."""
         return GPUState(state.num_qubits, state.batch, self._runtime.copy(state.amplitudes))
 
+    @override
     def forward(self, tape: Tape, coefficients: AnyCoefficients, ket: GPUState) -> None:
-        """See `Device.forward`.
-
-        Raises:
-            InvalidInputError: If the coefficients or the state do not fit the tape, or it cannot be run.
-        """
         loaded = self._loaded(tape)
         with self._bound(loaded, coefficients, ket) as workspace:
             for samples in self._shares(loaded, ket, 1):
                 self._sequences.forward(loaded, workspace, ket, samples)
 
+    @override
     def backward(
         self, tape: Tape, coefficients: AnyCoefficients, ket: GPUState, bra: GPUState, *, per_sample: bool
     ) -> NDArray[np.float64]:
-        """See `Device.backward`.
-
-        Raises:
-            InvalidInputError: If the coefficients or the states do not fit the tape, or it cannot be run.
-        """
         if (ket.num_qubits, ket.batch) != (bra.num_qubits, bra.batch):
             raise InvalidInputError("Ket and bra differ in shape.")
         loaded = self._loaded(tape)
@@ -160,8 +149,8 @@ class GPUDevice:
         result: NDArray[np.float64] = totals if self.results_stay else self._runtime.download(totals)
         return result[: width * ket.batch].reshape(ket.batch, width) if per_sample else result[:width]
 
-    def bind(self, tables: BindingTables, base: Any, rows: Any) -> ResidentBound:
-        """See `DeviceWithMemory.bind`."""
+    @override
+    def bind(self, tables: BindingTables, base: Any, rows: Any) -> BoundOnDevice:
         with self._lock:
             loaded = self._loaded_recipes.get(tables)
         if loaded is None:
@@ -170,8 +159,8 @@ class GPUDevice:
                 loaded = self._loaded_recipes.setdefault(tables, loaded)
         return self._recipes.bind(loaded, base.ravel(), rows.ravel() if loaded.num_columns else None, len(rows))
 
+    @override
     def expectation(self, ket: GPUState, frame: Frame, sums: Sequence[PauliSum]) -> NDArray[np.float64]:
-        """See `Device.expectation`."""
         self._check_qubits(ket, frame.num_qubits, "frame")
         o = self._observables.get(frame, sums)
         chunks = max(1, 2**ket.num_qubits // CHUNK_ROWS)
@@ -185,17 +174,17 @@ class GPUDevice:
         values = self._launcher.totals(Partials(partials, len(sums), rows, chunks))
         return self._result(values, ket.batch)
 
+    @override
     def apply_observables(
         self, ket: GPUState, frame: Frame, sums: Sequence[PauliSum], cotangents: NDArray[np.float64]
     ) -> GPUState:
-        """See `Device.apply_observables`."""
         self._check_qubits(ket, frame.num_qubits, "frame")
         if tuple(cotangents.shape) != (ket.batch, len(sums)):
             expected = (ket.batch, len(sums))
             raise InvalidInputError(f"Cotangents have shape {tuple(cotangents.shape)}; {expected} is expected.")
         o = self._observables.get(frame, sums)
         bra = GPUState(ket.num_qubits, ket.batch, self._launcher.amplitudes(ket.count))
-        if self.is_resident(cotangents):
+        if self.is_on_device(cotangents):
             weights = self._runtime.adopt(cotangents, np.float64)
         else:
             weights = self._launcher.upload(np.asarray(cotangents, dtype=np.float64))
@@ -204,15 +193,16 @@ class GPUDevice:
         self._launcher.each("apply_observables", ket.count, arguments)
         return bra
 
+    @override
     def amplitudes(self, ket: GPUState, frame: Frame) -> NDArray[np.complex128] | NDArray[np.complex64]:
-        """See `Device.amplitudes`."""
         moved = self._launcher.relabel(ket, frame.columns, frame.offset)
         return self._result(moved, ket.batch)
 
+    @override
     def probabilities(self, ket: GPUState, frame: Frame, qubits: Sequence[int]) -> NDArray[np.float64]:
-        """See `Device.probabilities`."""
         return self._result(self._weights(ket, frame, qubits), ket.batch)
 
+    @override
     def sample(
         self,
         ket: GPUState,
@@ -222,26 +212,6 @@ class GPUDevice:
         keys: NDArray[np.uint64],
         states: NDArray[np.integer] | None = None,
     ) -> NDArray[np.int64]:
-        """Outcomes of measuring some qubits.
-
-        Shot k of a row with the key (a, b) takes the outcome at which the running sum of the probabilities passes
-        number k of ``numpy.random.Generator(numpy.random.Philox(key=[a, b])).random()``, times their total.
-
-        Args:
-            ket: The states.
-            frame: Their frame.
-            qubits: The qubits measured; bit j of an outcome is ``qubits[j]``.
-            shots: Number of shots of each row.
-            keys: (R, 2), the random numbers of each row.
-            states: (R,) the state from which each row is drawn; by default each state once.
-
-        Returns:
-            (R, shots).
-
-        Raises:
-            InvalidInputError: If qubits, shots, keys or states are not what is expected.
-            OutOfMemoryError: If the probabilities do not fit in the device's memory.
-        """
         rows = np.arange(ket.batch, dtype=np.int32) if states is None else np.asarray(states, dtype=np.int32)
         if shots < 1 or keys.shape != (len(rows), 2) or not np.all((rows >= 0) & (rows < ket.batch)):
             raise InvalidInputError(
@@ -262,38 +232,37 @@ class GPUDevice:
         return self._result(outcomes, len(rows))
 
     @cached_property
-    def resident(self) -> GPUDevice:
-        """The same device, whose results stay in its memory: values, amplitudes, probabilities and shots.
-
-        They are arrays of the runtime's library (CuPy); other libraries take them over through DLPack.
-        """
+    @override
+    def on_device(self) -> GPUDevice:
+        # results are arrays of the runtime's library (CuPy); other libraries take them over through DLPack
         twin = copy(self)
         twin.results_stay = True
         return twin
 
-    def is_resident(self, array: object) -> bool:
-        """Whether an array of the caller is in device memory."""
-        return self._runtime.is_resident(array)
+    @override
+    def is_on_device(self, array: object) -> bool:
+        return self._runtime.is_on_device(array)
 
+    @override
     def to_host(self, array: Any) -> NDArray[np.float64]:
-        """Numbers in device memory as a NumPy array."""
         flat = self._runtime.download(self._runtime.adopt(array, np.float64))
         return flat.reshape(tuple(array.shape))
 
+    @override
     def take(self, array: Any, name: str) -> Any:
-        """See `DeviceWithMemory.take`."""
-        return self._runtime.take(array) if self.is_resident(array) else self.from_host(real_array(array, name))
+        return self._runtime.take(array) if self.is_on_device(array) else self.from_host(real_array(array, name))
 
+    @override
     def from_host(self, array: NDArray[Any]) -> Any:
-        """An array in device memory."""
         return self._runtime.upload(array).reshape(array.shape)
 
+    @override
     def memory_budget(self) -> int:
-        """See `Device.memory_budget`: half of what is free now."""
+        # of what is free now: CuPy and others use the device, too
         return self._runtime.free_bytes() // 2
 
+    @override
     def state_bytes(self, num_qubits: int, batch: int) -> int:
-        """See `Device.state_bytes`."""
         return self.geometry.amplitude_bytes * batch << num_qubits
 
     def _weights(self, ket: GPUState, frame: Frame, qubits: Sequence[int]) -> Buffer:
@@ -335,7 +304,7 @@ class GPUDevice:
     def _bound(self, loaded: LoadedTape, coefficients: AnyCoefficients, ket: GPUState) -> Iterator[Workspace]:
         """The coefficients where sweeps read them; nobody else writes there until these are on the stream."""
         self._check_qubits(ket, loaded.compiled.num_qubits, "tape")
-        sizes = coefficients.sizes if isinstance(coefficients, ResidentCoefficients) else Sizes.of(coefficients)
+        sizes = coefficients.sizes if isinstance(coefficients, CoefficientsOnDevice) else Sizes.of(coefficients)
         loaded.compiled.numbers.check(sizes, ket.batch)
         workspace = self._sequences.workspace(loaded, ket.batch)
         with workspace.lock:
@@ -349,7 +318,7 @@ class GPUDevice:
 
     def _pack(self, loaded: LoadedTape, coefficients: AnyCoefficients, workspace: Workspace) -> Buffer:
         """Write the numbers; returns the shared diagonal angles."""
-        if isinstance(coefficients, ResidentCoefficients):
+        if isinstance(coefficients, CoefficientsOnDevice):
             return self._recipes.pack(loaded, coefficients, workspace)
         layout = loaded.compiled.numbers
         self._runtime.write(workspace.bound.numbers, layout.pack(coefficients, self._launcher.real))

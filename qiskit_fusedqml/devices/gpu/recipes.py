@@ -151,7 +151,7 @@ class LoadedRecipe:
 
 
 @dataclass(frozen=True, eq=False)
-class ResidentCoefficients:
+class CoefficientsOnDevice:
     """Coefficients in the device's memory; `devices.Coefficients` are those of the host.
 
     Attributes:
@@ -166,18 +166,18 @@ class ResidentCoefficients:
 
 
 @dataclass(frozen=True, eq=False)
-class ResidentBound:
+class BoundOnDevice:
     """Coefficients, and what the way back needs. See `devices.DeviceWithMemory.bind`."""
 
     recipes: Recipes
-    coefficients: ResidentCoefficients
+    coefficients: CoefficientsOnDevice
     base: Buffer
     rows: Buffer | None
     memory: Buffer
 
-    def pull(self, overlaps: Any, *, per_row: bool) -> tuple[Any, Any]:
-        """See `devices.ResidentBound.pull`."""
-        return self.recipes.pull(self, overlaps, per_row=per_row)
+    def pull(self, overlaps: Any, *, per_sample: bool) -> tuple[Any, Any]:
+        """See `devices.BoundOnDevice.pull`."""
+        return self.recipes.pull(self, overlaps, per_sample=per_sample)
 
 
 class Recipes:
@@ -191,7 +191,7 @@ class Recipes:
         self._launcher = launcher
         self._runtime = launcher.runtime
 
-    def bind(self, recipe: LoadedRecipe, base: Buffer, rows: Buffer | None, batch: int) -> ResidentBound:
+    def bind(self, recipe: LoadedRecipe, base: Buffer, rows: Buffer | None, batch: int) -> BoundOnDevice:
         """Coefficients from values: the parameters (P,), and the varying ones (B, V), flat, if there are any."""
         numbers = self._room(recipe.num_shared + recipe.num_own * batch)
         memory = self._room(recipe.memory(batch))
@@ -204,10 +204,10 @@ class Recipes:
         self._launcher.threads(BIND_VALUES, shared + own * batch, [*values, numbers, memory])
         count = recipe.num_stretches + recipe.num_plain + recipe.num_terms
         self._launcher.threads(BIND_SHARED, count, [*values, numbers, memory])
-        coefficients = ResidentCoefficients(recipe, recipe.sizes(batch), numbers)
-        return ResidentBound(self, coefficients, base, rows, memory)
+        coefficients = CoefficientsOnDevice(recipe, recipe.sizes(batch), numbers)
+        return BoundOnDevice(self, coefficients, base, rows, memory)
 
-    def pack(self, loaded: LoadedTape, coefficients: ResidentCoefficients, workspace: Workspace) -> Buffer:
+    def pack(self, loaded: LoadedTape, coefficients: CoefficientsOnDevice, workspace: Workspace) -> Buffer:
         """Write the numbers of a tape where its sweeps read them; returns the shared diagonal angles."""
         recipe = coefficients.recipe
         if workspace.pieces is None or workspace.pieces[0] is not recipe:
@@ -227,15 +227,15 @@ class Recipes:
             self._launcher.each("pack_numbers", len(numbers), arguments)
         return coefficients.numbers
 
-    def pull(self, bound: ResidentBound, overlaps: Any, *, per_row: bool) -> tuple[Any, Any]:
-        """Gradients from overlaps, see `ResidentBound.pull`."""
+    def pull(self, bound: BoundOnDevice, overlaps: Any, *, per_sample: bool) -> tuple[Any, Any]:
+        """Gradients from overlaps, see `BoundOnDevice.pull`."""
         recipe, batch = bound.coefficients.recipe, bound.coefficients.sizes.batch
-        by_sample, rows = overlaps.ndim == 2, batch if per_row else 1
+        by_sample, rows = overlaps.ndim == 2, batch if per_sample else 1
         own = overlaps.ravel() if by_sample else None
-        shared = self._column_sums(overlaps) if by_sample and not per_row else overlaps.ravel()
-        width = recipe.num_base + recipe.num_row - recipe.num_columns if per_row else recipe.num_base
-        results = _Gradients(self._room(width * rows), width, rows, per_row)
-        if by_sample and not per_row:
+        shared = self._column_sums(overlaps) if by_sample and not per_sample else overlaps.ravel()
+        width = recipe.num_base + recipe.num_row - recipe.num_columns if per_sample else recipe.num_base
+        results = _Gradients(self._room(width * rows), width, rows, per_sample)
+        if by_sample and not per_sample:
             results.own = self._room(recipe.num_row * batch)
         gates = self._items(recipe.shared_gates, recipe.own_gates, results, batch if by_sample else 0)
         arguments = [recipe.record, long_integer(batch), bound.coefficients.numbers, bound.memory, shared]
@@ -247,16 +247,16 @@ class Recipes:
             slots = self._pull_features(bound, recipe.features, results)
             self._gather(bound, recipe.features.gradients, (shared, own, 0), slots, results, onto=True)
         parameters = _table(results.base, rows, width)[:, : recipe.num_parameters]
-        if per_row:
+        if per_sample:
             return parameters, None
         columns = results.own if results.own is None else _table(results.own, batch, recipe.num_row)
         return parameters[0], columns if columns is None else columns[:, : recipe.num_columns]
 
-    def _pull_features(self, bound: ResidentBound, f: LoadedFeatures, results: _Gradients) -> _Items:
+    def _pull_features(self, bound: BoundOnDevice, f: LoadedFeatures, results: _Gradients) -> _Items:
         """The derivatives for the variables of the features."""
         recipe, batch = bound.coefficients.recipe, bound.coefficients.sizes.batch
         rows, width = results.rows, results.width
-        own, own_width = (results.base[recipe.num_base :], width) if results.per_row else (None, 0)
+        own, own_width = (results.base[recipe.num_base :], width) if results.per_sample else (None, 0)
         if results.own is not None:
             own, own_width = results.own[recipe.num_columns :], recipe.num_row
         slots = self._items(f.shared_slots, f.own_slots, results, batch if own is not None else 0)
@@ -283,7 +283,7 @@ class Recipes:
 
     def _gather(
         self,
-        bound: ResidentBound,
+        bound: BoundOnDevice,
         gradients: tuple[LoadedGathering, ...],
         overlaps: tuple[Buffer, Buffer | None, int],
         items: _Items,
@@ -293,7 +293,7 @@ class Recipes:
     ) -> None:
         """Add up what makes the gradients: overlaps (shared, by sample, their number), and other items."""
         (base, rows, each), (shared, own, count) = gradients, overlaps
-        if results.per_row:
+        if results.per_sample:
             return self._sum(bound, each, (shared, count), items.shared, items.batch, results.base, results.width, onto)
         if results.own is not None and items.num_own:
             partials = Partials(items.own, items.num_own, items.batch, items.batch)
@@ -308,7 +308,7 @@ class Recipes:
 
     def _sum(
         self,
-        bound: ResidentBound,
+        bound: BoundOnDevice,
         gathering: LoadedGathering,
         overlaps: tuple[Buffer, int],
         others: Buffer,
@@ -333,7 +333,7 @@ class Recipes:
 
     def _items(self, shared: int, own: int, results: _Gradients, batch: int) -> _Items:
         # for the gradients of the whole batch the sums of own items follow the shared ones
-        before = shared * results.rows + (0 if results.per_row else own)
+        before = shared * results.rows + (0 if results.per_sample else own)
         buffer = self._room(before + own * batch)
         return _Items(buffer, buffer[before:], shared, own, batch)
 
@@ -348,7 +348,7 @@ class _Gradients:
     base: Buffer
     width: int
     rows: int
-    per_row: bool
+    per_sample: bool
     own: Buffer | None = None
 
 

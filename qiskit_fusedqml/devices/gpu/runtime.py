@@ -60,7 +60,7 @@ class Runtime(Protocol):
         """A copy on the host."""
         ...
 
-    def is_resident(self, array: object) -> bool:
+    def is_on_device(self, array: object) -> bool:
         """Whether an array of the caller is in device memory."""
         ...
 

@@ -331,7 +331,7 @@ def _array(function: DifferentiableCircuit, tensor: torch.Tensor) -> Any:
     The latter without a copy where they are there already; from a GPU they come once its current stream has got there.
     """
     memory = function.memory_of_device
-    if memory is not None and memory.is_resident(tensor):
+    if memory is not None and memory.is_on_device(tensor):
         return tensor.detach() if tensor.requires_grad else tensor
     if tensor.dtype is not torch.float64:
         tensor = tensor.detach().double()  # NumPy has no bfloat16

@@ -232,7 +232,7 @@ class EmulatedRuntime:
         assert self.captured is None, "a copy to the host while launches are captured"
         return np.array(buffer)
 
-    def is_resident(self, array):
+    def is_on_device(self, array):
         return False
 
     def take(self, array):
