@@ -28,9 +28,10 @@ import machine
 import numpy as np
 
 from qiskit_fusedqml.training import read_metrics
+from qiskit_fusedqml.training.checkpoint import load_checkpoint
 
 SAMPLES, BATCH, LAYERS = 12_000, 32, 10
-CHECKPOINT = "checkpoint.npz"
+CHECKPOINT = "checkpoint.pt"
 
 
 def write_images(folder: Path, samples: int) -> None:
@@ -114,18 +115,14 @@ def checkpoint_step(folder: Path) -> int:
     path = folder / CHECKPOINT
     if not path.exists():
         return 0
-    with np.load(path) as file:
-        tree = json.loads(file["tree"].tobytes())
-    place = dict(dict(tree["dict"])["place"]["dict"])
-    return int(place["step"])
+    return int(load_checkpoint(path)["place"]["step"])
 
 
 def weights_hash(folder: Path) -> str:
     """SHA-256 of all weights."""
     digest = hashlib.sha256()
-    with np.load(folder / CHECKPOINT) as file:
-        for name in sorted(name for name in file.files if name.startswith("model/")):
-            digest.update(name.encode() + file[name].tobytes())
+    for name, weights in sorted(load_checkpoint(folder / CHECKPOINT)["model"].items()):
+        digest.update(name.encode() + weights.numpy().tobytes())
     return digest.hexdigest()
 
 

@@ -1,15 +1,10 @@
-"""Training that can be interrupted, killed and resumed, and that says what it does.
+"""Training that can be killed and resumed, and the files that it reads and writes.
 
 =============  ================================================================
-`loop`         `fit`, from its arguments to its end
-`run`          the step, the end of an epoch, the state between them
-`batches`      which samples a step sees
-`folder`       checkpoint, metrics and lock of a run
-`checkpoint`   nested state in one npz file, without pickle, replaced atomically
-`resume`       what makes a resumed run the same run
-`metrics`      one line of JSON a step, and the picture of them
-`progress`     the bar
-`signals`      Ctrl-C waits for the end of a step
+`loop`         `fit`: its arguments, Ctrl-C, the progress bar
+`run`          batches, the step, the end of an epoch, the state between them
+`checkpoint`   a run's folder: checkpoint, metrics, lock
+`metrics`      one line of JSON a step, and the plot of them
 `idx`          images and labels in MNIST's format, whole or streamed
 =============  ================================================================
 

@@ -1,31 +1,83 @@
-"""Checkpoint files: the nested state of a training run in one npz file, without pickle, replaced atomically.
+"""A run's folder: a checkpoint that is replaced atomically, the metrics, and a lock that keeps a second run out.
 
-Tensors are arrays of the file, named by their place (``model/0.weight``), so that NumPy alone can read them; all else
-is JSON in the array ``tree``. The zip format adds a checksum to every array: damage is seen when a file is read.
+A checkpoint is a file of `torch.save` that ``torch.load(weights_only=True)`` reads, without running code from it.
 """
 
 from __future__ import annotations
 
-import json
+import fcntl
 import os
+import time
 import zipfile
-import zlib
-from collections import Counter, deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from ..errors import InvalidInputError
+from .metrics import METRICS_FILE, open_metrics
+from .run import Run
 
-Arrays = dict[str, Any]
+CHECKPOINT_FILE = "checkpoint.pt"
+"""Its name within a run's folder."""
 
-_SEQUENCES: dict[str, Callable[[list[Any]], Any]] = {"tuple": tuple, "deque": deque}
-_MAPPINGS: dict[str, Callable[[list[Any]], Any]] = {"Counter": lambda pairs: Counter(dict(pairs)), "dict": dict}
+_LOCK_FILE = "lock"
+torch.serialization.add_safe_globals([Counter, complex])  # harmless, and not known to every version of torch
+
+_training: dict[tuple[int, int, int], object] = {}  # process and folder of the runs that go on
+
+
+class RunFolder:
+    """The folder of a run, which goes on from the checkpoint there.
+
+    Args:
+        path: The folder; it is made if need be.
+        run: The run, as it is at the beginning.
+        save_every: Time between checkpoints, or a number of steps.
+        stack: Where the end of the run is noted.
+
+    Raises:
+        InvalidInputError: If another run trains here, or a file is damaged or of another run; no file has changed.
+    """
+
+    def __init__(self, path: Path, run: Run, save_every: int | timedelta, stack: ExitStack) -> None:
+        self._checkpoint, self._run, self._save_every = path / CHECKPOINT_FILE, run, save_every
+        path.mkdir(parents=True, exist_ok=True)
+        stack.enter_context(_locked(path))
+        self._saved_step: int | None = None
+        if os.path.lexists(self._checkpoint):  # a link to nowhere is an error
+            state = load_checkpoint(self._checkpoint)
+            with _damage_named(self._checkpoint):
+                run.resume(state, self._checkpoint)
+            self._note_saved()
+        self._metrics = run.log = stack.enter_context(open_metrics(path / METRICS_FILE, run.step))
+        self._saved_at = time.monotonic()
+
+    def save_if_due(self) -> None:
+        """Save if the time has come or the steps have been taken."""
+        if isinstance(self._save_every, timedelta):
+            due = time.monotonic() - self._saved_at >= self._save_every.total_seconds()
+        else:
+            due = self._run.step - (self._saved_step or 0) >= self._save_every
+        if due:
+            self.save()
+
+    def save(self) -> None:
+        """Save a checkpoint, unless this very state has been saved."""
+        if self._run.step != self._saved_step:
+            os.fsync(self._metrics.fileno())  # the metrics are never behind the checkpoint
+            save_checkpoint(self._checkpoint, self._run.state())
+            self._note_saved()
+            self._saved_at = time.monotonic()
+
+    def _note_saved(self) -> None:
+        self._saved_step = self._run.step
+        self._run.last_good = f"{self._checkpoint} holds the state after step {self._run.step}. "
 
 
 def save_checkpoint(path: Path, state: Any) -> None:
@@ -33,17 +85,16 @@ def save_checkpoint(path: Path, state: Any) -> None:
 
     Args:
         path: The file.
-        state: Dictionaries, lists and tuples of tensors, arrays, numbers, strings and None, as ``state_dict()`` of
+        state: Dictionaries, lists and tuples of tensors, numbers, strings and None, as ``state_dict()`` of
             torch's modules, optimisers and schedulers gives them.
 
     Raises:
         InvalidInputError: If there is something else in it.
         OSError: If the file cannot be written; the former one is as it was.
     """
-    arrays: Arrays = {"tree": None}  # the name is taken
-    arrays["tree"] = np.frombuffer(json.dumps(_encode(state, "", arrays)).encode(), np.uint8)
+    plain = _plain(state, "")
     with replacing(path) as file:
-        np.savez(file, **arrays)
+        torch.save(plain, file)
 
 
 def load_checkpoint(path: Path) -> Any:
@@ -53,14 +104,12 @@ def load_checkpoint(path: Path) -> Any:
         InvalidInputError: If the file is something else, or is damaged.
         OSError: If it cannot be read.
     """
-    try:
-        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-            tree = json.loads(file["tree"].tobytes())
-            return _decode(tree, file)
-    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, ValueError, TypeError, AttributeError) as error:
-        raise InvalidInputError(
-            f"{path} is no checkpoint or is damaged ({error}). Move it away to train from the beginning."
-        ) from error
+    with _damage_named(path), path.open("rb") as file:
+        with zipfile.ZipFile(file) as archive:  # torch does not look at the checksums
+            if damaged := archive.testzip():
+                raise zipfile.BadZipFile(f"wrong checksum of {damaged}")
+        file.seek(0)
+        return torch.load(file, map_location="cpu", weights_only=True)
 
 
 @contextmanager
@@ -70,84 +119,69 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     The new file is on the disk before it gets the name, and the name before this returns: neither a kill nor a power
     cut leaves less than one whole file.
     """
-    part = path.with_name(path.name + ".part")
+    folder, part = path.parent, path.with_name(path.name + ".part")
     try:
         with part.open("wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
     except BaseException:
-        part.unlink(missing_ok=True)  # a full disk has better use for the room
+        part.unlink(missing_ok=True)  # the disk may be full
         raise
     part.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.fsync(descriptor)
     finally:
-        os.close(folder)
+        os.close(descriptor)
 
 
-def _encode(value: Any, where: str, arrays: Arrays) -> Any:
-    """Values as JSON; a list is itself, an object is ``{kind: content}``. Arrays go to ``arrays``."""
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    found, mine = folder.stat(), object()
+    key = (os.getpid(), found.st_dev, found.st_ino)
+    if _training.setdefault(key, mine) is not mine:  # a lock keeps other processes out, not other threads
+        raise InvalidInputError(f"This process is training in {folder} already: wait for it, or name another folder.")
+    try:
+        with (folder / _LOCK_FILE).open("a") as file:
+            try:
+                # of this process alone: a forked child does not keep it when this process is killed
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except (BlockingIOError, PermissionError) as error:
+                raise InvalidInputError(
+                    f"Another process is training in {folder}: wait for it, stop it, or name another folder."
+                ) from error
+            yield
+    finally:
+        del _training[key]
+
+
+@contextmanager
+def _damage_named(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, InvalidInputError):
+        raise
+    except Exception as error:
+        raise InvalidInputError(
+            f"{path} is no checkpoint or is damaged ({error}). Move it away to train from the beginning."
+        ) from error
+
+
+def _plain(value: Any, where: str) -> Any:
     if isinstance(value, np.generic):
-        return _encode(value.item(), where, arrays)
-    if isinstance(value, complex):
-        return {"complex": [value.real, value.imag]}
+        return value.item()
     if isinstance(value, torch.Tensor):
-        return _encode_tensor(value, where, arrays)
-    if isinstance(value, np.ndarray) and not value.dtype.hasobject:
-        return {"array": _keep(value, where, arrays)}
+        return value.detach().cpu().resolve_conj().resolve_neg().clone()  # no more of its storage than it shows
+    kind = type(value)
     if isinstance(value, dict):
-        pairs = [[_encode(key, where, arrays), _encode(each, _join(where, key), arrays)] for key, each in value.items()]
-        return {"Counter" if isinstance(value, Counter) else "dict": pairs}
-    if isinstance(value, (list, tuple, deque)):
-        items = [_encode(each, _join(where, k), arrays) for k, each in enumerate(value)]
-        kind = next((kind for kind in _SEQUENCES if type(value).__name__ == kind), None)
-        return items if kind is None else {kind: items}
+        items = {_plain(key, where): _plain(each, f"{where}/{key}") for key, each in value.items()}
+        return Counter(items) if kind is Counter else items
+    if kind in {list, tuple}:
+        return kind(_plain(each, f"{where}/{k}") for k, each in enumerate(value))
+    if value is None or kind in {bool, int, float, complex, str}:
+        return value
     raise InvalidInputError(
-        f"A checkpoint cannot hold {where}, a {type(value).__name__}: tensors, arrays, numbers, strings and None, in "
+        f"A checkpoint cannot hold {where.lstrip('/')}, a {kind.__name__}: tensors, numbers, strings and None, in "
         "dictionaries, lists and tuples, are possible."
     )
-
-
-def _encode_tensor(tensor: torch.Tensor, where: str, arrays: Arrays) -> dict[str, Any]:
-    plain = tensor.detach().cpu().resolve_conj().resolve_neg()
-    try:
-        return {"tensor": _keep(plain.numpy(), where, arrays)}
-    except TypeError:  # a type that NumPy lacks, such as bfloat16: its bytes
-        array = plain.contiguous().reshape(-1).view(torch.uint8).numpy()
-        return {"bytes": [_keep(array, where, arrays), str(plain.dtype).removeprefix("torch."), list(plain.shape)]}
-
-
-def _decode(node: Any, file: Any) -> Any:
-    if isinstance(node, list):
-        return [_decode(each, file) for each in node]
-    if not isinstance(node, dict):
-        return node
-    ((kind, content),) = node.items()
-    if kind == "tensor":
-        return torch.from_numpy(file[content])
-    if kind == "array":
-        return file[content]
-    if kind == "bytes":
-        name, dtype, shape = content
-        return torch.from_numpy(file[name]).view(getattr(torch, dtype)).reshape(shape)
-    if kind == "complex":
-        return complex(*content)
-    if kind in _MAPPINGS:
-        return _MAPPINGS[kind]([(_decode(key, file), _decode(each, file)) for key, each in content])
-    return _SEQUENCES[kind]([_decode(each, file) for each in content])
-
-
-def _keep(array: NDArray[Any], where: str, arrays: Arrays) -> str:
-    name = where
-    while name in arrays:  # keys may hold slashes, too
-        name += "'"
-    arrays[name] = array
-    return name
-
-
-def _join(where: str, key: object) -> str:
-    return f"{where}/{key}" if where else str(key)

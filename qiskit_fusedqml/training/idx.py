@@ -1,22 +1,20 @@
 """Reading images and labels in the IDX format of MNIST, gzipped or not, whole or streamed.
 
 An IDX file is ``0 0 type rank``, then ``rank`` sizes as big-endian 32-bit integers, then the data, big-endian and in C
-order. Everything that does not fit this is refused, with the file's name and what was found in it.
+order. Whatever differs from this is refused with the file's name; no more is read than the header announces.
 """
 
 from __future__ import annotations
 
 import gzip
 import os
-import shutil
 import tempfile
 import weakref
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
 from math import prod
 from pathlib import Path
-from typing import IO, Any, BinaryIO, NamedTuple, cast
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +24,8 @@ from ..errors import InvalidInputError
 _TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _GZIP = b"\x1f\x8b"
 _SPLITS = {"train": ("train",), "test": ("t10k", "test")}
+_MAX_RANK, _MAX_SIZE = 32, 1 << 59
+_CHUNK = 1 << 16
 
 
 def read_idx(path: Path) -> NDArray[Any]:
@@ -41,137 +41,8 @@ def read_idx(path: Path) -> NDArray[Any]:
         InvalidInputError: The file is not IDX, is damaged, or holds less or more data than its header says.
         OSError: The file cannot be read.
     """
-    with _unzipped(path) as file:
-        header = _read_header(path, file)
-        data = file.read(header.size + 1)
-        header.check(path, len(data))
-        array = np.frombuffer(data, header.dtype).reshape(header.shape)
-        return array.astype(header.dtype.newbyteorder("="))
-
-
-class IdxImages:
-    """The images and labels of a split of an MNIST-like folder, read from the files when a batch asks for them.
-
-    However many images there are, no more than a batch is in memory. A gzipped file, which cannot be read here and
-    there, is unpacked once, into a temporary file that is gone when this object is.
-
-    ``images[rows]`` are the images and labels of an array of row numbers, as `fit` and `Batches` ask for them.
-
-    Args:
-        directory: As for `read_split`.
-        split: "train" or "test".
-        transform: From images (B, height, width), in the file's type, to what the model takes, such as features
-            (B, num_inputs); by default pixels (B, height * width) as float32.
-
-    Raises:
-        InvalidInputError: As `read_split`.
-        OSError: If a file cannot be read.
-    """
-
-    def __init__(
-        self,
-        directory: str | Path,
-        split: str,
-        transform: Callable[[NDArray[Any]], NDArray[Any]] | None = None,
-    ) -> None:
-        self._path, label_file = (_find(Path(directory), split, kind) for kind in ("images", "labels"))
-        self._transform = transform or _pixels
-        labels = read_idx(label_file)
-        with _unzipped(self._path) as file:
-            self._header = _read_header(self._path, file)
-            _check_split(self._path, self._header.dtype, self._header.shape, label_file, labels)
-            self._file = _random_access(self._path, file, self._header)
-            weakref.finalize(self, self._file.close)
-        self.labels = labels.astype(np.int64)
-        """Labels (N,)."""
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, rows: Any) -> tuple[NDArray[Any], NDArray[np.int64]]:
-        """What the transform makes of the images, and the labels (B,), for row numbers (B,)."""
-        rows = np.asarray(rows, np.intp)
-        if rows.ndim != 1 or (rows.size and (rows.min() < -len(self) or rows.max() >= len(self))):
-            raise IndexError(f"{rows!r} is no array (B,) of row numbers below {len(self)}.")
-        header = self._header
-        images = np.empty((len(rows), *header.shape[1:]), header.dtype)
-        size = prod(header.shape[1:]) * header.dtype.itemsize
-        for image, row in zip(images, rows, strict=True):
-            # without a position of its own: threads and forked processes may read at the same time
-            content = os.pread(self._file.fileno(), size, header.bytes + int(row) % len(self) * size)
-            image.ravel().view(np.uint8)[:] = np.frombuffer(content, np.uint8)
-        return self._transform(images.astype(header.dtype.newbyteorder("="), copy=False)), self.labels[rows]
-
-
-class _Header(NamedTuple):
-    dtype: np.dtype[Any]
-    shape: tuple[int, ...]
-
-    @property
-    def bytes(self) -> int:
-        """Length of the header."""
-        return 4 + 4 * len(self.shape)
-
-    @property
-    def size(self) -> int:
-        """Length of the data that it announces."""
-        return prod(self.shape) * self.dtype.itemsize
-
-    def check(self, path: Path, found: int) -> None:
-        """Refuse other lengths of the data."""
-        if found != self.size:
-            held = "more" if found > self.size else str(found)
-            raise InvalidInputError(
-                f"{path} says shape {self.shape}, which is {self.size} bytes of data, but holds {held}."
-            )
-
-
-@contextmanager
-def _unzipped(path: Path) -> Iterator[BinaryIO]:
-    try:
-        # typeshed's GzipFile is no BinaryIO, though it reads like one
-        with cast("BinaryIO", gzip.open(path, "rb")) if _is_zipped(path) else path.open("rb") as file:
-            yield file
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise InvalidInputError(f"{path} is a damaged gzip file ({error}); fetch it again.") from error
-
-
-def _is_zipped(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(2) == _GZIP
-
-
-def _read_header(path: Path, file: BinaryIO) -> _Header:
-    magic = file.read(4)
-    if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] not in _TYPES:
-        raise InvalidInputError(
-            f"{path} is not an IDX file: it begins with the bytes {magic.hex(' ') or '(none)'}; "
-            "00 00, a type (08, 09, 0b, 0c, 0d or 0e) and the number of dimensions are expected."
-        )
-    sizes = file.read(4 * magic[3])
-    if len(sizes) < 4 * magic[3]:
-        raise InvalidInputError(f"{path} ends inside its header: {magic[3]} dimensions were announced.")
-    return _Header(np.dtype(_TYPES[magic[2]]), tuple(int(size) for size in np.frombuffer(sizes, ">u4")))
-
-
-def _random_access(path: Path, file: BinaryIO, header: _Header) -> IO[bytes]:
-    """A file with the same content that can be read anywhere; of the right length."""
-    whole: IO[bytes]
-    with ExitStack() as stack:
-        if _is_zipped(path):
-            whole = stack.enter_context(tempfile.TemporaryFile())
-            file.seek(0)
-            shutil.copyfileobj(file, whole)
-            whole.flush()
-        else:
-            whole = stack.enter_context(path.open("rb"))
-        header.check(path, os.fstat(whole.fileno()).st_size - header.bytes)
-        stack.pop_all()  # it stays open
-    return whole
-
-
-def _pixels(images: NDArray[Any]) -> NDArray[np.float32]:
-    return images.reshape(len(images), prod(images.shape[1:])).astype(np.float32)
+    file = _IdxFile(path)
+    return file.read(0, file.shape)
 
 
 def read_split(directory: Path, split: str) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
@@ -188,24 +59,139 @@ def read_split(directory: Path, split: str) -> tuple[NDArray[np.float64], NDArra
     Raises:
         InvalidInputError: A file is missing, ambiguous or damaged, or images and labels do not belong together.
     """
+    images, labels = _open_split(directory, split)
+    return images.read(0, (len(labels), prod(images.shape[1:]))).astype(np.float64), labels
+
+
+class IdxImages:
+    """The images and labels of a split of an MNIST-like folder, read from the files when a batch asks for them.
+
+    However many images there are, no more than a batch is in memory. A gzipped file, which cannot be read here and
+    there, is unpacked once, into a temporary file that is gone when this object is.
+
+    ``images[rows]`` are the images and labels of an array of row numbers, as `fit` asks for them.
+
+    Args:
+        directory: As for `read_split`.
+        split: "train" or "test".
+        transform: From images (B, height, width), in the file's type, to what the model takes, such as features
+            (B, num_inputs); by default pixels (B, height * width) as float32.
+
+    Attributes:
+        labels: Labels (N,).
+
+    Raises:
+        InvalidInputError: As `read_split`.
+        OSError: If a file cannot be read.
+    """
+
+    def __init__(
+        self,
+        directory: str | Path,
+        split: str,
+        transform: Callable[[NDArray[Any]], NDArray[Any]] | None = None,
+    ) -> None:
+        self._file, self.labels = _open_split(Path(directory), split)
+        self._transform = transform or _pixels
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, rows: Any) -> tuple[NDArray[Any], NDArray[np.int64]]:
+        """What the transform makes of the images, and the labels (B,), for row numbers (B,)."""
+        given = np.asarray(rows)
+        integers = given.dtype.kind in "iu" or not given.size
+        if given.ndim != 1 or not integers or (given.size and (given.min() < -len(self) or given.max() >= len(self))):
+            raise IndexError(f"{given!r} is no array (B,) of row numbers below {len(self)}.")
+        rows = given.astype(np.intp) % max(1, len(self))
+        shape = self._file.shape[1:]
+        images = np.empty((len(rows), *shape), self._file.dtype.newbyteorder("="))
+        for image, row in zip(images, rows, strict=True):
+            image[...] = self._file.read(int(row) * prod(shape), shape)
+        return self._transform(images), self.labels[rows]
+
+
+class _IdxFile:
+    """An IDX file that can be read anywhere; its header and length have been checked."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        raw: IO[bytes] = path.open("rb")
+        zipped = raw.read(2) == _GZIP
+        raw.seek(0)
+        self._file = tempfile.TemporaryFile() if zipped else raw  # noqa: SIM115 (open as long as this object is)
+        weakref.finalize(self, self._file.close)
+        if not zipped:
+            self._read_header(raw)
+        else:
+            try:
+                with raw, gzip.open(raw, "rb") as source:
+                    self._read_header(source)
+                    self._unpack(source)
+            except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+                raise InvalidInputError(f"{path} is a damaged gzip file ({error}); fetch it again.") from error
+        announced, found = prod(self.shape) * self.dtype.itemsize, os.fstat(self._file.fileno()).st_size - self._start
+        if found != announced:
+            held = "more" if found > announced else str(found)
+            raise InvalidInputError(
+                f"{path} says shape {self.shape}, which is {announced} bytes of data, but holds {held}."
+            )
+
+    def read(self, first: int, shape: tuple[int, ...]) -> NDArray[Any]:
+        """An array of the numbers from a place on, in the machine's byte order."""
+        array = np.empty(prod(shape), self.dtype)
+        content, start = memoryview(array.view(np.uint8).data), self._start + first * self.dtype.itemsize
+        while content:
+            # without a position of its own: threads and forked processes may read at the same time
+            read = os.preadv(self._file.fileno(), [content], start)
+            if not read:
+                raise InvalidInputError(f"{self._path} has become shorter since it was opened.")
+            content, start = content[read:], start + read
+        return array.reshape(shape).astype(self.dtype.newbyteorder("="), copy=False)
+
+    def _read_header(self, file: Any) -> None:
+        magic = file.read(4)
+        if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] not in _TYPES or magic[3] > _MAX_RANK:
+            raise InvalidInputError(
+                f"{self._path} is not an IDX file: it begins with the bytes {magic.hex(' ') or '(none)'}; "
+                "00 00, a type (08, 09, 0b, 0c, 0d or 0e) and the number of dimensions are expected."
+            )
+        sizes = file.read(4 * magic[3])
+        if len(sizes) < 4 * magic[3]:
+            raise InvalidInputError(f"{self._path} ends inside its header: {magic[3]} dimensions were announced.")
+        self.dtype = np.dtype(_TYPES[magic[2]])
+        self.shape = tuple(int(size) for size in np.frombuffer(sizes, ">u4"))
+        self._start = 4 + 4 * magic[3]
+        if prod(max(1, size) for size in self.shape) >= _MAX_SIZE:
+            raise InvalidInputError(f"{self._path} says shape {self.shape}, which is too large.")
+
+    def _unpack(self, source: Any) -> None:
+        self._start, left = 0, prod(self.shape) * self.dtype.itemsize + 1
+        while chunk := source.read(min(left, _CHUNK)):
+            self._file.write(chunk)
+            left -= len(chunk)
+        self._file.flush()
+
+
+def _open_split(directory: Path, split: str) -> tuple[_IdxFile, NDArray[np.int64]]:
     image_file, label_file = (_find(directory, split, kind) for kind in ("images", "labels"))
-    images, labels = read_idx(image_file), read_idx(label_file)
-    _check_split(image_file, images.dtype, images.shape, label_file, labels)
-    return images.reshape(len(images), -1).astype(np.float64), labels.astype(np.int64)
-
-
-def _check_split(
-    image_file: Path, dtype: np.dtype[Any], shape: tuple[int, ...], label_file: Path, labels: NDArray[Any]
-) -> None:
-    whole_numbers = np.issubdtype(labels.dtype, np.integer)
-    if len(shape) < 2 or labels.ndim != 1 or shape[0] != len(labels) or not whole_numbers:
+    images, labels = _IdxFile(image_file), read_idx(label_file)
+    integers = np.issubdtype(labels.dtype, np.integer)
+    if len(images.shape) < 2 or labels.ndim != 1 or images.shape[0] != len(labels) or not integers:
         raise InvalidInputError(
-            f"{image_file} holds {dtype} of shape {shape} and {label_file} {labels.dtype} of shape "
+            f"{image_file} holds {images.dtype} of shape {images.shape} and {label_file} {labels.dtype} of shape "
             f"{labels.shape}; as many images as whole-number labels are expected."
         )
+    return images, labels.astype(np.int64)
+
+
+def _pixels(images: NDArray[Any]) -> NDArray[np.float32]:
+    return images.reshape(len(images), prod(images.shape[1:])).astype(np.float32)
 
 
 def _find(directory: Path, split: str, kind: str) -> Path:
+    if split not in _SPLITS:
+        raise InvalidInputError(f"split is {split!r}; 'train' or 'test' is expected.")
     if not directory.is_dir():
         raise InvalidInputError(f"{directory}: there is no such folder.")
     names = [f"{prefix}-{kind}" for prefix in _SPLITS[split]]

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from ..errors import InvalidInputError
-from .batches import Batches
-from .folder import RunFolder
-from .progress import ProgressBar
-from .run import Epoch, Run
-from .signals import HeldSignals
+from ..errors import InvalidInputError, MissingExtraError
+from .checkpoint import RunFolder
+from .run import Batches, Epoch, Run
 
 
 def fit(
@@ -40,7 +41,7 @@ def fit(
 
     With a folder the run can be killed at any time: the same call in a new process resumes it from the last checkpoint,
     in the middle of an epoch too, and reaches the same weights, bit for bit, on the same machine. The folder holds
-    ``checkpoint.npz`` (model, optimiser, scheduler, random number generators, place in the data) and
+    ``checkpoint.pt`` (model, optimiser, scheduler, random number generators, place in the data) and
     ``metrics.jsonl`` (see `qiskit_fusedqml.training.metrics`). Random numbers from generators of your own are not part
     of it.
 
@@ -94,19 +95,24 @@ def fit(
     batches = Batches(data, batch_size, seed, collate)
     run = Run(model, optimizer, loss, batches, scheduler, schedule_by)
     with ExitStack() as stack:
-        kept = None if folder is None else stack.enter_context(RunFolder(Path(folder), run, save_every))
-        bar = stack.enter_context(ProgressBar(progress, epochs * batches.samples, run.samples_done))
-        signals = stack.enter_context(HeldSignals("Stopping after this step; once more, and it stops at once."))
-        while run.epoch < epochs and not signals.received:
+        kept = None if folder is None else RunFolder(Path(folder), run, save_every, stack)
+        bar = _progress_bar(progress, epochs * batches.samples, run.samples_done)
+        if bar is not None:
+            stack.callback(bar.close)
+        received = stack.enter_context(_held_signals())
+        while run.epoch < epochs and not received:
             samples, value = run.take_step()
-            bar.update(samples, value)
+            if bar is not None:
+                bar.set_postfix_str(", ".join([f"loss={value:.4g}", *map(str, run.epochs[-1:])]), refresh=False)
+                bar.update(samples)
             if run.batch == batches.per_epoch:
-                bar.tell(run.finish_epoch(callback))
+                run.finish_epoch(callback)
             if kept is not None:
                 kept.save_if_due()
         if kept is not None:
             kept.save()
-    signals.let_go()
+    if received:
+        signal.raise_signal(received[0])
     return run.epochs
 
 
@@ -117,3 +123,50 @@ def _check(epochs: int, batch_size: int, seed: int, save_every: int | timedelta)
     positive = save_every > timedelta(0) if isinstance(save_every, timedelta) else save_every >= 1
     if isinstance(save_every, (bool, float)) or not positive:
         raise InvalidInputError(f"save_every is {save_every!r}; a number of steps or a timedelta is expected.")
+
+
+def _progress_bar(wanted: bool | None, total: int, done: int) -> Any:
+    """A bar of tqdm over all samples, those of earlier processes included; or None."""
+    installed, watched = find_spec("tqdm") is not None, sys.stderr.isatty()
+    if wanted and not installed:
+        raise MissingExtraError("progress=True needs tqdm: install qiskit-fusedqml[demo]")
+    if not (wanted or (wanted is None and installed and watched)):
+        return None
+    from tqdm.auto import tqdm
+
+    interval = 0.1 if watched else 1.0  # a line a second is enough for a log file
+    options = {"unit": " samples", "unit_scale": True, "mininterval": interval, "maxinterval": interval}
+    return tqdm(desc="training", total=total, initial=done, **options)
+
+
+@contextmanager
+def _held_signals() -> Iterator[list[int]]:
+    """Ctrl-C and SIGTERM are listed; the second one takes its course at once.
+
+    Signals that the process ignores stay ignored, and threads other than the main one, which get no signals, hold none.
+    """
+    received: list[int] = []
+    before: dict[int, Any] = {}
+
+    def restore() -> None:
+        while before:
+            signal.signal(*before.popitem())
+
+    def note(number: int, _: object) -> None:
+        received.append(number)
+        if len(received) > 1:
+            restore()
+            signal.raise_signal(number)
+        else:
+            sys.stderr.write("\nStopping after this step; once more, and it stops at once.\n")
+
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            handler = signal.getsignal(number)
+            if handler not in (signal.SIG_IGN, None):
+                before[number] = handler
+                signal.signal(number, note)
+    try:
+        yield received
+    finally:
+        restore()

@@ -1,4 +1,4 @@
-"""Metrics: one line of JSON a step and one an epoch, appended to a file, and the picture of them.
+"""Metrics: one line of JSON a step and one an epoch, appended to a file, and the plot of them.
 
 A step's line holds ``step`` (finished so far), ``epoch`` (finished so far), ``loss`` (of this step, before it),
 ``learning_rate`` and ``samples_per_second`` (since the line before). An epoch's line holds ``step``, ``epoch``,
@@ -11,7 +11,7 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 
@@ -28,32 +28,6 @@ _OWN = {"epoch", "step", "mean_loss", "seconds"}
 _SMOOTHED_POINTS = 200
 
 
-class MetricsFile:
-    """A file of metrics that is appended to; what belongs to steps that are going to be run again is cut off.
-
-    Args:
-        path: The file; it need not exist.
-        step: The number of finished steps.
-    """
-
-    def __init__(self, path: Path, step: int) -> None:
-        if path.exists():
-            os.truncate(path, _length_until(path, step))
-        self._file = path.open("a", buffering=1)  # a line at a time: a kill loses no finished step's
-
-    def write(self, record: dict[str, Any]) -> None:
-        """Append a line."""
-        self._file.write(json.dumps(record) + "\n")
-
-    def sync(self) -> None:
-        """Have all lines on the disk, so that the file is never behind the checkpoint that is saved next."""
-        os.fsync(self._file.fileno())
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
-
-
 def read_metrics(path: str | Path) -> list[dict[str, Any]]:
     """The lines of a metrics file.
 
@@ -61,18 +35,22 @@ def read_metrics(path: str | Path) -> list[dict[str, Any]]:
         path: The file, or the folder of the run. The run may still be going on.
 
     Raises:
-        InvalidInputError: If a line, other than a last one that is being written, is no object of JSON.
+        InvalidInputError: If a line, other than a last one that is being written, holds something else.
         OSError: If the file cannot be read.
     """
     path = Path(path)
-    path = path / METRICS_FILE if path.is_dir() else path
-    found = []
-    for number, (line, record) in enumerate(_lines(path), start=1):
-        if record is None and line.endswith(b"\n"):
-            raise InvalidInputError(f"{path}, line {number}, is no line of metrics: {line[:60]!r}.")
-        if record is not None:
-            found.append(record)
-    return found
+    return [record for _, record in _records(path / METRICS_FILE if path.is_dir() else path)]
+
+
+def open_metrics(path: Path, step: int) -> TextIO:
+    """A file of metrics to append to; the lines of steps after the given one, which will be run again, are cut off.
+
+    Raises:
+        InvalidInputError: As `read_metrics`; the file is as it was.
+    """
+    if path.exists():
+        os.truncate(path, max((end for end, record in _records(path) if record["step"] <= step), default=0))
+    return path.open("a", buffering=1)  # a line at a time: a kill loses the line of no finished step
 
 
 def plot(metrics: str | Path, output: str | Path | None = None) -> Figure:
@@ -94,7 +72,7 @@ def plot(metrics: str | Path, output: str | Path | None = None) -> Figure:
     except ModuleNotFoundError as error:
         raise MissingExtraError("plot needs matplotlib: install qiskit-fusedqml[demo]") from error
     records = read_metrics(metrics)
-    steps, epochs = ([r for r in records if key in r] for key in ("loss", "mean_loss"))
+    steps, epochs = ([r for r in records if key in r and "epoch" in r] for key in ("loss", "mean_loss"))
     if not steps:
         raise InvalidInputError(f"{metrics} holds no step yet; there is nothing to plot.")
     names = sorted({name for record in epochs for name in record} - _OWN)
@@ -127,22 +105,24 @@ def _draw_loss(axes: Axes, steps: list[dict[str, Any]], epochs: list[dict[str, A
     axes.legend()
 
 
-def _length_until(path: Path, step: int) -> int:
-    """Bytes of the whole lines that belong to the first so many steps."""
-    length = 0
-    for line, record in _lines(path):
-        if record is None or record.get("step", step + 1) > step:
-            break
-        length += len(line)
-    return length
-
-
-def _lines(path: Path) -> Iterator[tuple[bytes, dict[str, Any] | None]]:
-    """Lines and their contents; None for what is no whole line of metrics."""
+def _records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """For each line its end in the file and its content; a last line that is being written is left out."""
+    end = 0
     with path.open("rb") as file:
-        for line in file:
+        for number, line in enumerate(file, start=1):
+            if not line.endswith(b"\n"):
+                return
             try:
-                record = json.loads(line) if line.endswith(b"\n") else None
-            except ValueError:
+                record = json.loads(line)
+            except (ValueError, RecursionError):
                 record = None
-            yield line, record if isinstance(record, dict) else None
+            if not _is_record(record):
+                raise InvalidInputError(f"{path}, line {number}, is no line of metrics: {line[:60]!r}.")
+            end += len(line)
+            yield end, record
+
+
+def _is_record(value: object) -> bool:
+    if not isinstance(value, dict) or type(value.get("step")) is not int:
+        return False
+    return all(each is None or isinstance(each, (int, float)) for each in value.values())

@@ -1,17 +1,20 @@
-"""A training run: the step, the end of an epoch, and the state that leads from one to the next."""
+"""A training run: its batches, the step, the end of an epoch, and the state that leads from one to the next."""
 
 from __future__ import annotations
 
+import json
+import random
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, TextIO
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from ..errors import DivergedError, InvalidInputError
-from .batches import Batches
-from .resume import describe_settings, random_state, restore_random_state
 
 
 @dataclass(frozen=True)
@@ -32,12 +35,61 @@ class Epoch:
     seconds: float
     metrics: Mapping[str, float] = field(default_factory=dict)
 
+    def __str__(self) -> str:
+        metrics = "".join(f", {name}={value:.4g}" for name, value in self.metrics.items())
+        return f"epoch {self.number}: loss={self.loss:.4g}{metrics}"
 
-class Log(Protocol):
-    """Where lines of metrics go."""
 
-    def write(self, record: dict[str, Any]) -> None:
-        """Take a line."""
+class Batches:
+    """The batches of a data set: which samples a batch holds is a function of the seed and the batch's number.
+
+    Args:
+        data: A pair (x, y) with one row a sample, or anything with a length that gives such a pair for row numbers.
+        batch_size: Samples in a batch; the last one of an epoch may be smaller.
+        seed: Of the order.
+        collate: For data that gives one sample at a time: makes a pair of batches of a list of samples.
+
+    Attributes:
+        samples: Number of samples.
+        per_epoch: Number of batches in an epoch.
+
+    Raises:
+        InvalidInputError: If there are no samples, or x and y have unequal numbers of rows.
+    """
+
+    def __init__(self, data: Any, batch_size: int, seed: int, collate: Callable[[list[Any]], Any] | None) -> None:
+        self._pair = isinstance(data, (tuple, list))
+        if self._pair and (len(data) != 2 or len(data[0]) != len(data[1])):
+            sizes = [len(part) for part in data]
+            raise InvalidInputError(f"data holds arrays of {sizes} rows; a pair (x, y) with equally many is expected.")
+        self._data, self._collate = data, collate
+        self.samples = len(data[0]) if self._pair else len(data)
+        if not self.samples:
+            raise InvalidInputError("data holds no samples.")
+        self.batch_size, self.seed = batch_size, seed
+        self.per_epoch = -(-self.samples // batch_size)
+        self._epoch, self._order = -1, np.empty(0, np.intp)
+
+    def rows(self, epoch: int, batch: int) -> NDArray[np.intp]:
+        """Row numbers of a batch; both numbers count from 0."""
+        if epoch != self._epoch:
+            order = np.random.default_rng([self.seed, epoch]).permutation(self.samples)
+            self._epoch, self._order = epoch, order.astype(np.intp, copy=False)
+        return self._order[batch * self.batch_size : (batch + 1) * self.batch_size]
+
+    def read(self, rows: NDArray[np.intp], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+        """Inputs and targets of the given rows, on a device."""
+        if self._collate is not None:
+            found = self._collate([self._data[int(row)] for row in rows])
+        else:
+            found = [part[rows] for part in self._data] if self._pair else self._data[rows]
+        if not isinstance(found, (tuple, list)) or len(found) != 2:
+            raise InvalidInputError(
+                f"data gives a {type(found).__name__} for an array of row numbers; a pair (x, y) of batches is "
+                "expected. Data that gives one sample at a time needs collate=torch.utils.data.default_collate."
+            )
+        x, y = (torch.as_tensor(part, device=device) for part in found)
+        return x, y
 
 
 class Run:
@@ -67,16 +119,17 @@ class Run:
         self.epoch = self.batch = self.step = 0
         self.epochs: list[Epoch] = []
         self._loss_sum = self._seconds = 0.0
-        self.settings = describe_settings(
-            model,
-            optimizer,
-            scheduler,
-            batch_size=batches.batch_size,
-            seed=batches.seed,
-            samples=batches.samples,
-            schedule_by=schedule_by,
-        )
-        self.log: Log | None = None
+        self.settings: dict[str, Any] = {
+            "batch_size": batches.batch_size,
+            "seed": batches.seed,
+            "samples": batches.samples,
+            "schedule_by": schedule_by,
+            "optimizer": type(optimizer).__name__,
+            "scheduler": None if scheduler is None else type(scheduler).__name__,
+            **_describe_parameters(model),
+            **_describe_options(optimizer.state_dict()),
+        }
+        self.log: TextIO | None = None
         self.last_good = ""
         model.train()
 
@@ -159,24 +212,41 @@ class Run:
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scheduler": None if self.scheduler is None else self.scheduler.state_dict(),
-            "random": random_state(),
+            "random": _random_state(),
             "place": {"epoch": self.epoch, "batch": self.batch, "step": self.step},
             "sums": {"loss": self._loss_sum, "seconds": self._seconds},
             "epochs": [asdict(epoch) for epoch in self.epochs],
             "settings": self.settings,
         }
 
-    def load_state(self, state: Mapping[str, Any]) -> None:
-        """Go to where `state` was taken."""
+    def resume(self, state: Mapping[str, Any], path: Path) -> None:
+        """Go to where `state` was taken, which stands in a file.
+
+        Raises:
+            InvalidInputError: If it is the state of another run; the message lists what differs.
+        """
+        started, now = state["settings"], _describe_options(state["optimizer"])
+        differing = [
+            f"{name} is {self.settings.get(name)} and was {started.get(name)}"
+            for name in self.settings | started
+            if self.settings.get(name) not in [known[name] for known in (started, now) if name in known]
+        ]
+        if differing:
+            raise InvalidInputError(
+                f"{path} is of another run: {'; '.join(differing)}. Give the same settings to resume it, or another "
+                "folder to train from the beginning."
+            )
+        epoch, batch, step = (int(state["place"][name]) for name in ("epoch", "batch", "step"))
+        if epoch < 0 or not 0 <= batch < self._batches.per_epoch or step != epoch * self._batches.per_epoch + batch:
+            raise ValueError(f"there is no step {step} in batch {batch} of epoch {epoch}")
+        epochs = [Epoch(**each) for each in state["epochs"]]
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         if self.scheduler is not None:
             self.scheduler.load_state_dict(state["scheduler"])
-        restore_random_state(state["random"])
-        self.epoch, self.batch, self.step = (state["place"][name] for name in ("epoch", "batch", "step"))
+        _restore_random_state(state["random"])
         self._loss_sum, self._seconds = state["sums"]["loss"], state["sums"]["seconds"]
-        self.epochs = [Epoch(**epoch) for epoch in state["epochs"]]
-        self.settings = state["settings"]
+        self.epoch, self.batch, self.step, self.epochs, self.settings = epoch, batch, step, epochs, started
 
     def _schedule(self, loss: float) -> None:
         if isinstance(self.scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
@@ -186,7 +256,7 @@ class Run:
 
     def _write(self, record: dict[str, Any]) -> None:
         if self.log is not None:
-            self.log.write(record)
+            self.log.write(json.dumps(record) + "\n")
 
     def _diverged(self, what: str) -> DivergedError:
         found = []
@@ -205,3 +275,41 @@ def _all_finite(tensors: Iterable[torch.Tensor | None]) -> bool:
     """Whether all entries are, asked with one transfer from a GPU."""
     checks = [torch.isfinite(tensor.detach()).all() for tensor in tensors if tensor is not None]
     return not checks or bool(torch.stack([check.to(checks[0].device) for check in checks]).all())
+
+
+def _describe_parameters(model: torch.nn.Module) -> dict[str, str]:
+    return {
+        f"parameter {name}": f"{str(parameter.dtype).removeprefix('torch.')} {tuple(parameter.shape)}"
+        for name, parameter in model.named_parameters()
+    }
+
+
+def _describe_options(state: Mapping[str, Any]) -> dict[str, str]:
+    """The options of an optimiser, from its ``state_dict()``, group by group."""
+    return {
+        f"{name} of parameter group {k}": repr(value)
+        for k, group in enumerate(state["param_groups"])
+        for name, value in group.items()
+    }
+
+
+def _random_state() -> dict[str, Any]:
+    """The states of the global random number generators of torch, of its devices, of NumPy and of Python."""
+    numpy: Any = np.random.get_state(legacy=False)  # noqa: NPY002 (what other people's code may draw from)
+    numpy["state"]["key"] = numpy["state"]["key"].tolist()
+    state = {"torch": torch.get_rng_state(), "numpy": numpy, "python": random.getstate()}
+    if torch.cuda.is_available():
+        state["cuda"] = torch.cuda.get_rng_state_all()
+    if torch.backends.mps.is_available():
+        state["mps"] = torch.mps.get_rng_state()
+    return state
+
+
+def _restore_random_state(state: Mapping[str, Any]) -> None:
+    torch.set_rng_state(state["torch"])
+    np.random.set_state(state["numpy"])  # noqa: NPY002
+    random.setstate(state["python"])
+    if "cuda" in state and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(state["cuda"])
+    if "mps" in state and torch.backends.mps.is_available():
+        torch.mps.set_rng_state(state["mps"])

@@ -159,9 +159,9 @@ def test_forgetting_any_part_of_the_state_would_be_noticed(tmp_path: Path, forgo
         train(tmp_path / "cut", Data(8, cut), **options)
     with pytest.raises(Cut):
         train(tmp_path / "start", Data(2, cut), **options)
-    state = load_checkpoint(tmp_path / "cut" / "checkpoint.npz")
-    state[forgotten] = load_checkpoint(tmp_path / "start" / "checkpoint.npz")[forgotten]
-    save_checkpoint(tmp_path / "cut" / "checkpoint.npz", state)
+    state = load_checkpoint(tmp_path / "cut" / "checkpoint.pt")
+    state[forgotten] = load_checkpoint(tmp_path / "start" / "checkpoint.pt")[forgotten]
+    save_checkpoint(tmp_path / "cut" / "checkpoint.pt", state)
     assert weights(train(tmp_path / "cut", **options)[0]) != weights(whole)
 
 
@@ -195,7 +195,7 @@ def test_killed_three_times_a_quantum_network_ends_with_the_same_weights(tmp_pat
     folders = tmp_path / "killed", tmp_path / "whole"
     assert [in_child(quantum, folders[0], mnist, at) for at in (6, 10, 16, -1)] == [-9, -9, -9, 0]
     assert in_child(quantum, folders[1], mnist, -1) == 0
-    killed, whole = (load_checkpoint(folder / "checkpoint.npz") for folder in folders)
+    killed, whole = (load_checkpoint(folder / "checkpoint.pt") for folder in folders)
     assert killed["place"] == whole["place"] == {"epoch": 3, "batch": 0, "step": 39}
     assert all(torch.equal(killed["model"][name], whole["model"][name]) for name in whole["model"])
     assert trajectory(folders[0]) == trajectory(folders[1])
@@ -208,7 +208,7 @@ def test_killed_three_times_a_quantum_network_ends_with_the_same_weights(tmp_pat
 def test_a_signal_saves_and_then_takes_its_course(tmp_path: Path, number: int, code: int) -> None:
     data = Data(6, partial(signal.raise_signal, number))
     assert in_child(partial(train, save_every=timedelta(hours=1)), tmp_path / "cut", data) == code
-    assert load_checkpoint(tmp_path / "cut" / "checkpoint.npz")["place"]["step"] == 7  # the step was finished
+    assert load_checkpoint(tmp_path / "cut" / "checkpoint.pt")["place"]["step"] == 7  # the step was finished
     model, _ = train(tmp_path / "cut", save_every=timedelta(hours=1))
     assert weights(model) == weights(train(None)[0])
 
@@ -221,7 +221,7 @@ def test_ctrl_c_is_raised_when_all_is_saved(tmp_path: Path, capsys: pytest.Captu
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     finally:
         signal.signal(signal.SIGINT, before)
-    assert load_checkpoint(tmp_path / "checkpoint.npz")["place"] == {"epoch": 1, "batch": 2, "step": 7}
+    assert load_checkpoint(tmp_path / "checkpoint.pt")["place"] == {"epoch": 1, "batch": 2, "step": 7}
     assert "Stopping after this step" in capsys.readouterr().err
 
 
@@ -241,7 +241,7 @@ def test_a_second_ctrl_c_does_not_wait(tmp_path: Path) -> None:
     finally:
         signal.signal(signal.SIGINT, before)
     assert reached == [1]
-    assert load_checkpoint(tmp_path / "checkpoint.npz")["place"]["step"] == 6
+    assert load_checkpoint(tmp_path / "checkpoint.pt")["place"]["step"] == 6
 
 
 def test_ignored_signals_stay_ignored_and_threads_hold_none(tmp_path: Path) -> None:
@@ -287,7 +287,7 @@ def test_divergence_names_step_and_parameter_and_keeps_the_checkpoint(tmp_path: 
         fit(
             model, optimizer, loss, (X, Y), epochs=EPOCHS, batch_size=BATCH, seed=8, folder=tmp_path, save_every=4
         )  # fmt: skip
-    assert f"{tmp_path / 'checkpoint.npz'} holds the state after step 4." in caught.value.message
+    assert f"{tmp_path / 'checkpoint.pt'} holds the state after step 4." in caught.value.message
     assert isinstance(caught.value, ArithmeticError)
     assert weights(train(tmp_path, save_every=4)[0]) == weights(train(None)[0])  # from there it goes on
 
@@ -306,10 +306,10 @@ def test_divergence_names_step_and_parameter_and_keeps_the_checkpoint(tmp_path: 
 )
 def test_another_run_is_not_resumed(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     train(tmp_path, epochs=1)
-    before = (tmp_path / "checkpoint.npz").read_bytes()
+    before = (tmp_path / "checkpoint.pt").read_bytes()
     with pytest.raises(InvalidInputError, match=f"is of another run: .*{message}"):
         train(tmp_path, **changes)
-    assert (tmp_path / "checkpoint.npz").read_bytes() == before
+    assert (tmp_path / "checkpoint.pt").read_bytes() == before
 
 
 def test_another_model_is_not_resumed(tmp_path: Path) -> None:
@@ -325,6 +325,76 @@ def test_a_second_process_is_kept_out(tmp_path: Path) -> None:
     codes: list[int] = []
     train(tmp_path, Data(3, lambda: codes.append(in_child(intrude, tmp_path))))
     assert codes == [0]
+
+
+def test_a_second_thread_is_kept_out_and_lets_no_other_process_in(tmp_path: Path) -> None:
+    refused: list[str] = []
+
+    def enter() -> None:
+        with pytest.raises(InvalidInputError, match=r"This process is training in .* already") as caught:
+            train(tmp_path)
+        refused.append(caught.value.message)
+        assert in_child(intrude, tmp_path) == 0
+
+    def act() -> None:
+        thread = threading.Thread(target=enter)
+        thread.start()
+        thread.join()
+
+    train(tmp_path, Data(3, act))
+    assert len(refused) == 1
+    train(tmp_path)  # the folder is free again
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda state: state.pop("random"),
+        lambda state: state.update(model=None),
+        lambda state: state.update(settings=[]),
+        lambda state: state["model"].update({"0.weight": torch.zeros(4, 4)}),
+        lambda state: state["place"].update(step=10**6),
+        lambda state: state["place"].update(batch=-1),
+        lambda state: state["epochs"].append({}),
+    ],
+    ids=range(7),
+)
+def test_a_file_with_other_contents_is_named_and_nothing_changes(tmp_path: Path, change: Any) -> None:
+    train(tmp_path, epochs=1)
+    metrics = (tmp_path / "metrics.jsonl").read_bytes()
+    state = load_checkpoint(tmp_path / "checkpoint.pt")
+    change(state)
+    save_checkpoint(tmp_path / "checkpoint.pt", state)
+    with pytest.raises(InvalidInputError, match=r"checkpoint\.pt is no checkpoint or is damaged"):
+        train(tmp_path)
+    assert (tmp_path / "metrics.jsonl").read_bytes() == metrics
+
+
+@pytest.mark.parametrize("state", [None, [], 3, {"model": {}}], ids=repr)
+def test_a_file_of_something_else_is_named(tmp_path: Path, state: Any) -> None:
+    save_checkpoint(tmp_path / "checkpoint.pt", state)
+    with pytest.raises(InvalidInputError, match=r"checkpoint\.pt is no checkpoint or is damaged"):
+        train(tmp_path)
+
+
+def test_a_checkpoint_that_cannot_be_opened_is_not_taken_for_none(tmp_path: Path) -> None:
+    (tmp_path / "checkpoint.pt").symlink_to(tmp_path / "checkpoint.pt")
+    with pytest.raises(OSError, match=r"checkpoint\.pt"):
+        train(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "line", ["nonsense", '{"step": "x"}', '{"loss": 1}', "[" * 100_000, '{"step": 7, "loss": []}', "3"], ids=range(6)
+)
+def test_a_bad_line_of_metrics_is_named_and_nothing_is_cut_off(tmp_path: Path, line: str) -> None:
+    train(tmp_path, epochs=1)
+    path = tmp_path / "metrics.jsonl"
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([*lines[:3], line, *lines[3:], ""]))
+    before = path.read_bytes()
+    with pytest.raises(InvalidInputError, match=r"metrics\.jsonl, line 4, is no line of metrics"):
+        train(tmp_path)
+    assert path.read_bytes() == before
 
 
 @pytest.mark.parametrize(
@@ -355,7 +425,7 @@ def test_a_loss_must_be_a_number() -> None:
 
 
 def test_a_missing_progress_bar_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("qiskit_fusedqml.training.progress.find_spec", lambda name: None)
+    monkeypatch.setattr("qiskit_fusedqml.training.loop.find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match="progress=True needs tqdm: install"):
         train(None, progress=True)
     train(None)

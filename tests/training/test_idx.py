@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 from pathlib import Path
 
 import numpy as np
@@ -113,7 +114,7 @@ def test_the_transform_sees_images_as_they_are_in_the_file(tmp_path: Path) -> No
     np.testing.assert_array_equal(y, [4, 0])
 
 
-@pytest.mark.parametrize("rows", [[100], [-101], [[1]], 3])
+@pytest.mark.parametrize("rows", [[100], [-101], [[1]], 3, [True] * 100, [0.5], ["a"], 2**63])
 def test_rows_that_are_not_there_are_refused(mnist: Path, rows: object) -> None:
     with pytest.raises(IndexError, match="no array \\(B,\\) of row numbers below 100"):
         IdxImages(mnist, "test")[rows]
@@ -127,6 +128,46 @@ def test_streaming_refuses_files_of_another_length(mnist: Path, zipped: bool) ->
     with pytest.raises(InvalidInputError, match="bytes of data, but holds") as caught:
         IdxImages(mnist, "train" if zipped else "test")
     assert str(path) in caught.value.message
+
+
+def test_no_more_is_unpacked_than_the_header_announces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[int] = []
+    zipped = gzip.compress(idx_bytes(np.zeros((20, 2, 2), np.uint8)) + bytes(50_000_000))
+    (tmp_path / "train-images-idx3.gz").write_bytes(zipped)
+    (tmp_path / "train-labels-idx1").write_bytes(idx_bytes(np.zeros(20, np.uint8)))
+    monkeypatch.setattr(os, "fstat", lambda number: written.append(fstat(number).st_size) or fstat(number))
+    with pytest.raises(InvalidInputError, match=r"shape \(20, 2, 2\), which is 80 bytes of data, but holds more"):
+        IdxImages(tmp_path, "train")
+    assert max(written) == 81
+
+
+fstat = os.fstat
+
+
+@pytest.mark.parametrize("shape", [(0, 28, 28), (0, 2**32 - 1, 2**32 - 1), (2**32 - 1, 2**32 - 1), (1,) * 65, ()])
+def test_odd_shapes_are_read_or_refused(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    path = tmp_path / "train-images-idx3"
+    path.write_bytes(bytes([0, 0, 8, len(shape)]) + b"".join(size.to_bytes(4, "big") for size in shape))
+    (tmp_path / "train-labels-idx1").write_bytes(idx_bytes(np.zeros(0, np.uint8)))
+    if shape == (0, 28, 28):
+        assert read_split(tmp_path, "train")[0].shape == (0, 28 * 28)
+        assert IdxImages(tmp_path, "train")[[]][0].shape == (0, 28 * 28)
+    else:
+        for read in (read_idx, lambda path: IdxImages(path.parent, "train")):
+            with pytest.raises(InvalidInputError, match="train-images-idx3"):
+                read(path)
+
+
+def test_a_file_that_shrinks_while_it_is_open_is_named(mnist: Path) -> None:
+    streamed = IdxImages(mnist, "test")
+    os.truncate(mnist / "t10k-images.idx3-ubyte", 1000)
+    with pytest.raises(InvalidInputError, match=r"t10k-images.* has become shorter"):
+        streamed[[99]]
+
+
+def test_there_are_two_splits(mnist: Path) -> None:
+    with pytest.raises(InvalidInputError, match="split is 'val'; 'train' or 'test' is expected"):
+        read_split(mnist, "val")
 
 
 def test_streaming_needs_the_memory_of_a_batch_only(tmp_path: Path) -> None:
