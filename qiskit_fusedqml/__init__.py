@@ -31,17 +31,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .distributed import ShardedCircuit as ShardedCircuit
+    from .interfaces.machine_learning.estimator_gradient import FusedEstimatorGradient as FusedEstimatorGradient
     from .interfaces.machine_learning.fidelities import FusedFidelity as FusedFidelity
-    from .interfaces.machine_learning.gradients import (
-        FusedEstimatorGradient as FusedEstimatorGradient,
-        FusedQGT as FusedQGT,
-        FusedSamplerGradient as FusedSamplerGradient,
-    )
+    from .interfaces.machine_learning.geometric_tensor import FusedQGT as FusedQGT
     from .interfaces.machine_learning.kernel import FusedFidelityKernel as FusedFidelityKernel
     from .interfaces.machine_learning.neural_networks import (
         FusedEstimatorQNN as FusedEstimatorQNN,
         FusedSamplerQNN as FusedSamplerQNN,
     )
+    from .interfaces.machine_learning.sampler_gradient import FusedSamplerGradient as FusedSamplerGradient
     from .interfaces.pennylane import FusedQubit as FusedQubit
     from .interfaces.qiskit.backend import FusedSimulator as FusedSimulator
     from .interfaces.qiskit.circuit import DifferentiableCircuit as DifferentiableCircuit
@@ -56,16 +54,16 @@ if TYPE_CHECKING:
 _HOME = {
     "DifferentiableCircuit": ".interfaces.qiskit.circuit",
     "FusedEstimator": ".interfaces.qiskit.primitives",
-    "FusedEstimatorGradient": ".interfaces.machine_learning.gradients",
+    "FusedEstimatorGradient": ".interfaces.machine_learning.estimator_gradient",
     "FusedEstimatorQNN": ".interfaces.machine_learning.neural_networks",
     "FusedFidelity": ".interfaces.machine_learning.fidelities",
     "FusedFidelityKernel": ".interfaces.machine_learning.kernel",
     "FusedGate": ".interfaces.qiskit.transpiler",
     "FusedLayer": ".interfaces.torch",
-    "FusedQGT": ".interfaces.machine_learning.gradients",
+    "FusedQGT": ".interfaces.machine_learning.geometric_tensor",
     "FusedQubit": ".interfaces.pennylane",
     "FusedSampler": ".interfaces.qiskit.samplers",
-    "FusedSamplerGradient": ".interfaces.machine_learning.gradients",
+    "FusedSamplerGradient": ".interfaces.machine_learning.sampler_gradient",
     "FusedSamplerQNN": ".interfaces.machine_learning.neural_networks",
     "FusedSimulator": ".interfaces.qiskit.backend",
     "FusionPass": ".interfaces.qiskit.transpiler",
@@ -85,14 +83,12 @@ _EXTRA = {
 """Optional package -> the extra of this distribution that brings it."""
 
 _NEEDS = {
-    ".interfaces.machine_learning.fidelity": "qiskit_machine_learning",
-    ".interfaces.machine_learning.gradients": "qiskit_machine_learning",
-    ".interfaces.machine_learning.neural_networks": "qiskit_machine_learning",
+    ".interfaces.machine_learning": "qiskit_machine_learning",
     ".interfaces.pennylane": "pennylane",
     ".interfaces.torch": "torch",
     ".training": "torch",
 }
-"""Module of public names -> the optional package that it imports."""
+"""Modules of public names, by the start of their name -> the optional package that they import."""
 
 
 def __getattr__(name: str) -> Any:
@@ -116,8 +112,8 @@ def _available() -> list[str]:
     """The public names whose extras are installed."""
     from importlib.util import find_spec
 
-    missing = {module for module, package in _NEEDS.items() if find_spec(package) is None}
-    return [name for name, module in _HOME.items() if module not in missing]
+    missing = tuple(modules for modules, package in _NEEDS.items() if find_spec(package) is None)
+    return [name for name, module in _HOME.items() if not module.startswith(missing)]
 
 
 def _resolve(name: str) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from copy import copy
 from typing import Any
 
@@ -18,7 +18,7 @@ from ...errors import InvalidInputError
 from ..qiskit.batches import ParameterSets
 from ..qiskit.cache import CACHE, compile_circuit
 from ..qiskit.jobs import FinishedJob
-from ..qiskit.options import LentEngineOptions, local_options
+from ..qiskit.options import LentEngineOptions
 from .overlaps import Side, States, local_fidelities, pair_fidelities
 
 
@@ -159,9 +159,6 @@ class FusedFidelity(LentEngineOptions, BaseStateFidelity):
 
     def _states(self, circuit: QuantumCircuit) -> States:
         return States(compile_circuit(CACHE.known(circuit), None, self.engine_options))
-
-    def _get_local_options(self, options: Mapping[str, Any]) -> Options:
-        return local_options(self._sampler, options)
 
 
 def _rows_of(circuits: Sequence[QuantumCircuit], values: Sequence[Sequence[float]]) -> list[Sequence[float]]:

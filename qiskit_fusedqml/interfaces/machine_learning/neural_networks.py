@@ -30,7 +30,8 @@ from ...engine.options import EngineOptions
 from ...errors import InvalidInputError
 from ..qiskit.circuit import DifferentiableCircuit
 from ..qiskit.primitives import FusedEstimator
-from .gradients import FusedEstimatorGradient, FusedSamplerGradient
+from .estimator_gradient import FusedEstimatorGradient
+from .sampler_gradient import FusedSamplerGradient
 
 DENSE_BYTES = 2**26
 """Sparse results are collected from dense pieces of this size."""

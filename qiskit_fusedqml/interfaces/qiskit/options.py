@@ -64,15 +64,17 @@ class LentEngineOptions:
     @property
     def engine_options(self) -> EngineOptions:
         """The options handed to the engine."""
-        primitive = getattr(self, "_estimator", None) or getattr(self, "_sampler", None)
-        lent = getattr(primitive, "engine_options", None)
+        lent = getattr(self._primitive, "engine_options", None)
         given = {name: value for name, value in self._given.items() if value is not None}
         return replace(lent if isinstance(lent, EngineOptions) else EngineOptions(), **given)
 
+    @property
+    def _primitive(self) -> object:
+        return getattr(self, "_estimator", None) or getattr(self, "_sampler", None)
 
-def local_options(primitive: object, options: Mapping[str, Any]) -> Options:
-    """A primitive's options overridden by a gradient's, also for primitives whose ``options`` are no `Options`."""
-    own = getattr(primitive, "options", None)
-    merged = copy(own) if isinstance(own, Options) else Options(**(vars(own) if hasattr(own, "__dict__") else {}))
-    merged.update_options(**options)
-    return merged
+    def _get_local_options(self, options: Mapping[str, Any]) -> Options:
+        """The primitive's options overridden by others, also for primitives whose ``options`` are no `Options`."""
+        own = getattr(self._primitive, "options", None)
+        merged = copy(own) if isinstance(own, Options) else Options(**(vars(own) if hasattr(own, "__dict__") else {}))
+        merged.update_options(**options)
+        return merged

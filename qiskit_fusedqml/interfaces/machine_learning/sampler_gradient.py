@@ -6,28 +6,19 @@ state for each angle, or in reverse mode, one backward sweep for each outcome, w
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from qiskit import QuantumCircuit
 from qiskit.primitives import BaseSamplerV2
 from qiskit.providers import Options
 from qiskit.transpiler.passmanager import BasePassManager
 from qiskit_machine_learning.gradients import BaseSamplerGradient, SamplerGradientResult
 
-from ....engine.options import EngineOptions
-from ...qiskit.cache import compile_circuit
-from ...qiskit.jobs import FinishedJob
-from ...qiskit.options import LentEngineOptions, local_options
-from .requests import (
-    Group,
-    Parameters,
-    Values,
-    check_lengths,
-    grouped,
-)
+from ..qiskit.cache import compile_circuit
+from ..qiskit.jobs import FinishedJob
+from ..qiskit.options import LentEngineOptions
+from .entries import EntryBatch, Parameters, Share, Values, by_entry, entry_batches
 
 
 class FusedSamplerGradient(LentEngineOptions, BaseSamplerGradient):
@@ -105,60 +96,29 @@ class FusedSamplerGradient(LentEngineOptions, BaseSamplerGradient):
         Raises:
             ValueError: For lengths, widths or parameters that do not fit, and for values that are not finite.
         """
-        if isinstance(circuits, QuantumCircuit):
-            circuits = (circuits,)
-        wanted = [None] * len(circuits) if parameters is None else list(parameters)
-        check_lengths(len(circuits), parameter_value_sets=parameter_values, the_specified_parameter_sets=wanted)
-        groups = [
-            Group(circuits[chosen[0]], chosen, values, parameters_)
-            for chosen, values, parameters_ in grouped(circuits, parameter_values, wanted)
-        ]
+        batches = entry_batches(
+            circuits, parameter_values, parameters, names=("parameter value sets", "the specified parameter sets")
+        )
         recorded = self.options
         recorded.update_options(**options)
-        return FinishedJob(self._differentiate, groups, len(circuits), recorded)
+        return FinishedJob(self._differentiate, batches, recorded)
 
-    def _run(
-        self,
-        circuits: Sequence[QuantumCircuit],
-        parameter_values: Values,
-        parameters: Sequence[Parameters],
-        **options: Any,
-    ) -> SamplerGradientResult:
+    def _run(self, *arguments: Any, **options: Any) -> SamplerGradientResult:
         """The base class's hook; the same as ``run(...).result()``."""
-        return self.run(circuits, parameter_values, parameters, **options).result()
+        return self.run(*arguments, **options).result()
 
-    def _differentiate(self, groups: list[Group], num_entries: int, options: Options) -> SamplerGradientResult:
-        gradients: list[Any] = [None] * num_entries
-        metadata: list[Any] = [None] * num_entries
-        for group in groups:
-            if self._pass_manager is not None:
-                group.transpile(("measured and transpiled", self._pass_manager), self._transpiled)
-            outcomes, by_row = probability_gradients(group, self.engine_options)
-            for parameters, places, entries, positions in group.entries_by_kind():
-                for entry, row in zip(entries, group.row_of[positions].tolist(), strict=True):
-                    gradients[entry] = [
-                        dict(zip(outcomes, gradient, strict=True)) for gradient in by_row[row, places].tolist()
-                    ]
-                    metadata[entry] = [{"parameters": parameters}]
+    def _differentiate(self, batches: list[EntryBatch], options: Options) -> SamplerGradientResult:
+        gradients, parameters = by_entry(batches, self._shares)
+        metadata = [[{"parameters": wanted}] for wanted in parameters]
         return SamplerGradientResult(gradients=gradients, metadata=metadata, options=options)
 
-    def _transpiled(self, circuit: QuantumCircuit) -> QuantumCircuit:
-        """The circuit after the pass manager; measured first, so that outcomes keep their bits."""
-        assert self._pass_manager is not None
-        measured = circuit if circuit.num_clbits else circuit.measure_all(inplace=False)
-        return self._pass_manager.run(measured)
-
-    def _get_local_options(self, options: Mapping[str, Any]) -> Options:
-        return local_options(self._sampler, options)
-
-
-def probability_gradients(group: Group, options: EngineOptions) -> tuple[list[int], NDArray[np.float64]]:
-    """The outcomes that can occur, and derivatives (rows, len(columns), outcomes) of their probabilities."""
-    circuit = compile_circuit(group.simulated, None, options)
-    outcomes, groups = circuit.reachable_outcomes()
-    rows, places, columns = group.effective(group.columns)
-    result = np.zeros((len(rows), len(group.columns), len(outcomes)))
-    if columns:
-        jacobian = circuit.probability_jacobian(None, rows, groups, len(outcomes), columns)
-        result[:, places] = jacobian.swapaxes(1, 2)
-    return outcomes.tolist(), result
+    def _shares(self, batch: EntryBatch) -> Iterator[Share]:
+        """For each entry the derivatives of all outcomes that can occur, by parameter."""
+        batch.transpile(self._pass_manager, measured=True)
+        circuit = compile_circuit(batch.simulated, None, self.engine_options)
+        outcomes, groups = circuit.reachable_outcomes()
+        sets, columns = batch.effective
+        jacobian = circuit.probability_jacobian(None, sets, groups, len(outcomes), columns)
+        keys = outcomes.tolist()
+        for entry, parameters, gradients in batch.shares(jacobian.swapaxes(1, 2), batch.set_of):
+            yield entry, parameters, [dict(zip(keys, gradient, strict=True)) for gradient in gradients.tolist()]

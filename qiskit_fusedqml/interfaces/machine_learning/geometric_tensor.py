@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from qiskit import QuantumCircuit
 from qiskit.primitives import BaseEstimatorV2
 from qiskit.transpiler.passmanager import BasePassManager
@@ -14,17 +13,11 @@ from qiskit_machine_learning.gradients import DerivativeType
 from qiskit_machine_learning.gradients.base.base_qgt import BaseQGT
 from qiskit_machine_learning.gradients.base.qgt_result import QGTResult
 
-from ....engine.second_order import geometric_tensor
-from ...qiskit.cache import compile_circuit
-from ...qiskit.jobs import FinishedJob
-from ...qiskit.options import LentEngineOptions
-from .requests import (
-    Group,
-    Parameters,
-    Values,
-    check_lengths,
-    grouped,
-)
+from ...engine.second_order import geometric_tensor
+from ..qiskit.cache import compile_circuit
+from ..qiskit.jobs import FinishedJob
+from ..qiskit.options import LentEngineOptions
+from .entries import EntryBatch, Parameters, Share, Values, by_entry, entry_batches, part
 
 
 class FusedQGT(LentEngineOptions, BaseQGT):
@@ -97,55 +90,30 @@ class FusedQGT(LentEngineOptions, BaseQGT):
         Raises:
             ValueError: For lengths, widths or parameters that do not fit, and for values that are not finite.
         """
-        if isinstance(circuits, QuantumCircuit):
-            circuits = (circuits,)
-        wanted = [None] * len(circuits) if parameters is None else list(parameters)
-        check_lengths(len(circuits), parameter_values=parameter_values, the_list_of_specified_parameters=wanted)
-        groups = [
-            Group(circuits[chosen[0]], chosen, values, parameters_)
-            for chosen, values, parameters_ in grouped(circuits, parameter_values, wanted)
-        ]
-        return FinishedJob(self._evaluate, groups, len(circuits), self._recorded_precision(precision))
-
-    def _recorded_precision(self, precision: float | Sequence[float] | None) -> float | Sequence[float]:
-        """What the result says: the call's, else the constructor's, else the estimator's."""
+        batches = entry_batches(
+            circuits, parameter_values, parameters, names=("parameter values", "the list of specified parameters")
+        )
         if precision is None:
             precision = self.precision
-        return getattr(self._estimator, "default_precision", 0.0) if precision is None else precision
+        if precision is None:
+            precision = getattr(self._estimator, "default_precision", 0.0)
+        return FinishedJob(self._evaluate, batches, precision)
 
-    def _run(
-        self,
-        circuits: Sequence[QuantumCircuit],
-        parameter_values: Values,
-        parameters: Sequence[Parameters],
-        *,
-        precision: float | Sequence[float] | None,
-    ) -> QGTResult:
+    def _run(self, *arguments: Any, **options: Any) -> QGTResult:
         """The base class's hook; the same as ``run(...).result()``."""
-        return self.run(circuits, parameter_values, parameters, precision=precision).result()
+        return self.run(*arguments, **options).result()
 
-    def _evaluate(self, groups: list[Group], num_entries: int, precision: float | Sequence[float] | None) -> QGTResult:
-        tensors: list[Any] = [None] * num_entries
-        metadata: list[Any] = [None] * num_entries
-        for group in groups:
-            if self._pass_manager is not None:
-                group.transpile(("transpiled", self._pass_manager), self._pass_manager.run)
-            by_row = self._tensors(group)
-            for parameters, places, entries, positions in group.entries_by_kind():
-                for entry, row in zip(entries, group.row_of[positions].tolist(), strict=True):
-                    tensors[entry] = by_row[row][np.ix_(places, places)]
-                    metadata[entry] = [{"parameters": parameters}]
+    def _evaluate(self, batches: list[EntryBatch], precision: float | Sequence[float] | None) -> QGTResult:
+        tensors, parameters = by_entry(batches, self._shares)
+        metadata = [[{"parameters": wanted}] for wanted in parameters]
         return QGTResult(qgts=tensors, derivative_type=self.derivative_type, metadata=metadata, precision=precision)
 
-    def _tensors(self, group: Group) -> NDArray[Any]:
-        """The tensors (rows, columns, columns) of one circuit."""
-        circuit = compile_circuit(group.simulated, None, self.engine_options)
-        rows, places, columns = group.effective(group.columns)
-        count = len(group.columns)
-        tensors = np.zeros((len(rows), count, count), np.complex128)
-        for tensor, row in zip(tensors, rows, strict=True):
-            if columns:
-                tensor[np.ix_(places, places)] = geometric_tensor(circuit, row, columns, phase_fix=self._phase_fix)
-        if self.derivative_type == DerivativeType.COMPLEX:
-            return tensors
-        return tensors.real if self.derivative_type == DerivativeType.REAL else tensors.imag
+    def _shares(self, batch: EntryBatch) -> Iterator[Share]:
+        """For each entry the tensor."""
+        batch.transpile(self._pass_manager)
+        circuit = compile_circuit(batch.simulated, None, self.engine_options)
+        sets, columns = batch.effective
+        tensors = np.empty((len(sets), len(columns), len(columns)), np.complex128)
+        for tensor, values in zip(tensors, sets, strict=True):
+            tensor[...] = geometric_tensor(circuit, values, columns, phase_fix=self._phase_fix)
+        return batch.shares(part(tensors, self.derivative_type), batch.set_of, axes=(1, 2))

@@ -1,0 +1,192 @@
+"""The entries of one call of a gradient class, in batches by circuit.
+
+A call is a list of entries (circuit, values, wanted parameters), and usually all of them are on one circuit. The three
+gradient classes take the same steps from the call to its result; only the derivatives of a batch are their own:
+
+>>> batches = entry_batches(circuits, parameter_values, parameters)  # checked; distinct parameter sets by circuit
+>>> batch.transpile(pass_manager)
+>>> derivatives = differentiate(batch.simulated, *batch.effective)   # of each distinct set
+>>> shares = batch.shares(derivatives, batch.set_of)                 # of each entry, in its own parameters
+>>> results, parameters = by_entry(batches, shares_of_batch)         # in the order of the call
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from qiskit import QuantumCircuit
+from qiskit.circuit import Parameter
+from qiskit.transpiler.passmanager import BasePassManager
+from qiskit_machine_learning.gradients import DerivativeType
+
+from ...arrays import FloatArray
+from ...errors import InvalidInputError
+from ..qiskit.batches import CircuitBatch, Indices, by_identity
+from ..qiskit.cache import CACHE
+
+Parameters = Sequence[Parameter] | None
+Values = Sequence[Sequence[float]] | FloatArray
+Share = tuple[int, Sequence[Parameter], Any]
+"""An entry's position in the call, its wanted parameters, and its result."""
+
+
+class EntryBatch(CircuitBatch):
+    """The entries on one circuit.
+
+    Attributes:
+        simulated: The circuit, or what a pass manager made of it.
+        entries: Their positions (E,) in the call.
+        set_of: The parameter set (E,) of each entry.
+        kinds: For each kind of wanted parameters these, their columns among the circuit's, and positions in
+            ``entries``.
+    """
+
+    def __init__(self, circuit: QuantumCircuit, entries: Indices, values: Values, wanted: Sequence[Parameters]) -> None:
+        super().__init__(circuit)
+        self.simulated = self.known
+        self._own = {column: column for column in range(len(self.known.parameters))}  # its columns when simulated
+        self.entries = entries
+        self._check_width(values)
+        self.set_of = self.add(np.asarray(values, dtype=np.float64))
+        self.kinds = [self._kind(wanted[positions[0]], positions) for positions in by_identity(wanted)]
+
+    def transpile(self, manager: BasePassManager | None, *, measured: bool = False) -> None:
+        """Simulate what a pass manager, if there is one, makes of the circuit.
+
+        Args:
+            manager: The pass manager.
+            measured: Whether all qubits are measured first if nothing is, so that outcomes keep their bits.
+        """
+        if manager is None:
+            return
+
+        def run(circuit: QuantumCircuit) -> QuantumCircuit:
+            return manager.run(circuit.measure_all(inplace=False) if measured and not circuit.num_clbits else circuit)
+
+        self.simulated = CACHE.known(self.known.get(("transpiled", measured, manager), run))
+        self._own = {self.known.columns[parameter]: k for k, parameter in enumerate(self.simulated.parameters)}
+
+    @cached_property
+    def columns(self) -> list[int]:
+        """Columns of all parameters wanted by any entry, ascending."""
+        return sorted({column for _, columns, _ in self.kinds for column in columns})
+
+    @property
+    def effective(self) -> tuple[FloatArray, list[int]]:
+        """The distinct parameter sets as the simulated circuit takes them, and its columns that are wanted.
+
+        A transpiled circuit may have lost parameters: they have no effect, and `shares` gives zeros for them.
+        """
+        columns = [self._own[column] for column in self.columns if column in self._own]
+        sets = self.sets.array()
+        return sets if self.simulated is self.known else sets[:, [*self._own]], columns
+
+    def shares(self, derivatives: NDArray[Any], index: Indices, *, axes: Sequence[int] = (1,)) -> Iterator[Share]:
+        """The share of each entry.
+
+        Args:
+            derivatives: Shape (N, n, ...) with the n columns of `effective`.
+            index: Which of the N belongs to each entry.
+            axes: The axes that stand for parameters.
+        """
+        lost = [place for place, column in enumerate(self.columns) if column not in self._own]
+        place_of = {column: place for place, column in enumerate(self.columns)}
+        for axis in axes if lost else ():
+            derivatives = np.insert(derivatives, [place - k for k, place in enumerate(lost)], 0.0, axis=axis)
+        for parameters, columns, positions in self.kinds:
+            chosen, places = index[positions], [place_of[column] for column in columns]
+            share = derivatives if np.array_equal(chosen, np.arange(len(derivatives))) else derivatives[chosen]
+            for axis in axes if columns != self.columns else ():
+                share = share.take(places, axis)
+            for entry, own in zip(self.entries[positions].tolist(), share, strict=True):
+                yield entry, parameters, own
+
+    def _check_width(self, values: Values) -> None:
+        expected, entries = len(self.known.parameters), self.entries.tolist()
+        if not expected:
+            raise InvalidInputError(
+                f"The {entries[0]}-th circuit is not parameterised: there is nothing to differentiate."
+            )
+        widths = values.shape[1:] if isinstance(values, np.ndarray) and values.ndim == 2 else map(len, values)
+        for entry, width in zip(entries, widths, strict=False):
+            if width != expected:
+                raise InvalidInputError(
+                    f"The number of values ({width}) does not match "
+                    f"the number of parameters ({expected}) for the {entry}-th circuit."
+                )
+
+    def _kind(self, wanted: Parameters, positions: Indices) -> tuple[Sequence[Parameter], list[int], Indices]:
+        parameters = self.known.snapshot.parameters if wanted is None else wanted
+        try:
+            return parameters, self.known.columns_of(parameters), positions
+        except KeyError:
+            entry = self.entries[positions[0]]
+            foreign = [parameter for parameter in parameters if parameter not in self.known.columns]
+            raise InvalidInputError(
+                f"The {entry}-th parameters contains parameters not present in the {entry}-th circuit: {foreign}."
+            ) from None
+
+
+def entry_batches(
+    circuits: QuantumCircuit | Sequence[QuantumCircuit],
+    values: Values,
+    parameters: Sequence[Parameters] | None,
+    observables: Sequence[Any] | None = None,
+    *,
+    names: tuple[str, str] = ("parameter value sets", "the list of specified parameters"),
+) -> list[EntryBatch]:
+    """The entries of a call by circuit.
+
+    Args:
+        circuits: N circuits, or one.
+        values: N parameter sets.
+        parameters: For each entry the parameters wanted or None for all; None for all everywhere.
+        observables: N observables, or None.
+        names: What a message calls values and parameters.
+
+    Raises:
+        InvalidInputError: For lists of other lengths, and for values and parameters that do not fit.
+    """
+    circuits = (circuits,) if isinstance(circuits, QuantumCircuit) else circuits
+    wanted = [None] * len(circuits) if parameters is None else list(parameters)
+    for name, items in ((names[0], values), ("observables", observables), (names[1], wanted)):
+        if items is not None and len(items) != len(circuits):
+            raise InvalidInputError(
+                f"The number of circuits ({len(circuits)}) does not match the number of {name} ({len(items)})."
+            )
+    kinds = by_identity(circuits)
+    if len(kinds) == 1:
+        return [EntryBatch(circuits[0], kinds[0], values, wanted)]
+    return [
+        EntryBatch(circuits[chosen[0]], chosen, [values[i] for i in chosen], [wanted[i] for i in chosen])
+        for chosen in kinds
+    ]
+
+
+def by_entry(
+    batches: list[EntryBatch], shares: Callable[[EntryBatch], Iterator[Share]]
+) -> tuple[list[Any], list[Sequence[Parameter]]]:
+    """Results and parameters of all entries, in the order of the call.
+
+    Args:
+        batches: The batches of the call.
+        shares: Gives the shares of a batch's entries.
+    """
+    count = sum(len(batch.entries) for batch in batches)
+    results: list[Any] = [None] * count
+    wanted: list[Sequence[Parameter]] = [()] * count
+    for batch in batches:
+        for entry, parameters, result in shares(batch):
+            results[entry], wanted[entry] = result, parameters
+    return results, wanted
+
+
+def part(values: NDArray[Any], kind: DerivativeType) -> NDArray[Any]:
+    """Complex values, or their real or imaginary part."""
+    if kind == DerivativeType.COMPLEX:
+        return values
+    return values.real if kind == DerivativeType.REAL else values.imag
