@@ -6,6 +6,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,30 +16,27 @@ from pennylane.exceptions import DeviceError
 
 from ...devices.registry import make_device
 from ...errors import FusedQMLError
-from .circuits import (
-    Circuit,
-    Reading,
-    read,
-    wire_order,
-)
+from .circuits import Circuit
 from .gradients import (
     Entries,
-    by_tape,
-    cotangent_rows,
-    jacobian_by_tape,
-    num_stacked,
-    pulled,
+    Gradients,
+    contracted,
+    cotangent_arrays,
+    gradients_by_tape,
+    jacobians_by_tape,
     pushed,
+    stacked_cotangents,
 )
-from .midcircuit import Outline, Trajectories, measures_midway
+from .midcircuit import DynamicTape, Trajectories, measures_midway
 from .preprocessing import pipeline, resolved_config
-from .rows import Rows, gather, split
+from .samples import SampleBatch, by_tape, gather
 from .sampling import draw
 from .simulation import EngineOptions, Pullback, Simulation
+from .tapes import ParsedTape, parse, wire_order
 
 
 @contextmanager
-def _frameworks_errors() -> Iterator[None]:
+def _framework_errors() -> Iterator[None]:
     """What the engine refuses is refused in the framework's words."""
     try:
         yield
@@ -108,7 +106,7 @@ class FusedQubit(Device):
         self._prepare(**self._resources)
 
     def _prepare(self, device: Any, precision: str, num_threads: int | None, max_memory_mb: float | None) -> None:
-        with _frameworks_errors():
+        with _framework_errors():
             made = make_device(device, precision=precision, num_threads=num_threads)
         self._options = EngineOptions(made, precision, max_memory_mb)
         self._labels = None if self.wires is None else self.wires.labels
@@ -140,7 +138,7 @@ class FusedQubit(Device):
 
     def preprocess_transforms(self, execution_config: ExecutionConfig | None = None) -> Any:
         """The transforms after which the device can run a circuit."""
-        return pipeline(execution_config or ExecutionConfig(), self.wires, self.name, joins=not self.tracker.active)
+        return pipeline(execution_config or ExecutionConfig(), self.wires, self.name, stacks=not self.tracker.active)
 
     def supports_derivatives(self, execution_config: ExecutionConfig | None = None, circuit: Any = None) -> bool:
         """Whether the gradient is the device's own: by the adjoint method, without shots."""
@@ -152,30 +150,24 @@ class FusedQubit(Device):
         """The same as `supports_derivatives`."""
         return self.supports_derivatives(execution_config, circuit)
 
-    @_frameworks_errors()
+    @_framework_errors()
     def execute(self, circuits: Sequence[Any], execution_config: ExecutionConfig | None = None) -> tuple[Any, ...]:
         """Results of circuits, those of one structure in one batch."""
         config = execution_config or ExecutionConfig()
         pulls = config.gradient_method == "adjoint" and bool(config.use_device_jacobian_product)
-        answers: dict[int, Any] = {
-            place: self._trajectories(tape)
-            for place, tape in enumerate(circuits)
-            if tape.shots and measures_midway(tape)
-        }
-        others = [place for place in range(len(circuits)) if place not in answers]
-        for simulation, own, readings in self._groups([circuits[place] for place in others]):
-            places = [others[k] for k in own]
-            if readings[0].tape.shots:
-                found: list[Any] = draw(simulation, readings, self._rng)
-            elif pulls and any(reading.tape.trainable_params for reading in readings):
-                found = self._run_and_hold(simulation, readings)
-            else:
-                rows = gather(simulation.circuit, readings)
-                found = split(rows, simulation.results(rows))
-            answers.update(zip(places, found, strict=True))
-        return tuple(answers[place] for place in range(len(circuits)))
 
-    @_frameworks_errors()
+        def run(simulation: Simulation, tapes: list[ParsedTape], _places: list[int]) -> list[Any]:
+            if tapes[0].tape.shots:
+                return draw(simulation, tapes, self._rng)
+            gradients = pulls and any(tape.tape.trainable_params for tape in tapes)
+            batch = gather(simulation.circuit, tapes, gradients=gradients)
+            return self._run_and_hold(simulation, batch) if gradients else by_tape(batch, simulation.results(batch))
+
+        midway = {k: self._trajectories(c) for k, c in enumerate(circuits) if c.shots and measures_midway(c)}
+        others = iter(self._by_structure([c for k, c in enumerate(circuits) if k not in midway], run))
+        return tuple(midway[k] if k in midway else next(others) for k in range(len(circuits)))
+
+    @_framework_errors()
     def compute_vjp(
         self,
         circuits: Sequence[Any],
@@ -186,13 +178,14 @@ class FusedQubit(Device):
 
         The states that `execute` left are used if the numbers are still the same.
         """
-        answers: dict[int, Any] = {}
-        for simulation, places, readings in self._groups(circuits):
-            found = self._gradients(simulation, readings, [cotangents[place] for place in places])
-            answers.update(zip(places, found, strict=True))
-        return tuple(answers[place] for place in range(len(circuits)))
 
-    @_frameworks_errors()
+        def run(simulation: Simulation, tapes: list[ParsedTape], places: list[int]) -> list[Any]:
+            batch = gather(simulation.circuit, tapes, gradients=True)
+            return self._gradients(simulation, batch, [cotangents[place] for place in places])
+
+        return tuple(self._by_structure(circuits, run))
+
+    @_framework_errors()
     def execute_and_compute_vjp(
         self,
         circuits: Sequence[Any],
@@ -200,14 +193,14 @@ class FusedQubit(Device):
         execution_config: ExecutionConfig | None = None,  # noqa: ARG002
     ) -> tuple[Any, Any]:
         """Results as of `execute`, and gradients as of `compute_vjp`."""
-        answers: dict[int, Any] = {}
-        gradients: dict[int, Any] = {}
-        for simulation, places, readings in self._groups(circuits):
-            answers.update(zip(places, self._run_and_hold(simulation, readings), strict=True))
-            found = self._gradients(simulation, readings, [cotangents[place] for place in places])
-            gradients.update(zip(places, found, strict=True))
-        count = range(len(circuits))
-        return tuple(answers[place] for place in count), tuple(gradients[place] for place in count)
+
+        def run(simulation: Simulation, tapes: list[ParsedTape], places: list[int]) -> list[Any]:
+            batch = gather(simulation.circuit, tapes, gradients=True)
+            results = self._run_and_hold(simulation, batch)
+            gradients = self._gradients(simulation, batch, [cotangents[place] for place in places])
+            return list(zip(results, gradients, strict=True))
+
+        return _pairs(self._by_structure(circuits, run))
 
     def compute_derivatives(self, circuits: Sequence[Any], execution_config: ExecutionConfig | None = None) -> Any:  # noqa: ARG002
         """Jacobians of circuits, for each measurement and each trainable parameter."""
@@ -243,46 +236,46 @@ class FusedQubit(Device):
         """Results as of `execute`, and their changes as of `compute_jvp`."""
         return self._differentiated(circuits, tangents)
 
-    @_frameworks_errors()
+    @_framework_errors()
     def _differentiated(
         self, circuits: Sequence[Any], tangents: Sequence[Any] | None = None
     ) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-        """Results, and Jacobians or what they make of tangents."""
-        answers: dict[int, Any] = {}
-        changes: dict[int, Any] = {}
-        for simulation, places, readings in self._groups(circuits):
-            circuit = simulation.circuit
-            rows = gather(circuit, readings, gradients=True)
-            answers.update(zip(places, split(rows, simulation.results(rows)), strict=True))
-            jacobians = simulation.jacobian(rows)
+        """Results, and Jacobians or, with tangents, how results change along them."""
+
+        def run(simulation: Simulation, tapes: list[ParsedTape], places: list[int]) -> list[Any]:
+            batch = gather(simulation.circuit, tapes, gradients=True)
+            results, jacobians = by_tape(batch, simulation.results(batch)), simulation.jacobian(batch)
             if tangents is None:
-                found = jacobian_by_tape(circuit, readings, rows, jacobians)
+                changes = jacobians_by_tape(batch, jacobians)
             else:
-                found = pushed(circuit, readings, rows, jacobians, [tangents[place] for place in places])
-            changes.update(zip(places, found, strict=True))
-        count = range(len(circuits))
-        return tuple(answers[place] for place in count), tuple(changes[place] for place in count)
+                changes = pushed(batch, jacobians, [tangents[place] for place in places])
+            return list(zip(results, changes, strict=True))
 
-    def _groups(self, circuits: Sequence[Any]) -> list[tuple[Simulation, list[int], list[Reading]]]:
-        """Circuits of one structure with their places, and what simulates them."""
-        readings = [read(tape, self._labels) for tape in circuits]
-        if len(readings) == 1:
-            return [(self._simulation(readings[0]), [0], readings)]
-        found: dict[Hashable, list[int]] = {}
-        for place, reading in enumerate(readings):
-            found.setdefault((reading.key, reading.tape.shots), []).append(place)
-        return [
-            (self._simulation(readings[places[0]]), places, [readings[place] for place in places])
-            for places in found.values()
-        ]
+        return _pairs(self._by_structure(circuits, run))
 
-    def _simulation(self, reading: Reading) -> Simulation:
+    def _by_structure(
+        self, circuits: Sequence[Any], run: Callable[[Simulation, list[ParsedTape], list[int]], list[Any]]
+    ) -> list[Any]:
+        """An answer for each circuit; ``run`` gives those of one structure, whose places among all it is told."""
+        tapes = [parse(tape, self._labels) for tape in circuits]
+        if len(tapes) == 1:
+            return run(self._simulation(tapes[0]), tapes, [0])
+        groups: dict[Hashable, list[int]] = {}
+        for place, tape in enumerate(tapes):
+            groups.setdefault((tape.key, tape.tape.shots), []).append(place)
+        answers: dict[int, Any] = {}
+        for places in groups.values():
+            own = [tapes[place] for place in places]
+            answers.update(zip(places, run(self._simulation(own[0]), own, places), strict=True))
+        return [answers[place] for place in range(len(tapes))]
+
+    def _simulation(self, tape: ParsedTape) -> Simulation:
         def build() -> Simulation:
-            measurements = reading.tape.measurements
-            order = wire_order(reading.operations, measurements, self._labels)
-            return Simulation(Circuit(reading.operations, order), measurements, self._options)
+            measurements = tape.tape.measurements
+            order = wire_order(tape.operations, measurements, self._labels)
+            return Simulation(Circuit(tape.operations, order), measurements, self._options)
 
-        return self._compiled(reading.key, build)  # type: ignore[no-any-return]
+        return self._compiled(tape.key, build)  # type: ignore[no-any-return]
 
     def _compiled(self, key: Hashable, build: Callable[[], Any]) -> Any:
         with self._lock:
@@ -296,63 +289,55 @@ class FusedQubit(Device):
 
     def _trajectories(self, tape: Any) -> Any:
         """Samples and outcomes of a circuit that measures midway, for each number of shots if there are several."""
-        outline = Outline(tape, self._labels)
-        compiled = self._compiled(outline.key, lambda: Trajectories(outline, self._options))
-        found = [compiled.sample(outline, shots, self._rng) for shots in tape.shots]
+        dynamic = DynamicTape(tape, self._labels)
+        compiled = self._compiled(dynamic.gates.key, lambda: Trajectories(dynamic, self._options))
+        found = [compiled.sample(dynamic, shots, self._rng) for shots in tape.shots]
         return tuple(found) if tape.shots.has_partitioned_shots else found[0]
 
-    def _run_and_hold(self, simulation: Simulation, readings: Sequence[Reading]) -> list[Any]:
+    def _run_and_hold(self, simulation: Simulation, batch: SampleBatch) -> list[Any]:
         """Results; what the gradients need is kept until the next circuits are run."""
-        rows = gather(simulation.circuit, readings, gradients=True)
-        results, pullback = simulation.vjp(rows)
-        self._held = _Held(simulation, rows.fingerprint, pullback)
-        return split(rows, results)
+        results, pullback = simulation.vjp(batch)
+        self._held = _Held(simulation, batch.fingerprint(), pullback)
+        return by_tape(batch, results)
 
-    def _gradients(
-        self, simulation: Simulation, readings: Sequence[Reading], cotangents: Sequence[Any]
-    ) -> list[Entries]:
-        circuit, measured = simulation.circuit, simulation.measured
-        rows = gather(circuit, readings, gradients=True)
-        stacked = num_stacked(measured, rows.tapes[0], cotangents[0])
+    def _gradients(self, simulation: Simulation, batch: SampleBatch, cotangents: Sequence[Any]) -> list[Entries]:
+        stacked = stacked_cotangents(simulation.measured, batch, cotangents)
         if stacked is not None:  # a Jacobian by vmap
-            each = [
-                self._gradients(simulation, readings, [_entry(measured, own, k) for own in cotangents])
-                for k in range(stacked)
-            ]
+            each = [self._gradients(simulation, batch, own) for own in stacked]
             return [Entries(np.stack(same) for same in zip(*tapes, strict=True)) for tapes in zip(*each, strict=True)]
-        arrays = cotangent_rows(measured, rows, cotangents)
-        return by_tape(circuit, readings, rows, self._pull(simulation, rows, arrays))
+        arrays = cotangent_arrays(simulation.measured, batch, cotangents)
+        return gradients_by_tape(batch, self._pull(simulation, batch, arrays))
 
-    def _pull(self, simulation: Simulation, rows: Rows, cotangents: list[Any]) -> Any:
-        """Gradients of inputs and weights.
+    def _pull(self, simulation: Simulation, batch: SampleBatch, cotangents: list[Any]) -> Gradients:
+        """Gradients of the columns.
 
-        The first time, by the sweep back from the held states. Who asks again for the same numbers wants a Jacobian
-        row by row: it is then computed as a whole, and kept.
+        The first time, by the backward sweep from the held states. A second call for the same numbers means that a
+        Jacobian is wanted row by row: it is then computed as a whole, and kept.
         """
-        held = self._held
-        if held is None or held.simulation is not simulation or held.fingerprint != rows.fingerprint:
-            self._held = _Held(simulation, rows.fingerprint, None)
-            return simulation.vjp(rows)[1](cotangents)
+        held, fingerprint = self._held, batch.fingerprint()
+        if held is None or held.simulation is not simulation or held.fingerprint != fingerprint:
+            self._held = _Held(simulation, fingerprint, None)
+            return simulation.vjp(batch)[1](cotangents)
         with self._lock:
             unused, held.pullback = held.pullback, None
         if unused is not None:
             return unused(cotangents)
-        if rows.trains_states:
-            return simulation.vjp(rows)[1](cotangents)
+        if batch.trains_states:
+            return simulation.vjp(batch)[1](cotangents)
         if held.jacobians is None:
-            held.jacobians = simulation.jacobian(rows)
-        return pulled(rows, held.jacobians, cotangents)
+            held.jacobians = simulation.jacobian(batch)
+        return contracted(held.jacobians, cotangents)
 
 
+@dataclass(slots=True)
 class _Held:
     """What the last call leaves for the next one."""
 
-    def __init__(self, simulation: Simulation, fingerprint: Any, pullback: Pullback | None) -> None:
-        self.simulation = simulation
-        self.fingerprint = fingerprint
-        self.pullback = pullback
-        self.jacobians: list[Any] | None = None
+    simulation: Simulation
+    fingerprint: Hashable
+    pullback: Pullback | None
+    jacobians: list[Any] | None = None
 
 
-def _entry(measured: Any, cotangents: Any, k: int) -> Any:
-    return cotangents[k] if len(measured.parts) == 1 else tuple(own[k] for own in cotangents)
+def _pairs(answers: list[Any]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    return tuple(first for first, _ in answers), tuple(second for _, second in answers)

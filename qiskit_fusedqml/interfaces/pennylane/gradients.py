@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from pennylane.exceptions import QuantumFunctionError
 
-from .circuits import Circuit, Reading
+from ...arrays import ComplexArray, FloatArray
+from .circuits import Circuit
 from .measurements import Measured
-from .rows import Numbers, Rows
-from .simulation import Gradients
+from .samples import SampleBatch, TapeParameters, unwrapped
+from .tapes import ParsedTape
 
-Floats = NDArray[np.float64]
+
+class Gradients(NamedTuple):
+    """Gradients of a function of the results with respect to the columns.
+
+    Attributes:
+        shared: (n_columns,) summed over all samples, or None.
+        per_sample: (R, n_columns), or None where no sample's own is wanted. Without ``shared`` all columns count, else
+            only those in which samples differ.
+        states: (R, 2**n) g with ``dL = Re sum conj(g) d states``, or None.
+    """
+
+    shared: FloatArray | None
+    per_sample: FloatArray | None
+    states: ComplexArray | None = None
 
 
 class Entries(tuple[Any, ...]):
@@ -33,164 +47,120 @@ class Entries(tuple[Any, ...]):
         return np.squeeze(result, axis=axis)
 
 
-def cotangent_rows(measured: Measured, rows: Rows, cotangents: Sequence[Any]) -> list[Any]:
+def stacked_cotangents(measured: Measured, batch: SampleBatch, cotangents: Sequence[Any]) -> list[list[Any]] | None:
+    """Cotangents of tapes that are stacked along a leading axis, one after the other; None without such an axis."""
+    parts = _by_part(measured, cotangents)
+    is_batched = batch.tapes[0][1].size is not None
+    for k, part in enumerate(measured.parts):
+        shape = np.shape(parts[0][k])
+        if len(shape) > len(part.shape) + is_batched:
+            return [[unwrapped([own[j] for own in tape]) for tape in parts] for j in range(shape[0])]
+    return None
+
+
+def cotangent_arrays(measured: Measured, batch: SampleBatch, cotangents: Sequence[Any]) -> list[Any]:
     """Cotangents of tapes as arrays (R, ...), one for each measurement."""
-    single = len(measured.parts) == 1
+    tapes = _by_part(measured, cotangents)
+    sizes = [numbers.size or 1 for _, numbers, _ in batch.tapes]
     result = []
     for k, part in enumerate(measured.parts):
-        own = [
-            _spread(tape if single else tape[k], numbers.size, part.shape)
-            for tape, numbers in zip(cotangents, rows.tapes, strict=True)
-        ]
+        own = [_spread(tape[k], (size, *part.shape), part.shape) for tape, size in zip(tapes, sizes, strict=True)]
         result.append(own[0] if len(own) == 1 else np.concatenate(own))
     return result
 
 
-def num_stacked(measured: Measured, numbers: Numbers, cotangents: Any) -> int | None:
-    """How many cotangents of a tape are stacked along a leading axis, or None where there is no such axis."""
-    single = len(measured.parts) == 1
-    for k, part in enumerate(measured.parts):
-        shape = np.shape(cotangents if single else cotangents[k])
-        if len(shape) > len(part.shape) + (numbers.size is not None):
-            return int(shape[0])
-    return None
+def _by_part(measured: Measured, cotangents: Sequence[Any]) -> Sequence[Sequence[Any]]:
+    return [(tape,) for tape in cotangents] if len(measured.parts) == 1 else cotangents
 
 
-def pulled(rows: Rows, jacobians: Sequence[Any], cotangents: Sequence[Any]) -> Gradients:
-    """Gradients of inputs and weights from Jacobians (R, ..., P) and cotangents (R, ...) of the measurements."""
+def _spread(cotangent: Any, expected: tuple[int, ...], shape: tuple[int, ...]) -> Any:
+    array = np.asarray(cotangent)
+    if array.shape == shape or (array.size == 1 and array.shape != expected):
+        return np.broadcast_to(array.reshape((1,) * (len(expected) - array.ndim) + array.shape), expected)
+    return array.reshape(expected)
+
+
+def contracted(jacobians: Sequence[Any], cotangents: Sequence[Any]) -> Gradients:
+    """Gradients from Jacobians (R, ..., P) and cotangents (R, ...) of the measurements."""
     total = 0.0
     for jacobian, cotangent in zip(jacobians, cotangents, strict=True):
-        count, columns = len(jacobian), jacobian.shape[-1]
-        flat = jacobian.reshape(count, -1, columns)
-        total = total + np.real(np.einsum("rs,rsp->rp", np.reshape(cotangent, (count, -1)), flat))
-    gradients: Floats = np.asarray(total)
-    if rows.by_row:
-        return Gradients(None, gradients)
-    inputs = [column for column in rows.key[0] if column >= 0]
-    others = np.setdiff1d(np.arange(gradients.shape[1]), inputs)
-    return Gradients(gradients[:, inputs] if inputs else None, gradients[:, others].sum(axis=0))
+        flat = jacobian.reshape(len(jacobian), -1, jacobian.shape[-1])
+        total = total + np.real(np.einsum("rs,rsp->rp", np.reshape(cotangent, flat.shape[:2]), flat))
+    return Gradients(None, np.asarray(total))
 
 
-def by_tape(circuit: Circuit, readings: Sequence[Reading], rows: Rows, gradients: Gradients) -> list[Entries]:
+def gradients_by_tape(batch: SampleBatch, gradients: Gradients) -> list[Entries]:
     """Gradients as the framework wants them: for each tape, for each trainable parameter."""
     answers = []
-    for reading, numbers, place in zip(readings, rows.tapes, rows.slices(), strict=True):
-        own = _by_column(circuit, rows, numbers, gradients, place)
+    for tape, numbers, place in batch.tapes:
+        own = None if gradients.per_sample is None else gradients.per_sample[place]
+        shared = gradients.shared
+        if shared is None:
+            assert own is not None
+            shared = own if own.ndim == 1 else own.sum(axis=0)
         states = None if gradients.states is None else np.atleast_2d(gradients.states[place])
-        entries = [_entry(circuit, reading, numbers, own, states, index) for index in reading.tape.trainable_params]
-        answers.append(Entries(entries))
+        found = [
+            _entry(batch.circuit, tape, numbers, Gradients(shared, own, states), k) for k in tape.tape.trainable_params
+        ]
+        answers.append(Entries(found))
     return answers
 
 
-def _by_column(
-    circuit: Circuit, rows: Rows, numbers: Numbers, gradients: Gradients, place: int | slice
-) -> tuple[Floats, Any]:
-    """A tape's gradients: (n_columns,) of what its samples share, and (B, n) of the columns in which they differ."""
-    if rows.by_row:
-        own = gradients.weights[place]
-        if numbers.size is None:
-            return own, None
-        return own.sum(axis=0), own if numbers.by_row else own[:, numbers.varying]
-    if not numbers.varying:
-        return gradients.weights, None
-    shared = np.zeros(len(circuit.columns))
-    shared[circuit.rest(numbers.varying)] = gradients.weights
-    return shared, gradients.inputs
-
-
-def _entry(
-    circuit: Circuit,
-    reading: Reading,
-    numbers: Numbers,
-    own: tuple[Floats, Any],
-    states: Any,
-    index: int,
-) -> Any:
+def _entry(circuit: Circuit, tape: ParsedTape, numbers: TapeParameters, own: Gradients, index: int) -> Any:
     """The gradient of one of a tape's numbers, of the number's shape."""
-    place, (shared, lanes) = reading.place(index), own
+    place = tape.place(index)
     columns = circuit.columns_of(place)
-    if columns is not None:
-        if numbers.by_row:
-            return lanes[:, columns]
-        lane = numbers.lane(columns)
-        return shared[columns] if lane is None else lanes[:, lane].T
-    if states is not None and place == 0:
-        return _of_states(circuit, reading, states, by_row=numbers.by_row)
-    return _zero(reading, index, numbers)
+    if columns is None:
+        if own.states is None or place != 0:
+            return np.zeros(_shape(tape, numbers, index))
+        return _of_states(circuit, tape, own.states, per_sample=numbers.per_sample)
+    assert own.shared is not None
+    if numbers.per_sample:
+        return own.per_sample[:, columns]  # type: ignore[index]
+    return own.per_sample[:, columns].T if numbers.is_batched(columns) else own.shared[columns]  # type: ignore[index]
 
 
-def _of_states(circuit: Circuit, reading: Reading, cotangents: Any, *, by_row: bool) -> Any:
+def _of_states(circuit: Circuit, tape: ParsedTape, cotangents: Any, *, per_sample: bool) -> Any:
     """The gradient of a preparation's amplitudes, which are some of those of the whole state."""
-    data = reading.data[0]
-    own = cotangents[:, circuit.places(reading.operations[0].wires.labels)]
-    own = own.conj() if np.iscomplexobj(data) else own.real
-    return own if by_row or np.ndim(data) > 1 else own.sum(axis=0)
+    own = cotangents[:, circuit.amplitudes_of(tape.operations[0].wires.labels)]
+    own = own.conj() if np.iscomplexobj(tape.prepared) else own.real
+    return own if per_sample or np.ndim(tape.prepared) > 1 else own.sum(axis=0)
 
 
-def jacobian_by_tape(circuit: Circuit, readings: Sequence[Reading], rows: Rows, jacobians: Sequence[Any]) -> list[Any]:
+def _shape(tape: ParsedTape, numbers: TapeParameters, index: int) -> tuple[int, ...]:
+    """The shape of the gradient of what is no angle."""
+    if index >= len(tape.data):
+        return tuple(np.shape(tape.tape.get_parameters(trainable_only=False)[index]))
+    shape = tuple(np.shape(tape.data[index]))
+    if numbers.per_sample and tape.dimensions is not None and len(shape) == tape.dimensions[index]:
+        return numbers.size or 1, *shape
+    return shape
+
+
+def jacobians_by_tape(batch: SampleBatch, jacobians: Sequence[Any]) -> list[Any]:
     """Jacobians (R, ..., P) of the measurements as the framework wants them.
 
     Raises:
         QuantumFunctionError: If amplitudes of the initial state are trainable.
     """
-    _check_angles(rows)
+    _check_angles(batch)
     answers = []
-    for reading, numbers, place in zip(readings, rows.tapes, rows.slices(), strict=True):
-        parts = []
-        for jacobian in jacobians:
-            own = jacobian[place]
-            wanted = reading.tape.trainable_params
-            entries = [_jacobian_entry(circuit, own, reading, index, numbers) for index in wanted]
-            parts.append(entries[0] if len(entries) == 1 else tuple(entries))
-        answers.append(parts[0] if len(parts) == 1 else tuple(parts))
+    for tape, numbers, place in batch.tapes:
+        parts = [
+            [_jacobian_entry(batch.circuit, own[place], tape, numbers, k) for k in tape.tape.trainable_params]
+            for own in jacobians
+        ]
+        answers.append(unwrapped([unwrapped(entries) for entries in parts]))
     return answers
 
 
-def pushed(
-    circuit: Circuit, readings: Sequence[Reading], rows: Rows, jacobians: Sequence[Any], tangents: Sequence[Any]
-) -> list[Any]:
-    """What Jacobians (R, ..., P) make of tapes' tangents, each with an entry a trainable parameter.
-
-    Raises:
-        QuantumFunctionError: If amplitudes of the initial state are trainable.
-    """
-    _check_angles(rows)
-    answers = []
-    for reading, numbers, place, own in zip(readings, rows.tapes, rows.slices(), tangents, strict=True):
-        directions = np.zeros((numbers.size or 1, len(circuit.columns)))
-        for index, tangent in zip(reading.tape.trainable_params, own, strict=True):
-            columns = circuit.columns_of(reading.place(index))
-            if columns is not None:
-                directions[:, columns] = np.real(tangent).T
-        spread = directions[0] if numbers.size is None else directions
-        parts = [_along(jacobian[place], spread) for jacobian in jacobians]
-        answers.append(parts[0] if len(parts) == 1 else tuple(parts))
-    return answers
-
-
-def _along(jacobian: Any, directions: Floats) -> Any:
-    """From (..., P) and (P,), or (B, ..., P) and (B, P), to (...) or (B, ...)."""
-    if directions.ndim == 1:
-        return jacobian @ directions
-    return np.einsum("b...p,bp->b...", jacobian, directions)
-
-
-def _check_angles(rows: Rows) -> None:
-    if rows.trains_states:
-        raise QuantumFunctionError(
-            "Jacobians with respect to the amplitudes of a state preparation are taken row by row, through "
-            "vector-Jacobian products: leave grad_on_execution as it is, and call the device through a QNode, or pass "
-            "device_vjp=True to qml.execute."
-        )
-
-
-def _jacobian_entry(circuit: Circuit, own: Any, reading: Reading, index: int, numbers: Numbers) -> Any:
+def _jacobian_entry(circuit: Circuit, own: Any, tape: ParsedTape, numbers: TapeParameters, index: int) -> Any:
     """The Jacobian (..., *shape) with respect to one of a tape's numbers."""
-    columns = circuit.columns_of(reading.place(index))
+    columns = circuit.columns_of(tape.place(index))
     if columns is None:
-        return np.zeros((*own.shape[:-1], *np.shape(_zero(reading, index, numbers))), dtype=own.dtype)
+        return np.zeros((*own.shape[:-1], *_shape(tape, numbers, index)), dtype=own.dtype)
     slopes = own[..., columns]
-    if numbers.lane(columns) is None:
+    if not numbers.is_batched(columns):
         return slopes
     size = len(slopes)  # sample b depends on entry b alone
     full = np.zeros((*slopes.shape, size), dtype=own.dtype)
@@ -198,19 +168,30 @@ def _jacobian_entry(circuit: Circuit, own: Any, reading: Reading, index: int, nu
     return full
 
 
-def _zero(reading: Reading, index: int, numbers: Numbers) -> Any:
-    """The gradient of what is no angle."""
-    if index >= len(reading.data):
-        return np.zeros(np.shape(reading.tape.get_parameters(trainable_only=False)[index]))
-    shape = np.shape(reading.data[index])
-    if numbers.by_row and reading.layout is not None and len(shape) == reading.layout.dimensions[index]:
-        return np.zeros((numbers.size or 1, *shape))
-    return np.zeros(shape)
+def pushed(batch: SampleBatch, jacobians: Sequence[Any], tangents: Sequence[Any]) -> list[Any]:
+    """Jacobians (R, ..., P) applied to tapes' tangents, each with an entry a trainable parameter.
+
+    Raises:
+        QuantumFunctionError: If amplitudes of the initial state are trainable.
+    """
+    _check_angles(batch)
+    answers = []
+    for (tape, numbers, place), own in zip(batch.tapes, tangents, strict=True):
+        directions = np.zeros((numbers.size or 1, batch.circuit.num_columns))
+        for index, tangent in zip(tape.tape.trainable_params, own, strict=True):
+            columns = batch.circuit.columns_of(tape.place(index))
+            if columns is not None:
+                directions[:, columns] = np.real(tangent).T
+        rows = slice(place, place + 1) if isinstance(place, int) else place
+        parts = [np.einsum("b...p,bp->b...", jacobian[rows], directions) for jacobian in jacobians]
+        answers.append(unwrapped([part[0] if isinstance(place, int) else part for part in parts]))
+    return answers
 
 
-def _spread(cotangent: Any, size: int | None, shape: tuple[int, ...]) -> Any:
-    expected = (size or 1, *shape)
-    array = np.asarray(cotangent)
-    if array.shape == shape or (array.size == 1 and array.shape != expected):
-        return np.broadcast_to(array.reshape((1,) * (len(expected) - array.ndim) + array.shape), expected)
-    return array.reshape(expected)
+def _check_angles(batch: SampleBatch) -> None:
+    if batch.trains_states:
+        raise QuantumFunctionError(
+            "Jacobians with respect to the amplitudes of a state preparation are taken row by row, through "
+            "vector-Jacobian products: leave grad_on_execution as it is, and call the device through a QNode, or pass "
+            "device_vjp=True to qml.execute."
+        )

@@ -196,6 +196,11 @@ def meaning(op: Any) -> Meaning | None:
     return result if result is not None and result.fits else None
 
 
+def is_supported(op: Any) -> bool:
+    """Whether an operation needs no decomposition."""
+    return type(op) in PLAIN or meaning(op) is not None
+
+
 def identity(op: Any) -> tuple[Any, ...]:
     """Equal for operations that differ in the numbers of their rows at most."""
     kind = type(op)

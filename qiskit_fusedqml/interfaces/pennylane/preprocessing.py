@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -17,26 +18,14 @@ from pennylane.exceptions import DeviceError, QuantumFunctionError
 from pennylane.math import Interface, requires_grad
 from pennylane.measurements import ExpectationMP
 from pennylane.operation import StatePrepBase
-from pennylane.ops import Conditional, MidMeasure
-from pennylane.transforms import broadcast_expand, defer_measurements, split_non_commuting, split_to_single_terms
+from pennylane.transforms import broadcast_expand, defer_measurements, split_to_single_terms
 
-from .circuits import (
-    is_batched_constant,
-    is_supported,
-    read_operations,
-    wire_order,
-)
 from .measurements import is_differentiable
-from .midcircuit import (
-    by_samples,
-    conditions_inside,
-    is_dynamic,
-    measures_midway,
-)
-from .operations import PLAIN, holds_matrix, identity
-from .whole import joined
-
-_OWN = {"adjoint", "best", "device"}
+from .midcircuit import expanded, stops_decomposition
+from .operations import PLAIN, holds_matrix, is_supported
+from .samples import unwrapped
+from .sampling import by_samples
+from .tapes import stacked, wire_order
 
 
 def resolved_config(config: ExecutionConfig, circuit: Any, name: str) -> ExecutionConfig:
@@ -44,7 +33,7 @@ def resolved_config(config: ExecutionConfig, circuit: Any, name: str) -> Executi
     for option in config.device_options:
         raise DeviceError(f"{name} has no option {option!r}; its options are arguments of qml.device.")
     changes: dict[str, Any] = {"mcm_config": _measuring_midway(config.mcm_config, circuit, name)}
-    if config.gradient_method in _OWN:
+    if config.gradient_method in {"adjoint", "best", "device"}:
         changes |= {"gradient_method": "adjoint", "use_device_gradient": True, **_products(config)}
     return replace(config, **changes)
 
@@ -81,30 +70,30 @@ def _products(config: ExecutionConfig) -> dict[str, Any]:
     return {"use_device_jacobian_product": True, "grad_on_execution": False, "convert_to_numpy": not is_jax}
 
 
-def pipeline(config: ExecutionConfig, wires: Any, name: str, *, joins: bool) -> Any:
+def pipeline(config: ExecutionConfig, wires: Any, name: str, *, stacks: bool) -> Any:
     """The transforms for an execution.
 
     Args:
         config: The execution's configuration.
         wires: The device's wires, or None.
         name: The device's name, for messages.
-        joins: Whether the operations may become one; whoever counts them wants to see them.
+        stacks: Whether the operations may become one; whoever counts them wants to see them.
     """
     adjoint = config.gradient_method == "adjoint"
+    stacks = stacks and adjoint and bool(config.use_device_jacobian_product) and config.interface != Interface.NUMPY
     program = qml.CompilePipeline()
     program.add_transform(validate_measurements, name=name)
     deferred = config.mcm_config.mcm_method in {None, "deferred"}
     program.add_transform(_LOWER, _lowering(adjoint, wires, name, deferred=deferred))
-    joins = joins and adjoint and bool(config.use_device_jacobian_product) and config.interface is not Interface.NUMPY
-    if not joins:
+    if not stacks:
         program.add_transform(validate_device_wires, wires, name=name)
-    program.add_transform(_SAMPLE, config.mcm_config.postselect_mode)
+    program.add_transform(_BY_SAMPLES, config.mcm_config.postselect_mode)
     if adjoint:
         program.add_transform(no_sampling, name=f"adjoint + {name}")
         program.add_transform(_SPLIT_TRAINED)
         program.add_transform(_READ_OFF_STATES, wires)
-    if joins:
-        program.add_transform(_JOIN)
+    if stacks:
+        program.add_transform(_STACK)
         program.add_transform(validate_device_wires, wires, name=name)  # of one operation, which takes no time
     return program
 
@@ -119,7 +108,7 @@ def _lowering(adjoint: bool, wires: Any, name: str, *, deferred: bool) -> Any:
     program.add_transform(_EXPAND_MATRICES)
     program.add_transform(
         decompose,
-        stopping_condition=_stops_adjoint if adjoint else _stops,
+        stopping_condition=_stops_adjoint if adjoint else stops_decomposition,
         skip_initial_state_prep=True,
         device_wires=wires,
         name=name,
@@ -127,99 +116,43 @@ def _lowering(adjoint: bool, wires: Any, name: str, *, deferred: bool) -> Any:
     return program
 
 
-def _stops(op: Any) -> bool:
-    return is_supported(op) if not isinstance(op, MidMeasure | Conditional) else is_dynamic(op)
-
-
-def _expand_midway(tape: Any) -> Any:
-    """Circuits that measure midway, sample by sample and without conditions on what is not supported."""
-    if not measures_midway(tape):
-        return (tape,), _first
-    tape = tape.copy(operations=conditions_inside(tape.operations))
-    return ((tape,), _first) if tape.batch_size is None else broadcast_expand(tape)
-
-
 def _lower(tape: Any, program: Any) -> Any:
     """Circuits of rows of the table, as most are after the first step, stay as they are."""
-    if {type(op) for op in tape.operations} <= PLAIN.keys():
+    if _is_plain(tape):
         return (tape,), _first
-    return _through(program, tape)
+    tapes, process = program((tape,))
+    return tapes, lambda results: process(results)[0]
 
 
-def _join(tape: Any) -> Any:
-    """All operations as one, unless the numbers of a matrix are not there yet."""
-    others: list[int] = []
-    batch_size, position = None, 0
-    if not {type(op) for op in tape.operations} <= PLAIN.keys():
-        for op in tape.operations:
-            if holds_matrix(op) or isinstance(op, StatePrepBase):
-                if holds_matrix(op) and qml.math.get_interface(*op.data) == "jax":
-                    return (tape,), _first
-                others += range(position, position + len(op.data))
-                batch_size = batch_size or op.batch_size
-            position += len(op.data)
-    structure, data = read_operations(tape.operations)
-    return (joined(tape, structure, data, others, batch_size),), _first
+def _is_plain(tape: Any) -> bool:
+    return {type(op) for op in tape.operations} <= PLAIN.keys()
 
 
 def _stops_adjoint(op: Any) -> bool:
-    if type(op) in PLAIN:
-        return True
     if holds_matrix(op) and any(requires_grad(number) for number in op.data):
         return False
     return is_supported(op)
 
 
 def _expand_matrices(tape: Any) -> Any:
-    """Circuits with matrices that differ from sample to sample, sample by sample."""
-    if any(is_batched_constant(op) for op in tape.operations if type(op) not in PLAIN):
+    """Circuits with matrices that differ from sample to sample, which no program can hold, sample by sample."""
+    if any(holds_matrix(op) and op.batch_size is not None for op in tape.operations):
         return broadcast_expand(tape)
     return (tape,), _first
 
 
-def _sample(tape: Any, postselect_mode: str | None) -> Any:
-    """With shots: everything from the samples of circuits that end in the eigenbasis of what is measured."""
-    if not tape.shots:
-        return (tape,), _first
-    if measures_midway(tape):
-        return by_samples(tape, _basis_changes, postselect_mode)
-    return _through(_SAMPLING, tape)
-
-
-def _end_in_eigenbasis(tape: Any) -> Any:
-    wires = qml.wires.Wires.all_wires([m.wires for m in tape.measurements])
-    if any(not m.wires for m in tape.measurements):
-        wires = tape.wires
-    sampled = tape.copy(
-        operations=[*tape.operations, *_basis_changes(tape.measurements)], measurements=[qml.sample(wires=wires)]
-    )
-
-    def process(results: Any) -> Any:
-        each = results[0] if tape.shots.has_partitioned_shots else (results[0],)
-        found = [tuple(m.process_samples(samples, wires) for m in tape.measurements) for samples in each]
-        answers = tuple(own[0] if len(own) == 1 else own for own in found)
-        return answers if tape.shots.has_partitioned_shots else answers[0]
-
-    return (sampled,), process
-
-
-def _basis_changes(measurements: Any) -> list[Any]:
-    """The gates that diagonalise what is measured; those that several measurements share, once."""
-    gates: dict[Any, list[Any]] = {}
-    for measurement in measurements:
-        runs: dict[Any, list[Any]] = {}
-        for gate in measurement.diagonalizing_gates() if measurement.obs is not None else ():
-            runs.setdefault(gate.wires, []).append(gate)
-        for wires, run in runs.items():
-            gates.setdefault((wires, tuple(map(identity, run)), tuple(map(_numbers, run))), run)
-    return [gate for run in gates.values() for gate in run]
-
-
-def _numbers(gate: Any) -> tuple[float, ...]:
-    return () if holds_matrix(gate) else tuple(map(float, gate.data))
-
-
-_SAMPLING = split_non_commuting + qml.transform(_end_in_eigenbasis)
+def _stack(tape: Any) -> Any:
+    """All operations as one, unless the numbers of a matrix are not there yet."""
+    others: list[int] = []
+    batch_size, position = None, 0
+    for op in () if _is_plain(tape) else tape.operations:
+        if holds_matrix(op) or isinstance(op, StatePrepBase):
+            if holds_matrix(op) and qml.math.get_interface(*op.data) == "jax":
+                return (tape,), _first
+            others += range(position, position + len(op.data))
+            batch_size = batch_size or op.batch_size
+        position += len(op.data)
+    return (stacked(tape, others, batch_size),), _first
 
 
 def _split_trained(tape: Any) -> Any:
@@ -246,35 +179,30 @@ _SUMS = (qml.ops.Sum, qml.ops.SProd, qml.ops.LinearCombination)
 
 def _read_off_states(tape: Any, wires: Any) -> Any:
     """What the device cannot differentiate is read off the state by the framework, which differentiates that."""
-    if all(is_differentiable(measurement) for measurement in tape.measurements):
+    own = [m for m in tape.measurements if is_differentiable(m)]
+    if len(own) == len(tape.measurements):
         return (tape,), _first
     order = qml.wires.Wires(wire_order(tape.operations, tape.measurements, None if wires is None else wires.labels))
-    own = [m for m in tape.measurements if is_differentiable(m)]
     state_tape = tape.copy(measurements=[*own, qml.state()])
 
     def read_off(results: Any) -> Any:
-        parts = iter(results[0][:-1] if own else ())
-        state = results[0][-1] if own else results[0]
-        found = tuple(next(parts) if is_differentiable(m) else m.process_state(state, order) for m in tape.measurements)
-        return found[0] if len(found) == 1 else found
+        *others, state = results[0] if own else (results[0],)
+        parts: Iterator[Any] = iter(others)
+        return unwrapped(
+            [next(parts) if is_differentiable(m) else m.process_state(state, order) for m in tape.measurements]
+        )
 
     return (state_tape,), read_off
-
-
-def _through(program: Any, tape: Any) -> Any:
-    """A tape through several transforms, as one of them."""
-    tapes, process = program((tape,))
-    return tapes, lambda results: process(results)[0]
 
 
 def _first(results: Any) -> Any:
     return results[0]
 
 
+_BY_SAMPLES = qml.transform(by_samples)
 _EXPAND_MATRICES = qml.transform(_expand_matrices)
-_EXPAND_MIDWAY = qml.transform(_expand_midway)
-_JOIN = qml.transform(_join)
+_EXPAND_MIDWAY = qml.transform(expanded)
 _LOWER = qml.transform(_lower)
 _READ_OFF_STATES = qml.transform(_read_off_states)
-_SAMPLE = qml.transform(_sample)
 _SPLIT_TRAINED = qml.transform(_split_trained)
+_STACK = qml.transform(_stack)

@@ -1,66 +1,186 @@
-"""Finite shots: samples of the final states, from which the framework computes what was asked for."""
+"""Finite shots: everything is computed from samples of circuits that end in the eigenbasis of what is measured.
+
+`by_samples` is the framework's side: it asks the device for samples of the wires at the end and, where a circuit
+measures midway, of the outcomes there, and processes them. `draw` is the device's side for circuits without outcomes,
+`midcircuit.Trajectories` for the others.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import numpy as np
 import pennylane as qml
 from numpy.typing import NDArray
 from pennylane.exceptions import DeviceError
+from pennylane.measurements import CountsMP, ExpectationMP, ProbabilityMP, SampleMP, VarianceMP
+from pennylane.ops import MeasurementValue, MidMeasure
+from pennylane.transforms import split_non_commuting
 
-from .circuits import Reading
-from .rows import gather
+from ...arrays import FloatArray, Int64Array
+from .operations import holds_matrix, identity
+from .samples import gather, unwrapped
 from .simulation import Simulation
+from .tapes import ParsedTape
+
+_INVALID = np.iinfo(np.int32).min
+"""What the framework puts where a shot was not selected and all samples are wanted."""
 
 
-def draw(simulation: Simulation, readings: Sequence[Reading], rng: np.random.Generator) -> list[Any]:
+def by_samples(tape: Any, postselect_mode: str | None) -> Any:
+    """A transform: everything from samples.
+
+    Args:
+        tape: A circuit; with shots, and without broadcasting if it measures midway.
+        postselect_mode: "pad-invalid-samples" to keep the places of shots that are not selected.
+    """
+    if not tape.shots:
+        return (tape,), _first
+    midway = [op for op in tape.operations if isinstance(op, MidMeasure)]
+    for m in tape.measurements if midway else ():
+        if not isinstance(m, CountsMP | ExpectationMP | ProbabilityMP | SampleMP | VarianceMP):
+            raise DeviceError(f"{m} cannot be estimated from shots of a circuit that measures midway.")
+    at_end = [m for m in tape.measurements if m.mv is None or not midway]
+    of_outcomes = {m: _relabelled(m) for m in tape.measurements if m not in at_end}
+    order = qml.wires.Wires([(outcome.meas_uid, "outcome") for outcome in midway])
+    selected = np.array([-1 if op.postselect is None else int(op.postselect) for op in midway])
+    wires = _sampled_wires(tape, at_end, everything=bool(midway))
+    full = tape.copy(measurements=at_end, shots=tape.shots.total_shots)
+    tapes, merge = split_non_commuting(full) if at_end else ((full,), lambda _: ())
+    wanted = [qml.sample(wires=wires)]
+    if midway:
+        wanted.append(qml.sample(op=[MeasurementValue([outcome]) for outcome in midway]))
+    sampled = [
+        tape.copy(operations=[*each.operations, *_basis_changes(each.measurements)], measurements=wanted)
+        for each in tapes
+    ]
+
+    def processed(results: Sequence[Any]) -> Any:
+        """The answers for one number of shots."""
+        parts, drawn = [], []
+        for each, result in zip(tapes, results, strict=True):
+            samples, outcomes = result if midway else (result, None)
+            valid = None if outcomes is None else np.all((outcomes == selected) | (selected < 0), axis=1)
+            drawn.append((outcomes, valid))
+            parts.append(unwrapped([_value(m, samples, wires, valid, postselect_mode) for m in each.measurements]))
+        merged = merge(tuple(parts)) if at_end else ()
+        found = iter(merged if len(at_end) > 1 else (merged,))
+        outcomes, valid = drawn[0]
+        return unwrapped(
+            [
+                _value(of_outcomes[m], outcomes, order, valid, postselect_mode) if m in of_outcomes else next(found)
+                for m in tape.measurements
+            ]
+        )
+
+    def process(results: Any) -> Any:
+        if tape.shots.has_partitioned_shots:
+            return tuple(processed(of_part) for of_part in zip(*results, strict=True))
+        return processed(results)
+
+    return sampled, process
+
+
+def _sampled_wires(tape: Any, measurements: Sequence[Any], *, everything: bool) -> Any:
+    wires = qml.wires.Wires.all_wires([m.wires for m in measurements])
+    if everything:
+        return qml.wires.Wires.all_wires([tape.wires, wires])
+    return wires if all(m.wires for m in measurements) else tape.wires
+
+
+def _relabelled(measurement: Any) -> Any:
+    """A measurement of outcomes with a wire for each of them."""
+
+    def moved(value: Any) -> Any:
+        own = [qml.map_wires(m, {m.wires[0]: (m.meas_uid, "outcome")}) for m in value.measurements]
+        return MeasurementValue(own, value.processing_fn if value.has_processing else None)
+
+    values = measurement.mv
+    with qml.QueuingManager.stop_recording():
+        found = moved(values) if isinstance(values, MeasurementValue) else [moved(value) for value in values]
+        if isinstance(measurement, CountsMP):
+            return CountsMP(obs=found, all_outcomes=measurement.all_outcomes)
+        return type(measurement)(obs=found)
+
+
+def _value(measurement: Any, samples: Any, order: Any, valid: NDArray[np.bool_] | None, mode: str | None) -> Any:
+    """What samples (shots, wires) amount to, those left out that are not valid."""
+    if valid is None:
+        return measurement.process_samples(samples, order)
+    if isinstance(measurement, SampleMP) and mode == "pad-invalid-samples":
+        found = np.array(measurement.process_samples(samples, order))
+        found[~valid] = _INVALID
+        return found
+    if not valid.any():  # as the framework has it
+        shape = measurement.eigvals() if isinstance(measurement, ProbabilityMP) else 0.0
+        return np.nan * np.ones_like(shape, dtype=np.float64)
+    return measurement.process_samples(samples[valid], order)
+
+
+def _basis_changes(measurements: Sequence[Any]) -> list[Any]:
+    """The gates that diagonalise what is measured; those that several measurements share, once."""
+    gates: dict[Hashable, list[Any]] = {}
+    for measurement in measurements:
+        of_wires: dict[Any, list[Any]] = {}
+        for gate in measurement.diagonalizing_gates() if measurement.obs is not None else ():
+            of_wires.setdefault(gate.wires, []).append(gate)
+        for wires, own in of_wires.items():
+            gates.setdefault((wires, tuple(map(identity, own)), tuple(map(_numbers, own))), own)
+    return [gate for own in gates.values() for gate in own]
+
+
+def _numbers(gate: Any) -> tuple[float, ...]:
+    return () if holds_matrix(gate) else tuple(map(float, gate.data))
+
+
+def _first(results: Any) -> Any:
+    return results[0]
+
+
+def draw(simulation: Simulation, tapes: Sequence[ParsedTape], rng: np.random.Generator) -> list[Any]:
     """Results with shots of tapes of one structure whose measurements need no change of basis.
 
     Args:
         simulation: Their circuit.
-        readings: The tapes.
+        tapes: The tapes.
         rng: Where the shots come from.
     """
-    tape = readings[0].tape
-    for measurement in tape.measurements:
+    measurements = tapes[0].tape.measurements
+    for measurement in measurements:
         if measurement.obs is not None or measurement.mv is not None:
             raise DeviceError(
                 f"{measurement} with shots is computed from samples; call the device through a QNode or qml.execute, "
                 "whose preprocessing arranges that."
             )
-    wires = qml.wires.Wires.all_wires([m.wires for m in tape.measurements]).labels or simulation.circuit.wires
-    if any(not measurement.wires for measurement in tape.measurements):
-        wires = simulation.circuit.wires
-    rows = gather(simulation.circuit, readings)
-    weights = simulation.probabilities(rows, wires)
+    wires = qml.wires.Wires.all_wires([m.wires for m in measurements])
+    if not wires or not all(m.wires for m in measurements):
+        wires = qml.wires.Wires(simulation.circuit.wires)
+    batch = gather(simulation.circuit, tapes)
+    weights = simulation.probabilities(batch, wires)
     answers = []
-    for reading, place, numbers in zip(readings, rows.slices(), rows.tapes, strict=True):
-        own = weights[place if numbers.size is not None else slice(place, place + 1)]  # type: ignore[operator]
-        samples = _samples(own, reading.tape.shots.total_shots, len(wires), rng)
-        answers.append(_processed(reading.tape, samples if numbers.size is not None else samples[0], wires))
+    for tape, _, place in batch.tapes:
+        samples = _samples(np.atleast_2d(weights[place]), tape.tape.shots.total_shots, len(wires), rng)
+        answers.append(_processed(tape.tape, samples[0] if isinstance(place, int) else samples, wires))
     return answers
 
 
-def _samples(weights: NDArray[np.float64], shots: int, num_wires: int, rng: np.random.Generator) -> NDArray[np.int64]:
+def _samples(weights: FloatArray, shots: int, num_wires: int, rng: np.random.Generator) -> Int64Array:
     """Bits (R, shots, wires) drawn from probabilities (R, 2**wires), the first wire the highest bit."""
     result = np.empty((len(weights), shots, num_wires), dtype=np.int64)
     places = np.arange(num_wires - 1, -1, -1)
-    for row, own in zip(result, weights, strict=True):
+    for samples, own in zip(result, weights, strict=True):
         cumulative = np.cumsum(own)
         outcomes = np.searchsorted(cumulative, rng.random(shots) * cumulative[-1], side="right")
-        row[...] = np.minimum(outcomes, len(own) - 1)[:, None] >> places & 1
+        samples[...] = np.minimum(outcomes, len(own) - 1)[:, None] >> places & 1
     return result
 
 
-def _processed(tape: Any, samples: NDArray[np.int64], wires: Sequence[Any]) -> Any:
+def _processed(tape: Any, samples: Int64Array, wires: Any) -> Any:
     """The measurements' results, for each number of shots if there are several."""
-    order = qml.wires.Wires(wires)
     answers, start = [], 0
     for shots in tape.shots:
         own = samples[..., start : start + shots, :]
-        results = tuple(measurement.process_samples(own, order) for measurement in tape.measurements)
-        answers.append(results[0] if len(results) == 1 else results)
+        answers.append(unwrapped([measurement.process_samples(own, wires) for measurement in tape.measurements]))
         start += shots
     return tuple(answers) if tape.shots.has_partitioned_shots else answers[0]

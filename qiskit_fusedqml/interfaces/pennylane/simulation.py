@@ -1,4 +1,4 @@
-"""Runs a circuit with its measurements on rows of numbers: results, pullbacks and Jacobians."""
+"""Runs a circuit with its measurements on batches of samples: results, pullbacks and Jacobians."""
 
 from __future__ import annotations
 
@@ -6,26 +6,22 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
+from ...arrays import ComplexArray, FloatArray
 from ...devices import Device
 from ...engine.forward_cache import Recall, Shelf
 from ...engine.parameters import ParameterBatch, ParameterSet
 from ...engine.states import DifferentiableStates
 from ...ir.measurement import Measurement
 from .circuits import Circuit
-from .measurements import (
-    Complexes,
-    FinalState,
-    FromSums,
-    Measured,
-)
-from .rows import Rows
-
-Floats = NDArray[np.float64]
+from .gradients import Gradients
+from .measurements import FinalState, Measured, SumMoment
+from .samples import SampleBatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +42,10 @@ class EngineOptions:
 class Engine(DifferentiableStates):
     """The engine for one pattern of inputs and trained columns, from states that may be given from outside."""
 
-    def __init__(self, circuit: Circuit, measured: Measured, rows: Rows, options: EngineOptions) -> None:
-        inputs, trained, has_states = rows.key
-        order = [*inputs, *(k for k in range(len(circuit.columns)) if k not in set(inputs))]
-        self.place = {column: index for index, column in enumerate(order)}
+    def __init__(self, circuit: Circuit, measured: Measured, batch: SampleBatch, options: EngineOptions) -> None:
+        inputs, trained, has_states = batch.key
+        order = [*inputs, *(k for k in range(circuit.num_columns) if k not in set(inputs))]
+        self.order = np.array(order, dtype=np.intp)
         super().__init__(
             circuit.program,
             circuit.angle_map(order),
@@ -63,12 +59,13 @@ class Engine(DifferentiableStates):
         )
         if has_states:  # equal parameters do not mean equal final states
             self._recall = Recall(Shelf(0))
-        self._training = ParameterSet(np.array(sorted(self.place[column] for column in trained), dtype=np.intp))
+        self.trained = np.flatnonzero(np.isin(self.order, trained))
+        self._training = ParameterSet(self.trained)
         self._given = threading.local()
         self._measuring = threading.Lock()
 
     @contextmanager
-    def starting_from(self, states: Complexes | None) -> Iterator[None]:
+    def starting_from(self, states: ComplexArray | None) -> Iterator[None]:
         """Calls of this thread start from the rows of ``states``."""
         before = getattr(self._given, "states", None)
         self._given.states = states
@@ -78,8 +75,8 @@ class Engine(DifferentiableStates):
             self._given.states = before
 
     def start_cotangents(
-        self, x: Floats | None, w: Floats, of_sums: Floats | None, of_amplitudes: Complexes | None
-    ) -> Complexes:
+        self, x: FloatArray | None, w: FloatArray, of_sums: FloatArray | None, of_amplitudes: ComplexArray | None
+    ) -> ComplexArray:
         """From cotangents of the observables (R, n_obs) and of the final amplitudes to those of the first ones.
 
         Both are g with ``dL = Re sum conj(g) d amplitudes``: what is linear goes back as the program undone.
@@ -95,31 +92,18 @@ class Engine(DifferentiableStates):
         assert bra is not None
         return self._inverse.evolve(parameters, bra)
 
-    def outcomes(self, x: Floats | None, w: Floats, measurement: Measurement) -> Floats:
+    def outcomes(self, x: FloatArray | None, w: FloatArray, measurement: Measurement) -> FloatArray:
         """`probabilities` of a measurement that the engine was not made with."""
         with self._measuring:
             self.measurement = measurement
             return self.probabilities(x, w)
 
+    @override
     def _initial_state(self, rows: ParameterBatch) -> NDArray[np.complex128] | None:
         states: NDArray[np.complex128] | None = getattr(self._given, "states", None)
         if states is None:
             return super()._initial_state(rows)
         return states[0] if len(states) == 1 else states[rows.first : rows.first + rows.batch]
-
-
-class Gradients(NamedTuple):
-    """Gradients of a function of the results.
-
-    Attributes:
-        inputs: (R, n_in), or None.
-        weights: Of the weights' shape.
-        states: (R, 2**n) g with ``dL = Re sum conj(g) d states``, or None.
-    """
-
-    inputs: Floats | None
-    weights: Floats
-    states: Complexes | None = None
 
 
 Pullback = Callable[[Sequence[Any]], Gradients]
@@ -145,89 +129,95 @@ class Simulation:
         self._engines: dict[Any, Engine] = {}
         self._lock = threading.Lock()
 
-    def engine(self, rows: Rows) -> Engine:
+    def engine(self, batch: SampleBatch) -> Engine:
         """The engine for numbers of this pattern."""
         with self._lock:
-            if rows.key not in self._engines:
-                self._engines[rows.key] = Engine(self.circuit, self.measured, rows, self._options)
-            return self._engines[rows.key]
+            if batch.key not in self._engines:
+                self._engines[batch.key] = Engine(self.circuit, self.measured, batch, self._options)
+            return self._engines[batch.key]
 
-    def results(self, rows: Rows) -> list[Any]:
+    def results(self, batch: SampleBatch) -> list[Any]:
         """Every measurement's result, (R, ...) each."""
-        engine = self.engine(rows)
-        with engine.starting_from(rows.states):
-            values = engine.values(rows.inputs, rows.weights) if self.measured.sums else None
+        engine = self.engine(batch)
+        with engine.starting_from(batch.states):
+            values = engine.values(batch.inputs, batch.weights) if self.measured.sums else None
             reads = self.measured.reads_amplitudes
-            amplitudes = engine.statevector(rows.inputs, rows.weights) if reads else None
+            amplitudes = engine.statevector(batch.inputs, batch.weights) if reads else None
         return self.measured.results(_doubles(values), amplitudes)
 
-    def probabilities(self, rows: Rows, wires: Sequence[Any]) -> Floats:
+    def probabilities(self, batch: SampleBatch, wires: Sequence[Any]) -> FloatArray:
         """Probabilities (R, 2**k) of the outcomes of k wires, the first one the highest bit."""
-        engine, last = self.engine(rows), len(wires) - 1
+        engine, last = self.engine(batch), len(wires) - 1
         pairs = tuple((self.circuit.qubit[wire], last - k) for k, wire in enumerate(wires))
-        with engine.starting_from(rows.states):
-            return engine.outcomes(rows.inputs, rows.weights, Measurement(pairs, len(wires)))
+        with engine.starting_from(batch.states):
+            return engine.outcomes(batch.inputs, batch.weights, Measurement(pairs, len(wires)))
 
-    def vjp(self, rows: Rows) -> tuple[list[Any], Pullback]:
+    def vjp(self, batch: SampleBatch) -> tuple[list[Any], Pullback]:
         """Results, and a function from their cotangents to gradients; it may be called once."""
-        engine = self.engine(rows)
+        engine = self.engine(batch)
         values: Any = None
         amplitudes = pull_values = pull_amplitudes = None
-        with engine.starting_from(rows.states):
+        with engine.starting_from(batch.states):
             if self.measured.sums:
-                values, pull_values = engine.vjp(rows.inputs, rows.weights)
+                values, pull_values = engine.vjp(batch.inputs, batch.weights)
                 values = _doubles(values)
             if self.measured.reads_amplitudes:
-                amplitudes, pull_amplitudes = engine.state_vjp(rows.inputs, rows.weights)
+                amplitudes, pull_amplitudes = engine.state_vjp(batch.inputs, batch.weights)
 
         def pullback(cotangents: Sequence[Any]) -> Gradients:
             of_sums, of_amplitudes = self.measured.pull(cotangents, values, amplitudes)
-            dx: Any = None
+            dx: Any = 0.0
             dw: Any = 0.0
             states = None
-            with engine.starting_from(rows.states):
+            with engine.starting_from(batch.states):
                 pulls: Any = ((pull_values, of_sums), (pull_amplitudes, of_amplitudes))
                 for pull, own in pulls:
                     if pull is not None:
-                        of_inputs, of_weights = pull(own)
-                        dw = dw + of_weights
-                        dx = of_inputs if dx is None else dx + of_inputs
-                if rows.trains_states:
-                    states = engine.start_cotangents(rows.inputs, rows.weights, of_sums, of_amplitudes)
-            return Gradients(dx, dw, states)
+                        inputs, weights = pull(own)
+                        dx, dw = dx if inputs is None else dx + inputs, dw + weights
+                if batch.trains_states:
+                    states = engine.start_cotangents(batch.inputs, batch.weights, of_sums, of_amplitudes)
+            return self._by_column(batch, engine, dx, dw, states)
 
         return self.measured.results(values, amplitudes), pullback
 
-    def jacobian(self, rows: Rows) -> list[Any]:
-        """Derivatives (R, ..., P) of every measurement with respect to all columns; 0 for those not trained."""
-        engine, measured = self.engine(rows), self.measured
-        trained = list(rows.key[1])
-        places = [engine.place[column] for column in trained]
+    def jacobian(self, batch: SampleBatch) -> list[Any]:
+        """Derivatives (R, ..., n_columns) of every measurement; 0 for columns that are not trained."""
+        engine = self.engine(batch)
+        columns = engine.order[engine.trained]
         values = of_sums = None
-        with engine.starting_from(rows.states):
-            if measured.sums:
-                values = _doubles(engine.values(rows.inputs, rows.weights))
-                of_sums = engine.jacobian(rows.inputs, rows.weights, wrt=places)
-            parts = [
-                part.jacobian(of_sums, values)
-                if isinstance(part, FromSums)
-                else self._slopes(engine, rows, part, places)
-                for part in measured.parts
-            ]
         result = []
-        for part in parts:
-            full = np.zeros((*part.shape[:-1], len(self.circuit.columns)), dtype=part.dtype)
-            full[..., trained] = part
-            result.append(full)
+        with engine.starting_from(batch.states):
+            if self.measured.sums:
+                values = _doubles(engine.values(batch.inputs, batch.weights))
+                of_sums = engine.jacobian(batch.inputs, batch.weights, wrt=engine.trained.tolist())
+            for part in self.measured.parts:
+                own = part.jacobian(of_sums, values) if isinstance(part, SumMoment) else self._slopes(batch, part)
+                full = np.zeros((*own.shape[:-1], self.circuit.num_columns), dtype=own.dtype)
+                full[..., columns] = own
+                result.append(full)
         return result
 
-    def _slopes(self, engine: Engine, rows: Rows, part: Any, places: list[int]) -> Any:
+    def _by_column(self, batch: SampleBatch, engine: Engine, dx: Any, dw: Any, states: Any) -> Gradients:
+        if batch.weights.ndim == 2:
+            return Gradients(None, dw, states)
+        inputs, weights = engine.order[: engine.num_inputs], engine.order[engine.num_inputs :]
+        shared = np.zeros(self.circuit.num_columns)
+        shared[weights] = dw
+        if not engine.input_gradients:
+            return Gradients(shared, None, states)
+        per_sample = np.zeros((len(dx), self.circuit.num_columns))
+        per_sample[:, inputs] = dx
+        return Gradients(shared, per_sample, states)
+
+    def _slopes(self, batch: SampleBatch, part: Any) -> Any:
         """Derivatives (R, ..., n) of a measurement that is read off the amplitudes: a sweep for each of its numbers."""
+        engine = self.engine(batch)
         size = int(np.prod(part.shape))
         is_complex = isinstance(part, FinalState)
         factors = (1.0, -1j) if is_complex else (1.0,)  # Re(-1j z) = Im z
 
-        def bras(ket: Any, frame: Any, _batch: int) -> Iterator[Complexes]:
+        def bras(ket: Any, frame: Any, _batch: int) -> Iterator[ComplexArray]:
             amplitudes = engine.device.amplitudes(ket, frame)
             for factor in factors:
                 for k in range(size):
@@ -235,10 +225,11 @@ class Simulation:
                     unit[:, k] = factor
                     yield 0.5 * part.pull(unit.reshape(-1, *part.shape), amplitudes)
 
-        found = engine.pull_bras(rows.inputs, rows.weights, places, bras, size * len(factors))
+        wanted = engine.trained.tolist()
+        found = engine.pull_bras(batch.inputs, batch.weights, wanted, bras, size * len(factors))
         if is_complex:
             found = found[:, :size] + 1j * found[:, size:]
-        return found.reshape(len(found), *part.shape, len(places))
+        return found.reshape(len(found), *part.shape, len(wanted))
 
 
 def _doubles(values: Any) -> Any:

@@ -87,7 +87,7 @@ def matrix_of(op: Any) -> np.ndarray:
     size = 2 ** len(WIRES)
     program = circuit.program
     started = Program(len(WIRES), program.num_angles, program.instructions, np.eye(size, dtype=complex))
-    order = range(len(circuit.columns))
+    order = range(circuit.num_columns)
     engine = ProgramFunction(started, circuit.angle_map(order), None, device="reference")
     return engine.statevector(None, np.array(op.data if order else [], dtype=float)).T
 

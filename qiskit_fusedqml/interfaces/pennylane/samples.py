@@ -1,0 +1,196 @@
+"""The numbers of tapes of one structure as one batch of samples, and results as the framework wants them.
+
+Where there is one tape, its broadcast parameters are the engine's inputs, and the others are weights shared by all
+samples. Where there are several, every sample of every tape has weights of its own; columns that are equal in all of
+them are found by the engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pennylane as qml
+from numpy.typing import NDArray
+from scipy.sparse import issparse
+
+from ...arrays import FloatArray, IntArray
+from .circuits import Circuit
+from .tapes import ParsedTape
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TapeParameters:
+    """The numbers of one tape.
+
+    Attributes:
+        shared: (n_columns,) their values, 0 where samples differ.
+        batched: The columns in which samples differ, ascending.
+        inputs: Their values (B, n_batched), or None for none.
+        states: Amplitudes (B, 2**n) or (1, 2**n) to start from, or None.
+        size: The batch size B, or None for a tape without broadcasting.
+        per_sample: Whether gradients are wanted sample by sample, as `jax.vmap` does, also of what samples share.
+    """
+
+    shared: FloatArray
+    batched: tuple[int, ...]
+    inputs: FloatArray | None
+    states: NDArray[np.complex128] | None
+    size: int | None
+    per_sample: bool
+
+    def is_batched(self, columns: int | IntArray) -> bool:
+        """Whether samples differ in columns, one or several of a kind."""
+        return bool(self.batched) and int(np.ravel(columns)[0]) in self.batched
+
+    def columns(self) -> FloatArray:
+        """The columns' values (B, n_columns), or (1, n_columns) without broadcasting."""
+        result = np.tile(self.shared, (self.size or 1, 1))
+        if self.inputs is not None:
+            result[:, self.batched] = self.inputs
+        return result
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SampleBatch:
+    """The numbers of tapes of one structure.
+
+    Attributes:
+        circuit: Their circuit.
+        key: What the engine depends on: columns that are inputs, columns that are trained, whether states are given.
+        inputs: (R, n_in) or None.
+        weights: (n_w,), or (R, n_w) for several tapes.
+        states: Amplitudes (R, 2**n) or (1, 2**n) to start from, or None.
+        tapes: The tapes with their own numbers, and where in the batch each is; a single sample as a number.
+        trains_states: Whether the gradient of the states is wanted.
+    """
+
+    circuit: Circuit
+    key: tuple[tuple[int, ...], tuple[int, ...], bool]
+    inputs: FloatArray | None
+    weights: FloatArray
+    states: NDArray[np.complex128] | None
+    tapes: list[tuple[ParsedTape, TapeParameters, int | slice]]
+    trains_states: bool
+
+    def fingerprint(self) -> tuple[Any, ...]:
+        """Equal for equal numbers."""
+        arrays = (self.inputs, self.weights, self.states)
+        places = tuple(str(place) for _, _, place in self.tapes)
+        return self.key, self.trains_states, places, *(None if array is None else array.tobytes() for array in arrays)
+
+
+def gather(circuit: Circuit, tapes: Sequence[ParsedTape], *, gradients: bool = False) -> SampleBatch:
+    """The numbers of tapes of one structure.
+
+    Args:
+        circuit: Their circuit.
+        tapes: The tapes.
+        gradients: Whether gradients of the trainable parameters are wanted.
+    """
+    trained: tuple[int, ...] = ()
+    trains_states = False
+    if gradients:
+        places = frozenset(tape.place(index) for tape in tapes for index in tape.tape.trainable_params)
+        trained = circuit.trained(places)
+        trains_states = circuit.has_amplitudes and 0 in places and bool(tapes[0].operations[0].data)
+    own = [_parameters(circuit, tape) for tape in tapes]
+    batched: tuple[int, ...] = ()
+    inputs, weights, states = None, own[0].shared, own[0].states
+    if len(own) > 1 or own[0].per_sample:
+        weights = np.concatenate([numbers.columns() for numbers in own])
+        if circuit.has_amplitudes:
+            states = np.concatenate([np.broadcast_to(n.states, (n.size or 1, n.states.shape[1])) for n in own])  # type: ignore[union-attr,arg-type]
+    elif own[0].batched:
+        batched, inputs = own[0].batched, own[0].inputs
+        weights = np.delete(weights, batched)
+    elif own[0].size is not None:  # only the states differ: a column that no angle depends on
+        batched, inputs = (-1,), np.zeros((own[0].size, 1))
+    placed = list(zip(tapes, own, _places(own), strict=True))
+    key = (batched, trained, circuit.has_amplitudes)
+    return SampleBatch(circuit, key, inputs, weights, states, placed, trains_states)
+
+
+def unwrapped(parts: Sequence[Any]) -> Any:
+    """A tuple as the framework wants it: one part by itself."""
+    return parts[0] if len(parts) == 1 else tuple(parts)
+
+
+def by_tape(batch: SampleBatch, results: Sequence[Any]) -> list[Any]:
+    """Results (R, ...) of every measurement, tape by tape: an array, or a tuple of several measurements' arrays."""
+    return [unwrapped([result[place] for result in results]) for _, _, place in batch.tapes]
+
+
+def _places(own: Sequence[TapeParameters]) -> list[int | slice]:
+    starts = np.cumsum([0, *(numbers.size or 1 for numbers in own)]).tolist()
+    return [
+        start if numbers.size is None else slice(start, stop)
+        for numbers, start, stop in zip(own, starts, starts[1:], strict=False)
+    ]
+
+
+def _parameters(circuit: Circuit, tape: ParsedTape) -> TapeParameters:
+    shared = np.zeros(circuit.num_columns)
+    batched: list[tuple[IntArray, Any]] = []
+    for columns, values in _columns(circuit, tape):
+        if values.ndim > 1:
+            batched.append((columns, values))
+        else:
+            shared[columns] = values
+    varying, inputs = _side_by_side(batched)
+    size = None if inputs is None else len(inputs)
+    states = None
+    if circuit.has_amplitudes:
+        states, is_batched = _states(circuit, tape)
+        size = len(states) if size is None and is_batched else size
+    return TapeParameters(shared, varying, inputs, states, size, tape.is_mapped)
+
+
+def _columns(circuit: Circuit, tape: ParsedTape) -> list[tuple[IntArray, Any]]:
+    """Columns and their values, (k,), or (k, B) where samples differ."""
+    result = []
+    single: dict[int, Any] = {}
+    if circuit.num_bits:
+        result.append((np.arange(circuit.num_bits), np.pi * np.asarray(tape.prepared, dtype=np.float64).T))
+    for place, number in zip(tape.positions, tape.data, strict=True):
+        columns: Any = circuit.columns_of(place)
+        if columns is None:
+            continue
+        if not isinstance(place, int):
+            result.append((columns, np.real(number)))
+        elif getattr(number, "ndim", 0):
+            result.append((np.array([columns]), np.real(number)[None]))
+        else:
+            single[columns] = number
+    if single:
+        result.append((np.array(list(single)), np.array(list(single.values())).real))
+    return result
+
+
+def _side_by_side(batched: Sequence[tuple[IntArray, Any]]) -> tuple[tuple[int, ...], FloatArray | None]:
+    """All columns in which samples differ, ascending, and their values (B, n_columns)."""
+    if not batched:
+        return (), None
+    sizes = sorted({values.shape[1] for _, values in batched})
+    if len(sizes) > 1:
+        raise ValueError(f"Broadcast parameters have {sizes[0]} and {sizes[1]} entries; equal numbers are expected.")
+    columns = np.concatenate([own for own, _ in batched])
+    order = np.argsort(columns)
+    inputs = np.concatenate([values for _, values in batched])[order].T
+    return tuple(columns[order].tolist()), np.ascontiguousarray(inputs, dtype=np.float64)
+
+
+def _states(circuit: Circuit, tape: ParsedTape) -> tuple[NDArray[np.complex128], bool]:
+    """Amplitudes (B, 2**n) or (1, 2**n), and whether they differ from sample to sample."""
+    preparation = tape.operations[0]
+    if not preparation.data:
+        vector = preparation.state_vector(wire_order=qml.wires.Wires(circuit.wires))
+        return np.asarray(vector, dtype=np.complex128).reshape(1, -1), False
+    given = tape.prepared
+    amplitudes = given.toarray().reshape(-1) if issparse(given) else np.asarray(given)
+    rows = np.atleast_2d(amplitudes)
+    states = np.zeros((len(rows), 2**circuit.num_qubits), dtype=np.complex128)
+    states[:, circuit.amplitudes_of(preparation.wires.labels)] = rows
+    return states, amplitudes.ndim > 1
