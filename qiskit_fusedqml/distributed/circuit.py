@@ -1,6 +1,6 @@
 """Work spread over processes or machines, through any executor of `concurrent.futures`' kind.
 
-`Spread` gives the results of tasks in the order of the tasks, or raises: a sum is never made of some of them.
+`ExecutorTasks` gives the results of tasks in the order of the tasks, or raises: a sum is never made of some of them.
 `ShardedCircuit` has the face of `ProgramFunction` and cuts the rows of a batch into shards.
 """
 
@@ -32,7 +32,7 @@ _programs: OrderedDict[str, ProgramFunction] = OrderedDict()
 _programs_lock = threading.Lock()
 
 
-class Spread(Generic[Result]):
+class ExecutorTasks(Generic[Result]):
     """A function called with every tuple of arguments, by an executor that has begun.
 
     Args:
@@ -108,7 +108,7 @@ class Spread(Generic[Result]):
 def _attempt(function: Callable[..., Any], *task: Any) -> tuple[Any, Exception | None]:
     try:
         return function(*task), None
-    except Exception as error:  # noqa: BLE001 (raised by `Spread.results`)
+    except Exception as error:  # noqa: BLE001 (raised by `ExecutorTasks.results`)
         return None, error
 
 
@@ -248,10 +248,12 @@ class ShardedCircuit:
             arguments = [None if x is None else x[rows], w if w.ndim == 1 else w[rows]]
             tasks.append((method, *arguments, *([] if cotangents is None else [cotangents[rows]]), *more))
         payload = None if self._sent else self._payload
-        results = Spread(self.executor, _work, [(self._key, payload, *task) for task in tasks]).results()
+        results = ExecutorTasks(self.executor, _work, [(self._key, payload, *task) for task in tasks]).results()
         unknown = [k for k, result in enumerate(results) if result is None]
         if unknown:  # workers that have not seen the program yet, or no longer know it
-            again = Spread(self.executor, _work, [(self._key, self._payload, *tasks[k]) for k in unknown]).results()
+            again = ExecutorTasks(
+                self.executor, _work, [(self._key, self._payload, *tasks[k]) for k in unknown]
+            ).results()
             for k, result in zip(unknown, again, strict=True):
                 results[k] = result
         self._sent = True

@@ -19,7 +19,7 @@ from qiskit_fusedqml import FusedSimulator
 from qiskit_fusedqml.errors import InvalidInputError, WorkerError
 from qiskit_fusedqml.interfaces.qiskit.backend import save
 from qiskit_fusedqml.interfaces.qiskit.backend.experiments import Experiments
-from qiskit_fusedqml.interfaces.qiskit.backend.spreading import cut_into_jobs
+from qiskit_fusedqml.interfaces.qiskit.backend.job import cut_into_tasks
 
 CIRCUITS = [ghz(n) for n in range(2, 9)]
 OPTIONS: dict[str, Any] = {"shots": 200, "seed_simulator": 5, "memory": True}
@@ -64,11 +64,11 @@ def test_jobs_hold_the_experiments_in_their_order() -> None:
     for size in sizes:
         listed.append(Experiments(QuantumCircuit(1), np.arange(first, first + size)[:, None] * 1.0, first))
         first += size
-    jobs = cut_into_jobs(listed, 3)
-    assert [sum(len(each.rows) for each in job) for job in jobs] == [3, 3, 2]
+    jobs = cut_into_tasks(listed, 3)
+    assert [sum(len(each.sets) for each in job) for job in jobs] == [3, 3, 2]
     flat = [each for job in jobs for each in job]
-    assert np.concatenate([each.rows for each in flat]).ravel().tolist() == list(range(8))
-    assert all(each.rows[0, 0] == each.first for each in flat)
+    assert np.concatenate([each.sets for each in flat]).ravel().tolist() == list(range(8))
+    assert all(each.sets[0, 0] == each.first for each in flat)
 
 
 def test_a_process_pool_runs_them() -> None:

@@ -1,8 +1,8 @@
 """`FusedSimulator`: a Qiskit backend on the engine. Circuits in, counts out.
 
-`simulator` is the backend's face, `options` its options, `target` what ``transpile`` may use, `experiments` one
+`simulator` is the backend, `options` are its options, `target` is what ``transpile`` may use, `experiments` one
 circuit's way from parameter values to a result, `metadata` what the result says about it, `saves` the save instructions
-and their values, `errors` what programs written for Aer catch, and `job` the handle that ``run`` returns.
+and their values, and `job` the handle that ``run`` returns, with the errors that programs written for Aer catch.
 """
 
 from __future__ import annotations

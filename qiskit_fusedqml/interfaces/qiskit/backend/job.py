@@ -2,41 +2,84 @@
 
 from __future__ import annotations
 
+import sys
+import time
 import uuid
-from collections.abc import Callable
-from typing import Any, cast
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
 
 from qiskit import QuantumCircuit
-from qiskit.providers import BackendV2, JobV1
+from qiskit.providers import BackendV2, JobError, JobV1
 from qiskit.providers.jobstatus import JobStatus
 from qiskit.result import Result
+from qiskit.result.models import ExperimentResult
 
+from ....distributed.circuit import ExecutorTasks
+from ....errors import FusedQMLError
 from ..jobs import FinishedJob
-from .errors import errors_as_on_aer
-from .spreading import SpreadWork
+from .experiments import Experiments, list_experiments, run_all
+from .metadata import memory_mb
+from .options import run_options, runner_options
+
+
+@contextmanager
+def raise_as_aer_error() -> Iterator[None]:
+    """Raise this package's errors as ones that are an ``AerError``, too, where qiskit-aer has been imported."""
+    try:
+        yield
+    except FusedQMLError as error:
+        aer_error = getattr(sys.modules.get("qiskit_aer"), "AerError", None)
+        if aer_error is None or isinstance(error, aer_error):
+            raise
+        ours = type(error)
+        both = type(ours.__name__, (ours, aer_error), {"__doc__": ours.__doc__, "__module__": ours.__module__})
+        raise both(error.message) from error
 
 
 class FusedSimulatorJob(JobV1):
-    """A job that has run, or that an executor runs; `result` gives a `Result` or raises what went wrong."""
+    """A job that has run, or that an executor runs; `result` gives a `Result` or raises what went wrong.
+
+    Every experiment has its seed from its number, so that results do not depend on how they are cut into the
+    executor's tasks.
+    """
 
     def __init__(
-        self, backend: BackendV2, start: Callable[[str], FinishedJob[Result] | SpreadWork], **metadata: Any
+        self,
+        backend: BackendV2,
+        circuits: Sequence[QuantumCircuit],
+        binds: Sequence[Mapping[Any, Any]] | None,
+        options: Mapping[str, Any],
     ) -> None:
-        """Start now.
+        """Run the circuits, or have an executor run them.
 
         Args:
             backend: The backend.
-            start: Does the work for a job id, or has an executor do it.
-            **metadata: Anything to keep with the job.
+            circuits: The circuits.
+            binds: Values of their parameters, as of `FusedSimulator.run`.
+            options: The backend's options, checked.
+
+        Raises:
+            WorkerError: If the executor takes no tasks.
         """
-        job_id = str(uuid.uuid4())
-        super().__init__(backend, job_id, **metadata)
-        self._work = start(job_id)
-        self._async = isinstance(self._work, SpreadWork)  # whether there is anything to wait for
+        super().__init__(backend, str(uuid.uuid4()), circuits=list(circuits))
+        self._began = time.perf_counter()
+        self._runner_options = runner_options(options)
+        how = (self._runner_options, run_options(options))
+        listed = FinishedJob(list_experiments, circuits, binds)
+        self._bound = time.perf_counter()
+        self._async = options["executor"] is not None and listed.done()  # whether there is anything to wait for
+        self._finished: FinishedJob[Result] | None = None
+        if self._async:
+            tasks = cut_into_tasks(listed.result(), options["max_job_size"])
+            self._tasks = ExecutorTasks(options["executor"], run_all, [(task, *how) for task in tasks])
+        else:
+            self._finished = FinishedJob(lambda: self._joined([run_all(listed.result(), *how)]))
 
     def circuits(self) -> list[QuantumCircuit]:
         """The circuits that were run."""
-        return list(self.metadata.get("circuits", []))
+        return list(self.metadata["circuits"])
 
     def submit(self) -> None:
         """Refuse: ``run`` has submitted the job.
@@ -44,7 +87,8 @@ class FusedSimulatorJob(JobV1):
         Raises:
             JobError: Always.
         """
-        self._work.submit()
+        ending = "there or on its way" if self._async else "there"
+        raise JobError(f"The job has been submitted already: its result() is {ending}.")
 
     def result(self, timeout: float | None = None) -> Result:
         """The result.
@@ -57,13 +101,71 @@ class FusedSimulatorJob(JobV1):
             WorkerError: If the executor has lost a worker.
             TimeoutError: If the time is over.
         """
-        with errors_as_on_aer():
-            return cast("SpreadWork", self._work).result(timeout) if self._async else self._work.result()
+        with raise_as_aer_error():
+            return self._waited(timeout).result()
 
     def status(self) -> JobStatus:
         """``JobStatus.DONE``, ``JobStatus.ERROR`` if `result` raises; ``RUNNING`` or ``CANCELLED`` with an executor."""
-        return self._work.status()
+        if self._finished is None:
+            if not self._tasks.done():
+                return JobStatus.RUNNING
+            if self._tasks.cancelled():
+                return JobStatus.CANCELLED
+        try:
+            return self._waited().status()
+        except FusedQMLError:
+            return JobStatus.ERROR
 
     def cancel(self) -> bool:
         """Whether an executor had not begun; without one there is nothing left to cancel."""
-        return self._work.cancel()
+        return self._async and self._tasks.cancel()
+
+    def _waited(self, timeout: float | None = None) -> FinishedJob[Result]:
+        """The work when it has ended."""
+        if self._finished is None:
+            self._finished = FinishedJob(self._joined, self._tasks.results(timeout))
+        return self._finished
+
+    def _joined(self, parts: Sequence[list[ExperimentResult]]) -> Result:
+        results = [result for part in parts for result in part]
+        failed = [result.status for result in results if not result.success]
+        partly = "PARTIAL COMPLETED" if len(failed) < len(results) else next(iter(failed), "")
+        now = time.perf_counter()
+        backend = self.backend()
+        return Result(
+            backend_name=backend.name,
+            backend_version=backend.backend_version,
+            job_id=self.job_id(),
+            success=not failed,
+            results=results,
+            date=datetime.now(UTC).isoformat(),
+            status=partly if failed else "COMPLETED",
+            time_taken=now - self._began,
+            metadata={
+                "time_taken_parameter_binding": self._bound - self._began,
+                "time_taken_execute": now - self._bound,
+                "omp_enabled": False,  # threads of our own
+                "max_gpu_memory_mb": 0,
+                "max_memory_mb": memory_mb(self._runner_options.engine),
+                "parallel_experiments": 1,
+            },
+        )
+
+
+def cut_into_tasks(experiments: Sequence[Experiments], size: int | None) -> list[list[Experiments]]:
+    """The same experiments in the same order, at most so many in a list; a circuit's parameter sets may be parted."""
+    if size is None:
+        return [list(experiments)]
+    tasks: list[list[Experiments]] = []
+    room = 0
+    for each in experiments:
+        start = 0
+        while start < len(each.sets):
+            if not room:
+                tasks.append([])
+                room = size
+            sets = each.sets[start : start + room]
+            tasks[-1].append(Experiments(each.circuit, sets, each.first + start))
+            start += len(sets)
+            room -= len(sets)
+    return tasks

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import warnings
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
@@ -11,7 +12,10 @@ import numpy as np
 from qiskit.providers import Options
 
 from ....distributed.circuit import check_executor
+from ....engine.options import EngineOptions
 from ....errors import InvalidInputError
+from ..sampling import RunnerOptions
+from .experiments import RunOptions
 
 METHODS = ("automatic", "statevector")
 DEVICES = ("CPU", "GPU")
@@ -65,7 +69,14 @@ WITHOUT_EFFECT: dict[str, Any] = {
 OTHER_METHODS = ("density_matrix_", "extended_stabilizer_", "mps_", "stabilizer_", "tensor_network_")
 """Prefixes of options for Aer's other methods: accepted likewise."""
 
-_WHOLE_NUMBERS = {
+_CHOICES: dict[str, tuple[Any, ...]] = {
+    "method": METHODS,
+    "device": DEVICES,
+    "precision": PRECISIONS,
+    "meas_level": MEAS_LEVELS,
+}
+_FLAGS = ("enable_truncation", "fusion_enable", "fusion_verbose", "memory")
+_LEAST_INTEGERS = {
     "shots": 1,
     "seed_simulator": 0,
     "max_parallel_threads": 0,
@@ -73,7 +84,6 @@ _WHOLE_NUMBERS = {
     "fusion_threshold": 0,
     "max_job_size": 1,
 }
-"""Options that are whole numbers, with their least values."""
 
 _WARNED: set[str] = set()
 """Options without effect that have been warned of."""
@@ -132,7 +142,12 @@ def _whole_shots(shots: Any) -> Any:
 
 
 def _check(name: str, value: Any) -> None:
-    choices = {"method": METHODS, "device": DEVICES, "precision": PRECISIONS, "meas_level": MEAS_LEVELS}.get(name)
+    """Refuse a value that an option cannot have."""
+    flag = isinstance(value, (bool, np.bool_))
+    number = isinstance(value, (int, float, np.number)) and not flag
+    whole = isinstance(value, (int, np.integer)) and not flag
+    choices, least = _CHOICES.get(name), _LEAST_INTEGERS.get(name)
+    expected = None
     if choices is not None and value not in choices:
         raise InvalidInputError(f"{name}={value!r} is not available; choose one of {', '.join(map(repr, choices))}.")
     if name == "noise_model":
@@ -141,16 +156,38 @@ def _check(name: str, value: Any) -> None:
         )
     if name == "executor":
         check_executor(value)
-    if name in _WHOLE_NUMBERS:
-        least = _WHOLE_NUMBERS[name]
-        if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)) or value < least:
-            raise InvalidInputError(f"{name}={value!r} is not allowed; an integer >= {least} is expected.")
-    if name in ("enable_truncation", "fusion_enable", "fusion_verbose", "memory") and not isinstance(
-        value, (bool, np.bool_)
-    ):
-        raise InvalidInputError(f"{name}={value!r} is not allowed; True or False is expected.")
-    number = isinstance(value, (int, float, np.number)) and not isinstance(value, (bool, np.bool_))
-    if name == "max_memory_mb" and not (number and value > 0):
-        raise InvalidInputError(f"max_memory_mb={value!r} is not allowed; a positive number of MiB is expected.")
-    if name == "zero_threshold" and not (number and value >= 0):
-        raise InvalidInputError(f"zero_threshold={value!r} is not allowed; a number >= 0 is expected.")
+    elif least is not None and not (whole and value >= least):
+        expected = f"an integer >= {least}"
+    elif name in _FLAGS and not flag:
+        expected = "True or False"
+    elif name == "max_memory_mb" and not (number and value > 0):
+        expected = "a positive number of MiB"
+    elif name == "zero_threshold" and not (number and value >= 0):
+        expected = "a number >= 0"
+    if expected is not None:
+        raise InvalidInputError(f"{name}={value!r} is not allowed; {expected} is expected.")
+
+
+def run_options(options: Mapping[str, Any]) -> RunOptions:
+    """What a run needs to know."""
+    seed = options["seed_simulator"]
+    return RunOptions(
+        options["shots"],
+        bool(options["memory"]),
+        secrets.randbits(31) if seed is None else int(seed),
+        bool(options["fusion_verbose"]),
+        options["zero_threshold"],
+    )
+
+
+def runner_options(options: Mapping[str, Any]) -> RunnerOptions:
+    """How circuits are compiled."""
+    threads = options["max_parallel_threads"] or None  # Aer's 0 means all of them
+    engine = EngineOptions(options["device"], options["precision"], options["max_memory_mb"], threads)
+    return RunnerOptions(
+        engine,
+        options["fusion_enable"],
+        options["fusion_max_qubit"],
+        options["fusion_threshold"] or 0,
+        options["enable_truncation"],
+    )

@@ -1,32 +1,21 @@
-"""`FusedSimulator`, the backend's face."""
+"""`FusedSimulator`, the backend."""
 
 from __future__ import annotations
 
-import secrets
-import time
 import warnings
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from qiskit import QuantumCircuit
 from qiskit.providers import BackendV2, Options
-from qiskit.result import Result
-from qiskit.result.models import ExperimentResult
 from qiskit.transpiler import Target
 
 from .... import __version__
 from ....devices.registry import make_device
-from ....engine.options import EngineOptions
-from ....errors import DeviceUnavailableError, FusedQMLError, InvalidInputError
+from ....errors import DeviceUnavailableError, InvalidInputError
 from ....ir.program import MAX_QUBITS
 from ....memory import physical_memory
-from ..jobs import FinishedJob
-from ..sampling import RunnerOptions
-from .errors import errors_as_on_aer
-from .experiments import RunOptions, list_experiments, run_all
-from .job import FusedSimulatorJob
-from .metadata import memory_mb
+from .job import FusedSimulatorJob, raise_as_aer_error
 from .options import (
     DEVICES,
     METHODS,
@@ -34,7 +23,6 @@ from .options import (
     default_options,
     unknown_fields,
 )
-from .spreading import SpreadWork
 from .target import build_target, target_like
 
 
@@ -119,7 +107,7 @@ class FusedSimulator(BackendV2):
             InvalidInputError: For a name or a value that is not allowed.
             DeviceUnavailableError: If the device does not exist on this machine.
         """
-        with errors_as_on_aer():
+        with raise_as_aer_error():
             checked = checked_fields(fields)
             if "device" in checked:
                 make_device(checked["device"])
@@ -169,15 +157,13 @@ class FusedSimulator(BackendV2):
         Raises:
             InvalidInputError: For an option that is not allowed, or something that is not a circuit.
         """
-        with errors_as_on_aer():
+        with raise_as_aer_error():
             listed = [circuits] if isinstance(circuits, QuantumCircuit) else list(circuits)
             for circuit in listed:
                 if not isinstance(circuit, QuantumCircuit):
                     raise InvalidInputError(f"FusedSimulator runs QuantumCircuits, got a {type(circuit).__name__}.")
             options = dict(self._options) | self._run_fields(run_options)
-        return FusedSimulatorJob(
-            self, lambda job_id: self._start(job_id, listed, parameter_binds, options), circuits=listed
-        )
+        return FusedSimulatorJob(self, listed, parameter_binds, options)
 
     def _run_fields(self, fields: Mapping[str, Any]) -> dict[str, Any]:
         unknown = unknown_fields(fields)
@@ -187,93 +173,11 @@ class FusedSimulator(BackendV2):
         given = {name: value for name, value in known.items() if value is not None}
         return checked_fields(given)
 
-    def _start(
-        self,
-        job_id: str,
-        circuits: Sequence[QuantumCircuit],
-        binds: Sequence[Mapping[Any, Any]] | None,
-        options: Mapping[str, Any],
-    ) -> FinishedJob[Result] | SpreadWork:
-        """Run here, or have an executor run."""
-        began = time.perf_counter()
-        compiling, run = _runner_options(options), _run_options(options)
-
-        def finish(results: list[ExperimentResult], bound: float) -> Result:
-            return self._result(job_id, results, compiling, began, bound)
-
-        def run_here() -> Result:
-            experiments = list_experiments(circuits, binds)
-            bound = time.perf_counter()
-            return finish(run_all(experiments, compiling, run), bound)
-
-        if options["executor"] is None:
-            return FinishedJob(run_here)
-        try:
-            experiments = list_experiments(circuits, binds)
-        except FusedQMLError:
-            return FinishedJob(run_here)  # whose result raises it
-        bound = time.perf_counter()
-        return SpreadWork(
-            options["executor"],
-            experiments,
-            options["max_job_size"],
-            compiling,
-            run,
-            lambda results: finish(results, bound),
-        )
-
-    def _result(
-        self, job_id: str, results: list[ExperimentResult], compiling: RunnerOptions, began: float, bound: float
-    ) -> Result:
-        succeeded = [result.success for result in results]
-        partly = "PARTIAL COMPLETED" if any(succeeded) else next((r.status for r in results if not r.success), "")
-        return Result(
-            backend_name=self.name,
-            backend_version=self.backend_version,
-            job_id=job_id,
-            success=all(succeeded),
-            results=results,
-            date=datetime.now(UTC).isoformat(),
-            status="COMPLETED" if all(succeeded) else partly,
-            time_taken=time.perf_counter() - began,
-            metadata={
-                "time_taken_parameter_binding": bound - began,
-                "time_taken_execute": time.perf_counter() - bound,
-                "omp_enabled": False,  # threads of our own
-                "max_gpu_memory_mb": 0,
-                "max_memory_mb": memory_mb(compiling.engine),
-                "parallel_experiments": 1,
-            },
-        )
-
     def _num_qubits(self) -> int:
         limit = self._options.max_memory_mb
         available = physical_memory() if limit is None else int(limit * 2**20)
         amplitude = 8 if self._options.precision == "single" else 16
         return min(MAX_QUBITS, max(1, (available // amplitude).bit_length() - 1))
-
-
-def _run_options(options: Mapping[str, Any]) -> RunOptions:
-    seed = options["seed_simulator"]
-    return RunOptions(
-        options["shots"],
-        bool(options["memory"]),
-        secrets.randbits(31) if seed is None else int(seed),
-        bool(options["fusion_verbose"]),
-        options["zero_threshold"],
-    )
-
-
-def _runner_options(options: Mapping[str, Any]) -> RunnerOptions:
-    threads = options["max_parallel_threads"] or None  # Aer's 0 means all of them
-    engine = EngineOptions(options["device"], options["precision"], options["max_memory_mb"], threads)
-    return RunnerOptions(
-        engine,
-        options["fusion_enable"],
-        options["fusion_max_qubit"],
-        options["fusion_threshold"] or 0,
-        options["enable_truncation"],
-    )
 
 
 def _has_errors(target: Target) -> bool:
