@@ -23,7 +23,7 @@ from qiskit_fusedqml.errors import (
     UnsupportedInstructionError,
 )
 from qiskit_fusedqml.interfaces.qiskit.cache import CACHE
-from qiskit_fusedqml.interfaces.qiskit.sampling import RunnerOptions, compile_runner
+from qiskit_fusedqml.interfaces.qiskit.compiled import RunnerOptions, compile_runner
 from qiskit_fusedqml.simulation import (
     Runner,
     Shots,

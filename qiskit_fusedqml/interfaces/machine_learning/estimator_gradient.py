@@ -23,8 +23,9 @@ from qiskit_machine_learning.gradients import BaseEstimatorGradient, DerivativeT
 
 from ...errors import InvalidInputError
 from ..qiskit.batches import Indices, by_identity
-from ..qiskit.cache import Observable, canonical, compile_circuit, with_layout
+from ..qiskit.compiled import compile_circuit
 from ..qiskit.jobs import FinishedJob
+from ..qiskit.lowering.observables import Observable, canonical, with_layout
 from ..qiskit.options import LentEngineOptions
 from ..qiskit.primitives import FusedEstimator
 from .entries import EntryBatch, Parameters, Share, Values, by_entry, entry_batches, part

@@ -16,7 +16,8 @@ from qiskit_machine_learning.state_fidelities.state_fidelity_result import State
 
 from ...errors import InvalidInputError
 from ..qiskit.batches import ParameterSets
-from ..qiskit.cache import CACHE, compile_circuit
+from ..qiskit.cache import CACHE
+from ..qiskit.compiled import compile_circuit
 from ..qiskit.jobs import FinishedJob
 from ..qiskit.options import LentEngineOptions
 from .overlaps import Side, States, local_fidelities, pair_fidelities

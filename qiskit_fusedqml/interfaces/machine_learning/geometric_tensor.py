@@ -14,7 +14,7 @@ from qiskit_machine_learning.gradients.base.base_qgt import BaseQGT
 from qiskit_machine_learning.gradients.base.qgt_result import QGTResult
 
 from ...engine.second_order import geometric_tensor
-from ..qiskit.cache import compile_circuit
+from ..qiskit.compiled import compile_circuit
 from ..qiskit.jobs import FinishedJob
 from ..qiskit.options import LentEngineOptions
 from .entries import EntryBatch, Parameters, Share, Values, by_entry, entry_batches, part

@@ -15,7 +15,7 @@ from qiskit.providers import Options
 from qiskit.transpiler.passmanager import BasePassManager
 from qiskit_machine_learning.gradients import BaseSamplerGradient, SamplerGradientResult
 
-from ..qiskit.cache import compile_circuit
+from ..qiskit.compiled import compile_circuit
 from ..qiskit.jobs import FinishedJob
 from ..qiskit.options import LentEngineOptions
 from .entries import EntryBatch, Parameters, Share, Values, by_entry, entry_batches

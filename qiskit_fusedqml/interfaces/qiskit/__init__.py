@@ -7,10 +7,10 @@
 `samplers`       `FusedSampler`, a V2 sampler: shots of any circuit, dynamic ones too
 `backend`        `FusedSimulator`, a backend: circuits in, counts out
 `transpiler`     `FusionPass` and `FusedGate`, the planner as a transpiler pass
+`compiled`       circuits compiled for values and gradients, or for shots
 `cache`          what was compiled from a circuit, shared by all of them
 `batches`        pubs and entries joined by circuit into batches of distinct parameter sets
 `options`        options of primitives and of classes that are given one
-`sampling`       circuits compiled for sampling, shared by sampler and backend
 `jobs`           the handle that a primitive's or a gradient's ``run`` returns
 ===============  =====================================================================================================
 

@@ -3,33 +3,25 @@
 Compiling (lowering and planning) takes far longer than one evaluation, and the same circuit object comes again and
 again in a training run. What was compiled is therefore kept per `QuantumCircuit` object, for as long as that object
 lives; plans are shared by other circuits of the same structure (`qiskit_fusedqml.engine.plans`). A circuit can be
-changed in
-place, so each call of a primitive or a gradient compares it, once, with the copy that was compiled, at a third of a
-microsecond a gate. A key made of names would cost more, and two circuits that differ inside a large matrix only would
-get the same one.
+changed in place, so each call of a primitive or a gradient compares it, once, with the copy that was compiled, at a
+third of a microsecond a gate. A key made of names would cost more, and be the same for two circuits that differ inside
+a large matrix only.
 """
 
 from __future__ import annotations
 
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Hashable, Sequence
 from functools import cached_property
 from threading import RLock
 from typing import Any, TypeVar, cast
 
-import numpy as np
 from qiskit import QuantumCircuit
 from qiskit.circuit import Parameter
 from qiskit.exceptions import QiskitError
-from qiskit.primitives.containers.observables_array import ObservablesArray
-from qiskit.quantum_info import SparseObservable, SparsePauliOp
 
-from ...engine.options import EngineOptions
-from ...engine.states import DifferentiableStates
-from ...ir.measurement import Measurement
-from .lowering import free_parameters, lower, lower_observable
+from .lowering import free_parameters
 
 T = TypeVar("T")
 
@@ -38,75 +30,6 @@ MAX_CIRCUITS = 128
 
 MAX_COMPILED = 32
 """Things remembered for one circuit (other observables, other options)."""
-
-MAX_OPERATORS = 256
-"""Operators whose canonical form is remembered."""
-
-MAX_TERMS = 64
-"""The most terms that such an operator has; longer ones cost more than finding out that they are known."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Observable:
-    """An observable in canonical form.
-
-    Attributes:
-        key: Equal for observables with the same terms.
-        value: The observable, simplified, with real coefficients (in Qiskit 2.0 a mapping from labels).
-        num_qubits: Its width.
-        num_terms: Number of its terms.
-    """
-
-    key: Hashable
-    value: SparseObservable | Mapping[str, float]
-    num_qubits: int
-    num_terms: int
-
-
-def canonical(observable: Any) -> Observable:
-    """The canonical form of anything Estimator V2 accepts.
-
-    Raises:
-        TypeError: For a type that is not accepted, for instance a dense operator.
-        ValueError: For an observable that is empty or not Hermitian.
-    """
-    if type(observable) is not SparsePauliOp or observable.size > MAX_TERMS or observable.coeffs.dtype != complex:
-        return from_coerced(ObservablesArray.coerce_observable(observable))
-    paulis = observable.paulis
-    content = (paulis.x, paulis.z, paulis.phase, observable.coeffs)
-    key = (observable.num_qubits, *(array.tobytes() for array in content))
-    found = _operators.get(key)
-    if found is None:
-        found = from_coerced(ObservablesArray.coerce_observable(observable))
-        if len(_operators) >= MAX_OPERATORS:
-            _operators.clear()
-        _operators[key] = found
-    return found
-
-
-_operators: dict[Hashable, Observable] = {}
-
-
-def from_coerced(value: SparseObservable | Mapping[str, float]) -> Observable:
-    """The same for an entry of an `ObservablesArray`, which has been simplified and checked already."""
-    if isinstance(value, Mapping):
-        return Observable(frozenset(value.items()), value, len(next(iter(value))), len(value))
-    arrays = (value.coeffs, value.bit_terms, value.indices, value.boundaries)
-    key = (value.num_qubits, *(np.asarray(array).tobytes() for array in arrays))
-    return Observable(key, value, value.num_qubits, value.num_terms)
-
-
-def with_layout(observable: Observable, layout: Any, num_qubits: int | None = None) -> Observable:
-    """The observable on the qubits of a transpiled circuit.
-
-    Args:
-        observable: The observable.
-        layout: The circuit's layout, or a list with the place of each of the observable's qubits.
-        num_qubits: Number of qubits of the circuit, for a list.
-    """
-    value = observable.value
-    operator = SparsePauliOp.from_list(list(value.items())) if isinstance(value, Mapping) else value
-    return canonical(operator.apply_layout(layout, num_qubits))
 
 
 class CircuitCache:
@@ -267,33 +190,3 @@ def _same_operation(one: Any, other: Any) -> bool:
 
 CACHE = CircuitCache()
 """The one cache of the package's interfaces."""
-
-
-def compile_circuit(
-    known: KnownCircuit, observables: Sequence[Observable] | None, options: EngineOptions
-) -> DifferentiableStates:
-    """The engine for a circuit whose weights are all its parameters, in the order of ``circuit.parameters``.
-
-    Args:
-        known: The circuit; terminal measurements are ignored by values.
-        observables: What is measured, in this order; None when only states and probabilities are wanted.
-        options: Where and how.
-    """
-
-    def build(snapshot: QuantumCircuit) -> DifferentiableStates:
-        source = known.get("encoded", lambda copied: lower(copied, encodes=True))
-        sums = None
-        if observables is not None:
-            sums = [lower_observable(observable.value, snapshot.num_qubits) for observable in observables]
-        pairs = source.measurements
-        return DifferentiableStates(
-            source.program,
-            source.angle_map,
-            sums,
-            encoding=source.encoding,
-            measurement=Measurement(pairs, source.num_clbits) if pairs else None,
-            **asdict(options),
-        )
-
-    names = None if observables is None else tuple(observable.key for observable in observables)
-    return known.get(("engine", names, options), build)

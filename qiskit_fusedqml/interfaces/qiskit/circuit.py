@@ -15,7 +15,6 @@ from ...devices import Device
 from ...engine.second_order import geometric_tensor, hessian_product
 from ...engine.states import DifferentiableStates
 from ...errors import InvalidInputError
-from ...ir.measurement import Measurement
 from .lowering import lower, lower_observables
 
 
@@ -70,14 +69,13 @@ class DifferentiableCircuit(DifferentiableStates):
         self.weights = tuple(p for p in circuit.parameters if p not in taken) if weights is None else tuple(weights)
         lowered = lower(circuit, [*self.inputs, *self.weights], encodes=True)
         sums = None if observables is None else lower_observables(observables, circuit.num_qubits)[0]
-        pairs = lowered.measurements
         super().__init__(
             lowered.program,
             lowered.angle_map,
             sums,
             num_inputs=len(self.inputs),
             input_gradients=input_gradients,
-            measurement=Measurement(pairs, lowered.num_clbits) if pairs else None,
+            measurement=lowered.measurement,
             encoding=lowered.encoding,
             device=device,
             precision=precision,

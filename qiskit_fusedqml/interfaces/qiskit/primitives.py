@@ -23,9 +23,11 @@ from qiskit.quantum_info import SparsePauliOp
 from ...engine.options import EngineOptions
 from ...errors import InvalidInputError
 from .batches import CircuitBatch, Indices, batch_of
-from .cache import CACHE, Observable, canonical, compile_circuit, from_coerced, with_layout
+from .cache import CACHE
+from .compiled import compile_circuit
 from .jobs import FinishedJob
 from .lowering import RESETTING, with_fresh_qubits
+from .lowering.observables import Observable, canonical, from_coerced, with_layout
 from .options import EnginePrimitive
 
 SECONDS_PER_AMPLITUDE = 2e-9

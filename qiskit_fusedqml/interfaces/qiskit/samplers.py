@@ -11,6 +11,7 @@ from collections.abc import Hashable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from qiskit import QuantumCircuit
 from qiskit.primitives import BaseSamplerV2, PrimitiveResult, SamplerPubResult
 from qiskit.primitives.containers import BitArray, DataBin, SamplerPubLike
@@ -18,11 +19,12 @@ from qiskit.primitives.containers.sampler_pub import SamplerPub
 from qiskit.providers import Options
 
 from ...errors import InvalidInputError
-from ...simulation import RowResult
+from ...ir.classical import WIDEST_FIXED
+from ...simulation import RowResult, Shots
 from .batches import CircuitBatch, Indices, batch_of
+from .compiled import RunnerOptions, compile_runner
 from .jobs import FinishedJob
 from .options import EnginePrimitive
-from .sampling import RunnerOptions, compile_runner, packed_bits
 
 
 class FusedSampler(EnginePrimitive, BaseSamplerV2):
@@ -171,7 +173,33 @@ def _pub_result(pub: SamplerPub, results: Sequence[RowResult]) -> SamplerPubResu
         clbits = [index[clbit] for clbit in register]
         packed = np.empty((len(results), pub.shots, -(-len(clbits) // 8)), dtype=np.uint8)
         for position, result in enumerate(results):
-            packed[position] = packed_bits(result.shots, clbits)
+            packed[position] = _packed_bits(result.shots, clbits)
         arrays[register.name] = BitArray(packed.reshape(*pub.shape, *packed.shape[1:]), len(clbits))
     data = DataBin(**arrays, shape=pub.shape)
     return SamplerPubResult(data, metadata={"shots": pub.shots, "circuit_metadata": pub.circuit.metadata})
+
+
+def _packed_bits(shots: Shots | None, clbits: Sequence[int]) -> NDArray[np.uint8] | int:
+    """Some classical bits of every shot as `BitArray` holds them.
+
+    Args:
+        shots: What was drawn, in order.
+        clbits: The bits, the first one lowest.
+
+    Returns:
+        Bytes (number of shots, number of bytes), the most significant byte first; 0 if nothing was drawn.
+    """
+    num_bytes = -(-len(clbits) // 8)
+    if shots is None or shots.sequence is None:
+        return 0
+    distinct = np.zeros((len(shots.outcomes), num_bytes), dtype=np.uint8)
+    consecutive = bool(clbits) and list(clbits) == list(range(clbits[0], clbits[0] + len(clbits)))
+    if consecutive and len(clbits) < WIDEST_FIXED and shots.outcomes.dtype != object:
+        values = shots.outcomes >> clbits[0] & ((1 << len(clbits)) - 1)
+        for byte in range(num_bytes):
+            distinct[:, num_bytes - 1 - byte] = values >> 8 * byte & 0xFF
+    else:
+        for position, clbit in enumerate(clbits):
+            byte, bit = divmod(position, 8)
+            distinct[:, num_bytes - 1 - byte] |= (shots.outcomes >> clbit & 1).astype(np.uint8) << bit
+    return distinct[shots.sequence]

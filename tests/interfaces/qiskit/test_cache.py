@@ -16,7 +16,8 @@ from qiskit.circuit.library import RYGate, UnitaryGate
 from qiskit.quantum_info import SparsePauliOp, Statevector, random_unitary
 
 from qiskit_fusedqml import FusedEstimator
-from qiskit_fusedqml.interfaces.qiskit.cache import CircuitCache, canonical
+from qiskit_fusedqml.interfaces.qiskit.cache import CircuitCache
+from qiskit_fusedqml.interfaces.qiskit.lowering.observables import canonical
 
 
 def example() -> QuantumCircuit:

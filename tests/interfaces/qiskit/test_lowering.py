@@ -730,7 +730,7 @@ def test_measurements() -> None:
     circuit.measure(2, first[0])  # the same qubit again
     lowered = lower(circuit)
     assert lowered.measurements == ((2, 0), (2, 1), (1, 2))
-    assert lowered.num_clbits == 3
+    assert lowered.dynamic.num_clbits == 3
     assert [type(i) for i in lowered.program.instructions] == [Rotation] * 7
     assert lower(QuantumCircuit(2, 3)).measurements == ()
 

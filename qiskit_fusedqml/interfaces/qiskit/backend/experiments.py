@@ -18,8 +18,8 @@ from ....errors import InvalidInputError, OutOfMemoryError, SimulationError
 from ....simulation import RowResult
 from ..batches import check_finite
 from ..cache import CACHE
+from ..compiled import RunnerOptions, compile_runner
 from ..lowering import free_parameters
-from ..sampling import RunnerOptions, compile_runner
 from .metadata import circuit_header, experiment_metadata
 from .saves import saved_value
 

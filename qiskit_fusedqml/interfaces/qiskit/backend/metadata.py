@@ -10,7 +10,7 @@ from ....engine.options import EngineOptions
 from ....ir.dynamic import Save, walk
 from ....memory import default_budget
 from ....planner.tape import Block, Diag
-from ..sampling import CompiledCircuit, RunnerOptions
+from ..compiled import CompiledCircuit, RunnerOptions
 
 
 def circuit_header(circuit: QuantumCircuit) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from qiskit.providers import Options
 from ....distributed.circuit import check_executor
 from ....engine.options import EngineOptions
 from ....errors import InvalidInputError
-from ..sampling import RunnerOptions
+from ..compiled import RunnerOptions
 from .experiments import RunOptions
 
 METHODS = ("automatic", "statevector")

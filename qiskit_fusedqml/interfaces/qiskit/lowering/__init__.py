@@ -1,20 +1,18 @@
 """From Qiskit to this package: the only reader of Qiskit's circuits and observables.
 
-`circuits` walks a `QuantumCircuit` and writes a program, `expressions` reads its parameter expressions into an angle
-map, `states` its initial states, `names` says what the names of operations mean, and `lowered` holds what comes of it;
-`dynamic` writes circuits that measure or branch as they go, for which `classical` reads conditions, `saves` save
-instructions, and `jumps` jumps. `resets` puts fresh qubits in the place of those that are reset, and `observables`
-turns what Estimator V2 accepts into Pauli sums.
+`circuits` walks a `QuantumCircuit` and writes a program; `operations` says what the names of operations mean,
+`expressions` reads parameter expressions into an angle map, and `states` initial states. `dynamic` writes circuits that
+measure or branch as they go, for which `classical` reads conditions and jumps, and `saves` save instructions.
+`observables` turns what Estimator V2 accepts into Pauli sums.
 """
 
 from __future__ import annotations
 
-from .circuits import lower
+from .circuits import Lowered, lower
 from .dynamic import active_qubits, free_parameters, lower_dynamic
-from .lowered import Lowered
-from .names import MULTI_CONTROLLED
 from .observables import lower_observable, lower_observables
-from .resets import RESETTING, with_fresh_qubits
+from .operations import MULTI_CONTROLLED, RESETTING, with_blocks
+from .states import with_fresh_qubits
 
 __all__ = [
     "MULTI_CONTROLLED",
@@ -26,5 +24,6 @@ __all__ = [
     "lower_dynamic",
     "lower_observable",
     "lower_observables",
+    "with_blocks",
     "with_fresh_qubits",
 ]

@@ -1,9 +1,8 @@
 """Walks a `QuantumCircuit` and writes a program.
 
-Every operation is handled in one of four ways, tried in this order: by a handler (measurements, initial states,
+Every operation is written in one of four ways, tried in this order: by a handler (measurements, initial states,
 explicit matrices, annotated operations); by its row in `GATES`; as its base gate under controls; through its
-``definition``. Controls are carried along as a mask and a value, so that a controlled definition is the definition's
-instructions, each under the controls.
+``definition``, each of whose instructions is under the operation's controls (a mask and a value).
 """
 
 from __future__ import annotations
@@ -11,8 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +18,11 @@ from qiskit import QuantumCircuit
 from qiskit.circuit import ControlModifier, InverseModifier, Parameter, PowerModifier
 
 from ....errors import InvalidInputError, UnsupportedInstructionError
+from ....ir.angles import AngleMap
 from ....ir.dynamic import DynamicProgram, Measure, Segment
+from ....ir.encoding import AmplitudeEncoding
 from ....ir.gates import GATES, PlacedFactor, place
+from ....ir.measurement import Measurement
 from ....ir.program import (
     MAX_DIAGONAL_QUBITS,
     MAX_MATRIX_QUBITS,
@@ -34,17 +35,64 @@ from ....ir.program import (
 )
 from ....memory import collector_paused
 from .expressions import AngleTable, order_parameters
-from .lowered import Lowered
-from .names import (
-    MULTI_CONTROLLED,
+from .operations import (
+    FREE,
     RAW_FEATURES,
+    Controls,
+    Operands,
     controlled_row,
     has_the_names_meaning,
+    placed,
+    support,
 )
-from .operands import FREE, Controls, Operands
-from .states import Preparation
+from .states import Amplitudes, amplitude_encoding, prepared_amplitudes, product_state
 
-Complexes: TypeAlias = NDArray[np.complex128]
+_HANDLERS = {
+    "measure": "measure",
+    "reset": "reset",
+    "initialize": "initialize",
+    "state_preparation": "state_preparation",
+    "unitary": "unitary",
+    "diagonal": "diagonal",
+    "annotated": "annotated",
+}
+"""The walker's methods that write operations of these names."""
+
+
+@dataclass(frozen=True, eq=False)
+class Lowered:
+    """What a circuit means.
+
+    Attributes:
+        dynamic: The program and the measurements at its end.
+        angle_map: Parameter values -> the program's angles; slot k is the k-th parametrised rotation.
+        parameters: The parameters in the order of the values.
+        encoding: Amplitudes that are parameters; whoever runs the program has to prepare them.
+        constants: Constant angles that were lifted out of the program: the values (K,) of the angle map's last K
+            parameters.
+    """
+
+    dynamic: DynamicProgram
+    angle_map: AngleMap
+    parameters: tuple[Parameter, ...]
+    encoding: AmplitudeEncoding | None = None
+    constants: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+
+    @property
+    def program(self) -> Program:
+        """The straight-line program before the measurements."""
+        return self.dynamic.straight_line()
+
+    @property
+    def measurements(self) -> tuple[tuple[int, int], ...]:
+        """Pairs (qubit, clbit) by ascending clbit; clbits that are never written are left out."""
+        return self.dynamic.terminal_measurements()
+
+    @property
+    def measurement(self) -> Measurement | None:
+        """The measurements and the number of classical bits over all registers; None if nothing is measured."""
+        pairs = self.measurements
+        return Measurement(pairs, self.dynamic.num_clbits) if pairs else None
 
 
 @collector_paused()
@@ -71,7 +119,7 @@ def lower(circuit: QuantumCircuit, parameters: Sequence[Parameter] | None = None
     angle_map = table.angle_map()
     program = walker.program(angle_map.num_angles)
     dynamic = DynamicProgram(circuit.num_qubits, circuit.num_clbits, (Segment(program), *walker.measurements))
-    return Lowered(dynamic, angle_map, table.parameters, walker.start.encoding)
+    return Lowered(dynamic, angle_map, table.parameters, walker.encoding)
 
 
 @dataclass
@@ -82,15 +130,17 @@ class Walker:
         num_qubits: Number of qubits n.
         table: Where the angles go.
         encodes: Whether amplitudes may be parameters.
-        start: The initial states met.
+        encoding: Amplitudes that are parameters, if there are any.
         measurements: The measurements met.
     """
 
     num_qubits: int
     table: AngleTable
     encodes: bool = False
-    start: Preparation = field(default_factory=Preparation)
+    encoding: AmplitudeEncoding | None = None
     measurements: list[Measure] = field(default_factory=list)
+    _pieces: list[tuple[tuple[int, ...], Amplitudes]] = field(default_factory=list)  # initial states, by qubits
+    _prepared: int = 0  # mask of the qubits that have an initial state
     _instructions: list[Instruction] = field(default_factory=list)
     _phase: float = 0.0
     _measured: int = 0
@@ -104,7 +154,7 @@ class Walker:
         if phase:
             slot, theta = self.table.lifted(-2 * phase)
             instructions = [*instructions, Rotation(0, 0, 0, 0, slot, theta)]
-        start = self.start.amplitudes(self.num_qubits)
+        start = product_state(self.num_qubits, self._pieces) if self._pieces else None
         return Program(self.num_qubits, num_angles, tuple(instructions), start, tuple(self._cuts))
 
     def walk(self, circuit: QuantumCircuit, operands: Operands) -> None:
@@ -157,6 +207,8 @@ class Walker:
         """Write any operation that is not one of Qiskit's own standard gates."""
         name = operation.name
         known = has_the_names_meaning(operation)
+        if known and name in ("barrier", "delay"):
+            return
         handler = _HANDLERS.get(name) if known else None
         if handler is not None and getattr(self, handler)(operation, operands):
             return
@@ -169,33 +221,26 @@ class Walker:
 
     def _controlled(self, operation: Any, operands: Operands) -> bool:
         """Write a gate as its base gate under controls; False where the two do not agree."""
-        name = operation.name
-        num_ctrl = getattr(operation, "num_ctrl_qubits", 0)
-        base = getattr(operation, "base_gate", None)
-        if name in MULTI_CONTROLLED and (base is None or num_ctrl + base.num_qubits != operation.num_qubits):
-            row = controlled_row(name, len(operation.params), len(operands.targets))
+        name, num_targets, params = operation.name, len(operands.targets), operation.params
+        base, num_ctrl = getattr(operation, "base_gate", None), getattr(operation, "num_ctrl_qubits", 0)
+        if base is None or num_ctrl + base.num_qubits != operation.num_qubits:
+            row = controlled_row(name, len(params), num_targets)
             if row is None:
                 return False
-            inner = operands.under(len(operands.targets) - row.num_targets, -1)
-            self._emit(place(row, inner.targets, *inner.controls), operation.params)
+            inner = operands.under(num_targets - row.num_targets, -1)
+            self._emit(place(row, inner.targets, *inner.controls), params)
             return True
         # v-chains with relative phases are not X under controls, and gates with ancillas assume that those are clean
-        if (
-            base is None
-            or num_ctrl + base.num_qubits != operation.num_qubits
-            or operation.name.startswith("mcx_vchain")
-        ):
+        if name.startswith("mcx_vchain"):
             return False
         inner = operands.under(num_ctrl, operation.ctrl_state)
-        row = GATES.get(name.partition("_o")[0])
-        if row is not None and row.num_ctrl == num_ctrl and row.num_params == len(operation.params):
-            self._emit(place(row, inner.targets, *inner.controls), operation.params)
-            return True
-        base_row = GATES.get(base.name)
-        # the base gate of a controlled CU forgets the fourth parameter
-        if base_row is not None and base_row.num_params != len(base.params):
-            return False
-        self._operation(base, inner)
+        row, base_row = GATES.get(name.partition("_o")[0]), GATES.get(base.name)
+        if row is not None and (row.num_ctrl, row.num_params) == (num_ctrl, len(params)):
+            self._emit(place(row, inner.targets, *inner.controls), params)
+        elif base_row is not None and base_row.num_params != len(base.params):
+            return False  # the base gate of a controlled CU forgets the fourth parameter
+        else:
+            self._operation(base, inner)
         return True
 
     def _expand(self, operation: Any, operands: Operands) -> None:
@@ -219,7 +264,7 @@ class Walker:
         except Exception as error:  # whatever the gate's author raises
             raise self._refusal(f"its definition cannot be built ({error})") from error
 
-    def _matrix(self, operation: Any) -> Complexes:
+    def _matrix(self, operation: Any) -> NDArray[np.complex128]:
         if not hasattr(operation, "to_matrix"):
             raise self._refusal(
                 "it has no row in GATES, no definition and no matrix; gates, barriers and measurements are supported"
@@ -229,14 +274,12 @@ class Walker:
         except Exception as error:  # unbound parameters, for one
             raise self._refusal(f"it has no definition, and its matrix cannot be computed ({error})") from error
 
-    def _dense(self, matrix: Complexes, operands: Operands) -> bool:
+    def _dense(self, matrix: NDArray[np.complex128], operands: Operands) -> bool:
         """Write a matrix; False if it is too large."""
-        ctrl_qubits, value = operands.ctrl_qubits_and_value()
-        qubits = (*operands.targets, *ctrl_qubits)
+        qubits, block = operands.qubits_and_block()
         if not 1 <= len(qubits) <= MAX_MATRIX_QUBITS:
             return False
         full = np.eye(2 ** len(qubits), dtype=np.complex128)
-        block = slice(value * len(matrix), (value + 1) * len(matrix))
         full[block, block] = matrix
         self._append(Matrix(qubits, full))
         return True
@@ -249,15 +292,10 @@ class Walker:
 
     def _fresh(self, qubits: int) -> bool:
         """Whether nothing has acted on these qubits, given as a mask."""
-        if qubits & (self.start.mask | self._measured):
-            return False
-        return not any(support(instruction) & qubits for instruction in self._instructions)
+        taken = qubits & (self._prepared | self._measured)
+        return not taken and not any(support(instruction) & qubits for instruction in self._instructions)
 
     # Handlers: True when the operation is written, False to go on as if there were none.
-
-    def skip(self, _operation: Any, _operands: Operands) -> bool:
-        """An operation without effect on the state."""
-        return True
 
     def measure(self, _operation: Any, operands: Operands) -> bool:
         """Record a measurement; nothing may act on the qubit any more."""
@@ -293,13 +331,11 @@ class Walker:
 
     def diagonal(self, operation: Any, operands: Operands) -> bool:
         """A diagonal given by its entries."""
-        ctrl_qubits, value = operands.ctrl_qubits_and_value()
-        qubits = (*operands.targets, *ctrl_qubits)
+        qubits, block = operands.qubits_and_block()
         if len(qubits) > MAX_DIAGONAL_QUBITS:
             return False
         table = np.ones(2 ** len(qubits), dtype=np.complex128)
-        size = 2 ** len(operands.targets)
-        table[value * size : (value + 1) * size] = operation.params
+        table[block] = operation.params
         self._append(Diagonal(qubits, table))
         return True
 
@@ -326,22 +362,28 @@ class Walker:
         return True
 
     def _prepare(self, operation: Any, operands: Operands) -> bool:
+        """Take in an initial state of qubits on which nothing has acted."""
+        self._pieces.append((operands.targets, self._amplitudes(operation, operands)))
+        self._prepared |= operands.mask
+        return True
+
+    def _amplitudes(self, operation: Any, operands: Operands) -> Amplitudes:
         try:
-            self.start.add(operation.params, operands)
+            return prepared_amplitudes(operation.params, len(operands.targets))
         except InvalidInputError as error:
             raise self._refusal(error.message) from error
-        return True
 
     def _encode(self, operation: Any, operands: Operands) -> None:
         """Amplitudes that are parameters, at the start of their qubits."""
         if not self.encodes:
             raise self._refusal("its amplitudes are parameters without values; assign_parameters gives them values")
-        if self.start.encoding is not None or operands.controls != FREE or not self._fresh(operands.mask):
+        if self.encoding is not None or operands.controls != FREE or not self._fresh(operands.mask):
             raise self._refusal(
                 "amplitudes that are parameters are possible once in a circuit, at its start, where nothing has acted "
                 "on their qubits"
             )
-        self.start.encode(operation.params, operands, self.table.parameters)
+        self.encoding = amplitude_encoding(operation.params, operands.targets, self.table.parameters)
+        self._prepared |= operands.mask
 
     def _after_measurement(self, touched: int) -> UnsupportedInstructionError:
         qubits = [str(qubit) for qubit in range(self.num_qubits) if touched & self._measured & 1 << qubit]
@@ -357,39 +399,3 @@ class Walker:
         """The instruction being written, from the outermost circuit inwards."""
         first, *inner = (f"instruction {position} ({name!r})" for position, name in self._path)
         return first + " of the circuit" + "".join(f", in its definition {place}" for place in inner)
-
-
-_HANDLERS = {
-    "barrier": "skip",
-    "delay": "skip",
-    "measure": "measure",
-    "reset": "reset",
-    "initialize": "initialize",
-    "state_preparation": "state_preparation",
-    "unitary": "unitary",
-    "diagonal": "diagonal",
-    "annotated": "annotated",
-}
-"""The walker's methods that write operations of these names."""
-
-
-@lru_cache(maxsize=1 << 16)
-def placed(name: str, targets: tuple[int, ...], controls: Controls) -> tuple[Rotation | PlacedFactor, ...]:
-    """A standard gate on a program's qubits; the same few places come again in circuit after circuit."""
-    row = GATES[name]
-    own = Operands(targets, controls=controls).under(row.num_ctrl, (1 << row.num_ctrl) - 1)
-    return tuple(map(_settled, place(row, own.targets, *own.controls)))
-
-
-def _settled(factor: PlacedFactor) -> Rotation | PlacedFactor:
-    """A factor with a constant angle as the rotation it is, whatever the gate's parameters."""
-    if any(factor.coefficients):
-        return factor
-    return Rotation(factor.x, factor.z, factor.ctrl_mask, factor.ctrl_value, theta=factor.constant)
-
-
-def support(instruction: Instruction) -> int:
-    """Mask of the qubits an instruction acts on."""
-    if isinstance(instruction, Rotation):
-        return instruction.x | instruction.z | instruction.ctrl_mask
-    return sum(1 << qubit for qubit in instruction.qubits)

@@ -1,14 +1,15 @@
-"""Reads Qiskit's classical bits, variables, conditions and expressions."""
+"""Reads Qiskit's classical bits, variables, conditions and expressions, and qiskit-aer's jumps."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from qiskit.circuit import ClassicalRegister, Clbit
 from qiskit.circuit.classical import expr, types
 
-from ....errors import UnsupportedInstructionError
+from ....errors import SimulationError, UnsupportedInstructionError
 from ....ir.classical import (
     BOOL,
     FLOAT,
@@ -20,6 +21,7 @@ from ....ir.classical import (
     Target,
     Variable,
 )
+from ....ir.dynamic import Branch, Node
 
 
 class ClassicalReader:
@@ -95,6 +97,56 @@ class ClassicalReader:
         if isinstance(node.var, Clbit | ClassicalRegister):
             return self.bits(node.var)
         return self._numbers.setdefault(node.var, Variable(len(self._numbers), _width(node.type)))
+
+
+@dataclass
+class Jumps:
+    """The jumps and marks of one list of nodes, while it is written; what a jump passes over is a branch not taken."""
+
+    _open: list[tuple[str, Expression | None, int]] = field(default_factory=list)
+    _marks: set[str] = field(default_factory=set)
+
+    def jump(self, mark: str, condition: Expression | None, nodes: list[Node]) -> None:
+        """Note a jump from the end of the nodes written so far.
+
+        Args:
+            mark: Where to.
+            condition: When; always if None.
+            nodes: The nodes.
+        """
+        if mark in self._marks:
+            raise SimulationError(f"A jump leads back to mark {mark!r}; only jumps forward are possible, and loops.")
+        self._open.append((mark, condition, len(nodes)))
+
+    def mark(self, mark: str, nodes: list[Node]) -> None:
+        """End the jumps to a mark at the end of the nodes written so far.
+
+        Raises:
+            SimulationError: If there are two marks of this name, or another jump leads out of what is jumped over.
+        """
+        if mark in self._marks:
+            raise SimulationError(f"There are two marks {mark!r}; each name marks one place.")
+        self._marks.add(mark)
+        while self._open and any(name == mark for name, _, _ in self._open):
+            name, condition, start = self._open.pop()
+            if name != mark:
+                raise SimulationError(
+                    f"A jump to mark {name!r} leads out of what a jump to mark {mark!r} passes over; jumps have to be "
+                    "nested."
+                )
+            passed_over = tuple(nodes[start:])
+            del nodes[start:]
+            if condition is not None:
+                nodes.append(Branch(condition, (), passed_over))
+
+    def finish(self) -> None:
+        """Expect no further mark.
+
+        Raises:
+            SimulationError: If a jump has none.
+        """
+        if self._open:
+            raise SimulationError(f"A jump leads to mark {self._open[-1][0]!r}, which does not come after it.")
 
 
 def _width(kind: Any) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,14 +35,12 @@ from ....ir.dynamic import (
     simplify,
 )
 from ....ir.program import MAX_QUBITS, Program
-from .circuits import Walker, placed, support
-from .classical import ClassicalReader
+from .circuits import Lowered, Walker
+from .classical import ClassicalReader, Jumps
 from .expressions import AngleTable
-from .jumps import Jumps
-from .lowered import Lowered
-from .operands import FREE, Controls, Operands
+from .operations import FREE, Controls, Operands, placed, support, with_blocks
 from .saves import WHOLE_STATE, read_save, read_set_statevector
-from .states import Preparation, prepared_amplitudes, product_state
+from .states import product_state
 
 IDLE = -1
 """In place of a qubit without amplitudes: no gate acts on it, or nothing that is measured depends on it."""
@@ -111,17 +109,9 @@ def free_parameters(circuit: QuantumCircuit) -> tuple[Parameter, ...]:
     """
     if not circuit.num_parameters:
         return ()
-    indices = set(_loop_indices(circuit))
+    loops = [each for each in with_blocks(circuit) if "for_loop" in each.count_ops()]
+    indices = {each.params[1] for loop in loops for each in loop.data if each.name == "for_loop"}
     return tuple(parameter for parameter in circuit.parameters if parameter not in indices)
-
-
-def _loop_indices(circuit: QuantumCircuit) -> Iterator[Any]:
-    for instruction in circuit.data:
-        if instruction.is_control_flow():
-            if instruction.name == "for_loop":
-                yield instruction.params[1]
-            for block in instruction.operation.blocks:
-                yield from _loop_indices(block)
 
 
 def active_qubits(circuit: QuantumCircuit) -> tuple[int, ...]:
@@ -186,15 +176,16 @@ class DynamicWalker(Walker):
 
     def flush(self) -> None:
         """End the segment."""
-        if not (self._instructions or self._phase or self.start.mask):
+        if not (self._instructions or self._phase or self._prepared):
             return
         program = self.program(0)
         if program.instructions or program.initial_state is not None:
             self.nodes.append(Segment(program))
-        self._used |= self.start.mask
+        self._used |= self._prepared
         for instruction in self._instructions:
             self._used |= support(instruction)
-        self._instructions, self._phase, self.start, self._cuts = [], 0.0, Preparation(), []
+        self._instructions, self._phase, self._cuts = [], 0.0, []
+        self._pieces, self._prepared = [], 0
 
     def _standard(self, name: str, params: Sequence[Any], targets: tuple[int, ...], controls: Controls) -> None:
         if IDLE not in targets:
@@ -257,10 +248,7 @@ class DynamicWalker(Walker):
         if not self.nodes and self._fresh(operands.mask):
             return self._prepare(operation, operands)
         self.flush()
-        try:
-            amplitudes = prepared_amplitudes(operation.params, len(operands.targets))
-        except InvalidInputError as error:
-            raise self._refusal(error.message) from error
+        amplitudes = self._amplitudes(operation, operands)
         if len(operands.targets) == self.num_qubits:  # whatever the state was: nothing is random
             everything = product_state(self.num_qubits, [(operands.targets, amplitudes)])
             self.nodes.append(Segment(Program(self.num_qubits, 0, (), everything)))

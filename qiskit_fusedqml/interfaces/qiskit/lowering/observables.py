@@ -1,12 +1,14 @@
-"""Turns the observables that Estimator V2 accepts into Pauli sums."""
+"""Turns the observables that Estimator V2 accepts into a canonical form, and into Pauli sums."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from qiskit.primitives.containers.observables_array import ObservablesArray
 from qiskit.quantum_info import Pauli, PauliList, SparseObservable, SparsePauliOp
 
 from ....errors import InvalidInputError
@@ -14,16 +16,25 @@ from ....ir.observables import PauliSum, PauliTerm
 
 _ACCEPTED = "str, Pauli, SparsePauliOp, SparseObservable or a mapping from labels to real coefficients"
 
+MAX_OPERATORS = 256
+"""Operators whose canonical form is remembered."""
+
+MAX_TERMS = 64
+"""The most terms that such an operator has; longer ones cost more than finding out that they are known."""
+
+_NONE, _X, _Y, _Z, _ZERO, _ONE = (0, 0, 0, 0), (1, 0, 0, 0), (1, 1, 0, 0), (0, 1, 0, 0), (0, 0, 1, 0), (0, 0, 1, 1)
+"""What a letter sets in the masks of a `PauliTerm`: x, z, ctrl_mask, ctrl_value."""
+
 _SUMS = {
-    "X": (("X", 1.0),),
-    "Y": (("Y", 1.0),),
-    "Z": (("Z", 1.0),),
-    "0": (("0", 1.0),),
-    "1": (("1", 1.0),),
-    "+": (("I", 0.5), ("X", 0.5)),
-    "-": (("I", 0.5), ("X", -0.5)),
-    "r": (("I", 0.5), ("Y", 0.5)),
-    "l": (("I", 0.5), ("Y", -0.5)),
+    "X": ((_X, 1.0),),
+    "Y": ((_Y, 1.0),),
+    "Z": ((_Z, 1.0),),
+    "0": ((_ZERO, 1.0),),
+    "1": ((_ONE, 1.0),),
+    "+": ((_NONE, 0.5), (_X, 0.5)),
+    "-": ((_NONE, 0.5), (_X, -0.5)),
+    "r": ((_NONE, 0.5), (_Y, 0.5)),
+    "l": ((_NONE, 0.5), (_Y, -0.5)),
 }
 """Each letter of Qiskit's sparse observables as a sum of Paulis and projectors on 0 and 1, which stay single terms."""
 
@@ -32,6 +43,69 @@ _LETTERS = {int(bit_term): _SUMS[bit_term.label] for bit_term in SparseObservabl
 
 _TOLERANCE = 1e-10
 """Imaginary parts up to this size, relative to the largest coefficient, are rounding."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Observable:
+    """An observable in canonical form.
+
+    Attributes:
+        key: Equal for observables with the same terms.
+        value: The observable, simplified, with real coefficients (in Qiskit 2.0 a mapping from labels).
+        num_qubits: Its width.
+        num_terms: Number of its terms.
+    """
+
+    key: Hashable
+    value: SparseObservable | Mapping[str, float]
+    num_qubits: int
+    num_terms: int
+
+
+def canonical(observable: Any) -> Observable:
+    """The canonical form of anything Estimator V2 accepts.
+
+    Raises:
+        TypeError: For a type that is not accepted, for instance a dense operator.
+        ValueError: For an observable that is empty or not Hermitian.
+    """
+    if type(observable) is not SparsePauliOp or observable.size > MAX_TERMS or observable.coeffs.dtype != complex:
+        return from_coerced(ObservablesArray.coerce_observable(observable))
+    paulis = observable.paulis
+    content = (paulis.x, paulis.z, paulis.phase, observable.coeffs)
+    key = (observable.num_qubits, *(array.tobytes() for array in content))
+    found = _operators.get(key)
+    if found is None:
+        found = from_coerced(ObservablesArray.coerce_observable(observable))
+        if len(_operators) >= MAX_OPERATORS:
+            _operators.clear()
+        _operators[key] = found
+    return found
+
+
+_operators: dict[Hashable, Observable] = {}
+
+
+def from_coerced(value: SparseObservable | Mapping[str, float]) -> Observable:
+    """The same for an entry of an `ObservablesArray`, which has been simplified and checked already."""
+    if isinstance(value, Mapping):
+        return Observable(frozenset(value.items()), value, len(next(iter(value))), len(value))
+    arrays = (value.coeffs, value.bit_terms, value.indices, value.boundaries)
+    key = (value.num_qubits, *(np.asarray(array).tobytes() for array in arrays))
+    return Observable(key, value, value.num_qubits, value.num_terms)
+
+
+def with_layout(observable: Observable, layout: Any, num_qubits: int | None = None) -> Observable:
+    """The observable on the qubits of a transpiled circuit.
+
+    Args:
+        observable: The observable.
+        layout: The circuit's layout, or a list with the place of each of the observable's qubits.
+        num_qubits: Number of qubits of the circuit, for a list.
+    """
+    value = observable.value
+    operator = SparsePauliOp.from_list(list(value.items())) if isinstance(value, Mapping) else value
+    return canonical(operator.apply_layout(layout, num_qubits))
 
 
 def lower_observable(observable: Any, num_qubits: int) -> PauliSum:
@@ -55,16 +129,18 @@ def lower_observable(observable: Any, num_qubits: int) -> PauliSum:
     coefficients = np.asarray(sparse.coeffs)
     if not np.isfinite(coefficients).all():
         raise InvalidInputError(f"The observable {_short(observable)} has a coefficient that is NaN or infinite.")
-    sums: dict[tuple[int, int, int, int], complex] = {}
-    letters, qubits = (
-        [_LETTERS[code] for code in np.asarray(sparse.bit_terms).tolist()],
-        np.asarray(sparse.indices).tolist(),
-    )
+    sums: dict[tuple[int, ...], complex] = {}
+    letters = [_LETTERS[code] for code in np.asarray(sparse.bit_terms).tolist()]
+    qubits = np.asarray(sparse.indices).tolist()
     boundaries = np.asarray(sparse.boundaries).tolist()
     for coefficient, start, stop in zip(coefficients.tolist(), boundaries, boundaries[1:], strict=False):
         for choice in itertools.product(*letters[start:stop]):
-            key, factor = _masks(choice, qubits[start:stop])
-            sums[key] = sums.get(key, 0.0) + coefficient * factor
+            key: tuple[int, ...] = (0, 0, 0, 0)
+            factor = coefficient
+            for (flags, weight), qubit in zip(choice, qubits[start:stop], strict=True):
+                key = tuple(mask | flag << qubit for mask, flag in zip(key, flags, strict=True))
+                factor *= weight
+            sums[key] = sums.get(key, 0.0) + factor
     largest = max(abs(coefficient) for coefficient in sums.values())
     if any(abs(coefficient.imag) > _TOLERANCE * largest for coefficient in sums.values()):
         raise InvalidInputError(
@@ -132,19 +208,6 @@ def _labelled(key: str | Pauli, coefficient: complex) -> tuple[str, complex]:
     if isinstance(key, Pauli):
         return key[:].to_label(), (-1j) ** key.phase * coefficient
     return key, coefficient
-
-
-def _masks(choice: tuple[tuple[str, float], ...], qubits: list[int]) -> tuple[tuple[int, int, int, int], float]:
-    x = z = ctrl_mask = ctrl_value = 0
-    factor = 1.0
-    for (letter, weight), qubit in zip(choice, qubits, strict=True):
-        bit = 1 << qubit
-        x |= bit if letter in "XY" else 0
-        z |= bit if letter in "YZ" else 0
-        ctrl_mask |= bit if letter in "01" else 0
-        ctrl_value |= bit if letter == "1" else 0
-        factor *= weight
-    return (x, z, ctrl_mask, ctrl_value), factor
 
 
 def _short(observable: Any) -> str:

@@ -1,54 +1,23 @@
-"""Initial states: what `initialize` and `StatePreparation` at the start of qubits prepare."""
+"""States: what `initialize` and `StatePreparation` prepare, and fresh qubits in the place of those that are reset."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from qiskit import QuantumCircuit, QuantumRegister
 from qiskit.circuit import Parameter, ParameterExpression
 from qiskit.quantum_info import Statevector
 
-from ....errors import InvalidInputError
+from ....errors import InvalidInputError, UnsupportedInstructionError
 from ....ir.encoding import AmplitudeEncoding
+from ....ir.program import MAX_QUBITS
 from .expressions import AngleTable
-from .operands import Operands
+from .operations import RESETTING
 
 Amplitudes = NDArray[np.complex128]
-
-
-@dataclass
-class Preparation:
-    """The initial states met on the way through a circuit.
-
-    Attributes:
-        encoding: Amplitudes that are parameters, if there are any.
-        mask: The qubits that have an initial state.
-    """
-
-    encoding: AmplitudeEncoding | None = None
-    mask: int = 0
-    _pieces: list[tuple[tuple[int, ...], Amplitudes]] = field(default_factory=list)
-
-    def add(self, params: Sequence[Any], operands: Operands) -> None:
-        """Take in the initial state that a gate's parameters stand for.
-
-        Raises:
-            InvalidInputError: If the amplitudes are parametrised.
-        """
-        self._pieces.append((operands.targets, prepared_amplitudes(params, len(operands.targets))))
-        self.mask |= operands.mask
-
-    def encode(self, params: Sequence[Any], operands: Operands, parameters: Sequence[Parameter]) -> None:
-        """Take in amplitudes that are parameters; there can be one such state."""
-        self.encoding = amplitude_encoding(params, operands.targets, parameters)
-        self.mask |= operands.mask
-
-    def amplitudes(self, num_qubits: int) -> Amplitudes | None:
-        """The state (2**n,) of all qubits; None if it is |0...0>."""
-        return product_state(num_qubits, self._pieces) if self._pieces else None
 
 
 def prepared_amplitudes(params: Sequence[Any], num_qubits: int) -> Amplitudes:
@@ -97,14 +66,11 @@ def amplitude_encoding(
 
 
 def product_state(num_qubits: int, pieces: Sequence[tuple[tuple[int, ...], Amplitudes]]) -> Amplitudes:
-    """The product of states on disjoint sets of qubits, with |0> on all others.
+    """The product (2**n,) of states on disjoint sets of qubits, with |0> on all others.
 
     Args:
         num_qubits: Number of qubits n.
         pieces: Qubits and amplitudes of each part; bit j of an amplitude's index is the part's j-th qubit.
-
-    Returns:
-        Amplitudes (2**n,).
     """
     joined: Amplitudes = np.ones(1, dtype=np.complex128)
     order: list[int] = []
@@ -115,8 +81,49 @@ def product_state(num_qubits: int, pieces: Sequence[tuple[tuple[int, ...], Ampli
     # axis k - 1 - j of the reshaped array is qubit order[j]; the result's axes are the qubits descending
     axes = [k - 1 - order.index(qubit) for qubit in sorted(order, reverse=True)]
     state = np.zeros((2,) * num_qubits, dtype=np.complex128)
-    prepared = set(order)
-    state[tuple(slice(None) if qubit in prepared else 0 for qubit in reversed(range(num_qubits)))] = joined.reshape(
-        (2,) * k
-    ).transpose(axes)
+    place = tuple(slice(None) if qubit in order else 0 for qubit in reversed(range(num_qubits)))
+    state[place] = joined.reshape((2,) * k).transpose(axes)
     return state.reshape(-1)
+
+
+def with_fresh_qubits(circuit: QuantumCircuit) -> tuple[QuantumCircuit, list[int]]:
+    """The same circuit with a fresh qubit for each that is reset after something has acted on it.
+
+    The state of the circuit's qubits is then the mixture that a reset leaves behind: the outcome of a measurement of a
+    qubit that nothing acts on any more does not matter to the others.
+
+    Args:
+        circuit: The circuit; resets inside of other instructions stay what they are.
+
+    Returns:
+        A circuit on more qubits, the circuit's own first, and the qubit at which each of these ends.
+
+    Raises:
+        UnsupportedInstructionError: If there would be more than 40 qubits.
+    """
+    place = {qubit: k for k, qubit in enumerate(circuit.qubits)}
+    used: set[int] = set()
+    count = circuit.num_qubits
+    moved = []
+    for instruction in circuit.data:
+        if instruction.name in RESETTING:
+            for qubit in instruction.qubits:
+                if place[qubit] in used:
+                    place[qubit] = count
+                    count += 1
+        qubits = [place[qubit] for qubit in instruction.qubits]
+        if instruction.name not in ("barrier", "delay"):
+            used.update(qubits)
+        moved.append((instruction, qubits))
+    if count > MAX_QUBITS:
+        raise UnsupportedInstructionError(
+            f"Circuit {circuit.name!r} has {circuit.num_qubits} qubits and resets {count - circuit.num_qubits} of them "
+            f"after their first use. Exact values need a fresh qubit for each of these, {MAX_QUBITS} qubits in all at "
+            "the most; FusedSimulator and FusedSampler have no such limit."
+        )
+    wider = circuit.copy_empty_like()
+    if count > circuit.num_qubits:
+        wider.add_register(QuantumRegister(count - circuit.num_qubits))
+    for instruction, qubits in moved:
+        wider.append(instruction.operation, qubits, instruction.clbits, copy=False)
+    return wider, list(place.values())

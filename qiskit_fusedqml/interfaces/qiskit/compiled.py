@@ -1,22 +1,48 @@
-"""Circuits compiled for sampling, shared by the backend and the sampler."""
+"""Circuits compiled: for values and gradients (estimator, gradients), and for shots (sampler, backend)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 
-import numpy as np
-from numpy.typing import NDArray
 from qiskit import QuantumCircuit
-from qiskit.circuit import ControlFlowOp
-from qiskit.circuit.controlflow import CONTROL_FLOW_OP_NAMES
 
 from ...devices.registry import make_device
 from ...engine.options import EngineOptions
-from ...ir.classical import WIDEST_FIXED
-from ...simulation import Runner, Shots
+from ...engine.states import DifferentiableStates
+from ...simulation import Runner
 from .cache import KnownCircuit
-from .lowering import active_qubits, lower_dynamic
+from .lowering import active_qubits, lower, lower_dynamic, lower_observable, with_blocks
+from .lowering.observables import Observable
+
+
+def compile_circuit(
+    known: KnownCircuit, observables: Sequence[Observable] | None, options: EngineOptions
+) -> DifferentiableStates:
+    """The engine for a circuit whose weights are all its parameters, in the order of ``circuit.parameters``.
+
+    Args:
+        known: The circuit; terminal measurements are ignored by values.
+        observables: What is measured, in this order; None when only states and probabilities are wanted.
+        options: Where and how.
+    """
+
+    def build(snapshot: QuantumCircuit) -> DifferentiableStates:
+        source = known.get("encoded", lambda copied: lower(copied, encodes=True))
+        sums = None
+        if observables is not None:
+            sums = [lower_observable(observable.value, snapshot.num_qubits) for observable in observables]
+        return DifferentiableStates(
+            source.program,
+            source.angle_map,
+            sums,
+            encoding=source.encoding,
+            measurement=source.measurement,
+            **asdict(options),
+        )
+
+    names = None if observables is None else tuple(observable.key for observable in observables)
+    return known.get(("engine", names, options), build)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,45 +105,7 @@ def compile_runner(known: KnownCircuit, options: RunnerOptions) -> CompiledCircu
             precision=engine.precision,
             max_memory_mb=engine.max_memory_mb,
         )
-        return CompiledCircuit(runner, qubits, _num_fused(source), fuses)
+        num_fused = sum(each.count_ops().get("fused", 0) for each in with_blocks(source))
+        return CompiledCircuit(runner, qubits, num_fused, fuses)
 
     return known.get(("runner", options), build)
-
-
-def _num_fused(circuit: QuantumCircuit) -> int:
-    """Number of fused gates, those in the blocks of control flow included."""
-    counts = circuit.count_ops()
-    outside: int = counts.get("fused", 0)
-    if CONTROL_FLOW_OP_NAMES.isdisjoint(counts):
-        return outside
-    flow = [each.operation for each in circuit.data if isinstance(each.operation, ControlFlowOp)]
-    return outside + sum(_num_fused(block) for operation in flow for block in operation.blocks)
-
-
-def packed_bits(shots: Shots | None, clbits: Sequence[int]) -> NDArray[np.uint8] | int:
-    """Some classical bits of every shot as `BitArray` holds them.
-
-    Args:
-        shots: What was drawn, in order.
-        clbits: The bits, the first one lowest.
-
-    Returns:
-        Bytes (number of shots, number of bytes), the most significant byte first; 0 if nothing was drawn.
-    """
-    num_bytes = -(-len(clbits) // 8)
-    if shots is None or shots.sequence is None:
-        return 0
-    distinct = np.zeros((len(shots.outcomes), num_bytes), dtype=np.uint8)
-    if len(clbits) < WIDEST_FIXED and _consecutive(clbits) and shots.outcomes.dtype != object:
-        values = shots.outcomes >> clbits[0] & ((1 << len(clbits)) - 1)
-        for byte in range(num_bytes):
-            distinct[:, num_bytes - 1 - byte] = values >> 8 * byte & 0xFF
-    else:
-        for position, clbit in enumerate(clbits):
-            byte, bit = divmod(position, 8)
-            distinct[:, num_bytes - 1 - byte] |= (shots.outcomes >> clbit & 1).astype(np.uint8) << bit
-    return distinct[shots.sequence]
-
-
-def _consecutive(clbits: Sequence[int]) -> bool:
-    return bool(clbits) and list(clbits) == list(range(clbits[0], clbits[0] + len(clbits)))
