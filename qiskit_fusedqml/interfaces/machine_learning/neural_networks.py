@@ -8,9 +8,10 @@ primitive with shots or noise, or somebody else's gradient, is used as the stock
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import cached_property
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from qiskit.quantum_info.operators.base_operator import BaseOperator
 from qiskit.transpiler.passmanager import BasePassManager
 from qiskit_machine_learning.exceptions import QiskitMachineLearningError
 from qiskit_machine_learning.gradients import BaseEstimatorGradient, BaseSamplerGradient, DerivativeType
-from qiskit_machine_learning.neural_networks import EstimatorQNN, SamplerQNN
+from qiskit_machine_learning.neural_networks import EstimatorQNN, NeuralNetwork, SamplerQNN
 from qiskit_machine_learning.primitives import QMLEstimator, QMLSampler
 
 from ...arrays import FloatArray
@@ -41,17 +42,8 @@ class NetworkInputError(InvalidInputError, QiskitMachineLearningError):
     """Data or weights that a network cannot take; also an error of Qiskit Machine Learning's own."""
 
 
-@contextmanager
-def _network_errors() -> Iterator[None]:
-    """The engine's complaints about data as the network's."""
-    try:
-        yield
-    except InvalidInputError as error:
-        raise NetworkInputError(error.message) from error
-
-
-class _Network:
-    """What both networks share: the engine, made when it is first needed, and left out of copies and pickles.
+class _Network(NeuralNetwork):
+    """What both networks share: the engine, made when it is first needed, and the steps to it and back.
 
     Attributes:
         engine_options: The options handed to the engine.
@@ -59,54 +51,63 @@ class _Network:
 
     engine_options: EngineOptions
     _circuit: QuantumCircuit
-    _num_inputs: int
-    _num_weights: int
-    _input_gradients: bool
-    _engine: DifferentiableCircuit | None = None
+    _observables: Sequence[BaseOperator] | None = None
 
-    @property
+    @cached_property
     def differentiable(self) -> DifferentiableCircuit:
         """The engine behind the network; its inputs and weights are the network's."""
-        if self._engine is None:
-            self._engine = self._build()
-        return self._engine
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_engine"}
-
-    def _build(self) -> DifferentiableCircuit:
-        raise NotImplementedError
-
-    def _made(self, observables: Any) -> DifferentiableCircuit:
         parameters = list(self._circuit.parameters)  # inputs come before weights
         return DifferentiableCircuit(
             self._circuit,
-            observables,
+            None if self._observables is None else list(self._observables),
             inputs=parameters[: self._num_inputs],
             weights=parameters[self._num_inputs :],
             **asdict(self.engine_options),
         )
 
-    def _data(
-        self, input_data: FloatArray | None, weights: FloatArray | None
-    ) -> tuple[FloatArray | None, FloatArray, int]:
-        """Inputs and weights for the engine, and how often its rows are repeated: samples without inputs are equal."""
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name not in {"differentiable", "_groups"}}
+
+    def _forward(self, input_data: FloatArray | None, weights: FloatArray | None) -> Any:
+        if not self._has_exact_values():
+            return super()._forward(input_data, weights)
+        return self._asked(self._values, input_data, weights)
+
+    def _backward(self, input_data: FloatArray | None, weights: FloatArray | None) -> tuple[Any, Any]:
+        if not self._has_exact_gradients():
+            return super()._backward(input_data, weights)  # type: ignore[no-any-return]
+        inputs_too, width = self._input_gradients, self._num_inputs
+        if not self._num_weights and not (inputs_too and width):
+            return None, None
+        jacobian = self._asked(self._jacobian, input_data, weights, "all" if inputs_too else "weights")
+        return (jacobian[..., :width], jacobian[..., width:]) if inputs_too else (None, jacobian)
+
+    def _asked(
+        self, function: Callable[..., Any], input_data: FloatArray | None, weights: FloatArray | None, *more: str
+    ) -> Any:
+        """What a function gives for each sample; without inputs all samples are equal, and one is computed."""
         shared = np.zeros(0) if weights is None else weights
-        if self._num_inputs:
-            return input_data, shared, 1
-        return None, shared, 1 if input_data is None else len(input_data)
+        try:
+            result = function(input_data if self._num_inputs else None, shared, *more)
+        except InvalidInputError as error:  # the engine's complaints about data are the network's
+            raise NetworkInputError(error.message) from error
+        if self._num_inputs or input_data is None:
+            return result
+        return result[np.zeros(len(input_data), np.intp)]
 
-    def _wrt(self) -> str | None:
-        """Which derivatives a backward pass gives, None for none."""
-        if self._input_gradients:
-            return "all" if self._num_inputs + self._num_weights else None
-        return "weights" if self._num_weights else None
+    def _has_exact_values(self) -> bool:
+        raise NotImplementedError
 
-    def _split(self, jacobian: Any) -> tuple[Any, Any]:
-        """Derivatives with respect to inputs (or None) and weights from those of a backward pass."""
-        if not self._input_gradients:
-            return None, jacobian
-        return jacobian[..., : self._num_inputs], jacobian[..., self._num_inputs :]
+    def _has_exact_gradients(self) -> bool:
+        raise NotImplementedError
+
+    def _values(self, x: FloatArray | None, w: FloatArray) -> Any:
+        """Outputs (B, *output_shape)."""
+        raise NotImplementedError
+
+    def _jacobian(self, x: FloatArray | None, w: FloatArray, wrt: str) -> Any:
+        """Derivatives (B, *output_shape, n)."""
+        raise NotImplementedError
 
 
 class FusedEstimatorQNN(_Network, EstimatorQNN):
@@ -173,31 +174,21 @@ class FusedEstimatorQNN(_Network, EstimatorQNN):
             pass_manager=pass_manager,
         )
 
-    def _build(self) -> DifferentiableCircuit:
-        return self._made(list(self._observables))
+    def _has_exact_values(self) -> bool:
+        estimator = self.estimator
+        if isinstance(estimator, FusedEstimator):
+            return estimator.default_precision == 0.0
+        return isinstance(estimator, QMLEstimator) and estimator.options.default_precision == 0.0
 
-    def _forward(self, input_data: FloatArray | None, weights: FloatArray | None) -> FloatArray:
-        if not _is_exact_estimator(self.estimator):
-            return np.asarray(super()._forward(input_data, weights))
-        x, w, repeats = self._data(input_data, weights)
-        with _network_errors():
-            values = self.differentiable.values(x, w)
-        return np.repeat(values.astype(np.float64, copy=False), repeats, axis=0)
+    def _has_exact_gradients(self) -> bool:
+        gradient = self.gradient
+        return isinstance(gradient, FusedEstimatorGradient) and gradient.derivative_type == DerivativeType.REAL
 
-    def _backward(
-        self, input_data: FloatArray | None, weights: FloatArray | None
-    ) -> tuple[FloatArray | None, FloatArray | None]:
-        if not _is_exact_gradient(self.gradient):
-            before, after = super()._backward(input_data, weights)
-            return before, after
-        wrt = self._wrt()
-        if wrt is None:
-            return None, None
-        x, w, repeats = self._data(input_data, weights)
-        with _network_errors():
-            jacobian = self.differentiable.jacobian(x, w, wrt)
-        before, after = self._split(np.repeat(jacobian.astype(np.float64, copy=False), repeats, axis=0))
-        return before, after
+    def _values(self, x: FloatArray | None, w: FloatArray) -> FloatArray:
+        return self.differentiable.values(x, w).astype(np.float64, copy=False)
+
+    def _jacobian(self, x: FloatArray | None, w: FloatArray, wrt: str) -> FloatArray:
+        return self.differentiable.jacobian(x, w, wrt).astype(np.float64, copy=False)
 
 
 class FusedSamplerQNN(_Network, SamplerQNN):
@@ -273,60 +264,41 @@ class FusedSamplerQNN(_Network, SamplerQNN):
         """Change ``interpret`` and with it ``output_shape``; see the class."""
         super().set_interpret(interpret, output_shape)
         self._interpret = interpret or _identity  # the stock class's lambda cannot be pickled
-        self._groups: NDArray[np.intp] | None = None
+        self.__dict__.pop("_groups", None)
 
-    def __getstate__(self) -> dict[str, Any]:
-        return super().__getstate__() | {"_groups": None}
+    def _has_exact_values(self) -> bool:
+        return isinstance(self.sampler, QMLSampler) and self.sampler.options.default_shots is None
 
-    def _build(self) -> DifferentiableCircuit:
-        return self._made(None)
+    def _has_exact_gradients(self) -> bool:
+        return isinstance(self.gradient, FusedSamplerGradient)
 
-    def _forward(self, input_data: FloatArray | None, weights: FloatArray | None) -> Any:
-        if not _is_exact_sampler(self.sampler):
-            return super()._forward(input_data, weights)
-        x, w, repeats = self._data(input_data, weights)
-        size = int(np.prod(self._output_shape))
-        with _network_errors():
-            summed = self.differentiable.grouped_probabilities(x, w, self._table(), size)
-        shaped = np.repeat(summed, repeats, axis=0).reshape(-1, *self._output_shape)
-        return _sparse([shaped]) if self._sparse else shaped
+    def _values(self, x: FloatArray | None, w: FloatArray) -> Any:
+        outputs = self.differentiable.grouped_probabilities(x, w, self._groups, prod(self._output_shape))
+        shaped = outputs.reshape(len(outputs), *self._output_shape)
+        return _sparse_package().COO.from_numpy(shaped) if self._sparse else shaped
 
-    def _backward(self, input_data: FloatArray | None, weights: FloatArray | None) -> tuple[Any, Any]:
-        if not isinstance(self.gradient, FusedSamplerGradient):
-            return super()._backward(input_data, weights)  # type: ignore[no-any-return]
-        wrt = self._wrt()
-        if wrt is None:
-            return None, None
-        x, w, repeats = self._data(input_data, weights)
-        with _network_errors():
-            pieces = list(self._jacobians(x, w, wrt))
-        joined = _sparse(pieces) if self._sparse else np.concatenate(pieces)
-        if repeats > 1:
-            joined = joined[np.zeros(repeats, np.intp)]
-        return self._split(joined)
+    def _jacobian(self, x: FloatArray | None, w: FloatArray, wrt: str) -> Any:
+        if not self._sparse:
+            return self._dense_jacobian(x, w, wrt)
+        sparse = _sparse_package()
+        step = max(DENSE_BYTES // (8 * prod(self._output_shape) * (self._num_inputs + self._num_weights)), 1)
+        parts = [None] if x is None else [x[start : start + step] for start in range(0, len(x), step)]
+        return sparse.concatenate([sparse.COO.from_numpy(self._dense_jacobian(part, w, wrt)) for part in parts])
 
-    def _jacobians(self, x: FloatArray | None, w: FloatArray, wrt: str) -> Any:
-        """Derivatives (b, *output_shape, n), of all samples or, for a sparse result, of some at a time."""
-        size, groups = int(np.prod(self._output_shape)), self._table()
-        count = self._num_weights + (self._num_inputs if wrt == "all" else 0)
-        batch = 1 if x is None else len(x)
-        step = max(DENSE_BYTES // (8 * size * count), 1) if self._sparse else batch
-        for start in range(0, batch, step):
-            part = None if x is None else x[start : start + step]
-            jacobian = self.differentiable.probability_jacobian(part, w, groups, size, wrt)
-            jacobian = jacobian.reshape(-1, *self._output_shape, count)
-            yield _coordinates(jacobian) if self._sparse else jacobian
+    def _dense_jacobian(self, x: FloatArray | None, w: FloatArray, wrt: str) -> FloatArray:
+        size = prod(self._output_shape)
+        jacobian = self.differentiable.probability_jacobian(x, w, self._groups, size, wrt)
+        return jacobian.reshape(len(jacobian), *self._output_shape, jacobian.shape[-1])
 
-    def _table(self) -> NDArray[np.intp]:
+    @cached_property
+    def _groups(self) -> NDArray[np.intp]:
         """For each value of the classical bits the (flat) output it counts for, or -1."""
-        if self._groups is None:
-            outcomes, groups = self.differentiable.reachable_outcomes()
-            logical = self._logical(outcomes)
-            inside = logical < 2**self.num_virtual_qubits
-            groups[outcomes] = -1
-            groups[outcomes[inside]] = [self._output(value) for value in logical[inside].tolist()]
-            self._groups = groups
-        return self._groups
+        outcomes, groups = self.differentiable.reachable_outcomes()
+        logical = self._logical(outcomes)
+        inside = logical < 2**self.num_virtual_qubits
+        groups[outcomes] = -1
+        groups[outcomes[inside]] = [self._output(value) for value in logical[inside].tolist()]
+        return groups
 
     def _logical(self, outcomes: NDArray[np.intp]) -> NDArray[np.intp]:
         """Outcomes in terms of the qubits before transpilation, where all qubits are measured after it."""
@@ -353,28 +325,7 @@ def _identity(value: int) -> int:
     return value
 
 
-def _is_exact_estimator(estimator: object) -> bool:
-    if isinstance(estimator, FusedEstimator):
-        return estimator.default_precision == 0.0
-    return isinstance(estimator, QMLEstimator) and estimator.options.default_precision == 0.0
-
-
-def _is_exact_gradient(gradient: object) -> bool:
-    return isinstance(gradient, FusedEstimatorGradient) and gradient.derivative_type == DerivativeType.REAL
-
-
-def _is_exact_sampler(sampler: object) -> bool:
-    return isinstance(sampler, QMLSampler) and sampler.options.default_shots is None
-
-
-def _coordinates(array: FloatArray) -> Any:
-    from sparse import COO
-
-    return COO.from_numpy(array)
-
-
-def _sparse(pieces: list[Any]) -> Any:
-    """Arrays of the package ``sparse`` in one."""
+def _sparse_package() -> Any:
     import sparse
 
-    return sparse.concatenate([piece if isinstance(piece, sparse.COO) else _coordinates(piece) for piece in pieces])
+    return sparse
