@@ -1,23 +1,36 @@
-"""Runs dynamic programs: measurements, resets, saves and control flow in the middle.
+"""Runs dynamic programs: circuits that measure, reset, save and branch before their end.
 
-A *lane* is a trajectory: a state and classical values that one or more shots share. Every row of parameter values
-starts as one lane; a random outcome splits a lane into as many as there are outcomes drawn, so that no state is
-computed twice and nothing is done shot by shot. All lanes go through a segment together, as the batch of the engine.
+A **trajectory** is a state and classical values that one or more shots share. What comes before the first random
+instruction is run once for each distinct parameter set; then every parameter set is one trajectory that stands for
+all of its shots. A measurement parts the shots of a trajectory by their outcomes, so that no state is computed twice
+and nothing is done shot by shot. All trajectories at one place of the program go through it as one batch of the
+engine.
+
+**Branches.** A program is flat code with jumps. The trajectories with the least address go first, so that those that
+have parted meet again where their branches end; at the end of the code they are measured and let go, one by one or
+together.
+
+**Memory.** Working trajectories count eight states each, waiting ones two. If a measurement would lead to more than
+fit, the run begins again with half of the shots at a time; one shot needs four states.
+
+**Seeds.** A random number is a function of the parameter set's key, the shot and how many measurements the shot has
+had. Results therefore depend neither on the memory nor on what else is run, but for the rounding of probabilities.
 
 ==============  =====================================================================================================
-`states`        the states of lanes, on the device or cut by a measurement
-`lanes`         lanes and the shots they stand for: drawing, splitting, joining
-`saving`        what save instructions keep, reduced over lanes
-`sampling`      outcomes drawn from probabilities
-`found`         what the shots have found, gathered over chunks of them
-`runner`        `Runner`, which walks the nodes
+`runner`        `Runner`: a compiled program and its runs
+`code`          flat code: branches and loops as jumps
+`interpreter`   runs code for trajectories
+`trajectories`  trajectories and their shots: measuring, parting, joining; random numbers
+`states`        the states of trajectories, on the device or as amplitudes
+`sampling`      outcomes drawn from probabilities, and the classical bits they are written to
+`saving`        what save instructions keep, reduced over shots
 ==============  =====================================================================================================
 """
 
 from __future__ import annotations
 
-from .runner import RowResult, Runner
+from .runner import Outcomes, Runner
 from .sampling import Shots
 from .saving import Saved
 
-__all__ = ["RowResult", "Runner", "Saved", "Shots"]
+__all__ = ["Outcomes", "Runner", "Saved", "Shots"]

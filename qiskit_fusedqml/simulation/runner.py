@@ -1,10 +1,10 @@
-"""`Runner`: a dynamic program on the engine, for many rows of parameter values and many shots."""
+"""`Runner`: a dynamic program on the engine, for many parameter sets and many shots."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,53 +13,15 @@ from ..devices import Device, draws_shots
 from ..engine.program_function import NO_CONSTANTS, ProgramFunction
 from ..errors import OutOfMemoryError
 from ..ir.angles import AngleMap
-from ..ir.classical import (
-    Bits,
-    Constant,
-    Memory,
-    evaluate,
-)
-from ..ir.dynamic import (
-    Assign,
-    Branch,
-    Break,
-    Continue,
-    DynamicProgram,
-    Measure,
-    Node,
-    Prepare,
-    Repeat,
-    Reset,
-    Save,
-    Segment,
-    While,
-    final_writes,
-    walk,
-)
+from ..ir.classical import Bits
+from ..ir.dynamic import Assign, DynamicProgram, Measure, Save, Segment, final_writes, walk
 from ..planner import Plan
-from .found import Found, gathered
-from .lanes import (
-    Draws,
-    Lanes,
-    TooManyLanesError,
-    join,
-    measure,
-)
-from .sampling import (
-    Shots,
-    counted,
-    draw,
-    outcomes_of_shots,
-    written,
-)
+from .code import flatten
+from .interpreter import STATES_AT_WORK, STATES_OF_ONE, Interpreter
+from .sampling import Indices, Shots, ShotTable, counted, draw, outcomes_of_shots, present_numbers, written
 from .saving import Recorder, Saved
 from .states import States
-
-STATES_PER_LANE = 8
-"""States that exist at a time for each lane: on the device, as amplitudes, in the parts of a branch, and joined."""
-
-STATES_OF_ONE_LANE = 4
-"""The same where there is only one lane, so that branches need not be joined."""
+from .trajectories import Draws, TooManyTrajectoriesError, Trajectories
 
 CHUNK_OUTCOMES = 1 << 24
 """Probabilities held at a time."""
@@ -68,11 +30,11 @@ _NEEDS_PHASE = frozenset({"statevector", "statevector_dict", "amplitudes"})
 
 
 @dataclass(frozen=True, slots=True)
-class RowResult:
-    """What became of one row of parameter values.
+class Outcomes:
+    """The results of one parameter set.
 
     Attributes:
-        shots: The classical bits found, as integers with bit 0 lowest; None if nothing is measured.
+        shots: The classical bits of the shots, as integers with bit 0 lowest; None if nothing is measured.
         saved: What was saved, by label.
     """
 
@@ -81,12 +43,31 @@ class RowResult:
 
 
 @dataclass(frozen=True, slots=True)
-class _Flow:
-    """Where the lanes are after some nodes: at their end, on their way out of a loop, or on to its next round."""
+class _Request:
+    """What is asked for.
 
-    done: Lanes | None
-    broken: Lanes | None = None
-    continued: Lanes | None = None
+    Attributes:
+        values: (D, number of parameters), distinct.
+        value_of_set: (R,) the place of each parameter set's values among them.
+        shots: Number of shots of each parameter set.
+        generators: The randomness of each parameter set.
+        keep: Whether the order of the shots is wanted.
+    """
+
+    values: NDArray[np.float64]
+    value_of_set: Indices
+    shots: int
+    generators: Sequence[np.random.Generator]
+    keep: bool
+
+    def part(self, sets: slice) -> _Request:
+        """Some of the parameter sets."""
+        distinct, value_of_set = np.unique(self.value_of_set[sets], return_inverse=True)
+        return _Request(self.values[distinct], value_of_set, self.shots, self.generators[sets], self.keep)
+
+    def keys(self) -> NDArray[np.uint64]:
+        """A key (R, 2) of random numbers for each parameter set."""
+        return np.stack([each.integers(2**64, size=2, dtype=np.uint64) for each in self.generators])
 
 
 class Runner:
@@ -95,10 +76,15 @@ class Runner:
     Args:
         dynamic: The program.
         angle_map: From parameter values to the angles its segments' slots refer to.
-        constants: The values (K,) of the angle map's last K parameters, which the rows do not hold.
+        constants: The values (K,) of the angle map's last K parameters, which parameter sets do not hold.
         device: Where states live.
         precision: "double" or "single".
         max_memory_mb: Memory for states; None for what the device says.
+
+    Attributes:
+        plans: The plan of each segment that has run, by its identity.
+        measures: Whether classical bits are written.
+        saves: Whether anything is saved.
     """
 
     def __init__(
@@ -115,16 +101,16 @@ class Runner:
         self.constants = constants
         self.device = device
         self.budget = device.memory_budget() if max_memory_mb is None else int(max_memory_mb * 2**20)
+        self.plans: dict[int, Plan] = {}
+        self._functions: dict[int, ProgramFunction] = {}
         everything = list(walk(dynamic.nodes))
-        self.engines: dict[int, ProgramFunction] = {}
         for node in everything:
-            if isinstance(node, Segment) and id(node) not in self.engines:
+            if isinstance(node, Segment) and id(node) not in self._functions:
                 angles = angle_map if len(node.slots) == angle_map.num_angles else angle_map.select(node.slots)
-                self.engines[id(node)] = ProgramFunction(
+                self._functions[id(node)] = ProgramFunction(
                     node.program, angles, None, device=device, precision=precision, max_memory_mb=max_memory_mb
                 )
-        self.plans: dict[int, Plan] = {}
-        self.keep_phase = any(isinstance(node, Save) and node.kind in _NEEDS_PHASE for node in everything)
+        self._keep_phase = any(isinstance(node, Save) and node.kind in _NEEDS_PHASE for node in everything)
         self.measures = any(
             isinstance(node, Measure) or (isinstance(node, Assign) and isinstance(node.target, Bits))
             for node in everything
@@ -141,15 +127,16 @@ class Runner:
         start = 0
         while start < end and isinstance(nodes[start], (Segment, Save, Assign)):
             start += 1
-        self.shared, self.body = nodes[:start], nodes[start:end]
+        self._shared, self._body = flatten(nodes[:start]), flatten(nodes[start:end])
+        self._shared_saves = {node.label: node for node in nodes[:start] if isinstance(node, Save)}
         writes = final_writes([node for node in nodes[end:] if isinstance(node, Measure)])
-        self.final_qubits = sorted({qubit for qubit, _ in writes})
-        self.sources = tuple((self.final_qubits.index(qubit), clbit) for qubit, clbit in writes)
+        self._final_qubits = sorted({qubit for qubit, _ in writes})
+        self._sources = tuple((self._final_qubits.index(qubit), clbit) for qubit, clbit in writes)
 
     @property
     def samples(self) -> bool:
         """Whether all shots share one final state, from which they are drawn."""
-        return not self.body
+        return not self._body
 
     def run(
         self,
@@ -158,261 +145,115 @@ class Runner:
         generators: Sequence[np.random.Generator],
         *,
         keep: bool,
-        of_row: NDArray[np.intp] | None = None,
-    ) -> list[RowResult]:
-        """Run rows of parameter values.
+        value_of_set: Indices | None = None,
+    ) -> list[Outcomes]:
+        """Run parameter sets.
 
         Args:
             values: (D, number of parameters).
-            shots: Number of shots of each row.
-            generators: The randomness of each row.
+            shots: Number of shots of each parameter set.
+            generators: The randomness of each parameter set.
             keep: Whether the order of the shots is wanted.
-            of_row: (R,) for each row wanted which of the values it has, so that rows with the same values share what
-                is not random; one row for each of the values by default.
+            value_of_set: (R,) for each parameter set which of the values it has, so that sets with the same values
+                share what is not random; one set for each of the values by default.
 
         Raises:
             OutOfMemoryError: If not even one state fits the budget.
         """
         state = self.device.state_bytes(self.dynamic.num_qubits, 1)
-        needed = (1 if self.samples else STATES_OF_ONE_LANE) * state
+        needed = (1 if self.samples else STATES_OF_ONE) * state
         if needed > self.budget:
             raise OutOfMemoryError(
                 f"Insufficient memory for the states of {self.dynamic.num_qubits} qubits. Required memory: "
                 f"{needed >> 20}M, max memory: {self.budget >> 20}M. Raise max_memory_mb if the machine has more, or "
                 "use precision='single'."
             )
-        max_lanes = max(1, self.budget // ((1 if self.samples else STATES_PER_LANE) * state))
-        step = max(1, min(max_lanes, CHUNK_OUTCOMES >> len(self.final_qubits)))
-        results: list[RowResult] = []
-        for start in range(0, len(values) if of_row is None else len(of_row), step):
-            rows = slice(start, start + step)
-            if of_row is None:
-                own = values[rows]
-                of_distinct = np.arange(len(own))
-            else:
-                distinct, of_distinct = np.unique(of_row[rows], return_inverse=True)
-                own = values[distinct]
-            run = _Run(self, own, of_distinct, shots, generators[rows], max_lanes, keep=keep)
-            results += run.results()
-        return results
+        of_set = np.arange(len(values)) if value_of_set is None else value_of_set
+        if not (self.measures or self.saves):
+            return [Outcomes(None, {}) for _ in of_set]
+        most = max(1, self.budget // ((1 if self.samples else STATES_AT_WORK) * state))
+        step = max(1, min(most, CHUNK_OUTCOMES >> len(self._final_qubits)))
+        request = _Request(values, of_set, shots, generators, keep)
+        parts = [request.part(slice(start, start + step)) for start in range(0, len(of_set), step)]
+        return [outcomes for part in parts for outcomes in self._run(part)]
 
-
-class _Run:
-    """One run of some rows: first what their values decide, then what is random."""
-
-    def __init__(
-        self,
-        runner: Runner,
-        values: NDArray[np.float64],
-        of_row: NDArray[np.intp],
-        shots: int,
-        generators: Sequence[np.random.Generator],
-        max_lanes: int,
-        *,
-        keep: bool,
-    ) -> None:
-        self.runner = runner
-        self.values = values
-        self.of_row = of_row
-        self.shots = shots
-        self.generators = generators
-        self.max_lanes = max_lanes
-        self.keep = keep
-        self.recorder = Recorder(len(values))
-        self.draws = Draws(generators, shots)
-        self.first_shot = 0
-
-    def results(self) -> list[RowResult]:
-        runner = self.runner
-        if not (runner.measures or runner.saves):
-            return [RowResult(None, {}) for _ in self.of_row]
-        lanes = self._run(runner.shared, self._start()).done
-        assert lanes is not None
-        before, self.recorder = self.recorder, Recorder(len(self.of_row))
+    def _run(self, request: _Request) -> list[Outcomes]:
+        """Run parameter sets whose states fit: first what their values decide, then what is random."""
+        count, shots = len(request.values), request.shots
+        before, after = Recorder(count), Recorder(len(request.value_of_set))
+        start = Trajectories.start(self.dynamic, self.device, count)
+        (shared,) = self._interpreter(request.values, Draws(), before, STATES_AT_WORK * count).run(self._shared, start)
+        drawn = self._sampled(request, shared) if self.samples else self._followed(request, shared, after)
         # what was saved before anything random is one value for all shots; as on Aer, a list then holds it once if
         # the shots are drawn from one state, else for every shot
-        shared = {node.label: node for node in runner.shared if isinstance(node, Save)}
-        once = {label for label, save in shared.items() if runner.samples and save.subtype.endswith("list")}
-        stands_for = {label: self.shots for label in shared if label not in once}
-        if runner.samples:
-            drawn = self._sampled(lanes)
-        else:
-            self.values = self.values[self.of_row]
-            drawn = gathered(self._in_chunks(lanes.for_rows(self.of_row)), len(self.of_row))
+        stands_for = {
+            label: 1 if self.samples and save.subtype.endswith("list") else shots
+            for label, save in self._shared_saves.items()
+        }
         return [
-            RowResult(shots, before.results(value, stands_for) | self.recorder.results(row, {}))
-            for row, (shots, value) in enumerate(zip(drawn, self.of_row.tolist(), strict=True))
+            Outcomes(found, before.results(value, stands_for) | after.results(number))
+            for number, (found, value) in enumerate(zip(drawn, request.value_of_set.tolist(), strict=True))
         ]
 
-    def _start(self) -> Lanes:
-        """One lane a row, standing for all of its shots."""
-        dynamic, count = self.runner.dynamic, len(self.values)
-        everything = np.arange(count)
-        return Lanes(
-            States(self.runner.device, dynamic.num_qubits, count),
-            Memory.zeros(count, dynamic.num_clbits, dynamic.variables),
-            everything,
-            everything,
-            np.zeros(count, dtype=np.intp),
+    def _interpreter(
+        self, values: NDArray[np.float64], draws: Draws, recorder: Recorder, max_states: int
+    ) -> Interpreter:
+        return Interpreter(partial(self._after_segment, values), draws, recorder, max_states)
+
+    def _after_segment(self, values: NDArray[np.float64], segment: Segment, trajectories: Trajectories) -> States:
+        """The states of trajectories after a segment, if parameter set k has ``values[k]``."""
+        start = trajectories.states.start if segment.program.initial_state is None else None
+        ket, plan = self._functions[id(segment)].final_states(
+            values[trajectories.parameter_sets], start, keep_phase=self._keep_phase, constants=self.constants
         )
+        self.plans[id(segment)] = plan
+        return States(self.device, self.dynamic.num_qubits, trajectories.count, ket=ket, frame=plan.tape.frame)
 
-    def _sampled(self, lanes: Lanes) -> list[Shots]:
-        """All shots of a row from its one final state."""
-        runner = self.runner
-        before = lanes.memory.integers() if lanes.memory.clbits.any() else None
-        drawn: list[Shots] = []
-        for value, shots in zip(self.of_row.tolist(), self._drawn(lanes.states), strict=True):
-            base = None if before is None else np.full(len(shots.outcomes), before[value])
-            drawn.append(Shots(written(shots.outcomes, runner.sources, base), shots.counts, shots.sequence))
-        return drawn
+    def _sampled(self, request: _Request, shared: Trajectories) -> list[Shots]:
+        """All shots of a parameter set from its one final state, by the device if it draws shots itself."""
+        states, of_set, shots = shared.states, request.value_of_set, request.shots
+        if self._sources and draws_shots(self.device):
+            outcomes = states.sample(self._final_qubits, shots, request.keys(), of_set)
+            drawn = [counted(each, keep=request.keep) for each in outcomes]
+        else:
+            table = states.probabilities(self._final_qubits) if self._sources else np.ones((states.count, 1))
+            sets = zip(of_set.tolist(), request.generators, strict=True)
+            drawn = [draw(table[value], shots, generator, keep=request.keep) for value, generator in sets]
+        before = shared.memory.integers()
+        return [
+            replace(each, outcomes=written(each.outcomes, self._sources, before[value]))
+            for each, value in zip(drawn, of_set.tolist(), strict=True)
+        ]
 
-    def _drawn(self, states: States) -> list[Shots]:
-        """Outcomes of the final qubits for every row, by the device if it draws shots itself."""
-        runner, shots, keep = self.runner, self.shots, self.keep
-        table = np.ones((states.lanes, 1))
-        if runner.sources:
-            if draws_shots(runner.device):
-                keys = np.stack([g.integers(2**64, size=2, dtype=np.uint64) for g in self.generators])
-                outcomes = states.sample(runner.final_qubits, shots, keys, self.of_row)
-                return [counted(row, keep=keep) for row in outcomes]
-            table = states.probabilities(runner.final_qubits)
-        rows = zip(self.of_row.tolist(), self.generators, strict=True)
-        return [draw(table[value], shots, generator, keep=keep) for value, generator in rows]
-
-    def _in_chunks(self, shared: Lanes) -> list[Found]:
-        """Run the random part for as many shots at a time as there is memory for their states."""
-        parts = []
-        size = self.shots
-        while self.first_shot < self.shots:
-            size = min(size, self.shots - self.first_shot)
-            states = [generator.bit_generator.state for generator in self.generators]
-            recorder, self.recorder = self.recorder, Recorder(len(self.of_row))
-            self.draws = Draws(self.generators, size)
+    def _followed(self, request: _Request, shared: Trajectories, recorder: Recorder) -> list[Shots]:
+        """Run the random part, for as many shots at a time as there is memory for their states."""
+        values, keys = request.values[request.value_of_set], request.keys()
+        table = ShotTable(len(values), request.shots)
+        max_states = self.budget // self.device.state_bytes(self.dynamic.num_qubits, 1)
+        first, size = 0, request.shots
+        while first < request.shots:
+            draws = Draws(keys, range(first, min(first + size, request.shots)))
+            attempt = Recorder(len(values))
+            interpreter = self._interpreter(values, draws, attempt, max_states)
             try:
-                parts.append(self._final(shared.with_shots(size)))
-            except TooManyLanesError:
-                if size == 1:
-                    raise
-                for generator, state in zip(self.generators, states, strict=True):
-                    generator.bit_generator.state = state
-                self.recorder = recorder
-                size = (size + 1) // 2
+                for trajectories in interpreter.run(self._body, shared.spread(request.value_of_set, draws.shots)):
+                    self._finish(trajectories, draws, table)
+            except TooManyTrajectoriesError:
+                assert len(draws.shots) > 1  # one shot of each parameter set fits
+                size = (len(draws.shots) + 1) // 2
                 continue
-            recorder.absorb(self.recorder)
-            self.recorder = recorder
-            self.first_shot += size
-        return parts
+            recorder.absorb(attempt)
+            first += len(draws.shots)
+        return table.drawn()
 
-    def _final(self, lanes: Lanes) -> Found:
-        """What the shots have found in the end."""
-        runner = self.runner
-        end = self._run(runner.body, lanes)
-        last = join([end.done, end.broken, end.continued])
-        assert last is not None
-        before, rows = last.memory.integers(), last.rows[last.lane_of_shot]
-        if not runner.sources:
-            return Found(before, last.lane_of_shot, rows, last.shots)
-        probabilities = last.states.probabilities(runner.final_qubits)
-        found = outcomes_of_shots(probabilities, last.lane_of_shot, self.draws.uniform(last))
-        pairs, of_shot = np.unique(last.lane_of_shot * probabilities.shape[1] + found, return_inverse=True)
-        parents, outcomes = np.divmod(pairs, probabilities.shape[1])
-        return Found(written(outcomes, runner.sources, before[parents]), of_shot, rows, last.shots)
-
-    def _run(self, nodes: Sequence[Node], lanes: Lanes | None) -> _Flow:
-        """Walk some nodes."""
-        broken: list[Lanes | None] = []
-        continued: list[Lanes | None] = []
-        for kind, group in groupby(nodes, type):
-            if lanes is None:
-                break
-            if kind in (Measure, Reset):
-                lanes = self._measured(list(group), lanes)  # type: ignore[arg-type]
-                continue
-            several = list(group)
-            if kind is Save:
-                _expect_all(several, lanes)  # type: ignore[arg-type]
-            for node in several:
-                if lanes is None:
-                    break
-                flow = self._step(node, lanes)
-                lanes = flow.done
-                broken.append(flow.broken)
-                continued.append(flow.continued)
-        return _Flow(lanes, join(broken), join(continued))
-
-    def _step(self, node: Node, lanes: Lanes) -> _Flow:
-        match node:
-            case Segment():
-                return _Flow(self._segment(node, lanes))
-            case Prepare(qubits, amplitudes):
-                clean, _ = measure(lanes, qubits, self.draws, self.max_lanes, reset=True)
-                return _Flow(replace(clean, states=clean.states.prepared(qubits, amplitudes)))
-            case Save():
-                self.recorder.record(node, lanes, self.first_shot)
-                return _Flow(lanes)
-            case Assign(target, value):
-                return _Flow(replace(lanes, memory=lanes.memory.assign(target, evaluate(value, lanes.memory))))
-            case Branch(condition, then, otherwise):
-                holds = evaluate(condition, lanes.memory)
-                flows = [self._run(then, lanes.take(holds)), self._run(otherwise, lanes.take(~holds))]
-                return _Flow(
-                    *(join(parts) for parts in zip(*((f.done, f.broken, f.continued) for f in flows), strict=True))
-                )
-            case Repeat():
-                return _Flow(self._repeat(node, lanes))
-            case While():
-                return _Flow(self._while(node, lanes))
-            case Break():
-                return _Flow(None, broken=lanes)
-            case Continue():
-                return _Flow(None, continued=lanes)
-        raise AssertionError(node)
-
-    def _segment(self, node: Segment, lanes: Lanes) -> Lanes:
-        engine = self.runner.engines[id(node)]
-        start = lanes.states.start if node.program.initial_state is None else None
-        values, runner = self.values[lanes.rows], self.runner
-        ket, plan = engine.final_states(values, start, keep_phase=runner.keep_phase, constants=runner.constants)
-        self.runner.plans[id(node)] = plan
-        device, num_qubits = self.runner.device, self.runner.dynamic.num_qubits
-        return replace(lanes, states=States(device, num_qubits, lanes.count, ket=ket, frame=plan.tape.frame))
-
-    def _measured(self, nodes: Sequence[Measure | Reset], lanes: Lanes) -> Lanes:
-        """Measurements, or resets, that come one after the other, as one."""
-        qubits = sorted({node.qubit for node in nodes})
-        lanes, outcomes = measure(lanes, qubits, self.draws, self.max_lanes, reset=isinstance(nodes[0], Reset))
-        clbits = lanes.memory.clbits.copy()
-        for node in nodes:
-            if isinstance(node, Measure):
-                clbits[:, node.clbit] = outcomes >> qubits.index(node.qubit) & 1
-        return replace(lanes, memory=Memory(clbits, lanes.memory.variables))
-
-    def _repeat(self, node: Repeat, lanes: Lanes | None) -> Lanes | None:
-        left: list[Lanes | None] = []
-        for position, nodes in enumerate(node.rounds):
-            if lanes is None:
-                break
-            if node.counter is not None:
-                value = evaluate(Constant(node.values[position], node.counter.width), lanes.memory)
-                lanes = replace(lanes, memory=lanes.memory.assign(node.counter, value))
-            flow = self._run(nodes, lanes)
-            left.append(flow.broken)
-            lanes = join([flow.done, flow.continued])
-        return join([*left, lanes])
-
-    def _while(self, node: While, lanes: Lanes | None) -> Lanes | None:
-        left: list[Lanes | None] = []
-        while lanes is not None:
-            holds = evaluate(node.condition, lanes.memory)
-            left.append(lanes.take(~holds))
-            flow = self._run(node.body, lanes.take(holds))
-            left.append(flow.broken)
-            lanes = join([flow.done, flow.continued])
-        return join(left)
-
-
-def _expect_all(saves: Sequence[Save], lanes: Lanes) -> None:
-    """Compute all expectation values that several saves want by one call of the device."""
-    sums = [observable for save in saves if save.kind in ("expval", "expval_var") for observable in save.argument]
-    if sums:
-        lanes.states.expectation(list(dict.fromkeys(sums)))
+    def _finish(self, trajectories: Trajectories, draws: Draws, table: ShotTable) -> None:
+        """Measure the final qubits of trajectories at the end."""
+        bits, of_shot = trajectories.memory.integers(), trajectories.of_shot
+        sets = trajectories.parameter_sets[of_shot]
+        if self._sources:
+            probabilities = trajectories.states.probabilities(self._final_qubits)
+            drawn = outcomes_of_shots(probabilities, of_shot, draws.uniform(trajectories))
+            pairs, of_shot = present_numbers(of_shot * probabilities.shape[1] + drawn, probabilities.size)
+            parents, outcomes = np.divmod(pairs, probabilities.shape[1])
+            bits = written(outcomes, self._sources, bits[parents])
+        table.fill(bits, of_shot, sets, trajectories.shots)

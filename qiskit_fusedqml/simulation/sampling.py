@@ -1,15 +1,17 @@
-"""Shots: outcomes drawn from probabilities."""
+"""Shots: outcomes drawn from probabilities, and the classical bits that they are written to."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..ir.classical import WIDEST_FIXED
+
+Indices: TypeAlias = NDArray[np.intp]
 
 CHUNK = 1 << 22
 """Shots drawn at a time; bounds the memory that drawing takes."""
@@ -20,7 +22,7 @@ BLOCK = 1 << 10
 
 @dataclass(frozen=True)
 class Shots:
-    """What was drawn.
+    """What was drawn for one parameter set.
 
     Attributes:
         outcomes: The distinct outcomes, ascending.
@@ -28,9 +30,42 @@ class Shots:
         sequence: For each shot the position of its outcome in ``outcomes``, if asked for.
     """
 
-    outcomes: NDArray[np.int64]
+    outcomes: NDArray[Any]
     counts: NDArray[np.int64]
     sequence: NDArray[np.int64] | None
+
+
+class ShotTable:
+    """The classical bits of all shots of several parameter sets, filled in parts.
+
+    Args:
+        num_sets: Number of parameter sets.
+        shots: Number of shots of each.
+    """
+
+    def __init__(self, num_sets: int, shots: int) -> None:
+        self._values: list[NDArray[Any]] = [np.empty(0, dtype=np.int64)]
+        self._place = np.empty((num_sets, shots), dtype=np.intp)
+        self._count = 0
+
+    def fill(self, values: NDArray[Any], of_shot: Indices, parameter_sets: Indices, shots: Indices) -> None:
+        """Set some shots.
+
+        Args:
+            values: (D,) classical bits as integers.
+            of_shot: (S,) the position of each shot's value.
+            parameter_sets: (S,) the parameter set of each shot.
+            shots: (S,) its number among those of its parameter set.
+        """
+        self._place[parameter_sets, shots] = of_shot + self._count
+        self._values.append(values)
+        self._count += len(values)
+
+    def drawn(self) -> list[Shots]:
+        """The shots of every parameter set."""
+        distinct, number = np.unique(np.concatenate(self._values), return_inverse=True)
+        shots = [counted(number[row]) for row in self._place]
+        return [replace(each, outcomes=distinct[each.outcomes]) for each in shots]
 
 
 def draw(probabilities: NDArray[np.float64], shots: int, rng: np.random.Generator, *, keep: bool) -> Shots:
@@ -56,7 +91,7 @@ def draw(probabilities: NDArray[np.float64], shots: int, rng: np.random.Generato
     return Shots(drawn, counts, sequence)
 
 
-def counted(outcomes: NDArray[np.int64], *, keep: bool) -> Shots:
+def counted(outcomes: NDArray[Any], *, keep: bool = True) -> Shots:
     """Shots that have been drawn one by one, in the order of the sequence."""
     distinct, sequence, counts = np.unique(outcomes, return_inverse=True, return_counts=True)
     return Shots(distinct, counts, sequence if keep else None)
@@ -100,51 +135,50 @@ def _inverted_in_blocks(blocks: NDArray[np.float64], points: NDArray[np.float64]
     return np.asarray(hit * BLOCK + np.clip(inside, first, last), dtype=np.int64)
 
 
-def outcomes_of_shots(
-    probabilities: NDArray[np.float64], lane_of_shot: NDArray[np.intp], uniform: NDArray[np.float64]
-) -> NDArray[np.intp]:
-    """An outcome for every shot, each by inverting the cumulative distribution of its own lane.
+def outcomes_of_shots(probabilities: NDArray[np.float64], of_shot: Indices, uniform: NDArray[np.float64]) -> Indices:
+    """An outcome for every shot: the first at which the running sum of probabilities exceeds its number.
+
+    Each depends on its own distribution and number only, to the bit.
 
     Args:
-        probabilities: (L, K), not negative; normalised here.
-        lane_of_shot: (S,) the distribution each shot is drawn from.
+        probabilities: (T, 2**k) distributions, not negative; normalised here.
+        of_shot: (S,) the distribution each shot is drawn from.
         uniform: (S,) numbers in [0, 1).
     """
-    num_lanes, size = probabilities.shape
-    totals = probabilities.sum(axis=1)
-    if size == 2:
-        return np.asarray(uniform * totals[lane_of_shot] >= probabilities[lane_of_shot, 0], dtype=np.intp)
-    found = np.empty(len(lane_of_shot), dtype=np.intp)
-    step = max(1, CHUNK // size)
-    for start in range(0, num_lanes, step):
-        part = probabilities[start : start + step]
-        # one search for all lanes: lane l's cumulative distribution lies between l and l + 1
-        numbers = np.arange(len(part))
-        cumulative = (np.cumsum(part, axis=1) / totals[start : start + step, None] + numbers[:, None]).reshape(-1)
-        last = size - 1 - np.argmax(part[:, ::-1] > 0, axis=1)
-        inside = (lane_of_shot >= start) & (lane_of_shot < start + step)
-        lanes = lane_of_shot[inside] - start
-        places = np.searchsorted(cumulative, lanes + uniform[inside], side="right") - lanes * size
-        found[inside] = np.minimum(places, last[lanes])
-    return found
+    size = probabilities.shape[1]
+    cumulative = np.cumsum(probabilities, axis=1)
+    points = uniform * cumulative[of_shot, -1]
+    outcomes = np.zeros(len(of_shot), dtype=np.intp)
+    step = size // 2
+    while step:  # bisection, of all shots at once
+        ahead = outcomes + step
+        outcomes = np.where(cumulative[of_shot, ahead - 1] <= points, ahead, outcomes)
+        step //= 2
+    last = size - 1 - np.argmax(probabilities[:, ::-1] > 0, axis=1)  # a point may be rounded up to the total
+    return np.asarray(np.minimum(outcomes, last[of_shot]))
 
 
-def written(
-    outcomes: NDArray[np.int64], sources: Sequence[tuple[int, int]], before: NDArray[Any] | None = None
-) -> NDArray[Any]:
+def present_numbers(numbers: Indices, limit: int) -> tuple[Indices, Indices]:
+    """The distinct numbers below a limit, ascending, and the place of each number among them, without sorting."""
+    present = np.zeros(limit, dtype=bool)
+    present[numbers] = True
+    return np.flatnonzero(present), (np.cumsum(present) - 1)[numbers]
+
+
+def written(outcomes: NDArray[np.int64], sources: Sequence[tuple[int, int]], before: Any) -> NDArray[Any]:
     """The classical bits after each outcome as integers, bit 0 lowest.
 
     Args:
         outcomes: (D,) outcomes of the measured qubits.
         sources: Pairs (bit of the outcome, classical bit it is written to).
-        before: (D,) the classical bits before; 0 if not given.
+        before: The classical bits before, one integer or (D,).
     """
-    if before is None and all(bit == clbit for bit, clbit in sources):
+    if not np.any(before) and all(bit == clbit for bit, clbit in sources):
         return outcomes
     width = max((clbit for _, clbit in sources), default=0)
-    wide = width >= WIDEST_FIXED or (before is not None and before.dtype == object)
-    kind = np.dtype(object if wide else np.int64)  # Python's integers have no width
-    values = np.zeros(len(outcomes), dtype=kind) if before is None else before.astype(kind)
+    is_wide = width >= WIDEST_FIXED or np.asarray(before).dtype == object
+    kind = np.dtype(object if is_wide else np.int64)  # Python's integers have no width
+    values = np.broadcast_to(np.asarray(before).astype(kind), len(outcomes)).copy()
     for bit, clbit in sources:
         values &= ~(1 << clbit)
         values |= (outcomes >> bit & 1).astype(kind) << clbit

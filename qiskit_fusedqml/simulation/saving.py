@@ -1,4 +1,4 @@
-"""What save instructions keep: values by lane, reduced over the shots as the subtype says."""
+"""What save instructions keep: values by trajectory, reduced over the shots as the subtype says."""
 
 from __future__ import annotations
 
@@ -10,34 +10,52 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..ir.dynamic import Save
-from .lanes import Lanes
 from .states import States
+from .trajectories import Trajectories
 
 Array = NDArray[Any]
 
 
 @dataclass
 class _Entry:
-    """One value in the making: of a row, of a label and, if conditional, of the classical bits."""
+    """A saved value in the making: of a parameter set, a label and, if conditional, a value of the classical bits.
 
-    last: int = -1
-    single: Array | None = None
-    parts: list[tuple[int, Array]] = field(default_factory=list)
+    Attributes:
+        by_shot: Pairs (shot, value), several for a shot that saves in a loop; for "single" only the last one.
+        total: For "average" and "accum" the sum over shots.
+        weight: The number of shots in it.
+    """
+
+    by_shot: list[tuple[int, Array]] = field(default_factory=list)
     total: Array | float = 0.0
     weight: int = 0
 
-    def absorb(self, later: _Entry) -> None:
-        """Take in the values of further shots."""
-        self.parts += later.parts
+    def absorb(self, later: _Entry, save: Save) -> None:
+        """Take in later values, or those of other shots."""
         self.total = self.total + later.total
         self.weight += later.weight
-        if later.last >= self.last:
-            self.last, self.single = later.last, later.single
+        self.by_shot += later.by_shot
+        if self.by_shot and not save.subtype.endswith("list"):
+            self.by_shot = [max(reversed(self.by_shot), key=_shot)]  # of those of one shot the latest
+
+    def value(self, save: Save, stands_for: int) -> Any:
+        """The result, if the value of each shot stands for so many."""
+        if save.subtype.endswith("list"):
+            return [value for _, value in sorted(self.by_shot, key=_shot)] * stands_for
+        if save.subtype.endswith("average"):
+            return self.total / self.weight
+        if save.subtype.endswith("accum"):
+            return self.total * stands_for
+        return self.by_shot[0][1]
+
+
+def _shot(pair: tuple[int, Array]) -> int:
+    return pair[0]
 
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """What was saved under a label in one row.
+    """What was saved under a label for one parameter set.
 
     Attributes:
         save: The instruction.
@@ -50,65 +68,55 @@ class Saved:
 
 
 class Recorder:
-    """Collects the results of one run.
+    """Collects what is saved in one run.
 
     Args:
-        num_rows: Number of rows of parameter values.
+        num_sets: Number of parameter sets.
     """
 
-    def __init__(self, num_rows: int) -> None:
-        self._rows: list[dict[str, tuple[Save, dict[int, _Entry]]]] = [{} for _ in range(num_rows)]
+    def __init__(self, num_sets: int) -> None:
+        self._of_set: list[dict[str, tuple[Save, dict[int, _Entry]]]] = [{} for _ in range(num_sets)]
 
-    def record(self, save: Save, lanes: Lanes, first_shot: int = 0) -> None:
-        """Save the lanes' present values.
-
-        Args:
-            save: The instruction.
-            lanes: The lanes.
-            first_shot: Number of the lanes' first shot among all shots of a row.
-        """
+    def record(self, save: Save, trajectories: Trajectories) -> None:
+        """Save the trajectories' present values."""
         conditional = save.subtype.startswith("c_")
-        keys = lanes.memory.integers() if conditional else np.zeros(lanes.count, dtype=np.int64)
+        keys = trajectories.memory.integers() if conditional else np.zeros(trajectories.count, dtype=np.int64)
         groups: dict[tuple[int, int], list[int]] = {}
-        for lane, group in enumerate(zip(lanes.rows.tolist(), keys.tolist(), strict=True)):
-            groups.setdefault(group, []).append(lane)
-        weights = np.bincount(lanes.lane_of_shot, minlength=lanes.count)
+        for number, group in enumerate(zip(trajectories.parameter_sets.tolist(), keys.tolist(), strict=True)):
+            groups.setdefault(group, []).append(number)
         density = save.kind == "density_matrix"
-        parts = lanes.states.reduced(save.qubits) if density else lane_values(save, lanes.states)
-        for (row, key), members in groups.items():
-            entry = self._rows[row].setdefault(save.label, (save, {}))[1].setdefault(key, _Entry())
-            chosen = np.array(members)
-            mean = save.subtype.endswith(("average", "accum"))
-            if mean:
-                entry.total = entry.total + _weighted_sum(save, parts[chosen], weights[chosen])
-                entry.weight += int(weights[chosen].sum())
-            else:
-                _append(entry, save, parts, lanes, chosen, first_shot)
+        parts = trajectories.states.reduced(save.qubits) if density else values(save, trajectories.states)
+        for (parameter_set, key), members in groups.items():
+            self._absorb(parameter_set, save, key, _entry(save, parts, trajectories, np.array(members)))
 
     def absorb(self, later: Recorder) -> None:
-        """Take in what was recorded for further shots."""
-        for mine, others in zip(self._rows, later._rows, strict=True):
-            for label, (save, entries) in others.items():
-                kept = mine.setdefault(label, (save, {}))[1]
+        """Take in what was recorded for other shots."""
+        for parameter_set, labels in enumerate(later._of_set):
+            for save, entries in labels.values():
                 for key, entry in entries.items():
-                    kept.setdefault(key, _Entry()).absorb(entry)
+                    self._absorb(parameter_set, save, key, entry)
 
-    def results(self, row: int, stands_for: Mapping[str, int]) -> dict[str, Saved]:
-        """What was saved in a row, by label.
+    def _absorb(self, parameter_set: int, save: Save, key: int, entry: _Entry) -> None:
+        _, entries = self._of_set[parameter_set].setdefault(save.label, (save, {}))
+        entries.setdefault(key, _Entry()).absorb(entry, save)
+
+    def results(self, parameter_set: int, stands_for: Mapping[str, int] | None = None) -> dict[str, Saved]:
+        """What was saved for a parameter set, by label.
 
         Args:
-            row: The row.
+            parameter_set: The parameter set.
             stands_for: For each label how many shots one recorded value stands for; 1 where nothing is said.
         """
-        found = {}
-        for label, (save, entries) in self._rows[row].items():
-            values = {key: _finished(save, entry, stands_for.get(label, 1)) for key, entry in entries.items()}
-            found[label] = Saved(save, values if save.subtype.startswith("c_") else values[0])
-        return found
+        results = {}
+        for label, (save, entries) in self._of_set[parameter_set].items():
+            times = (stands_for or {}).get(label, 1)
+            found = {key: entry.value(save, times) for key, entry in entries.items()}
+            results[label] = Saved(save, found if save.subtype.startswith("c_") else found[0])
+        return results
 
 
-def lane_values(save: Save, states: States) -> Array:
-    """What is saved, for each lane: an array whose first axis is the lanes."""
+def values(save: Save, states: States) -> Array:
+    """What is saved, except density matrices: an array whose first axis is the trajectories."""
     match save.kind:
         case "expval":
             return states.expectation(save.argument)[:, 0]
@@ -125,45 +133,25 @@ def lane_values(save: Save, states: States) -> Array:
             return states.amplitudes
 
 
-def _density(parts: Array, weights: Array) -> Array:
-    """The sum of ``weight * psi psi^dagger`` over lanes, traced over the last axis of ``parts`` (L, 2**k, rest)."""
-    scaled = (parts * np.sqrt(weights)[:, None, None]).transpose(1, 0, 2).reshape(parts.shape[1], -1)
-    return np.asarray(scaled @ scaled.conj().T)
+def _entry(save: Save, parts: Array, trajectories: Trajectories, members: Array) -> _Entry:
+    """The values of some trajectories, from those of all; of a density matrix they are psi as (T, 2**k, rest)."""
+    if save.subtype.endswith(("average", "accum")):
+        weights = np.bincount(trajectories.of_shot, minlength=trajectories.count)[members]
+        return _Entry(total=_weighted_sum(save, parts[members], weights), weight=int(weights.sum()))
+    inside = np.flatnonzero(np.isin(trajectories.of_shot, members))
+    if not save.subtype.endswith("list"):
+        inside = inside[[np.argmax(trajectories.shots[inside])]]
+    of_shot = trajectories.of_shot[inside].tolist()
+    own = {number: parts[number] for number in of_shot}
+    if save.kind == "density_matrix":
+        own = {number: psi @ psi.conj().T for number, psi in own.items()}
+    shots = trajectories.shots[inside].tolist()
+    return _Entry([(shot, own[number]) for shot, number in zip(shots, of_shot, strict=True)])
 
 
 def _weighted_sum(save: Save, parts: Array, weights: Array) -> Array:
-    if save.kind == "density_matrix":
-        return _density(parts, weights)
-    return np.asarray(weights @ parts.reshape(len(parts), -1)).reshape(parts.shape[1:])
-
-
-def _append(entry: _Entry, save: Save, parts: Array, lanes: Lanes, members: Array, first_shot: int) -> None:
-    """Keep the values of single shots."""
-    is_member = np.zeros(lanes.count, dtype=bool)
-    is_member[members] = True
-    inside = np.flatnonzero(is_member[lanes.lane_of_shot])
-    if not save.subtype.endswith("list"):
-        inside = inside[[np.argmax(lanes.shots[inside])]]
-
-    values: dict[int, Array] = {}
-    for position in inside.tolist():
-        lane = int(lanes.lane_of_shot[position])
-        if lane not in values:
-            part = parts[lane]
-            values[lane] = part @ part.conj().T if save.kind == "density_matrix" else part
-        shot = first_shot + int(lanes.shots[position])
-        entry.parts.append((shot, values[lane]))
-        if shot >= entry.last:
-            entry.last, entry.single = shot, values[lane]
-    if not save.subtype.endswith("list"):
-        entry.parts.clear()
-
-
-def _finished(save: Save, entry: _Entry, stands_for: int) -> Any:
-    if save.subtype.endswith("list"):
-        return [value for _, value in sorted(entry.parts, key=lambda part: part[0])] * stands_for
-    if save.subtype.endswith("average"):
-        return entry.total / entry.weight
-    if save.subtype.endswith("accum"):
-        return entry.total * stands_for
-    return entry.single
+    """sum_t weights_t parts_t; of a density matrix sum_t weights_t psi_t psi_t^dagger, traced over the last axis."""
+    if save.kind != "density_matrix":
+        return np.asarray(weights @ parts.reshape(len(parts), -1)).reshape(parts.shape[1:])
+    scaled = (parts * np.sqrt(weights)[:, None, None]).transpose(1, 0, 2).reshape(parts.shape[1], -1)
+    return np.asarray(scaled @ scaled.conj().T)

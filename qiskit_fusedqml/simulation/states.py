@@ -1,4 +1,4 @@
-"""The states of lanes: where a segment left them on the device, or amplitudes, where a measurement has cut them."""
+"""States of trajectories: on the device after a segment, amplitudes after a measurement."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from ..devices import Device, State, draws_shots
 from ..ir.observables import PauliSum
 from ..planner.frame import Frame
 from ..planner.tape import Tape
+from .sampling import Indices
 
 Amplitudes = NDArray[Any]
-Indices = NDArray[np.intp]
 
 
 class States:
-    """L states of n qubits; never changed in place.
+    """T states of n qubits; never changed in place.
 
     Args:
         device: Where they are run.
         num_qubits: Number of qubits n.
-        lanes: Number of states L.
-        amplitudes: (L, 2**n); all states are |0...0> if neither these nor a ket is given.
+        count: Number of states T.
+        amplitudes: (T, 2**n); all states are |0...0> if neither these nor a ket is given.
         ket: The device's states, in a frame.
         frame: The frame.
     """
@@ -34,7 +34,7 @@ class States:
         self,
         device: Device,
         num_qubits: int,
-        lanes: int,
+        count: int,
         *,
         amplitudes: Amplitudes | None = None,
         ket: State | None = None,
@@ -42,7 +42,7 @@ class States:
     ) -> None:
         self.device = device
         self.num_qubits = num_qubits
-        self.lanes = lanes
+        self.count = count
         self._given = amplitudes
         self._ket = ket
         self._frame = frame or Frame.identity(num_qubits)
@@ -55,26 +55,26 @@ class States:
 
     @cached_property
     def amplitudes(self) -> Amplitudes:
-        """(L, 2**n), in the device's precision."""
+        """(T, 2**n), in the device's precision."""
         if self._given is not None:
             return self._given
         if self._ket is not None:
             return self.device.amplitudes(self._ket, self._frame)
-        zero = np.zeros((self.lanes, 2**self.num_qubits), dtype=np.complex128)
+        zero = np.zeros((self.count, 2**self.num_qubits), dtype=np.complex128)
         zero[:, 0] = 1.0
         return zero
 
     def probabilities(self, qubits: Sequence[int]) -> NDArray[np.float64]:
-        """Marginal probabilities (L, 2**k); bit j of the outcome is ``qubits[j]``."""
+        """Marginal probabilities (T, 2**k); bit j of the outcome is ``qubits[j]``."""
         return self.device.probabilities(self._on_device(), self._frame, qubits)
 
-    def sample(self, qubits: Sequence[int], shots: int, keys: NDArray[np.uint64], lanes: Indices) -> NDArray[np.int64]:
-        """Outcomes (R, shots), each row's from its lane; the device is a `SamplingDevice`."""
+    def sample(self, qubits: Sequence[int], shots: int, keys: NDArray[np.uint64], states: Indices) -> NDArray[np.int64]:
+        """Outcomes (R, shots), each row from its state; the device is a `SamplingDevice`."""
         assert draws_shots(self.device)
-        return self.device.sample(self._on_device(), self._frame, qubits, shots, keys, lanes)
+        return self.device.sample(self._on_device(), self._frame, qubits, shots, keys, states)
 
     def expectation(self, sums: Sequence[PauliSum]) -> NDArray[np.float64]:
-        """Expectation values (L, number of observables); they are kept, so that many can be asked for at once."""
+        """Expectation values (T, number of observables); they are kept, so that many can be asked for at once."""
         new = [observable for observable in sums if observable not in self._values]
         if new:
             columns = self.device.expectation(self._on_device(), self._frame, new)
@@ -82,18 +82,20 @@ class States:
         return np.stack([self._values[observable] for observable in sums], axis=1)
 
     def reduced(self, qubits: Sequence[int]) -> Amplitudes:
-        """Amplitudes (L, 2**k, 2**(n - k)) by the basis state of some qubits and by that of all others."""
+        """Amplitudes (T, 2**k, 2**(n - k)) by the basis state of some qubits and by that of all others."""
         n = self.num_qubits
         others = [q for q in range(n) if q not in set(qubits)]
         axes = [n - q for q in reversed(qubits)] + [n - q for q in reversed(others)]
-        cube = self.amplitudes.reshape((self.lanes,) + (2,) * n).transpose(0, *axes)
-        return cube.reshape(self.lanes, 2 ** len(qubits), -1)
+        cube = self.amplitudes.reshape((self.count,) + (2,) * n).transpose(0, *axes)
+        return cube.reshape(self.count, 2 ** len(qubits), -1)
 
-    def take(self, lanes: Indices) -> States:
+    def take(self, chosen: Indices) -> States:
         """Some of the states; one may be taken more than once."""
-        if self._given is None and self._ket is None:
-            return States(self.device, self.num_qubits, len(lanes))
-        return self._like(self.amplitudes[lanes])
+        if np.array_equal(chosen, np.arange(self.count)):
+            return self
+        if self.start is None:
+            return States(self.device, self.num_qubits, len(chosen))
+        return self._like(self.amplitudes[chosen])
 
     @staticmethod
     def concatenate(parts: Sequence[States]) -> States:
@@ -110,13 +112,13 @@ class States:
         *,
         reset: bool,
     ) -> States:
-        """For each new lane the state of its parent after an outcome.
+        """For each of some parents, which may occur more than once, its state after an outcome.
 
         Args:
-            parents: The lane each new one comes from.
+            parents: The parents.
             qubits: The qubits measured.
-            outcomes: What each new lane has found; bit j is ``qubits[j]``.
-            chances: The squared norm of what is left of the parent's state.
+            outcomes: The outcome of each; bit j is ``qubits[j]``.
+            chances: The probability of each, if the parent's state has norm 1.
             reset: Whether the qubits are then returned to |0>.
         """
         amplitudes = self.amplitudes[parents]
@@ -145,5 +147,5 @@ class States:
     def _on_device(self) -> State:
         if self._ket is None:
             tape = Tape(self.num_qubits, (), Frame.identity(self.num_qubits), 0)
-            self._ket = self.device.allocate(tape, self.lanes, self._given)
+            self._ket = self.device.allocate(tape, self.count, self._given)
         return self._ket

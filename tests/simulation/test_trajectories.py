@@ -22,6 +22,7 @@ from qiskit_fusedqml.errors import (
     SimulationError,
     UnsupportedInstructionError,
 )
+from qiskit_fusedqml.interfaces.qiskit.backend import save
 from qiskit_fusedqml.interfaces.qiskit.cache import CACHE
 from qiskit_fusedqml.interfaces.qiskit.compiled import RunnerOptions, compile_runner
 from qiskit_fusedqml.simulation import (
@@ -226,19 +227,30 @@ def test_shots_in_chunks_when_memory_is_short() -> None:
         with circuit.if_test((k, True)):
             circuit.x(k + 1)
     expected = distribution(circuit)
-    # a state of 10 qubits takes 16 KiB: of eight for each lane, 16 lanes fit
+    # a state of 10 qubits takes 16 KiB: of eight for each trajectory, 16 of them fit
     tight = sample(circuit, 2000, engine=EngineOptions(max_memory_mb=2))
     assert_drawn_from(tight, expected, 2000)
+    assert tight == sample(circuit, 2000)
     with pytest.raises(OutOfMemoryError):
         sample(circuit, 10, engine=EngineOptions(max_memory_mb=0.05))
 
 
+@pytest.mark.parametrize("make", DYNAMIC, ids=lambda make: make.__name__)
+def test_a_seed_gives_the_same_counts_in_any_memory(make: Any) -> None:
+    circuit = make()
+    counts = sample(circuit, 150, seed=3)
+    compiled = compile_runner(CACHE.known(circuit), RunnerOptions()).runner
+    state = compiled.device.state_bytes(compiled.dynamic.num_qubits, 1)
+    for states in (4, 16, 50):
+        assert sample(circuit, 150, seed=3, engine=EngineOptions(max_memory_mb=states * state / 2**20)) == counts
+
+
 def test_the_state_is_shared_until_an_outcome_is_random(monkeypatch: pytest.MonkeyPatch) -> None:
-    lanes = []
+    batches = []
     original = runner_module.ProgramFunction.final_states
 
     def final_states(program: Any, w: Any, *args: Any, **kwargs: Any) -> Any:
-        lanes.append(len(w))
+        batches.append(len(w))
         return original(program, w, *args, **kwargs)
 
     monkeypatch.setattr(runner_module.ProgramFunction, "final_states", final_states)
@@ -248,13 +260,13 @@ def test_the_state_is_shared_until_an_outcome_is_random(monkeypatch: pytest.Monk
     circuit.cx(1, 2)
     circuit.measure(1, 1)
     sample(circuit)
-    assert lanes == [1]
-    lanes.clear()
+    assert batches == [1]
+    batches.clear()
     circuit.x(0)  # cannot wait any more; two states, whatever the number of shots
     circuit.x(1)  # was measured, but its outcome is certain
     circuit.measure(0, 2)
     sample(circuit)
-    assert lanes == [1, 2]
+    assert batches == [1, 2]
 
 
 def test_rows_of_values_do_not_depend_on_each_other() -> None:
@@ -271,7 +283,7 @@ def test_rows_of_values_do_not_depend_on_each_other() -> None:
     runner = compile_runner(CACHE.known(circuit), RunnerOptions()).runner
 
     def run(values: Any, first: int, **options: Any) -> list[dict[int, int]]:
-        count = len(options.get("of_row", values))
+        count = len(options.get("value_of_set", values))
         generators = [np.random.default_rng(first + k) for k in range(count)]
         return [counts_of(r.shots) for r in runner.run(values, 4000, generators, keep=False, **options)]
 
@@ -279,7 +291,7 @@ def test_rows_of_values_do_not_depend_on_each_other() -> None:
     for k, row in enumerate(rows):
         assert_drawn_from(together[k], distribution(circuit.assign_parameters(row)), 4000)
         assert run(row[None], k) == [together[k]]
-    assert run(rows, 0, of_row=np.array([2, 0, 2, 4])) == [
+    assert run(rows, 0, value_of_set=np.array([2, 0, 2, 4])) == [
         run(rows[[k]], position)[0] for position, k in enumerate([2, 0, 2, 4])
     ]
 
@@ -321,15 +333,14 @@ def test_single_precision() -> None:
 @pytest.mark.parametrize("fuse", [True, False])
 def test_gate_by_gate_gives_the_same_state(fuse: bool) -> None:
     circuit = random_circuit(4, 6, max_operands=3, seed=5)
-    runner = compile_runner(CACHE.known(circuit.measure_all(inplace=False)), RunnerOptions(fusion_enable=fuse)).runner
-    run = runner_module._Run(runner, np.empty((1, 0)), np.array([0]), 1, [], 1, keep=False)
-    lanes = run._run(runner.shared, run._start()).done
-    assert lanes is not None
+    runner = compile_runner(
+        CACHE.known(save(circuit.copy(), "statevector", label="state")), RunnerOptions(fusion_enable=fuse)
+    ).runner
+    (outcomes,) = runner.run(np.empty((1, 0)), 1, [np.random.default_rng(1)], keep=False)
     (plan,) = runner.plans.values()
     assert (len(plan.tape.blocks) > 10) != fuse
-    np.testing.assert_allclose(
-        lanes.states.probabilities(range(4))[0], Statevector(circuit).probabilities(), rtol=0, atol=1e-12
-    )
+    state = outcomes.saved["state"].value
+    np.testing.assert_allclose(np.abs(state) ** 2, Statevector(circuit).probabilities(), rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -462,20 +473,20 @@ def test_dividing_by_zero_is_an_error() -> None:
         sample(circuit)
 
 
-def test_outcomes_of_many_lanes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_outcomes_of_many_distributions() -> None:
     rng = np.random.default_rng(0)
     table = rng.random((40, 8)) * (rng.random((40, 8)) < 0.4)
     table[:, 3] += 1e-3
-    lane_of_shot = np.repeat(np.arange(40), 3000)
-    uniform = rng.random(len(lane_of_shot))
-    found = sampling.outcomes_of_shots(table, lane_of_shot, uniform)
-    for lane in range(40):
-        counts = np.bincount(found[lane_of_shot == lane], minlength=8)
-        expected = table[lane] / table[lane].sum()
-        found_here = {outcome: count for outcome, count in enumerate(counts.tolist()) if count}
-        assert_drawn_from(found_here, dict(enumerate(expected.tolist())), 3000)
-    monkeypatch.setattr(sampling, "CHUNK", 64)
-    np.testing.assert_array_equal(sampling.outcomes_of_shots(table, lane_of_shot, uniform), found)
+    of_shot = np.repeat(np.arange(40), 3000)
+    uniform = rng.random(len(of_shot))
+    drawn = sampling.outcomes_of_shots(table, of_shot, uniform)
+    for number in range(40):
+        counts = np.bincount(drawn[of_shot == number], minlength=8)
+        expected = table[number] / table[number].sum()
+        here = {outcome: count for outcome, count in enumerate(counts.tolist()) if count}
+        assert_drawn_from(here, dict(enumerate(expected.tolist())), 3000)
+        alone = sampling.outcomes_of_shots(table[[number]], np.zeros(3000, dtype=int), uniform[of_shot == number])
+        np.testing.assert_array_equal(alone, drawn[of_shot == number])
     # the last numbers below 1 still give a possible outcome
     edge = np.full(40, np.nextafter(1.0, 0.0))
     last = sampling.outcomes_of_shots(table, np.arange(40), edge)

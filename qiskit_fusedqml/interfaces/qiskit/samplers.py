@@ -20,7 +20,7 @@ from qiskit.providers import Options
 
 from ...errors import InvalidInputError
 from ...ir.classical import WIDEST_FIXED
-from ...simulation import RowResult, Shots
+from ...simulation import Outcomes, Shots
 from .batches import CircuitBatch, Indices, batch_of
 from .compiled import RunnerOptions, compile_runner
 from .jobs import FinishedJob
@@ -135,7 +135,7 @@ class _Batch(CircuitBatch):
         self.shots = shots
         self.sampled: list[Indices] = []
         self.generators: list[np.random.Generator] = []
-        self.results: list[RowResult] = []
+        self.results: list[Outcomes] = []
 
     def add_pub(self, pub: SamplerPub, seed: np.random.Generator | int | None) -> slice:
         """Add a pub; returns the places of its parameter sets among those sampled."""
@@ -153,8 +153,8 @@ class _Batch(CircuitBatch):
     def evaluate(self, options: RunnerOptions) -> None:
         """Sample all parameter sets."""
         runner = compile_runner(self.known, options).runner
-        of_row = np.concatenate(self.sampled)
-        self.results = runner.run(self.sets.array(), self.shots, self.generators, keep=True, of_row=of_row)
+        value_of_set = np.concatenate(self.sampled)
+        self.results = runner.run(self.sets.array(), self.shots, self.generators, keep=True, value_of_set=value_of_set)
 
 
 def _run(
@@ -166,7 +166,7 @@ def _run(
     return PrimitiveResult(results, metadata={"version": 2})
 
 
-def _pub_result(pub: SamplerPub, results: Sequence[RowResult]) -> SamplerPubResult:
+def _pub_result(pub: SamplerPub, results: Sequence[Outcomes]) -> SamplerPubResult:
     index = {clbit: k for k, clbit in enumerate(pub.circuit.clbits)}
     arrays: dict[str, Any] = {}
     for register in pub.circuit.cregs:

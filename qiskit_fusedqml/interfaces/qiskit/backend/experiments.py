@@ -15,7 +15,7 @@ from qiskit.circuit import Parameter
 from qiskit.result.models import ExperimentResult, ExperimentResultData
 
 from ....errors import InvalidInputError, OutOfMemoryError, SimulationError
-from ....simulation import RowResult
+from ....simulation import Outcomes
 from ..batches import check_finite
 from ..cache import CACHE
 from ..compiled import RunnerOptions, compile_runner
@@ -148,23 +148,13 @@ def _run(experiments: Experiments, options: RunnerOptions, run: RunOptions) -> l
         return [ExperimentResult(run.shots, False, data, status=status, header=dict(header)) for _ in seeds]
 
 
-def _data(outcome: RowResult, run: RunOptions, *, counted: bool) -> dict[str, Any]:
+def _data(outcome: Outcomes, run: RunOptions, *, counted: bool) -> dict[str, Any]:
     data: dict[str, Any] = {}
     if outcome.shots is not None and counted:
         names = list(map(hex, outcome.shots.outcomes.tolist()))
-        data["counts"] = _merged(names, outcome.shots.counts.tolist())
+        data["counts"] = dict(zip(names, outcome.shots.counts.tolist(), strict=True))
         if run.memory and outcome.shots.sequence is not None:
             data["memory"] = np.array(names, dtype=object)[outcome.shots.sequence].tolist()
     for label, saved in outcome.saved.items():
         data[label] = saved_value(saved, run.zero_threshold)
     return data
-
-
-def _merged(names: list[str], numbers: list[int]) -> dict[str, int]:
-    """Counts by name; outcomes share a name where a bit was overwritten."""
-    counts = dict(zip(names, numbers, strict=True))
-    if len(counts) < len(names):
-        counts = dict.fromkeys(counts, 0)
-        for name, number in zip(names, numbers, strict=True):
-            counts[name] += number
-    return counts
