@@ -9,12 +9,11 @@ group is one step of its own. ``metadata["fusion"]["partition"]`` says which.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import lru_cache
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from qiskit import QuantumCircuit, transpile as qiskit_transpile
-from qiskit.circuit import ControlFlowOp, Gate, Instruction, Parameter, ParameterExpression
+from qiskit.circuit import ControlFlowOp, Gate, Instruction, ParameterExpression
 from qiskit.converters import circuit_to_dag, dag_to_circuit
 from qiskit.dagcircuit import DAGCircuit, DAGOpNode
 from qiskit.passmanager.base_tasks import Task
@@ -23,17 +22,13 @@ from qiskit.transpiler.passmanager_config import PassManagerConfig
 from qiskit.transpiler.preset_passmanagers.plugin import PassManagerStagePlugin, PassManagerStagePluginManager
 
 from ...errors import FusedQMLError, InvalidInputError
-from ...ir.gates import GATES
-from ...ir.program import (
-    Diagonal,
-    Matrix,
-    Program,
-    Rotation,
-)
+from ...ir.gates import GATES, PlacedFactor
+from ...ir.program import Diagonal, Matrix, Rotation
 from ...planner.cost import CostModel
 from ...planner.gf2 import bits
 from ...planner.schedule import Item, group
 from .lowering import lower
+from .lowering.operations import FREE, has_the_names_meaning, placed
 
 FUSED = "fused"
 """The one name of all fused gates; `qiskit_fusedqml.FusedSimulator`'s target holds it as a class."""
@@ -171,53 +166,37 @@ def _place(mask: int, positions: Sequence[int]) -> int:
 
 
 def _generators(operation: Instruction) -> tuple[tuple[int, int], ...] | None:
-    """Masks (x, z) of the Pauli strings that generate a gate on its own qubits; None for what is not a gate."""
-    if operation.name in GATES and isinstance(operation, Gate):
-        kind: Callable[..., Gate] = type(operation)
-        return _row_generators(kind, operation.num_qubits, len(operation.params))
+    """Masks (x, z) of the Pauli strings that generate a gate on its own qubits; None for what is not a gate.
+
+    Those of a standard gate depend neither on its angles nor on its control state.
+    """
     if operation.name in _LOCAL or not isinstance(operation, Gate):
         return None
-    return _lowered_generators(operation)
-
-
-@lru_cache(maxsize=1024)
-def _row_generators(kind: Callable[..., Gate], num_qubits: int, num_params: int) -> tuple[tuple[int, int], ...] | None:
-    """The generators of a standard gate depend on its class only: not on its angles, nor on its control state."""
-    base = getattr(kind, "base_class", kind)
-    try:
-        gate = base(*(Parameter(f"p{k}") for k in range(num_params)))
-    except TypeError:
-        return _support(num_qubits)
-    if gate.num_qubits != num_qubits:
-        return _support(num_qubits)
-    return _lowered_generators(gate)
-
-
-def _support(num_qubits: int) -> tuple[tuple[int, int], ...]:
-    """Everything on these qubits: what commutes with it acts elsewhere."""
-    return tuple(pair for q in range(num_qubits) for pair in ((1 << q, 0), (0, 1 << q)))
-
-
-def _lowered_generators(operation: Instruction) -> tuple[tuple[int, int], ...] | None:
+    row = GATES.get(operation.name) if has_the_names_meaning(operation) else None
+    if row is not None and (row.num_qubits, row.num_params) == (operation.num_qubits, len(operation.params)):
+        return _pauli_strings(placed(operation.name, tuple(range(row.num_qubits)), FREE))
     circuit = QuantumCircuit(operation.num_qubits)
     circuit.append(operation, range(operation.num_qubits))
     try:
         program = lower(circuit).program
     except FusedQMLError:
         return None
-    return tuple(dict.fromkeys(_pauli_strings(program))) if program.initial_state is None else None
+    return _pauli_strings(program.instructions) if program.initial_state is None else None
 
 
-def _pauli_strings(program: Program) -> Iterator[tuple[int, int]]:
-    for instruction in program.instructions:
-        match instruction:
-            case Rotation():
-                yield instruction.x, instruction.z
-                yield from ((0, 1 << q) for q in bits(instruction.ctrl_mask))
-            case Diagonal():
-                yield from ((0, 1 << q) for q in instruction.qubits)
-            case Matrix():
-                yield from (pair for q in instruction.qubits for pair in ((1 << q, 0), (0, 1 << q)))
+def _pauli_strings(instructions: Iterable[Rotation | PlacedFactor | Diagonal | Matrix]) -> tuple[tuple[int, int], ...]:
+    """The distinct masks (x, z) of what instructions are exponentials of, the projectors of their controls included."""
+    strings: dict[tuple[int, int], None] = {}
+    for instruction in instructions:
+        if isinstance(instruction, (Diagonal, Matrix)):
+            strings.update(((0, 1 << q), None) for q in instruction.qubits)
+            if isinstance(instruction, Matrix):
+                strings.update(((1 << q, 0), None) for q in instruction.qubits)
+        else:
+            strings.update({(instruction.x, instruction.z): None})
+            strings.update(((0, 1 << q), None) for q in bits(instruction.ctrl_mask))
+    strings.pop((0, 0), None)
+    return tuple(strings)
 
 
 class FusionOptimizationPlugin(PassManagerStagePlugin):
