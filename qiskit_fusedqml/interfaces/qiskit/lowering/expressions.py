@@ -10,7 +10,6 @@ formula at a point before it is accepted. Its ``gradient`` is not used: it lacks
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from functools import cache
 from math import isfinite, pi, remainder
 from typing import Any, TypeAlias
@@ -20,12 +19,7 @@ from qiskit.circuit import Parameter, ParameterExpression
 from qiskit.exceptions import QiskitError
 
 from ....errors import InvalidInputError
-from ....ir.angles import (
-    AngleMap,
-    Formula,
-    FormulaGroup,
-    parse,
-)
+from ....ir.angles import AngleMap, Formula, FormulaGroup, parse
 
 Terms: TypeAlias = tuple[tuple[int, float], ...]
 """(feature, coefficient) pairs; feature P + k is the k-th non-linear expression met."""
@@ -35,16 +29,6 @@ STRUCTURAL = 1e-9
 
 _PROBES = ((0.6, 0.2), (-0.6, -0.2), (6.0, 2.0), (-6.0, -2.0))
 """(scale, shift) of the points where expressions are compared with their formulas: functions have their domains."""
-
-
-@dataclass(slots=True)
-class _Group:
-    """The expressions of one form, as they are met; affine ones are not listed."""
-
-    formula: Formula
-    parameters: list[tuple[int, ...]] = field(default_factory=list)
-    labels: list[str] = field(default_factory=list)
-    features: list[int] = field(default_factory=list)
 
 
 class AngleTable:
@@ -65,12 +49,11 @@ class AngleTable:
         self._lifts = lifts
         self._index = {parameter: position for position, parameter in enumerate(self.parameters)}
         self._forms: dict[tuple[str, complex | None], tuple[float, Terms]] = {}
-        self._groups: dict[str, _Group] = {}
+        # by form: the formula and, unless it is affine, the parameters, text and feature of each expression met
+        self._groups: dict[str, tuple[Formula, list[tuple[tuple[int, ...], str, int]]]] = {}
         self._num_features = len(self.parameters)
         self._constants: list[float] = []
-        self._slots: list[int] = []
-        self._columns: list[int] = []
-        self._coefficients: list[float] = []
+        self._terms: list[tuple[int, int, float]] = []  # (slot, feature, coefficient)
 
     def add(self, coefficients: Sequence[float], constant: float, params: Sequence[Any]) -> tuple[int, float]:
         """An angle: a linear combination of a gate's parameters plus a constant.
@@ -85,9 +68,7 @@ class AngleTable:
                 return -1, constant + coefficients[0] * param
             position = self._index.get(param) if isinstance(param, Parameter) else None
             if position is not None:
-                self._slots.append(slot)
-                self._columns.append(position)
-                self._coefficients.append(coefficients[0])
+                self._terms.append((slot, position, coefficients[0]))
                 self._constants.append(constant)
                 return slot, 0.0
         merged: dict[int, float] = {}
@@ -97,13 +78,10 @@ class AngleTable:
                 constant += coefficient * offset
                 for column, factor in terms:
                     merged[column] = merged.get(column, 0.0) + coefficient * factor
-        for column, factor in merged.items():
-            if factor:
-                self._slots.append(slot)
-                self._columns.append(column)
-                self._coefficients.append(factor)
-        if not self._slots or self._slots[-1] != slot:
+        added = [(slot, column, factor) for column, factor in merged.items() if factor]
+        if not added:
             return -1, constant
+        self._terms += added
         self._constants.append(constant)
         return slot, 0.0
 
@@ -118,9 +96,7 @@ class AngleTable:
         if not self._lifts or abs(remainder(theta, pi / 2)) < STRUCTURAL:
             return -1, theta
         slot = len(self._constants)
-        self._slots.append(slot)
-        self._columns.append(-1 - len(self.constants))
-        self._coefficients.append(1.0)
+        self._terms.append((slot, -1 - len(self.constants), 1.0))
         self._constants.append(0.0)
         self.constants.append(theta)
         return slot, 0.0
@@ -146,47 +122,44 @@ class AngleTable:
         """The map of all angles added so far."""
         order: list[int] = []
         groups = []
-        for group in self._groups.values():
-            if not group.labels:  # affine
-                continue
-            indices = np.array(group.parameters, dtype=np.intp).T
-            groups.append(FormulaGroup(group.formula, indices, tuple(group.labels)))
-            order.extend(group.features)
+        for formula, members in self._groups.values():
+            if members:
+                positions, labels, features = zip(*members, strict=True)
+                groups.append(FormulaGroup(formula, np.array(positions, dtype=np.intp).T, labels))
+                order.extend(features)
         # features are numbered as they were met; the map wants each group's side by side, after the lifted constants
         own, lifted = len(self.parameters), len(self.constants)
         number = np.arange(self._num_features + lifted)
         number[np.array(order, dtype=np.intp)] = own + lifted + np.arange(len(order))
         number[self._num_features :] = own + lifted - 1 - np.arange(lifted)  # column -1 - k is constant k
+        slots, columns, coefficients = zip(*self._terms, strict=True) if self._terms else ((), (), ())
         return AngleMap(
             own + lifted,
             np.array(self._constants, dtype=np.float64),
-            np.array(self._slots, dtype=np.intp),
-            number[np.array(self._columns, dtype=np.intp)],
-            np.array(self._coefficients, dtype=np.float64),
+            np.array(slots, dtype=np.intp),
+            number[np.array(columns, dtype=np.intp)],
+            np.array(coefficients, dtype=np.float64),
             tuple(groups),
             (*(parameter.name for parameter in self.parameters), *("a constant",) * lifted),
         )
 
     def _read(self, expression: ParameterExpression, used: list[Parameter], text: str) -> tuple[float, Terms]:
         form = str(expression.subs({parameter: _placeholder(k) for k, parameter in enumerate(used)}))
-        group = self._groups.get(form)
-        if group is None:
-            formula = parse(form, [_placeholder(k).name for k in range(len(used))], label=text)
-            group = self._groups[form] = _Group(formula)
-        if not self._agrees(expression, used, group.formula):
+        if form not in self._groups:
+            self._groups[form] = parse(form, [_placeholder(k).name for k in range(len(used))], label=text), []
+        formula, members = self._groups[form]
+        if not self._agrees(expression, used, formula):
             raise InvalidInputError(
                 f"the expression {text} cannot be read, because its text is not faithful; write minus signs in front "
                 "of fractions, not in denominators"
             )
         positions = tuple(self._position(parameter) for parameter in used)
-        if group.formula.is_affine:
-            offset, slopes = group.formula.affine_parts
+        if formula.is_affine:
+            offset, slopes = formula.affine_parts
             return _real(offset), tuple((p, _real(slope)) for p, slope in zip(positions, slopes, strict=True) if slope)
         feature = self._num_features
         self._num_features += 1
-        group.parameters.append(positions)
-        group.labels.append(text)
-        group.features.append(feature)
+        members.append((positions, text, feature))
         return 0.0, ((feature, 1.0),)
 
     def _agrees(self, expression: ParameterExpression, used: list[Parameter], formula: Formula) -> bool:
