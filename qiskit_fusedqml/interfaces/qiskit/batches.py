@@ -30,11 +30,7 @@ Indices = NDArray[np.intp]
 
 
 class ParameterSets:
-    """Distinct parameter sets in the order in which they were added, compared by the bytes of their values.
-
-    Args:
-        width: Number of values in a set.
-    """
+    """Distinct parameter sets of ``width`` values in the order of their addition, compared by their bytes."""
 
     def __init__(self, width: int) -> None:
         self._width = width
@@ -117,14 +113,7 @@ BatchT = TypeVar("BatchT", bound=CircuitBatch)
 def batch_of(
     batches: dict[Hashable, BatchT], make: Callable[..., BatchT], circuit: QuantumCircuit, *more: Hashable
 ) -> BatchT:
-    """The batch of a circuit in a call.
-
-    Args:
-        batches: The call's batches, to which a new one is added.
-        make: Makes a batch of a circuit and ``more``.
-        circuit: The circuit.
-        *more: What requests need to have in common besides the circuit.
-    """
+    """A circuit's batch among those of a call, made if it is new; ``more`` is what its requests share besides."""
     key = (id(circuit), *more)
     if key not in batches:
         batches[key] = make(circuit, *more)
@@ -144,11 +133,7 @@ def by_identity(items: Sequence[Any]) -> list[Indices]:
 
 
 def check_finite(values: NDArray[np.float64], parameters: Sequence[Parameter]) -> None:
-    """Refuse NaN and infinite values.
-
-    Args:
-        values: Shape (..., number of parameters).
-        parameters: What the last axis stands for.
+    """Refuse NaN and infinite values (..., number of parameters).
 
     Raises:
         InvalidInputError: Naming the first such value, its parameter and its position.

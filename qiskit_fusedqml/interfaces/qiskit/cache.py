@@ -39,25 +39,14 @@ class CircuitCache:
     """
 
     def __init__(self, max_circuits: int = MAX_CIRCUITS, max_compiled: int = MAX_COMPILED) -> None:
-        """Start empty.
-
-        Args:
-            max_circuits: Circuits remembered.
-            max_compiled: Things remembered for one circuit.
-        """
+        """Start empty; so many circuits, and things for one circuit, are remembered at the most."""
         self._max_circuits = max_circuits
         self._max_compiled = max_compiled
         self._entries: OrderedDict[int, KnownCircuit] = OrderedDict()
         self._lock = RLock()  # reentrant: the garbage collector may call `_forget` in the middle of `known`
 
     def get(self, circuit: QuantumCircuit, key: Hashable, build: Callable[[QuantumCircuit], T]) -> T:
-        """What ``build`` made of the circuit, made now if it is not there.
-
-        Args:
-            circuit: The circuit.
-            key: What is wanted, with every option it depends on.
-            build: Called with a copy of the circuit, so that nothing it returns can keep the circuit itself alive.
-        """
+        """See `KnownCircuit.get`."""
         return self.known(circuit).get(key, build)
 
     def __len__(self) -> int:
@@ -84,12 +73,7 @@ class CircuitCache:
 
 
 class KnownCircuit:
-    """One circuit: a weak reference, the copy that was compiled, and what came of it.
-
-    Attributes:
-        reference: The circuit itself.
-        snapshot: Its copy.
-    """
+    """One circuit: a weak reference to it, a copy (``snapshot``), and what was made of the copy."""
 
     def __init__(
         self,
@@ -97,13 +81,7 @@ class KnownCircuit:
         forget: Callable[[weakref.ref[QuantumCircuit]], None],
         max_compiled: int = MAX_COMPILED,
     ) -> None:
-        """Copy the circuit.
-
-        Args:
-            circuit: The circuit.
-            forget: Called with the reference when the circuit is gone.
-            max_compiled: Things remembered.
-        """
+        """Copy the circuit; ``forget`` is called with the reference when it is gone."""
         self.reference = weakref.ref(circuit, forget)
         self.snapshot = circuit.copy()
         self._compiled: OrderedDict[Hashable, Any] = OrderedDict()
@@ -126,9 +104,7 @@ class KnownCircuit:
         return {parameter: position for position, parameter in enumerate(self.parameters)}
 
     def columns_of(self, parameters: Sequence[Parameter]) -> list[int]:
-        """The positions of some parameters.
-
-        Callers ask for the same ones in every call, and finding a parameter takes longer than comparing it.
+        """The positions of some parameters; those of the last call are compared, which takes less than finding them.
 
         Raises:
             KeyError: If one is not the circuit's.
@@ -146,7 +122,12 @@ class KnownCircuit:
         return tuple(parameter.name for parameter in self.parameters)
 
     def get(self, key: Hashable, build: Callable[[QuantumCircuit], T]) -> T:
-        """See `CircuitCache.get`."""
+        """What ``build`` made of the circuit, made now if it is not there.
+
+        Args:
+            key: What is wanted, with every option it depends on.
+            build: Called with a copy of the circuit, so that nothing it returns can keep the circuit itself alive.
+        """
         with self._lock:  # threads that want the same thing wait for one of them to build it
             if key in self._compiled:
                 self._compiled.move_to_end(key)

@@ -21,10 +21,7 @@ def compile_circuit(
 ) -> DifferentiableStates:
     """The engine for a circuit whose weights are all its parameters, in the order of ``circuit.parameters``.
 
-    Args:
-        known: The circuit; terminal measurements are ignored by values.
-        observables: What is measured, in this order; None when only states and probabilities are wanted.
-        options: Where and how.
+    Terminal measurements are ignored by values; observables are None when only states and probabilities are wanted.
     """
 
     def build(snapshot: QuantumCircuit) -> DifferentiableStates:

@@ -21,13 +21,7 @@ class FinishedJob(BasePrimitiveJob, Generic[ResultT]):
     """A job that has run: it holds a result, or the error that `result` raises."""
 
     def __init__(self, function: Callable[..., ResultT], *args: Any, **kwargs: Any) -> None:
-        """Call the function now.
-
-        Args:
-            function: Computes the result. What it raises is kept and raised by `result`.
-            *args: Its positional arguments.
-            **kwargs: Its keyword arguments.
-        """
+        """Call the function now; what it raises is kept, and raised by `result`."""
         super().__init__("")
         self._error: Exception | None = None
         self._result: ResultT | None = None

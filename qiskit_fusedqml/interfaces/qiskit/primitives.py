@@ -7,7 +7,7 @@ thus cost one simulation.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from qiskit import QuantumCircuit
 from qiskit.primitives import BaseEstimatorV2, PrimitiveResult, PubResult
 from qiskit.primitives.containers import DataBin, EstimatorPubLike
+from qiskit.primitives.containers.bindings_array import BindingsArray
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from qiskit.primitives.containers.observables_array import ObservablesArray
 from qiskit.providers import Options
@@ -53,6 +54,15 @@ class FusedEstimator(EnginePrimitive, BaseEstimatorV2):
     result has ``data.evs`` and ``data.stds`` in the pub's broadcast shape; ``stds`` is 0, as for
     `StatevectorEstimator`, and ``metadata["target_precision"]`` the precision that was asked for.
 
+    Args:
+        default_precision: Standard error of the values, see above.
+        seed: Seed of the noise.
+        device, precision, max_memory_mb, num_threads: As of `EngineOptions`; ``precision`` is the float type of the
+            amplitudes and not a standard error.
+
+    Raises:
+        InvalidInputError: If ``default_precision`` is negative or not a finite number.
+
     Example:
         >>> from qiskit import QuantumCircuit
         >>> from qiskit_fusedqml import FusedEstimator
@@ -76,19 +86,6 @@ class FusedEstimator(EnginePrimitive, BaseEstimatorV2):
         max_memory_mb: float | None = None,
         num_threads: int | None = None,
     ) -> None:
-        """Set the mode and the options of the engine.
-
-        Args:
-            default_precision: Standard error of the values, see above.
-            seed: Seed of the noise.
-            device: "CPU" or "GPU".
-            precision: The float type of the amplitudes, "double" or "single"; not a standard error.
-            max_memory_mb: Memory the states of one call may take.
-            num_threads: Number of threads; by default every core this process may use.
-
-        Raises:
-            InvalidInputError: If ``default_precision`` is negative or not a finite number.
-        """
         _check_precision(default_precision)
         self._options = Options(
             default_precision=default_precision,
@@ -156,8 +153,15 @@ class _Batch(CircuitBatch):
         if replaced is not None:
             self.simulated, self.place = CACHE.known(replaced[0]), replaced[1]
         self.observables: dict[Hashable, tuple[int, Observable]] = {}
-        self.pairs: list[tuple[Indices, ...]] = []  # (parameter sets, observables) by pub, broadcast
+        self.pairs: list[tuple[Indices, Indices]] = []  # (parameter sets, observables) by pub; indexing broadcasts them
+        self._bindings: dict[int, tuple[object, BindingsArray]] = {}
         self.table = np.empty((0, 0))  # values by (parameter set, observable); NaN where no pub wants one
+
+    def bindings(self, values: Any) -> BindingsArray:
+        """Values in Qiskit's container, one for all pubs that share the very object."""
+        if id(values) not in self._bindings:
+            self._bindings[id(values)] = (values, BindingsArray.coerce({self.known.names: values}))
+        return self._bindings[id(values)][1]
 
     def add_pub(self, observables: NDArray[np.object_], sets: Indices) -> int:
         """Add a pub whose observables and parameter sets are broadcast; returns its index in the batch."""
@@ -166,7 +170,7 @@ class _Batch(CircuitBatch):
             if self.place is not None:
                 observable = with_layout(observable, self.place, self.simulated.snapshot.num_qubits)
             columns[index] = self.observables.setdefault(observable.key, (len(self.observables), observable))[0]
-        self.pairs.append(tuple(np.broadcast_arrays(sets, columns)))
+        self.pairs.append((sets, columns))
         return len(self.pairs) - 1
 
     def evaluate(self, options: EngineOptions) -> None:
@@ -220,6 +224,10 @@ def _request(pub: EstimatorPubLike, precision: float, batches: dict[Hashable, _B
     if batch is not None:
         _, operator, values = pub
         return batch, batch.add_pub(np.array(canonical(operator), dtype=object), batch.add(values)), precision
+    if isinstance(pub, tuple) and len(pub) > 2 and isinstance(pub[0], QuantumCircuit):
+        circuit, observables, values, *rest = pub
+        if not isinstance(values, BindingsArray | Mapping | None):
+            pub = (circuit, observables, batch_of(batches, _Batch, circuit).bindings(values), *rest)
     coerced = EstimatorPub.coerce(pub, precision)
     batch = batch_of(batches, _Batch, coerced.circuit)
     index = batch.add_pub(_entries(coerced.observables), batch.add(coerced.parameter_values))

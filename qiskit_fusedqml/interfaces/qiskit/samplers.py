@@ -37,6 +37,14 @@ class FusedSampler(EnginePrimitive, BaseSamplerV2):
     every set has numbers of its own. The numbers are not those of `StatevectorSampler`. Probabilities
     instead of shots are what `DifferentiableCircuit.probabilities` and the simulator's ``save_probabilities`` give.
 
+    Args:
+        default_shots: Number of shots for pubs and calls that ask for none.
+        seed: Seed of the shots.
+        device, precision, max_memory_mb, num_threads: As of `EngineOptions`.
+
+    Raises:
+        InvalidInputError: If ``default_shots`` is not a positive integer.
+
     Example:
         >>> from qiskit import QuantumCircuit
         >>> from qiskit_fusedqml import FusedSampler
@@ -61,19 +69,6 @@ class FusedSampler(EnginePrimitive, BaseSamplerV2):
         max_memory_mb: float | None = None,
         num_threads: int | None = None,
     ) -> None:
-        """Set the options.
-
-        Args:
-            default_shots: Number of shots for pubs and calls that ask for none.
-            seed: Seed of the shots.
-            device: "CPU" or "GPU".
-            precision: The float type of the amplitudes, "double" or "single".
-            max_memory_mb: Memory the states of one call may take.
-            num_threads: Number of threads; by default every core this process may use.
-
-        Raises:
-            InvalidInputError: If ``default_shots`` is not a positive integer.
-        """
         self._options = Options(
             default_shots=default_shots,
             seed=seed,
@@ -180,25 +175,19 @@ def _pub_result(pub: SamplerPub, results: Sequence[Outcomes]) -> SamplerPubResul
 
 
 def _packed_bits(shots: Shots | None, clbits: Sequence[int]) -> NDArray[np.uint8] | int:
-    """Some classical bits of every shot as `BitArray` holds them.
+    """Some classical bits of every shot as `BitArray` holds them: bytes (number of shots, number of bytes).
 
-    Args:
-        shots: What was drawn, in order.
-        clbits: The bits, the first one lowest.
-
-    Returns:
-        Bytes (number of shots, number of bytes), the most significant byte first; 0 if nothing was drawn.
+    The first bit is the lowest, the last byte the least significant. 0 if nothing was drawn.
     """
     num_bytes = -(-len(clbits) // 8)
     if shots is None or shots.sequence is None:
         return 0
-    distinct = np.zeros((len(shots.outcomes), num_bytes), dtype=np.uint8)
     consecutive = bool(clbits) and list(clbits) == list(range(clbits[0], clbits[0] + len(clbits)))
     if consecutive and len(clbits) < WIDEST_FIXED and shots.outcomes.dtype != object:
         values = shots.outcomes >> clbits[0] & ((1 << len(clbits)) - 1)
-        for byte in range(num_bytes):
-            distinct[:, num_bytes - 1 - byte] = values >> 8 * byte & 0xFF
+        distinct = values.astype(">u8").view(np.uint8).reshape(-1, 8)[:, 8 - num_bytes :]
     else:
+        distinct = np.zeros((len(shots.outcomes), num_bytes), dtype=np.uint8)
         for position, clbit in enumerate(clbits):
             byte, bit = divmod(position, 8)
             distinct[:, num_bytes - 1 - byte] |= (shots.outcomes >> clbit & 1).astype(np.uint8) << bit

@@ -52,13 +52,7 @@ class FusedSimulatorJob(JobV1):
         binds: Sequence[Mapping[Any, Any]] | None,
         options: Mapping[str, Any],
     ) -> None:
-        """Run the circuits, or have an executor run them.
-
-        Args:
-            backend: The backend.
-            circuits: The circuits.
-            binds: Values of their parameters, as of `FusedSimulator.run`.
-            options: The backend's options, checked.
+        """Run the circuits, or have an executor run them; ``options`` have been checked.
 
         Raises:
             WorkerError: If the executor takes no tasks.

@@ -36,14 +36,7 @@ def circuit_header(circuit: QuantumCircuit) -> dict[str, Any]:
 def experiment_metadata(
     compiled: CompiledCircuit, options: RunnerOptions, num_sets: int, *, verbose: bool
 ) -> dict[str, Any]:
-    """The metadata that all experiments of one circuit share.
-
-    Args:
-        compiled: The circuit, which has been run.
-        options: How it was compiled.
-        num_sets: Number of parameter sets.
-        verbose: Whether the plans are printed.
-    """
+    """The metadata that all experiments of a circuit share, which has been run at so many parameter sets."""
     runner, engine = compiled.runner, options.engine
     dynamic, device = runner.dynamic, runner.device
     saves = [node for node in walk(dynamic.nodes) if isinstance(node, Save)]

@@ -1,8 +1,8 @@
-"""Saved values as Aer hands them out, and save instructions for those who do not have Aer installed."""
+"""Saved values in the types they have on Aer, and save instructions for those who do not have Aer installed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -109,60 +109,49 @@ def save(
     if kind in ("expval", "expval_var"):
         params = _pauli_params(operator)
     instruction = SaveInstruction(kind, len(chosen), label, params, pershot=pershot, conditional=conditional)
-    # all qubits are held up, so that what is saved is the state at this point
     circuit.append(instruction, chosen)
     return circuit
 
 
 def _pauli_params(operator: Any) -> list[Any]:
     """Aer's list of (label, (coefficient in the operator, coefficient in its square))."""
-    given = operator if isinstance(operator, SparsePauliOp) else None
-    if given is None:
+    if not isinstance(operator, SparsePauliOp):
         matrix = hasattr(operator, "dim")
-        given = SparsePauliOp.from_operator(operator) if matrix else SparsePauliOp(operator)
-    simple, square = given.simplify(), (given @ given).simplify()
-    first = dict(zip(simple.paulis.to_labels(), simple.coeffs.real.tolist(), strict=True))
-    second = dict(zip(square.paulis.to_labels(), square.coeffs.real.tolist(), strict=True))
+        operator = SparsePauliOp.from_operator(operator) if matrix else SparsePauliOp(operator)
+    first, second = (
+        dict(zip(each.paulis.to_labels(), each.coeffs.real.tolist(), strict=True))
+        for each in (operator.simplify(), (operator @ operator).simplify())
+    )
     return [(label, (first.get(label, 0.0), second.get(label, 0.0))) for label in sorted({*first, *second})]
 
 
 def saved_value(saved: Saved, zero_threshold: float) -> Any:
-    """A saved value in the type that it has in a result.
+    """A saved value in the type that it has in a result; dictionaries have entries above the threshold only."""
+    kind = saved.save.kind
 
-    Args:
-        saved: What was saved.
-        zero_threshold: Entries of dictionaries are left out up to this size.
-    """
-    convert = _CONVERT.get(saved.save.kind, _array)
-
-    def one(value: Any) -> Any:
-        return convert(value, zero_threshold)
-
-    def several(value: Any) -> Any:
-        if not isinstance(value, list):
-            return one(value)
-        if saved.save.kind == "expval":
-            return np.array(value, dtype=np.float64)
-        return [one(part) for part in value]
+    def converted(value: Any) -> Any:
+        if isinstance(value, list):  # one value a shot
+            values = [converted(part) for part in value]
+            return np.array(values, dtype=np.float64) if kind == "expval" else values
+        match kind:
+            case "statevector":
+                return Statevector(np.asarray(value, dtype=np.complex128))
+            case "statevector_dict":
+                return {hex(k): complex(v) for k, v in _nonzero(value, zero_threshold).items()}
+            case "expval":
+                return float(value)
+            case "probabilities_dict":
+                return ProbDistribution(_nonzero(value, zero_threshold))
+            case "density_matrix":
+                return DensityMatrix(np.asarray(value, dtype=np.complex128))
+            case _:
+                return np.asarray(value)
 
     if isinstance(saved.value, dict):
-        return {hex(key): several(value) for key, value in saved.value.items()}
-    return several(saved.value)
-
-
-def _array(value: Any, _threshold: float) -> Any:
-    return np.asarray(value)
+        return {hex(key): converted(value) for key, value in saved.value.items()}
+    return converted(saved.value)
 
 
 def _nonzero(value: NDArray[Any], threshold: float) -> dict[int, Any]:
     kept = np.flatnonzero(np.abs(value) > threshold)
     return dict(zip(kept.tolist(), value[kept].tolist(), strict=True))
-
-
-_CONVERT: dict[str, Callable[[Any, float], Any]] = {
-    "statevector": lambda value, _: Statevector(np.asarray(value, dtype=np.complex128)),
-    "statevector_dict": lambda value, threshold: {hex(k): complex(v) for k, v in _nonzero(value, threshold).items()},
-    "expval": lambda value, _: float(value),
-    "probabilities_dict": lambda value, threshold: ProbDistribution(_nonzero(value, threshold)),
-    "density_matrix": lambda value, _: DensityMatrix(np.asarray(value, dtype=np.complex128)),
-}

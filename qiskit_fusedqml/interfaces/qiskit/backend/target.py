@@ -73,11 +73,7 @@ CONTROL_FLOW: dict[str, Any] = {
 
 @lru_cache(maxsize=8)
 def build_target(num_qubits: int) -> Target:
-    """All instructions on all qubits, without errors or durations, every pair of qubits connected.
-
-    Args:
-        num_qubits: Number of qubits.
-    """
+    """All instructions on all qubits, without errors or durations, every pair of qubits connected."""
     target = Target(num_qubits=num_qubits, description="FusedSimulator")
     for name, gate in get_standard_gate_name_mapping().items():
         if name in GATES:
@@ -93,13 +89,8 @@ def build_target(num_qubits: int) -> Target:
 def target_like(source: Target) -> tuple[Target, list[str]]:
     """A target with another one's instructions and connections, ideal and without durations.
 
-    What is not said about connections (fused gates, saves, control flow) is allowed everywhere.
-
-    Args:
-        source: The other backend's target.
-
-    Returns:
-        The target, and the names of instructions left out because they cannot be simulated.
+    What it does not mention (fused gates, saves, control flow) is allowed everywhere. Returned with the names of
+    instructions left out because they cannot be simulated.
     """
     target = Target(num_qubits=source.num_qubits, description="FusedSimulator")
     left_out = []

@@ -107,13 +107,7 @@ class Jumps:
     _marks: set[str] = field(default_factory=set)
 
     def jump(self, mark: str, condition: Expression | None, nodes: list[Node]) -> None:
-        """Note a jump from the end of the nodes written so far.
-
-        Args:
-            mark: Where to.
-            condition: When; always if None.
-            nodes: The nodes.
-        """
+        """Note a jump to a mark from the end of the nodes written so far, on a condition or always."""
         if mark in self._marks:
             raise SimulationError(f"A jump leads back to mark {mark!r}; only jumps forward are possible, and loops.")
         self._open.append((mark, condition, len(nodes)))

@@ -96,13 +96,7 @@ def from_coerced(value: SparseObservable | Mapping[str, float]) -> Observable:
 
 
 def with_layout(observable: Observable, layout: Any, num_qubits: int | None = None) -> Observable:
-    """The observable on the qubits of a transpiled circuit.
-
-    Args:
-        observable: The observable.
-        layout: The circuit's layout, or a list with the place of each of the observable's qubits.
-        num_qubits: Number of qubits of the circuit, for a list.
-    """
+    """The observable on the qubits of a transpiled circuit, by its layout or a list of places among so many qubits."""
     value = observable.value
     operator = SparsePauliOp.from_list(list(value.items())) if isinstance(value, Mapping) else value
     return canonical(operator.apply_layout(layout, num_qubits))

@@ -68,12 +68,7 @@ class Operands:
         return sum(1 << qubit for qubit in self.targets)
 
     def under(self, num_ctrl: int, ctrl_state: int) -> Operands:
-        """The operands of the base operation of one whose first qubits are controls.
-
-        Args:
-            num_ctrl: Number of leading control qubits.
-            ctrl_state: The values they must have, bit j for the j-th.
-        """
+        """The operands of the base operation of one whose first qubits are controls; bit j of the state is the j-th."""
         mask, value = self.controls
         for position, qubit in enumerate(self.targets[:num_ctrl]):
             mask |= 1 << qubit

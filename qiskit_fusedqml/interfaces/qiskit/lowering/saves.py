@@ -20,13 +20,7 @@ _STATE = {"save_state": "statevector"}
 
 
 def read_save(operation: Any, qubits: tuple[int, ...], num_qubits: int, labels: set[str]) -> Save:
-    """The node of a save instruction.
-
-    Args:
-        operation: The instruction.
-        qubits: The program's qubits it acts on.
-        num_qubits: Number of the program's qubits.
-        labels: The labels taken; this one is added.
+    """The node of a save instruction on some of the program's qubits; its label is added to those taken.
 
     Raises:
         SimulationError: If the label is taken, or the qubits are not all there are where they must be.

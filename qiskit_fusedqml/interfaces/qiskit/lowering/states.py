@@ -21,11 +21,9 @@ Amplitudes = NDArray[np.complex128]
 
 
 def prepared_amplitudes(params: Sequence[Any], num_qubits: int) -> Amplitudes:
-    """The amplitudes (2**k,) that a gate's parameters stand for.
+    """The amplitudes (2**k,) of k qubits that a gate's parameters stand for.
 
-    Args:
-        params: Qiskit's: 2**k amplitudes, the letters of a label such as "01+", or a single integer.
-        num_qubits: Number of qubits k.
+    These are 2**k amplitudes, the letters of a label such as "01+", or a single integer.
 
     Raises:
         InvalidInputError: If the amplitudes are parametrised.
@@ -46,13 +44,7 @@ def prepared_amplitudes(params: Sequence[Any], num_qubits: int) -> Amplitudes:
 def amplitude_encoding(
     params: Sequence[Any], qubits: tuple[int, ...], parameters: Sequence[Parameter]
 ) -> AmplitudeEncoding:
-    """An initial state whose amplitudes are expressions of parameters, divided by their norm.
-
-    Args:
-        params: 2**k real numbers and expressions.
-        qubits: The k qubits.
-        parameters: The parameters in the order of the values.
-    """
+    """An initial state of k qubits whose 2**k amplitudes are numbers and expressions of parameters, normalised."""
     table = AngleTable(parameters)
     constants = np.zeros(len(params))
     positions = []
@@ -68,9 +60,7 @@ def amplitude_encoding(
 def product_state(num_qubits: int, pieces: Sequence[tuple[tuple[int, ...], Amplitudes]]) -> Amplitudes:
     """The product (2**n,) of states on disjoint sets of qubits, with |0> on all others.
 
-    Args:
-        num_qubits: Number of qubits n.
-        pieces: Qubits and amplitudes of each part; bit j of an amplitude's index is the part's j-th qubit.
+    Bit j of the index of a part's amplitudes is the part's j-th qubit.
     """
     joined: Amplitudes = np.ones(1, dtype=np.complex128)
     order: list[int] = []
@@ -90,10 +80,7 @@ def with_fresh_qubits(circuit: QuantumCircuit) -> tuple[QuantumCircuit, list[int
     """The same circuit with a fresh qubit for each that is reset after something has acted on it.
 
     The state of the circuit's qubits is then the mixture that a reset leaves behind: the outcome of a measurement of a
-    qubit that nothing acts on any more does not matter to the others.
-
-    Args:
-        circuit: The circuit; resets inside of other instructions stay what they are.
+    qubit that nothing acts on any more does not matter to the others. Resets inside of other instructions stay.
 
     Returns:
         A circuit on more qubits, the circuit's own first, and the qubit at which each of these ends.
