@@ -3,10 +3,8 @@
 =============  ================================================================
 `data`         images -> rotation angles, by principal components
 `model`        the circuit and its stock `EstimatorQNN`
-`training`     the torch loop
-`timing`       one step beside the stock parameter-shift gradient
-`picture`      loss, accuracy, confusion matrix
-`run`          the story, told on the terminal
+`training`     the training, and one step beside the stock parameter-shift gradient
+`run`          what is printed, and the picture of it
 =============  ================================================================
 """
 
@@ -23,21 +21,7 @@ _NEEDED = ("matplotlib", "qiskit_machine_learning", "sklearn", "torch", "tqdm")
 
 @dataclass(frozen=True)
 class Options:
-    """What the demo does.
-
-    Attributes:
-        qubits: Number of qubits, each with one feature.
-        layers: Layers of weights.
-        classes: The first so many labels are told apart.
-        epochs: Passes through the training images.
-        batch_size: Samples in a step.
-        samples: At most so many training images, all when None.
-        stock_samples: Samples on which the stock gradient is really run.
-        seed: Seed of everything random.
-        threads: Threads of the CPU device; by default the cores there are.
-        data: Folder with MNIST-format IDX files; scikit-learn's digits when None.
-        output: Where the picture goes.
-    """
+    """What the demo does; ``python -m qiskit_fusedqml demo --help`` describes each option."""
 
     qubits: int = 8
     layers: int = 6

@@ -15,8 +15,7 @@ from sklearn.model_selection import train_test_split
 from ..errors import InvalidInputError
 from ..training import read_split
 
-TEST_SHARE = 0.25
-"""Share of scikit-learn's digits that is kept for testing."""
+_Split = tuple[NDArray[np.float64], NDArray[np.int64]]
 
 
 @dataclass(frozen=True)
@@ -47,22 +46,6 @@ class Data:
         return float(model.score(self.x_train, self.y_train)), float(model.score(self.x_test, self.y_test))
 
 
-@dataclass(frozen=True)
-class _Split:
-    images: NDArray[np.float64]
-    labels: NDArray[np.int64]
-
-    def only(self, names: NDArray[np.int64]) -> _Split:
-        keep = np.isin(self.labels, names)
-        return _Split(self.images[keep], np.searchsorted(names, self.labels[keep]))
-
-    def at_most(self, samples: int | None, rng: np.random.Generator) -> _Split:
-        if samples is None or samples >= len(self.labels):
-            return self
-        chosen = rng.permutation(len(self.labels))[:samples]
-        return _Split(self.images[chosen], self.labels[chosen])
-
-
 def load(directory: Path | None, *, num_qubits: int, num_classes: int, samples: int | None, seed: int) -> Data:
     """Load images and reduce them to angles.
 
@@ -79,50 +62,53 @@ def load(directory: Path | None, *, num_qubits: int, num_classes: int, samples: 
     Raises:
         InvalidInputError: The data has fewer classes or pixels than asked for, or cannot be read.
     """
-    if directory is None:
-        source = "scikit-learn's handwritten digits (8x8 pixels)"
-        images, labels = load_digits(return_X_y=True)
-        parts = train_test_split(
-            images, labels.astype(np.int64), test_size=TEST_SHARE, random_state=seed, stratify=labels
-        )
-        train, test = _Split(parts[0], parts[2]), _Split(parts[1], parts[3])
-    else:
-        source = f"the IDX files in {directory}"
-        train, test = _Split(*read_split(directory, "train")), _Split(*read_split(directory, "test"))
-    names = _classes(source, train, test, num_classes)
-    rng = np.random.default_rng(seed)
-    train, test = (split.only(names).at_most(samples, rng) for split in (train, test))
-    if len(np.unique(train.labels)) < num_classes or not len(test.labels):
+    source, train, test = _read(directory, seed)
+    if train[0].shape[1] != test[0].shape[1]:
         raise InvalidInputError(
-            f"{source}: {len(train.labels)} training and {len(test.labels)} test images are too few "
-            f"for {num_classes} classes; raise --samples."
+            f"{source}: training images have {train[0].shape[1]} pixels, test images {test[0].shape[1]}."
         )
-    angles, explained = _angles(train, test, num_qubits, seed)
-    return Data(source, angles[0], train.labels, angles[1], test.labels, tuple(int(name) for name in names), explained)
-
-
-def _classes(source: str, train: _Split, test: _Split, num_classes: int) -> NDArray[np.int64]:
-    if train.images.shape[1] != test.images.shape[1]:
-        raise InvalidInputError(
-            f"{source}: training images have {train.images.shape[1]} pixels, test images {test.images.shape[1]}."
-        )
-    names = np.unique(train.labels)
+    names = np.unique(train[1])
     if num_classes > len(names):
         raise InvalidInputError(f"--classes {num_classes}: {source} have only {len(names)}.")
-    return names[:num_classes]
+    names, rng = names[:num_classes], np.random.default_rng(seed)
+    (train_images, y_train), (test_images, y_test) = (_chosen(split, names, samples, rng) for split in (train, test))
+    if len(np.unique(y_train)) < num_classes or not len(y_test):
+        raise InvalidInputError(
+            f"{source}: {len(y_train)} training and {len(y_test)} test images are too few "
+            f"for {num_classes} classes; raise --samples."
+        )
+    x_train, x_test, explained = _angles(train_images, test_images, num_qubits, seed)
+    return Data(source, x_train, y_train, x_test, y_test, tuple(names.tolist()), explained)
+
+
+def _read(directory: Path | None, seed: int) -> tuple[str, _Split, _Split]:
+    if directory is not None:
+        return f"the IDX files in {directory}", read_split(directory, "train"), read_split(directory, "test")
+    images, labels = load_digits(return_X_y=True)
+    labels = labels.astype(np.int64)
+    parts = train_test_split(images, labels, test_size=0.25, random_state=seed, stratify=labels)
+    return "scikit-learn's handwritten digits (8x8 pixels)", (parts[0], parts[2]), (parts[1], parts[3])
+
+
+def _chosen(split: _Split, names: NDArray[np.int64], samples: int | None, rng: np.random.Generator) -> _Split:
+    """The images of some labels, at most so many, and their classes."""
+    rows = np.flatnonzero(np.isin(split[1], names))
+    if samples is not None and samples < len(rows):
+        rows = rows[rng.permutation(len(rows))[:samples]]
+    return split[0][rows], np.searchsorted(names, split[1][rows])
 
 
 def _angles(
-    train: _Split, test: _Split, num_qubits: int, seed: int
-) -> tuple[tuple[NDArray[np.float64], NDArray[np.float64]], float]:
-    available = min(train.images.shape)
+    train: NDArray[np.float64], test: NDArray[np.float64], num_qubits: int, seed: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
+    available = min(train.shape)
     if num_qubits > available:
         raise InvalidInputError(
-            f"--qubits {num_qubits}: {len(train.images)} images of {train.images.shape[1]} pixels have only "
+            f"--qubits {num_qubits}: {len(train)} images of {train.shape[1]} pixels have only "
             f"{available} principal components."
         )
-    pca = PCA(num_qubits, random_state=seed).fit(train.images)
-    largest = np.abs(pca.transform(train.images)).max(axis=0)
+    pca = PCA(num_qubits, random_state=seed).fit(train)
+    largest = np.abs(pca.transform(train)).max(axis=0)
     largest[largest == 0] = 1  # a component without variance: every image has the same value, 0
-    x_train, x_test = (np.clip(pca.transform(split.images) / largest, -1, 1) * (np.pi / 2) for split in (train, test))
-    return (x_train, x_test), float(pca.explained_variance_ratio_.sum())
+    x_train, x_test = (np.clip(pca.transform(images) / largest, -1, 1) * (np.pi / 2) for images in (train, test))
+    return x_train, x_test, float(pca.explained_variance_ratio_.sum())

@@ -46,25 +46,24 @@ def class_observables(num_qubits: int, num_classes: int) -> list[SparsePauliOp]:
     ]
 
 
-def fused_network(num_qubits: int, num_layers: int, num_classes: int, num_threads: int | None) -> Any:
-    """The network whose values and gradients this package computes: two arguments more than `stock_network`."""
+def stock_network(num_qubits: int, num_layers: int, num_classes: int, **options: Any) -> Any:
+    """The network as Qiskit Machine Learning makes it by default: exact values, parameter-shift gradient."""
     circuit, inputs, weights = classifier_circuit(num_qubits, num_layers)
     return EstimatorQNN(
         circuit=circuit,
         observables=class_observables(num_qubits, num_classes),
         input_params=list(inputs),
         weight_params=list(weights),
-        estimator=FusedEstimator(num_threads=num_threads),
-        gradient=FusedEstimatorGradient(num_threads=num_threads),
+        **options,
     )
 
 
-def stock_network(num_qubits: int, num_layers: int, num_classes: int) -> Any:
-    """The same network as Qiskit Machine Learning makes it by default: exact values, parameter-shift gradient."""
-    circuit, inputs, weights = classifier_circuit(num_qubits, num_layers)
-    return EstimatorQNN(
-        circuit=circuit,
-        observables=class_observables(num_qubits, num_classes),
-        input_params=list(inputs),
-        weight_params=list(weights),
+def fused_network(num_qubits: int, num_layers: int, num_classes: int, num_threads: int | None) -> Any:
+    """The network whose values and gradients this package computes: two arguments more."""
+    return stock_network(
+        num_qubits,
+        num_layers,
+        num_classes,
+        estimator=FusedEstimator(num_threads=num_threads),
+        gradient=FusedEstimatorGradient(num_threads=num_threads),
     )

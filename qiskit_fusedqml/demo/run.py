@@ -1,4 +1,4 @@
-"""The demo from the first line on the terminal to the last."""
+"""The demo from its first line on the terminal to its picture."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ from typing import Any
 import numpy as np
 import torch
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from ..errors import InvalidInputError
 from . import Options
 from .data import Data, load
 from .model import fused_network, stock_network
-from .picture import confusion, save_picture
-from .timing import time_stock_step
-from .training import Epoch, Trainer
+from .training import Trainer, time_stock_step
 
 STEP_REPEATS = 11
 
@@ -31,7 +30,7 @@ def run(options: Options) -> None:
         KeyboardInterrupt: Ctrl-C ended the training; what had been reached has been reported.
     """
     _check_picture(options)
-    torch.set_num_threads(1)  # it only adds up a few numbers here; the cores are for the sweeps
+    torch.set_num_threads(1)  # torch only adds up a few numbers; the cores are for the sweeps
     data = load(
         options.data,
         num_qubits=options.qubits,
@@ -40,7 +39,11 @@ def run(options: Options) -> None:
         seed=options.seed,
     )
     network = fused_network(options.qubits, options.layers, options.classes, options.threads)
-    _introduce(options, data, network)
+    classes = " ".join(str(name) for name in data.names)
+    _say("data", f"{data.source}: {len(data.y_train)} to learn, {len(data.y_test)} to test; classes {classes}")
+    _say("features", f"{options.qubits} principal components ({data.explained:.0%} of the variance) as angles")
+    weights = f"{network.num_weights} weights, one observable a class"
+    _say("network", f"{options.qubits} qubits, {options.layers} layers, {weights}")
     trainer = Trainer(network, data, batch_size=options.batch_size, seed=options.seed)
     try:
         trainer.run(options.epochs)
@@ -53,34 +56,26 @@ def run(options: Options) -> None:
     _compare(options, data, network, trainer)
 
 
+def confusion(truth: NDArray[np.int64], found: NDArray[np.int64], num_classes: int) -> NDArray[np.int64]:
+    """Counts (num_classes, num_classes); entry (i, j): samples of class i taken for class j."""
+    counts = np.zeros((num_classes, num_classes), dtype=np.int64)
+    np.add.at(counts, (truth, found), 1)
+    return counts
+
+
 def _say(what: str, text: str) -> None:
     print(f"{what:<22}{text}", flush=True)
 
 
-def _introduce(options: Options, data: Data, network: Any) -> None:
-    classes = " ".join(str(name) for name in data.names)
-    _say("data", f"{data.source}: {len(data.y_train)} to learn, {len(data.y_test)} to test; classes {classes}")
-    _say("features", f"{options.qubits} principal components ({data.explained:.0%} of the variance) as angles")
-    _say(
-        "network",
-        f"{options.qubits} qubits, {options.layers} layers, {network.num_weights} weights, one observable a class",
-    )
-
-
 def _report(options: Options, data: Data, trainer: Trainer) -> None:
     reached, baseline = trainer.accuracy(), data.logistic_regression()
-    counts = confusion(data.y_test, trainer.predict(data.x_test), options.classes)
-    save_picture(options.output, trainer.history, counts, data.names, baseline[1])
+    _save_picture(options, data, trainer, baseline[1])
     _say("", f"{'training':>10}{'test':>10}   accuracy")
-    _say("this network", f"{reached[0]:>10.1%}{reached[1]:>10.1%}")
+    _say("this network", f"{reached['train']:>10.1%}{reached['test']:>10.1%}")
     _say("logistic regression", f"{baseline[0]:>10.1%}{baseline[1]:>10.1%}   on the same features")
-    _say("one epoch", _epoch_time(trainer.history, len(data.y_train), options.batch_size))
+    seconds, steps = [epoch.seconds for epoch in trainer.history], -(-len(data.y_train) // options.batch_size)
+    _say("one epoch", f"{np.median(seconds):.2f} s (median; {steps} steps of {options.batch_size} samples)")
     _say("picture", os.fspath(options.output.absolute()))
-
-
-def _epoch_time(history: list[Epoch], samples: int, batch_size: int) -> str:
-    steps = -(-samples // batch_size)
-    return f"{np.median([epoch.seconds for epoch in history]):.2f} s (median; {steps} steps of {batch_size} samples)"
 
 
 def _compare(options: Options, data: Data, network: Any, trainer: Trainer) -> None:
@@ -88,17 +83,15 @@ def _compare(options: Options, data: Data, network: Any, trainer: Trainer) -> No
     ours = trainer.step_seconds(STEP_REPEATS)
     _say("one step", f"{1e3 * ours:.1f} ms ({batch} samples, median of {STEP_REPEATS})")
     few = data.x_train[: options.stock_samples]
-    stock = time_stock_step(
-        stock_network(options.qubits, options.layers, options.classes), network, few, trainer.weights
-    )
-    scaled = stock.scaled(batch)
-    run = "1 sample" if stock.samples == 1 else f"{stock.samples} samples"
+    stock = stock_network(options.qubits, options.layers, options.classes)
+    seconds, difference = time_stock_step(stock, network, few, trainer.weights)
+    run = "1 sample" if len(few) == 1 else f"{len(few)} samples"
     _say(
         "stock gradient",
-        f"{scaled:.0f} s for the same step (parameter shift; scaled from {run}, "
-        f"which took {stock.seconds:.1f} s): {scaled / ours:,.0f} times as long",
+        f"{seconds * batch:.0f} s for the same step (parameter shift; scaled from {run}, "
+        f"which took {seconds * len(few):.1f} s): {seconds * batch / ours:,.0f} times as long",
     )
-    _say("agreement", f"the two gradients differ by at most {stock.difference:.0e}")
+    _say("agreement", f"the two gradients differ by at most {difference:.0e}")
 
 
 def _check_picture(options: Options) -> None:
@@ -109,3 +102,29 @@ def _check_picture(options: Options) -> None:
     if options.output.is_dir():
         raise InvalidInputError(f"--output {options.output} is a folder; name the picture's file.")
     options.output.parent.mkdir(parents=True, exist_ok=True)
+
+
+def _save_picture(options: Options, data: Data, trainer: Trainer, baseline: float) -> None:
+    """Loss, accuracy and confusion matrix."""
+    figure = Figure(figsize=(13, 4), layout="constrained")
+    loss, accuracy, matrix = figure.subplots(1, 3)
+    history = trainer.history
+    epochs = [epoch.number for epoch in history]
+    loss.plot(epochs, [epoch.loss for epoch in history], marker="o", markersize=3)
+    loss.set(title="Training loss", xlabel="epoch", ylabel="cross entropy", ylim=(0, None))
+    for name, label in (("train", "training"), ("test", "test")):
+        accuracy.plot(epochs, [epoch.metrics[name] for epoch in history], label=label)
+    accuracy.axhline(baseline, color="grey", linestyle="--", label="logistic regression, test")
+    accuracy.set(title="Accuracy", xlabel="epoch", ylim=(None, 1.01))
+    accuracy.legend(loc="lower right")
+    for axes in (loss, accuracy):
+        axes.grid(alpha=0.3)
+    counts, ticks = confusion(data.y_test, trainer.predict(data.x_test), options.classes), range(options.classes)
+    matrix.imshow(counts, cmap="Blues")
+    matrix.set(title="Test images", xlabel="taken for", ylabel="is")
+    matrix.set_xticks(ticks, labels=[str(name) for name in data.names])
+    matrix.set_yticks(ticks, labels=[str(name) for name in data.names])
+    for (row, column), count in np.ndenumerate(counts):
+        color = "white" if 2 * count > counts.max() else "black"
+        matrix.text(column, row, str(count), ha="center", va="center", color=color)
+    figure.savefig(options.output, dpi=120)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
 from typing import Any
 
 import numpy as np
@@ -10,38 +10,21 @@ import torch
 from numpy.typing import NDArray
 from qiskit_machine_learning.connectors import TorchConnector
 
-from .. import training
+from ..training import Epoch, fit
 from .data import Data
 
 LEARNING_RATE = 0.05
 INITIAL_SPREAD = 0.1
 """Standard deviation of the weights at the start: near the identity, where gradients do not vanish."""
 LOGIT_SCALE = 10.0
-"""Expectation values lie in [-1, 1]; cross entropy wants logits that can be sure of themselves."""
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """What one pass through the training images reached.
-
-    Attributes:
-        loss: Mean training loss during it.
-        train: Training accuracy after it.
-        test: Test accuracy after it.
-        seconds: Time of its training steps, evaluation not counted.
-    """
-
-    loss: float
-    train: float
-    test: float
-    seconds: float
+"""Expectation values lie in [-1, 1], too narrow a range for the logits of cross entropy."""
 
 
 class Trainer:
     """A network, its optimiser and its data.
 
     Attributes:
-        history: The finished epochs; grows while `run` runs, so that it is there when training is interrupted.
+        history: The finished epochs, with the accuracies in training and test as metrics; grows while `run` runs.
     """
 
     def __init__(self, network: Any, data: Data, *, batch_size: int, seed: int) -> None:
@@ -62,7 +45,7 @@ class Trainer:
         steps = -(-len(self._y) // self._batch_size)
         # the rate falls to zero, so that the last epoch is no better or worse than its neighbours by chance
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self._optimizer, T_max=epochs * steps)
-        training.fit(
+        fit(
             self._model,
             self._optimizer,
             _loss,
@@ -81,26 +64,46 @@ class Trainer:
             outputs = self._model(torch.as_tensor(x, dtype=torch.float32))
         return np.asarray(outputs.argmax(dim=1).numpy(), dtype=np.int64)
 
-    def accuracy(self) -> tuple[float, float]:
+    def accuracy(self) -> dict[str, float]:
         """Accuracy with the present weights, in training and test."""
         data = self._data
-        train, test = self.predict(data.x_train) == data.y_train, self.predict(data.x_test) == data.y_test
-        return float(train.mean()), float(test.mean())
+        pairs = {"train": (data.x_train, data.y_train), "test": (data.x_test, data.y_test)}
+        return {name: float((self.predict(x) == y).mean()) for name, (x, y) in pairs.items()}
 
     def step_seconds(self, repeats: int) -> float:
         """Median time of one training step on a full batch; the weights are restored afterwards."""
         saved = {name: value.clone() for name, value in self._model.state_dict().items()}
         x, y = self._x[: self._batch_size], self._y[: self._batch_size]
-        steps = training.fit(
-            self._model, self._optimizer, _loss, (x, y), epochs=repeats + 1, batch_size=len(y), progress=False
-        )
+        steps = fit(self._model, self._optimizer, _loss, (x, y), epochs=repeats + 1, batch_size=len(y), progress=False)
         self._model.load_state_dict(saved)
         return float(np.median([step.seconds for step in steps[1:]]))  # the first one warms up
 
-    def _finish_epoch(self, epoch: training.Epoch) -> dict[str, float]:
-        train, test = self.accuracy()
-        self.history.append(Epoch(epoch.loss, train, test, epoch.seconds))
-        return {"test": test}
+    def _finish_epoch(self, epoch: Epoch) -> dict[str, float]:
+        metrics = self.accuracy()
+        self.history.append(Epoch(epoch.number, epoch.step, epoch.loss, epoch.seconds, metrics))
+        return metrics
+
+
+def time_stock_step(
+    stock: Any, fused: Any, x: NDArray[np.float64], weights: NDArray[np.float64]
+) -> tuple[float, float]:
+    """Run forward and backward of the stock network.
+
+    Args:
+        stock: A network with the stock gradient.
+        fused: The same network with this package's gradient.
+        x: A few samples (N, num_inputs).
+        weights: The weights (num_weights,).
+
+    Returns:
+        Seconds a sample (parameter shift runs samples one by one), and the largest difference of the gradients.
+    """
+    start = time.perf_counter()
+    stock.forward(x, weights)
+    _, expected = stock.backward(x, weights)
+    seconds = time.perf_counter() - start
+    _, found = fused.backward(x, weights)
+    return seconds / len(x), float(np.abs(found - expected).max())
 
 
 def _loss(outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
