@@ -41,20 +41,9 @@ class Epoch:
 
 
 class Batches:
-    """The batches of a data set: which samples a batch holds is a function of the seed and the batch's number.
+    """The batches of a data set: which samples batch k of epoch e holds is a function of the seed.
 
-    Args:
-        data: A pair (x, y) with one row a sample, or anything with a length that gives such a pair for row numbers.
-        batch_size: Samples in a batch; the last one of an epoch may be smaller.
-        seed: Of the order.
-        collate: For data that gives one sample at a time: makes a pair of batches of a list of samples.
-
-    Attributes:
-        samples: Number of samples.
-        per_epoch: Number of batches in an epoch.
-
-    Raises:
-        InvalidInputError: If there are no samples, or x and y have unequal numbers of rows.
+    The arguments are those of `fit`; an epoch has ``samples`` samples in ``per_epoch`` batches.
     """
 
     def __init__(self, data: Any, batch_size: int, seed: int, collate: Callable[[list[Any]], Any] | None) -> None:
@@ -93,14 +82,13 @@ class Batches:
 
 
 class Run:
-    """Model, optimiser and scheduler on their way through the data; the arguments are those of `fit`.
+    """A model that is trained: ``epoch`` epochs and ``batch`` steps of the next one are finished, ``step`` steps in all.
+
+    The arguments are those of `fit`.
 
     Attributes:
-        epoch: Number of finished epochs.
-        batch: Number of finished steps in this one.
-        step: Number of finished steps in all.
         epochs: The finished epochs.
-        settings: What the trajectory depends on.
+        settings: What the trajectory depends on, by name.
         log: Where lines of metrics go, if anywhere.
         last_good: What to say, when training diverges, of the state to go back to.
     """
