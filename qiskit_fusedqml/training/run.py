@@ -82,7 +82,7 @@ class Batches:
 
 
 class Run:
-    """A model that is trained: ``epoch`` epochs and ``batch`` steps of the next one are finished, ``step`` steps in all.
+    """A model in training: ``epoch`` epochs and ``batch`` steps of the next are finished, ``step`` steps in all.
 
     The arguments are those of `fit`.
 
