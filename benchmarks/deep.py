@@ -32,6 +32,8 @@ if str(HERE) not in sys.path:
     sys.path.insert(0, str(HERE))  # python -P leaves the script's folder out
 
 import machine  # noqa: E402
+import trade  # noqa: E402
+from layered import engine  # noqa: E402
 from peers.__main__ import peak_mib  # noqa: E402
 
 QUBITS, LAYERS = 20, 1000
@@ -51,42 +53,6 @@ def resident_mib() -> float:
     """Memory this process holds now, in MiB."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS:"))
-
-
-def layered(num_qubits: int, layers: int, axes: str = "xyz") -> Any:
-    """RY encoding, then rotations of every qubit and a ring of CX, as a program: no Qiskit involved."""
-    from qiskit_fusedqml.ir.program import Program, Rotation
-
-    chosen = [{"x": (1, 0), "y": (1, 1), "z": (0, 1)}[axis] for axis in axes]
-    ring = []
-    for q in range(num_qubits):
-        control, target = 1 << q, 1 << (q + 1) % num_qubits
-        ring += [Rotation(target, 0, control, control, theta=np.pi), Rotation(0, 0, control, control, theta=-np.pi)]
-    instructions = [Rotation(1 << q, 1 << q, slot=q) for q in range(num_qubits)]
-    slot = num_qubits
-    for _ in range(layers):
-        for q in range(num_qubits):
-            for x, z in chosen:
-                instructions.append(Rotation(x << q, z << q, slot=slot))
-                slot += 1
-        instructions += ring
-    return Program(num_qubits, slot, tuple(instructions))
-
-
-def engine(num_qubits: int, layers: int, precision: str, axes: str = "xyz", classes: int = 1, **options: Any) -> Any:
-    """A program's values and gradients: Z of the first qubits, and the norm."""
-    from qiskit_fusedqml.engine.program_function import ProgramFunction
-    from qiskit_fusedqml.ir.angles import AngleMap
-    from qiskit_fusedqml.ir.observables import PauliSum, PauliTerm
-
-    program = layered(num_qubits, layers, axes)
-    count = program.num_angles
-    angles = AngleMap(count, np.zeros(count), np.arange(count), np.arange(count), np.ones(count))
-    sums = [PauliSum(num_qubits, (PauliTerm(1.0, 0, 1 << q),)) for q in range(classes)]
-    sums.append(PauliSum(num_qubits, (PauliTerm(1.0, 0, 0),)))
-    return ProgramFunction(
-        program, angles, sums, num_inputs=num_qubits, precision=precision, num_threads=machine.cores(), **options
-    )
 
 
 def scale_program() -> dict[str, Any]:
@@ -245,8 +211,6 @@ def measure(part: str, arguments: argparse.Namespace) -> Any:
 
 def inside(part: str, folder: Path | None) -> Any:
     """What a process of its own does."""
-    import trade
-
     if part == "epoch":
         assert folder is not None
         return epoch(folder)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from deep import engine
+from layered import engine
 
 LAYERS = (1, 3, 10, 30, 100, 300, 1000)
 QUBITS = (6, 10)
