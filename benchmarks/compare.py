@@ -1,7 +1,8 @@
 """Turn the JSON of `run.py` and `networks.py` into tables.
 
-``python benchmarks/compare.py results/a.json [results/b.json ...]`` prints Markdown; with ``--readme README.md`` it
-replaces what stands between two marks there, one pair for each of the programs.
+``python benchmarks/compare.py results/a.json [results/b.json ...]`` prints Markdown; with ``--readme
+benchmarks/README.md`` it replaces what stands between two marks there, one pair for each of the programs. ``--summary
+README.md`` does so with a short table of the double-precision results of `run.py`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from typing import Any
 
 KINDS = ("benchmarks", "networks")
 """What stands between which marks, by the ``kind`` of a record; those of `run.py` name none."""
+SUMMARY = "summary"
+"""The marks of the short table."""
 OURS = "ours"
 
 Entry = Mapping[str, Any]
@@ -68,6 +71,27 @@ def table(record: Mapping[str, Any]) -> str:
         for precision in precisions
     ]
     return "\n\n".join([*sections, _origin(record)])
+
+
+def size(result: Mapping[str, Any]) -> tuple[str, str]:
+    """Qubits and layers, samples; of a workload whose specification names them."""
+    letters = dict(part.split("=") for part in result["spec"].partition(":")[2].split(","))
+    samples = "1 sample" if letters["B"] == "1" else f"{letters['B']} samples"
+    return f"{letters['n']} qubits, {letters['L']} layers", samples
+
+
+def summary(record: Mapping[str, Any]) -> str:
+    """A line a workload in double precision: what it is, our time, the best peer's, the ratio."""
+    header = ["", "circuit", "weights", "batch", "ours", "best peer", "best peer / ours"]
+    rows = [_markdown(header), _markdown(["---"] * len(header))]
+    for result in record["results"]:
+        best, times = best_peer(result), ratio(result)
+        if result["precision"] == "double" and best and times:
+            entries, (circuit, samples) = result["entries"], size(result)
+            peer = f"{_cell(entries[best])} ({best})"
+            cells = [circuit, str(result["num_weights"]), samples, _cell(entries[OURS]), peer, f"**{times:.1f}**"]
+            rows.append(_markdown([result["workload"], *cells]))
+    return "\n".join(rows)
 
 
 def networks_table(record: Mapping[str, Any]) -> str:
@@ -219,17 +243,22 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Make tables of benchmark results.")
     parser.add_argument("results", nargs="+", type=Path, help="JSON files of run.py and networks.py")
     parser.add_argument("--readme", type=Path, help="write the tables between the marks of this file")
+    parser.add_argument("--summary", type=Path, help="write the short table between the marks of this file")
     arguments = parser.parse_args()
     records = [json.loads(path.read_text()) for path in arguments.results]
-    for kind, make in zip(KINDS, (table, networks_table), strict=True):
+    if arguments.summary is None:
+        made = [(KINDS[0], table, KINDS[0], arguments.readme), (KINDS[1], networks_table, KINDS[1], arguments.readme)]
+    else:
+        made = [(KINDS[0], summary, SUMMARY, arguments.summary)]
+    for kind, make, mark, target in made:
         tables = "\n\n".join(make(record) for record in records if record.get("kind", KINDS[0]) == kind)
         if not tables:
             continue
-        if arguments.readme is None:
+        if target is None:
             print(tables)
             continue
         try:
-            arguments.readme.write_text(insert(arguments.readme.read_text(), tables, kind))
+            target.write_text(insert(target.read_text(), tables, mark))
         except ValueError as problem:
             parser.error(str(problem))
     return 0

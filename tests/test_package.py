@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import qiskit_fusedqml
@@ -274,16 +275,32 @@ def test_readme_code_runs(snippet: str) -> None:
     if "counts" in names:
         assert sum(names["counts"].values()) == 1000
         assert set(names["counts"]) == {"00", "11"}
+    if "dw" in names:
+        f, x, w = names["f"], names["x"], names["w"]
+        assert names["values"].shape == (32, 2)
+        step = 1e-6 * np.eye(len(w))[3]
+        losses = [(f.values(x, w + sign * step) ** 2).sum() for sign in (1, -1)]
+        assert names["dw"][3] == pytest.approx((losses[0] - losses[1]) / 2e-6, abs=1e-6)
+    if "layer" in names:
+        assert all(parameter.grad.abs().sum() > 0 for parameter in names["model"].parameters())
     if "weight_gradient" in names:
         assert names["weight_gradient"].shape == (1, 1, names["network"].num_weights)
     if "gradient" in names:
         assert names["gradient"].shape == names["weights"].shape
-    if "fused" in names:
-        assert "fused" in names["fused"].count_ops()
 
 
-def test_readme_shows_four_uses() -> None:
-    assert len(SNIPPETS) == 4
+def test_readme_is_short_and_shows_five_uses() -> None:
+    shown = ["DifferentiableCircuit(", "FusedLayer(", "EstimatorQNN(", "FusedSimulator(", "fusedqml.qubit"]
+    assert len(SNIPPETS) == len(shown)
+    assert all(use in snippet for use, snippet in zip(shown, SNIPPETS, strict=True))
+    assert max(len(re.findall(r"^.+$", snippet, re.MULTILINE)) for snippet in SNIPPETS) <= 12
+    assert README.count("\n") <= 140
+
+
+def test_readme_links_lead_somewhere() -> None:
+    links = [link for link in re.findall(r"\]\(([^)#]+)\)", README) if not link.startswith("https://")]
+    assert {"docs/pipeline.svg", "docs/speed.svg", "docs/how-it-works.md", "benchmarks/README.md"} <= set(links)
+    assert [link for link in links if not (ROOT / link).exists()] == []
 
 
 def test_readme_commands_exist() -> None:

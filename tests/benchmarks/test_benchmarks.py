@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import textwrap
 from collections.abc import Callable
@@ -590,6 +591,45 @@ def test_tables_go_between_the_marks(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert "| a sampler | 1 ms | stock | 3 s | **3000 times** | within 5 ms |" in second
     assert "Other programs" not in second
     assert "Other programs" in compare.networks_table(NETWORKS | {"load": {"before": 0.1, "after": 2.5}})
+
+
+RESULTS = json.loads((BENCHMARKS / "results" / "w1-w6-epyc-2-cores.json").read_text())
+
+
+def ratios_by_hand(precision: str) -> list[float]:
+    found = []
+    for result in RESULTS["results"]:
+        if result["precision"] == precision:
+            times = {peer: entry["median"] for peer, entry in result["entries"].items() if "median" in entry}
+            found.append(min(time for peer, time in times.items() if peer != "ours") / times["ours"])
+    return found
+
+
+def test_the_readme_has_the_figures_of_the_file() -> None:
+    readme = (BENCHMARKS.parent / "README.md").read_text()
+    assert compare.insert(readme, compare.summary(RESULTS), compare.SUMMARY) == readme
+    lines = compare.summary(RESULTS).splitlines()[2:]
+    assert [line.split("| **")[1] for line in lines] == [f"{value:.1f}** |" for value in ratios_by_hand("double")]
+    assert lines[4].startswith("| W5 | 20 qubits, 5 layers | 300 | 1 sample | 53.5 ms | 1.66 s (mindquantum) | ")
+    least, most = map(int, re.search(r"is\n?\s*(\d+) to (\d+) times as fast", readme).groups())
+    assert least == int(min(ratios_by_hand("double")))
+    assert most == round(max(ratios_by_hand("double")))
+
+
+def test_the_long_tables_are_those_of_the_files() -> None:
+    text = (BENCHMARKS / "README.md").read_text()
+    for name, make in (("w1-w6", compare.table), ("shapes", compare.table), ("networks", compare.networks_table)):
+        assert make(json.loads((BENCHMARKS / "results" / f"{name}-epyc-2-cores.json").read_text())) in text
+
+
+def test_the_chart_shows_the_ratios(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    import chart
+
+    chart.draw(RESULTS, tmp_path / "speed.svg")
+    expected = [f"{value:.1f}" for precision in ("double", "single") for value in ratios_by_hand(precision)]
+    for path in (tmp_path / "speed.svg", BENCHMARKS.parent / "docs" / "speed.svg"):
+        assert re.findall(r">(\d+\.\d)</text>", path.read_text()) == expected
 
 
 NETWORKS = {
