@@ -12,7 +12,7 @@ A circuit flows in one direction, and every step is data that can be printed::
 `simulation`   runs dynamic programs: shots that part where an outcome is random
 `distributed`  batches and jobs spread over processes and machines
 `interfaces`   Qiskit, qiskit-machine-learning, torch, PennyLane
-`training`     `fit`: training that can be killed and resumed; metrics and their picture; MNIST's files
+`training`     `fit`: training that can be killed and resumed; metrics and their plot; MNIST's files
 `demo`         handwritten digits, from the command line
 `calibrate`    the command that measures what work costs on this machine
 =============  =======================================================================================================
