@@ -29,7 +29,7 @@ class CompiledCoefficientMap(CoefficientMap):
         t = self.tables = tables
         self.angles: AngleTables | None = None
         scales = t.scales
-        self.compiled = _native.Recipe(
+        self.compiled = _native.CoefficientMap(
             num_angles=t.num_angles,
             num_batched=t.num_batched,
             num_overlaps=t.num_overlaps,
@@ -43,14 +43,14 @@ class CompiledCoefficientMap(CoefficientMap):
             term_overlaps=t.terms[1],
             batched_terms=t.batched_terms[0].arrays,
             batched_term_overlaps=t.batched_terms[1],
-            runs=t.runs[0].arrays,
-            run_overlaps=t.runs[1].reshape(-1),
-            run_signs=t.runs[2].reshape(-1),
-            run_pairs=t.runs[3],
-            blends=t.blends[0].arrays,
-            blend_overlaps=t.blends[1].reshape(-1),
-            batched_blends=t.batched_blends[0].arrays,
-            batched_blend_overlaps=t.batched_blends[1].reshape(-1),
+            sequences=t.runs[0].arrays,
+            sequence_overlaps=t.runs[1].reshape(-1),
+            sequence_signs=t.runs[2].reshape(-1),
+            sequence_pairs=t.runs[3],
+            matrices=t.blends[0].arrays,
+            matrix_overlaps=t.blends[1].reshape(-1),
+            batched_matrices=t.batched_blends[0].arrays,
+            batched_matrix_overlaps=t.batched_blends[1].reshape(-1),
             factored=scales.factored,
             stretch_start=scales.starts,
             carrier_pair=scales.carrier_pair,
@@ -78,4 +78,4 @@ class CompiledCoefficientMap(CoefficientMap):
     ) -> tuple[FloatArray, FloatArray | None]:
         if overlaps.ndim == 1:
             return self.compiled.pull_sums(bound, overlaps), None
-        return self.compiled.pull_rows(bound, overlaps, per_sample)
+        return self.compiled.pull_samples(bound, overlaps, per_sample)

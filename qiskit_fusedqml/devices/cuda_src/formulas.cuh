@@ -73,7 +73,7 @@ __device__ __forceinline__ double second_derivative(int step, double a, double b
     }
 }
 
-// A member of the features: words [first node, nodes, first slot, variables]. Nodes are [step, argument, argument], the arguments earlier nodes, or a variable's
+// An expression: words [first node, nodes, first slot, variables]. Nodes are [step, argument, argument], the arguments earlier nodes, or a variable's
 // number; slots name the sources of a member's variables.
 struct Features {
     const int *members, *nodes, *slots;
@@ -86,7 +86,7 @@ struct Features {
     __device__ __forceinline__ double& value(int node) const { return room[node * threads + thread]; }
     __device__ __forceinline__ double& adjoint(int node) const { return room[(most_nodes + node) * threads + thread]; }
 
-    __device__ __forceinline__ void run(const Values& v, int member, long long sample) const {
+    __device__ __forceinline__ void evaluate(const Values& v, int member, long long sample) const {
         const int first = members[4 * member], count = members[4 * member + 1];
         for (int k = 0; k < count; ++k) {
             const int* node = nodes + 3 * (first + k);
@@ -96,7 +96,7 @@ struct Features {
         }
     }
 
-    // The derivatives for the variables, `step` apart, after `run`.
+    // The derivatives for the variables, `step` apart, after `evaluate`.
     __device__ __forceinline__ void pull(int member, double outer, double* to, long long step) const {
         const int first = members[4 * member], count = members[4 * member + 1];
         for (int k = 0; k < count; ++k) adjoint(k) = 0;
@@ -116,36 +116,36 @@ struct Features {
 };
 
 // Threads take the shared members, then the own ones of each sample, in turns.
-__global__ void evaluate_features(const Recipe* recipe, long long batch, const double* base, const double* rows, double* memory, const int* members,
+__global__ void evaluate_expressions(const CoefficientMap* map, long long batch, const double* base, const double* rows, double* memory, const int* members,
                                   const int* nodes, const int* slots, const double* constants, int most_nodes, int num_members, double* room) {
-    const Values v = {*recipe, batch, base, rows, nullptr, memory};
+    const Values v = {*map, batch, base, rows, nullptr, memory};
     const long long thread = static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x, threads = static_cast<long long>(gridDim.x) * blockDim.x;
     const Features f = {members, nodes, slots, constants, room, threads, thread, most_nodes};
-    const int shared = v.r.num_features;
+    const int shared = v.r.num_expressions;
     for (long long k = thread; k < shared + (num_members - shared) * batch; k += threads) {
         const long long own = k - shared, sample = own < 0 ? 0 : own % batch;
         const int member = own < 0 ? static_cast<int>(k) : shared + static_cast<int>(own / batch);
-        f.run(v, member, sample);
-        *(own < 0 ? v.shared_features() + k : v.own_features() + own) = f.value(members[4 * member + 1] - 1);
+        f.evaluate(v, member, sample);
+        *(own < 0 ? v.shared_expressions() + k : v.batched_expressions() + own) = f.value(members[4 * member + 1] - 1);
     }
 }
 
 // The derivatives for the members' variables: [slot of a shared member][shared row], and [slot of an own one][sample]. outer: the derivatives for the
 // members, of shared ones at shared_outer[row * shared_stride + member], of own ones at own_outer[sample * own_stride + member].
-__global__ void pull_features(const Recipe* recipe, long long batch, const double* base, const double* rows, double* memory, const int* members,
+__global__ void pull_expressions(const CoefficientMap* map, long long batch, const double* base, const double* rows, double* memory, const int* members,
                               const int* nodes, const int* slots, const double* constants, int most_nodes, int num_members, double* room, int shared_slots,
                               const double* shared_outer, long long shared_rows, long long shared_stride, const double* own_outer, long long own_stride,
                               double* shared_results, double* own_results) {
-    const Values v = {*recipe, batch, base, rows, nullptr, memory};
+    const Values v = {*map, batch, base, rows, nullptr, memory};
     const long long thread = static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x, threads = static_cast<long long>(gridDim.x) * blockDim.x;
     const Features f = {members, nodes, slots, constants, room, threads, thread, most_nodes};
-    const int shared = v.r.num_features;
+    const int shared = v.r.num_expressions;
     const long long of_shared = shared * shared_rows, of_own = own_outer ? (num_members - shared) * batch : 0;
     for (long long k = thread; k < of_shared + of_own; k += threads) {
         const bool is_own = k >= of_shared;
         const long long place = is_own ? k - of_shared : k, step = is_own ? batch : shared_rows, sample = place % step;
         const int number = static_cast<int>(place / step), member = is_own ? shared + number : number, slot = members[4 * member + 2];
-        f.run(v, member, sample);
+        f.evaluate(v, member, sample);
         const double outer = is_own ? own_outer[sample * own_stride + number] : shared_outer[sample * shared_stride + number];
         double* to = (is_own ? own_results + (slot - shared_slots) * batch : shared_results + slot * shared_rows) + sample;
         f.pull(member, outer, to, step);

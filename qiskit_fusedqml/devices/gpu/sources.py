@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 
 FOLDER = Path(__file__).parent.parent / "cuda_src"
-PARTS = ("base", "tile", "turns", "diagonal", "dense", "sweep", "tables", "readout", "sampling", "recipe", "formulas")
+PARTS = ("base", "tile", "turns", "diagonal", "dense", "sweep", "tables", "readout", "sampling", "coefficients", "formulas")
 """The files in the order in which they build on one another."""
 
 SMALL_KERNELS = (
@@ -23,9 +23,9 @@ SMALL_KERNELS = (
 """Those that depend on the precision only."""
 
 RUNNING_SUMS, DRAW_OUTCOMES = "fusedqml::running_sums", "fusedqml::draw_outcomes"
-SET_RECIPE, BIND_VALUES, BIND_SHARED = "fusedqml::set_recipe", "fusedqml::bind_values", "fusedqml::bind_shared"
-ADD_COLUMNS, PULL_RUNS, PULL_VALUES = "fusedqml::add_columns", "fusedqml::pull_runs", "fusedqml::pull_values"
-EVALUATE_FEATURES, PULL_FEATURES = "fusedqml::evaluate_features", "fusedqml::pull_features"
+SET_RECIPE, BIND_VALUES, BIND_SHARED = "fusedqml::set_coefficient_map", "fusedqml::bind_values", "fusedqml::bind_shared"
+ADD_COLUMNS, PULL_RUNS, PULL_VALUES = "fusedqml::add_columns", "fusedqml::pull_sequences", "fusedqml::pull_values"
+EVALUATE_FEATURES, PULL_FEATURES = "fusedqml::evaluate_expressions", "fusedqml::pull_expressions"
 
 DOUBLE_KERNELS = (
     *(RUNNING_SUMS, DRAW_OUTCOMES, SET_RECIPE, BIND_VALUES, BIND_SHARED, ADD_COLUMNS, PULL_RUNS, PULL_VALUES),

@@ -10,7 +10,7 @@
 #include "coefficients_module.hpp"
 #include "observables.hpp"
 #include "readout.hpp"
-#include "recipe_module.hpp"
+#include "coefficient_map_module.hpp"
 #include "run.hpp"
 
 namespace nb = nanobind;
@@ -205,7 +205,7 @@ NB_MODULE(_native, m) {
     using namespace fusedqml;
     // compiled tapes live in caches that the interpreter clears after this module
     nb::set_leak_warnings(false);
-    m.doc() = "Sweeps of the CPU device; coefficients and the recipes that make them. Not a public interface.";
+    m.doc() = "Sweeps of the CPU device; coefficients and the maps that make them. Not a public interface.";
     nb::class_<State>(m, "State")
         .def_prop_ro("num_qubits", [](const State& s) { return s.num_qubits; })
         .def_prop_ro("batch", [](const State& s) { return s.batch; })
@@ -218,7 +218,7 @@ NB_MODULE(_native, m) {
         .def_prop_ro("num_overlaps", &Tape::num_overlaps);
     nb::class_<Observables>(m, "Observables").def_prop_ro("num_observables", &Observables::num_observables);
     bind_coefficients(m);
-    bind_recipe(m);
+    bind_coefficient_map(m);
     m.def("instruction_sets", [] {
         std::vector<std::string> names;
         for (const char* name : {"avx512", "avx2", "sse2", "neon"})

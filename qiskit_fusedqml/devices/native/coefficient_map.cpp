@@ -1,4 +1,4 @@
-#include "recipe.hpp"
+#include "coefficient_map.hpp"
 
 #include <algorithm>
 #include <cfloat>
@@ -10,7 +10,7 @@ namespace fusedqml {
 namespace {
 
 constexpr int64_t factored_kind = 1;
-constexpr int together = 16;       // samples handled at once on the way back: two cache lines of what is [..][sample]
+constexpr int together = 16;       // samples handled at once in the backward pass: two cache lines of what is [..][sample]
 
 // SU(2) matrix w - 1j (x X + y Y + z Z), entry (row, column), as real and imaginary part.
 void matrix_entry(const double q[4], int entry, double& re, double& im) {
@@ -51,11 +51,11 @@ void Linear::pull(int64_t row, double gradient, double* sources) const {
     for (int64_t k = start[row]; k < start[row + 1]; ++k) sources[index[k]] += weight[k] * gradient;
 }
 
-Waves::Waves(std::vector<double> angles) : cosine(std::move(angles)), sine(cosine.size()) {
+SinesCosines::SinesCosines(std::vector<double> angles) : cosine(std::move(angles)), sine(cosine.size()) {
     find_kernels(nullptr, sizeof(double), false)->sine_cosine(cosine.data(), static_cast<int64_t>(cosine.size()), sine.data(), cosine.data());
 }
 
-Waves Runs::halves(const double* sources, int64_t batch) const {
+SinesCosines RotationSequences::halves(const double* sources, int64_t batch) const {
     std::vector<double> angles(constant.size() * static_cast<size_t>(batch));
     double* to = angles.data();
     for (size_t k = 0; k < constant.size(); ++k, to += batch) {
@@ -63,13 +63,13 @@ Waves Runs::halves(const double* sources, int64_t batch) const {
         else
             for (int64_t sample = 0; sample < batch; ++sample) to[sample] = 0.5 * (constant[k] + sources[source[k] * batch + sample]);
     }
-    return Waves(std::move(angles));
+    return SinesCosines(std::move(angles));
 }
 
-void Runs::multiply(int64_t run, const Waves& halves, int64_t batch, int64_t sample, double q[4]) const {
+void RotationSequences::multiply(int64_t sequence, const SinesCosines& halves, int64_t batch, int64_t sample, double q[4]) const {
     q[0] = 1.0;
     q[1] = q[2] = q[3] = 0.0;
-    for (int64_t k = start[run]; k < start[run + 1]; ++k) {
+    for (int64_t k = start[sequence]; k < start[sequence + 1]; ++k) {
         const double c = halves.cosine[k * batch + sample], s = halves.sine[k * batch + sample];
         // Hamilton product of c + s e_a with q; a, b, d is a right-handed triple
         const int a = 1 + static_cast<int>(axis[k]), b = a % 3 + 1, d = b % 3 + 1;
@@ -82,9 +82,9 @@ void Runs::multiply(int64_t run, const Waves& halves, int64_t batch, int64_t sam
     }
 }
 
-void Runs::pull(int64_t run, const Waves& halves, int64_t batch, int64_t sample, double h[3], double* gradients,
+void RotationSequences::pull(int64_t sequence, const SinesCosines& halves, int64_t batch, int64_t sample, double h[3], double* gradients,
                 int64_t stride) const {
-    for (int64_t k = start[run + 1]; k-- > start[run];) {
+    for (int64_t k = start[sequence + 1]; k-- > start[sequence];) {
         const int a = static_cast<int>(axis[k]), b = (a + 1) % 3, d = (b + 1) % 3;
         if (source[k] >= 0) gradients[source[k] * stride] += h[a];
         double c, s;
@@ -95,48 +95,48 @@ void Runs::pull(int64_t run, const Waves& halves, int64_t batch, int64_t sample,
 
 namespace {
 
-// Adds the rows' contributions to angles [angle][sample].
-void add_rows(const Linear& linear, int64_t num_row, const double* rows, int64_t batch, double* angles) {
-    constexpr int64_t block = 256;  // samples whose rows stay in cache
+// Adds what batched values contribute to angles [angle][sample].
+void add_batched(const Linear& linear, int64_t num_batched, const double* values, int64_t batch, double* angles) {
+    constexpr int64_t block = 256;  // samples whose values stay in cache
     for (int64_t first = 0; first < batch; first += block) {
         const int64_t last = std::min(first + block, batch);
         for (int64_t angle = 0; angle < linear.rows(); ++angle)
             for (int64_t k = linear.start[angle]; k < linear.start[angle + 1]; ++k) {
                 const double weight = linear.weight[k];
-                const double* from = rows + linear.index[k];
+                const double* from = values + linear.index[k];
                 for (int64_t sample = first; sample < last; ++sample)
-                    angles[angle * batch + sample] += weight * from[sample * num_row];
+                    angles[angle * batch + sample] += weight * from[sample * num_batched];
             }
     }
 }
 
 }  // namespace
 
-std::unique_ptr<Bound> Recipe::bind(const double* base, const double* rows, int64_t batch) const {
-    std::vector<double> shared(static_cast<size_t>(t.num_angles + 3 * t.runs.size()));
-    for (int64_t k = 0; k < t.num_angles; ++k) shared[k] = angles_.shared.evaluate(k, base);
+std::unique_ptr<Bound> CoefficientMap::bind(const double* shared_values, const double* batched_values, int64_t batch) const {
+    std::vector<double> shared(static_cast<size_t>(t.num_angles + 3 * t.sequences.size()));
+    for (int64_t k = 0; k < t.num_angles; ++k) shared[k] = angles_.shared.evaluate(k, shared_values);
     std::vector<double> batched(static_cast<size_t>(t.num_batched * batch));
     for (int64_t k = 0; k < t.num_batched; ++k)
-        std::fill_n(batched.begin() + k * batch, batch, angles_.batched_base.evaluate(k, base));
-    add_rows(angles_.batched_row, angles_.num_row, rows, batch, batched.data());
+        std::fill_n(batched.begin() + k * batch, batch, angles_.from_shared.evaluate(k, shared_values));
+    add_batched(angles_.from_batched, angles_.num_batched, batched_values, batch, batched.data());
     if (!all_finite(shared.data(), t.num_angles) || !all_finite(batched.data(), t.num_batched * batch)) return nullptr;
-    const CoefficientCounts counts{t.pairs.rows(), t.batched_pairs.rows(), t.blends.size(), t.batched_blends.size(),
+    const CoefficientCounts counts{t.pairs.rows(), t.batched_pairs.rows(), t.matrices.size(), t.batched_matrices.size(),
                                    t.terms.rows(), t.batched_terms.rows(), t.num_scales, batch};
     auto coefficients = std::make_shared<Coefficients>(counts, dense_);
     auto bound = std::make_unique<Bound>(Bound{coefficients, std::vector<double>(static_cast<size_t>(t.num_overlaps)),
-                                               std::vector<double>(static_cast<size_t>(2 * t.runs.size())),
-                                               t.runs.halves(shared.data(), 1), t.blends.halves(shared.data(), 1),
-                                               t.batched_blends.halves(batched.data(), batch)});
+                                               std::vector<double>(static_cast<size_t>(2 * t.sequences.size())),
+                                               t.sequences.halves(shared.data(), 1), t.matrices.halves(shared.data(), 1),
+                                               t.batched_matrices.halves(batched.data(), batch)});
     bind_shared(shared, coefficients->targets(), *bound);
     bind_batched(batched, batch, coefficients->targets(), *bound);
     return bound;
 }
 
-// sources: the angles, and room for the Euler angles of the runs, which are found here
-void Recipe::bind_shared(std::vector<double>& sources, const CoefficientTargets& to, Bound& bound) const {
-    for (int64_t e = 0; e < t.runs.size(); ++e) {
+// sources: the angles, and room for the Euler angles of the sequences, which are found here
+void CoefficientMap::bind_shared(std::vector<double>& sources, const CoefficientTargets& to, Bound& bound) const {
+    for (int64_t e = 0; e < t.sequences.size(); ++e) {
         double q[4];
-        t.runs.multiply(e, bound.runs, 1, 0, q);
+        t.sequences.multiply(e, bound.sequences, 1, 0, q);
         const double about_z = std::sqrt(q[0] * q[0] + q[3] * q[3]), across = std::sqrt(q[1] * q[1] + q[2] * q[2]);
         const double total = about_z > 0.0 ? std::atan2(q[3], q[0]) : 0.0, difference = across > 0.0 ? std::atan2(-q[1], q[2]) : 0.0;
         double* euler = &sources[static_cast<size_t>(t.num_angles + 3 * e)];
@@ -151,18 +151,18 @@ void Recipe::bind_shared(std::vector<double>& sources, const CoefficientTargets&
     }
     std::vector<double> pair_halves(static_cast<size_t>(t.pairs.rows()));
     for (int64_t p = 0; p < t.pairs.rows(); ++p) pair_halves[p] = 0.5 * t.pairs.evaluate(p, sources.data());
-    const Waves pair_waves(std::move(pair_halves));
-    scale_pairs(pair_waves.cosine.data(), pair_waves.sine.data(), to.pairs, to.scales, bound.factors.data());
+    const SinesCosines pair_sines(std::move(pair_halves));
+    scale_pairs(pair_sines.cosine.data(), pair_sines.sine.data(), to.pairs, to.scales, bound.factors.data());
     for (int64_t k = 0; k < t.terms.rows(); ++k) to.angles[k] = t.terms.evaluate(k, sources.data());
     double* matrix = to.matrices;
-    for (int64_t u = 0; u < t.blends.size(); ++u) {
+    for (int64_t u = 0; u < t.matrices.size(); ++u) {
         double q[4];
-        t.blends.multiply(u, bound.blends, 1, 0, q);
+        t.matrices.multiply(u, bound.matrices, 1, 0, q);
         for (int entry = 0; entry < 4; ++entry, matrix += 2) matrix_entry(q, entry, matrix[0], matrix[1]);
     }
 }
 
-void Recipe::scale_pairs(const double* cosines, const double* sines, double* pairs, double* scales, double* factors) const {
+void CoefficientMap::scale_pairs(const double* cosines, const double* sines, double* pairs, double* scales, double* factors) const {
     const int64_t count = t.pairs.rows();
     std::vector<double> own(static_cast<size_t>(count + t.num_scales), 1.0);  // what each operation multiplies the state by
     std::vector<double> taken(static_cast<size_t>(count), 1.0);              // the factor taken out of each rotation
@@ -212,7 +212,7 @@ void evaluate_all(const Linear& linear, int64_t row, const double* sources, int6
 
 }  // namespace
 
-void Recipe::bind_batched(const std::vector<double>& angles, int64_t batch, const CoefficientTargets& to, Bound& bound) const {
+void CoefficientMap::bind_batched(const std::vector<double>& angles, int64_t batch, const CoefficientTargets& to, Bound& bound) const {
     const Kernels& kernels = *find_kernels(nullptr, sizeof(double), false);
     for (int64_t p = 0; p < t.batched_pairs.rows(); ++p) {
         double* halves = to.batched_pairs + 2 * p * batch;
@@ -221,10 +221,10 @@ void Recipe::bind_batched(const std::vector<double>& angles, int64_t batch, cons
     }
     for (int64_t k = 0; k < t.batched_terms.rows(); ++k)
         evaluate_all(t.batched_terms, k, angles.data(), batch, 1.0, to.batched_angles + k * batch);
-    for (int64_t u = 0; u < t.batched_blends.size(); ++u)
+    for (int64_t u = 0; u < t.batched_matrices.size(); ++u)
         for (int64_t sample = 0; sample < batch; ++sample) {
             double q[4];
-            t.batched_blends.multiply(u, bound.batched_blends, batch, sample, q);
+            t.batched_matrices.multiply(u, bound.batched_matrices, batch, sample, q);
             for (int entry = 0; entry < 4; ++entry) {
                 double* at = to.batched_matrices + 2 * ((4 * u + entry) * batch + sample);
                 matrix_entry(q, entry, at[0], at[1]);
@@ -234,12 +234,12 @@ void Recipe::bind_batched(const std::vector<double>& angles, int64_t batch, cons
 
 namespace {
 
-// N samples that share all angles, [..][N], on the way back.
+// N samples that share all angles, [..][N], in the backward pass.
 template <int N> class Together {
   public:
-    Together(const RecipeTables& tables, const Bound& bound)
+    Together(const CoefficientTables& tables, const Bound& bound)
         : t(tables), bound_(bound), overlaps_(static_cast<size_t>(N * t.num_overlaps)),
-          gradients_(static_cast<size_t>(N * (t.num_angles + 3 * t.runs.size()))) {}
+          gradients_(static_cast<size_t>(N * (t.num_angles + 3 * t.sequences.size()))) {}
 
     // From overlaps (count, S) to the gradients of the angles; missing samples are zeros.
     void pull(const double* overlaps, int64_t count) {
@@ -249,12 +249,12 @@ template <int N> class Together {
                 overlaps_[N * s + i] = i < count ? overlaps[i * t.num_overlaps + s] * bound_.factors[s] : 0.0;
         pull_rows(t.pairs, t.pair_overlaps);
         pull_rows(t.terms, t.term_overlaps);
-        pull_runs();
-        for (int64_t u = 0; u < t.blends.size(); ++u) {
-            if (t.blend_overlaps[3 * u] < 0) continue;
+        pull_sequences();
+        for (int64_t u = 0; u < t.matrices.size(); ++u) {
+            if (t.matrix_overlaps[3 * u] < 0) continue;
             double h[3][N];
-            for (int a = 0; a < 3; ++a) read(t.blend_overlaps[3 * u + a], 1.0, h[a]);
-            pull_run(t.blends, u, bound_.blends, h);
+            for (int a = 0; a < 3; ++a) read(t.matrix_overlaps[3 * u + a], 1.0, h[a]);
+            pull_sequence(t.matrices, u, bound_.matrices, h);
         }
     }
     double gradient(int64_t angle, int64_t sample) const { return gradients_[N * angle + sample]; }
@@ -273,48 +273,48 @@ template <int N> class Together {
         }
     }
 
-    void pull_runs() {
-        for (int64_t e = 0; e < t.runs.size(); ++e) {
-            if (t.run_overlaps[4 * e] < 0) continue;
+    void pull_sequences() {
+        for (int64_t e = 0; e < t.sequences.size(); ++e) {
+            if (t.sequence_overlaps[4 * e] < 0) continue;
             double g[3][N], h[3][N];
             after_rotation(e, g);
-            // measured before RZ(alpha): carried to the end of the run
+            // measured before RZ(alpha): carried to the end of the sequence
             const double c = bound_.phases[2 * e], s = bound_.phases[2 * e + 1];
             for (int i = 0; i < N; ++i) {
                 h[0][i] = c * g[0][i] - s * g[1][i];
                 h[1][i] = c * g[1][i] + s * g[0][i];
                 h[2][i] = g[2][i];
             }
-            pull_run(t.runs, e, bound_.runs, h);
+            pull_sequence(t.sequences, e, bound_.sequences, h);
         }
     }
 
-    // (<X>, <Y>, <Z>) after a run's rotation RY(beta). Where the rotation is steep, <X> has not been measured: it follows from <Z>
+    // (<X>, <Y>, <Z>) after a sequence's rotation RY(beta). Where the rotation is steep, <X> has not been measured: it follows from <Z>
     // before, which is cos(beta) <Z> + sin(beta) <X>.
-    void after_rotation(int64_t run, double g[3][N]) const {
-        const int64_t* index = &t.run_overlaps[4 * run];
-        const double* sign = &t.run_signs[4 * run];
+    void after_rotation(int64_t sequence, double g[3][N]) const {
+        const int64_t* index = &t.sequence_overlaps[4 * sequence];
+        const double* sign = &t.sequence_signs[4 * sequence];
         for (int a = 0; a < 3; ++a) read(index[a], sign[a], g[a]);
-        const double *pair = bound_.coefficients->arrays().pairs + 2 * t.run_pairs[run], a = pair[0], b = pair[1];
+        const double *pair = bound_.coefficients->arrays().pairs + 2 * t.sequence_pairs[sequence], a = pair[0], b = pair[1];
         if (index[3] < 0 || !steep(a, b)) return;
         double before[N];
         read(index[3], sign[3], before);
         for (int i = 0; i < N; ++i) g[0][i] = ((a * a + b * b) * before[i] - (a * a - b * b) * g[2][i]) / (2.0 * a * b);
     }
 
-    // Adds the gradients of a run's gates, h being (<X>, <Y>, <Z>) at the end of the run.
-    void pull_run(const Runs& runs, int64_t run, const Waves& halves, double h[3][N]) {
-        for (int64_t k = runs.start[run + 1]; k-- > runs.start[run];) {
-            const int a = static_cast<int>(runs.axis[k]), b = (a + 1) % 3, d = (b + 1) % 3;
-            if (runs.source[k] >= 0)
-                for (int i = 0; i < N; ++i) gradients_[N * runs.source[k] + i] += h[a][i];
+    // Adds the gradients of a sequence's gates, h being (<X>, <Y>, <Z>) at the end of the sequence.
+    void pull_sequence(const RotationSequences& sequences, int64_t sequence, const SinesCosines& halves, double h[3][N]) {
+        for (int64_t k = sequences.start[sequence + 1]; k-- > sequences.start[sequence];) {
+            const int a = static_cast<int>(sequences.axis[k]), b = (a + 1) % 3, d = (b + 1) % 3;
+            if (sequences.source[k] >= 0)
+                for (int i = 0; i < N; ++i) gradients_[N * sequences.source[k] + i] += h[a][i];
             double c, s;
             halves.twice(static_cast<size_t>(k), c, s);
             for (int i = 0; i < N; ++i) turn(c, s, h[b][i], h[d][i]);
         }
     }
 
-    const RecipeTables& t;
+    const CoefficientTables& t;
     const Bound& bound_;
     std::vector<double> overlaps_, gradients_;
 };
@@ -322,7 +322,7 @@ template <int N> class Together {
 }  // namespace
 
 // gradients: [angle][sample], of `count` samples from `first` on
-void Recipe::pull_batched(const Bound& bound, int64_t first, int64_t count, const double* overlaps,
+void CoefficientMap::pull_batched(const Bound& bound, int64_t first, int64_t count, const double* overlaps,
                           std::vector<double>& gradients) const {
     const double* factors = bound.factors.data();
     const int64_t batch = bound.coefficients->counts().batch;
@@ -338,26 +338,26 @@ void Recipe::pull_batched(const Bound& bound, int64_t first, int64_t count, cons
     };
     pull_rows(t.batched_pairs, t.batched_pair_overlaps);
     pull_rows(t.batched_terms, t.batched_term_overlaps);
-    for (int64_t u = 0; u < t.batched_blends.size(); ++u) {
-        if (t.batched_blend_overlaps[3 * u] < 0) continue;
+    for (int64_t u = 0; u < t.batched_matrices.size(); ++u) {
+        if (t.batched_matrix_overlaps[3 * u] < 0) continue;
         for (int64_t sample = 0; sample < count; ++sample) {
             double h[3];
             for (int a = 0; a < 3; ++a)
-                h[a] = overlap(overlaps + sample * t.num_overlaps, factors, t.batched_blend_overlaps[3 * u + a]);
-            t.batched_blends.pull(u, bound.batched_blends, batch, first + sample, h, gradients.data() + sample, count);
+                h[a] = overlap(overlaps + sample * t.num_overlaps, factors, t.batched_matrix_overlaps[3 * u + a]);
+            t.batched_matrices.pull(u, bound.batched_matrices, batch, first + sample, h, gradients.data() + sample, count);
         }
     }
 }
 
-void Recipe::pull(const Bound& bound, int64_t batch, const double* overlaps, bool per_row, double* base, double* rows) const {
-    if (per_row) {
+void CoefficientMap::pull(const Bound& bound, int64_t batch, const double* overlaps, bool per_sample, double* shared, double* batched) const {
+    if (per_sample) {
         Together<together> samples(t, bound);
         for (int64_t first = 0; first < batch; first += together) {
             const int64_t count = std::min<int64_t>(together, batch - first);
             samples.pull(overlaps + first * t.num_overlaps, count);
             for (int64_t i = 0; i < count; ++i)
                 for (int64_t k = 0; k < t.num_angles; ++k)
-                    angles_.shared.pull(k, samples.gradient(k, i), base + (first + i) * angles_.num_base);
+                    angles_.shared.pull(k, samples.gradient(k, i), shared + (first + i) * angles_.num_shared);
         }
     } else {
         std::vector<double> sums(static_cast<size_t>(t.num_overlaps));
@@ -365,19 +365,19 @@ void Recipe::pull(const Bound& bound, int64_t batch, const double* overlaps, boo
             for (size_t s = 0; s < sums.size(); ++s) sums[s] += overlaps[sample * t.num_overlaps + static_cast<int64_t>(s)];
         Together<1> sum(t, bound);
         sum.pull(sums.data(), 1);
-        for (int64_t k = 0; k < t.num_angles; ++k) angles_.shared.pull(k, sum.gradient(k, 0), base);
+        for (int64_t k = 0; k < t.num_angles; ++k) angles_.shared.pull(k, sum.gradient(k, 0), shared);
     }
-    if (!rows) return;
+    if (!batched) return;
     std::vector<double> gradients(static_cast<size_t>(t.num_batched * together));
     for (int64_t first = 0; first < batch; first += together) {
         const int64_t count = std::min<int64_t>(together, batch - first);
         pull_batched(bound, first, count, overlaps + first * t.num_overlaps, gradients);
         for (int64_t sample = 0; sample < count; ++sample) {
-            double* of_row = rows + (first + sample) * angles_.num_row;
-            double* of_base = per_row ? base + (first + sample) * angles_.num_base : base;
+            double* of_batched = batched + (first + sample) * angles_.num_batched;
+            double* of_shared = per_sample ? shared + (first + sample) * angles_.num_shared : shared;
             for (int64_t k = 0; k < t.num_batched; ++k) {
-                angles_.batched_row.pull(k, gradients[k * count + sample], of_row);
-                angles_.batched_base.pull(k, gradients[k * count + sample], of_base);
+                angles_.from_batched.pull(k, gradients[k * count + sample], of_batched);
+                angles_.from_shared.pull(k, gradients[k * count + sample], of_shared);
             }
         }
     }

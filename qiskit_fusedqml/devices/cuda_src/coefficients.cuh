@@ -1,40 +1,40 @@
-// Coefficients from values and gradients from overlaps, where both are in the device's memory. coefficients.py has the mathematics, gpu/recipes.py the
-// launches. Always in double precision; sums have a fixed order.
+// Coefficients from values and gradients from overlaps, where both are in the device's memory: reference_coefficients.py has the mathematics,
+// gpu/recipes.py the launches. Always in double precision; sums have a fixed order.
 namespace fusedqml {
 
-// What is known of a recipe before there are values. "Own" is what differs from sample to sample.
+// What is known of a map before there are values. "Own", or batched, is what differs from sample to sample.
 //
-// Rows "constant + sum weight * source" give the angles of the gates of all runs, then of own pairs, own terms, shared pairs and shared terms. A source
-// k >= 0 is shared: a parameter, a feature (the value of an expression) or an Euler angle; ~k is a sample's own: a column of its row, or a feature.
-struct Recipe {
+// Rows "constant + sum weight * source" give the angles of the gates of all sequences, then of own pairs, own terms, shared pairs and shared terms. A source
+// k >= 0 is shared: a parameter, the value of an expression or an Euler angle; ~k is a sample's own: a column of its row, or the value of an expression.
+struct CoefficientMap {
     const int *start, *source;
     const double *weight, *constant;
-    const int *run_start, *axis;        // of each run, of each gate: turned runs, shared blends, own blends
+    const int *sequence_start, *axis;        // of each sequence, of each gate: turned sequences, shared matrices, own matrices
     const int *order, *stretch_start;   // scaling operations, 4 * number + kind, stretch by stretch
     const int* plain;                   // pairs that are not among them
-    const int *run_overlaps, *run_pairs, *blend_overlaps, *position;
-    const double* run_signs;
-    int num_parameters, num_columns, num_features, num_runs, num_blends, num_own_blends, num_shared_gates, num_gates;
-    int num_pairs, num_scales, num_terms, num_own_pairs, num_own_terms, num_stretches, num_plain, num_scalings, num_overlaps;
+    const int *sequence_overlaps, *sequence_pairs, *matrix_overlaps, *position;
+    const double* sequence_signs;
+    int num_parameters, num_columns, num_expressions, num_sequences, num_matrices, num_batched_matrices, num_shared_gates, num_gates;
+    int num_pairs, num_scales, num_terms, num_batched_pairs, num_batched_terms, num_stretches, num_plain, num_scalings, num_overlaps;
 
-    __device__ __forceinline__ int num_shared_features() const { return num_features + 3 * num_runs; }
+    __device__ __forceinline__ int num_shared_expressions() const { return num_expressions + 3 * num_sequences; }
 };
 
 enum ScalingKind { plain_pair, factored_pair, carrier_pair, carrier_scale };
 
 // sizes: the numbers, in the order of the struct.
-__global__ void set_recipe(Recipe* recipe, const int* sizes, const int* start, const int* source, const double* weight, const double* constant,
-                           const int* run_start, const int* axis, const int* order, const int* stretch_start, const int* plain, const int* run_overlaps,
-                           const int* run_pairs, const int* blend_overlaps, const int* position, const double* run_signs) {
-    *recipe = {start, source, weight, constant, run_start, axis, order, stretch_start, plain, run_overlaps, run_pairs, blend_overlaps, position, run_signs,
+__global__ void set_coefficient_map(CoefficientMap* map, const int* sizes, const int* start, const int* source, const double* weight, const double* constant,
+                           const int* sequence_start, const int* axis, const int* order, const int* stretch_start, const int* plain, const int* sequence_overlaps,
+                           const int* sequence_pairs, const int* matrix_overlaps, const int* position, const double* sequence_signs) {
+    *map = {start, source, weight, constant, sequence_start, axis, order, stretch_start, plain, sequence_overlaps, sequence_pairs, matrix_overlaps, position, sequence_signs,
                sizes[0], sizes[1], sizes[2], sizes[3], sizes[4], sizes[5], sizes[6], sizes[7], sizes[8], sizes[9], sizes[10], sizes[11], sizes[12], sizes[13],
                sizes[14], sizes[15], sizes[16]};
 }
 
 // The numbers of one call. numbers: [shared terms, pairs, scales, matrices][own pairs, matrices, terms], the own ones [..][sample];
-// memory: [behind, phases, shared features, shared waves][own waves, features], likewise.
+// memory: [behind, phases, shared expressions, shared sines][own sines, expressions], likewise.
 struct Values {
-    const Recipe& r;
+    const CoefficientMap& r;
     long long batch;
     const double *base, *rows;
     double *numbers, *memory;
@@ -42,27 +42,27 @@ struct Values {
     __device__ __forceinline__ double* pairs() const { return numbers + r.num_terms; }
     __device__ __forceinline__ double* scales() const { return pairs() + 2 * r.num_pairs; }
     __device__ __forceinline__ double* matrices() const { return scales() + r.num_scales; }
-    __device__ __forceinline__ double* own_pairs() const { return matrices() + 8 * r.num_blends; }
-    __device__ __forceinline__ double* own_matrices() const { return own_pairs() + 2 * r.num_own_pairs * batch; }
-    __device__ __forceinline__ double* own_terms() const { return own_matrices() + 8 * r.num_own_blends * batch; }
+    __device__ __forceinline__ double* batched_pairs() const { return matrices() + 8 * r.num_matrices; }
+    __device__ __forceinline__ double* batched_matrices() const { return batched_pairs() + 2 * r.num_batched_pairs * batch; }
+    __device__ __forceinline__ double* batched_terms() const { return batched_matrices() + 8 * r.num_batched_matrices * batch; }
     // what a ket and a bra are multiplied by behind each scaling operation
     __device__ __forceinline__ double* behind() const { return memory; }
     __device__ __forceinline__ double* phases() const { return memory + r.num_scalings; }
-    __device__ __forceinline__ double* shared_features() const { return phases() + 2 * r.num_runs; }
-    __device__ __forceinline__ double* euler(int run) const { return shared_features() + r.num_features + 3 * run; }
-    // cosine of half a gate's angle, and `wave_step` further its sine
-    __device__ __forceinline__ double* wave(int gate, long long sample) const {
-        double* shared = shared_features() + r.num_shared_features();
+    __device__ __forceinline__ double* shared_expressions() const { return phases() + 2 * r.num_sequences; }
+    __device__ __forceinline__ double* euler(int sequence) const { return shared_expressions() + r.num_expressions + 3 * sequence; }
+    // cosine of half a gate's angle, and `sine_step` further its sine
+    __device__ __forceinline__ double* half_angle(int gate, long long sample) const {
+        double* shared = shared_expressions() + r.num_shared_expressions();
         if (gate < r.num_shared_gates) return shared + 2 * gate;
         return shared + 2 * r.num_shared_gates + 2 * (gate - r.num_shared_gates) * batch + sample;
     }
-    __device__ __forceinline__ long long wave_step(int gate) const { return gate < r.num_shared_gates ? 1 : batch; }
-    __device__ __forceinline__ double* own_features() const { return wave(r.num_gates, 0); }
+    __device__ __forceinline__ long long sine_step(int gate) const { return gate < r.num_shared_gates ? 1 : batch; }
+    __device__ __forceinline__ double* batched_expressions() const { return half_angle(r.num_gates, 0); }
 
     __device__ __forceinline__ double at(int source, long long sample) const {
-        if (source >= 0) return source < r.num_parameters ? base[source] : shared_features()[source - r.num_parameters];
+        if (source >= 0) return source < r.num_parameters ? base[source] : shared_expressions()[source - r.num_parameters];
         const int own = ~source;
-        return own < r.num_columns ? rows[sample * r.num_columns + own] : own_features()[(own - r.num_columns) * batch + sample];
+        return own < r.num_columns ? rows[sample * r.num_columns + own] : batched_expressions()[(own - r.num_columns) * batch + sample];
     }
 
     __device__ __forceinline__ double row(int number, long long sample) const {
@@ -96,16 +96,16 @@ template <int A, int B, int D> __device__ __forceinline__ void turn_about(double
     q[D] = d;
 }
 
-// The product of a run, from its angles; notes their waves.
-__device__ __forceinline__ void multiply_run(const Values& v, int run, long long sample, double (&q)[4]) {
+// The product of a sequence, from its angles; notes their sines.
+__device__ __forceinline__ void multiply_sequence(const Values& v, int sequence, long long sample, double (&q)[4]) {
     q[0] = 1;
     q[1] = q[2] = q[3] = 0;
-    for (int gate = v.r.run_start[run]; gate < v.r.run_start[run + 1]; ++gate) {
+    for (int gate = v.r.sequence_start[sequence]; gate < v.r.sequence_start[sequence + 1]; ++gate) {
         double s, c;
         sincos(0.5 * v.row(gate, sample), &s, &c);
-        double* wave = v.wave(gate, sample);
-        wave[0] = c;
-        wave[v.wave_step(gate)] = s;
+        double* half_angle = v.half_angle(gate, sample);
+        half_angle[0] = c;
+        half_angle[v.sine_step(gate)] = s;
         switch (v.r.axis[gate]) {
             case 0: turn_about<1, 2, 3>(q, c, s); break;
             case 1: turn_about<2, 3, 1>(q, c, s); break;
@@ -121,53 +121,53 @@ __device__ __forceinline__ void put_matrix(const double (&q)[4], double* to, lon
     for (int k = 0; k < 8; ++k) to[k * step] = entries[k];
 }
 
-// alpha, beta and gamma of a run, and exp(1j alpha).
-__device__ __forceinline__ void put_euler(const Values& v, int run, const double (&q)[4]) {
+// alpha, beta and gamma of a sequence, and exp(1j alpha).
+__device__ __forceinline__ void put_euler(const Values& v, int sequence, const double (&q)[4]) {
     const double about_z = sqrt(q[0] * q[0] + q[3] * q[3]), across = sqrt(q[1] * q[1] + q[2] * q[2]);
     const double total = about_z > 0 ? atan2(q[3], q[0]) : 0, difference = across > 0 ? atan2(-q[1], q[2]) : 0;
-    double* euler = v.euler(run);
+    double* euler = v.euler(sequence);
     euler[0] = total + difference;
     euler[1] = 2 * atan2(across, about_z);
     euler[2] = total - difference;
     const double c = about_z > 0 ? q[0] / about_z : 1, s = about_z > 0 ? q[3] / about_z : 0;
     const double d = across > 0 ? q[2] / across : 1, e = across > 0 ? -q[1] / across : 0;
-    v.phases()[2 * run] = c * d - s * e;
-    v.phases()[2 * run + 1] = c * e + s * d;
+    v.phases()[2 * sequence] = c * d - s * e;
+    v.phases()[2 * sequence + 1] = c * e + s * d;
 }
 
-// All that depends on the values alone: a thread for each turned run and shared blend, then for each own blend, pair and term of each sample.
-__global__ void bind_values(const Recipe* recipe, long long batch, const double* base, const double* rows, double* numbers, double* memory) {
-    const Values v = {*recipe, batch, base, rows, numbers, memory};
+// All that depends on the values alone: a thread for each turned sequence and shared matrix, then for each own matrix, pair and term of each sample.
+__global__ void bind_values(const CoefficientMap* map, long long batch, const double* base, const double* rows, double* numbers, double* memory) {
+    const Values v = {*map, batch, base, rows, numbers, memory};
     long long k = static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x;
-    const int shared = v.r.num_runs + v.r.num_blends;
+    const int shared = v.r.num_sequences + v.r.num_matrices;
     double q[4];
     if (k < shared) {
-        const int run = static_cast<int>(k);
-        multiply_run(v, run, 0, q);
-        if (run < v.r.num_runs) put_euler(v, run, q);
-        else put_matrix(q, v.matrices() + 8 * (run - v.r.num_runs), 1);
+        const int sequence = static_cast<int>(k);
+        multiply_sequence(v, sequence, 0, q);
+        if (sequence < v.r.num_sequences) put_euler(v, sequence, q);
+        else put_matrix(q, v.matrices() + 8 * (sequence - v.r.num_sequences), 1);
         return;
     }
     k -= shared;
     int own = static_cast<int>(k / batch);
     const long long sample = k % batch;
-    if (own < v.r.num_own_blends) {
-        multiply_run(v, shared + own, sample, q);
-        return put_matrix(q, v.own_matrices() + 8 * own * batch + sample, batch);
+    if (own < v.r.num_batched_matrices) {
+        multiply_sequence(v, shared + own, sample, q);
+        return put_matrix(q, v.batched_matrices() + 8 * own * batch + sample, batch);
     }
-    own -= v.r.num_own_blends;
+    own -= v.r.num_batched_matrices;
     const int row = v.r.num_gates + own;
-    if (own < v.r.num_own_pairs) {
-        double* pair = v.own_pairs() + 2 * own * batch + sample;
+    if (own < v.r.num_batched_pairs) {
+        double* pair = v.batched_pairs() + 2 * own * batch + sample;
         sincos(0.5 * v.row(row, sample), pair + batch, pair);
-    } else if (own < v.r.num_own_pairs + v.r.num_own_terms) {
-        v.own_terms()[(own - v.r.num_own_pairs) * batch + sample] = turns_of(v.row(row, sample));
+    } else if (own < v.r.num_batched_pairs + v.r.num_batched_terms) {
+        v.batched_terms()[(own - v.r.num_batched_pairs) * batch + sample] = turns_of(v.row(row, sample));
     }
 }
 
 __device__ __forceinline__ double* put_pair(const Values& v, int pair) {
     double* to = v.pairs() + 2 * pair;
-    sincos(0.5 * v.row(v.r.num_gates + v.r.num_own_pairs + v.r.num_own_terms + pair, 0), to + 1, to);
+    sincos(0.5 * v.row(v.r.num_gates + v.r.num_batched_pairs + v.r.num_batched_terms + pair, 0), to + 1, to);
     return to;
 }
 
@@ -211,8 +211,8 @@ __device__ __forceinline__ void bind_stretch(const Values& v, int start, int sto
 }
 
 // What may depend on Euler angles: a thread for each stretch, for each other shared pair, and for each shared term.
-__global__ void bind_shared(const Recipe* recipe, long long batch, const double* base, const double* rows, double* numbers, double* memory) {
-    const Values v = {*recipe, batch, base, rows, numbers, memory};
+__global__ void bind_shared(const CoefficientMap* map, long long batch, const double* base, const double* rows, double* numbers, double* memory) {
+    const Values v = {*map, batch, base, rows, numbers, memory};
     int k = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
     if (k < v.r.num_stretches) return bind_stretch(v, v.r.stretch_start[k], v.r.stretch_start[k + 1]);
     k -= v.r.num_stretches;
@@ -221,7 +221,7 @@ __global__ void bind_shared(const Recipe* recipe, long long batch, const double*
         return;
     }
     k -= v.r.num_plain;
-    if (k < v.r.num_terms) v.numbers[k] = turns_of(v.row(v.r.num_gates + v.r.num_own_pairs + v.r.num_own_terms + v.r.num_pairs + k, 0));
+    if (k < v.r.num_terms) v.numbers[k] = turns_of(v.row(v.r.num_gates + v.r.num_batched_pairs + v.r.num_batched_terms + v.r.num_pairs + k, 0));
 }
 
 // The numbers in the order of a tape. Pieces [first number, where it comes from, count]; ~k is place k among the constant dense matrices.
@@ -260,12 +260,12 @@ template <int A, int B, int D> __device__ __forceinline__ double turn_back(doubl
     return h[A];
 }
 
-// Gradients of a run's gates, `step` apart, from h at its end.
-__device__ __forceinline__ void pull_run(const Values& v, int run, long long sample, double (&h)[3], double* gates, long long step) {
-    const int start = v.r.run_start[run];
-    for (int gate = v.r.run_start[run + 1]; gate-- > start;) {
-        const double* wave = v.wave(gate, sample);
-        const double half_c = wave[0], half_s = wave[v.wave_step(gate)], c = half_c * half_c - half_s * half_s, s = 2 * half_c * half_s;
+// Gradients of a sequence's gates, `step` apart, from h at its end.
+__device__ __forceinline__ void pull_gates(const Values& v, int sequence, long long sample, double (&h)[3], double* gates, long long step) {
+    const int start = v.r.sequence_start[sequence];
+    for (int gate = v.r.sequence_start[sequence + 1]; gate-- > start;) {
+        const double* half_angle = v.half_angle(gate, sample);
+        const double half_c = half_angle[0], half_s = half_angle[v.sine_step(gate)], c = half_c * half_c - half_s * half_s, s = 2 * half_c * half_s;
         double* to = gates + (gate - start) * step;
         switch (v.r.axis[gate]) {
             case 0: *to = turn_back<0, 1, 2>(h, c, s); break;
@@ -279,53 +279,53 @@ __device__ __forceinline__ double scaled(const Values& v, const double* overlaps
     return overlap < 0 ? 0 : overlaps[overlap] * v.factor(overlap);
 }
 
-// h at the end of a turned run. Its overlaps were measured before RZ(alpha); where the rotation is steep, <X> follows from <Z> before and after it.
-__device__ __forceinline__ void turned_overlaps(const Values& v, int run, const double* overlaps, double (&h)[3]) {
+// h at the end of a turned sequence. Its overlaps were measured before RZ(alpha); where the rotation is steep, <X> follows from <Z> before and after it.
+__device__ __forceinline__ void turned_overlaps(const Values& v, int sequence, const double* overlaps, double (&h)[3]) {
     double g[4];
 #pragma unroll
-    for (int k = 0; k < 4; ++k) g[k] = v.r.run_signs[4 * run + k] * scaled(v, overlaps, v.r.run_overlaps[4 * run + k]);
-    const double *pair = v.pairs() + 2 * v.r.run_pairs[run], a = pair[0], b = pair[1];
-    if (v.r.run_overlaps[4 * run + 3] >= 0 && 8 * fabs(2 * a * b) >= a * a + b * b)
+    for (int k = 0; k < 4; ++k) g[k] = v.r.sequence_signs[4 * sequence + k] * scaled(v, overlaps, v.r.sequence_overlaps[4 * sequence + k]);
+    const double *pair = v.pairs() + 2 * v.r.sequence_pairs[sequence], a = pair[0], b = pair[1];
+    if (v.r.sequence_overlaps[4 * sequence + 3] >= 0 && 8 * fabs(2 * a * b) >= a * a + b * b)
         g[0] = ((a * a + b * b) * g[3] - (a * a - b * b) * g[2]) / (2 * a * b);
-    const double c = v.phases()[2 * run], s = v.phases()[2 * run + 1];
+    const double c = v.phases()[2 * sequence], s = v.phases()[2 * sequence + 1];
     h[0] = c * g[0] - s * g[1];
     h[1] = c * g[1] + s * g[0];
     h[2] = g[2];
 }
 
-// Gradients of the gates of all runs whose overlaps are wanted, gates [shared gate][shared row] and own_gates [own gate][sample]. shared: overlaps
+// Gradients of the gates of all sequences whose overlaps are wanted, gates [shared gate][shared row] and own_gates [own gate][sample]. shared: overlaps
 // (shared_rows, S); own: (batch, S), or null where nobody asks for the own ones.
-__global__ void pull_runs(const Recipe* recipe, long long batch, double* numbers, double* memory, const double* shared, long long shared_rows,
+__global__ void pull_sequences(const CoefficientMap* map, long long batch, double* numbers, double* memory, const double* shared, long long shared_rows,
                           const double* own, double* gates, double* own_gates) {
-    const Values v = {*recipe, batch, nullptr, nullptr, numbers, memory};
+    const Values v = {*map, batch, nullptr, nullptr, numbers, memory};
     long long k = static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x;
-    const long long both = v.r.num_runs + v.r.num_blends;
+    const long long both = v.r.num_sequences + v.r.num_matrices;
     const bool is_own = k >= both * shared_rows;
     if (is_own) k -= both * shared_rows;
     const long long step = is_own ? batch : shared_rows, sample = k % step;
-    const int run = static_cast<int>(k / step + (is_own ? both : 0));
-    if (run >= both + (own ? v.r.num_own_blends : 0)) return;
+    const int sequence = static_cast<int>(k / step + (is_own ? both : 0));
+    if (sequence >= both + (own ? v.r.num_batched_matrices : 0)) return;
     const double* overlaps = (is_own ? own : shared) + sample * v.r.num_overlaps;
     double h[3];
-    if (run < v.r.num_runs) {
-        if (v.r.run_overlaps[4 * run] < 0) return;
-        turned_overlaps(v, run, overlaps, h);
+    if (sequence < v.r.num_sequences) {
+        if (v.r.sequence_overlaps[4 * sequence] < 0) return;
+        turned_overlaps(v, sequence, overlaps, h);
     } else {
-        const int* wanted = v.r.blend_overlaps + 3 * (run - v.r.num_runs);
+        const int* wanted = v.r.matrix_overlaps + 3 * (sequence - v.r.num_sequences);
         if (wanted[0] < 0) return;
 #pragma unroll
         for (int k3 = 0; k3 < 3; ++k3) h[k3] = scaled(v, overlaps, wanted[k3]);
     }
-    const int gate = v.r.run_start[run];
+    const int gate = v.r.sequence_start[sequence];
     double* to = (is_own ? own_gates + (gate - v.r.num_shared_gates) * batch : gates + gate * shared_rows) + sample;
-    pull_run(v, run, sample, h, to, step);
+    pull_gates(v, sequence, sample, h, to, step);
 }
 
 // results[sample * width + target] (+)= sum over a target's entries of weight * item. Items are the overlaps (samples, overlaps), scaled, then `others`
 // [item][sample]. A team of `team` threads, a power of two up to 32, adds each.
-__global__ void pull_values(const Recipe* recipe, double* memory, const double* overlaps, int num_overlaps, const double* others, const int* start,
+__global__ void pull_values(const CoefficientMap* map, double* memory, const double* overlaps, int num_overlaps, const double* others, const int* start,
                             const int* items, const double* weights, int targets, long long samples, int team, int width, int accumulate, double* results) {
-    const Values v = {*recipe, 1, nullptr, nullptr, nullptr, memory};
+    const Values v = {*map, 1, nullptr, nullptr, nullptr, memory};
     const long long output = (static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x) / team;
     const int member = static_cast<int>(threadIdx.x) % team;
     const bool real = output < targets * samples;

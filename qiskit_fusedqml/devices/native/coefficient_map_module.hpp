@@ -3,6 +3,6 @@
 
 namespace fusedqml {
 
-void bind_recipe(nanobind::module_& m);
+void bind_coefficient_map(nanobind::module_& m);
 
 }  // namespace fusedqml
