@@ -43,14 +43,14 @@ class CompiledCoefficientMap(CoefficientMap):
             term_overlaps=t.terms[1],
             batched_terms=t.batched_terms[0].arrays,
             batched_term_overlaps=t.batched_terms[1],
-            sequences=t.runs[0].arrays,
-            sequence_overlaps=t.runs[1].reshape(-1),
-            sequence_signs=t.runs[2].reshape(-1),
-            sequence_pairs=t.runs[3],
-            matrices=t.blends[0].arrays,
-            matrix_overlaps=t.blends[1].reshape(-1),
-            batched_matrices=t.batched_blends[0].arrays,
-            batched_matrix_overlaps=t.batched_blends[1].reshape(-1),
+            sequences=t.sequences[0].arrays,
+            sequence_overlaps=t.sequences[1].reshape(-1),
+            sequence_signs=t.sequences[2].reshape(-1),
+            sequence_pairs=t.sequences[3],
+            matrices=t.matrices[0].arrays,
+            matrix_overlaps=t.matrices[1].reshape(-1),
+            batched_matrices=t.batched_matrices[0].arrays,
+            batched_matrix_overlaps=t.batched_matrices[1].reshape(-1),
             factored=scales.factored,
             stretch_start=scales.starts,
             carrier_pair=scales.carrier_pair,
@@ -64,8 +64,8 @@ class CompiledCoefficientMap(CoefficientMap):
     def over(self, angles: AngleTables) -> CompiledCoefficientMap:
         other = copy(self)
         other.angles = angles
-        rows = (angles.shared.arrays, angles.batched_base.arrays, angles.batched_row.arrays)
-        other.compiled = self.compiled.over(angles.num_base, angles.num_row, *rows)
+        rows = (angles.shared.arrays, angles.from_shared.arrays, angles.from_batched.arrays)
+        other.compiled = self.compiled.over(angles.num_shared, angles.num_batched, *rows)
         return other
 
     @override

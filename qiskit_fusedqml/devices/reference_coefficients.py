@@ -27,7 +27,7 @@ from scipy.sparse import csr_array
 from typing_extensions import override
 
 from ..arrays import ComplexArray, FloatArray, Int64Array
-from ..planner.tables import CARRIER, FACTORED, AngleTables, CoefficientTables, Rows, Runs
+from ..planner.tables import CARRIER, FACTORED, AngleTables, CoefficientTables, CSRRows, RotationSequences
 from ..planner.tape import RY
 from . import CoefficientMap
 
@@ -90,20 +90,20 @@ class ReferenceCoefficientMap(CoefficientMap):
         shared, batched = shared[:, None], batched.T
         if (map_ := self.angles) is not None:
             with np.errstate(invalid="ignore"):  # found out below
-                batched = evaluate(map_.batched_base, shared) + evaluate(map_.batched_row, batched)
+                batched = evaluate(map_.from_shared, shared) + evaluate(map_.from_batched, batched)
                 shared = evaluate(map_.shared, shared)
         if not (np.isfinite(shared).all() and np.isfinite(batched).all()):
             return None
         t = self.tables
-        euler = np.concatenate([np.zeros((0, 1)), *(euler_angles(u) for u in products(t.runs[0], shared))])
+        euler = np.concatenate([np.zeros((0, 1)), *(euler_angles(u) for u in products(t.sequences[0], shared))])
         sources = np.concatenate([shared, euler])
         pairs, scales, factors = scaled_pairs(t, evaluate(t.pairs[0], sources)[:, 0])
         half = evaluate(t.batched_pairs[0], batched) / 2
         coefficients = ReferenceCoefficients(
             pairs=pairs,
             batched_pairs=np.stack([np.cos(half), np.sin(half)], axis=1),
-            matrices=np.reshape([u[:, :, 0] for u in products(t.blends[0], shared)], (-1, 2, 2)),
-            batched_matrices=np.reshape(products(t.batched_blends[0], batched), (-1, 2, 2, batched.shape[1])),
+            matrices=np.reshape([u[:, :, 0] for u in products(t.matrices[0], shared)], (-1, 2, 2)),
+            batched_matrices=np.reshape(products(t.batched_matrices[0], batched), (-1, 2, 2, batched.shape[1])),
             angles=evaluate(t.terms[0], sources)[:, 0],
             batched_angles=evaluate(t.batched_terms[0], batched),
             scales=scales,
@@ -122,10 +122,10 @@ class ReferenceCoefficientMap(CoefficientMap):
         if (map_ := self.angles) is None:
             base, rows = shared, batched
         else:
-            base = pulled(map_.shared, shared, map_.num_base)
-            rows = None if batched is None else pulled(map_.batched_row, batched, map_.num_row)
+            base = pulled(map_.shared, shared, map_.num_shared)
+            rows = None if batched is None else pulled(map_.from_batched, batched, map_.num_batched)
             if batched is not None:
-                common = pulled(map_.batched_base, batched, map_.num_base)
+                common = pulled(map_.from_shared, batched, map_.num_shared)
                 base = base + (common if per_sample else common.sum(axis=1, keepdims=True))
         return (base.T if per_sample else base[:, 0]), (None if rows is None else rows.T)
 
@@ -137,12 +137,12 @@ class ReferenceCoefficientMap(CoefficientMap):
         gradients += pulled(t.terms[0], chosen(measured, t.terms[1]), total)
         # derivatives for Euler angles are singular; the gates of a sequence are asked instead
         gradients = gradients[: t.num_angles]
-        for number, indices in enumerate(t.runs[1]):
+        for number, indices in enumerate(t.sequences[1]):
             if indices[0] >= 0:
                 end = self._at_end(bound, number, measured)
-                add_gate_gradients(t.runs[0], number, bound.shared, end, gradients)
-        for number, indices in enumerate(t.blends[1]):
-            add_gate_gradients(t.blends[0], number, bound.shared, chosen(measured, indices), gradients)
+                add_gate_gradients(t.sequences[0], number, bound.shared, end, gradients)
+        for number, indices in enumerate(t.matrices[1]):
+            add_gate_gradients(t.matrices[0], number, bound.shared, chosen(measured, indices), gradients)
         return gradients
 
     def _pull_batched(self, bound: ReferenceBound, measured: FloatArray) -> FloatArray:
@@ -150,8 +150,8 @@ class ReferenceCoefficientMap(CoefficientMap):
         t = self.tables
         gradients = pulled(t.batched_pairs[0], chosen(measured, t.batched_pairs[1]), t.num_batched)
         gradients += pulled(t.batched_terms[0], chosen(measured, t.batched_terms[1]), t.num_batched)
-        for number, indices in enumerate(t.batched_blends[1]):
-            add_gate_gradients(t.batched_blends[0], number, bound.batched, chosen(measured, indices), gradients)
+        for number, indices in enumerate(t.batched_matrices[1]):
+            add_gate_gradients(t.batched_matrices[0], number, bound.batched, chosen(measured, indices), gradients)
         return gradients
 
     def _at_end(self, bound: ReferenceBound, number: int, measured: FloatArray) -> FloatArray:
@@ -163,7 +163,7 @@ class ReferenceCoefficientMap(CoefficientMap):
 
         where beta is steep (`RY.is_steep`); only elsewhere has <X> been measured. RZ(alpha) turns X and Y.
         """
-        _, indices, signs, pairs = self.tables.runs
+        _, indices, signs, pairs = self.tables.sequences
         x, y, z, before = signs[number][:, None] * chosen(measured, indices[number])
         a, b = bound.coefficients.pairs[pairs[number]]
         if indices[number][3] >= 0 and RY.is_steep(a, b):
@@ -173,17 +173,17 @@ class ReferenceCoefficientMap(CoefficientMap):
         return np.asarray(np.einsum("ban,an->bn", so3(rotation(2, alpha)), np.stack([x, y, z])))
 
 
-def evaluate(rows: Rows, sources: FloatArray) -> FloatArray:
+def evaluate(rows: CSRRows, sources: FloatArray) -> FloatArray:
     """``y_k = constant_k + sum_j weight_kj source_j``, (rows, B) from (sources, B)."""
     return np.asarray(rows.constant[:, None] + _matrix(rows, len(sources)) @ sources)
 
 
-def pulled(rows: Rows, gradients: FloatArray, num_sources: int) -> FloatArray:
+def pulled(rows: CSRRows, gradients: FloatArray, num_sources: int) -> FloatArray:
     """The transpose of `evaluate`, ``dE/dsource_j = sum_k weight_kj dE/dy_k``, (sources, B) from (rows, B)."""
     return np.asarray(_matrix(rows, num_sources).T @ gradients)
 
 
-def _matrix(rows: Rows, num_sources: int) -> csr_array:
+def _matrix(rows: CSRRows, num_sources: int) -> csr_array:
     return csr_array((rows.weight, rows.index, rows.start), shape=(len(rows), num_sources))
 
 
@@ -204,7 +204,7 @@ def multiply(left: ComplexArray, right: ComplexArray) -> ComplexArray:
     return np.asarray(np.einsum("ijb,jkb->ikb", left, right))
 
 
-def gates(runs: Runs, number: int, angles: FloatArray) -> list[tuple[int, int, ComplexArray]]:
+def gates(runs: RotationSequences, number: int, angles: FloatArray) -> list[tuple[int, int, ComplexArray]]:
     """The gates of a rotation sequence in time order: axis, source (-1: none) and matrix (2, 2, B)."""
     result = []
     for k in range(runs.start[number], runs.start[number + 1]):
@@ -214,7 +214,7 @@ def gates(runs: Runs, number: int, angles: FloatArray) -> list[tuple[int, int, C
     return result
 
 
-def products(runs: Runs, angles: FloatArray) -> list[ComplexArray]:
+def products(runs: RotationSequences, angles: FloatArray) -> list[ComplexArray]:
     """``U = V_m ... V_2 V_1`` of each rotation sequence, (2, 2, B)."""
     result = []
     for number in range(len(runs)):
@@ -245,7 +245,9 @@ def so3(v: ComplexArray) -> FloatArray:
     return np.asarray(np.einsum("bli,ailn->ban", PAULIS, images).real / 2)
 
 
-def add_gate_gradients(runs: Runs, number: int, angles: FloatArray, at_end: FloatArray, gradients: FloatArray) -> None:
+def add_gate_gradients(
+    runs: RotationSequences, number: int, angles: FloatArray, at_end: FloatArray, gradients: FloatArray
+) -> None:
     """Add the gradients of a rotation sequence's gates, from (<X>, <Y>, <Z>) at its end, (3, B).
 
     With W the product of all gates after gate k, about axis a, the overlap right after gate k is

@@ -35,8 +35,8 @@ from ..planner.segments import Segment, cut, num_places
 from ..planner.tables import (
     AngleTables,
     BindingTables,
-    Features,
-    Rows,
+    CSRRows,
+    Expressions,
 )
 from ..planner.tape import Diag
 from .parameters import ParameterBatch
@@ -313,9 +313,11 @@ class Binding:
             AngleTables(
                 shared.num_features,
                 len(self.varying) + batched.num_features - used,
-                Rows.sorted(self.shared_slots[shared.slots], shared.columns, shared.coefficients, constants),
-                Rows.sorted(slots[~of_row], self.used[batched.columns[~of_row]], weights[~of_row], batched.constants),
-                Rows.sorted(slots[of_row], column[of_row], weights[of_row], np.zeros(batched.num_angles)),
+                CSRRows.sorted(self.shared_slots[shared.slots], shared.columns, shared.coefficients, constants),
+                CSRRows.sorted(
+                    slots[~of_row], self.used[batched.columns[~of_row]], weights[~of_row], batched.constants
+                ),
+                CSRRows.sorted(slots[of_row], column[of_row], weights[of_row], np.zeros(batched.num_angles)),
             )
         )
 
@@ -329,8 +331,8 @@ class Binding:
         return BindingTables(
             self.varying,
             self.shared_map.num_parameters,
-            tuple(Features(g.formula, g.parameters, np.full_like(g.parameters, -1)) for g in self.shared_map.groups),
-            tuple(Features(g.formula, shared[g.parameters], column[g.parameters]) for g in self.batched_map.groups),
+            tuple(Expressions(g.formula, g.parameters, np.full_like(g.parameters, -1)) for g in self.shared_map.groups),
+            tuple(Expressions(g.formula, shared[g.parameters], column[g.parameters]) for g in self.batched_map.groups),
             self.recipe.angles,
             self.recipe.tables,
         )

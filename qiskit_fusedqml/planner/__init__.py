@@ -15,7 +15,7 @@ from ..ir.program import MAX_MATRIX_QUBITS, Matrix, Program
 from ..memory import collector_paused
 from .collector import collect
 from .cost import CostModel, operation_work
-from .elements import Element, Term
+from .elements import Element, ZRotation
 from .emit import Emitter
 from .frame import Frame
 from .plan import Plan
@@ -78,11 +78,11 @@ def fuse(
         return Plan(program, cost_model, tape, emitter.tables(tape.blocks), wanted_slots)
 
     by_angles = plan(euler=True)
-    if not by_angles.tables.num_runs:
+    if not by_angles.tables.num_sequences:
         return by_angles
     # as matrices, the runs alone would cost this much; on most devices only a shallow circuit can gain from it
     matrix = operation_work(U2(0, 0, 0), factored=False, undone=bool(wanted_slots))
-    gain = by_angles.arithmetic_cost - by_angles.tables.num_runs * cost_model.cost(matrix, "u2")
+    gain = by_angles.arithmetic_cost - by_angles.tables.num_sequences * cost_model.cost(matrix, "u2")
     if gain <= 0:
         return by_angles
     # a few samples without gradients are often run once, and planning a small circuit again takes longer than that
@@ -92,4 +92,4 @@ def fuse(
 
 
 def _item(element: Element) -> Item:
-    return Item(element.generators, element.flips, isinstance(element, Term))
+    return Item(element.generators, element.flips, isinstance(element, ZRotation))

@@ -24,13 +24,13 @@ from .elements import (
     EPSILON,
     GAMMA,
     Angle,
-    Blend,
-    Block2k,
+    DenseElement,
     Element,
     Elements,
-    Run,
-    Term,
-    Turn,
+    PauliRotation,
+    RotationSequence,
+    U2Element,
+    ZRotation,
 )
 from .frame import Frame, Functional, Row
 from .gf2 import bits, parity
@@ -53,7 +53,7 @@ def collect(
     populations: bool = False,
     euler: bool = True,
 ) -> Iterator[Elements]:
-    """Turn a program into elements, window by window.
+    """PauliRotation a program into elements, window by window.
 
     Args:
         program: The program.
@@ -89,7 +89,7 @@ def _without_last_phases(found: Elements) -> Elements:
     kept: list[Element] = []
     later: set[Row] = set()
     for element in reversed(found.elements):
-        if isinstance(element, Term) and not any(parity(element.functional & x) for x in later):
+        if isinstance(element, ZRotation) and not any(parity(element.functional & x) for x in later):
             continue
         kept.append(element)
         later.update(element.flips)
@@ -109,12 +109,12 @@ class _Collector:
         self.euler = euler
         self.frame = frame
         self.elements: list[Element] = []
-        self.runs: list[Run] = []
-        self.open_runs: dict[int, Run] = {}
+        self.runs: list[RotationSequence] = []
+        self.open_runs: dict[int, RotationSequence] = {}
         # masks of the qubits with an open run, and with one that is not diagonal
         self.running = self.turning = 0
         # terms with shared angles, and with angles that differ from sample to sample
-        self.open_terms: tuple[dict[Functional, Term], dict[Functional, Term]] = ({}, {})
+        self.open_terms: tuple[dict[Functional, ZRotation], dict[Functional, ZRotation]] = ({}, {})
         # the phase that the last flip has left under its control: controls and angle
         self.owed: tuple[int, int, float] | None = None
 
@@ -122,7 +122,7 @@ class _Collector:
         """What has been found since the last call; later terms and gates join none of it."""
         self._settle()
         self.close(self.one - 1)
-        elements = [e for e in self.elements if not (isinstance(e, Term) and e.angle.is_zero)]
+        elements = [e for e in self.elements if not (isinstance(e, ZRotation) and e.angle.is_zero)]
         found = Elements(elements, self.runs, self.frame)
         self.elements, self.runs, self.open_terms = [], [], ({}, {})
         return found
@@ -175,7 +175,7 @@ class _Collector:
         self.close(sum(1 << q for q in m.qubits))
         xs = tuple(self.frame.columns[q] for q in m.qubits)
         ws = tuple(self.frame.duals[q] for q in m.qubits)
-        self._append(Block2k(xs, ws, m.matrix, (*xs, *map(self._sign, ws))))
+        self._append(DenseElement(xs, ws, m.matrix, (*xs, *map(self._sign, ws))))
 
     def close(self, mask: int) -> None:
         """End the open runs of these qubits."""
@@ -197,7 +197,7 @@ class _Collector:
             self.close(1 << q)
             run = None
         if run is None:
-            self.open_runs[q] = Run([gate], batched)
+            self.open_runs[q] = RotationSequence([gate], batched)
             self.running |= 1 << q
         else:
             run.gates.append(gate)
@@ -248,7 +248,7 @@ class _Collector:
         controls = self.frame.controls(r.ctrl_mask, r.ctrl_value)
         x, z = self.frame.vector(r.x), self.frame.functional(r.z)
         generators = (x | self._sign(z), *map(self._sign, controls))
-        self._append(Turn(x, z, power, controls, -1, angle, r.slot in self.batched_slots, None, generators))
+        self._append(PauliRotation(x, z, power, controls, -1, angle, r.slot in self.batched_slots, None, generators))
 
     def _sign(self, functional: Functional) -> int:
         """The generator that a functional's sign is."""
@@ -280,11 +280,11 @@ class _Collector:
         terms = self.open_terms[batched]
         term = terms.get(functional)
         if term is None:
-            term = terms[functional] = Term(functional, Angle(), batched, (functional << self.n,))
+            term = terms[functional] = ZRotation(functional, Angle(), batched, (functional << self.n,))
             self.elements.append(term)
         return term.angle
 
-    def _emit_run(self, x: Row, w: Functional, run: Run) -> None:
+    def _emit_run(self, x: Row, w: Functional, run: RotationSequence) -> None:
         """A run as terms around one turn when its flips share an axis; else by Euler angles, or per-sample matrices."""
         gates, batched = run.gates, run.batched
         first, last = 0, len(gates)
@@ -306,21 +306,21 @@ class _Collector:
                 if slot >= 0:
                     angle.slots.append((slot, 1.0))
             if axis == Y:
-                self._append(Turn(x, w, 1, (), w, angle, batched, None, (x | self._sign(w),)))
+                self._append(PauliRotation(x, w, 1, (), w, angle, batched, None, (x | self._sign(w),)))
             else:
-                self._append(Turn(x, 0, 0, (), -1, angle, batched, None, (x,)))
+                self._append(PauliRotation(x, 0, 0, (), -1, angle, batched, None, (x,)))
         for _, slot, theta in gates[last:]:
             self._add_term(w, slot, theta, batched)
 
-    def _emit_mixed_run(self, x: Row, w: Functional, run: Run) -> None:
+    def _emit_mixed_run(self, x: Row, w: Functional, run: RotationSequence) -> None:
         run.index = len(self.runs)
         self.runs.append(run)
         if run.batched or not self.euler:
-            self._append(Blend(x, w, run, (x, self._sign(w))))
+            self._append(U2Element(x, w, run, (x, self._sign(w))))
             return
         angle = Angle(euler=[(3 * run.index + BETA, 1)])
         self._add_euler_term(w, run.index, GAMMA)
-        self._append(Turn(x, w, 1, (), w, angle, False, run, (x | self._sign(w),)))
+        self._append(PauliRotation(x, w, 1, (), w, angle, False, run, (x | self._sign(w),)))
         self._add_euler_term(w, run.index, ALPHA)
 
     def _add_euler_term(self, w: Functional, index: int, which: int) -> None:

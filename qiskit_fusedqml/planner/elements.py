@@ -2,10 +2,10 @@
 
 Elements are stated on the rows of a frame (`collect`):
 
-* `Term`: a Z-string rotation (phases of any diagonal gate expand into few of them),
-* `Turn`: a rotation about one Pauli string, among them the RY in the middle of a ZYZ run,
-* `Blend`: a 2x2 matrix on a virtual qubit,
-* `Block2k`: a constant dense matrix.
+* `ZRotation`: a Z-string rotation (phases of any diagonal gate expand into few of them),
+* `PauliRotation`: a rotation about one Pauli string, among them the RY in the middle of a ZYZ run,
+* `U2Element`: a 2x2 matrix on a virtual qubit,
+* `DenseElement`: a constant dense matrix.
 
 A *run* is a maximal sequence of single-qubit gates on one qubit with the same kind of angles (shared or per sample).
 Its gates' gradients all follow from <X>, <Y>, <Z> at one point (`qiskit_fusedqml.devices.coefficients`).
@@ -26,7 +26,7 @@ EPSILON = 1e-14
 
 
 @dataclass(slots=True)
-class Run:
+class RotationSequence:
     """Single-qubit gates in time order: axis, slot (-1: constant), constant angle.
 
     ``index`` numbers the runs whose angles are found by Euler decomposition; -1 for the others.
@@ -55,7 +55,7 @@ ALPHA, BETA, GAMMA = 0, 1, 2
 
 
 @dataclass(slots=True)
-class Term:
+class ZRotation:
     """``exp(-1j angle/2 (-1)**f)`` with a linear functional f (its constant has been moved into the angle's sign)."""
 
     functional: Functional
@@ -70,7 +70,7 @@ class Term:
 
 
 @dataclass(slots=True)
-class Turn:
+class PauliRotation:
     """``C[exp(-1j angle/2 P)]`` on rows. ``side`` is the functional of a virtual qubit when P is its Y, else -1."""
 
     x: Row
@@ -80,7 +80,7 @@ class Turn:
     side: Functional
     angle: Angle
     batched: bool
-    run: Run | None
+    run: RotationSequence | None
     generators: tuple[int, ...] = ()
 
     @property
@@ -90,12 +90,12 @@ class Turn:
 
 
 @dataclass(slots=True)
-class Blend:
+class U2Element:
     """A run about several axes as one 2x2 matrix, or one a sample."""
 
     x: Row
     side: Functional
-    run: Run
+    run: RotationSequence
     generators: tuple[int, ...] = ()
 
     @property
@@ -105,7 +105,7 @@ class Blend:
 
 
 @dataclass(slots=True)
-class Block2k:
+class DenseElement:
     """A constant matrix on virtual qubits (xs, ws)."""
 
     xs: tuple[Row, ...]
@@ -119,7 +119,7 @@ class Block2k:
         return self.xs
 
 
-Element: TypeAlias = Term | Turn | Blend | Block2k
+Element: TypeAlias = ZRotation | PauliRotation | U2Element | DenseElement
 
 
 @dataclass(slots=True)
@@ -127,5 +127,5 @@ class Elements:
     """What `collect` makes of a window; the frame is the one after it."""
 
     elements: list[Element]
-    runs: list[Run]
+    runs: list[RotationSequence]
     frame: Frame

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from .elements import (
     ALPHA,
     Angle,
-    Blend,
-    Block2k,
+    DenseElement,
     Elements,
-    Term,
-    Turn,
+    PauliRotation,
+    U2Element,
+    ZRotation,
 )
 from .frame import Functional
 from .gf2 import bits
@@ -27,8 +27,8 @@ from .tables import (
     FACTORED,
     PLAIN,
     CoefficientTables,
-    Rows,
-    Runs,
+    CSRRows,
+    RotationSequences,
     ScaleTable,
 )
 from .tape import RY, U2, Block, Dense, Diag, Factor, Operation, Pauli, Tape
@@ -46,8 +46,8 @@ multiply-adds against two each."""
 
 
 _NO_INDICES, _NO_NUMBERS = np.empty(0, np.int64), np.empty(0)
-_NO_ROWS = Rows(np.zeros(1, np.int64), _NO_INDICES, _NO_NUMBERS, _NO_NUMBERS)
-_NO_RUNS = Runs(np.zeros(1, np.int64), _NO_INDICES, _NO_INDICES, _NO_NUMBERS)
+_NO_ROWS = CSRRows(np.zeros(1, np.int64), _NO_INDICES, _NO_NUMBERS, _NO_NUMBERS)
+_NO_RUNS = RotationSequences(np.zeros(1, np.int64), _NO_INDICES, _NO_INDICES, _NO_NUMBERS)
 
 
 class _AngleTable:
@@ -67,14 +67,14 @@ class _AngleTable:
         self.overlaps.append(overlap)
         return len(self.constant) - 1
 
-    def rows(self) -> Rows:
+    def rows(self) -> CSRRows:
         if not self.constant:
             return _NO_ROWS
-        return Rows(*map(np.array, (self.start, self.index, self.weight, self.constant)))
+        return CSRRows(*map(np.array, (self.start, self.index, self.weight, self.constant)))
 
 
 class _RunTable:
-    """Runs, and ``width`` overlaps each, as plain numbers."""
+    """RotationSequences, and ``width`` overlaps each, as plain numbers."""
 
     def __init__(self, width: int) -> None:
         self.width = width
@@ -94,10 +94,10 @@ class _RunTable:
         self.overlaps.extend(overlaps)
         return len(self) - 1
 
-    def runs(self) -> Runs:
+    def runs(self) -> RotationSequences:
         if not len(self):
             return _NO_RUNS
-        return Runs(*map(np.array, (self.start, self.axis, self.source, self.constant)))
+        return RotationSequences(*map(np.array, (self.start, self.axis, self.source, self.constant)))
 
     def all_overlaps(self) -> NDArray[np.int64]:
         return np.array(self.overlaps, np.int64).reshape(-1, self.width)
@@ -141,7 +141,7 @@ class Emitter:
     def begin(self, elements: Elements) -> None:
         """Go on to the next window; nothing of the last one is kept but numbers."""
         self.elements = elements
-        blended = {e.run.index for e in elements.elements if isinstance(e, Blend)}
+        blended = {e.run.index for e in elements.elements if isinstance(e, U2Element)}
         turned = [run for run in elements.runs if run.index not in blended]
         self.run_position = {run.index: self.turned_runs.add(run.gates, (-1, -1, -1, -1)) for run in turned}
         self.run_signs.extend([1.0] * 4 * len(turned))
@@ -152,16 +152,16 @@ class Emitter:
         operations: list[Operation] = []
         for step in group.steps:
             members = [self.elements.elements[index] for index in step]
-            terms = [member for member in members if isinstance(member, Term)]
+            terms = [member for member in members if isinstance(member, ZRotation)]
             if terms:
                 operations.append(self._diag(terms))
             for member in members:
                 match member:
-                    case Turn():
+                    case PauliRotation():
                         operations.append(self._turn(member))
-                    case Blend():
+                    case U2Element():
                         operations.append(self._blend(member))
-                    case Block2k():
+                    case DenseElement():
                         self.dense.append(member.matrix)
                         operations.append(Dense(member.xs, member.ws, len(self.dense) - 1))
         return Block(group.tile, tuple(self.scaling.carry(operations)))
@@ -192,14 +192,14 @@ class Emitter:
             batched_pairs=(pairs[1].rows(), _indices(pairs[1].overlaps)),
             terms=(terms[0].rows(), _indices(terms[0].overlaps)),
             batched_terms=(terms[1].rows(), _indices(terms[1].overlaps)),
-            runs=(
+            sequences=(
                 self.turned_runs.runs(),
                 self.turned_runs.all_overlaps(),
                 np.array(self.run_signs).reshape(-1, 4),
                 _indices(self.run_pairs),
             ),
-            blends=(blends[0].runs(), blends[0].all_overlaps()),
-            batched_blends=(blends[1].runs(), blends[1].all_overlaps()),
+            matrices=(blends[0].runs(), blends[0].all_overlaps()),
+            batched_matrices=(blends[1].runs(), blends[1].all_overlaps()),
             scales=scales,
             dense=tuple(self.dense),
         )
@@ -231,7 +231,7 @@ class Emitter:
     def _run_wants(self, gates: Sequence[tuple[int, int, float]]) -> bool:
         return bool(self.wanted) and any(gate[1] in self.wanted for gate in gates)
 
-    def _turn(self, turn: Turn) -> RY | Pauli:
+    def _turn(self, turn: PauliRotation) -> RY | Pauli:
         mixed = turn.run is not None and self._run_wants(turn.run.gates)
         direct = self._wants(turn.angle)
         overlap = self._new_overlaps(2 if mixed else 1) if mixed or direct else -1
@@ -247,14 +247,14 @@ class Emitter:
             return RY(turn.x, turn.side, coefficient, turn.batched, overlap, count, x_optional)
         return Pauli(turn.x, turn.z, turn.power, turn.controls, coefficient, turn.batched, overlap)
 
-    def _blend(self, blend: Blend) -> U2:
+    def _blend(self, blend: U2Element) -> U2:
         overlap = self._new_overlaps(3) if self._run_wants(blend.run.gates) else -1
         batched = blend.run.batched
         gates = map(self._batched_gate, blend.run.gates) if batched else blend.run.gates
         triple = (overlap, overlap + 1, overlap + 2) if overlap >= 0 else (-1, -1, -1)
         return U2(blend.x, blend.side, self.blends[batched].add(gates, triple), batched, overlap)
 
-    def _diag(self, terms: Sequence[Term]) -> Diag:
+    def _diag(self, terms: Sequence[ZRotation]) -> Diag:
         functionals: list[Functional] = []
         overlaps: dict[int, int] = {}
         if self.wanted:
@@ -263,7 +263,7 @@ class Emitter:
         factors = (*self._factors(shared, terms, overlaps), *self._factors(batched, terms, overlaps))
         return Diag(factors, -1, min(overlaps.values(), default=-1), tuple(functionals))
 
-    def _measure(self, terms: Sequence[Term], functionals: list[Functional], overlaps: dict[int, int]) -> None:
+    def _measure(self, terms: Sequence[ZRotation], functionals: list[Functional], overlaps: dict[int, int]) -> None:
         """Note which functionals' overlaps are wanted, and the overlap of each term that has one."""
         reports = [self._reports(term) for term in terms]
         direct = [self._wants(term.angle) for term in terms]
@@ -279,7 +279,7 @@ class Emitter:
                 self.turned_runs.overlaps[4 * run + which] = overlaps[position]
                 self.run_signs[4 * run + which] = sign
 
-    def _reports(self, term: Term) -> list[tuple[int, int, int]]:
+    def _reports(self, term: ZRotation) -> list[tuple[int, int, int]]:
         """The runs that want <Z> of a term's functional: position, column of the run's overlaps, sign."""
         return [
             (self.run_position[source // 3], Z_AFTER if source % 3 == ALPHA else Z_BEFORE, sign)
@@ -287,7 +287,7 @@ class Emitter:
             if self._run_wants(self.elements.runs[source // 3].gates)
         ]
 
-    def _factors(self, members: list[int], terms: Sequence[Term], overlaps: dict[int, int]) -> Iterator[Factor]:
+    def _factors(self, members: list[int], terms: Sequence[ZRotation], overlaps: dict[int, int]) -> Iterator[Factor]:
         """Split terms into factors: fill one with all terms its functionals span, then open the next."""
         while members:
             space = _Coordinates(self.table_qubits)

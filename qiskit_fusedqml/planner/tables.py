@@ -19,8 +19,8 @@ PLAIN, FACTORED, CARRIER = 0, 1, 2
 
 
 @dataclass(frozen=True, eq=False)
-class Rows:
-    """Sparse rows "constant + sum weight * source".
+class CSRRows:
+    """``constant + sum weight * source`` in CSR form, a row a number.
 
     Attributes:
         start: Start of each row in ``index`` and ``weight``, and the end of the last one.
@@ -37,7 +37,7 @@ class Rows:
     @classmethod
     def sorted(
         cls, rows: NDArray[np.integer], index: NDArray[np.integer], weight: FloatArray, constant: FloatArray
-    ) -> Rows:
+    ) -> CSRRows:
         """From terms "weight * source" with the row of each, ascending."""
         start = np.searchsorted(rows, np.arange(len(constant) + 1)).astype(np.int64)
         return cls(start, index.astype(np.int64), weight, constant)
@@ -52,7 +52,7 @@ class Rows:
 
 
 @dataclass(frozen=True, eq=False)
-class Runs:
+class RotationSequences:
     """Runs of single-qubit gates in time order.
 
     Attributes:
@@ -101,8 +101,8 @@ class ScaleTable:
 class CoefficientTables:
     """How a tape's coefficients follow from angles.
 
-    Sources of shared rows are the A angles followed by (alpha, beta, gamma) of each run; sources of batched rows are
-    the A' batched angles. An overlap index of -1 means that no gradient is wanted.
+    Sources of shared rows are the A angles followed by (alpha, beta, gamma) of each sequence; sources of batched rows
+    are the A' batched angles. An overlap index of -1 means that no gradient is wanted.
 
     Attributes:
         num_angles: Number of angles A.
@@ -112,11 +112,11 @@ class CoefficientTables:
         batched_pairs: Angles and overlaps of the batched ones.
         terms: Angles and overlaps of the shared diagonal terms.
         batched_terms: Of the batched ones.
-        runs: The runs turned into Euler angles, their overlaps (E, 4) <X>, <Y>, <Z> after beta's rotation and <Z>
+        sequences: Sequences given by Euler angles, their overlaps (E, 4) <X>, <Y>, <Z> after beta's rotation and <Z>
             before it, the signs (E, 4) of these (a diagonal reports on the linear part of a functional whose constant
             has been moved into the angle), and the pairs (E,) of the rotations.
-        blends: Runs applied as shared matrices, and their overlaps (U, 3).
-        batched_blends: Runs applied as one matrix a sample, and their overlaps (U', 3).
+        matrices: Sequences applied as shared matrices, and their overlaps (U, 3).
+        batched_matrices: Sequences applied as one matrix a sample, and their overlaps (U', 3).
         scales: The factors taken out.
         dense: The constant dense matrices.
     """
@@ -124,20 +124,20 @@ class CoefficientTables:
     num_angles: int
     num_batched: int
     num_scales: int
-    pairs: tuple[Rows, Int64Array, Int64Array]
-    batched_pairs: tuple[Rows, Int64Array]
-    terms: tuple[Rows, Int64Array]
-    batched_terms: tuple[Rows, Int64Array]
-    runs: tuple[Runs, Int64Array, FloatArray, Int64Array]
-    blends: tuple[Runs, Int64Array]
-    batched_blends: tuple[Runs, Int64Array]
+    pairs: tuple[CSRRows, Int64Array, Int64Array]
+    batched_pairs: tuple[CSRRows, Int64Array]
+    terms: tuple[CSRRows, Int64Array]
+    batched_terms: tuple[CSRRows, Int64Array]
+    sequences: tuple[RotationSequences, Int64Array, FloatArray, Int64Array]
+    matrices: tuple[RotationSequences, Int64Array]
+    batched_matrices: tuple[RotationSequences, Int64Array]
     scales: ScaleTable
     dense: tuple[NDArray[np.complex128], ...]
 
     @property
-    def num_runs(self) -> int:
-        """Number of runs turned into Euler angles."""
-        return len(self.runs[0])
+    def num_sequences(self) -> int:
+        """Number of rotation sequences given by Euler angles."""
+        return len(self.sequences[0])
 
     @property
     def pair_kinds(self) -> Int64Array:
@@ -155,54 +155,54 @@ class AngleTables:
     """Angles from values, in an affine way.
 
     Attributes:
-        num_base: Number F of values that all samples share.
-        num_row: Number F' of values that each sample has.
-        shared: The A shared angles, from the base.
-        batched_base: What the base contributes to the A' batched angles, constants included.
-        batched_row: What the sample's row adds to them.
+        num_shared: Number F of values that all samples share.
+        num_batched: Number F' of values that each sample has.
+        shared: The A shared angles, from the shared values.
+        from_shared: What the shared values contribute to the A' batched angles, constants included.
+        from_batched: What the sample's values add to them.
     """
 
-    num_base: int
-    num_row: int
-    shared: Rows
-    batched_base: Rows
-    batched_row: Rows
+    num_shared: int
+    num_batched: int
+    shared: CSRRows
+    from_shared: CSRRows
+    from_batched: CSRRows
 
 
 @dataclass(frozen=True, eq=False)
-class Features:
+class Expressions:
     """Values that are expressions of others: G of one form.
 
     Attributes:
         formula: The form, in k variables.
-        shared: (k, G) the parameters that take the variables' places, -1 where it is the sample's own.
-        own: (k, G) the columns of the sample's row there, -1 elsewhere.
+        shared: (k, G) the parameters that take the variables' places, -1 where it differs from sample to sample.
+        batched: (k, G) the columns of the sample's row there, -1 elsewhere.
     """
 
     formula: Formula
     shared: Int64Array
-    own: Int64Array
+    batched: Int64Array
 
 
 @dataclass(frozen=True, eq=False)
 class BindingTables:
     """All the way from P parameters, of which V differ from sample to sample, to coefficients.
 
-    The base of ``angles`` are the parameters and the ``shared`` features, its rows the varying parameters and the
-    ``batched`` features.
+    The shared values of ``angles`` are the parameters and the shared expressions, its batched values the batched
+    parameters and the batched expressions.
 
     Attributes:
-        varying: (V,) the parameters that differ from sample to sample.
+        batched_parameters: (V,) the parameters that differ from sample to sample.
         num_parameters: Number of parameters P.
-        shared: Features of parameters that all samples share.
-        batched: Features that differ from sample to sample.
+        shared_expressions: Expressions of parameters that all samples share.
+        batched_expressions: Expressions that differ from sample to sample.
         angles: From values to angles.
-        recipe: From angles to coefficients.
+        coefficients: From angles to coefficients.
     """
 
-    varying: Int64Array
+    batched_parameters: Int64Array
     num_parameters: int
-    shared: tuple[Features, ...]
-    batched: tuple[Features, ...]
+    shared_expressions: tuple[Expressions, ...]
+    batched_expressions: tuple[Expressions, ...]
     angles: AngleTables
-    recipe: CoefficientTables
+    coefficients: CoefficientTables

@@ -30,9 +30,9 @@ def emulated(schedule: int = 0) -> GPUDevice:
 def test_the_cases_have_everything():
     tables = [BindingCase(seed).binding.tables for seed in range(48)]
     for chosen in (
-        lambda r: r.runs[1][:, 0] >= 0,
-        lambda r: r.blends[1][:, 0] >= 0,
-        lambda r: r.batched_blends[1][:, 0] >= 0,
+        lambda r: r.sequences[1][:, 0] >= 0,
+        lambda r: r.matrices[1][:, 0] >= 0,
+        lambda r: r.batched_matrices[1][:, 0] >= 0,
         lambda r: r.batched_pairs[1] >= 0,
         lambda r: r.batched_terms[1] >= 0,
         lambda r: r.scales.carrier_pair >= 0,
@@ -40,8 +40,9 @@ def test_the_cases_have_everything():
         lambda r: r.pairs[1] == 0,
         lambda r: len(r.dense) > 0,
     ):
-        assert sum(np.any(chosen(t.recipe)) for t in tables) >= 2
-    assert {(bool(t.shared), bool(t.batched)) for t in tables} == {(a, b) for a in (False, True) for b in (False, True)}
+        assert sum(np.any(chosen(t.coefficients)) for t in tables) >= 2
+    kinds = {(bool(t.shared_expressions), bool(t.batched_expressions)) for t in tables}
+    assert kinds == {(a, b) for a in (False, True) for b in (False, True)}
 
 
 @pytest.mark.parametrize("seed", range(48))
@@ -78,18 +79,20 @@ def test_a_missing_barrier_is_seen():
 @pytest.mark.parametrize("part", ["runs", "pairs", "angles"])
 def test_wrong_tables_are_seen(part):
     cases = map(BindingCase, range(0, 40, 2))
-    case = next(case for case in cases if len(case.binding.recipe.tables.runs[0]) and not case.by_row)
+    case = next(case for case in cases if len(case.binding.recipe.tables.sequences[0]) and not case.by_row)
     tables = case.binding.tables
-    recipe, rows = tables.recipe, tables.angles.shared
+    recipe, rows = tables.coefficients, tables.angles.shared
     if part == "angles":
         wrong = replace(tables, angles=replace(tables.angles, shared=replace(rows, weight=1.001 * rows.weight)))
     elif part == "runs":
-        runs, *rest = recipe.runs
-        wrong = replace(tables, recipe=replace(recipe, runs=(replace(runs, axis=(runs.axis + 1) % 3), *rest)))
+        runs, *rest = recipe.sequences
+        wrong = replace(
+            tables, coefficients=replace(recipe, sequences=(replace(runs, axis=(runs.axis + 1) % 3), *rest))
+        )
     else:
         pairs, *rest = recipe.pairs
         moved = replace(pairs, constant=pairs.constant + 1e-3)
-        wrong = replace(tables, recipe=replace(recipe, pairs=(moved, *rest)))
+        wrong = replace(tables, coefficients=replace(recipe, pairs=(moved, *rest)))
     assert max(case.example().errors(emulated(), np.array, wrong)) > 1e-6
 
 

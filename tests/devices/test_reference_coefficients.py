@@ -33,13 +33,15 @@ NEAR_SINGULAR = [middle + off for middle in (0.0, pi) for off in (0.0, 1e-12, -1
 def maps(case: BindingCase) -> tuple[CoefficientMap, CoefficientMap]:
     """Both maps of a case's tables, over its affine map of values."""
     tables = case.binding.tables
-    return tuple(kind(tables.recipe).over(tables.angles) for kind in (ReferenceCoefficientMap, CompiledCoefficientMap))
+    return tuple(
+        kind(tables.coefficients).over(tables.angles) for kind in (ReferenceCoefficientMap, CompiledCoefficientMap)
+    )
 
 
 def random_values(case: BindingCase, batch: int) -> tuple[np.ndarray, np.ndarray]:
     """Any values of the right number: what they came from makes no difference here."""
     angles = case.binding.tables.angles
-    return case.rng.uniform(-4, 4, angles.num_base), case.rng.uniform(-4, 4, (batch, angles.num_row))
+    return case.rng.uniform(-4, 4, angles.num_shared), case.rng.uniform(-4, 4, (batch, angles.num_batched))
 
 
 def pulled(map_: CoefficientMap, bound: Any, overlaps: np.ndarray, *, per_sample: bool) -> list[np.ndarray]:
@@ -66,16 +68,16 @@ def test_coefficients_and_gradients_of_random_programs(seed: int) -> None:
 
 def test_the_cases_have_everything() -> None:
     """Every kind of coefficient, and of overlap, occurs in several of them."""
-    tables = [case.binding.tables.recipe for case in CASES]
+    tables = [case.binding.tables.coefficients for case in CASES]
     for count in (
         lambda t: len(t.pairs[0]),
         lambda t: len(t.batched_pairs[0]),
         lambda t: len(t.terms[0]),
         lambda t: len(t.batched_terms[0]),
-        lambda t: sum(t.runs[1][:, 0] >= 0),
-        lambda t: sum(t.runs[1][:, 3] >= 0),
-        lambda t: sum(t.blends[1][:, 0] >= 0),
-        lambda t: sum(t.batched_blends[1][:, 0] >= 0),
+        lambda t: sum(t.sequences[1][:, 0] >= 0),
+        lambda t: sum(t.sequences[1][:, 3] >= 0),
+        lambda t: sum(t.matrices[1][:, 0] >= 0),
+        lambda t: sum(t.batched_matrices[1][:, 0] >= 0),
         lambda t: sum(t.scales.carrier_pair >= 0),
         lambda t: sum(t.scales.carrier_diag >= 0),
         lambda t: len(t.dense),

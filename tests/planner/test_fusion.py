@@ -117,7 +117,7 @@ def test_windows_close_where_no_run_is_open(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(collector, "WINDOW", 20)  # a layer has 20 instructions
     parts = fuse(program, CostModel(), wanted_slots=wanted, populations=True)
     assert len(parts.tape.blocks) > len(whole.tape.blocks) == 1
-    assert parts.tables.num_runs == whole.tables.num_runs
+    assert parts.tables.num_sequences == whole.tables.num_sequences
     assert parts.arithmetic_cost <= 1.4 * whole.arithmetic_cost
 
 

@@ -78,7 +78,7 @@ class Example:
         """Largest differences of numbers and gradients."""
         numbers, *gradients = self.results(device, host, tables)
         off = numbers[: len(self.numbers)] - self.numbers
-        recipe, batch = self.tables.recipe, len(self.columns)
+        recipe, batch = self.tables.coefficients, len(self.columns)
         own = len(recipe.batched_terms[0]) * batch
         for turns in (slice(len(recipe.terms[0])), slice(len(self.numbers) - own, None)):
             off[turns] -= 2 * np.round(off[turns] / 2)

@@ -68,7 +68,7 @@ class LoadedFeatures:
     """Features and their gradients on the device."""
 
     def __init__(self, launcher: Launcher, tables: BindingTables) -> None:
-        features = FeatureTables.of(tables.shared, tables.batched)
+        features = FeatureTables.of(tables.shared_expressions, tables.batched_expressions)
         self.num_members, self.num_shared = len(features.members), features.num_shared
         self.shared_slots, self.own_slots = features.shared_slots, len(features.slots) - features.shared_slots
         self.most_nodes = features.most_nodes
@@ -91,16 +91,16 @@ class LoadedRecipe:
     """
 
     def __init__(self, launcher: Launcher, tables: BindingTables) -> None:
-        recipe = tables.recipe
+        recipe = tables.coefficients
         groups, run_start, axes = stated_rows(tables)
         counts = [len(group.constants) for group in groups]
         rows = joined_rows(groups)
         start, sources, weights = rows.entries.compressed(len(rows.constants))
         words, stretch_start, plain = scaling_tables(tables)
-        self.num_parameters, self.num_columns = tables.num_parameters, len(tables.varying)
-        self.num_base, self.num_row = tables.angles.num_base, tables.angles.num_row
+        self.num_parameters, self.num_columns = tables.num_parameters, len(tables.batched_parameters)
+        self.num_base, self.num_row = tables.angles.num_shared, tables.angles.num_batched
         self.num_runs, self.num_blends, self.num_own_blends = (
-            len(runs) for runs in (recipe.runs[0], recipe.blends[0], recipe.batched_blends[0])
+            len(runs) for runs in (recipe.sequences[0], recipe.matrices[0], recipe.batched_matrices[0])
         )
         self.shared_gates, self.own_gates = counts[0] + counts[1], counts[2]
         self.num_own_pairs, self.num_own_terms, self.num_pairs, self.num_terms = counts[3:]
@@ -111,12 +111,12 @@ class LoadedRecipe:
         sizes += [self.num_own_blends, self.shared_gates, self.shared_gates + self.own_gates, self.num_pairs]
         sizes += [self.num_scales, self.num_terms, self.num_own_pairs, self.num_own_terms, self.num_stretches]
         sizes += [self.num_plain, self.num_scalings, self.num_overlaps]
-        blend_overlaps = np.concatenate([recipe.blends[1].reshape(-1), recipe.batched_blends[1].reshape(-1)])
+        blend_overlaps = np.concatenate([recipe.matrices[1].reshape(-1), recipe.batched_matrices[1].reshape(-1)])
         arrays = [start, sources, weights, rows.constants, run_start, axes, words, stretch_start, plain]
-        arrays += [recipe.runs[1].reshape(-1), recipe.runs[3], blend_overlaps, recipe.scales.overlap_position]
+        arrays += [recipe.sequences[1].reshape(-1), recipe.sequences[3], blend_overlaps, recipe.scales.overlap_position]
         self._kept = [
             launcher.upload(np.asarray(a, np.float64 if a.dtype == np.float64 else np.int32))
-            for a in [np.array(sizes), *arrays, recipe.runs[2].reshape(-1)]
+            for a in [np.array(sizes), *arrays, recipe.sequences[2].reshape(-1)]
         ]
         self.record = launcher.runtime.empty(RECIPE_BYTES // 8, np.int64)
         launcher.runtime.launch(SET_RECIPE, (1, 1), 1, 0, [self.record, *self._kept])
@@ -124,7 +124,9 @@ class LoadedRecipe:
         self.dense = launcher.upload(np.concatenate([np.zeros(0), *dense]))
         self.dense_qubits = tuple(len(matrix).bit_length() - 1 for matrix in recipe.dense)
         self.gradients = _loaded(launcher, overlap_gradients(tables, groups))
-        self.features = LoadedFeatures(launcher, tables) if tables.shared or tables.batched else None
+        self.features = (
+            LoadedFeatures(launcher, tables) if tables.shared_expressions or tables.batched_expressions else None
+        )
         launcher.runtime.synchronize()  # it is read from any stream from now on
 
     def sizes(self, batch: int) -> Sizes:

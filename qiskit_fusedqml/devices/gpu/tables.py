@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ...arrays import FloatArray, IntArray
 from ...ir.angles.formulas import Node
-from ...planner.tables import PLAIN, BindingTables, Features, Rows, Runs
+from ...planner.tables import PLAIN, BindingTables, CSRRows, Expressions, RotationSequences
 
 STEPS = (
     *("variable", "number", "add", "subtract", "multiply", "divide", "power", "negative", "sin", "cos", "tan"),
@@ -42,7 +42,7 @@ class Entries(NamedTuple):
     weights: FloatArray
 
     @classmethod
-    def of(cls, rows: Rows) -> Entries:
+    def of(cls, rows: CSRRows) -> Entries:
         """Those of rows."""
         return cls(np.repeat(np.arange(len(rows)), np.diff(rows.start)), rows.index, rows.weight)
 
@@ -69,7 +69,7 @@ class Stated:
     entries: Entries
     constants: FloatArray
 
-    def of(self, rows: Rows, offset: int) -> Stated:
+    def of(self, rows: CSRRows, offset: int) -> Stated:
         """Rows of these rows, and of sources beyond them, which are numbered from ``offset``."""
         outer, count = Entries.of(rows), len(self.constants)
         inside = outer.sources < count
@@ -91,11 +91,11 @@ class Stated:
         return Stated(Entries.joined([expanded, beyond]), constants)
 
 
-def _gates(runs: Runs) -> Rows:
+def _gates(runs: RotationSequences) -> CSRRows:
     """The gates' angles as rows."""
     has = runs.source >= 0
     start = np.concatenate([[0], np.cumsum(has)])
-    return Rows(start, runs.source[has], np.ones(int(has.sum())), runs.constant)
+    return CSRRows(start, runs.source[has], np.ones(int(has.sum())), runs.constant)
 
 
 def stated_rows(tables: BindingTables) -> tuple[list[Stated], IntArray, IntArray]:
@@ -103,15 +103,15 @@ def stated_rows(tables: BindingTables) -> tuple[list[Stated], IntArray, IntArray
 
     The groups are the gates of the turned runs, of shared and of own blends, own pairs, own terms, pairs and terms.
     """
-    recipe, angles = tables.recipe, tables.angles
-    base, own = Entries.of(angles.batched_base), Entries.of(angles.batched_row)
+    recipe, angles = tables.coefficients, tables.angles
+    base, own = Entries.of(angles.from_shared), Entries.of(angles.from_batched)
     shared = Stated(Entries.of(angles.shared), angles.shared.constant)
     batched = Stated(
         Entries.joined([base, own._replace(sources=~own.sources)]),
-        angles.batched_base.constant + angles.batched_row.constant,
+        angles.from_shared.constant + angles.from_batched.constant,
     )
-    runs = (recipe.runs[0], recipe.blends[0], recipe.batched_blends[0])
-    euler = angles.num_base
+    runs = (recipe.sequences[0], recipe.matrices[0], recipe.batched_matrices[0])
+    euler = angles.num_shared
     groups = [
         shared.of(_gates(runs[0]), euler),
         shared.of(_gates(runs[1]), euler),
@@ -140,11 +140,11 @@ def scaling_tables(tables: BindingTables) -> tuple[IntArray, IntArray, IntArray]
 
     A stretch is a carrier and what it carries; they stand together in the order of the tape.
     """
-    scales, (pairs, kinds, _) = tables.recipe.scales, tables.recipe.pairs
+    scales, (pairs, kinds, _) = tables.coefficients.scales, tables.coefficients.pairs
     is_pair = scales.order < len(pairs)
     numbers = np.where(is_pair, scales.order, scales.order - len(pairs))
     words = 4 * numbers + np.where(is_pair, kinds[np.where(is_pair, numbers, 0)], _SCALE)
-    stretch = np.full(len(pairs) + tables.recipe.num_scales, -1)
+    stretch = np.full(len(pairs) + tables.coefficients.num_scales, -1)
     lengths = np.diff([*scales.starts, len(scales.factored)])
     stretch[scales.factored] = np.repeat(np.arange(len(lengths)), lengths)
     by_pair = scales.carrier_pair >= 0
@@ -177,7 +177,7 @@ class FeatureTables:
     most_nodes: int
 
     @classmethod
-    def of(cls, shared: Sequence[Features], batched: Sequence[Features]) -> FeatureTables:
+    def of(cls, shared: Sequence[Expressions], batched: Sequence[Expressions]) -> FeatureTables:
         """Those of a binding."""
         members: list[IntArray] = [np.zeros((0, 4), np.int64)]
         slots: list[IntArray] = [np.zeros(0, np.int64)]
@@ -185,11 +185,11 @@ class FeatureTables:
         constants: list[float] = []
         num_slots = shared_slots = 0
         for number, features in enumerate((*shared, *batched)):
-            formula, (k, count) = features.formula, features.own.shape
+            formula, (k, count) = features.formula, features.batched.shape
             firsts = num_slots + k * np.arange(count)
             size = len(formula.nodes)
             members.append(np.stack([np.full(count, len(nodes)), np.full(count, size), firsts, np.full(count, k)], 1))
-            slots.append(np.where(features.own < 0, features.shared, ~features.own).T.reshape(-1))
+            slots.append(np.where(features.batched < 0, features.shared, ~features.batched).T.reshape(-1))
             nodes += map(_node_words, formula.nodes)
             constants += [node.number for node in formula.nodes]
             num_slots += k * count
@@ -199,7 +199,7 @@ class FeatureTables:
             np.array(nodes, np.int64).reshape(-1, 3),
             np.array(constants),
             np.concatenate(slots),
-            sum(each.own.shape[1] for each in shared),
+            sum(each.batched.shape[1] for each in shared),
             shared_slots,
             max((len(each.formula.nodes) for each in (*shared, *batched)), default=0),
         )
@@ -246,12 +246,16 @@ class GradientTables(NamedTuple):
             kept: Items before these keep their numbers in ``rows``.
             common: Number of items after them that samples have in common.
         """
-        num_base, num_row, columns = tables.angles.num_base, tables.angles.num_row, len(tables.varying)
+        num_base, num_row, columns = tables.angles.num_shared, tables.angles.num_batched, len(tables.batched_parameters)
         # the order of sums is that of the items
         items, sources, weights = entries.select(np.argsort(entries.rows, kind="stable"))
         own = sources < 0
         number = np.where(own, ~sources, 0)
-        place = np.concatenate([tables.varying, num_base + np.arange(num_row - columns)])[number] if num_row else number
+        place = (
+            np.concatenate([tables.batched_parameters, num_base + np.arange(num_row - columns)])[number]
+            if num_row
+            else number
+        )
         own_items = np.where(items < kept, items, items - common)
 
         def gathering(count: int, targets: IntArray, numbers: IntArray, chosen: NDArray[np.bool_]) -> Gathering:
@@ -267,13 +271,13 @@ class GradientTables(NamedTuple):
 
 def overlap_gradients(tables: BindingTables, groups: Sequence[Stated]) -> GradientTables:
     """From the overlaps, followed by the gradients of all gates."""
-    recipe = tables.recipe
+    recipe = tables.coefficients
     first, shared = recipe.num_overlaps, sum(len(each.constants) for each in groups[:2])
     parts: list[Entries] = []
     for group, runs, overlaps in zip(
         groups[:3],
-        (recipe.runs[0], recipe.blends[0], recipe.batched_blends[0]),
-        (recipe.runs[1], recipe.blends[1], recipe.batched_blends[1]),
+        (recipe.sequences[0], recipe.matrices[0], recipe.batched_matrices[0]),
+        (recipe.sequences[1], recipe.matrices[1], recipe.batched_matrices[1]),
         strict=True,
     ):
         wanted = np.repeat(overlaps[:, 0] >= 0, np.diff(runs.start))
@@ -285,7 +289,8 @@ def overlap_gradients(tables: BindingTables, groups: Sequence[Stated]) -> Gradie
         entries = group.entries.select(own[group.entries.rows] >= 0)
         parts.append(entries._replace(rows=own[entries.rows]))
     entries = Entries.joined(parts)
-    entries = entries.select(entries.sources < tables.angles.num_base)  # Euler angles: their runs' gates are asked
+    # of Euler angles the gates of their sequences are asked
+    entries = entries.select(entries.sources < tables.angles.num_shared)
     return GradientTables.of(entries, tables, recipe.num_overlaps, shared)
 
 
