@@ -23,7 +23,6 @@ from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 from typing_extensions import override
 
 from ..arrays import ComplexArray, FloatArray, Int64Array
@@ -175,16 +174,12 @@ class ReferenceCoefficientMap(CoefficientMap):
 
 def evaluate(rows: CSRRows, sources: FloatArray) -> FloatArray:
     """``y_k = constant_k + sum_j weight_kj source_j``, (rows, B) from (sources, B)."""
-    return np.asarray(rows.constant[:, None] + _matrix(rows, len(sources)) @ sources)
+    return np.asarray(rows.constant[:, None] + rows.sparse(len(sources)) @ sources)
 
 
 def pulled(rows: CSRRows, gradients: FloatArray, num_sources: int) -> FloatArray:
     """The transpose of `evaluate`, ``dE/dsource_j = sum_k weight_kj dE/dy_k``, (sources, B) from (rows, B)."""
-    return np.asarray(_matrix(rows, num_sources).T @ gradients)
-
-
-def _matrix(rows: CSRRows, num_sources: int) -> csr_array:
-    return csr_array((rows.weight, rows.index, rows.start), shape=(len(rows), num_sources))
+    return np.asarray(rows.sparse(num_sources).T @ gradients)
 
 
 def chosen(measured: FloatArray, indices: Int64Array) -> FloatArray:

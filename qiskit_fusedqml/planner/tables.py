@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from ..arrays import FloatArray, Int64Array
 from ..ir.angles import Formula
@@ -44,6 +45,10 @@ class CSRRows:
 
     def __len__(self) -> int:
         return len(self.constant)
+
+    def sparse(self, num_sources: int) -> csr_array:
+        """The weights as a matrix (rows, sources)."""
+        return csr_array((self.weight, self.index, self.start), shape=(len(self), num_sources))
 
     @property
     def arrays(self) -> tuple[Int64Array, Int64Array, FloatArray, FloatArray]:

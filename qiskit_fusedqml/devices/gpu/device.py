@@ -23,6 +23,7 @@ from ...planner.tables import BindingTables
 from ...planner.tape import Tape
 from .. import Coefficients, Device, DeviceWithMemory, SamplingDevice, check_options
 from ..coefficients import CompiledCoefficientMap
+from .coefficients import BoundValues, CoefficientsOnDevice, LoadedMap
 from .compiled import Geometry, compile_tape
 from .launches import (
     THREADS,
@@ -32,12 +33,6 @@ from .launches import (
 )
 from .layout import Sizes, turns
 from .observables import ObservableCache
-from .recipes import (
-    BoundOnDevice,
-    CoefficientsOnDevice,
-    LoadedRecipe,
-    Recipes,
-)
 from .runtime import (
     Buffer,
     Runtime,
@@ -102,9 +97,8 @@ class GPUDevice(Device, DeviceWithMemory, SamplingDevice):
         self._launcher = Launcher(runtime, self.geometry)
         self._observables = ObservableCache(self._launcher)
         self._sequences = Sequences(self._launcher)
-        self._recipes = Recipes(self._launcher)
         self._tapes: WeakKeyDictionary[Tape, LoadedTape] = WeakKeyDictionary()
-        self._loaded_recipes: WeakKeyDictionary[BindingTables, LoadedRecipe] = WeakKeyDictionary()
+        self._maps: WeakKeyDictionary[BindingTables, LoadedMap] = WeakKeyDictionary()
         self._lock = threading.Lock()
 
     @override
@@ -150,14 +144,15 @@ class GPUDevice(Device, DeviceWithMemory, SamplingDevice):
         return result[: width * ket.batch].reshape(ket.batch, width) if per_sample else result[:width]
 
     @override
-    def bind(self, tables: BindingTables, base: Any, rows: Any) -> BoundOnDevice:
+    def bind(self, tables: BindingTables, shared: Any, batched: Any) -> BoundValues:
         with self._lock:
-            loaded = self._loaded_recipes.get(tables)
+            loaded = self._maps.get(tables)
         if loaded is None:
-            loaded = LoadedRecipe(self._launcher, tables)
+            loaded = LoadedMap(self._launcher, tables)
             with self._lock:
-                loaded = self._loaded_recipes.setdefault(tables, loaded)
-        return self._recipes.bind(loaded, base.ravel(), rows.ravel() if loaded.num_columns else None, len(rows))
+                loaded = self._maps.setdefault(tables, loaded)
+        own = batched.ravel() if loaded.counts.columns else None
+        return BoundValues(self._launcher, loaded, shared.ravel(), own, len(batched))
 
     @override
     def expectation(self, ket: GPUState, frame: Frame, sums: Sequence[PauliSum]) -> NDArray[np.float64]:
@@ -317,12 +312,20 @@ class GPUDevice(Device, DeviceWithMemory, SamplingDevice):
             yield workspace
 
     def _pack(self, loaded: LoadedTape, coefficients: AnyCoefficients, workspace: Workspace) -> Buffer:
-        """Write the numbers; returns the shared diagonal angles."""
-        if isinstance(coefficients, CoefficientsOnDevice):
-            return self._recipes.pack(loaded, coefficients, workspace)
-        layout = loaded.compiled.numbers
-        self._runtime.write(workspace.bound.numbers, layout.pack(coefficients, self._launcher.real))
-        return self._launcher.upload(turns(coefficients.angles[: layout.num_angles]))
+        """Write the numbers where sweeps read them; returns the shared diagonal angles."""
+        layout, numbers = loaded.compiled.numbers, workspace.bound.numbers
+        if not isinstance(coefficients, CoefficientsOnDevice):
+            self._runtime.write(numbers, layout.pack(coefficients, self._launcher.real))
+            return self._launcher.upload(turns(coefficients.angles[: layout.num_angles]))
+        if workspace.pieces is None or workspace.pieces[0] is not coefficients.map:
+            pieces = layout.pieces(coefficients.sizes)
+            workspace.pieces = coefficients.map, self._launcher.upload(pieces), len(pieces)
+        _, pieces, count = workspace.pieces
+        if count:
+            arguments = [coefficients.numbers, coefficients.map.dense, pieces, integer(count)]
+            arguments += [long_integer(len(numbers)), numbers]
+            self._launcher.each("pack_numbers", len(numbers), arguments)
+        return coefficients.numbers
 
     def _loaded(self, tape: Tape) -> LoadedTape:
         with self._lock:

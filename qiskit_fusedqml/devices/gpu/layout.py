@@ -7,54 +7,57 @@ a phase is exp(-1j pi sum +-u), and sums of small numbers stay accurate in singl
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import InvalidInputError
-from ...planner.tape import (
-    RY,
-    U2,
-    Dense,
-    Diag,
-    Factor,
-    Operation,
-    Pauli,
-)
+from ...planner.tape import RY, U2, Dense, Diag, Factor, Operation, Pauli
 from .. import Coefficients
+
+SHARED = {"pairs": 2, "scales": 1, "matrices": 8}
+"""Reals of each shared coefficient, in the order of the kernels; dense matrices follow."""
+
+BATCHED = {"batched_pairs": 2, "batched_matrices": 8, "batched_angles": 1}
+"""The same of each that differs from sample to sample, for one sample."""
+
+_KINDS = ("pairs", "batched_pairs", "matrices", "batched_matrices", "angles", "batched_angles", "scales")
 
 _MODERATE = 64.0
 """Angles up to here lose nothing when they are divided by 2 pi."""
 
 
-class Sizes(NamedTuple):
-    """How many coefficients there are; see `devices` for their kinds.
+@dataclass(frozen=True)
+class Sizes:
+    """How many coefficients there are; see `devices.Coefficients` for their kinds.
 
     Attributes:
+        counts: Number of each kind but dense matrices.
         dense: Number of qubits of each dense matrix.
         batch: Samples of the batched ones.
     """
 
-    pairs: int
-    batched_pairs: int
-    matrices: int
-    batched_matrices: int
-    angles: int
-    batched_angles: int
-    scales: int
+    counts: Mapping[str, int]
     dense: tuple[int, ...]
     batch: int
 
     @classmethod
     def of(cls, c: Coefficients) -> Sizes:
         """Those of the host."""
-        return cls(
-            *(len(c.pairs), len(c.batched_pairs), len(c.matrices), len(c.batched_matrices), len(c.angles)),
-            *(len(c.batched_angles), len(c.scales), tuple(len(matrix).bit_length() - 1 for matrix in c.dense)),
-            max(c.batched_pairs.shape[-1], c.batched_matrices.shape[-1], c.batched_angles.shape[-1]),
-        )
+        counts = {kind: len(getattr(c, kind)) for kind in _KINDS}
+        dense = tuple(len(matrix).bit_length() - 1 for matrix in c.dense)
+        return cls(counts, dense, max(getattr(c, kind).shape[-1] for kind in BATCHED))
+
+    def places(self) -> tuple[dict[str, int], int]:
+        """Where each kind begins among those made on the device (`Values` in the kernels), and the end."""
+        places, end = {}, 0
+        for kind, width in (("angles", 1), *SHARED.items(), *BATCHED.items()):
+            places[kind] = end
+            end += width * self.counts[kind] * (self.batch if kind in BATCHED else 1)
+        return places, end
 
 
 class NumberLayout:
@@ -73,61 +76,41 @@ class NumberLayout:
     """
 
     def __init__(self, operations: Sequence[Operation]) -> None:
-        self._pairs, self._matrices, self._angles, self._scales = [0, 0], [0, 0], [0, 0], 0
+        self._counts = dict.fromkeys(_KINDS, 0)
         self._dense: dict[int, int] = {}
         for operation in operations:
-            self._count(operation)
-        self._first_scale = 2 * self._pairs[0]
-        self._first_matrix = self._first_scale + self._scales
-        position = self._first_matrix + 8 * self._matrices[0]
-        self._dense_start: dict[int, int] = {}
-        for index in sorted(self._dense):
-            self._dense_start[index] = position
-            position += 2 * 4 ** self._dense[index]
-        self.num_shared = position
-        self.num_batched = 2 * self._pairs[1] + 8 * self._matrices[1] + self._angles[1]
-        self.num_angles = self._angles[0]
+            if isinstance(operation, Dense):
+                self._dense[operation.coefficient] = len(operation.xs)
+            for kind, count in _uses(operation):
+                self._counts[kind] = max(self._counts[kind], count)
+        self._dense = dict(sorted(self._dense.items()))
+        self._first, position = {}, 0
+        for kind, width in SHARED.items():
+            self._first[kind] = position
+            position += width * self._counts[kind]
+        self._first_dense = {}
+        for index, k in self._dense.items():
+            self._first_dense[index] = position
+            position += 2 * 4**k
+        self.num_shared, position = position, 0
+        for kind, width in BATCHED.items():
+            self._first[kind] = position
+            position += width * self._counts[kind]
+        self.num_batched = position
+        self.num_angles = self._counts["angles"]
         self.num_entries = 0
         self.tables: list[int] = []
         self.terms: list[int] = []
 
-    def _count(self, operation: Operation) -> None:
-        match operation:
-            case RY() | Pauli():
-                counts, index, batched = self._pairs, operation.coefficient, operation.batched
-            case U2():
-                counts, index, batched = self._matrices, operation.coefficient, operation.batched
-            case Diag():
-                self._scales = max(self._scales, operation.scale + 1)
-                for factor in operation.factors:
-                    stop = factor.first + len(factor.terms)
-                    self._angles[factor.batched] = max(self._angles[factor.batched], stop)
-                return
-            case Dense():
-                self._dense[operation.coefficient] = len(operation.xs)
-                return
-        counts[batched] = max(counts[batched], index + 1)
-
-    def pair(self, coefficient: int, *, batched: bool) -> int:
-        """Index of a pair, among the shared or the batched numbers."""
-        del batched  # both begin with the pairs
-        return 2 * coefficient
-
-    def scale(self, index: int) -> int:
-        """Index of a diagonal's K."""
-        return self._first_scale + index
-
-    def matrix(self, coefficient: int, *, batched: bool) -> int:
-        """Index of a 2x2 matrix."""
-        return (2 * self._pairs[1] if batched else self._first_matrix) + 8 * coefficient
+    def index(self, kind: str, coefficient: int, *, batched: bool = False) -> int:
+        """Index of a coefficient's numbers, among the shared or the batched ones."""
+        if batched:
+            kind = f"batched_{kind}"
+        return self._first[kind] + (BATCHED[kind] if batched else SHARED[kind]) * coefficient
 
     def dense(self, coefficient: int) -> int:
         """Index of a dense matrix."""
-        return self._dense_start[coefficient]
-
-    def batched_angle(self, first: int) -> int:
-        """Index of a batched diagonal angle."""
-        return 2 * self._pairs[1] + 8 * self._matrices[1] + first
+        return self._first_dense[coefficient]
 
     def table(self, factor: Factor) -> int:
         """First entry of a new table for a shared factor."""
@@ -139,17 +122,9 @@ class NumberLayout:
 
     def check(self, sizes: Sizes, batch: int) -> None:
         """Raise InvalidInputError if coefficients of these sizes do not fit the tape or the state."""
-        needed = (
-            ("pairs", self._pairs[0], sizes.pairs),
-            ("batched pairs", self._pairs[1], sizes.batched_pairs),
-            ("matrices", self._matrices[0], sizes.matrices),
-            ("batched matrices", self._matrices[1], sizes.batched_matrices),
-            ("angles", self._angles[0], sizes.angles),
-            ("batched angles", self._angles[1], sizes.batched_angles),
-            ("scales", self._scales, sizes.scales),
-            ("dense matrices", max(self._dense, default=-1) + 1, len(sizes.dense)),
-        )
-        for name, count, given in needed:
+        dense = ("dense matrices", max(self._dense, default=-1) + 1, len(sizes.dense))
+        kinds = ((kind.replace("_", " "), count, sizes.counts[kind]) for kind, count in self._counts.items())
+        for name, count, given in (*kinds, dense):
             if given < count:
                 raise InvalidInputError(f"The tape needs {count} {name}, got {given}.")
             if name.startswith("batched") and count and sizes.batch != batch:
@@ -163,39 +138,39 @@ class NumberLayout:
                 raise InvalidInputError(f"Dense matrix {index} has shape {(found, found)}; {(2**k, 2**k)} is expected.")
 
     def pieces(self, sizes: Sizes) -> NDArray[np.int64]:
-        """All numbers, shared and batched, out of those of a recipe, as rows [first number, where it is, count].
+        """All numbers, shared and batched, out of those made on the device: [first number, where it is, count].
 
-        ``~k`` is place k among the dense matrices of the recipe; see `Values` in the kernels for the others.
+        ``~k`` is place k among the dense matrices of the coefficient map.
         """
-        starts = np.cumsum([0, sizes.angles, 2 * sizes.pairs, sizes.scales, 8 * sizes.matrices])
-        own = np.cumsum([starts[-1], 2 * sizes.batched_pairs * sizes.batch, 8 * sizes.batched_matrices * sizes.batch])
+        places, _ = sizes.places()
         dense = np.cumsum([0, *(2 * 4**k for k in sizes.dense)])
-        parts = [
-            (starts[1], 2 * self._pairs[0]),
-            (starts[2], self._scales),
-            (starts[3], 8 * self._matrices[0]),
-            *((~dense[index], 2 * 4 ** self._dense[index]) for index in sorted(self._dense)),
-            (own[0], 2 * self._pairs[1] * sizes.batch),
-            (own[1], 8 * self._matrices[1] * sizes.batch),
-            (own[2], self._angles[1] * sizes.batch),
-        ]
+        parts = [(places[kind], width * self._counts[kind]) for kind, width in SHARED.items()]
+        parts += [(~dense[index], 2 * 4**k) for index, k in self._dense.items()]
+        parts += [(places[kind], width * self._counts[kind] * sizes.batch) for kind, width in BATCHED.items()]
         present = [(place, count) for place, count in parts if count]
         firsts = np.cumsum([0, *(count for _, count in present)])
         return np.array([(first, *part) for first, part in zip(firsts, present, strict=False)], np.int64).reshape(-1, 3)
 
     def pack(self, coefficients: Coefficients, real: type[np.floating]) -> NDArray[np.floating]:
         """All numbers, shared and batched."""
-        c = coefficients
-        parts = [
-            c.pairs[: self._pairs[0]],
-            c.scales[: self._scales],
-            _parts(c.matrices[: self._matrices[0]], -1),
-            *(_parts(c.dense[index], -1) for index in sorted(self._dense)),
-            c.batched_pairs[: self._pairs[1]],
-            _parts(c.batched_matrices[: self._matrices[1]], 3),
-            turns(c.batched_angles[: self._angles[1]]),
-        ]
-        return np.concatenate([np.ravel(part) for part in parts]).astype(real)
+        parts = [getattr(coefficients, kind)[: self._counts[kind]] for kind in SHARED]
+        parts += [coefficients.dense[index] for index in self._dense]
+        parts += [getattr(coefficients, kind)[: self._counts[kind]] for kind in BATCHED]
+        parts[-1] = turns(parts[-1])
+        return np.concatenate([np.ravel(_reals(part)) for part in parts]).astype(real)
+
+
+def _uses(operation: Operation) -> Iterator[tuple[str, int]]:
+    """The kinds of coefficients that an operation uses, and how many of each there must be."""
+    match operation:
+        case RY() | Pauli():
+            yield "batched_pairs" if operation.batched else "pairs", operation.coefficient + 1
+        case U2():
+            yield "batched_matrices" if operation.batched else "matrices", operation.coefficient + 1
+        case Diag():
+            yield "scales", operation.scale + 1
+            for factor in operation.factors:
+                yield "batched_angles" if factor.batched else "angles", factor.first + len(factor.terms)
 
 
 def turns(angles: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -206,6 +181,6 @@ def turns(angles: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(np.arctan2(np.sin(angles / 2), np.cos(angles / 2)) / np.pi)
 
 
-def _parts(array: NDArray[np.complex128], axis: int) -> NDArray[np.float64]:
-    """Real and imaginary parts along a new axis."""
-    return np.stack([array.real, array.imag], axis=axis)
+def _reals(array: NDArray[Any]) -> NDArray[np.float64]:
+    """Numbers, or real and imaginary parts along a new axis behind a matrix's own (and before the samples)."""
+    return np.stack([array.real, array.imag], axis=min(3, array.ndim)) if np.iscomplexobj(array) else array

@@ -86,14 +86,14 @@ class Writer:
             count = op.num_overlaps if undone and op.overlap >= 0 else 0
             left_out = op.x_optional and not op.batched
             flags = 1 | op.batched << 1 | (count > 0) << 2 | (count > 1) << 3 | left_out << 4
-            index = self.numbers.pair(op.coefficient, batched=op.batched)
+            index = self.numbers.index("pairs", op.coefficient, batched=op.batched)
             words[1 + 3 * bit : 4 + 3 * bit] = [self._functional(op.w), index, flags]
         self._record(TURN, words, undone=undone)
 
     def unitary(self, op: U2, undone: bool) -> None:
         """A 2x2 matrix."""
         slot = self._slot(range(op.overlap, op.overlap + 3)) if undone and op.overlap >= 0 else -1
-        index = self.numbers.matrix(op.coefficient, batched=op.batched)
+        index = self.numbers.index("matrices", op.coefficient, batched=op.batched)
         words = [slot, self._functional(op.w), index, int(op.batched)]
         self._record(UNITARY | self._bit(op.x) << 4, words, undone=undone)
 
@@ -101,20 +101,20 @@ class Writer:
         """A controlled Pauli rotation."""
         slot = self._slot([op.overlap]) if undone and op.overlap >= 0 else -1
         controls = [self._functional(f) for f in op.controls]
-        index = self.numbers.pair(op.coefficient, batched=op.batched)
+        index = self.numbers.index("pairs", op.coefficient, batched=op.batched)
         words = [slot, self._functional(op.z), index, int(op.batched), op.power, len(controls), *controls]
         self._record(PAULI | self._bit(op.x) << 4 if op.x else PHASE, words, undone=undone)
 
     def diagonal(self, op: Diag, undone: bool) -> None:
         """A diagonal and, behind it for the way back, its overlaps."""
-        words = [-1 if op.scale < 0 else self.numbers.scale(op.scale), 0]
+        words = [-1 if op.scale < 0 else self.numbers.index("scales", op.scale), 0]
         factors = list(op.factors)
         while factors:
             words[1] += 1
             factor = factors.pop(0)
             if factor.batched:
                 functionals = [self._term(factor.basis, term) for term in factor.terms]
-                words += [1, self.numbers.batched_angle(factor.first), len(functionals), *functionals]
+                words += [1, self.numbers.index("angles", factor.first, batched=True), len(functionals), *functionals]
             elif factors and not factors[0].batched:
                 other = factors.pop(0)
                 columns = zip(self._columns(factor), self._columns(other), strict=True)

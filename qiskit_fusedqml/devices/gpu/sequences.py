@@ -47,7 +47,7 @@ class Workspace:
         bound: The numbers.
         part: What differs from one replay to the next; None where nothing is replayed.
         holds: The coefficients whose numbers are there.
-        pieces: Of a recipe on the device, where the numbers come from (`NumberLayout.pieces`), and the recipe.
+        pieces: Of coefficients on the device: their map, and where the numbers come from (`NumberLayout.pieces`).
         replays: The graphs by direction, number of samples, and whether overlaps are wanted by sample.
         rooms: Their partial overlaps, to keep the memory.
         lock: Held while a call is put on the stream.

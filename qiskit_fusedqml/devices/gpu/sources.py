@@ -6,7 +6,19 @@ from functools import cache
 from pathlib import Path
 
 FOLDER = Path(__file__).parent.parent / "cuda_src"
-PARTS = ("base", "tile", "turns", "diagonal", "dense", "sweep", "tables", "readout", "sampling", "coefficients", "formulas")
+PARTS = (
+    "base",
+    "tile",
+    "turns",
+    "diagonal",
+    "dense",
+    "sweep",
+    "tables",
+    "readout",
+    "sampling",
+    "coefficients",
+    "formulas",
+)
 """The files in the order in which they build on one another."""
 
 SMALL_KERNELS = (
@@ -23,13 +35,14 @@ SMALL_KERNELS = (
 """Those that depend on the precision only."""
 
 RUNNING_SUMS, DRAW_OUTCOMES = "fusedqml::running_sums", "fusedqml::draw_outcomes"
-SET_RECIPE, BIND_VALUES, BIND_SHARED = "fusedqml::set_coefficient_map", "fusedqml::bind_values", "fusedqml::bind_shared"
-ADD_COLUMNS, PULL_RUNS, PULL_VALUES = "fusedqml::add_columns", "fusedqml::pull_sequences", "fusedqml::pull_values"
-EVALUATE_FEATURES, PULL_FEATURES = "fusedqml::evaluate_expressions", "fusedqml::pull_expressions"
+SET_COEFFICIENT_MAP = "fusedqml::set_coefficient_map"
+BIND_VALUES, BIND_SHARED = "fusedqml::bind_values", "fusedqml::bind_shared"
+ADD_COLUMNS, PULL_SEQUENCES, PULL_VALUES = "fusedqml::add_columns", "fusedqml::pull_sequences", "fusedqml::pull_values"
+EVALUATE_EXPRESSIONS, PULL_EXPRESSIONS = "fusedqml::evaluate_expressions", "fusedqml::pull_expressions"
 
 DOUBLE_KERNELS = (
-    *(RUNNING_SUMS, DRAW_OUTCOMES, SET_RECIPE, BIND_VALUES, BIND_SHARED, ADD_COLUMNS, PULL_RUNS, PULL_VALUES),
-    *(EVALUATE_FEATURES, PULL_FEATURES),
+    *(RUNNING_SUMS, DRAW_OUTCOMES, SET_COEFFICIENT_MAP, BIND_VALUES, BIND_SHARED, ADD_COLUMNS, PULL_SEQUENCES),
+    *(PULL_VALUES, EVALUATE_EXPRESSIONS, PULL_EXPRESSIONS),
 )
 """Kernels that know double precision only."""
 

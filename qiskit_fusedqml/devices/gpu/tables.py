@@ -1,17 +1,18 @@
-"""Recipes as the index arrays that kernels read: every row stated on the values a caller gives.
+"""A binding's tables as the index arrays that kernels read: all in terms of the values a caller gives.
 
-A source k >= 0 is a number all samples share, a parameter, then a shared feature, then the Euler angles of the runs;
-~k is a sample's own, a column of its row, then a feature of its own.
+Columns of values are the F shared ones (the parameters, then shared expressions), the 3 E Euler angles of the rotation
+sequences, and the F' batched ones (the batched parameters, then batched expressions). Kernels name a shared value or an
+Euler angle by its column k, and a sample's own batched value j by ~j.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from scipy.sparse import block_diag, csr_array, diags_array, eye_array, hstack, vstack
 
 from ...arrays import FloatArray, IntArray
 from ...ir.angles.formulas import Node
@@ -28,114 +29,71 @@ _SCALE = 3
 """Kind of a scaling operation that is a diagonal's; those of pairs are their own."""
 
 
-class Entries(NamedTuple):
-    """Terms "weight * source" of rows.
-
-    Attributes:
-        rows: The row of each.
-        sources: Its source.
-        weights: Its weight.
-    """
-
-    rows: IntArray
-    sources: IntArray
-    weights: FloatArray
-
-    @classmethod
-    def of(cls, rows: CSRRows) -> Entries:
-        """Those of rows."""
-        return cls(np.repeat(np.arange(len(rows)), np.diff(rows.start)), rows.index, rows.weight)
-
-    @classmethod
-    def joined(cls, parts: Iterable[Entries]) -> Entries:
-        """All of them."""
-        return cls(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
-
-    def select(self, chosen: NDArray[Any]) -> Entries:
-        """Some of them."""
-        return Entries(self.rows[chosen], self.sources[chosen], self.weights[chosen])
-
-    def compressed(self, count: int) -> tuple[IntArray, IntArray, FloatArray]:
-        """Start of each of ``count`` rows, sources and weights, ordered by row."""
-        order = np.argsort(self.rows, kind="stable")
-        start = np.searchsorted(self.rows[order], np.arange(count + 1))
-        return start, self.sources[order], self.weights[order]
-
-
 @dataclass(frozen=True, eq=False)
-class Stated:
-    """Rows stated on values."""
+class Affine:
+    """Rows ``constants + weights @ values``."""
 
-    entries: Entries
+    weights: csr_array
     constants: FloatArray
 
-    def of(self, rows: CSRRows, offset: int) -> Stated:
-        """Rows of these rows, and of sources beyond them, which are numbered from ``offset``."""
-        outer, count = Entries.of(rows), len(self.constants)
-        inside = outer.sources < count
-        start, sources, weights = self.entries.compressed(count)
-        lengths = np.diff(start)
-        inner = outer.select(inside)
-        counts = lengths[inner.sources]
-        # the terms of row r are start[r], start[r] + 1, ...
-        within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-        terms = np.repeat(start[inner.sources], counts) + within
-        expanded = Entries(
-            np.repeat(inner.rows, counts), sources[terms], np.repeat(inner.weights, counts) * weights[terms]
-        )
-        beyond = outer.select(~inside)
-        beyond = beyond._replace(sources=beyond.sources - count + offset)
-        constants = rows.constant + np.bincount(
-            inner.rows, weights=inner.weights * self.constants[inner.sources], minlength=len(rows)
-        )
-        return Stated(Entries.joined([expanded, beyond]), constants)
+    @classmethod
+    def of(cls, rows: CSRRows, sources: Affine) -> Affine:
+        """Rows of sources that are such rows themselves."""
+        outer = rows.sparse(len(sources.constants))
+        return cls(csr_array(outer @ sources.weights), rows.constant + outer @ sources.constants)
 
 
-def _gates(runs: RotationSequences) -> CSRRows:
+def _gates(sequences: RotationSequences) -> CSRRows:
     """The gates' angles as rows."""
-    has = runs.source >= 0
+    has = sequences.source >= 0
     start = np.concatenate([[0], np.cumsum(has)])
-    return CSRRows(start, runs.source[has], np.ones(int(has.sum())), runs.constant)
+    return CSRRows(start, sequences.source[has], np.ones(int(has.sum())), sequences.constant)
 
 
-def stated_rows(tables: BindingTables) -> tuple[list[Stated], IntArray, IntArray]:
-    """The rows of the kernels' `CoefficientMap`, group by group, where runs begin among the gates, and the gates' axes.
+def rows_of_values(tables: BindingTables) -> list[Affine]:
+    """The rows of the kernels' `CoefficientMap`, group by group.
 
-    The groups are the gates of the turned runs, of shared and of own blends, own pairs, own terms, pairs and terms.
+    The groups are the gates of rotation sequences, of shared and of batched matrices, batched pairs, batched terms,
+    pairs and terms.
     """
-    recipe, angles = tables.coefficients, tables.angles
-    base, own = Entries.of(angles.from_shared), Entries.of(angles.from_batched)
-    shared = Stated(Entries.of(angles.shared), angles.shared.constant)
-    batched = Stated(
-        Entries.joined([base, own._replace(sources=~own.sources)]),
+    c, angles = tables.coefficients, tables.angles
+    euler = 3 * c.num_sequences
+    own = block_diag([angles.shared.sparse(angles.num_shared), eye_array(euler)])
+    shared = Affine(
+        hstack([own, csr_array((own.shape[0], angles.num_batched))], format="csr"),
+        np.concatenate([angles.shared.constant, np.zeros(euler)]),
+    )
+    parts = (angles.from_shared.sparse(angles.num_shared), angles.from_batched.sparse(angles.num_batched))
+    batched = Affine(
+        hstack([parts[0], csr_array((c.num_batched, euler)), parts[1]], format="csr"),
         angles.from_shared.constant + angles.from_batched.constant,
     )
-    runs = (recipe.sequences[0], recipe.matrices[0], recipe.batched_matrices[0])
-    euler = angles.num_shared
-    groups = [
-        shared.of(_gates(runs[0]), euler),
-        shared.of(_gates(runs[1]), euler),
-        batched.of(_gates(runs[2]), 0),
-        batched.of(recipe.batched_pairs[0], 0),
-        batched.of(recipe.batched_terms[0], 0),
-        shared.of(recipe.pairs[0], euler),
-        shared.of(recipe.terms[0], euler),
+    return [
+        Affine.of(_gates(c.sequences[0]), shared),
+        Affine.of(_gates(c.matrices[0]), shared),
+        Affine.of(_gates(c.batched_matrices[0]), batched),
+        Affine.of(c.batched_pairs[0], batched),
+        Affine.of(c.batched_terms[0], batched),
+        Affine.of(c.pairs[0], shared),
+        Affine.of(c.terms[0], shared),
     ]
-    firsts = np.cumsum([0, *(len(each.axis) for each in runs)])
-    starts = [each.start[:-1] + first for each, first in zip(runs, firsts, strict=False)]
-    return groups, np.concatenate([*starts, firsts[-1:]]), np.concatenate([each.axis for each in runs])
 
 
-def joined_rows(groups: Sequence[Stated]) -> Stated:
-    """All rows, numbered through."""
-    firsts = np.cumsum([0, *(len(group.constants) for group in groups)])
-    entries = Entries.joined(
-        group.entries._replace(rows=group.entries.rows + first) for group, first in zip(groups, firsts, strict=False)
-    )
-    return Stated(entries, np.concatenate([group.constants for group in groups]))
+def source_words(columns: IntArray, tables: BindingTables) -> IntArray:
+    """The kernels' names of columns of values."""
+    first = tables.angles.num_shared + 3 * tables.coefficients.num_sequences
+    return np.where(columns < first, columns, ~(columns - first))
 
 
-def scaling_tables(tables: BindingTables) -> tuple[IntArray, IntArray, IntArray]:
+def sequence_words(tables: BindingTables) -> tuple[IntArray, IntArray]:
+    """Where each sequence begins among the gates of all, and the end; the gates' axes."""
+    c = tables.coefficients
+    parts = (c.sequences[0], c.matrices[0], c.batched_matrices[0])
+    lengths = np.concatenate([np.diff(each.start) for each in parts])
+    return np.concatenate([[0], np.cumsum(lengths)]), np.concatenate([each.axis for each in parts])
+
+
+def scaling_words(tables: BindingTables) -> tuple[IntArray, IntArray, IntArray]:
     """The scaling operations as ``4 * number + kind``, where stretches begin among them, and all other pairs.
 
     A stretch is a carrier and what it carries; they stand together in the order of the tape.
@@ -155,8 +113,8 @@ def scaling_tables(tables: BindingTables) -> tuple[IntArray, IntArray, IntArray]
 
 
 @dataclass(frozen=True, eq=False)
-class FeatureTables:
-    """Features for the kernels, the shared ones first.
+class ExpressionTables:
+    """Expressions for the kernels, the shared ones first.
 
     Attributes:
         members: (G, 4) first node, number of nodes, first slot, number of variables.
@@ -165,7 +123,6 @@ class FeatureTables:
         slots: Sources of the members' variables.
         num_shared: Number of shared members.
         shared_slots: Number of their slots.
-        most_nodes: Largest number of nodes of a member.
     """
 
     members: IntArray
@@ -174,34 +131,25 @@ class FeatureTables:
     slots: IntArray
     num_shared: int
     shared_slots: int
-    most_nodes: int
 
     @classmethod
-    def of(cls, shared: Sequence[Expressions], batched: Sequence[Expressions]) -> FeatureTables:
-        """Those of a binding."""
-        members: list[IntArray] = [np.zeros((0, 4), np.int64)]
-        slots: list[IntArray] = [np.zeros(0, np.int64)]
-        nodes: list[tuple[int, int, int]] = []
-        constants: list[float] = []
-        num_slots = shared_slots = 0
-        for number, features in enumerate((*shared, *batched)):
-            formula, (k, count) = features.formula, features.batched.shape
-            firsts = num_slots + k * np.arange(count)
-            size = len(formula.nodes)
-            members.append(np.stack([np.full(count, len(nodes)), np.full(count, size), firsts, np.full(count, k)], 1))
-            slots.append(np.where(features.batched < 0, features.shared, ~features.batched).T.reshape(-1))
-            nodes += map(_node_words, formula.nodes)
-            constants += [node.number for node in formula.nodes]
-            num_slots += k * count
-            shared_slots = num_slots if number < len(shared) else shared_slots
+    def of(cls, shared: Sequence[Expressions], batched: Sequence[Expressions]) -> ExpressionTables:
+        """Those of a binding, of which there is at least one."""
+        groups = (*shared, *batched)
+        sizes = [len(each.formula.nodes) for each in groups]
+        variables, counts = zip(*(each.batched.shape for each in groups), strict=True)
+        first_nodes = np.cumsum([0, *sizes])[:-1]
+        numbers = np.repeat(variables, counts)
+        columns = (np.repeat(first_nodes, counts), np.repeat(sizes, counts), np.cumsum(numbers) - numbers, numbers)
+        slots = [np.where(each.batched < 0, each.shared, ~each.batched).T.reshape(-1) for each in groups]
+        nodes = [node for each in groups for node in each.formula.nodes]
         return cls(
-            np.concatenate(members),
-            np.array(nodes, np.int64).reshape(-1, 3),
-            np.array(constants),
+            np.stack(columns, axis=1),
+            np.array([_node_words(node) for node in nodes]),
+            np.array([node.number for node in nodes]),
             np.concatenate(slots),
-            sum(each.batched.shape[1] for each in shared),
-            shared_slots,
-            max((len(each.formula.nodes) for each in (*shared, *batched)), default=0),
+            sum(counts[: len(shared)]),
+            sum(map(len, slots[: len(shared)])),
         )
 
 
@@ -212,90 +160,76 @@ def _node_words(node: Node) -> tuple[int, int, int]:
     return STEPS.index(node.operator.function.__name__), first, last
 
 
-class Gathering(NamedTuple):
-    """Sums of weighted items: those of each target, as compressed rows."""
-
-    start: IntArray
-    items: IntArray
-    weights: FloatArray
-
-
 class GradientTables(NamedTuple):
-    """Which items make up which gradient; the same three for a first step and, from slots of features, for a second.
+    """Which items make up which gradient, in CSR form with a row for each target.
 
-    Targets are the parameters and the shared features, or a row's columns and own features. Items are numbered
-    through, but in ``rows``, where those of the batch as a whole do not count.
+    Targets are the parameters and the shared expressions, or a sample's batched parameters and expressions. Items are
+    numbered through, but in ``batched``, where those of the batch as a whole do not count. A first step gathers
+    overlaps and the gates' gradients, a second, where there are expressions, the derivatives for their variables.
 
     Attributes:
-        base: Gradients of what all samples share, of the whole batch.
-        rows: Of a sample's own.
-        each: Of parameters, shared and own features, sample by sample.
+        shared: Gradients of what all samples share, of the whole batch.
+        batched: Of a sample's own.
+        each: Of parameters, shared and batched expressions, sample by sample.
     """
 
-    base: Gathering
-    rows: Gathering
-    each: Gathering
+    shared: csr_array
+    batched: csr_array
+    each: csr_array
 
     @classmethod
-    def of(cls, entries: Entries, tables: BindingTables, kept: int, common: int) -> GradientTables:
-        """From entries (item, source, weight).
+    def of(cls, items: csr_array, tables: BindingTables, kept: int, common: int) -> GradientTables:
+        """From the weights of items (items, columns of values).
 
         Args:
-            entries: The entries.
+            items: The weights.
             tables: The binding.
-            kept: Items before these keep their numbers in ``rows``.
+            kept: Items before these keep their numbers in ``batched``.
             common: Number of items after them that samples have in common.
         """
-        num_base, num_row, columns = tables.angles.num_shared, tables.angles.num_batched, len(tables.batched_parameters)
-        # the order of sums is that of the items
-        items, sources, weights = entries.select(np.argsort(entries.rows, kind="stable"))
-        own = sources < 0
-        number = np.where(own, ~sources, 0)
-        place = (
-            np.concatenate([tables.batched_parameters, num_base + np.arange(num_row - columns)])[number]
-            if num_row
-            else number
+        num_shared, num_batched = tables.angles.num_shared, tables.angles.num_batched
+        parameters = tables.batched_parameters
+        targets = items.tocsc()
+        shared, batched = targets[:, :num_shared], targets[:, targets.shape[1] - num_batched :]
+        own = vstack([batched[:kept], batched[kept + common :]], format="csc")
+        others = num_batched - len(parameters)
+        places = np.concatenate([parameters, num_shared + np.arange(others)])
+        place = csr_array(
+            (np.ones(num_batched), (np.arange(num_batched), places)), shape=(num_batched, num_shared + others)
         )
-        own_items = np.where(items < kept, items, items - common)
-
-        def gathering(count: int, targets: IntArray, numbers: IntArray, chosen: NDArray[np.bool_]) -> Gathering:
-            return Gathering(*Entries(targets[chosen], numbers[chosen], weights[chosen]).compressed(count))
-
-        everything = np.ones(len(items), np.bool_)
-        return cls(
-            gathering(num_base, sources, items, ~own),
-            gathering(num_row, number, own_items, own),
-            gathering(num_base + num_row - columns, np.where(own, place, sources), items, everything),
-        )
+        each = hstack([shared, csr_array((items.shape[0], others))]) + batched @ place
+        return cls(*(_sorted(matrix.T) for matrix in (shared, own, each)))
 
 
-def overlap_gradients(tables: BindingTables, groups: Sequence[Stated]) -> GradientTables:
+def _sorted(matrix: csr_array) -> csr_array:
+    """In CSR form, the items of each target in ascending order: so they are added up."""
+    rows = csr_array(matrix)
+    rows.sort_indices()
+    return rows
+
+
+def overlap_gradients(tables: BindingTables, groups: Sequence[Affine]) -> GradientTables:
     """From the overlaps, followed by the gradients of all gates."""
-    recipe = tables.coefficients
-    first, shared = recipe.num_overlaps, sum(len(each.constants) for each in groups[:2])
-    parts: list[Entries] = []
-    for group, runs, overlaps in zip(
-        groups[:3],
-        (recipe.sequences[0], recipe.matrices[0], recipe.batched_matrices[0]),
-        (recipe.sequences[1], recipe.matrices[1], recipe.batched_matrices[1]),
-        strict=True,
-    ):
-        wanted = np.repeat(overlaps[:, 0] >= 0, np.diff(runs.start))
-        entries = group.entries.select(wanted[group.entries.rows])
-        parts.append(entries._replace(rows=entries.rows + first))
-        first += len(group.constants)
-    direct = (recipe.batched_pairs[1], recipe.batched_terms[1], recipe.pairs[2], recipe.terms[1])
-    for group, own in zip(groups[3:], direct, strict=True):
-        entries = group.entries.select(own[group.entries.rows] >= 0)
-        parts.append(entries._replace(rows=own[entries.rows]))
-    entries = Entries.joined(parts)
-    # of Euler angles the gates of their sequences are asked
-    entries = entries.select(entries.sources < tables.angles.num_shared)
-    return GradientTables.of(entries, tables, recipe.num_overlaps, shared)
+    c = tables.coefficients
+    gates = []
+    sequences_and_overlaps = (c.sequences[:2], c.matrices, c.batched_matrices)
+    for group, (sequences, overlaps) in zip(groups, sequences_and_overlaps, strict=False):
+        wanted = np.repeat(overlaps[:, 0] >= 0, np.diff(sequences.start))
+        gates.append(diags_array(wanted.astype(float)) @ group.weights)
+    direct = csr_array((c.num_overlaps, groups[0].weights.shape[1]))
+    of_rows = (c.batched_pairs[1], c.batched_terms[1], c.pairs[2], c.terms[1])
+    for group, overlaps in zip(groups[3:], of_rows, strict=True):
+        (rows,) = np.nonzero(overlaps >= 0)
+        chosen = csr_array((np.ones(len(rows)), (overlaps[rows], rows)), shape=(c.num_overlaps, len(overlaps)))
+        direct = direct + chosen @ group.weights
+    shared_gates = sum(len(group.constants) for group in groups[:2])
+    return GradientTables.of(vstack([direct, *gates], format="csr"), tables, c.num_overlaps, shared_gates)
 
 
-def feature_gradients(tables: BindingTables, features: FeatureTables) -> GradientTables:
-    """From the derivatives for the variables of the features."""
-    slots = np.arange(len(features.slots))
-    entries = Entries(slots, features.slots, np.ones(len(slots)))
-    return GradientTables.of(entries, tables, 0, features.shared_slots)
+def expression_gradients(tables: BindingTables, expressions: ExpressionTables) -> GradientTables:
+    """From the derivatives for the variables of the expressions."""
+    slots, angles = expressions.slots, tables.angles
+    columns = np.where(slots >= 0, slots, angles.num_shared + ~slots)
+    shape = len(slots), angles.num_shared + angles.num_batched
+    items = csr_array((np.ones(len(slots)), (np.arange(len(slots)), columns)), shape=shape)
+    return GradientTables.of(items, tables, 0, expressions.shared_slots)
