@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeGuard
 
 import numpy as np
@@ -53,8 +54,9 @@ State = Any
 """A device's own representation of B states of n qubits; opaque to all others."""
 
 
-class Coefficients(Protocol):
-    """The numbers of one call, read-only.
+@dataclass(frozen=True, eq=False)
+class Coefficients:
+    """The numbers of one call; compiled code has an object of its own with the same attributes.
 
     R, U, D, ... are counts fixed by the plan, B is the batch. Coefficients never change once made, so that what a
     device derives from them, such as tables of phases, holds for both sweeps of a step.
@@ -70,30 +72,22 @@ class Coefficients(Protocol):
         dense: The matrices (2**k, 2**k) of dense operations.
     """
 
-    @property
-    def pairs(self) -> NDArray[np.float64]: ...  # noqa: D102
-    @property
-    def batched_pairs(self) -> NDArray[np.float64]: ...  # noqa: D102
-    @property
-    def matrices(self) -> NDArray[np.complex128]: ...  # noqa: D102
-    @property
-    def batched_matrices(self) -> NDArray[np.complex128]: ...  # noqa: D102
-    @property
-    def angles(self) -> NDArray[np.float64]: ...  # noqa: D102
-    @property
-    def batched_angles(self) -> NDArray[np.float64]: ...  # noqa: D102
-    @property
-    def scales(self) -> NDArray[np.float64]: ...  # noqa: D102
-    @property
-    def dense(self) -> tuple[NDArray[np.complex128], ...]: ...  # noqa: D102
+    pairs: FloatArray
+    batched_pairs: FloatArray
+    matrices: NDArray[np.complex128]
+    batched_matrices: NDArray[np.complex128]
+    angles: FloatArray
+    batched_angles: FloatArray
+    scales: FloatArray
+    dense: tuple[NDArray[np.complex128], ...]
 
 
 class Bound(Protocol):
     """Coefficients, together with what `CoefficientMap.pullback` needs of the values they were made of."""
 
     @property
-    def coefficients(self) -> Coefficients:
-        """What a device runs a tape with."""
+    def coefficients(self) -> Any:
+        """What a device runs a tape with, `Coefficients` or an object with the same attributes."""
         ...
 
 

@@ -22,30 +22,15 @@ from dataclasses import dataclass
 from math import prod
 
 import numpy as np
-from numpy.typing import NDArray
 from typing_extensions import override
 
 from ..arrays import ComplexArray, FloatArray, Int64Array
 from ..planner.tables import CARRIER, FACTORED, AngleTables, CoefficientTables, CSRRows, RotationSequences
 from ..planner.tape import RY
-from . import CoefficientMap
+from . import CoefficientMap, Coefficients
 
 PAULIS = np.array([[[0, 1], [1, 0]], [[0, -1j], [1j, 0]], [[1, 0], [0, -1]]])
 """s_X, s_Y and s_Z."""
-
-
-@dataclass(frozen=True, eq=False)
-class ReferenceCoefficients:
-    """See `qiskit_fusedqml.devices.Coefficients`."""
-
-    pairs: NDArray[np.float64]
-    batched_pairs: NDArray[np.float64]
-    matrices: NDArray[np.complex128]
-    batched_matrices: NDArray[np.complex128]
-    angles: NDArray[np.float64]
-    batched_angles: NDArray[np.float64]
-    scales: NDArray[np.float64]
-    dense: tuple[NDArray[np.complex128], ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +45,7 @@ class ReferenceBound:
         factors: (S, 1) what each overlap is multiplied by.
     """
 
-    coefficients: ReferenceCoefficients
+    coefficients: Coefficients
     shared: FloatArray
     batched: FloatArray
     euler: FloatArray
@@ -98,7 +83,7 @@ class ReferenceCoefficientMap(CoefficientMap):
         sources = np.concatenate([shared, euler])
         pairs, scales, factors = scaled_pairs(t, evaluate(t.pairs[0], sources)[:, 0])
         half = evaluate(t.batched_pairs[0], batched) / 2
-        coefficients = ReferenceCoefficients(
+        coefficients = Coefficients(
             pairs=pairs,
             batched_pairs=np.stack([np.cos(half), np.sin(half)], axis=1),
             matrices=np.reshape([u[:, :, 0] for u in products(t.matrices[0], shared)], (-1, 2, 2)),

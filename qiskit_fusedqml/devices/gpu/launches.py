@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -110,8 +109,7 @@ class Launcher:
         self.single = geometry.single
         self.real = np.float32 if self.single else np.float64
         self.complex = np.complex64 if self.single else np.complex128
-        self._constants: OrderedDict[Sequence[int], Buffer] = OrderedDict()
-        self._lock = threading.Lock()
+        self.constant = lru_cache(maxsize=KEPT_CONSTANTS)(self._constant)
 
     def upload(self, array: NDArray[np.generic]) -> Buffer:
         """A host array on the device; an empty one becomes one zero, for a buffer without length has no address."""
@@ -134,20 +132,11 @@ class Launcher:
         if count:
             self.runtime.launch(name, (-(-count // THREADS), 1), THREADS, 0, arguments)
 
-    def constant(self, numbers: Sequence[int]) -> Buffer:
-        """A tuple or range of integers, which is kept on the device for the next time."""
-        with self._lock:
-            found = self._constants.get(numbers)
-            if found is not None:
-                self._constants.move_to_end(numbers)
-                return found
+    def _constant(self, numbers: tuple[int, ...] | range) -> Buffer:
+        """Integers that are kept on the device for the next time."""
         made = self.upload(np.array(numbers, dtype=np.int32))
         self.runtime.synchronize()  # it is read from any stream from now on
-        with self._lock:
-            found = self._constants.setdefault(numbers, made)
-            while len(self._constants) > KEPT_CONSTANTS:
-                self._constants.popitem(last=False)
-        return found
+        return made
 
     def relabel(self, state: GPUState, columns: Sequence[int], offset: int) -> Buffer:
         """Amplitudes in another order: new[k] = old[row(k)]."""
