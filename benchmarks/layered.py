@@ -30,6 +30,7 @@ def layered(num_qubits: int, layers: int, axes: str = "xyz") -> Any:
 
 def engine(num_qubits: int, layers: int, precision: str, axes: str = "xyz", classes: int = 1, **options: Any) -> Any:
     """A program's values and gradients: Z of the first qubits, and the norm."""
+    from qiskit_fusedqml.engine.options import EngineOptions
     from qiskit_fusedqml.engine.program_function import ProgramFunction
     from qiskit_fusedqml.ir.angles import AngleMap
     from qiskit_fusedqml.ir.observables import PauliSum, PauliTerm
@@ -39,6 +40,5 @@ def engine(num_qubits: int, layers: int, precision: str, axes: str = "xyz", clas
     angles = AngleMap(count, np.zeros(count), np.arange(count), np.arange(count), np.ones(count))
     sums = [PauliSum(num_qubits, (PauliTerm(1.0, 0, 1 << q),)) for q in range(classes)]
     sums.append(PauliSum(num_qubits, (PauliTerm(1.0, 0, 0),)))
-    return ProgramFunction(
-        program, angles, sums, num_inputs=num_qubits, precision=precision, num_threads=machine.cores(), **options
-    )
+    chosen = EngineOptions(precision=precision, num_threads=machine.cores(), **options)
+    return ProgramFunction(program, angles, sums, chosen, num_inputs=num_qubits)

@@ -79,33 +79,34 @@ def checkpoints() -> list[dict[str, Any]]:
 def recomputed(f: Any, x: Any, w: Any, cotangents: Any, count: int) -> Any:
     """The gradient of the weights, each kept state's piece computed again with all its states kept."""
     from qiskit_fusedqml.engine.parameters import ParameterSet, parameter_batch
+    from qiskit_fusedqml.engine.sweeps import PlanRequest
     from qiskit_fusedqml.planner.segments import cut
 
     device = f.device
     rows = parameter_batch(np.asarray(x), np.asarray(w))
     weights = ParameterSet(np.arange(f.num_inputs, f.num_inputs + f.num_weights))
-    binding = f.plans.values_binding(rows.varying, weights, rows.batch)
-    tape, kinds = binding.plan.tape, binding.plan.tables.pair_kinds
-    coefficients = binding.bind(rows)
-    inner = max(binding.places // (count + 1), 1)
+    sweeps = f.plans.planned(PlanRequest(rows.batched, weights, rows.batch, populations=True))
+    tape, kinds = sweeps.tape, sweeps.plan.tables.pair_kinds
+    residuals = sweeps.bind(rows)
+    inner = max(sweeps.num_places // (count + 1), 1)
     pieces = cut(tape, kinds, (count + 1) * inner)
     ket, starts = device.allocate(tape, rows.batch, None), []
     for number, piece in enumerate(pieces):
         if number % inner == 0:
             starts.append(device.copy(ket))
-        device.forward(piece.tape, coefficients.bound.coefficients, ket)
+        device.forward(piece.tape, residuals.bound.coefficients, ket)
     bra = device.apply_observables(ket, tape.frame, f.observables, cotangents)
     overlaps = []
     for group in reversed(range(len(starts))):
         ket, kept = starts.pop(), []
         own = pieces[group * inner : (group + 1) * inner]
         for piece in own:
-            device.forward(piece.tape, coefficients.bound.coefficients, ket)
+            device.forward(piece.tape, residuals.bound.coefficients, ket)
             kept.append(device.copy(ket))
         for piece, state in zip(reversed(own), reversed(kept), strict=True):
-            sums = device.backward(piece.tape, coefficients.bound.coefficients, state, bra, per_sample=False)
+            sums = device.backward(piece.tape, residuals.bound.coefficients, state, bra, per_sample=False)
             overlaps.append(sums)
-    return binding.pullback(coefficients, np.concatenate(overlaps[::-1]), per_row=False)[0][f.num_inputs :]
+    return sweeps.pullback(residuals, np.concatenate(overlaps[::-1]), per_sample=False)[0][f.num_inputs :]
 
 
 def _fastest(call: Any, repeats: int = 3) -> tuple[float, Any]:

@@ -121,45 +121,39 @@ def program(n: int, layers: int) -> Any:
 def make(name: str, n: int, layers: int, batch: int, precision: str, cost_model: Any) -> Case:
     """Plan and bind a case and find its answer on the CPU device, in double precision."""
     from qiskit_fusedqml.devices.cpu import CPUDevice
-    from qiskit_fusedqml.engine.binding import Binding
-    from qiskit_fusedqml.engine.parameters import ParameterBatch, first_parameters
+    from qiskit_fusedqml.engine.parameters import ParameterBatch, ParameterSet
+    from qiskit_fusedqml.engine.sweeps import PlannedSweeps, PlanRequest
     from qiskit_fusedqml.ir.angles import AngleMap
     from qiskit_fusedqml.ir.observables import PauliSum, PauliTerm
 
     circuit = program(n, layers)
     count = circuit.num_angles
     every = np.arange(count)
-    binding = Binding(
-        circuit,
-        AngleMap(count, np.zeros(count), every, every, np.ones(count)),
-        cost_model,
-        varying=every[:n],
-        wanted=every[n:],
-        batch=batch,
-        keep_phase=False,
-    )
-    plan = binding.plan
+    angle_map = AngleMap(count, np.zeros(count), every, every, np.ones(count))
+    request = PlanRequest(ParameterSet(every[:n]), ParameterSet(every[n:]), batch)
+    sweeps = PlannedSweeps(circuit, angle_map, cost_model, request)
+    plan = sweeps.plan
     rng = np.random.default_rng([n, layers])
     weights = rng.uniform(-pi, pi, count - n)
     inputs = rng.uniform(-pi, pi, (batch, n))
-    parameters = ParameterBatch(np.concatenate([inputs[0], weights]), first_parameters(n), inputs, by_row=False)
-    bound = binding.bind(parameters).bound.coefficients
+    parameters = ParameterBatch(np.concatenate([inputs[0], weights]), request.batched, inputs, batch)
+    bound = sweeps.bind(parameters).bound.coefficients
     arrays = {field: getattr(bound, field) for field in COEFFICIENTS}
     sums = (PauliSum(n, tuple(PauliTerm(1 / n, 0, 1 << q) for q in range(n))),)
     checked = min(batch, CHECKED_SAMPLES if n < 16 else 1)
     cpu = CPUDevice()
     ket = cpu.allocate(plan.tape, checked, None)
-    first = binding.bind(parameters.rows(0, checked))
+    first = sweeps.bind(parameters.part(0, checked))
     coefficients = first.bound.coefficients
     cpu.forward(plan.tape, coefficients, ket)
     values = cpu.expectation(ket, plan.tape.frame, sums)
     bra = cpu.apply_observables(ket, plan.tape.frame, sums, np.ones((checked, 1)))
     overlaps = cpu.backward(plan.tape, coefficients, ket, bra, per_sample=True)
-    gradient = binding.pullback(first, overlaps, per_row=False)[0][n:].reshape(layers, n, 3)
+    gradient = sweeps.pullback(first, overlaps, per_sample=False)[0][n:].reshape(layers, n, 3)
     overlaps[:, _left_out(plan.tape, coefficients.pairs)] = np.nan
     angles = (inputs, weights.reshape(layers, n, 3))
     return Case(
-        name, layers, batch, precision, plan.tape, sums, arrays, binding.tables, *angles, values, overlaps, gradient
+        name, layers, batch, precision, plan.tape, sums, arrays, sweeps.tables, *angles, values, overlaps, gradient
     )
 
 

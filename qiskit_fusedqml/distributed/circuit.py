@@ -18,7 +18,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..engine.parameters import checked_inputs, checked_weights
+from ..engine.parameters import checked_arrays
 from ..engine.program_function import Cotangents, ProgramFunction
 from ..errors import InvalidInputError, WorkerError
 
@@ -228,11 +228,7 @@ class ShardedCircuit:
 
     def _rows(self, x: ArrayLike | None, w: ArrayLike | None) -> tuple[Array | None, Array]:
         """Checked, and copied, as by the circuit itself."""
-        weights = checked_weights(w, self.num_weights)
-        inputs = checked_inputs(x, self.num_inputs) if x is not None or self.num_inputs else None
-        if inputs is not None and weights.ndim == 2 and len(inputs) != len(weights):
-            raise InvalidInputError(f"x has {len(inputs)} rows and w has {len(weights)}; equal numbers are expected.")
-        return inputs, weights
+        return checked_arrays(x, w, self.num_inputs, self.num_weights)
 
     def _joined(self, method: str, x: ArrayLike | None, w: ArrayLike | None, *more: Any) -> Array:
         inputs, weights = self._rows(x, w)

@@ -1,9 +1,9 @@
-"""Final states that outlive a forward pass, for the derivatives that follow it.
+"""Final states that outlive a forward sweep, for the derivatives that follow it.
 
 Networks ask for values and then, in another call, for derivatives at the same values. A program therefore remembers at
 which values it was run last. Once derivatives have been asked for at those very values, the final states of its next
-forward passes are kept, and derivatives at the same values begin with them: the forward sweep is made once. Any other
-values free the states. Programs that nobody differentiates keep nothing.
+forward sweeps are kept, and derivatives at the same values begin with them: the forward sweep is made once. Any other
+values free the states. Programs that are not differentiated keep nothing.
 """
 
 from __future__ import annotations
@@ -11,45 +11,40 @@ from __future__ import annotations
 import threading
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..devices import State
-from .binding import Binding
 from .parameters import ParameterBatch
+from .sweeps import PlanRequest, Sweeps
 
-MAX_KEPT_BYTES = 256 * 2**20
+MAX_BYTES = 256 * 2**20
 """Memory for the states that all programs together keep; the oldest are freed first."""
 
-Planner = Callable[..., Binding]
-"""From the parameters that differ from row to row and ``batch``, the number of rows, to the plan of the derivatives."""
 
-
-class Pass(NamedTuple):
-    """A forward pass: at which values, by which plan, and what it left (see `Binding.forward`)."""
+class ForwardPass(NamedTuple):
+    """A forward sweep: at which values, which one, and what it left (see `Sweeps.forward`)."""
 
     parameters: ParameterBatch
-    binding: Binding
+    sweeps: Sweeps
     forward: tuple[Any, State]
 
 
-class Shelf:
-    """What all programs keep, the oldest first. Each state is handed out once, to one thread."""
+class KeptPasses:
+    """What all programs keep, the oldest first. Each state is given out once, to one thread.
 
-    def __init__(self, max_bytes: int = MAX_KEPT_BYTES) -> None:
-        """Start empty.
+    Args:
+        max_bytes: The most that is kept.
+    """
 
-        Args:
-            max_bytes: The most that is kept.
-        """
+    def __init__(self, max_bytes: int = MAX_BYTES) -> None:
         self.max_bytes = max_bytes
         self.bytes = 0
-        self._kept: OrderedDict[int, tuple[Pass, int]] = OrderedDict()
+        self._kept: OrderedDict[int, tuple[ForwardPass, int]] = OrderedDict()
         self._lock = threading.RLock()  # reentrant: the garbage collector may end a program's life anywhere
 
-    def put(self, key: int, kept: Pass, size: int) -> None:
+    def put(self, key: int, kept: ForwardPass, size: int) -> None:
         """Keep a pass of ``size`` bytes, in place of what was there under this key."""
         with self._lock:
             self.take(key)
@@ -58,7 +53,7 @@ class Shelf:
             while self.bytes > self.max_bytes:
                 self.take(next(iter(self._kept)))
 
-    def take(self, key: int) -> Pass | None:
+    def take(self, key: int) -> ForwardPass | None:
         """What is kept under the key, which then is no longer here."""
         with self._lock:
             kept, size = self._kept.pop(key, (None, 0))
@@ -66,64 +61,55 @@ class Shelf:
             return kept
 
 
-SHELF = Shelf()
-"""The one shelf of the process."""
+KEPT = KeptPasses()
+"""The passes that the programs of this process keep."""
 
 
-class Recall:
-    """One program's memory of its last forward pass. Calls from several threads at once are safe."""
+class ForwardCache:
+    """One program's last forward sweep. Calls from several threads at once are safe."""
 
-    def __init__(self, shelf: Shelf = SHELF) -> None:
-        """Remember nothing yet.
-
-        Args:
-            shelf: Where states are kept.
-        """
-        self._shelf = shelf
+    def __init__(self) -> None:
         self._last: ParameterBatch | None = None
-        self._planner: Planner | None = None
-        weakref.finalize(self, shelf.take, id(self)).atexit = False
+        self._followed_by: PlanRequest | None = None
+        weakref.finalize(self, KEPT.take, id(self)).atexit = False
 
-    def begin(self, parameters: ParameterBatch, size: int | None) -> Binding | None:
-        """Say that a forward pass begins; frees the states of the last one.
-
-        Args:
-            parameters: The values.
-            size: Bytes of its final states, None if they cannot be kept.
+    def begin(self, parameters: ParameterBatch) -> PlanRequest | None:
+        """Free the states of the last forward sweep, as another one begins.
 
         Returns:
-            The plan to run if derivatives are likely to follow, whose states are then for `keep`; else None.
+            What the sweeps of the derivatives that are likely to follow are for; None where none are.
         """
-        self._shelf.take(id(self))
-        self._last = None if parameters.resident else parameters  # the host would wait for a comparison
-        planner = self._planner
-        if planner is None or size is None or parameters.resident or size > self._shelf.max_bytes:
-            return None
-        return planner(parameters.varying, batch=parameters.batch)
+        KEPT.take(id(self))
+        self._last = None if parameters.on_device else parameters  # the host would wait for a comparison
+        followed_by = None if parameters.on_device else self._followed_by
+        return followed_by and followed_by._replace(batched=parameters.batched, batch=parameters.batch)
 
-    def keep(self, kept: Pass, size: int) -> None:
-        """Keep what a pass left; the caller must not use it any more."""
-        self._shelf.put(id(self), kept, size)
+    def keep(self, kept: ForwardPass, size: int) -> None:
+        """Keep what a sweep of ``size`` bytes left; the caller must not use it any more."""
+        KEPT.put(id(self), kept, size)
 
-    def take(self, parameters: ParameterBatch, binding: Binding, planner: Planner) -> tuple[Any, State] | None:
-        """What the forward pass at these values and by this plan left, if it was the last one and is still there.
+    def take(self, parameters: ParameterBatch, request: PlanRequest, sweeps: Sweeps) -> tuple[Any, State] | None:
+        """What the forward sweep at these values left, if it was the last one and is still there.
 
         Args:
             parameters: The values.
-            binding: The plan of the derivatives.
-            planner: What gives it, for the passes to come.
+            request: What the sweeps of these derivatives are for, as later calls may be followed by the same.
+            sweeps: Those sweeps.
         """
-        kept, last = self._shelf.take(id(self)), self._last
-        if kept is not None and kept.binding is binding and _equal(kept.parameters, parameters):
+        last = self._last
+        if last is None:
+            return None
+        kept = KEPT.take(id(self))
+        if kept is not None and kept.sweeps is sweeps and _equal(kept.parameters, parameters):
             return kept.forward
-        if last is not None and _equal(last, parameters):
-            self._planner = planner
+        if _equal(last, parameters):
+            self._followed_by = request
         return None
 
 
 def _equal(one: ParameterBatch, other: ParameterBatch) -> bool:
     return (
-        one.varying.key == other.varying.key
-        and np.array_equal(one.base, other.base)
-        and np.array_equal(one.columns, other.columns)
+        one.batched == other.batched
+        and np.array_equal(one.shared, other.shared)
+        and np.array_equal(one.samples, other.samples)
     )

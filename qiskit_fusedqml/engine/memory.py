@@ -1,26 +1,36 @@
-"""The memory budget of a program: how many samples at a time, and how many states on the way.
+"""The memory budget of a program: how many samples at a time, and how many states are kept in the forward sweep.
 
-A forward and backward sweep holds two states, the ket and the bra, whatever the depth: the sweep back undoes the gates
-instead of reading states that were saved. Checkpoints are states saved nevertheless, at evenly spaced places of the
-way forward. Where the sweep back comes by, the saved state replaces the undone one, so that the rounding errors of
-undoing do not add up over the whole depth.
+A forward and backward sweep holds two states, the ket and the bra, whatever the depth: the backward sweep undoes the
+gates instead of reading states that were saved. Checkpoints are states saved nevertheless, at evenly spaced places.
+When the backward sweep gets there, the saved state replaces the undone one, so that the rounding errors of undoing do
+not add up over the whole depth.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ..devices import Device
 from ..errors import InvalidInputError, OutOfMemoryError
 from ..memory import format_bytes
 from ..planner.segments import LONGEST
-from .binding import Binding
-from .columns import Columns
 from .parameters import ParameterBatch
+from .sweeps import Sweeps
+
+KET = 1
+"""States that probabilities take: the final one."""
+
+KET_AND_AMPLITUDES = 2
+"""States that amplitudes take: the final one, and its copy on the host."""
+
+KET_COPY_BRA = 3
+"""States that a Jacobian takes: each observable has its own copy of the ket, and its bra."""
+
+KET_COPY_BRA_AMPLITUDES = 4
+"""States that derivatives by other bras take, which are given as amplitudes on the host."""
 
 MAX_SIZES = 16
-"""Answers of `MemoryBudget.rows` that are kept."""
+"""Answers of `MemoryBudget.samples` that are kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +40,9 @@ class MemoryEstimate:
     Attributes:
         batch: Samples of the call.
         rows: Samples at a time.
-        num_checkpoints: States kept on the way, for each sample.
+        num_checkpoints: States kept for each sample.
         states: The ket, the bra and what else the sweeps hold for every sample.
-        checkpoints: The states kept on the way.
+        checkpoints: The states kept.
         tables: What the device derives from the coefficients: tables of phases, sums of its threads.
         outputs: Coefficients, overlaps, values and gradients.
     """
@@ -62,12 +72,12 @@ class MemoryEstimate:
 
 
 class MemoryBudget:
-    """Cuts batches so that they fit, and says how many states are kept on the way.
+    """Cuts batches so that they fit, and says how many states are kept as checkpoints.
 
     Args:
         device: The device, whose memory counts.
         num_qubits: Number of qubits n.
-        checkpoint: None, "auto" or the number of states kept on the way.
+        checkpoint: None, "auto" or the number of states kept.
         max_memory_mb: Memory in MiB; None for what the device says (`Device.memory_budget`).
 
     Raises:
@@ -85,14 +95,14 @@ class MemoryBudget:
         self._device = device
         self._num_qubits = num_qubits
         self._checkpoint = checkpoint
-        # what `rows` said: a step of a small circuit takes microseconds
-        self._rows: dict[tuple[object, ...], int] = {}
+        # the latest answers of `samples`: a step of a small circuit takes microseconds
+        self._sizes: dict[tuple[object, ...], int] = {}
         self.bytes = device.memory_budget() if max_memory_mb is None else int(max_memory_mb * 2**20)
         if self.bytes <= 0:
             raise InvalidInputError(f"max_memory_mb is {max_memory_mb}; a positive number of MiB is expected.")
 
-    def checkpoints(self, sweeps: Binding | Columns, rows: int, states: int) -> int:
-        """Number of states kept on the way of ``rows`` samples that need ``states`` states each besides.
+    def checkpoints(self, sweeps: Sweeps, batch: int, states: int) -> int:
+        """Number of states kept for each of ``batch`` samples, which need ``states`` states each besides.
 
         The rule of "auto": none in double precision; in single precision one after every `LONGEST` operations of the
         tape, as far as they fit the budget without cutting the batch further.
@@ -100,69 +110,66 @@ class MemoryBudget:
         if not self._checkpoint:
             return 0
         if self._checkpoint != "auto":
-            return min(int(self._checkpoint), sweeps.places)
+            return min(int(self._checkpoint), sweeps.num_places)
         if self._device.cost_model.amplitude_bytes > 8:
             return 0
-        room = self.bytes // self._device.state_bytes(self._num_qubits, rows) - states
-        return max(min((sweeps.operations - 1) // LONGEST, sweeps.places, room), 0)
+        room = self.bytes // self._device.state_bytes(self._num_qubits, batch) - states
+        return max(min((sweeps.num_operations - 1) // LONGEST, sweeps.num_places, room), 0)
 
-    def fits(self, rows: int, states: int, row_bytes: int = 0) -> bool:
-        """Whether ``states`` states of so many samples, and ``row_bytes`` for each of these, fit."""
-        return states * self._device.state_bytes(self._num_qubits, rows) + row_bytes * rows <= self.bytes
+    def fits(self, batch: int, states: int, sample_bytes: int = 0) -> bool:
+        """Whether ``states`` states of so many samples, and ``sample_bytes`` for each of these, fit."""
+        return states * self._device.state_bytes(self._num_qubits, batch) + sample_bytes * batch <= self.bytes
 
-    def rows(self, batch: int, states: int, sweeps: Binding | Columns | None = None, *, by_row: bool = False) -> int:
+    def samples(self, batch: int, states: int, sweeps: Sweeps | None = None, *, per_sample: bool = False) -> int:
         """How many samples of a batch fit at once.
 
         Args:
             batch: The batch.
             states: States that every sample needs at once.
-            sweeps: The sweeps if there is a way back, for what else they need.
-            by_row: Whether gradients are wanted row by row.
+            sweeps: The sweeps if a backward one follows, for what else they need.
+            per_sample: Whether gradients are wanted for each sample.
 
         Raises:
             OutOfMemoryError: If not even the states of one sample fit.
         """
-        key = (batch, states, sweeps, by_row)
-        found = self._rows.get(key)
+        key = (batch, states, sweeps, per_sample)
+        found = self._sizes.get(key)
         if found is None:
-            found = self._largest(batch, states, sweeps, by_row=by_row)
-            if len(self._rows) >= MAX_SIZES:
-                self._rows = {}
-            self._rows[key] = found
+            found = self._largest(batch, states, sweeps, per_sample=per_sample)
+            if len(self._sizes) >= MAX_SIZES:
+                self._sizes = {}
+            self._sizes[key] = found
         return found
 
-    def _largest(self, batch: int, states: int, sweeps: Binding | Columns | None, *, by_row: bool) -> int:
-        kept = row_bytes = 0
+    def _largest(self, batch: int, states: int, sweeps: Sweeps | None, *, per_sample: bool) -> int:
+        kept = sample_bytes = 0
         if sweeps is not None:
-            row_bytes = sweeps.row_bytes(by_row=by_row)
+            sample_bytes = sweeps.sample_bytes(per_sample=per_sample)
             if self._checkpoint and self._checkpoint != "auto":
-                kept = min(int(self._checkpoint), sweeps.places)
-        rows = batch
-        while rows > 1 and not self.fits(rows, states + kept, row_bytes):
-            rows = (rows + 1) // 2
-        if rows == 1 and not self.fits(1, states + kept):
+                kept = min(int(self._checkpoint), sweeps.num_places)
+        size = batch
+        while size > 1 and not self.fits(size, states + kept, sample_bytes):
+            size = (size + 1) // 2
+        if size == 1 and not self.fits(1, states + kept):
             raise self._too_little(states, kept)
-        return rows
+        return size
 
-    def chunks(
-        self, parameters: ParameterBatch, states: int, sweeps: Binding | Columns | None = None
-    ) -> Iterator[ParameterBatch]:
-        """The batch in pieces that fit; arguments as of `rows`."""
-        size = self.rows(parameters.batch, states, sweeps, by_row=parameters.by_row)
-        if size == parameters.batch:
-            yield parameters
-            return
-        for start in range(0, parameters.batch, size):
-            yield parameters.rows(start, min(start + size, parameters.batch))
+    def chunks(self, parameters: ParameterBatch, states: int, sweeps: Sweeps | None = None) -> list[ParameterBatch]:
+        """The batch in pieces that fit; arguments as of `samples`."""
+        batch = parameters.batch
+        size = self.samples(batch, states, sweeps, per_sample=parameters.per_sample)
+        if size == batch:
+            return [parameters]
+        return [parameters.part(start, min(start + size, batch)) for start in range(0, batch, size)]
 
-    def estimate(self, sweeps: Binding | Columns, batch: int, num_observables: int, *, by_row: bool) -> MemoryEstimate:
-        """What values and gradients of a batch take."""
-        states = sweeps.states + 1
-        rows = self.rows(batch, states, sweeps, by_row=by_row)
-        kept = self.checkpoints(sweeps, rows, states)
-        state = self._device.state_bytes(self._num_qubits, rows)
-        outputs = rows * sweeps.row_bytes(by_row=by_row) + sweeps.shared_bytes + 8 * batch * num_observables
-        return MemoryEstimate(batch, rows, kept, states * state, kept * state, sweeps.table_bytes(kept), outputs)
+    def estimate(self, sweeps: Sweeps, batch: int, num_observables: int) -> MemoryEstimate:
+        """What values and gradients of a batch with shared weights take."""
+        states = sweeps.forward_states + 1
+        size = self.samples(batch, states, sweeps)
+        kept = self.checkpoints(sweeps, size, states)
+        state = self._device.state_bytes(self._num_qubits, size)
+        outputs = size * sweeps.sample_bytes(per_sample=False) + sweeps.shared_bytes + 8 * batch * num_observables
+        return MemoryEstimate(batch, size, kept, states * state, kept * state, sweeps.table_bytes(kept), outputs)
 
     def check_output(self, needed: int, what: str) -> None:
         """Refuse a result that does not fit."""

@@ -1,172 +1,178 @@
-"""Parameter values as callers give them: which differ from row to row, without repeating what all rows share."""
+"""Parameter values as callers give them: which differ from sample to sample, without repeating what samples share."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cached_property, lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from ..arrays import FloatArray, IntArray, real_array
+from ..devices import DeviceWithMemory, _native
 from ..errors import InvalidInputError
 
 Take = Callable[[ArrayLike, str], FloatArray]
 
 
-class ParameterSet:
-    """Parameters by number, ascending, with a key by which equal sets are found again.
-
-    Attributes:
-        indices: The numbers.
-    """
-
-    def __init__(self, indices: IntArray) -> None:
-        self.indices = indices
+class ParameterSet(bytes):
+    """Parameters by number, ascending. As it is made of the numbers' bytes, equal sets are equal keys."""
 
     @cached_property
-    def key(self) -> bytes:
-        """The same for equal sets."""
-        return self.indices.tobytes()
+    def indices(self) -> IntArray:
+        """The numbers."""
+        return np.frombuffer(self, dtype=np.intp)
 
 
 @lru_cache(maxsize=64)
 def first_parameters(count: int) -> ParameterSet:
-    """Parameters 0 to count - 1, one object for each count."""
+    """Parameters 0 to count - 1."""
     return ParameterSet(np.arange(count, dtype=np.intp))
 
 
+NO_PARAMETERS = first_parameters(0)
+
+
 class ParameterBatch(NamedTuple):
-    """B rows of P parameter values.
+    """P parameter values for each of B samples.
 
     Attributes:
-        base: (P,) the values of the first row.
-        varying: The parameters that differ from row to row.
-        columns: (B, len(varying)) their values.
-        by_row: Whether weights were given row by row.
-        first: Number of the first row within the whole batch.
+        shared: (P,) the values of the first sample; all samples share those that are not batched.
+        batched: The parameters that differ from sample to sample.
+        samples: (B, V) their values.
+        batch: Number of samples B.
+        per_sample: Whether weights were given for each sample, so that their gradients are wanted for each.
+        initial_states: The amplitudes (2**n,) or (B, 2**n) that samples start from; None for ``|0...0>``.
+        on_device: Whether the values are in a device's memory.
+        first: Number of the first sample within the whole batch.
     """
 
-    base: FloatArray
-    varying: ParameterSet
-    columns: FloatArray
-    by_row: bool
+    shared: FloatArray
+    batched: ParameterSet
+    samples: FloatArray
+    batch: int
+    per_sample: bool = False
+    initial_states: NDArray[np.complex128] | None = None
+    on_device: bool = False
     first: int = 0
 
-    @property
-    def batch(self) -> int:
-        """Number of rows B."""
-        return len(self.columns)
+    def part(self, start: int, stop: int) -> ParameterBatch:
+        """Some of the samples; ``shared`` keeps its values, and a batched parameter stays batched."""
+        states = self.initial_states
+        return self._replace(
+            samples=self.samples[start:stop],
+            batch=stop - start,
+            initial_states=states if states is None or states.ndim == 1 else states[start:stop],
+            first=self.first + start,
+        )
 
-    @property
-    def resident(self) -> bool:
-        """Whether the values are in a device's memory."""
-        return not isinstance(self.base, np.ndarray)
-
-    def rows(self, start: int, stop: int) -> ParameterBatch:
-        """Some of the rows; ``base`` keeps the shared values, and a varying column stays varying."""
-        return self._replace(columns=self.columns[start:stop], first=self.first + start)
+    def full(self) -> FloatArray:
+        """The values (B, P) of all samples."""
+        values = np.tile(self.shared, (self.batch, 1))
+        values[:, self.batched.indices] = self.samples
+        return values
 
 
-def parameter_batch(inputs: FloatArray | None, weights: FloatArray, states: int = 1) -> ParameterBatch:
-    """Join inputs (B, n_in) or None and weights (n_w,) or (B, n_w) into rows.
+def parameter_batch(
+    inputs: FloatArray | None, weights: FloatArray, initial_states: NDArray[np.complex128] | None = None
+) -> ParameterBatch:
+    """Join inputs (B, n_in) or None, weights (n_w,) or (B, n_w), and initial states (2**n,) or (B, 2**n) or None.
 
-    There are at least as many rows as ``states``, the number of initial states.
-    Inputs vary when there is more than one row. Weight columns that are equal in every row are shared, but in a
-    device's memory, where nobody looks.
+    Inputs are batched where there are several samples. Weights that are equal in all samples are shared, except in a
+    device's memory, where they are not compared.
+
+    Raises:
+        InvalidInputError: If the numbers of samples and of initial states do not go together.
     """
-    by_row = weights.ndim == 2
-    if not by_row and inputs is not None and len(inputs) > 1 and len(inputs) >= states:
-        # the usual case, without the questions that follow
-        return ParameterBatch(np.concatenate([inputs[0], weights]), first_parameters(inputs.shape[1]), inputs, False)
-    num_inputs = 0 if inputs is None else inputs.shape[1]
-    batch = max(states, 1 if inputs is None else len(inputs), len(weights) if by_row else 1)
-    base = weights[0] if by_row else weights
-    if inputs is not None and num_inputs:
-        base = np.concatenate([inputs[0], base])
-    parts: list[FloatArray] = []
-    varying = first_parameters(num_inputs if batch > 1 else 0)
+    per_sample, on_device = weights.ndim == 2, not isinstance(weights, np.ndarray)
+    batch = len(weights) if per_sample else 1
+    shared = weights[0] if per_sample else weights
+    num_inputs = 0
+    if inputs is not None:
+        num_inputs, batch = inputs.shape[1], max(batch, len(inputs))
+        shared = np.concatenate([inputs[0], shared])
+    if initial_states is not None and initial_states.ndim == 2 and len(initial_states) != batch:
+        if batch > 1:
+            raise InvalidInputError(
+                f"The program holds {len(initial_states)} initial states and {batch} rows of parameters were given."
+            )
+        batch = len(initial_states)
+    batched, columns = NO_PARAMETERS, []
     if inputs is not None and batch > 1:
-        parts.append(inputs if len(inputs) == batch else np.broadcast_to(inputs, (batch, num_inputs)))
-    if by_row and batch > 1:
+        batched = first_parameters(num_inputs)
+        columns.append(inputs if len(inputs) == batch else np.broadcast_to(inputs, (batch, num_inputs)))
+    if per_sample and batch > 1:
         differing = _differing_columns(weights)
         own = weights if len(differing) == weights.shape[1] else weights[:, differing]
-        parts.append(own if len(own) == batch else np.broadcast_to(own, (batch, len(differing))))
-        varying = ParameterSet(np.concatenate([varying.indices, num_inputs + differing]))
-    several = np.concatenate(parts, axis=1) if len(parts) > 1 else np.empty((batch, 0))
-    columns = parts[0] if len(parts) == 1 else several
-    return ParameterBatch(base, varying, columns, by_row)
+        batched = ParameterSet(np.concatenate([batched.indices, num_inputs + differing]))
+        columns.append(own if len(own) == batch else np.broadcast_to(own, (batch, len(differing))))
+    samples = np.concatenate(columns, axis=1) if len(columns) > 1 else columns[0] if columns else np.empty((batch, 0))
+    return ParameterBatch(shared, batched, samples, batch, per_sample, initial_states, on_device)
 
 
-def _differing_columns(rows: Any) -> IntArray:
-    """The columns whose entries are not all equal. Most show it in the last row already."""
-    if not isinstance(rows, np.ndarray):
-        return np.arange(rows.shape[1], dtype=np.intp)
-    differ = rows[-1] != rows[0]
-    open_columns = np.flatnonzero(~differ)
-    if len(open_columns):
-        differ[open_columns] = (rows[:, open_columns] != rows[0, open_columns]).any(axis=0)
+def _differing_columns(weights: Any) -> IntArray:
+    """The columns whose entries are not all equal. Most show it in the last sample already."""
+    if not isinstance(weights, np.ndarray):
+        return np.arange(weights.shape[1], dtype=np.intp)
+    differ = weights[-1] != weights[0]
+    undecided = np.flatnonzero(~differ)
+    if len(undecided):
+        differ[undecided] = (weights[:, undecided] != weights[0, undecided]).any(axis=0)
     found: IntArray = np.flatnonzero(differ)
     return found
 
 
-def checked_inputs(values: ArrayLike | None, width: int, take: Take = real_array) -> FloatArray:
-    """Inputs as (B, width), copied.
+def checked_arrays(
+    x: ArrayLike | None, w: ArrayLike | None, num_inputs: int, num_weights: int, take: Take = real_array
+) -> tuple[FloatArray | None, FloatArray]:
+    """Inputs (B, num_inputs), None where there are none, and weights (num_weights,) or (B, num_weights).
+
+    ``take`` copies them to where they are needed: a caller may change its own arrays before the pullback.
 
     Raises:
-        InvalidInputError: If they have another shape.
+        InvalidInputError: If they have other shapes or do not go together.
     """
-    if values is None:
-        raise InvalidInputError(f"x is None; an array of shape (B, {width}) is expected.")
-    array = take(values, "x")  # a copy: the caller may change its own before the pullback
-    if array.shape == (width,):
-        array = array[None, :]
-    if array.ndim != 2 or array.shape[1] != width or not len(array):
-        raise InvalidInputError(f"x has shape {array.shape}; (B, {width}) with B >= 1 is expected.")
-    return array
-
-
-def checked_weights(values: ArrayLike | None, width: int, take: Take = real_array) -> FloatArray:
-    """Weights as (width,) or, by row, (B, width), copied.
-
-    Raises:
-        InvalidInputError: If they have another shape.
-    """
-    array = take([] if values is None else values, "w")
-    if array.ndim not in (1, 2) or array.shape[-1] != width or (width and not len(array)):
+    inputs = None
+    if x is not None:
+        inputs = take(x, "x")
+        if inputs.shape == (num_inputs,):
+            inputs = inputs[None, :]
+        if inputs.ndim != 2 or inputs.shape[1] != num_inputs or not len(inputs):
+            raise InvalidInputError(f"x has shape {inputs.shape}; (B, {num_inputs}) with B >= 1 is expected.")
+    elif num_inputs:
+        raise InvalidInputError(f"x is None; an array of shape (B, {num_inputs}) is expected.")
+    weights = take([] if w is None else w, "w")
+    if weights.ndim not in (1, 2) or weights.shape[-1] != num_weights or (num_weights and not len(weights)):
         raise InvalidInputError(
-            f"w has shape {array.shape}; ({width},), or (B, {width}) for weights by row, is expected."
+            f"w has shape {weights.shape}; ({num_weights},), or (B, {num_weights}) for weights by row, is expected."
         )
-    return array
-
-
-def checked_parameters(
-    x: ArrayLike | None,
-    w: ArrayLike | None,
-    num_inputs: int,
-    num_weights: int,
-    num_states: int,
-    take: Take = real_array,
-) -> ParameterBatch:
-    """Inputs and weights as rows, for a program with so many initial states.
-
-    ``take`` copies them to where they are needed.
-
-    Raises:
-        InvalidInputError: If they have wrong shapes or do not go together.
-    """
-    inputs = checked_inputs(x, num_inputs, take) if x is not None or num_inputs else None
-    weights = checked_weights(w, num_weights, take)
     if inputs is not None and weights.ndim == 2 and len(inputs) != len(weights):
         raise InvalidInputError(f"x has {len(inputs)} rows and w has {len(weights)}; equal numbers are expected.")
-    if num_states > 1:
-        given = max(1 if inputs is None else len(inputs), len(weights) if weights.ndim == 2 else 1)
-        if given not in (1, num_states):
-            raise InvalidInputError(
-                f"The program holds {num_states} initial states and {given} rows of parameters were given."
-            )
-    return parameter_batch(inputs, weights, num_states)
+    return inputs, weights
+
+
+def checked_cotangents(values: ArrayLike, shape: tuple[int, int], memory: DeviceWithMemory | None = None) -> FloatArray:
+    """Cotangents of the values (samples, observables).
+
+    Args:
+        values: What was given.
+        shape: The shape that is expected.
+        memory: Where they may be, too; those there are not checked to be finite, as the host would have to wait.
+
+    Raises:
+        InvalidInputError: If they have another shape or are not finite.
+    """
+    there = memory is not None and memory.is_on_device(values)
+    array = cast(FloatArray, values) if there else real_array(values, "cotangents", copy=False)
+    if tuple(array.shape) != shape:
+        found = tuple(array.shape)
+        raise InvalidInputError(f"Cotangents have shape {found}; {shape} (samples, observables) is expected.")
+    if not there and not _native.all_finite(array):
+        raise InvalidInputError(
+            "Cotangents hold NaN or infinite numbers; the loss has diverged before the backward sweep."
+        )
+    return array
 
 
 def parameter_indices(wanted: str | Sequence[int], num_inputs: int, total: int) -> IntArray:

@@ -1,98 +1,235 @@
-"""The engine: values and gradients of a parametrised program on a device, in batches under a memory budget.
+"""`ProgramFunction`: a program on a device as a differentiable function of a batch of samples and of weights.
 
 One training step is one forward and one backward sweep, for any number of observables: the cotangents of all
-observables go into a single bra. Plans depend on structure only and are made once for each pattern of varying and
-wanted parameters.
-`qiskit_fusedqml.interfaces.qiskit.circuit.DifferentiableCircuit` is the same for a Qiskit circuit.
+observables go into a single bra. `qiskit_fusedqml.interfaces.qiskit.circuit.DifferentiableCircuit` is the same for a
+Qiskit circuit; derivatives of amplitudes and of probabilities are functions of a `ProgramFunction`
+(`qiskit_fusedqml.engine.state_gradients`, `qiskit_fusedqml.engine.probabilities`).
+
+Arrays in a GPU's memory (CuPy's, or any that DLPack finds on a CUDA device, as PyTorch's) may be given as x or w. Then
+all is made there, from angles and coefficients to values, gradients, probabilities and amplitudes, on the current
+stream and without waiting; the other of the two is taken there if it is on the host. Cotangents may be such arrays in
+any call. Two things differ: numbers that are not finite are passed on, because to refuse them the host would have to
+wait, and weights by row are taken to differ in every column. Jacobians and the probabilities of clbits in another order
+than their qubits' are put together on the host and sent back.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
-from typing import Any, TypeVar, cast
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import Any, NamedTuple, TypeAlias, TypeVar, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..arrays import FloatArray
+from ..arrays import FloatArray, IntArray, real_array
 from ..devices import State
 from ..errors import FusedQMLError
-from ..ir.measurement import clbit_values
+from ..ir.angles import AngleMap
+from ..ir.encoding import AmplitudeEncoding
+from ..ir.measurement import Measurement, clbit_values
+from ..ir.observables import PauliSum
+from ..ir.program import Program
 from ..planner import Plan
-from .binding import Binding
-from .columns import Columns
-from .device_arrays import keeps_residence, through_the_host
-from .parameters import ParameterBatch, ParameterSet, checked_parameters
-from .prepared import PreparedProgram
+from .memory import KET, KET_AND_AMPLITUDES, KET_COPY_BRA, KET_COPY_BRA_AMPLITUDES, MemoryEstimate
+from .options import EngineOptions
+from .parameters import (
+    ParameterBatch,
+    ParameterSet,
+    checked_arrays,
+    checked_cotangents,
+    first_parameters,
+    parameter_batch,
+    parameter_indices,
+)
+from .passes import Bras, Forward, Passes
+from .sweeps import PlanRequest, Sweeps
+from .transforms import after_angles, unrolled
 
 Number = TypeVar("Number", bound=np.generic)
-Cotangents = ArrayLike | Callable[[NDArray[np.floating]], ArrayLike]
+InitialStates: TypeAlias = NDArray[np.complex128] | None
+Cotangents: TypeAlias = ArrayLike | Callable[[NDArray[np.floating]], ArrayLike]
+Gradients: TypeAlias = tuple[NDArray[np.floating] | None, NDArray[np.floating]]
+"""(dx, dw), dx None where gradients of the inputs are not wanted."""
 
-NO_CONSTANTS: FloatArray = np.empty(0)
+
+class Unrolled(NamedTuple):
+    """A program in the angles of its R parametrised rotations, which are parameters of their own.
+
+    Attributes:
+        function: The program; an angle for each rotation in program order, then the encoding's features.
+        source: The slot each rotation takes its angle from, (R,).
+        controlled: Which of them have controls, (R,).
+    """
+
+    function: ProgramFunction
+    source: IntArray
+    controlled: NDArray[np.bool_]
 
 
-class ProgramFunction(PreparedProgram):
-    """Values, gradients and probabilities of a program with parameters.
+class ProgramFunction:
+    """Values f_k(x, w) = <psi(x, w)| O_k |psi(x, w)> of a program, their derivatives, states and probabilities.
 
-    Rows x (B, num_inputs) are samples; weights w (num_weights,) are shared by all samples or, as (B, num_weights),
-    belong to the row. The angle map's parameters are the inputs followed by the weights. Calls from several threads
-    at once are safe. On a GPU, x, w and cotangents may be arrays in its memory; results then stay there, and numbers
-    that are not finite are passed on (`qiskit_fusedqml.engine.device_arrays`).
+    Inputs x (B, num_inputs) are samples; weights w (num_weights,) are shared by all samples or, as (B, num_weights),
+    given for each. The angle map's parameters are the inputs followed by the weights. Calls from several threads at
+    once are safe.
 
     Args:
         program: The program.
         angle_map: From parameters to its angles.
-        observables: The observables, or None when only states and probabilities are wanted.
+        observables: The observables O_k, or None when only states and probabilities are wanted.
+        options: Where and how it runs.
         num_inputs: How many of the angle map's parameters, the first ones, are inputs.
         input_gradients: Whether `vjp` also gives the gradient with respect to the inputs.
+        trained: The parameters whose gradients `vjp` computes, ascending, others being 0; None for the weights and,
+            with ``input_gradients``, the inputs.
         measurement: Where `probabilities` puts outcomes; None for all qubits in order.
-        device: "CPU", "GPU", "reference", or a `Device`.
-        precision: "double" or "single".
-        num_threads: Threads of the CPU device; None for the cores this process may use, capped by OMP_NUM_THREADS.
-        max_memory_mb: Memory for states; None for half of the machine's, or of what is free on a GPU.
-        checkpoint: States kept on the way forward, from which the sweep back goes on instead of from what it has
-            undone so far: None for none, a number of them, evenly spaced, or "auto" (`MemoryBudget.checkpoints`).
-        any_start: Whether a subclass gives the states that sweeps start from.
+        encoding: Amplitudes of the initial state that are parameters, or None.
 
     Raises:
         InvalidInputError: For an unknown device or precision or a bad budget.
         DeviceUnavailableError: If the device does not exist on this machine.
     """
 
-    @keeps_residence
-    def values(self, x: ArrayLike | None = None, w: ArrayLike | None = None) -> NDArray[np.floating]:
-        """Expectation values (B, n_obs) of the observables."""
-        return self._values(self._parameters(x, w))
+    def __init__(
+        self,
+        program: Program,
+        angle_map: AngleMap,
+        observables: Sequence[PauliSum] | None,
+        options: EngineOptions | None = None,
+        *,
+        num_inputs: int = 0,
+        input_gradients: bool = False,
+        trained: Sequence[int] | None = None,
+        measurement: Measurement | None = None,
+        encoding: AmplitudeEncoding | None = None,
+    ) -> None:
+        self.program, self.angle_map, self.encoding = program, angle_map, encoding
+        self.observables = None if observables is None else tuple(observables)
+        self.options = options or EngineOptions()
+        self.num_inputs = num_inputs
+        self.num_weights = angle_map.num_parameters - num_inputs
+        self.input_gradients = input_gradients and num_inputs > 0
+        everything = tuple((q, q) for q in range(program.num_qubits))
+        self.measurement = measurement or Measurement(everything, program.num_qubits)
+        self.dtype = np.dtype(np.float32 if self.options.precision == "single" else np.float64)
+        self._diagonal = self.observables is not None and all(o.is_diagonal for o in self.observables)
+        self._prepare()
+        default = "all" if self.input_gradients else "weights"
+        self.trained = ParameterSet(self.indices(default if trained is None else trained))
+        self._trains_amplitudes = self.passes.encodes(self.trained.indices)
 
-    @keeps_residence
+    def _prepare(self) -> None:
+        self.passes = Passes(self.program, self.angle_map, self.options, self.encoding)
+        self.device, self.memory_of_device = self.passes.device, self.passes.memory_of_device
+        self.memory, self.plans = self.passes.memory, self.passes.plans
+
+    def __repr__(self) -> str:
+        count = "no" if self.observables is None else len(self.observables)
+        return (
+            f"{type(self).__name__}({self.num_qubits} qubits, {self.num_inputs} inputs, {self.num_weights} weights, "
+            f"{count} observables, device={self.options.device!r}, precision={self.options.precision!r})"
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickles and copies hold neither the device nor what was made for it."""
+        made = {"passes", "device", "memory_of_device", "memory", "plans", "unrolled"}
+        return {name: value for name, value in vars(self).items() if name not in made}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._prepare()
+
+    @property
+    def num_qubits(self) -> int:
+        """Number of qubits n."""
+        return self.program.num_qubits
+
+    @property
+    def num_observables(self) -> int:
+        """Number of observables."""
+        return len(self._observables())
+
+    @property
+    def budget(self) -> int:
+        """Bytes that the states of one call may take."""
+        return self.memory.bytes
+
+    @property
+    def plan(self) -> Plan:
+        """The plan for training, where inputs differ by sample and weights are shared. ``print(f.plan)`` explains it.
+
+        It is that of a batch that fills the lanes of every thread; smaller ones may be cut into other tiles.
+        """
+        model = self.device.cost_model
+        request = self._training_request(self._any_batch(model.lanes * model.threads))
+        return self.plans.planned(request).plan
+
+    def memory_estimate(self, batch: int = 1) -> MemoryEstimate:
+        """What `value_and_vjp` takes for a batch of samples with shared weights, before anything runs.
+
+        The plan itself is not counted. Where memory counts by the page, small circuits take more.
+        """
+        sweeps = self.plans.sweeps(self._training_request(self._any_batch(batch)))
+        return self.memory.estimate(sweeps, batch, self.num_observables)
+
+    def values(
+        self,
+        x: ArrayLike | None = None,
+        w: ArrayLike | None = None,
+        *,
+        initial_states: InitialStates = None,
+    ) -> NDArray[np.floating]:
+        """Expectation values f_k(x_b, w) = <psi(x_b, w)| O_k |psi(x_b, w)>, (B, n_obs)."""
+        return self._values(self.read(x, w, initial_states, on_host=False))
+
     def vjp(
-        self, x: ArrayLike | None = None, w: ArrayLike | None = None
-    ) -> tuple[NDArray[np.floating], Callable[[ArrayLike], tuple[NDArray[np.floating] | None, NDArray[np.floating]]]]:
-        """Values and a function from cotangents (B, n_obs) to (dx, dw).
+        self,
+        x: ArrayLike | None = None,
+        w: ArrayLike | None = None,
+        *,
+        initial_states: InitialStates = None,
+    ) -> tuple[NDArray[np.floating], Callable[[ArrayLike], Gradients]]:
+        """Values f_k(x, w) = <psi(x, w)| O_k |psi(x, w)> and a pullback c -> dx, dw = sum_k c_k df_k/dx, df_k/dw.
 
-        The final state is held for the pullback if it fits the budget, else it is computed again. The pullback may be
-        called once.
+        The pullback is one backward sweep with the bra sum_k c_k O_k |psi>, and may be called once. The final state is
+        held for it if it fits the budget, else it is computed again.
+
+        Args:
+            x: Inputs (B, num_inputs) or None.
+            w: Weights.
+            initial_states: Amplitudes (B, 2**n) in place of the program's initial state.
 
         Returns:
-            values (B, n_obs), and pullback(cotangents) -> dx (B, num_inputs), None without ``input_gradients``, and
-            dw like w.
+            values (B, n_obs), and pullback(cotangents (B, n_obs)) -> dx (B, num_inputs), None without
+            ``input_gradients``, and dw like w.
         """
-        parameters = self._parameters(x, w)
-        sweeps = self.plans.sweeps(parameters, self._training)
-        states, by_row = sweeps.states + 1, parameters.by_row
-        held = self.memory.rows(parameters.batch, states, sweeps, by_row=by_row) == parameters.batch
-        forward = self._forward(sweeps, parameters, back=states) if held else None
-        values = self._values(parameters, spare=1) if forward is None else self._expectation(forward[1], sweeps)
+        observables = self._observables()
+        parameters = self.read(x, w, initial_states, on_host=False)
+        request = self._training_request(parameters)
+        sweeps = self.plans.sweeps(request)
+        states = KET_COPY_BRA_AMPLITUDES if self._trains_amplitudes else sweeps.forward_states + 1
+        chunks = self.memory.chunks(parameters, states, sweeps)
+        forward = None
+        if len(chunks) == 1:
+            forward = self.passes.kept(parameters, request, sweeps) or self.passes.forward(sweeps, parameters, states)
+        values = self._expectation(parameters, sweeps, forward[1]) if forward else self._values(parameters, spare=1)
         unused = [forward]
 
-        def pullback(cotangents: ArrayLike) -> tuple[NDArray[np.floating] | None, NDArray[np.floating]]:
+        def pullback(cotangents: ArrayLike) -> Gradients:
             if not unused:
                 raise FusedQMLError(
                     "This pullback was called before; each belongs to one backward sweep. Call vjp again."
                 )
-            checked = self._cotangents(cotangents, parameters.batch)
-            return self._pull(sweeps, parameters, checked, unused.pop())
+            shape = (parameters.batch, len(observables))
+            checked = checked_cotangents(cotangents, shape, self.memory_of_device)
+
+            def bra(chunk: ParameterBatch, ket: State) -> State:
+                part = checked[chunk.first : chunk.first + chunk.batch]
+                return self.device.apply_observables(ket, sweeps.frame, observables, part)
+
+            return self.pull(chunks, sweeps, states, unused.pop(), bra)
 
         return values, pullback
 
@@ -121,131 +258,217 @@ class ProgramFunction(PreparedProgram):
         scalar, cotangents = loss(values)
         return float(scalar), pullback(cotangents)[1]
 
-    @through_the_host
     def jacobian(
-        self, x: ArrayLike | None = None, w: ArrayLike | None = None, wrt: str | Sequence[int] = "weights"
+        self,
+        x: ArrayLike | None = None,
+        w: ArrayLike | None = None,
+        wrt: str | Sequence[int] = "weights",
+        *,
+        initial_states: InitialStates = None,
     ) -> NDArray[np.floating]:
-        """Derivatives (B, n_obs, n) of every value.
+        """Derivatives df_k/dtheta_p, (B, n_obs, n), of every value: a backward sweep for each observable.
 
         Args:
             x: Inputs (B, num_inputs) or None.
             w: Weights.
             wrt: "weights", "inputs", "all" (inputs, then weights), or indices of parameters in that order.
+            initial_states: Amplitudes (B, 2**n) in place of the program's initial state.
         """
-        parameters = self._parameters(x, w)
-        wanted = self._wrt(wrt)
-        planner = partial(self.plans.values_binding, wanted=ParameterSet(np.unique(wanted)))
-        binding = planner(parameters.varying, batch=parameters.batch)
-        num_observables = len(self._observables())
-        recalled = self._recall.take(parameters, binding, planner)
-        result = np.empty((parameters.batch, num_observables, len(wanted)), self.dtype)
-        start = 0
-        states = 4 if self.checkpoint else 3  # ket, copy, bra, and a copy of what was kept
-        for rows in self.memory.chunks(parameters, states, binding):
-            bound, ket = recalled if recalled and rows is parameters else self._forward(binding, rows, back=states)
-            for k in range(num_observables):
-                cotangents = np.zeros((rows.batch, num_observables))
+        memory = self.memory_of_device
+        if memory is not None and (memory.is_on_device(x) or memory.is_on_device(w)):
+            x, w = (memory.to_host(array) if memory.is_on_device(array) else array for array in (x, w))
+            return cast(FloatArray, memory.from_host(self.jacobian(x, w, wrt, initial_states=initial_states)))
+        observables, wanted = self._observables(), self.indices(wrt)
+
+        def bras(sweeps: Sweeps, chunk: ParameterBatch, ket: State) -> Iterator[State]:
+            for k in range(len(observables)):
+                cotangents = np.zeros((chunk.batch, len(observables)))
                 cotangents[:, k] = 1.0
-                last = k == num_observables - 1
-                copy = ket if last else self.device.copy(ket)
-                gradients, _ = self._backward(binding, bound, copy, cotangents, per_row=True, last=last)
-                result[start : start + rows.batch, k] = gradients[:, wanted]
-            start += rows.batch
-        return result
+                yield self.device.apply_observables(ket, sweeps.frame, observables, cotangents)
 
-    @keeps_residence
-    def probabilities(self, x: ArrayLike | None = None, w: ArrayLike | None = None) -> FloatArray:
-        """Probabilities (B, 2**num_clbits) of the classical bits, clbit 0 least significant; unmeasured bits are 0."""
-        parameters = self._parameters(x, w)
-        binding = self.plans.binding(parameters.varying, self._nothing, parameters.batch, populations=True)
-        qubits = sorted({qubit for qubit, _ in self.measurement.pairs})
-        outcomes = clbit_values(len(qubits), [(qubits.index(q), c) for q, c in self.measurement.pairs])
-        size = 2**self.measurement.num_clbits
-        self.memory.check_output(
-            8 * size * parameters.batch, f"probabilities of {self.measurement.num_clbits} classical bits"
+        amplitudes = self.passes.encodes(wanted)
+        found = self.derivatives(
+            self.read(x, w, initial_states), wanted, bras, len(observables), keep_phase=amplitudes, states=KET_COPY_BRA
         )
-        chunks, frame = self.memory.chunks(parameters, 1), binding.plan.tape.frame
-        memory = self.memory_of_device if self.is_resident else None
-        if memory is not None and np.array_equal(outcomes, np.arange(size)):
-            return _joined([self.device.probabilities(self._forward(binding, r)[1], frame, qubits) for r in chunks])
-        result = np.zeros((parameters.batch, size))
-        start = 0
-        for rows in chunks:
-            _, ket = self._forward(binding, rows)
-            found = self.device.probabilities(ket, frame, qubits)
-            result[start : start + rows.batch, outcomes] = found if memory is None else memory.to_host(found)
-            start += rows.batch
-        return result if memory is None else cast(FloatArray, memory.from_host(result))
+        return found.astype(self.dtype, copy=False)
 
-    @keeps_residence
-    def statevector(self, x: ArrayLike | None = None, w: ArrayLike | None = None) -> NDArray[np.complexfloating]:
-        """Final amplitudes (B, 2**n), global phase included."""
-        parameters = self._parameters(x, w)
-        binding = self.plans.binding(parameters.varying, self._nothing, parameters.batch, keep_phase=True)
-        frame = binding.plan.tape.frame
-        return _joined(
-            [
-                self.device.amplitudes(self._forward(binding, rows)[1], frame)
-                for rows in self.memory.chunks(parameters, 2)
-            ]
-        )
-
-    def _values(self, parameters: ParameterBatch, spare: int = 0) -> NDArray[np.floating]:
-        """Values; with a spare state, in pieces of the size that a way back has, so that it finds its memory made."""
-        passes = self._passes(parameters, self.plans.sweeps(parameters, self._nothing), spare)
-        return _joined([self._expectation(ket, sweeps) for _, sweeps, ket in passes])
-
-    def final_states(
+    def derivatives(
         self,
-        w: ArrayLike,
-        initial_states: NDArray[np.complex128] | None = None,
+        parameters: ParameterBatch,
+        wanted: IntArray,
+        bras: Bras,
+        count: int,
         *,
         keep_phase: bool = True,
-        constants: FloatArray = NO_CONSTANTS,
-    ) -> tuple[State, Plan]:
-        """The final states as they are on the device, for a caller that goes on with them and minds the memory.
+        states: int = KET_COPY_BRA_AMPLITUDES,
+    ) -> FloatArray:
+        """Derivatives (B, count, n) of real functions of the state, one backward sweep each.
 
         Args:
-            w: Weights by row (B, num_weights - K); the program has no inputs.
-            initial_states: Amplitudes (B, 2**n) in place of the program's initial state.
-            keep_phase: Whether the global phase matters.
-            constants: The last weights (K,), the same for all rows.
-
-        Returns:
-            B states, and the plan that was run; they are in the frame of its tape.
+            parameters: The values.
+            wanted: Indices of the parameters.
+            bras: Half the cotangents of the state, one of each function.
+            count: Number of functions.
+            keep_phase: Whether the functions or what is wanted depend on the global phase.
+            states: States that are needed at once.
         """
-        parameters = checked_parameters(None, w, 0, self.num_weights - len(constants), self._num_states)
-        if len(constants):
-            parameters = parameters._replace(base=np.concatenate([parameters.base, constants]))
-        given = initial_states is not None
-        binding = self.plans.binding(
-            parameters.varying, self._nothing, parameters.batch, keep_phase=keep_phase, any_start=given
+        populations = self._diagonal and not keep_phase
+        request = self.passes.request(
+            parameters, ParameterSet(np.unique(wanted)), keep_phase=keep_phase, populations=populations
         )
-        return self._forward(binding, parameters, initial_states)[1], binding.plan
+        result = np.empty((parameters.batch, count, len(wanted)))
+        encoded = self.passes.encodes(wanted)
+        states = KET_COPY_BRA_AMPLITUDES if encoded else states
+        for chunk, k, gradients in self.passes.derivatives(
+            parameters, request, bras, count, states=states, encoded=encoded
+        ):
+            result[chunk.first : chunk.first + chunk.batch, k] = gradients[:, wanted]
+        return result
 
-    def _pull(
+    def probabilities(
         self,
-        sweeps: Binding | Columns,
-        parameters: ParameterBatch,
-        cotangents: FloatArray,
-        held: tuple[Any, State] | None,
-    ) -> tuple[NDArray[np.floating] | None, NDArray[np.floating]]:
-        """The backward sweep over all chunks of the batch."""
-        n_in, per_row = self.num_inputs, parameters.by_row
+        x: ArrayLike | None = None,
+        w: ArrayLike | None = None,
+        *,
+        measurement: Measurement | None = None,
+        initial_states: InitialStates = None,
+    ) -> FloatArray:
+        """Probabilities (B, 2**num_clbits) of the classical bits, clbit 0 least significant; unmeasured bits are 0.
+
+        Args:
+            x: Inputs (B, num_inputs) or None.
+            w: Weights.
+            measurement: Where outcomes go; None for the function's own.
+            initial_states: Amplitudes (B, 2**n) in place of the program's initial state.
+        """
+        parameters, measured = self.read(x, w, initial_states, on_host=False), measurement or self.measurement
+        qubits = sorted({qubit for qubit, _ in measured.pairs})
+        outcomes = clbit_values(len(qubits), [(qubits.index(q), c) for q, c in measured.pairs])
+        size = 2**measured.num_clbits
+        self.memory.check_output(8 * size * parameters.batch, f"probabilities of {measured.num_clbits} classical bits")
+        sweeps = self.plans.sweeps(self.passes.request(parameters, populations=True))
+        device = self.passes.device_of(parameters)
+        parts = (
+            (chunk.first, device.probabilities(self.passes.forward(sweeps, chunk)[1], sweeps.frame, qubits))
+            for chunk in self.memory.chunks(parameters, KET)
+        )
+        memory = self.memory_of_device if parameters.on_device else None
+        if memory is not None and np.array_equal(outcomes, np.arange(size)):
+            return _joined([part for _, part in parts])
+        result = np.zeros((parameters.batch, size))
+        for first, part in parts:
+            result[first : first + len(part), outcomes] = part if memory is None else memory.to_host(part)
+        return result if memory is None else cast(FloatArray, memory.from_host(result))
+
+    def statevector(
+        self, x: ArrayLike | None = None, w: ArrayLike | None = None, *, initial_states: InitialStates = None
+    ) -> NDArray[np.complexfloating]:
+        """Final amplitudes psi(x_b, w), (B, 2**n), global phase included."""
+        parameters = self.read(x, w, initial_states, on_host=False)
+        sweeps = self.plans.sweeps(self.passes.request(parameters, keep_phase=True))
+        device, chunks = self.passes.device_of(parameters), self.memory.chunks(parameters, KET_AND_AMPLITUDES)
+        return _joined([device.amplitudes(self.passes.forward(sweeps, chunk)[1], sweeps.frame) for chunk in chunks])
+
+    @cached_property
+    def unrolled(self) -> Unrolled:
+        """The program in the angles of its rotations."""
+        program, source, controlled = unrolled(self.program)
+        angle_map, encoding = after_angles(len(source), self.encoding)
+        options = replace(self.options, device=self.device, max_memory_mb=self.budget / 2**20)
+        function = ProgramFunction(program, angle_map, self.observables, options, encoding=encoding)
+        return Unrolled(function, source, controlled)
+
+    def indices(self, wrt: str | Sequence[int]) -> IntArray:
+        """The parameters that "weights", "inputs", "all" or a sequence of numbers means, inputs first."""
+        return parameter_indices(wrt, self.num_inputs, self.angle_map.num_parameters)
+
+    def read(
+        self, x: ArrayLike | None, w: ArrayLike | None, given: InitialStates = None, *, on_host: bool = True
+    ) -> ParameterBatch:
+        """The samples of a call, checked and copied; finiteness is checked where angles are evaluated, with names.
+
+        Args:
+            x: Inputs (B, num_inputs) or None.
+            w: Weights.
+            given: Amplitudes (B, 2**n) in place of the program's initial state.
+            on_host: Whether the values are needed on the host; else they are taken to the device if one of x and w is
+                in its memory.
+        """
+        memory = None if on_host else self.memory_of_device
+        there = memory is not None and (memory.is_on_device(x) or memory.is_on_device(w))
+        take = memory.take if memory is not None and there else real_array
+        inputs, weights = checked_arrays(x, w, self.num_inputs, self.num_weights, take)
+        if given is None:
+            return parameter_batch(inputs, weights, self.program.initial_state)
+        return parameter_batch(inputs, weights, given[0] if given.ndim == 2 and len(given) == 1 else given)
+
+    def pull(
+        self,
+        chunks: Sequence[ParameterBatch],
+        sweeps: Sweeps,
+        states: int,
+        forward: Forward | None,
+        bra: Callable[[ParameterBatch, State], State],
+    ) -> Gradients:
+        """(dx, dw) by backward sweeps over all chunks of a batch.
+
+        Args:
+            chunks: The samples.
+            sweeps: The sweeps.
+            states: States that are needed at once.
+            forward: The forward sweep of the only chunk; None to make it again.
+            bra: From samples and their kets to their bras.
+        """
+        per_sample, num_inputs = chunks[0].per_sample, self.num_inputs
+        amplitudes = self._trains_amplitudes
         dx: list[FloatArray] = []
         dw: list[FloatArray] = []
-        states = sweeps.states + 1
-        for rows in [parameters] if held is not None else self.memory.chunks(parameters, states, sweeps):
-            bound, ket = held if held is not None else self._forward(sweeps, rows, back=states)
-            part = cotangents[rows.first : rows.first + rows.batch]
-            gradients, varying = self._backward(sweeps, bound, ket, part, per_row=per_row)
-            dw.append(gradients[..., n_in:])
+        for chunk in chunks:
+            forward = forward or self.passes.forward(sweeps, chunk, states)
+            gradients, batched = self.passes.backward(
+                sweeps, chunk, forward, bra(chunk, forward[1]), per_sample=per_sample or amplitudes, encoded=amplitudes
+            )
+            forward = None
             if self.input_gradients:
-                # inputs vary if there are several rows, and are the first parameters that do
-                dx.append(np.atleast_2d(gradients)[:, :n_in] if varying is None else varying[:, :n_in])
-        weights = _joined(dw) if per_row else sum(dw[1:], start=dw[0])
+                # inputs are batched if there are several samples, and come first
+                dx.append(np.atleast_2d(gradients)[:, :num_inputs] if batched is None else batched[:, :num_inputs])
+            own = gradients[..., num_inputs:]
+            dw.append(own.sum(axis=0) if amplitudes and not per_sample else own)
+        weights = _joined(dw) if per_sample else sum(dw[1:], start=dw[0])
         inputs = _joined(dx).astype(self.dtype, copy=False) if self.input_gradients else None
         return inputs, weights.astype(self.dtype, copy=False)
+
+    def _values(self, parameters: ParameterBatch, spare: int = 0) -> NDArray[np.floating]:
+        """Values; with a spare state, in pieces of the size that a backward sweep has, which finds its memory made."""
+        columns = not parameters.per_sample
+        request = self.passes.request(parameters, populations=self._diagonal, basis_columns=columns)
+        parts = self.passes.final_states(parameters, request, spare)
+        return _joined([self._expectation(parameters, sweeps, ket) for _, sweeps, ket in parts])
+
+    def _expectation(self, parameters: ParameterBatch, sweeps: Sweeps, ket: State) -> NDArray[np.floating]:
+        values = self.passes.device_of(parameters).expectation(ket, sweeps.frame, self._observables())
+        return values.astype(self.dtype, copy=False)
+
+    def _training_request(self, parameters: ParameterBatch) -> PlanRequest:
+        amplitudes = self._trains_amplitudes
+        return self.passes.request(
+            parameters,
+            self.trained,
+            keep_phase=amplitudes,
+            populations=self._diagonal and not amplitudes,
+            basis_columns=not (amplitudes or parameters.per_sample),
+        )
+
+    def _any_batch(self, batch: int) -> ParameterBatch:
+        """Samples of any values, with shared weights."""
+        batched = first_parameters(self.num_inputs if batch > 1 else 0)
+        nothing = np.empty((batch, 0))
+        return ParameterBatch(nothing[0], batched, nothing, batch, initial_states=self.program.initial_state)
+
+    def _observables(self) -> tuple[PauliSum, ...]:
+        if self.observables is None:
+            raise FusedQMLError("No observables were given: pass observables=... to ask for values or gradients.")
+        return self.observables
 
 
 def _joined(parts: list[NDArray[Number]]) -> NDArray[Number]:

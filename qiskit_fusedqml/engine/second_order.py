@@ -2,8 +2,9 @@
 
 Both are exact. An expectation value is, in the angle of one rotation, a trigonometric polynomial: of frequency 1, or
 with controls of frequencies 1/2 and 1. So is its gradient, whose derivative along that angle is therefore a fixed
-combination of gradients at shifted angles (Wierichs et al. 2022, arXiv:2107.12390). All shifts are rows of one batch:
-a product with the Hessian is one forward and one backward sweep over 2 rows (4 with controls) for each rotation.
+combination of gradients at shifted angles (Wierichs et al. 2022, arXiv:2107.12390). All shifts are samples of one
+batch: a product with the Hessian is one forward and one backward sweep over 2 samples (4 with controls) for each
+rotation.
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..arrays import FloatArray, real_array
+from ..arrays import ComplexArray, FloatArray, IntArray, real_array
 from ..errors import InvalidInputError
-from .binding import checked_cotangents
-from .states import DifferentiableStates
+from . import rotations
+from .parameters import checked_cotangents
+from .program_function import ProgramFunction
 
 _PLAIN_SHIFTS = ((np.pi / 2, 0.5), (-np.pi / 2, -0.5))
 _OUTER, _INNER = (np.sqrt(2) + 1) / (4 * np.sqrt(2)), (np.sqrt(2) - 1) / (4 * np.sqrt(2))
@@ -29,12 +31,14 @@ _CONTROLLED_SHIFTS = (
 
 
 def hessian_product(
-    program: DifferentiableStates, x: ArrayLike | None, w: ArrayLike, v: ArrayLike, cotangents: ArrayLike | None
+    f: ProgramFunction, x: ArrayLike | None, w: ArrayLike, v: ArrayLike, cotangents: ArrayLike | None
 ) -> FloatArray:
-    """The Hessian of ``sum cotangents * values`` with respect to the weights, times a vector.
+    """``H v`` with ``H = d^2 L / dw^2``, L being ``sum cotangents * values``.
+
+    With the angles theta(w) of the rotations, ``H v = J^T H_theta J v + sum_r dL/dtheta_r (d^2 theta_r / dw^2) v``.
 
     Args:
-        program: The program.
+        f: The function.
         x: Inputs (B, num_inputs) or None.
         w: Weights (num_weights,).
         v: The vector (num_weights,).
@@ -47,102 +51,106 @@ def hessian_product(
         InvalidInputError: If a shape is wrong, or weights train amplitudes.
     """
     weights, vector = real_array(w, "w"), real_array(v, "v")
-    expected = (program.num_weights,)
+    expected = (f.num_weights,)
     if weights.shape != expected or vector.shape != expected:
         raise InvalidInputError(f"w and v have shapes {weights.shape} and {vector.shape}; {expected} is expected.")
-    values = program.rows(x, weights)
-    shape = (len(values), program.num_observables)
+    values = f.read(x, weights).full()
+    shape = (len(values), f.num_observables)
     cotangents = np.ones(shape) if cotangents is None else checked_cotangents(cotangents, shape)
-    columns = np.arange(program.num_inputs, program.num_inputs + program.num_weights)
-    if program.encodes(columns):
+    columns = f.indices("weights")
+    if f.passes.encodes(columns):
         raise InvalidInputError(
             "Hessians are available for weights of gates; some of these are amplitudes of the initial state. Make "
             "them inputs."
         )
-    rotations = program.rotations.depending_on(columns)
-    slopes = program.rotations.slopes(values, rotations)[..., columns]  # (B, R, num_weights)
-    result = np.zeros(program.num_weights)
-    direction = np.zeros(program.angle_map.num_parameters)
-    direction[columns] = vector
+    chosen = rotations.depending_on(f, columns)
+    slopes = rotations.slopes(f, values, chosen)[..., columns]  # (B, R, num_weights)
+    result = np.zeros(f.num_weights)
     for row, cotangent, slope in zip(values, cotangents, slopes, strict=True):
-        along = slope @ vector
-        moved = along != 0
-        result += _angle_product(program, row, rotations[moved], along[moved], cotangent, rotations) @ slope
-        if program.angle_map.groups:  # the angles themselves are curved
-            result += program.rotations.curvature(row, direction, cotangent)[columns]
+        result += _angle_product(f, row, chosen, slope @ vector, cotangent) @ slope
+        if f.angle_map.groups:  # the angles themselves are curved
+            result += _curvature(f, row, np.pad(vector, (f.num_inputs, 0)), cotangent)[columns]
     return result
 
 
 def _angle_product(
-    program: DifferentiableStates,
-    values: FloatArray,
-    moved: NDArray[np.intp],
-    direction: FloatArray,
-    cotangents: FloatArray,
-    rotations: NDArray[np.intp],
+    f: ProgramFunction, values: FloatArray, chosen: IntArray, direction: FloatArray, cotangents: FloatArray
 ) -> FloatArray:
-    """The Hessian in the angles of ``rotations`` times a direction along those of ``moved``."""
+    """The Hessian in the angles of some rotations (R',) times a direction (R',)."""
     shifts = [
         (rotation, shift, weight * length)
-        for rotation, length in zip(moved.tolist(), direction.tolist(), strict=True)
-        for shift, weight in (_CONTROLLED_SHIFTS if program.rotations.controlled[rotation] else _PLAIN_SHIFTS)
+        for rotation, length in zip(chosen.tolist(), direction.tolist(), strict=True)
+        for shift, weight in (_CONTROLLED_SHIFTS if f.unrolled.controlled[rotation] else _PLAIN_SHIFTS)
+        if length
     ]
     if not shifts:
-        return np.zeros(len(rotations))
-    shifted = np.array([rotation for rotation, _, _ in shifts])
-    by = np.array([shift for _, shift, _ in shifts])
-    weights = np.array([weight for _, _, weight in shifts])
-    gradients = program.rotations.shifted_gradients(values, shifted, by, weights[:, None] * cotangents)
-    return np.asarray(gradients.sum(axis=0)[rotations])
+        return np.zeros(len(chosen))
+    shifted, by, weights = (np.array(column) for column in zip(*shifts, strict=True))
+    points = np.repeat(rotations.angle_values(f, values[None]), len(shifts), axis=0)
+    points[np.arange(len(shifts)), shifted] += by
+    _, _, gradients = f.unrolled.function.value_and_vjp(None, points, weights[:, None] * cotangents)
+    total: FloatArray = np.asarray(gradients, np.float64).sum(axis=0)
+    return total[chosen]
+
+
+def _curvature(f: ProgramFunction, values: FloatArray, direction: FloatArray, cotangents: FloatArray) -> FloatArray:
+    """What the angles' own second derivatives add to a product with the Hessian, (P,)."""
+    angles = rotations.angle_values(f, values[None])
+    _, _, gradients = f.unrolled.function.value_and_vjp(None, angles, cotangents[None])
+    source = f.unrolled.source
+    by_angle = np.zeros(f.angle_map.num_angles)
+    np.add.at(by_angle, source, gradients[0, : len(source)])
+    return f.angle_map.curvature(values, direction, by_angle)
 
 
 def geometric_tensor(
-    program: DifferentiableStates, values: ArrayLike, wanted: Sequence[int], *, phase_fix: bool = True
+    f: ProgramFunction, values: ArrayLike, wanted: Sequence[int], *, phase_fix: bool = True
 ) -> NDArray[np.complex128]:
     """``<d_i psi|d_j psi>``, by default minus ``<d_i psi|psi><psi|d_j psi>``.
 
     The derivatives of the state are made in blocks that fit the memory budget; a pair of blocks is one matrix product.
 
     Args:
-        program: The program.
-        values: One row (P,) of parameter values, inputs first.
+        f: The function.
+        values: Parameter values (P,) of one sample, inputs first.
         wanted: Indices (n,) of the parameters.
         phase_fix: Whether the second term is taken off.
 
     Returns:
         The tensor (n, n), Hermitian; 4 times its real part is the quantum Fisher information.
+
+    Raises:
+        InvalidInputError: If what is wanted are amplitudes of the initial state.
     """
     row = np.asarray(values, np.float64)[None, :]
     columns = np.asarray(wanted, np.intp)
-    if program.encodes(columns):
+    if f.passes.encodes(columns):
         raise InvalidInputError(
             "The geometric tensor is available for parameters of gates; some of those wanted are amplitudes of the "
             "initial state. Leave them out of parameters."
         )
-    psi = program.rotations.state_at(row)[0]
-    size = max(program.budget // (64 * 2**program.num_qubits), 1)
+    psi = rotations.states_at(f, row)[0]
+    size = max(f.budget // (64 * 2**f.num_qubits), 1)
     parts = [slice(first, first + size) for first in range(0, len(columns), size)]
     tensor = np.empty((len(columns), len(columns)), np.complex128)
     phases = np.empty(len(columns), np.complex128)
     for k, left in enumerate(parts):
-        bras = _derivatives(program, row, columns[left]).conj()
+        bras = _derivatives(f, row, columns[left]).conj()
         phases[left] = bras @ psi
         tensor[left, left] = bras @ bras.conj().T
         for right in parts[k + 1 :]:
-            tensor[left, right] = bras @ _derivatives(program, row, columns[right]).T
+            tensor[left, right] = bras @ _derivatives(f, row, columns[right]).T
             tensor[right, left] = tensor[left, right].conj().T
     return tensor - np.outer(phases, phases.conj()) if phase_fix else tensor
 
 
-def _derivatives(
-    program: DifferentiableStates, row: FloatArray, columns: NDArray[np.intp]
-) -> NDArray[np.complexfloating]:
-    """The state's derivatives (n, 2**num_qubits) with respect to some parameters at one row (1, P)."""
-    rotations = program.rotations.depending_on(columns)
-    slopes = program.rotations.slopes(row, rotations)[0][:, columns]
-    result = np.zeros((len(columns), 2**program.num_qubits), np.complex128)
-    _, block = program.rotations.blocks(1, len(rotations))
-    for first in range(0, len(rotations), block):
+def _derivatives(f: ProgramFunction, row: FloatArray, columns: IntArray) -> ComplexArray:
+    """The state's derivatives (n, 2**num_qubits) with respect to some parameters at one sample (1, P)."""
+    chosen = rotations.depending_on(f, columns)
+    slopes = rotations.slopes(f, row, chosen)[0][:, columns]
+    result = np.zeros((len(columns), 2**f.num_qubits), np.complex128)
+    _, block = rotations.blocks(f, 1, len(chosen))
+    for first in range(0, len(chosen), block):
         part = slice(first, first + block)
-        result += slopes[part].T @ program.rotations.tangents(row, rotations[part])[0]
+        result += slopes[part].T @ rotations.tangents(f, row, chosen[part])[0]
     return result

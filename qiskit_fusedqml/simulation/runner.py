@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..devices import Device, draws_shots
-from ..engine.program_function import NO_CONSTANTS, ProgramFunction
+from ..engine.options import EngineOptions
+from ..engine.passes import Passes
 from ..errors import OutOfMemoryError
 from ..ir.angles import AngleMap
 from ..ir.classical import Bits
@@ -76,7 +77,8 @@ class Runner:
     Args:
         dynamic: The program.
         angle_map: From parameter values to the angles its segments' slots refer to.
-        constants: The values (K,) of the angle map's last K parameters, which parameter sets do not hold.
+        constants: The values (K,) of the angle map's last K parameters, which parameter sets do not hold; None
+            for none.
         device: Where states live.
         precision: "double" or "single".
         max_memory_mb: Memory for states; None for what the device says.
@@ -91,25 +93,24 @@ class Runner:
         self,
         dynamic: DynamicProgram,
         angle_map: AngleMap,
-        constants: NDArray[np.float64] = NO_CONSTANTS,
+        constants: NDArray[np.float64] | None = None,
         *,
         device: Device,
         precision: str = "double",
         max_memory_mb: float | None = None,
     ) -> None:
         self.dynamic = dynamic
-        self.constants = constants
+        self.constants = np.empty(0) if constants is None else constants
         self.device = device
         self.budget = device.memory_budget() if max_memory_mb is None else int(max_memory_mb * 2**20)
         self.plans: dict[int, Plan] = {}
-        self._functions: dict[int, ProgramFunction] = {}
+        self._passes: dict[int, Passes] = {}
+        options = EngineOptions(device, precision, max_memory_mb)
         everything = list(walk(dynamic.nodes))
         for node in everything:
-            if isinstance(node, Segment) and id(node) not in self._functions:
+            if isinstance(node, Segment) and id(node) not in self._passes:
                 angles = angle_map if len(node.slots) == angle_map.num_angles else angle_map.select(node.slots)
-                self._functions[id(node)] = ProgramFunction(
-                    node.program, angles, None, device=device, precision=precision, max_memory_mb=max_memory_mb
-                )
+                self._passes[id(node)] = Passes(node.program, angles, options)
         self._keep_phase = any(isinstance(node, Save) and node.kind in _NEEDS_PHASE for node in everything)
         self.measures = any(
             isinstance(node, Measure) or (isinstance(node, Assign) and isinstance(node.target, Bits))
@@ -203,9 +204,8 @@ class Runner:
     def _after_segment(self, values: NDArray[np.float64], segment: Segment, trajectories: Trajectories) -> States:
         """The states of trajectories after a segment, if parameter set k has ``values[k]``."""
         start = trajectories.states.start if segment.program.initial_state is None else None
-        ket, plan = self._functions[id(segment)].final_states(
-            values[trajectories.parameter_sets], start, keep_phase=self._keep_phase, constants=self.constants
-        )
+        own = values[trajectories.parameter_sets]
+        ket, plan = self._passes[id(segment)].run(own, start, self.constants, keep_phase=self._keep_phase)
         self.plans[id(segment)] = plan
         return States(self.device, self.dynamic.num_qubits, trajectories.count, ket=ket, frame=plan.tape.frame)
 

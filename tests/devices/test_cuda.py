@@ -17,6 +17,7 @@ from qiskit_fusedqml.devices.gpu.compiled import Geometry
 from qiskit_fusedqml.devices.gpu.device import GPUDevice
 from qiskit_fusedqml.devices.gpu.gf2 import echelon
 from qiskit_fusedqml.devices.gpu.runtime import Limits
+from qiskit_fusedqml.engine.options import EngineOptions
 from qiskit_fusedqml.engine.program_function import ProgramFunction
 from qiskit_fusedqml.errors import InvalidInputError
 from qiskit_fusedqml.ir.angles import AngleMap
@@ -293,7 +294,7 @@ def test_gradients_of_a_layered_circuit(n, geometry, precision):
     x, w = rng.uniform(-3, 3, (3, n)), rng.uniform(-3, 3, count - n)
     results = []
     for device in (emulated(precision, 5, geometry and geometry(precision)), "reference"):
-        f = ProgramFunction(program, angles, sums, num_inputs=n, input_gradients=True, device=device)
+        f = ProgramFunction(program, angles, sums, EngineOptions(device), num_inputs=n, input_gradients=True)
         results.append([*f.value_and_vjp(x, w, np.cos), f.jacobian(x, w, wrt=[0, n + 1])])
     for given, expected in zip(*results, strict=True):
         assert distance(given, expected) < 100 * TOLERANCE[precision]

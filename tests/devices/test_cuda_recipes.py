@@ -14,8 +14,8 @@ from support.interpreter import expectation, run_program
 from qiskit_fusedqml.devices.gpu.device import GPUDevice
 from qiskit_fusedqml.devices.gpu.sources import DOUBLE_KERNELS, kernel_name, source
 from qiskit_fusedqml.devices.gpu.tables import STEPS
-from qiskit_fusedqml.engine.binding import Binding
-from qiskit_fusedqml.engine.parameters import parameter_batch
+from qiskit_fusedqml.engine.parameters import ParameterSet, parameter_batch
+from qiskit_fusedqml.engine.sweeps import PlannedSweeps, PlanRequest
 from qiskit_fusedqml.ir.angles import AngleMap
 from qiskit_fusedqml.ir.angles.formulas import BINARY, FUNCTIONS, NEGATIVE
 from qiskit_fusedqml.ir.observables import PauliSum, PauliTerm
@@ -28,7 +28,7 @@ def emulated(schedule: int = 0) -> GPUDevice:
 
 
 def test_the_cases_have_everything():
-    tables = [BindingCase(seed).binding.tables for seed in range(48)]
+    tables = [BindingCase(seed).sweeps.tables for seed in range(48)]
     for chosen in (
         lambda r: r.sequences[1][:, 0] >= 0,
         lambda r: r.matrices[1][:, 0] >= 0,
@@ -79,8 +79,8 @@ def test_a_missing_barrier_is_seen():
 @pytest.mark.parametrize("part", ["runs", "pairs", "angles"])
 def test_wrong_tables_are_seen(part):
     cases = map(BindingCase, range(0, 40, 2))
-    case = next(case for case in cases if len(case.binding.recipe.tables.sequences[0]) and not case.by_row)
-    tables = case.binding.tables
+    case = next(case for case in cases if len(case.sweeps.coefficient_map.tables.sequences[0]) and not case.by_row)
+    tables = case.sweeps.tables
     recipe, rows = tables.coefficients, tables.angles.shared
     if part == "angles":
         wrong = replace(tables, angles=replace(tables.angles, shared=replace(rows, weight=1.001 * rows.weight)))
@@ -109,10 +109,11 @@ def test_runs_of_gates_at_singular_points(word, point, batched):
     angles = AngleMap(count, np.zeros(count), np.arange(count), np.arange(count), np.ones(count))
     every = np.arange(count)
     varying = every if batched else every[:0]
-    binding = Binding(program, angles, CostModel(), varying=varying, wanted=every, batch=1, keep_phase=True)
+    request = PlanRequest(ParameterSet(varying), ParameterSet(every), 1, keep_phase=True)
+    sweeps = PlannedSweeps(program, angles, CostModel(), request)
     device, values = emulated().on_device, np.full(count, point)
-    bound = device.bind(binding.tables, device.from_host(values), device.from_host(values[None, varying]))
-    tape, coefficients = binding.plan.tape, bound.coefficients
+    bound = device.bind(sweeps.tables, device.from_host(values), device.from_host(values[None, varying]))
+    tape, coefficients = sweeps.tape, bound.coefficients
     ket = device.allocate(tape, 1, None)
     device.forward(tape, coefficients, ket)
     state = np.array(device.amplitudes(ket, tape.frame))[0]

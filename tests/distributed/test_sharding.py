@@ -18,6 +18,7 @@ from support.sharded import COTANGENTS, OBSERVABLES, Here, W, X, check, circuit,
 
 from qiskit_fusedqml import DifferentiableCircuit, ShardedCircuit
 from qiskit_fusedqml.distributed import circuit as sharding
+from qiskit_fusedqml.engine.options import EngineOptions
 from qiskit_fusedqml.engine.program_function import ProgramFunction
 from qiskit_fusedqml.errors import InvalidInputError, WorkerError
 
@@ -126,7 +127,7 @@ def test_workers_forget_the_programs_that_were_used_longest_ago() -> None:
 def test_programs_can_be_pickled_after_use() -> None:
     # with formulas: products of features
     f = circuit()
-    program = ProgramFunction(f.program, f.angle_map, f.observables, num_inputs=4, precision="single")
+    program = ProgramFunction(f.program, f.angle_map, f.observables, EngineOptions(precision="single"), num_inputs=4)
     expected = program.values(X, W)
     copy = pickle.loads(pickle.dumps(program))
     np.testing.assert_array_equal(copy.values(X, W), expected)

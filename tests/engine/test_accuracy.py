@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from support.programs import layered
 
+from qiskit_fusedqml.engine.options import EngineOptions
 from qiskit_fusedqml.engine.program_function import ProgramFunction
 from qiskit_fusedqml.ir.angles import AngleMap
 from qiskit_fusedqml.ir.observables import PauliSum, PauliTerm
@@ -36,7 +37,9 @@ def engine(n: int, layers: int, axes: str, precision: str, **options: object) ->
     count = program.num_angles
     angles = AngleMap(count, np.zeros(count), np.arange(count), np.arange(count), np.ones(count))
     sums = [PauliSum(n, (PauliTerm(0.5, 0, 1), PauliTerm(0.5, 0, 1 << (n - 1)))), PauliSum(n, (PauliTerm(1.0, 0, 0),))]
-    return ProgramFunction(program, angles, sums, num_inputs=n, precision=precision, num_threads=2, **options)
+    return ProgramFunction(
+        program, angles, sums, EngineOptions(precision=precision, num_threads=2, **options), num_inputs=n
+    )
 
 
 def values_of(layers: int, n: int = N) -> tuple[np.ndarray, np.ndarray]:

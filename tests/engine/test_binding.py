@@ -10,9 +10,10 @@ from support.interpreter import expectation, run_program
 from support.programs import ProgramSampler, layered
 
 from qiskit_fusedqml.devices.reference import ReferenceDevice
-from qiskit_fusedqml.engine.binding import Binding
-from qiskit_fusedqml.engine.parameters import parameter_batch
+from qiskit_fusedqml.engine.options import EngineOptions
+from qiskit_fusedqml.engine.parameters import ParameterSet, parameter_batch
 from qiskit_fusedqml.engine.program_function import ProgramFunction
+from qiskit_fusedqml.engine.sweeps import PlannedSweeps, PlanRequest
 from qiskit_fusedqml.errors import InvalidInputError
 from qiskit_fusedqml.ir.angles import AngleMap, FormulaGroup, parse
 from qiskit_fusedqml.ir.observables import PauliSum, PauliTerm
@@ -38,34 +39,27 @@ def random_map(rng: np.random.Generator, num_angles: int, *, expressions: bool) 
 
 
 class Case:
-    """A random program under a random map, with its inputs varying from row to row and its weights too if asked."""
+    """A random program under a random map, with its inputs batched and its weights too if asked."""
 
-    def __init__(self, seed: int, *, by_row: bool = False) -> None:
+    def __init__(self, seed: int, *, per_sample: bool = False) -> None:
         rng = np.random.default_rng(seed)
         n = int(rng.integers(1, 4))
         self.program = ProgramSampler(rng, n).program(int(rng.integers(3, 10)))
         self.map = random_map(rng, self.program.num_angles, expressions=bool(seed % 2))
         inputs = rng.normal(size=(BATCH, NUM_INPUTS))
-        weights = rng.normal(size=(BATCH, NUM_WEIGHTS) if by_row else NUM_WEIGHTS)
-        if by_row:
+        weights = rng.normal(size=(BATCH, NUM_WEIGHTS) if per_sample else NUM_WEIGHTS)
+        if per_sample:
             weights[:, 1] = 0.4
         self.parameters = parameter_batch(inputs, weights)
         self.values = np.concatenate([inputs, np.broadcast_to(weights, (BATCH, NUM_WEIGHTS))], axis=1)
         self.observable = PauliSum(n, (PauliTerm(0.7, 1, 0), PauliTerm(-0.4, 0, 1), PauliTerm(0.3, 1, 1)))
         self.cotangents = rng.normal(size=(BATCH, 1))
-        self.binding = self.bind(self.map)
+        self.sweeps = self.planned(self.map)
 
-    def bind(self, angle_map: AngleMap) -> Binding:
-        """The binding of this case's program under a map."""
-        return Binding(
-            self.program,
-            angle_map,
-            CostModel(),
-            varying=self.parameters.varying.indices,
-            wanted=np.arange(P),
-            batch=BATCH,
-            keep_phase=True,
-        )
+    def planned(self, angle_map: AngleMap) -> PlannedSweeps:
+        """The sweeps of this case's program under a map."""
+        request = PlanRequest(self.parameters.batched, ParameterSet(np.arange(P)), BATCH, keep_phase=True)
+        return PlannedSweeps(self.program, angle_map, CostModel(), request)
 
     def loss(self, values: np.ndarray) -> np.ndarray:
         """The loss of each row by direct interpretation."""
@@ -78,31 +72,31 @@ class Case:
         columns = [(self.loss(self.values + unit) - self.loss(self.values - unit)) / (2 * step) for unit in units]
         return np.stack(columns, axis=1)
 
-    def sweep(self, binding: Binding, *, per_row: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-        """(final states, gradients as of `Binding.pullback`)."""
-        bound, tape = binding.bind(self.parameters), binding.plan.tape
+    def sweep(self, sweeps: PlannedSweeps, *, per_sample: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        """(final states, gradients as of `PlannedSweeps.pullback`)."""
+        residuals, tape = sweeps.bind(self.parameters), sweeps.tape
         ket = DEVICE.allocate(tape, BATCH, None)
-        DEVICE.forward(tape, bound.bound.coefficients, ket)
+        DEVICE.forward(tape, residuals.bound.coefficients, ket)
         states = DEVICE.amplitudes(ket, tape.frame)
         bra = DEVICE.apply_observables(ket, tape.frame, [self.observable], self.cotangents)
-        overlaps = DEVICE.backward(tape, bound.bound.coefficients, ket, bra, per_sample=True)
-        return states, *binding.pullback(bound, overlaps, per_row=per_row)
+        overlaps = DEVICE.backward(tape, residuals.bound.coefficients, ket, bra, per_sample=True)
+        return states, *sweeps.pullback(residuals, overlaps, per_sample=per_sample)
 
 
-@pytest.mark.parametrize("by_row", [False, True])
+@pytest.mark.parametrize("per_sample", [False, True])
 @pytest.mark.parametrize("seed", range(12))
-def test_states_and_gradients_of_random_maps(seed: int, by_row: bool) -> None:
-    case = Case(seed, by_row=by_row)
-    states, gradients, _ = case.sweep(case.binding, per_row=True)
+def test_states_and_gradients_of_random_maps(seed: int, per_sample: bool) -> None:
+    case = Case(seed, per_sample=per_sample)
+    states, gradients, _ = case.sweep(case.sweeps, per_sample=True)
     angles = case.map.evaluate(case.values)
     np.testing.assert_allclose(states, [run_program(case.program, row) for row in angles], atol=1e-12)
     expected = case.jacobian()
     np.testing.assert_allclose(gradients, expected, atol=1e-8)
     # summed: each parameter's gradient is in one of the two places
-    _, shared, varying = case.sweep(case.binding, per_row=False)
-    indices = case.parameters.varying.indices
-    assert varying is not None
-    np.testing.assert_allclose(varying, expected[:, indices], atol=1e-8)
+    _, shared, batched = case.sweep(case.sweeps, per_sample=False)
+    indices = case.parameters.batched.indices
+    assert batched is not None
+    np.testing.assert_allclose(batched, expected[:, indices], atol=1e-8)
     np.testing.assert_array_equal(shared[indices], 0.0)
     others = np.setdiff1d(np.arange(P), indices)
     np.testing.assert_allclose(shared[others], expected[:, others].sum(axis=0), atol=1e-8)
@@ -112,9 +106,9 @@ def test_states_and_gradients_of_random_maps(seed: int, by_row: bool) -> None:
 def test_a_wrong_map_is_seen(field: str) -> None:
     """The checker above fails on a map that is off by a thousandth."""
     case = Case(3)
-    wrong = case.bind(replace(case.map, **{field: 1.001 * getattr(case.map, field)}))
-    states, gradients, _ = case.sweep(wrong, per_row=True)
-    right_states, right_gradients, _ = case.sweep(case.binding, per_row=True)
+    wrong = case.planned(replace(case.map, **{field: 1.001 * getattr(case.map, field)}))
+    states, gradients, _ = case.sweep(wrong, per_sample=True)
+    right_states, right_gradients, _ = case.sweep(case.sweeps, per_sample=True)
     assert np.abs(states - right_states).max() > 1e-5
     assert np.abs(gradients - right_gradients).max() > 1e-5
 
@@ -143,31 +137,31 @@ def test_weight_columns_equal_in_every_row_are_shared() -> None:
     w[:, 2] = [1, 2, 1]
     w[:, 3] = 5
     parameters = parameter_batch(x, w)
-    np.testing.assert_array_equal(parameters.varying.indices, [0, 1, 3, 4])
-    np.testing.assert_array_equal(parameters.columns, np.column_stack([x, w[:, 1:3]]))
-    np.testing.assert_array_equal(parameters.base, [0, 1, 0, 1, 1, 5])
-    assert parameters.by_row
-    part = parameters.rows(1, 3)
+    np.testing.assert_array_equal(parameters.batched.indices, [0, 1, 3, 4])
+    np.testing.assert_array_equal(parameters.samples, np.column_stack([x, w[:, 1:3]]))
+    np.testing.assert_array_equal(parameters.shared, [0, 1, 0, 1, 1, 5])
+    assert parameters.per_sample
+    part = parameters.part(1, 3)
     assert (part.batch, part.first) == (2, 1)
-    np.testing.assert_array_equal(part.columns, parameters.columns[1:])
-    np.testing.assert_array_equal(parameter_batch(None, w[:, 1:3]).columns, w[:, 1:3])
+    np.testing.assert_array_equal(part.samples, parameters.samples[1:])
+    np.testing.assert_array_equal(parameter_batch(None, w[:, 1:3]).samples, w[:, 1:3])
     equal = parameter_batch(None, np.ones((3, 4)))
-    assert (equal.batch, len(equal.varying.indices)) == (3, 0)
+    assert (equal.batch, len(equal.batched.indices)) == (3, 0)
 
 
 def test_one_row_varies_in_nothing_and_states_repeat_it() -> None:
     x, w = np.ones((1, 2)), np.zeros(3)
-    assert len(parameter_batch(x, w).varying.indices) == 0
-    repeated = parameter_batch(x, w, states=4)
-    np.testing.assert_array_equal(repeated.columns, np.ones((4, 2)))
-    assert parameter_batch(None, w, states=4).columns.shape == (4, 0)
+    assert len(parameter_batch(x, w).batched.indices) == 0
+    repeated = parameter_batch(x, w, np.ones((4, 2)))
+    np.testing.assert_array_equal(repeated.samples, np.ones((4, 2)))
+    assert parameter_batch(None, w, np.ones((4, 2))).samples.shape == (4, 0)
 
 
 def test_equal_sets_of_parameters_have_equal_keys() -> None:
     x, w = np.arange(6.0).reshape(3, 2), np.arange(12.0).reshape(3, 4)
-    keys = {parameter_batch(x + k, w * (k + 1)).varying.key for k in range(3)}
+    keys = {parameter_batch(x + k, w * (k + 1)).batched for k in range(3)}
     assert len(keys) == 1
-    assert parameter_batch(x, w[0]).varying.key not in keys
+    assert parameter_batch(x, w[0]).batched not in keys
 
 
 NAMED = AngleMap(
@@ -195,7 +189,7 @@ NAMED = AngleMap(
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_what_makes_an_angle_not_finite_is_named(device: str, change: tuple[int, int, float], message: str) -> None:
     program = Program(1, 4, tuple(Rotation(1, slot % 2, slot=slot) for slot in range(4)))
-    f = ProgramFunction(program, NAMED, [PauliSum(1, (PauliTerm(1.0, 0, 1),))], num_inputs=2, device=device)
+    f = ProgramFunction(program, NAMED, [PauliSum(1, (PauliTerm(1.0, 0, 1),))], EngineOptions(device), num_inputs=2)
     values = np.ones((3, 3))
     f.values(values[:, :2], values[0, 2:])
     column, row, number = change

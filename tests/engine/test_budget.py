@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 from support.programs import layered
 from qiskit_fusedqml.ir.angles import AngleMap
+from qiskit_fusedqml.engine.options import EngineOptions
 from qiskit_fusedqml.engine.program_function import ProgramFunction
 from qiskit_fusedqml.ir.observables import PauliSum, PauliTerm
 
@@ -35,7 +36,9 @@ program = layered(n, layers)
 count = program.num_angles
 angles = AngleMap(count, np.zeros(count), np.arange(count), np.arange(count), np.ones(count))
 sums = [PauliSum(n, (PauliTerm(1.0, 0, 1),))]
-f = ProgramFunction(program, angles, sums, num_inputs=n, num_threads=2, **case)
+input_gradients = case.pop("input_gradients", False)
+options = EngineOptions(num_threads=2, **case)
+f = ProgramFunction(program, angles, sums, options, num_inputs=n, input_gradients=input_gradients)
 estimate = f.memory_estimate(batch)
 rng = np.random.default_rng(0)
 x, w, ones = rng.uniform(-1, 1, (batch, n)), rng.uniform(-1, 1, count - n), np.ones((batch, 1))

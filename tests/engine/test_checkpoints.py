@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from qiskit import QuantumCircuit
@@ -14,9 +16,10 @@ from qiskit_fusedqml.devices.cpu import CPUDevice
 from qiskit_fusedqml.devices.gpu.device import GPUDevice
 from qiskit_fusedqml.devices.reference import ReferenceDevice
 from qiskit_fusedqml.engine import memory as budget
-from qiskit_fusedqml.engine.columns import Columns
+from qiskit_fusedqml.engine.basis_columns import BasisColumnSweeps
+from qiskit_fusedqml.engine.options import EngineOptions
 from qiskit_fusedqml.engine.program_function import ProgramFunction
-from qiskit_fusedqml.engine.states import DifferentiableStates
+from qiskit_fusedqml.engine.state_gradients import pull_bras, state_vjp
 from qiskit_fusedqml.errors import InvalidInputError, OutOfMemoryError, UnsupportedInstructionError
 from qiskit_fusedqml.interfaces.qiskit.circuit import DifferentiableCircuit
 from qiskit_fusedqml.ir.angles import AngleMap
@@ -41,9 +44,16 @@ def observables(n: int) -> list[PauliSum]:
     return [PauliSum(n, (PauliTerm(0.6, 0, 0b1), PauliTerm(0.4, 0b10, 0b11))), PauliSum(n, (PauliTerm(1.0, 0, 0b10),))]
 
 
-def make(n: int = N, layers: int = LAYERS, **options: object) -> DifferentiableStates:
+def make(n: int = N, layers: int = LAYERS, *, input_gradients: bool = False, **options: Any) -> ProgramFunction:
     program = layered(n, layers)
-    return DifferentiableStates(program, plain(program.num_angles), observables(n), num_inputs=n, **options)
+    return ProgramFunction(
+        program,
+        plain(program.num_angles),
+        observables(n),
+        EngineOptions(**options),
+        num_inputs=n,
+        input_gradients=input_gradients,
+    )
 
 
 def data(n: int = N, layers: int = LAYERS, batch: int = 3) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -143,13 +153,11 @@ def test_gradients_are_those_without_checkpoints(device: str, checkpoint: int | 
     for ours, theirs in zip(f.value_and_vjp(x, w, cotangents), g.value_and_vjp(x, w, cotangents), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-11)
     np.testing.assert_allclose(f.jacobian(x, w), g.jacobian(x, w), atol=1e-11)  # one way forward, two ways back
-    amplitudes, pullback = f.state_vjp(x, w)
-    for ours, theirs in zip(pullback(1j * amplitudes), g.state_vjp(x, w)[1](1j * amplitudes), strict=True):
+    amplitudes, pullback = state_vjp(f, x, w)
+    for ours, theirs in zip(pullback(1j * amplitudes), state_vjp(g, x, w)[1](1j * amplitudes), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-11)
-    bras = [(lambda ket, frame, _, h=h: iter([h.device.amplitudes(ket, frame)] * 2)) for h in (f, g)]
-    np.testing.assert_allclose(
-        f.pull_bras(x, w, "weights", bras[0], 2), g.pull_bras(x, w, "weights", bras[1], 2), atol=1e-11
-    )
+    ours, theirs = (pull_bras(h, x, w, "weights", lambda states: iter([states] * 2), 2) for h in (f, g))
+    np.testing.assert_allclose(ours, theirs, atol=1e-11)
 
 
 def test_basis_columns_keep_states_too(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,7 +165,7 @@ def test_basis_columns_keep_states_too(monkeypatch: pytest.MonkeyPatch) -> None:
     f, g = make(2, 400, checkpoint=3), make(2, 400)
     expected = g.value_and_vjp(x, w, cotangents)
     np.testing.assert_allclose(f.value_and_vjp(x, w, cotangents)[2], expected[2], atol=1e-10)
-    assert any(isinstance(made, Columns) for made in f.plans.made())
+    assert any(isinstance(made, BasisColumnSweeps) for made in f.plans.made())
 
 
 class ForgetfulDevice(ReferenceDevice):
@@ -192,7 +200,8 @@ def test_kept_states_count_as_states() -> None:
     state = CPUDevice("double", 1).state_bytes(N, 1) / 2**20
     x, w, cotangents = data(batch=7)
     f = make(num_threads=1, checkpoint=3, max_memory_mb=5 * state)
-    chunks = list(f.memory.chunks(f._parameters(x, w), 2, f.plans.sweeps(f._parameters(x, w), f._training)))
+    parameters = f.read(x, w)
+    chunks = f.memory.chunks(parameters, 2, f.plans.sweeps(f._training_request(parameters)))
     assert [rows.batch for rows in chunks] == [1] * 7
     np.testing.assert_allclose(
         f.value_and_vjp(x, w, cotangents)[2], make().value_and_vjp(x, w, cotangents)[2], atol=1e-12

@@ -9,8 +9,9 @@ import pytest
 from support.interpreter import expectation, run_program
 from support.programs import layered
 
-from qiskit_fusedqml.engine import columns
-from qiskit_fusedqml.engine.columns import Columns
+from qiskit_fusedqml.engine import basis_columns as columns
+from qiskit_fusedqml.engine.basis_columns import BasisColumnSweeps
+from qiskit_fusedqml.engine.options import EngineOptions
 from qiskit_fusedqml.engine.program_function import ProgramFunction
 from qiskit_fusedqml.ir.angles import AngleMap
 from qiskit_fusedqml.ir.observables import PauliSum, PauliTerm
@@ -23,10 +24,13 @@ OBSERVABLES = (
 )
 
 
-def make(program: Program, precision: str = "double", observables=OBSERVABLES, **options) -> ProgramFunction:
+def make(
+    program: Program, precision: str = "double", observables=OBSERVABLES, input_gradients: bool = False, **options
+) -> ProgramFunction:
     count = program.num_angles
     plain = AngleMap(count, np.zeros(count), np.arange(count), np.arange(count), np.ones(count))
-    return ProgramFunction(program, plain, observables, num_inputs=N, precision=precision, num_threads=1, **options)
+    engine = EngineOptions(precision=precision, num_threads=1, **options)
+    return ProgramFunction(program, plain, observables, engine, num_inputs=N, input_gradients=input_gradients)
 
 
 @pytest.fixture
@@ -53,7 +57,7 @@ def test_columns_give_what_the_program_says(precision, atol, max_memory_mb, obse
     f = make(program, precision, observables, max_memory_mb=max_memory_mb)
     x, w, cotangents = data(program, 37)
     values, dx, dw = f.value_and_vjp(x, w, cotangents)
-    assert ways(f) == {Columns}
+    assert ways(f) == {BasisColumnSweeps}
     assert dx is None
 
     def all_values(w: np.ndarray) -> np.ndarray:
@@ -73,12 +77,13 @@ def test_a_wrong_encoding_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     program = layered(N, 2)
     x, w, cotangents = data(program, 20)
     right = make(program).value_and_vjp(x, w, cotangents)[2]
-    backward = Columns.backward
+    backward = BasisColumnSweeps.backward
 
-    def wrong(self, device, bound, *rest, **options):
-        return backward(self, device, bound._replace(encoded=np.roll(bound.encoded, 1, axis=1)), *rest, **options)
+    def wrong(self, device, residuals, *rest, **options):
+        rolled = residuals._replace(encoded=np.roll(residuals.encoded, 1, axis=1))
+        return backward(self, device, rolled, *rest, **options)
 
-    monkeypatch.setattr(Columns, "backward", wrong)
+    monkeypatch.setattr(BasisColumnSweeps, "backward", wrong)
     assert not np.allclose(make(program).value_and_vjp(x, w, cotangents)[2], right, atol=1e-3)
 
 
@@ -94,7 +99,7 @@ def test_columns_are_left_alone_where_they_cannot_be_used() -> None:
         (make(program), w, 9),
     ):
         f.value_and_vjp(x[:batch], weights, cotangents[:batch])
-        assert Columns not in ways(f)
+        assert BasisColumnSweeps not in ways(f)
 
 
 def test_columns_are_used_for_many_samples_of_a_deep_circuit_only() -> None:
@@ -103,5 +108,5 @@ def test_columns_are_used_for_many_samples_of_a_deep_circuit_only() -> None:
         f = make(program)
         x, w, cotangents = data(program, batch)
         f.value_and_vjp(x, w, cotangents)
-        used = [kept for kept in f.plans.made() if isinstance(kept, Columns) and kept.pays(batch)]
+        used = [kept for kept in f.plans.made() if isinstance(kept, BasisColumnSweeps) and kept.pays(batch)]
         assert bool(used) == expected

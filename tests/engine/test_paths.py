@@ -9,7 +9,8 @@ import pytest
 from support.programs import layered
 
 from qiskit_fusedqml.devices import _native
-from qiskit_fusedqml.engine import columns
+from qiskit_fusedqml.engine import basis_columns as columns
+from qiskit_fusedqml.engine.options import EngineOptions
 from qiskit_fusedqml.engine.program_function import ProgramFunction
 from qiskit_fusedqml.ir.angles import AngleMap
 from qiskit_fusedqml.ir.observables import PauliSum, PauliTerm
@@ -36,9 +37,8 @@ MODELS = {
 def answer(device: str, precision: str, batch: int, observables, model: dict, threads: int, **options):
     count = PROGRAM.num_angles
     plain = AngleMap(count, np.zeros(count), np.arange(count), np.arange(count), np.ones(count))
-    f = ProgramFunction(
-        PROGRAM, plain, observables, num_inputs=N, device=device, precision=precision, num_threads=threads, **options
-    )
+    engine = EngineOptions(device, precision, num_threads=threads, **options)
+    f = ProgramFunction(PROGRAM, plain, observables, engine, num_inputs=N)
     f.device.cost_model = replace(f.device.cost_model, **model)
     rng = np.random.default_rng(1)
     x, w = rng.uniform(-2, 2, (100, N))[:batch], rng.uniform(-3, 3, count - N)
@@ -79,7 +79,7 @@ def test_columns_and_samples_agree(monkeypatch, precision) -> None:
         count = program.num_angles
         plain = AngleMap(count, np.zeros(count), np.arange(count), np.arange(count), np.ones(count))
         observables = [PauliSum(3, (PauliTerm(1.0, 0b1, 0b10),))]
-        f = ProgramFunction(program, plain, observables, num_inputs=3, precision=precision)
+        f = ProgramFunction(program, plain, observables, EngineOptions(precision=precision), num_inputs=3)
         rng = np.random.default_rng(2)
         x, w = rng.uniform(-2, 2, (64, 3)), rng.uniform(-3, 3, count - 3)
         results.append(f.value_and_vjp(x, w, np.full((64, 1), 1 / 64)))

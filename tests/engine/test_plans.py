@@ -16,9 +16,10 @@ from qiskit.quantum_info import Statevector, random_unitary
 
 from qiskit_fusedqml import DifferentiableCircuit, FusedSimulator
 from qiskit_fusedqml.devices.cpu import default_threads
-from qiskit_fusedqml.engine import binding, plans
-from qiskit_fusedqml.engine.binding import Binding
-from qiskit_fusedqml.engine.plans import SHARED, SharedPlans
+from qiskit_fusedqml.engine import plans, sweeps
+from qiskit_fusedqml.engine.parameters import NO_PARAMETERS
+from qiskit_fusedqml.engine.plans import SHARED, PlanCache
+from qiskit_fusedqml.engine.sweeps import PlannedSweeps, PlanRequest
 from qiskit_fusedqml.errors import InvalidInputError
 from qiskit_fusedqml.interfaces.qiskit.backend import save
 from qiskit_fusedqml.interfaces.qiskit.lowering import lower_dynamic
@@ -33,13 +34,13 @@ ANSATZ = efficient_su2(4, reps=2)
 def planned(monkeypatch: pytest.MonkeyPatch) -> list[Program]:
     """The programs that are planned from now on."""
     programs: list[Program] = []
-    original = binding.fuse
+    original = sweeps.fuse
 
     def fuse(program: Program, *args: object, **options: object) -> object:
         programs.append(program)
         return original(program, *args, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(binding, "fuse", fuse)
+    monkeypatch.setattr(sweeps, "fuse", fuse)
     return programs
 
 
@@ -254,15 +255,15 @@ def test_programs_that_hold_amplitudes_share_nothing() -> None:
     assert not len(SHARED)
 
 
-def made(program: Program) -> Binding:
+def made(program: Program) -> PlannedSweeps:
     none = np.empty(0, dtype=np.intp)
     angles = AngleMap(0, np.empty(0), none, none, np.empty(0))
-    return Binding(program, angles, CostModel(), varying=none, wanted=none, batch=1, keep_phase=True)
+    return PlannedSweeps(program, angles, CostModel(), PlanRequest(NO_PARAMETERS, NO_PARAMETERS, 1, keep_phase=True))
 
 
 def test_the_store_is_bounded_in_number_and_in_size(monkeypatch: pytest.MonkeyPatch) -> None:
     turn = Rotation(1, 0, theta=0.3)
-    store = SharedPlans()
+    store = PlanCache(plans.MAX_SHARED, counts_instructions=True)
     for key in range(plans.MAX_SHARED + 5):
         store.get(key, lambda: made(Program(1, 0, (turn,))))
     assert len(store) == plans.MAX_SHARED

@@ -12,9 +12,9 @@ from qiskit.circuit.library import real_amplitudes, zz_feature_map
 from qiskit.quantum_info import Statevector
 
 from qiskit_fusedqml import DifferentiableCircuit
-from qiskit_fusedqml.engine import forward_cache as recall
-from qiskit_fusedqml.engine.forward_cache import SHELF, Pass, Shelf
-from qiskit_fusedqml.engine.program_function import ProgramFunction
+from qiskit_fusedqml.engine import forward_cache
+from qiskit_fusedqml.engine.forward_cache import KEPT, ForwardPass, KeptPasses
+from qiskit_fusedqml.engine.passes import Passes
 from qiskit_fusedqml.errors import InvalidInputError
 
 FEATURES, ANSATZ = zz_feature_map(3, reps=1), real_amplitudes(3, reps=1)
@@ -24,8 +24,8 @@ Point = tuple[np.ndarray, np.ndarray]
 
 @pytest.fixture(autouse=True)
 def _without_states_of_other_tests() -> None:
-    for key in list(SHELF._kept):
-        SHELF.take(key)
+    for key in list(KEPT._kept):
+        KEPT.take(key)
 
 
 def circuit(**options: Any) -> DifferentiableCircuit:
@@ -85,13 +85,13 @@ KINDS = pytest.mark.parametrize("kind", [Expectations(), Probabilities()], ids=[
 def sweeps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Rows of each forward sweep."""
     seen: list[int] = []
-    forward = ProgramFunction._forward
+    forward = Passes.forward
 
     def counted(self: Any, sweeps: Any, rows: Any, *rest: Any, **options: Any) -> Any:
         seen.append(rows.batch)
         return forward(self, sweeps, rows, *rest, **options)
 
-    monkeypatch.setattr(ProgramFunction, "_forward", counted)
+    monkeypatch.setattr(Passes, "forward", counted)
     return seen
 
 
@@ -120,12 +120,12 @@ def test_other_values_free_the_states(kind: Any, sweeps: list[int]) -> None:
     changed = (a[0].copy(), a[1])
     for other in (b, (a[0][:2], a[1]), (a[0], b[1]), changed):
         kind.forward(f, a)
-        assert SHELF.bytes == f.device.state_bytes(3, 3)
+        assert KEPT.bytes == f.device.state_bytes(3, 3)
         changed[0][2, 1] += 1e-15
         sweeps.clear()
         np.testing.assert_allclose(kind.backward(f, other), jacobian(*other)[:, kind.columns], atol=1e-12)
         assert sweeps == [len(other[0])]
-        assert SHELF.bytes == 0
+        assert KEPT.bytes == 0
     kind.forward(f, a)
     np.testing.assert_allclose(kind.forward(f, b), values(*b)[:, kind.columns], atol=1e-12)
     np.testing.assert_allclose(kind.backward(f, a), jacobian(*a)[:, kind.columns], atol=1e-12)
@@ -135,10 +135,10 @@ def test_values_alone_keep_nothing() -> None:
     f, (a, b) = circuit(), points(2)
     for point in (a, b, a):
         f.values(*point)
-        assert SHELF.bytes == 0
+        assert KEPT.bytes == 0
     f.jacobian(*b)
     f.values(*b)
-    assert SHELF.bytes == 0
+    assert KEPT.bytes == 0
 
 
 def test_derivatives_of_another_kind_are_right() -> None:
@@ -157,16 +157,16 @@ def test_derivatives_of_another_kind_are_right() -> None:
 def test_large_batches_and_checkpoints_keep_nothing(kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     point = points(1, 8)[0]
     state = 16 * 8 * 2**3
-    for options, shelf in (
-        ({"max_memory_mb": 3.5 * state / 2**20}, recall.MAX_KEPT_BYTES),
+    for options, most in (
+        ({"max_memory_mb": 3.5 * state / 2**20}, forward_cache.MAX_BYTES),
         ({}, state - 1),
-        ({"checkpoint": 2}, recall.MAX_KEPT_BYTES),
+        ({"checkpoint": 2}, forward_cache.MAX_BYTES),
     ):
-        monkeypatch.setattr(SHELF, "max_bytes", shelf)
+        monkeypatch.setattr(KEPT, "max_bytes", most)
         f = circuit(**options)
         for _ in range(3):
             np.testing.assert_allclose(kind.forward(f, point), values(*point)[:, kind.columns], atol=1e-12)
-            assert SHELF.bytes == 0
+            assert KEPT.bytes == 0
             np.testing.assert_allclose(kind.backward(f, point), jacobian(*point)[:, kind.columns], atol=1e-12)
 
 
@@ -174,27 +174,27 @@ def test_states_end_with_their_program() -> None:
     f, (a,) = circuit(), points(1)
     for _ in range(2):
         f.values(*a)
-        kept = SHELF.bytes
+        kept = KEPT.bytes
         f.jacobian(*a)
     f.values(*a)
-    assert SHELF.bytes == kept > 0
+    assert KEPT.bytes == kept > 0
     del f
-    assert SHELF.bytes == 0  # at once, not when the garbage collector comes by
+    assert KEPT.bytes == 0  # at once, not when the garbage collector comes by
 
 
 def test_the_oldest_states_go_first() -> None:
-    shelf, passes = Shelf(10), [Pass(None, None, (k, None)) for k in range(4)]  # type: ignore[arg-type]
-    shelf.put(0, passes[0], 4)
-    shelf.put(1, passes[1], 4)
-    shelf.put(0, passes[0], 5)
-    assert shelf.bytes == 9
-    shelf.put(2, passes[2], 3)
-    assert shelf.bytes == 8
-    assert shelf.take(1) is None
-    assert shelf.take(0) is passes[0]
-    assert shelf.take(0) is None
-    shelf.put(3, passes[3], 11)
-    assert (shelf.bytes, shelf.take(2), shelf.take(3)) == (0, None, None)
+    kept, passes = KeptPasses(10), [ForwardPass(None, None, (k, None)) for k in range(4)]  # type: ignore[arg-type]
+    kept.put(0, passes[0], 4)
+    kept.put(1, passes[1], 4)
+    kept.put(0, passes[0], 5)
+    assert kept.bytes == 9
+    kept.put(2, passes[2], 3)
+    assert kept.bytes == 8
+    assert kept.take(1) is None
+    assert kept.take(0) is passes[0]
+    assert kept.take(0) is None
+    kept.put(3, passes[3], 11)
+    assert (kept.bytes, kept.take(2), kept.take(3)) == (0, None, None)
 
 
 @KINDS
@@ -212,15 +212,15 @@ def test_eight_threads_share_a_program(kind: Any) -> None:
         for done in [pool.submit(work, k) for k in range(8)]:
             done.result()
     kind.forward(f, chosen[0]), kind.backward(f, chosen[0])
-    assert SHELF.bytes == 0
+    assert KEPT.bytes == 0
 
 
 @pytest.mark.parametrize(
-    "broken", [lambda *_: True, lambda one, other: np.array_equal(one.base, other.base)], ids=["never", "first row"]
+    "broken", [lambda *_: True, lambda one, other: np.array_equal(one.shared, other.shared)], ids=["never", "first row"]
 )
 def test_a_comparison_that_misses_a_change_is_seen(
     broken: Callable[..., bool], sweeps: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recall, "_equal", broken)
+    monkeypatch.setattr(forward_cache, "_equal", broken)
     with pytest.raises((AssertionError, InvalidInputError)):
         test_other_values_free_the_states(Expectations(), sweeps)

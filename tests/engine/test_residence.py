@@ -11,6 +11,7 @@ from support.emulation import fake_cupy
 from support.emulation.fake_cupy import Array, Tensor
 from support.programs import layered
 
+from qiskit_fusedqml.engine.options import EngineOptions
 from qiskit_fusedqml.engine.program_function import ProgramFunction
 from qiskit_fusedqml.errors import InvalidInputError
 from qiskit_fusedqml.ir.angles import AngleMap, FormulaGroup, parse
@@ -41,8 +42,9 @@ def program(device: str, precision: str = "double", *, products: bool = False, *
         columns[:N], columns[N], groups = count + np.arange(N), count + N, (pairs, sine)
     angles = AngleMap(count, np.zeros(count), np.arange(count), columns, np.ones(count), groups)
     sums = [PauliSum(N, (PauliTerm(0.7, 3, 1), PauliTerm(0.4, 0, 8))), PauliSum(N, (PauliTerm(1.0, 0, 5),))]
+    engine = {name: options.pop(name) for name in ("max_memory_mb", "checkpoint") if name in options}
     options = {"num_inputs": N, "input_gradients": True, **options}
-    return ProgramFunction(circuit, angles, sums, device=device, precision=precision, **options)
+    return ProgramFunction(circuit, angles, sums, EngineOptions(device, precision, **engine), **options)
 
 
 def everything(f: ProgramFunction, x, w, cotangents) -> list:

@@ -12,8 +12,8 @@ from qiskit.quantum_info import SparsePauliOp, Statevector
 
 from qiskit_fusedqml import DifferentiableCircuit
 from qiskit_fusedqml.devices.registry import make_device
+from qiskit_fusedqml.engine import probabilities as module, rotations as forward_mode
 from qiskit_fusedqml.engine.program_function import ProgramFunction
-from qiskit_fusedqml.engine.states import DifferentiableStates, probabilities as module
 from qiskit_fusedqml.errors import FusedQMLError, InvalidInputError
 from qiskit_fusedqml.interfaces.qiskit.lowering import lower
 from qiskit_fusedqml.ir.program import Program, Rotation
@@ -97,7 +97,7 @@ def test_the_pullback_of_states_with_inputs_and_in_pieces() -> None:
         f = DifferentiableCircuit(circuit, None, inputs, input_gradients=True, max_memory_mb=budget)
         amplitudes, pullback = f.state_vjp(x, w)
         results.append((amplitudes, *pullback(amplitudes.conj() ** 2)))
-    assert len(list(f.memory.chunks(f._parameters(x, w), 4))) > 1
+    assert len(f.memory.chunks(f.read(x, w), 4)) > 1
     for whole, pieces in zip(*results, strict=True):
         np.testing.assert_allclose(pieces, whole, rtol=0, atol=1e-12)
     step = 1e-6
@@ -118,8 +118,7 @@ def test_probabilities_in_both_modes(device: str, cost: float, exact: Any, monke
     rows, states, slopes = exact
     each = 2 * (states.conj()[:, None] * slopes).real  # (B, P, N)
     f = differentiable(device)
-    other = "_probabilities_backward" if cost < 1 else "_probabilities_forward"
-    monkeypatch.setattr(DifferentiableStates, other, None)  # must not be taken
+    monkeypatch.setattr(module, "_backward" if cost < 1 else "_forward", None)  # must not be taken
     np.testing.assert_allclose(
         f.probability_jacobian(None, rows, np.arange(8), 8), each.swapaxes(1, 2), rtol=0, atol=TOLERANCE
     )
@@ -136,19 +135,19 @@ def test_probabilities_in_both_modes(device: str, cost: float, exact: Any, monke
 
 def test_the_cheaper_mode_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     taken = []
-    for name in ("_probabilities_forward", "_probabilities_backward"):
-        original = getattr(DifferentiableStates, name)
+    for name in ("_forward", "_backward"):
+        original = getattr(module, name)
         monkeypatch.setattr(
-            DifferentiableStates,
+            module,
             name,
-            lambda self, *arguments, _name=name, _original=original: taken.append(_name) or _original(self, *arguments),
+            lambda *arguments, _name=name, _original=original: taken.append(_name) or _original(*arguments),
         )
     circuit = efficient_su2(4, reps=2)
     f, w = DifferentiableCircuit(circuit), RNG.normal(size=circuit.num_parameters)
     parity = np.bitwise_count(np.arange(16)).astype(int) % 2
     f.probability_jacobian(None, w, parity, 2)
     f.probability_jacobian(None, w, np.arange(16), 16)
-    assert taken == ["_probabilities_backward", "_probabilities_forward"]
+    assert taken == ["_backward", "_forward"]
 
 
 @pytest.mark.parametrize("cost", [1e-9, 1e9], ids=["forward", "backward"])
@@ -168,7 +167,7 @@ def test_probabilities_by_classical_bit_in_pieces(cost: float, monkeypatch: pyte
     whole = f.probability_jacobian(None, w, groups, 4)
     np.testing.assert_allclose(whole, expected[:, outcomes], rtol=0, atol=1e-8)
     tight = DifferentiableCircuit(circuit, max_memory_mb=5 * 16 * 8 / 2**20)
-    assert tight.rotations.blocks(3, 12)[1] < 12
+    assert forward_mode.blocks(tight, 3, 12)[1] < 12
     np.testing.assert_allclose(tight.probability_jacobian(None, w, groups, 4), whole, rtol=0, atol=1e-12)
 
 
@@ -176,13 +175,13 @@ def test_a_slot_that_feeds_several_rotations() -> None:
     lowered = lower(efficient_su2(2, reps=0))
     instructions = (*lowered.program.instructions, Rotation(0b11, 0, slot=1), Rotation(0b01, 0, 0b10, 0b10, slot=1))
     program = Program(2, lowered.program.num_angles, instructions)
-    f = DifferentiableStates(program, lowered.angle_map, None)
+    f = ProgramFunction(program, lowered.angle_map, None)
     w, step = RNG.normal(size=4), 1e-6
     expected = [(f.statevector(w=w + step * u)[0] - f.statevector(w=w - step * u)[0]) / (2 * step) for u in np.eye(4)]
-    rotations = f.rotations.depending_on(np.array([1]))
+    rotations = forward_mode.depending_on(f, np.array([1]))
     assert len(rotations) == 3
-    tangents = f.rotations.tangents(w[None], rotations)[0]
-    slopes = f.rotations.slopes(w[None], rotations)[0]
+    tangents = forward_mode.tangents(f, w[None], rotations)[0]
+    slopes = forward_mode.slopes(f, w[None], rotations)[0]
     np.testing.assert_allclose(slopes.T @ tangents, np.array(expected) * [[0], [1], [0], [0]], rtol=0, atol=1e-8)
 
 

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 
 import pytest
 
-from qiskit_fusedqml.engine.program_function import ProgramFunction
+from qiskit_fusedqml.engine.passes import Passes
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -25,7 +25,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 def sweeps(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The engine's sweeps from now on, "f" and "b"."""
     seen: list[str] = []
-    forward, backward = ProgramFunction._forward, ProgramFunction._backward
-    monkeypatch.setattr(ProgramFunction, "_forward", lambda *a, **k: seen.append("f") or forward(*a, **k))
-    monkeypatch.setattr(ProgramFunction, "_backward", lambda *a, **k: seen.append("b") or backward(*a, **k))
+    forward, backward = Passes.forward, Passes.backward
+    monkeypatch.setattr(Passes, "forward", lambda *a, **k: seen.append("f") or forward(*a, **k))
+    monkeypatch.setattr(Passes, "backward", lambda *a, **k: seen.append("b") or backward(*a, **k))
     return seen

@@ -247,13 +247,13 @@ def test_a_seed_gives_the_same_counts_in_any_memory(make: Any) -> None:
 
 def test_the_state_is_shared_until_an_outcome_is_random(monkeypatch: pytest.MonkeyPatch) -> None:
     batches = []
-    original = runner_module.ProgramFunction.final_states
+    original = runner_module.Passes.run
 
-    def final_states(program: Any, w: Any, *args: Any, **kwargs: Any) -> Any:
-        batches.append(len(w))
-        return original(program, w, *args, **kwargs)
+    def run(passes: Any, values: Any, *args: Any, **kwargs: Any) -> Any:
+        batches.append(len(values))
+        return original(passes, values, *args, **kwargs)
 
-    monkeypatch.setattr(runner_module.ProgramFunction, "final_states", final_states)
+    monkeypatch.setattr(runner_module.Passes, "run", run)
     circuit = QuantumCircuit(3, 3)
     circuit.h(0)
     circuit.measure(0, 0)  # can wait

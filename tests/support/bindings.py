@@ -12,7 +12,7 @@ import numpy as np
 from support.conformance import distance
 from support.programs import ProgramSampler
 
-from qiskit_fusedqml.engine.parameters import ParameterBatch, parameter_batch
+from qiskit_fusedqml.engine.parameters import ParameterBatch, ParameterSet, parameter_batch
 from qiskit_fusedqml.ir.angles import AngleMap, FormulaGroup, parse
 from qiskit_fusedqml.ir.angles.formulas import FUNCTIONS
 from qiskit_fusedqml.ir.program import Program, Rotation
@@ -93,7 +93,7 @@ class BindingCase:
     """A random program and map; how parameters are given is drawn, too."""
 
     def __init__(self, seed: int) -> None:
-        from qiskit_fusedqml.engine.binding import Binding
+        from qiskit_fusedqml.engine.sweeps import PlannedSweeps, PlanRequest
 
         rng = np.random.default_rng(seed)
         self.rng, n, inputs = rng, 1 + seed % 4, 2 if seed % 3 else 0
@@ -105,32 +105,26 @@ class BindingCase:
         x = rng.uniform(0.2, 0.8, (batch, inputs)) if inputs else None
         w = rng.uniform(0.2, 0.8, (batch, P - inputs) if self.by_row else P - inputs)
         self.parameters = parameter_batch(x, w)
-        self.binding = Binding(
-            program,
-            angles,
-            CHEAP_MATRICES if seed % 6 == 4 else CostModel(),
-            varying=self.parameters.varying.indices,
-            wanted=np.flatnonzero(rng.random(P) < 0.7),
-            batch=batch,
-            keep_phase=True,
-        )
+        wanted = ParameterSet(np.flatnonzero(rng.random(P) < 0.7))
+        request = PlanRequest(self.parameters.batched, wanted, batch, keep_phase=True)
+        self.sweeps = PlannedSweeps(program, angles, CHEAP_MATRICES if seed % 6 == 4 else CostModel(), request)
 
     def example(
         self, *, by_sample: bool = True, per_row: bool = False, parameters: ParameterBatch | None = None
     ) -> Example:
         """An example with random overlaps, by the host's compiled code."""
         given = parameters or self.parameters
-        count = self.binding.plan.tape.num_overlaps
+        count = self.sweeps.plan.tape.num_overlaps
         overlaps = self.rng.normal(size=(given.batch, count) if by_sample else count)
-        bound = self.binding.bind(given)
+        bound = self.sweeps.bind(given)
         c = bound.bound.coefficients
         real = [np.stack([m.real, m.imag], axis).ravel() for m, axis in ((c.matrices, -1), (c.batched_matrices, 3))]
         parts = [c.angles / (2 * pi), c.pairs, c.scales, real[0], c.batched_pairs, real[1], c.batched_angles / (2 * pi)]
         numbers = np.concatenate([np.ravel(part) for part in parts])
-        gradients = self.binding.pullback(bound, overlaps.copy(), per_row=per_row)
-        return Example(self.binding.tables, given.base, given.columns, per_row, overlaps, numbers, gradients)
+        gradients = self.sweeps.pullback(bound, overlaps.copy(), per_sample=per_row)
+        return Example(self.sweeps.tables, given.shared, given.samples, per_row, overlaps, numbers, gradients)
 
     def examples(self) -> list[Example]:
         """All ways of asking for gradients."""
         found = [self.example(per_row=self.by_row), self.example()]
-        return found if self.binding.has_batched_gradients else [*found, self.example(by_sample=False)]
+        return found if self.sweeps.has_batched_gradients else [*found, self.example(by_sample=False)]

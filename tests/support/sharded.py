@@ -15,6 +15,7 @@ from support.forked import kill_me
 
 from qiskit_fusedqml import DifferentiableCircuit, ShardedCircuit
 from qiskit_fusedqml.distributed import circuit as sharding
+from qiskit_fusedqml.engine.options import EngineOptions
 from qiskit_fusedqml.engine.program_function import ProgramFunction
 
 OBSERVABLES = ["ZIII", "IXIZ"]
@@ -93,7 +94,7 @@ def doomed(flag: Path, deaths: int) -> Doomed:
     # the circuit's program as it is, without its features
     plain = DifferentiableCircuit(real_amplitudes(4, reps=1), OBSERVABLES, num_threads=1)
     assert f.num_weights == plain.num_weights
-    program = Doomed(plain.program, plain.angle_map, plain.observables, num_threads=1)
+    program = Doomed(plain.program, plain.angle_map, plain.observables, EngineOptions(num_threads=1))
     program.flag = flag
     return program
 

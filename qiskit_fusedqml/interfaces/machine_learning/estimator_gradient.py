@@ -21,6 +21,7 @@ from qiskit.quantum_info.operators.base_operator import BaseOperator
 from qiskit.transpiler.passmanager import BasePassManager
 from qiskit_machine_learning.gradients import BaseEstimatorGradient, DerivativeType, EstimatorGradientResult
 
+from ...engine.state_gradients import overlap_jacobian
 from ...errors import InvalidInputError
 from ..qiskit.batches import Indices, by_identity
 from ..qiskit.compiled import compile_circuit
@@ -158,7 +159,7 @@ class FusedEstimatorGradient(LentEngineOptions, BaseEstimatorGradient):
         pair_of = batch.set_of * count + observable_of  # each entry's place on the grid of sets and observables
         pairs, index = (pair_of, pair_of) if count == 1 else np.unique(pair_of, return_inverse=True)
         if self._derivative_type != DerivativeType.REAL:
-            grid = part(circuit.overlap_jacobian(None, sets, wrt=columns), self._derivative_type)
+            grid = part(overlap_jacobian(circuit, None, sets, columns), self._derivative_type)
         elif 2 * len(pairs) > len(sets) * count:
             grid = np.asarray(circuit.jacobian(None, sets, wrt=columns), np.float64)
         else:

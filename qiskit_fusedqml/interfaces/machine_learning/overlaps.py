@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...arrays import ComplexArray, FloatArray
-from ...engine.states import DifferentiableStates
+from ...engine.program_function import ProgramFunction
+from ...engine.state_gradients import state_vjp, undo
 
 CHUNK_BYTES = 2**20
 """States are made in pieces of at most this size."""
@@ -119,7 +120,7 @@ class States:
         cache: Keeps states from call to call, or None.
     """
 
-    engine: DifferentiableStates
+    engine: ProgramFunction
     weights: FloatArray | None = None
     cache: StateCache | None = None
 
@@ -155,7 +156,7 @@ class States:
         assert self.weights is not None
         gradient = np.zeros(len(self.weights))
         for left in self.blocks(len(x)):
-            bras, pullback = self.engine.state_vjp(x[left] if self.engine.num_inputs else None, self.weights)
+            bras, pullback = state_vjp(self.engine, x[left] if self.engine.num_inputs else None, self.weights)
             slopes = np.zeros(bras.shape, np.complex128)
             for right in self.blocks(len(y)):
                 kets = self._simulated(y[right])
@@ -239,6 +240,6 @@ def local_fidelities(first: States, second: States, x: Side, y: Side) -> FloatAr
     ones = np.bitwise_count(np.arange(2**num_qubits, dtype=np.uint64))
     result = np.empty(len(x.places))
     for part in first.blocks(len(result)):
-        states = second.engine.undo(y.of_pairs(part), first(x.of_pairs(part)))
+        states = undo(second.engine, y.of_pairs(part), first(x.of_pairs(part)))
         result[part] = (states * states.conj()).real @ (1.0 - ones / num_qubits)
     return result

@@ -15,6 +15,7 @@ from qiskit.providers import Options
 from qiskit.transpiler.passmanager import BasePassManager
 from qiskit_machine_learning.gradients import BaseSamplerGradient, SamplerGradientResult
 
+from ...engine.probabilities import probability_jacobian, reachable_outcomes
 from ..qiskit.compiled import compile_circuit
 from ..qiskit.jobs import FinishedJob
 from ..qiskit.options import LentEngineOptions
@@ -116,9 +117,9 @@ class FusedSamplerGradient(LentEngineOptions, BaseSamplerGradient):
         """For each entry the derivatives of all outcomes that can occur, by parameter."""
         batch.transpile(self._pass_manager, measured=True)
         circuit = compile_circuit(batch.simulated, None, self.engine_options)
-        outcomes, groups = circuit.reachable_outcomes()
+        outcomes, groups = reachable_outcomes(circuit)
         sets, columns = batch.effective
-        jacobian = circuit.probability_jacobian(None, sets, groups, len(outcomes), columns)
+        jacobian = probability_jacobian(circuit, None, sets, groups, len(outcomes), columns)
         keys = outcomes.tolist()
         for entry, parameters, gradients in batch.shares(jacobian.swapaxes(1, 2), batch.set_of):
             yield entry, parameters, [dict(zip(keys, gradient, strict=True)) for gradient in gradients.tolist()]

@@ -15,6 +15,7 @@ from pennylane.devices.modifiers import simulator_tracking, single_tape_support
 from pennylane.exceptions import DeviceError
 
 from ...devices.registry import make_device
+from ...engine.options import EngineOptions
 from ...errors import FusedQMLError
 from .circuits import Circuit
 from .gradients import (
@@ -31,7 +32,7 @@ from .midcircuit import DynamicTape, Trajectories, measures_midway
 from .preprocessing import pipeline, resolved_config
 from .samples import SampleBatch, by_tape, gather
 from .sampling import draw
-from .simulation import EngineOptions, Pullback, Simulation
+from .simulation import Pullback, Simulation
 from .tapes import ParsedTape, parse, wire_order
 
 

@@ -19,6 +19,8 @@ from pennylane.ops import Conditional, MidMeasure
 from pennylane.transforms import broadcast_expand
 
 from ...arrays import Int64Array
+from ...devices.registry import make_device
+from ...engine.options import EngineOptions
 from ...ir.classical import BOOL, Apply, Bits, Constant, Expression
 from ...ir.dynamic import Branch, DynamicProgram, Measure, Node, Prepare, Reset, Segment
 from ...ir.program import Program, Rotation
@@ -26,7 +28,6 @@ from ...simulation import Runner
 from .circuits import Circuit
 from .operations import is_supported
 from .samples import gather
-from .simulation import EngineOptions
 from .tapes import ParsedTape, read_operations, wire_order
 
 MAX_CONDITION_OUTCOMES = 12
@@ -158,7 +159,7 @@ class Trajectories:
         runner = Runner(
             program,
             self._circuit.angle_map(range(self._circuit.num_columns)),
-            device=self._options.device,
+            device=make_device(self._options.device, precision=self._options.precision),
             precision=self._options.precision,
             max_memory_mb=self._options.max_memory_mb,
         )

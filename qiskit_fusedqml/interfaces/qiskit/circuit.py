@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from qiskit import QuantumCircuit
 from qiskit.circuit import Parameter
+from typing_extensions import override
 
+from ...arrays import ComplexArray
 from ...devices import Device
+from ...engine.options import EngineOptions
+from ...engine.probabilities import grouped_probabilities, probability_jacobian, reachable_outcomes
+from ...engine.program_function import Gradients, ProgramFunction
 from ...engine.second_order import geometric_tensor, hessian_product
-from ...engine.states import DifferentiableStates
+from ...engine.state_gradients import overlap_jacobian, state_vjp
 from ...errors import InvalidInputError
 from .lowering import lower, lower_observables
 
 
-class DifferentiableCircuit(DifferentiableStates):
+class DifferentiableCircuit(ProgramFunction):
     """Values and exact gradients of a parametrised circuit, batched.
 
     >>> f = DifferentiableCircuit(circuit, ["ZI", "IZ"], inputs=x_parameters)
@@ -69,45 +73,63 @@ class DifferentiableCircuit(DifferentiableStates):
         self.weights = tuple(p for p in circuit.parameters if p not in taken) if weights is None else tuple(weights)
         lowered = lower(circuit, [*self.inputs, *self.weights], encodes=True)
         sums = None if observables is None else lower_observables(observables, circuit.num_qubits)[0]
+        options = EngineOptions(device, precision, max_memory_mb, num_threads, checkpoint)
         super().__init__(
             lowered.program,
             lowered.angle_map,
             sums,
+            options,
             num_inputs=len(self.inputs),
             input_gradients=input_gradients,
             measurement=lowered.measurement,
             encoding=lowered.encoding,
-            device=device,
-            precision=precision,
-            num_threads=num_threads,
-            max_memory_mb=max_memory_mb,
-            checkpoint=checkpoint,
         )
-        self._arguments = (self.circuit, observables, self.inputs, self.weights)
-        self._options: dict[str, Any] = {
-            "input_gradients": input_gradients,
-            "device": device,
-            "precision": precision,
-            "num_threads": num_threads,
-            "max_memory_mb": max_memory_mb,
-            "checkpoint": checkpoint,
-        }
         self._position = {parameter: k for k, parameter in enumerate((*self.inputs, *self.weights))}
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Copies and pickles hold the arguments; plans are made again."""
-        return partial(type(self), **self._options), self._arguments
-
-    def jacobian(
-        self, x: ArrayLike | None = None, w: ArrayLike | None = None, wrt: str | Sequence[int | Parameter] = "weights"
-    ) -> NDArray[np.floating]:
-        """See `ProgramFunction.jacobian`; ``wrt`` may also be a sequence of parameters, in any order."""
+    @override
+    def indices(self, wrt: str | Sequence[int | Parameter]) -> NDArray[np.intp]:
         if isinstance(wrt, str):
-            return super().jacobian(x, w, wrt)
+            return super().indices(wrt)
         unknown = [p for p in wrt if isinstance(p, Parameter) and p not in self._position]
         if unknown:
             raise InvalidInputError(f"wrt names {unknown[0]}, which is not a parameter of the circuit.")
-        return super().jacobian(x, w, [self._position[p] if isinstance(p, Parameter) else int(p) for p in wrt])
+        return super().indices([self._position[p] if isinstance(p, Parameter) else int(p) for p in wrt])
+
+    def state_vjp(
+        self, x: ArrayLike | None = None, w: ArrayLike | None = None
+    ) -> tuple[ComplexArray, Callable[[ArrayLike], Gradients]]:
+        """Final amplitudes (B, 2**n) and a function from their cotangents to (dx, dw).
+
+        The cotangents are complex g (B, 2**n) with ``dL = Re sum conj(g) d amplitudes``; (dx, dw) are as of `vjp`.
+        """
+        return state_vjp(self, x, w)
+
+    def overlap_jacobian(
+        self, x: ArrayLike | None = None, w: ArrayLike | None = None, wrt: str | Sequence[int | Parameter] = "weights"
+    ) -> NDArray[np.complex128]:
+        """``2 <psi| O |d psi>`` for every observable, (B, n_obs, n); the real part is `jacobian`."""
+        return overlap_jacobian(self, x, w, wrt)
+
+    def grouped_probabilities(
+        self, x: ArrayLike | None, w: ArrayLike | None, groups: NDArray[np.intp], num_groups: int
+    ) -> NDArray[np.float64]:
+        """Sums (B, num_groups) of probabilities: outcome v of the clbits belongs to ``groups[v]``, -1 to none."""
+        return grouped_probabilities(self, x, w, groups, num_groups)
+
+    def probability_jacobian(
+        self,
+        x: ArrayLike | None,
+        w: ArrayLike | None,
+        groups: NDArray[np.intp],
+        num_groups: int,
+        wrt: str | Sequence[int | Parameter] = "weights",
+    ) -> NDArray[np.float64]:
+        """Derivatives (B, num_groups, n) of `grouped_probabilities`, by the cheaper of forward and reverse mode."""
+        return probability_jacobian(self, x, w, groups, num_groups, wrt)
+
+    def reachable_outcomes(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """The values the classical bits can take, ascending, and the groups that number them."""
+        return reachable_outcomes(self)
 
     def hvp(
         self, x: ArrayLike | None, w: ArrayLike, v: ArrayLike, cotangents: ArrayLike | None = None
@@ -141,4 +163,4 @@ class DifferentiableCircuit(DifferentiableStates):
             phase_fix: Whether ``<d_i psi|psi><psi|d_j psi>`` is taken off.
         """
         wanted = range(self.num_inputs, self.num_inputs + self.num_weights)
-        return np.stack([geometric_tensor(self, row, wanted, phase_fix=phase_fix) for row in self.rows(x, w)])
+        return np.stack([geometric_tensor(self, row, wanted, phase_fix=phase_fix) for row in self.read(x, w).full()])

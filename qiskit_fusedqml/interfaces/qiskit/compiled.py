@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 
 from qiskit import QuantumCircuit
 
 from ...devices.registry import make_device
 from ...engine.options import EngineOptions
-from ...engine.states import DifferentiableStates
+from ...engine.program_function import ProgramFunction
 from ...simulation import Runner
 from .cache import KnownCircuit
 from .lowering import active_qubits, lower, lower_dynamic, lower_observable, with_blocks
@@ -18,24 +18,24 @@ from .lowering.observables import Observable
 
 def compile_circuit(
     known: KnownCircuit, observables: Sequence[Observable] | None, options: EngineOptions
-) -> DifferentiableStates:
+) -> ProgramFunction:
     """The engine for a circuit whose weights are all its parameters, in the order of ``circuit.parameters``.
 
     Terminal measurements are ignored by values; observables are None when only states and probabilities are wanted.
     """
 
-    def build(snapshot: QuantumCircuit) -> DifferentiableStates:
+    def build(snapshot: QuantumCircuit) -> ProgramFunction:
         source = known.get("encoded", lambda copied: lower(copied, encodes=True))
         sums = None
         if observables is not None:
             sums = [lower_observable(observable.value, snapshot.num_qubits) for observable in observables]
-        return DifferentiableStates(
+        return ProgramFunction(
             source.program,
             source.angle_map,
             sums,
+            options,
             encoding=source.encoding,
             measurement=source.measurement,
-            **asdict(options),
         )
 
     names = None if observables is None else tuple(observable.key for observable in observables)

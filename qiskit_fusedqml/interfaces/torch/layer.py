@@ -40,9 +40,9 @@ class FusedLayer(torch.nn.Module):
     Of ``torch.func``, `functional_call`, `grad`, `vjp`, `jacrev` and `vmap` (over inputs, weights or both) work.
 
     Tensors may be on a GPU, whatever simulates; results are where the input is. With ``device="GPU"`` they are passed
-    on by DLPack (`qiskit_fusedqml.engine.device_arrays`): where inputs or weights are in the GPU's memory, all that is
-    made of
-    them stays there, and the host waits for nothing. Numbers that are not finite are then passed on, not refused.
+    on by DLPack (`qiskit_fusedqml.engine.program_function`): where inputs or weights are in the GPU's memory, all that
+    is made of them stays there, and the host waits for nothing. Numbers that are not finite are then passed on, not
+    refused.
 
     ``torch.compile`` compiles what stands around the layer, without a graph break. Final states of the newest forward
     pass are then kept for its backward pass, which compares its values with those (a GPU is waited for); a layer called

@@ -21,6 +21,7 @@ from qiskit.quantum_info import Pauli, SparsePauliOp, Statevector
 from qiskit.transpiler import PassManager, TransformationPass, generate_preset_pass_manager
 
 from qiskit_fusedqml import FusedEstimator, FusedEstimatorGradient
+from qiskit_fusedqml.engine.passes import Passes
 from qiskit_fusedqml.engine.program_function import ProgramFunction
 from qiskit_fusedqml.errors import InvalidInputError
 
@@ -66,18 +67,18 @@ class Calls:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.jacobians: list[tuple[int, ...]] = []
         self.sweeps: list[int] = []
-        jacobian, backward = ProgramFunction.jacobian, ProgramFunction._backward
+        jacobian, backward = ProgramFunction.jacobian, Passes.backward
 
         def recorded_jacobian(program: Any, *arguments: Any, **options: Any) -> Any:
             self.jacobians.append((result := jacobian(program, *arguments, **options)).shape)
             return result
 
-        def recorded_backward(program: Any, binding: Any, bound: Any, ket: Any, cotangents: Any, **options: Any) -> Any:
-            self.sweeps.append(len(cotangents))
-            return backward(program, binding, bound, ket, cotangents, **options)
+        def recorded_backward(passes: Any, sweeps: Any, samples: Any, *arguments: Any, **options: Any) -> Any:
+            self.sweeps.append(samples.batch)
+            return backward(passes, sweeps, samples, *arguments, **options)
 
         monkeypatch.setattr(ProgramFunction, "jacobian", recorded_jacobian)
-        monkeypatch.setattr(ProgramFunction, "_backward", recorded_backward)
+        monkeypatch.setattr(Passes, "backward", recorded_backward)
 
 
 def test_samples_times_observables() -> None:

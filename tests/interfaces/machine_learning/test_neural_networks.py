@@ -19,13 +19,13 @@ from qiskit.quantum_info import SparsePauliOp
 from qiskit.transpiler import generate_preset_pass_manager
 
 from qiskit_fusedqml import (
+    DifferentiableCircuit,
     FusedEstimator,
     FusedEstimatorGradient,
     FusedEstimatorQNN,
     FusedSamplerQNN,
 )
-from qiskit_fusedqml.engine.program_function import ProgramFunction
-from qiskit_fusedqml.engine.states import DifferentiableStates
+from qiskit_fusedqml.engine.passes import Passes
 from qiskit_fusedqml.errors import InvalidInputError
 
 networks = pytest.importorskip("qiskit_machine_learning.neural_networks")
@@ -272,11 +272,9 @@ def test_errors_are_qiskit_machine_learning_s_too() -> None:
 
 def test_a_backward_pass_makes_no_more_sweeps_than_it_must(monkeypatch: pytest.MonkeyPatch) -> None:
     sweeps: list[str] = []
-    forward, backward = ProgramFunction._forward, ProgramFunction._backward
-    pull = DifferentiableStates._pull_bra
-    monkeypatch.setattr(ProgramFunction, "_forward", lambda *a, **k: sweeps.append("forward") or forward(*a, **k))
-    monkeypatch.setattr(ProgramFunction, "_backward", lambda *a, **k: sweeps.append("back") or backward(*a, **k))
-    monkeypatch.setattr(DifferentiableStates, "_pull_bra", lambda *a, **k: sweeps.append("back") or pull(*a, **k))
+    forward, backward = Passes.forward, Passes.backward
+    monkeypatch.setattr(Passes, "forward", lambda *a, **k: sweeps.append("forward") or forward(*a, **k))
+    monkeypatch.setattr(Passes, "backward", lambda *a, **k: sweeps.append("back") or backward(*a, **k))
     x, w = RNG.normal(size=(5, 3)), np.ones(6)
     network = estimator_networks()[0]
     network.forward(x, w)
@@ -319,9 +317,9 @@ def test_threads_copies_and_pickles(make: Callable[..., Any]) -> None:
 
 def test_the_comparison_sees_a_wrong_angle(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, make in (("values", estimator_networks), ("grouped_probabilities", sampler_networks)):
-        original = getattr(DifferentiableStates, name)
+        original = getattr(DifferentiableCircuit, name)
         monkeypatch.setattr(
-            DifferentiableStates,
+            DifferentiableCircuit,
             name,
             lambda self, x, w, *rest, _original=original: _original(self, x, np.asarray(w) * 1.001, *rest),
         )

@@ -10,6 +10,7 @@ import pennylane as qml
 import pytest
 from pennylane import numpy as pnp
 
+from qiskit_fusedqml.engine.options import EngineOptions
 from qiskit_fusedqml.engine.program_function import ProgramFunction
 from qiskit_fusedqml.interfaces.pennylane import FusedQubit, operations
 from qiskit_fusedqml.interfaces.pennylane.circuits import Circuit
@@ -88,7 +89,7 @@ def matrix_of(op: Any) -> np.ndarray:
     program = circuit.program
     started = Program(len(WIRES), program.num_angles, program.instructions, np.eye(size, dtype=complex))
     order = range(circuit.num_columns)
-    engine = ProgramFunction(started, circuit.angle_map(order), None, device="reference")
+    engine = ProgramFunction(started, circuit.angle_map(order), None, EngineOptions("reference"))
     return engine.statevector(None, np.array(op.data if order else [], dtype=float)).T
 
 

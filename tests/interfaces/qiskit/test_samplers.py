@@ -19,7 +19,7 @@ from support.branches import distribution
 from support.counting import assert_drawn_from
 
 from qiskit_fusedqml import FusedSampler, FusedSimulator
-from qiskit_fusedqml.engine.program_function import ProgramFunction
+from qiskit_fusedqml.engine.passes import Passes
 from qiskit_fusedqml.errors import InvalidInputError, UnsupportedInstructionError
 
 RNG = np.random.default_rng(11)
@@ -146,13 +146,13 @@ def test_seeds() -> None:
 
 def test_pubs_on_one_circuit_are_one_simulation(monkeypatch: pytest.MonkeyPatch) -> None:
     batches = []
-    original = ProgramFunction.final_states
+    original = Passes.run
 
-    def final_states(program: Any, w: Any, *args: Any, **kwargs: Any) -> Any:
-        batches.append(np.shape(w))
-        return original(program, w, *args, **kwargs)
+    def run(passes: Any, values: Any, *args: Any, **kwargs: Any) -> Any:
+        batches.append(np.shape(values))
+        return original(passes, values, *args, **kwargs)
 
-    monkeypatch.setattr(ProgramFunction, "final_states", final_states)
+    monkeypatch.setattr(Passes, "run", run)
     circuit = ansatz()
     rows = RNG.normal(size=(4, circuit.num_parameters))
     pubs = [(circuit, rows), (circuit, rows[2]), (circuit, rows[[0, 0, 3]]), (circuit, rows[0], 99)]

@@ -21,6 +21,7 @@ from qiskit.circuit.library import real_amplitudes, zz_feature_map
 from qiskit.quantum_info import SparsePauliOp, Statevector
 
 from qiskit_fusedqml import DifferentiableCircuit
+from qiskit_fusedqml.engine.passes import Passes
 from qiskit_fusedqml.engine.program_function import ProgramFunction
 from qiskit_fusedqml.errors import FusedQMLError, InvalidInputError
 
@@ -464,12 +465,12 @@ def test_differentiable_circuits_are_copied_as_they_were() -> None:
 
 
 def test_gradcheck_sees_a_wrong_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
-    backward = ProgramFunction._backward
+    backward = Passes.backward
 
     def wrong(*a, **k):
         shared, by_row = backward(*a, **k)
         return 1.001 * shared, None if by_row is None else 1.001 * by_row
 
-    monkeypatch.setattr(ProgramFunction, "_backward", wrong)
+    monkeypatch.setattr(Passes, "backward", wrong)
     with pytest.raises(RuntimeError, match="Jacobian mismatch"):
         torch.autograd.gradcheck(layer(), (samples(2, 3),), atol=1e-7, rtol=1e-6)

@@ -1,0 +1,187 @@
+"""Basis columns: many samples of a few qubits that differ in their encoding only.
+
+A circuit that encodes its inputs first and has no input-dependent gate afterwards is ``U(w) E(x)``. For more samples
+than the 2**n basis states it is cheaper to sweep the columns of U once than every sample. With the encoded states as
+rows of Phi (B, 2**n) and U's columns as rows of C (2**n, 2**n), the final states are the rows of ``Phi C``; the
+gradient of U's weights is that of one backward sweep on C with the bra ``Phi^dagger Bra`` (2**n, 2**n), because
+
+    sum_b Im <bra_b| G |ket_b>  =  sum_j Im <sum_b conj(Phi[b, j]) bra_b | G | C_j>.
+
+The two products cost 8 * 2**n multiply-adds per amplitude and sample at the speed of a matrix product.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..arrays import ComplexArray, FloatArray
+from ..devices import Device, State
+from ..devices.reference import logical_rows
+from ..ir.angles import AngleMap
+from ..ir.program import Instruction, Program, Rotation
+from ..planner.frame import Frame
+from .parameters import NO_PARAMETERS, ParameterBatch, ParameterSet
+from .sweeps import PlannedSweeps, PlanRequest, Residuals
+
+MAX_QUBITS = 10
+"""Wider circuits rarely have more samples than basis states."""
+
+PRODUCT_COST = 0.5
+"""Cost of a multiply-add of a matrix product, that of a sweep being 1."""
+
+CONVERSION_COST = 60.0
+"""Multiply-adds worth the copies of Phi, ket and bra, per amplitude and sample."""
+
+SMALLEST_GAIN = 4e6
+"""Multiply-adds that must be saved: the steps here cost some tenths of a millisecond of their own."""
+
+
+class ColumnResiduals(NamedTuple):
+    """What the forward sweep leaves: the columns' residuals, the encoded states Phi, and the columns C."""
+
+    ansatz: Residuals
+    encoded: ComplexArray
+    columns: State
+
+
+def find_basis_columns(
+    program: Program, angle_map: AngleMap, device: Device, request: PlanRequest
+) -> BasisColumnSweeps | None:
+    """The sweeps by columns, or None where they are impossible or far from paying.
+
+    Args:
+        program: The program; all samples start from the same state.
+        angle_map: Its angles.
+        device: The device.
+        request: What the sweeps are for.
+    """
+    cut = _encoding_length(program, angle_map, request.batched)
+    rest = len(program.instructions) - cut
+    if not cut or program.num_qubits > MAX_QUBITS or rest < 2**program.num_qubits:
+        return None
+    encoder, encoder_map = _part(program, angle_map, program.instructions[:cut], program.initial_state)
+    if encoder_map.depends_on(request.wanted.indices).any():
+        return None
+    size = 2**program.num_qubits
+    start = np.eye(size, dtype=np.complex128)
+    ansatz, ansatz_map = _part(program, angle_map, program.instructions[cut:], start)
+    encoding = PlanRequest(request.batched, NO_PARAMETERS, 2 * size)
+    columns = PlanRequest(NO_PARAMETERS, request.wanted, size, populations=request.populations)
+    return BasisColumnSweeps(
+        PlannedSweeps(encoder, encoder_map, device.cost_model, encoding, device.coefficient_map),
+        PlannedSweeps(ansatz, ansatz_map, device.cost_model, columns, device.coefficient_map),
+        start,
+    )
+
+
+class BasisColumnSweeps:
+    """`Sweeps` of a program ``U(w) E(x)`` by the columns of U.
+
+    Args:
+        encoder: E, without gradients.
+        ansatz: U, of which no angle is batched.
+        start: The identity matrix, the columns' first states.
+    """
+
+    forward_states = 4
+
+    def __init__(self, encoder: PlannedSweeps, ansatz: PlannedSweeps, start: NDArray[np.complex128]) -> None:
+        self._encoder = encoder
+        self._ansatz = ansatz
+        self._start = start
+        self._size = len(start)
+        self.tape, self.frame = ansatz.tape, Frame.identity(self._size.bit_length() - 1)
+        self._rows = logical_rows(ansatz.frame)
+
+    @property
+    def num_places(self) -> int:
+        """See `Sweeps.num_places`."""
+        return self._ansatz.num_places
+
+    @property
+    def num_operations(self) -> int:
+        """See `Sweeps.num_operations`."""
+        return self._ansatz.num_operations
+
+    @property
+    def shared_bytes(self) -> int:
+        """See `Sweeps.shared_bytes`."""
+        return self._ansatz.shared_bytes + 5 * self._start.nbytes
+
+    def sample_bytes(self, *, per_sample: bool) -> int:
+        """See `Sweeps.sample_bytes`."""
+        return self._encoder.sample_bytes(per_sample=per_sample)
+
+    def table_bytes(self, checkpoints: int) -> int:
+        """See `Sweeps.table_bytes`."""
+        return self._ansatz.table_bytes(checkpoints)
+
+    def pays(self, batch: int) -> bool:
+        """Whether the columns are cheaper than one sweep for each of the samples."""
+        encoder, ansatz = self._encoder.plan.work, self._ansatz.plan.work
+        back = ansatz.backward > 0
+        by_sample = batch * (encoder.forward + ansatz.forward + ansatz.backward)
+        products = PRODUCT_COST * (8.0 if back else 4.0) * self._size + CONVERSION_COST
+        by_column = batch * (encoder.forward + products) + self._size * (ansatz.forward + ansatz.backward)
+        return (by_sample - by_column) * self._size > SMALLEST_GAIN
+
+    def forward(
+        self,
+        device: Device,
+        parameters: ParameterBatch,
+        initial_states: NDArray[np.complex128] | None,
+        checkpoints: int = 0,
+    ) -> tuple[ColumnResiduals, State]:
+        """See `Sweeps.forward`; the ket is in the identity frame."""
+        _, encoded = self._encoder.forward(device, parameters, initial_states)
+        phi = device.amplitudes(encoded, self._encoder.frame)
+        of_columns = ParameterBatch(parameters.shared, NO_PARAMETERS, np.empty((self._size, 0)), self._size)
+        residuals, columns = self._ansatz.forward(device, of_columns, self._start, checkpoints)
+        final = phi @ device.amplitudes(columns, self._ansatz.frame)
+        ket = device.allocate(self.tape, parameters.batch, np.asarray(final, dtype=np.complex128))
+        return ColumnResiduals(residuals, phi, columns), ket
+
+    def backward(
+        self, device: Device, residuals: ColumnResiduals, ket: State, bra: State, *, per_sample: bool, last: bool = True
+    ) -> tuple[FloatArray, None]:
+        """See `Sweeps.backward`; ``per_sample`` must be false, and there is one backward sweep only."""
+        del ket
+        assert not per_sample
+        assert last
+        placed = np.empty((self._size, self._size), dtype=np.complex128)
+        placed[:, self._rows] = residuals.encoded.conj().T @ device.amplitudes(bra, self.frame)
+        bra_columns = device.allocate(self.tape, self._size, placed)
+        gradients, _ = self._ansatz.backward(
+            device, residuals.ansatz, residuals.columns, bra_columns, per_sample=False, last=last
+        )
+        return gradients, None
+
+
+def _encoding_length(program: Program, angle_map: AngleMap, batched: ParameterSet) -> int:
+    """Number of instructions up to the last one that differs from sample to sample."""
+    depends = angle_map.depends_on(batched.indices)
+    positions = [
+        position
+        for position, instruction in enumerate(program.instructions)
+        if isinstance(instruction, Rotation) and instruction.slot >= 0 and depends[instruction.slot]
+    ]
+    return positions[-1] + 1 if positions else 0
+
+
+def _part(
+    program: Program,
+    angle_map: AngleMap,
+    instructions: Sequence[Instruction],
+    initial_state: NDArray[np.complex128] | None,
+) -> tuple[Program, AngleMap]:
+    """Some instructions as a program of their own."""
+    slots = sorted({i.slot for i in instructions if isinstance(i, Rotation) and i.slot >= 0})
+    number = {slot: position for position, slot in enumerate(slots)}
+    renumbered = tuple(
+        i._replace(slot=number[i.slot]) if isinstance(i, Rotation) and i.slot >= 0 else i for i in instructions
+    )
+    return Program(program.num_qubits, len(slots), renumbered, initial_state), angle_map.select(slots)

@@ -1,0 +1,241 @@
+"""Forward and backward passes of a program on a device: by which sweeps, in which pieces, from which states."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..arrays import ComplexArray, FloatArray, IntArray
+from ..devices import Device, State, has_memory
+from ..devices.reference import logical_rows
+from ..devices.registry import make_device
+from ..ir.angles import AngleMap
+from ..ir.encoding import AmplitudeEncoding
+from ..ir.program import Program
+from ..planner import Plan
+from .forward_cache import KEPT, ForwardCache, ForwardPass
+from .memory import KET_COPY_BRA_AMPLITUDES, MemoryBudget
+from .options import EngineOptions
+from .parameters import NO_PARAMETERS, ParameterBatch, ParameterSet, checked_arrays, parameter_batch
+from .plans import Plans
+from .sweeps import PlanRequest, Sweeps
+from .transforms import inverted
+
+Forward = tuple[Any, State]
+"""The residuals and the final states of a forward sweep."""
+
+Bras = Callable[[Sweeps, ParameterBatch, State], Iterator[State]]
+"""From sweeps, samples and their kets to one bra after the other; the ket is there until the last one is made."""
+
+
+class Passes:
+    """The passes of one program. Calls from several threads at once are safe.
+
+    Args:
+        program: The program.
+        angle_map: From parameters to its angles.
+        options: Where and how it runs.
+        encoding: Amplitudes of the initial state that are parameters, or None.
+
+    Attributes:
+        device: The device.
+        memory_of_device: The same if it has a memory of its own, else None.
+        memory: The memory budget.
+        plans: The plans.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        angle_map: AngleMap,
+        options: EngineOptions,
+        encoding: AmplitudeEncoding | None = None,
+    ) -> None:
+        self._program, self._angle_map, self._options, self._encoding = program, angle_map, options, encoding
+        self.device = make_device(options.device, precision=options.precision, num_threads=options.num_threads)
+        self.memory_of_device = self.device if has_memory(self.device) else None
+        # the device whose results stay in its memory
+        self._device_there: Device = self.device if self.memory_of_device is None else self.memory_of_device.on_device
+        self.memory = MemoryBudget(
+            self.device, program.num_qubits, checkpoint=options.checkpoint, max_memory_mb=options.max_memory_mb
+        )
+        self.plans = Plans(program, angle_map, self.device)
+        self._forward_cache = ForwardCache()
+
+    def device_of(self, parameters: ParameterBatch) -> Device:
+        """The device, whose results are where the parameters are."""
+        return self._device_there if parameters.on_device else self.device
+
+    def request(
+        self,
+        parameters: ParameterBatch,
+        wanted: ParameterSet = NO_PARAMETERS,
+        *,
+        keep_phase: bool = False,
+        populations: bool = False,
+        basis_columns: bool = False,
+    ) -> PlanRequest:
+        """What sweeps over a batch are for; arguments as of `PlanRequest`."""
+        any_start = self._encoding is not None or parameters.initial_states is not self._program.initial_state
+        batched, batch = parameters.batched, parameters.batch
+        return PlanRequest(batched, wanted, batch, keep_phase, populations, any_start, basis_columns)
+
+    def forward(self, sweeps: Sweeps, parameters: ParameterBatch, states: int = 0) -> Forward:
+        """The forward sweep; ``states`` states are needed in all if a backward sweep follows."""
+        start = parameters.initial_states if self._encoding is None else self._encoded(parameters)
+        auto = states and self._options.checkpoint
+        checkpoints = self.memory.checkpoints(sweeps, parameters.batch, states) if auto else 0
+        return sweeps.forward(self.device_of(parameters), parameters, start, checkpoints)
+
+    def backward(
+        self,
+        sweeps: Sweeps,
+        parameters: ParameterBatch,
+        forward: Forward,
+        bra: State,
+        *,
+        per_sample: bool,
+        last: bool = True,
+        encoded: bool = False,
+    ) -> tuple[FloatArray, FloatArray | None]:
+        """The backward sweep as of `Sweeps.backward`; with ``encoded``, gradients of amplitudes are added."""
+        residuals, ket = forward
+        bras = self.device.amplitudes(bra, sweeps.frame) if encoded else None
+        device = self.device_of(parameters)
+        gradients, batched = sweeps.backward(device, residuals, ket, bra, per_sample=per_sample, last=last)
+        if bras is not None and self._encoding is not None:
+            start = np.asarray(self.inverse.evolve(parameters, 2.0 * bras), np.complex128)
+            gradients += self._encoding.pullback(parameters.full(), start, self._program.initial_state)
+        return gradients, batched
+
+    def final_states(
+        self, parameters: ParameterBatch, request: PlanRequest, extra: int = 0
+    ) -> Iterator[tuple[ParameterBatch, Sweeps, State]]:
+        """The final states of all samples, some at a time: those samples, what was run, and their states.
+
+        Where derivatives are likely to follow, their sweeps are run instead, and the states are kept for them once the
+        caller has gone on.
+
+        Args:
+            parameters: The values.
+            request: What the sweeps are for.
+            extra: Memory that the caller takes beside the states, in states of the whole batch.
+        """
+        sweeps = self.plans.sweeps(request)
+        followed_by = self._forward_cache.begin(parameters) if self._may_be_kept(parameters) else None
+        if followed_by is not None and self.memory.fits(parameters.batch, KET_COPY_BRA_AMPLITUDES):
+            size = self.device.state_bytes(self._program.num_qubits, parameters.batch)
+            kept = self.plans.sweeps(followed_by)
+            if size <= KEPT.max_bytes and type(kept) is type(sweeps):
+                forward = self.forward(kept, parameters)
+                yield parameters, kept, forward[1]
+                self._forward_cache.keep(ForwardPass(parameters, kept, forward), size)
+                return
+        for chunk in self.memory.chunks(parameters, sweeps.forward_states + extra):
+            yield chunk, sweeps, self.forward(sweeps, chunk)[1]
+
+    def kept(self, parameters: ParameterBatch, request: PlanRequest, sweeps: Sweeps) -> Forward | None:
+        """The forward sweep for derivatives, if `final_states` kept it at the same values."""
+        return self._forward_cache.take(parameters, request, sweeps) if self._may_be_kept(parameters) else None
+
+    def derivatives(
+        self,
+        parameters: ParameterBatch,
+        request: PlanRequest,
+        bras: Bras,
+        count: int,
+        *,
+        states: int,
+        encoded: bool,
+    ) -> Iterator[tuple[ParameterBatch, int, FloatArray]]:
+        """Gradients (b, P) of real functions of the state, one backward sweep each: samples, function, gradients.
+
+        Args:
+            parameters: The values.
+            request: What the sweeps are for.
+            bras: Half the cotangents of the state, one of each function.
+            count: Number of functions.
+            states: States that are needed at once.
+            encoded: Whether gradients of amplitudes are wanted.
+        """
+        sweeps = self.plans.sweeps(request)
+        states += bool(self._options.checkpoint)  # a copy of a state that was kept
+        kept = self.kept(parameters, request, sweeps)
+        for chunk in self.memory.chunks(parameters, states, sweeps):
+            forward = kept if kept and chunk is parameters else self.forward(sweeps, chunk, states)
+            residuals, ket = forward
+            for k, bra in enumerate(bras(sweeps, chunk, ket)):
+                last = k == count - 1
+                each = forward if last else (residuals, self.device.copy(ket))
+                gradients, _ = self.backward(sweeps, chunk, each, bra, per_sample=True, last=last, encoded=encoded)
+                yield chunk, k, gradients
+
+    def state(self, sweeps: Sweeps, amplitudes: ComplexArray) -> State:
+        """Amplitudes (B, 2**n) of any norm as states in the frame of the sweeps' final states."""
+        ordered = np.empty(amplitudes.shape, np.complex128)
+        ordered[:, logical_rows(sweeps.frame)] = amplitudes
+        return self.device.allocate(sweeps.tape, len(amplitudes), ordered)
+
+    def evolve(self, parameters: ParameterBatch, amplitudes: ComplexArray) -> ComplexArray:
+        """The program applied to given amplitudes (B, 2**n), of any norm."""
+        request = PlanRequest(parameters.batched, NO_PARAMETERS, parameters.batch, keep_phase=True, any_start=True)
+        sweeps = self.plans.sweeps(request)
+        _, ket = sweeps.forward(self.device, parameters, np.asarray(amplitudes, np.complex128))
+        return self.device.amplitudes(ket, sweeps.frame)
+
+    def run(
+        self,
+        values: FloatArray,
+        initial_states: NDArray[np.complex128] | None,
+        constants: FloatArray,
+        *,
+        keep_phase: bool,
+    ) -> tuple[State, Plan]:
+        """The final states as they are on the device, for a caller that goes on with them and minds the memory.
+
+        Args:
+            values: Parameters (B, P - K) by sample.
+            initial_states: Amplitudes (B, 2**n) in place of the program's initial state, or None.
+            constants: The last parameters (K,), the same for all samples.
+            keep_phase: Whether the global phase matters.
+
+        Returns:
+            B states, and the plan that was run; they are in the frame of its tape.
+        """
+        _, weights = checked_arrays(None, values, 0, self._angle_map.num_parameters - len(constants))
+        start = self._program.initial_state if initial_states is None else initial_states
+        parameters = parameter_batch(None, weights, start)
+        if len(constants):
+            parameters = parameters._replace(shared=np.concatenate([parameters.shared, constants]))
+        sweeps = self.plans.planned(self.request(parameters, keep_phase=keep_phase))
+        return self.forward(sweeps, parameters)[1], sweeps.plan
+
+    @cached_property
+    def inverse(self) -> Passes:
+        """The program undone, in the same parameters."""
+        options = replace(self._options, device=self.device, max_memory_mb=self.memory.bytes / 2**20)
+        return Passes(*inverted(self._program, self._angle_map), options)
+
+    def encodes(self, parameters: IntArray) -> bool:
+        """Whether amplitudes of the initial state depend on any of these parameters."""
+        return self._encoding is not None and bool(np.isin(parameters, self._encoding_parameters).any())
+
+    def _may_be_kept(self, parameters: ParameterBatch) -> bool:
+        """Whether equal parameters mean equal final states, of which no checkpoints are needed."""
+        return not self._options.checkpoint and parameters.initial_states is self._program.initial_state
+
+    @cached_property
+    def _encoding_parameters(self) -> IntArray:
+        """The parameters that amplitudes depend on."""
+        return np.zeros(0, np.intp) if self._encoding is None else np.unique(self._encoding.features.dependence[1])
+
+    def _encoded(self, parameters: ParameterBatch) -> NDArray[np.complex128]:
+        assert self._encoding is not None
+        batched = np.isin(self._encoding_parameters, parameters.batched.indices).any()
+        values = parameters.full() if batched else parameters.shared
+        return self._encoding.states(values, self._program.num_qubits, self._program.initial_state)

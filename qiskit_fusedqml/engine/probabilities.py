@@ -1,0 +1,108 @@
+"""Probabilities of groups of outcomes, and their derivatives by the cheaper of forward and reverse mode."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ..arrays import ComplexArray, FloatArray, IntArray
+from ..ir.measurement import clbit_values
+from . import rotations
+from .program_function import ProgramFunction
+from .state_gradients import pull_bras
+
+BACKWARD_COST = 3.0
+"""A backward sweep moves two states and takes overlaps; in forward sweeps."""
+
+
+def grouped_probabilities(
+    f: ProgramFunction, x: ArrayLike | None, w: ArrayLike | None, groups: IntArray, num_groups: int
+) -> FloatArray:
+    """Sums (B, num_groups) of probabilities: outcome v of the clbits belongs to ``groups[v]``, -1 to none."""
+    parameters, pairs = f.read(x, w), f.measurement.pairs
+    measured = sorted({qubit for qubit, _ in pairs})
+    labels = groups[clbit_values(len(measured), [(measured.index(q), c) for q, c in pairs])]
+    result = np.zeros((parameters.batch, num_groups))
+    for chunk, sweeps, ket in f.passes.final_states(parameters, f.passes.request(parameters), extra=1):
+        marginal = f.device.probabilities(ket, sweeps.frame, measured)
+        result[chunk.first : chunk.first + chunk.batch] = _group_sums(marginal, labels, num_groups)
+    return result
+
+
+def reachable_outcomes(f: ProgramFunction) -> tuple[IntArray, IntArray]:
+    """The values the classical bits can take, ascending, and the groups that number them."""
+    outcomes = np.unique(clbit_values(f.num_qubits, f.measurement.pairs))
+    groups = np.full(2**f.measurement.num_clbits, -1, np.intp)
+    groups[outcomes] = np.arange(len(outcomes))
+    return outcomes, groups
+
+
+def probability_jacobian(
+    f: ProgramFunction,
+    x: ArrayLike | None,
+    w: ArrayLike | None,
+    groups: IntArray,
+    num_groups: int,
+    wrt: str | Sequence[int] = "weights",
+) -> FloatArray:
+    """Derivatives (B, num_groups, n) of `grouped_probabilities`.
+
+    Reverse mode is one backward sweep a group, forward mode one or two states a wanted rotation.
+    """
+    labels, wanted = groups[clbit_values(f.num_qubits, f.measurement.pairs)], f.indices(wrt)
+    present = np.unique(labels[labels >= 0])
+    chosen = rotations.depending_on(f, wanted)
+    num_states = len(chosen) + int(f.unrolled.controlled[chosen].sum())
+    if f.passes.encodes(wanted) or num_states > BACKWARD_COST * len(present):
+        return _backward(f, x, w, labels, present, num_groups, wanted)
+    return _forward(f, f.read(x, w).full(), labels, num_groups, wanted, chosen)
+
+
+def _backward(
+    f: ProgramFunction,
+    x: ArrayLike | None,
+    w: ArrayLike | None,
+    labels: IntArray,
+    present: IntArray,
+    num_groups: int,
+    wanted: IntArray,
+) -> FloatArray:
+    def bras(amplitudes: ComplexArray) -> Iterator[ComplexArray]:
+        return ((labels == group) * amplitudes for group in present)
+
+    found = pull_bras(f, x, w, wanted.tolist(), bras, len(present))
+    result = np.zeros((len(found), num_groups, len(wanted)))
+    result[:, present] = found
+    return result
+
+
+def _forward(
+    f: ProgramFunction, values: FloatArray, labels: IntArray, num_groups: int, wanted: IntArray, chosen: IntArray
+) -> FloatArray:
+    result = np.empty((len(values), num_groups, len(wanted)))
+    samples, block = rotations.blocks(f, len(values), len(chosen))
+    for start in range(0, len(values), samples):
+        part = values[start : start + samples]
+        ket = rotations.states_at(f, part)
+        derivatives = np.empty((len(part), num_groups, len(chosen)))
+        for first in range(0, len(chosen), block):
+            tangents = rotations.tangents(f, part, chosen[first : first + block])
+            slopes = 2.0 * (ket.conj()[:, None] * tangents).real
+            derivatives[..., first : first + block] = _group_sums(slopes, labels, num_groups).swapaxes(1, 2)
+        result[start : start + samples] = rotations.chain(f, part, chosen, derivatives)[..., wanted]
+    return result
+
+
+def _group_sums(values: FloatArray, labels: IntArray, num_groups: int) -> FloatArray:
+    """Sums (..., num_groups) of the last axis by label; entries labelled -1 are left out."""
+    order = np.argsort(labels, kind="stable")
+    order = order[np.searchsorted(labels[order], 0) :]
+    present, starts = np.unique(labels[order], return_index=True)
+    result = np.zeros((*values.shape[:-1], num_groups))
+    if len(present) == len(order):
+        result[..., present] = values[..., order]
+    elif len(order):
+        result[..., present] = np.add.reduceat(values[..., order], starts, axis=-1)
+    return result
