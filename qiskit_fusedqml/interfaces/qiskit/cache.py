@@ -83,7 +83,7 @@ class KnownCircuit:
     ) -> None:
         """Copy the circuit; ``forget`` is called with the reference when it is gone."""
         self.reference = weakref.ref(circuit, forget)
-        self.snapshot = circuit.copy()
+        self.snapshot: QuantumCircuit = circuit.copy()
         self._compiled: OrderedDict[Hashable, Any] = OrderedDict()
         self._asked: tuple[list[Parameter], list[int]] = ([], [])
         self._max_compiled = max_compiled
@@ -139,15 +139,13 @@ class KnownCircuit:
 
     def is_still(self, circuit: QuantumCircuit) -> bool:
         """Whether this is about that very circuit and it still is what was copied: instructions, bits, phase."""
-        return self.reference() is circuit and self._equals(circuit)
-
-    def _equals(self, circuit: QuantumCircuit) -> bool:
         snapshot = self.snapshot
         return bool(
             circuit.num_qubits == snapshot.num_qubits
             and circuit.num_clbits == snapshot.num_clbits
             and circuit.global_phase == snapshot.global_phase
             and self._has_data_of(circuit)
+            and self.reference() is circuit
         )
 
     def _has_data_of(self, circuit: QuantumCircuit) -> bool:

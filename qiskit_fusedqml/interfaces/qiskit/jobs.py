@@ -62,7 +62,7 @@ class FinishedJob(BasePrimitiveJob, Generic[ResultT]):
         return self._error is None
 
     def running(self) -> bool:
-        """False: a job is handed out when it has run."""
+        """False: a job has run when it is returned."""
         return False
 
     def cancelled(self) -> bool:

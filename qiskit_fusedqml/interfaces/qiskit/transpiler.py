@@ -234,22 +234,17 @@ def transpile(
     Raises:
         InvalidInputError: If ``passes`` is no list, or holds something else.
     """
-    tasks = _tasks(passes)
-    result = qiskit_transpile(circuits, backend, **options)
-    if not tasks:
-        return result
-    manager = PassManager(tasks)
-    return [_run(manager, c) for c in result] if isinstance(result, list) else _run(manager, result)
-
-
-def _tasks(passes: Iterable[Task | type[Task]]) -> list[Task]:
     if not isinstance(passes, Iterable):
         raise InvalidInputError(f"passes is {passes!r}; a list is expected: passes=[FusionPass].")
     tasks = [task() if isinstance(task, type) else task for task in passes]
     for task in tasks:
         if not isinstance(task, Task):
             raise InvalidInputError(f"passes holds {task!r}, which is not a transpiler pass.")
-    return tasks
+    result = qiskit_transpile(circuits, backend, **options)
+    if not tasks:
+        return result
+    manager = PassManager(tasks)
+    return [_run(manager, c) for c in result] if isinstance(result, list) else _run(manager, result)
 
 
 def _run(manager: PassManager, circuit: QuantumCircuit) -> QuantumCircuit:

@@ -19,8 +19,7 @@ from qiskit.result.models import ExperimentResult
 from ....distributed.circuit import ExecutorTasks
 from ....errors import FusedQMLError
 from ..jobs import FinishedJob
-from .experiments import Experiments, list_experiments, run_all
-from .metadata import memory_mb
+from .experiments import Experiments, list_experiments, memory_mb, run_all
 from .options import run_options, runner_options
 
 

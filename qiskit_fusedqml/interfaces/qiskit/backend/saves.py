@@ -16,15 +16,9 @@ from ....errors import InvalidInputError
 from ....simulation import Saved
 
 _DEFAULT_SUBTYPES = {
-    "statevector": "single",
-    "statevector_dict": "single",
-    "amplitudes": "single",
-    "expval": "average",
-    "expval_var": "average",
-    "probabilities": "average",
-    "probabilities_dict": "average",
-    "amplitudes_sq": "average",
-    "density_matrix": "average",
+    **dict.fromkeys(("statevector", "statevector_dict", "amplitudes"), "single"),
+    **dict.fromkeys(("expval", "expval_var", "probabilities", "probabilities_dict"), "average"),
+    **dict.fromkeys(("amplitudes_sq", "density_matrix"), "average"),
 }
 _DEFAULT_LABELS = {
     "expval": "expectation_value",

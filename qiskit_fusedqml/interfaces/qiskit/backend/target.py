@@ -5,32 +5,9 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-from qiskit.circuit import (
-    BreakLoopOp,
-    ContinueLoopOp,
-    ControlledGate,
-    Delay,
-    ForLoopOp,
-    IfElseOp,
-    Instruction,
-    Measure,
-    Parameter,
-    Reset,
-    Store,
-    SwitchCaseOp,
-    WhileLoopOp,
-)
-from qiskit.circuit.library import (
-    DiagonalGate,
-    Initialize,
-    PauliGate,
-    StatePreparation,
-    U2Gate,
-    UCGate,
-    UnitaryGate,
-    get_standard_gate_name_mapping,
-)
-from qiskit.circuit.library.standard_gates import MCPhaseGate, MCU1Gate, MCXGate, MCXGrayCode
+from qiskit import circuit as qc
+from qiskit.circuit import Parameter, library
+from qiskit.circuit.library import standard_gates
 from qiskit.transpiler import Target
 
 from ....ir.dynamic import SAVE_KINDS
@@ -41,33 +18,33 @@ from .saves import SaveInstruction
 
 OF_ANY_WIDTH: dict[str, Any] = {
     # Qiskit has classes for some of these names; the others are the names of qiskit-aer
-    **dict.fromkeys((name for name in MULTI_CONTROLLED if name.startswith("mc")), ControlledGate),
-    "diagonal": DiagonalGate,
+    **dict.fromkeys((name for name in MULTI_CONTROLLED if name.startswith("mc")), qc.ControlledGate),
+    "diagonal": library.DiagonalGate,
     "fused": FusedGate,
-    "initialize": Initialize,
-    "mcp": MCPhaseGate,
-    "mcphase": MCPhaseGate,
-    "mcu1": MCU1Gate,
-    "mcx": MCXGate,
-    "mcx_gray": MCXGrayCode,
-    "multiplexer": UCGate,
-    "pauli": PauliGate,
+    "initialize": library.Initialize,
+    "mcp": standard_gates.MCPhaseGate,
+    "mcphase": standard_gates.MCPhaseGate,
+    "mcu1": standard_gates.MCU1Gate,
+    "mcx": standard_gates.MCXGate,
+    "mcx_gray": standard_gates.MCXGrayCode,
+    "multiplexer": library.UCGate,
+    "pauli": library.PauliGate,
     "save_state": SaveInstruction,
-    "set_statevector": Instruction,
-    "state_preparation": StatePreparation,
-    "unitary": UnitaryGate,
+    "set_statevector": qc.Instruction,
+    "state_preparation": library.StatePreparation,
+    "unitary": library.UnitaryGate,
     **{f"save_{kind}": SaveInstruction for kind in SAVE_KINDS},
 }
 """Instructions whose number of qubits is not fixed by their name."""
 
 CONTROL_FLOW: dict[str, Any] = {
-    "break_loop": BreakLoopOp,
-    "continue_loop": ContinueLoopOp,
-    "for_loop": ForLoopOp,
-    "if_else": IfElseOp,
-    "store": Store,
-    "switch_case": SwitchCaseOp,
-    "while_loop": WhileLoopOp,
+    "break_loop": qc.BreakLoopOp,
+    "continue_loop": qc.ContinueLoopOp,
+    "for_loop": qc.ForLoopOp,
+    "if_else": qc.IfElseOp,
+    "store": qc.Store,
+    "switch_case": qc.SwitchCaseOp,
+    "while_loop": qc.WhileLoopOp,
 }
 
 
@@ -75,11 +52,11 @@ CONTROL_FLOW: dict[str, Any] = {
 def build_target(num_qubits: int) -> Target:
     """All instructions on all qubits, without errors or durations, every pair of qubits connected."""
     target = Target(num_qubits=num_qubits, description="FusedSimulator")
-    for name, gate in get_standard_gate_name_mapping().items():
+    for name, gate in library.get_standard_gate_name_mapping().items():
         if name in GATES:
             target.add_instruction(gate, name=name)
-    target.add_instruction(U2Gate(Parameter("phi"), Parameter("lam")).control(), name="cu2")
-    for instruction in (Measure(), Reset(), Delay(Parameter("t"))):
+    target.add_instruction(library.U2Gate(Parameter("phi"), Parameter("lam")).control(), name="cu2")
+    for instruction in (qc.Measure(), qc.Reset(), qc.Delay(Parameter("t"))):
         target.add_instruction(instruction)
     for name, kind in (OF_ANY_WIDTH | CONTROL_FLOW).items():
         target.add_instruction(kind, name=name)

@@ -1,8 +1,8 @@
 """From Qiskit to this package: the only reader of Qiskit's circuits and observables.
 
 `circuits` walks a `QuantumCircuit` and writes a program; `operations` says what the names of operations mean,
-`expressions` reads parameter expressions into an angle map, and `states` initial states. `dynamic` writes circuits that
-measure or branch as they go, for which `classical` reads conditions and jumps, and `saves` save instructions.
+`expressions` reads parameter expressions into an angle map, and `states` initial and saved states. `dynamic` writes
+circuits that measure or branch as they go, for which `classical` reads conditions and jumps.
 `observables` turns what Estimator V2 accepts into Pauli sums.
 """
 

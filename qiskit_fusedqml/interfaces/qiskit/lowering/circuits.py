@@ -67,7 +67,7 @@ class Lowered:
         dynamic: The program and the measurements at its end.
         angle_map: Parameter values -> the program's angles; slot k is the k-th parametrised rotation.
         parameters: The parameters in the order of the values.
-        encoding: Amplitudes that are parameters; whoever runs the program has to prepare them.
+        encoding: Amplitudes that are parameters; the engine has to prepare them.
         constants: Constant angles that were lifted out of the program: the values (K,) of the angle map's last K
             parameters.
     """

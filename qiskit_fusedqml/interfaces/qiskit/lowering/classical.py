@@ -10,17 +10,7 @@ from qiskit.circuit import ClassicalRegister, Clbit
 from qiskit.circuit.classical import expr, types
 
 from ....errors import SimulationError, UnsupportedInstructionError
-from ....ir.classical import (
-    BOOL,
-    FLOAT,
-    OPERATORS,
-    Apply,
-    Bits,
-    Constant,
-    Expression,
-    Target,
-    Variable,
-)
+from ....ir import classical as ir
 from ....ir.dynamic import Branch, Node
 
 
@@ -29,31 +19,31 @@ class ClassicalReader:
 
     def __init__(self) -> None:
         self.clbits: Mapping[Clbit, int] = {}
-        self._numbers: dict[Any, Variable] = {}
+        self._numbers: dict[Any, ir.Variable] = {}
 
     @property
-    def variables(self) -> tuple[Variable, ...]:
+    def variables(self) -> tuple[ir.Variable, ...]:
         """The variables met so far."""
         return tuple(self._numbers.values())
 
-    def condition(self, condition: Any) -> Expression:
+    def condition(self, condition: Any) -> ir.Expression:
         """The condition of an ``if`` or ``while``: an expression, or a pair of a bit or register and a value."""
         if isinstance(condition, tuple):
             target, value = condition
             bits = self.bits(target)
             if int(value) >> max(bits.width, 1):
-                return Constant(False, BOOL)
-            constant = Constant(bool(value) if bits.width == BOOL else int(value), bits.width)
-            return Apply("EQUAL", (bits, constant), BOOL)
+                return ir.Constant(False, ir.BOOL)
+            constant = ir.Constant(bool(value) if bits.width == ir.BOOL else int(value), bits.width)
+            return ir.Apply("EQUAL", (bits, constant), ir.BOOL)
         return self.expression(condition)
 
-    def bits(self, target: Clbit | ClassicalRegister) -> Bits:
+    def bits(self, target: Clbit | ClassicalRegister) -> ir.Bits:
         """A bit or a register."""
         if isinstance(target, Clbit):
-            return Bits((self.clbits[target],), BOOL)
-        return Bits(tuple(self.clbits[bit] for bit in target), len(target))
+            return ir.Bits((self.clbits[target],), ir.BOOL)
+        return ir.Bits(tuple(self.clbits[bit] for bit in target), len(target))
 
-    def target(self, node: Any) -> Target:
+    def target(self, node: Any) -> ir.Target:
         """What a ``store`` writes to.
 
         Raises:
@@ -62,16 +52,16 @@ class ClassicalReader:
         if isinstance(node, expr.Index) and isinstance(node.target, expr.Var) and isinstance(node.index, expr.Value):
             register = node.target.var
             if isinstance(register, ClassicalRegister):
-                return Bits((self.clbits[register[node.index.value]],), BOOL)
+                return ir.Bits((self.clbits[register[node.index.value]],), ir.BOOL)
         if isinstance(node, expr.Var):
             return self._variable(node)
         raise UnsupportedInstructionError(f"It stores to {node}; variables, registers and bits are supported.")
 
-    def value(self, node: Any) -> Expression:
+    def value(self, node: Any) -> ir.Expression:
         """The target of a ``switch``: a bit, a register or an expression."""
         return self.bits(node) if isinstance(node, Clbit | ClassicalRegister) else self.expression(node)
 
-    def expression(self, node: Any) -> Expression:
+    def expression(self, node: Any) -> ir.Expression:
         """An expression.
 
         Raises:
@@ -81,32 +71,32 @@ class ClassicalReader:
             case expr.Var():
                 return self._variable(node)
             case expr.Value():
-                return Constant(node.value, _width(node.type))
+                return ir.Constant(node.value, _width(node.type))
             case expr.Cast():
-                return Apply("cast", (self.expression(node.operand),), _width(node.type))
-            case expr.Unary() if node.op.name in OPERATORS:
-                return Apply(node.op.name, (self.expression(node.operand),), _width(node.type))
-            case expr.Binary() if node.op.name in OPERATORS:
+                return ir.Apply("cast", (self.expression(node.operand),), _width(node.type))
+            case expr.Unary() if node.op.name in ir.OPERATORS:
+                return ir.Apply(node.op.name, (self.expression(node.operand),), _width(node.type))
+            case expr.Binary() if node.op.name in ir.OPERATORS:
                 operands = (self.expression(node.left), self.expression(node.right))
-                return Apply(node.op.name, operands, _width(node.type))
+                return ir.Apply(node.op.name, operands, _width(node.type))
             case expr.Index():
-                return Apply("INDEX", (self.expression(node.target), self.expression(node.index)), _width(node.type))
+                return ir.Apply("INDEX", (self.expression(node.target), self.expression(node.index)), _width(node.type))
         raise UnsupportedInstructionError(f"It uses the classical expression {node}, which is not supported.")
 
-    def _variable(self, node: Any) -> Target:
+    def _variable(self, node: Any) -> ir.Target:
         if isinstance(node.var, Clbit | ClassicalRegister):
             return self.bits(node.var)
-        return self._numbers.setdefault(node.var, Variable(len(self._numbers), _width(node.type)))
+        return self._numbers.setdefault(node.var, ir.Variable(len(self._numbers), _width(node.type)))
 
 
 @dataclass
 class Jumps:
     """The jumps and marks of one list of nodes, while it is written; what a jump passes over is a branch not taken."""
 
-    _open: list[tuple[str, Expression | None, int]] = field(default_factory=list)
+    _open: list[tuple[str, ir.Expression | None, int]] = field(default_factory=list)
     _marks: set[str] = field(default_factory=set)
 
-    def jump(self, mark: str, condition: Expression | None, nodes: list[Node]) -> None:
+    def jump(self, mark: str, condition: ir.Expression | None, nodes: list[Node]) -> None:
         """Note a jump to a mark from the end of the nodes written so far, on a condition or always."""
         if mark in self._marks:
             raise SimulationError(f"A jump leads back to mark {mark!r}; only jumps forward are possible, and loops.")
@@ -146,9 +136,9 @@ class Jumps:
 def _width(kind: Any) -> int:
     match kind:
         case types.Bool():
-            return BOOL
+            return ir.BOOL
         case types.Float():
-            return FLOAT
+            return ir.FLOAT
         case types.Uint():
             return int(kind.width)
     raise UnsupportedInstructionError(f"It uses a classical value of type {kind}; Bool, Uint and Float are supported.")

@@ -13,34 +13,14 @@ from qiskit.circuit.controlflow import CASE_DEFAULT
 from qiskit.quantum_info.operators.predicates import is_unitary_matrix
 
 from ....errors import InvalidInputError, SimulationError, UnsupportedInstructionError
-from ....ir.classical import (
-    BOOL,
-    Apply,
-    Bits,
-    Constant,
-)
-from ....ir.dynamic import (
-    Assign,
-    Branch,
-    Break,
-    Continue,
-    DynamicProgram,
-    Measure,
-    Node,
-    Prepare,
-    Repeat,
-    Reset,
-    Segment,
-    While,
-    simplify,
-)
+from ....ir import dynamic as ir
+from ....ir.classical import BOOL, Apply, Bits, Constant
 from ....ir.program import MAX_QUBITS, Program
 from .circuits import Lowered, Walker
 from .classical import ClassicalReader, Jumps
 from .expressions import AngleTable
 from .operations import FREE, Controls, Operands, placed, support, with_blocks
-from .saves import WHOLE_STATE, read_save, read_set_statevector
-from .states import product_state
+from .states import WHOLE_STATE, product_state, read_save, read_set_statevector
 
 IDLE = -1
 """In place of a qubit without amplitudes: no gate acts on it, or nothing that is measured depends on it."""
@@ -48,9 +28,7 @@ IDLE = -1
 _WITHOUT_STATE = frozenset({"barrier", "delay", "measure", "reset"})
 _WHOLE_STATE_SAVES = frozenset({"save_state", "set_statevector", *(f"save_{kind}" for kind in WHOLE_STATE)})
 _WITHOUT_CLASS = {
-    "set_statevector": "set_statevector",
-    "jump": "jump",
-    "mark": "mark",
+    **{name: name for name in ("set_statevector", "jump", "mark")},
     **dict.fromkeys(("kraus", "superop", "quantum_channel", "qerror_loc", "roerror"), "channel"),
 }
 """The names of instructions that have no class here, and the methods that write them."""
@@ -97,8 +75,8 @@ def lower_dynamic(
     walker.flush()
     walker.jumps.finish()
     angle_map = table.angle_map()
-    nodes = simplify(walker.nodes, angle_map.num_angles)
-    dynamic = DynamicProgram(num_qubits, circuit.num_clbits, nodes, walker.reader.variables)
+    nodes = ir.simplify(walker.nodes, angle_map.num_angles)
+    dynamic = ir.DynamicProgram(num_qubits, circuit.num_clbits, nodes, walker.reader.variables)
     return Lowered(dynamic, angle_map, table.parameters, constants=np.array(table.constants, dtype=np.float64))
 
 
@@ -160,7 +138,7 @@ class DynamicWalker(Walker):
     """Writes the nodes of a dynamic program; gates gather until something else comes."""
 
     fuse: bool = True
-    nodes: list[Node] = field(default_factory=list)
+    nodes: list[ir.Node] = field(default_factory=list)
     reader: ClassicalReader = field(default_factory=ClassicalReader)
     jumps: Jumps = field(default_factory=Jumps)
     _used: int = 0
@@ -180,7 +158,7 @@ class DynamicWalker(Walker):
             return
         program = self.program(0)
         if program.instructions or program.initial_state is not None:
-            self.nodes.append(Segment(program))
+            self.nodes.append(ir.Segment(program))
         self._used |= self._prepared
         for instruction in self._instructions:
             self._used |= support(instruction)
@@ -228,9 +206,9 @@ class DynamicWalker(Walker):
         self.flush()
         for qubit, clbit in zip(operands.targets, operands.clbits, strict=True):
             if qubit == IDLE:
-                self.nodes.append(Assign(Bits((clbit,), BOOL), Constant(False, BOOL)))
+                self.nodes.append(ir.Assign(Bits((clbit,), BOOL), Constant(False, BOOL)))
             else:
-                self.nodes.append(Measure(qubit, clbit))
+                self.nodes.append(ir.Measure(qubit, clbit))
         return True
 
     def reset(self, _operation: Any, operands: Operands) -> bool:
@@ -238,7 +216,7 @@ class DynamicWalker(Walker):
         targets = [qubit for qubit in operands.targets if qubit != IDLE]
         if not self._fresh(sum(1 << qubit for qubit in targets)):
             self.flush()
-            self.nodes.extend(map(Reset, targets))
+            self.nodes.extend(map(ir.Reset, targets))
         return True
 
     def initialize(self, operation: Any, operands: Operands) -> bool:
@@ -251,9 +229,9 @@ class DynamicWalker(Walker):
         amplitudes = self._amplitudes(operation, operands)
         if len(operands.targets) == self.num_qubits:  # whatever the state was: nothing is random
             everything = product_state(self.num_qubits, [(operands.targets, amplitudes)])
-            self.nodes.append(Segment(Program(self.num_qubits, 0, (), everything)))
+            self.nodes.append(ir.Segment(Program(self.num_qubits, 0, (), everything)))
         else:
-            self.nodes.append(Prepare(operands.targets, amplitudes))
+            self.nodes.append(ir.Prepare(operands.targets, amplitudes))
         self._used |= operands.mask
         return True
 
@@ -268,7 +246,7 @@ class DynamicWalker(Walker):
     def set_statevector(self, operation: Any, operands: Operands) -> None:
         """Replace the state."""
         amplitudes = read_set_statevector(operation, operands.targets, self.num_qubits)
-        self.nodes.append(Segment(Program(self.num_qubits, 0, (), amplitudes)))
+        self.nodes.append(ir.Segment(Program(self.num_qubits, 0, (), amplitudes)))
         self._used = (1 << self.num_qubits) - 1
 
     def channel(self, operation: Any, operands: Operands) -> None:
@@ -279,18 +257,18 @@ class DynamicWalker(Walker):
 
     def store(self, operation: Any, _operands: Operands) -> None:
         """Write an expression's value."""
-        self.nodes.append(Assign(self.reader.target(operation.lvalue), self.reader.expression(operation.rvalue)))
+        self.nodes.append(ir.Assign(self.reader.target(operation.lvalue), self.reader.expression(operation.rvalue)))
 
     def if_else(self, operation: Any, operands: Operands) -> None:
         """One of two blocks."""
         condition = self.reader.condition(operation.condition)
         then, *otherwise = [self._block(block, operands) for block in operation.blocks]
-        self.nodes.append(Branch(condition, then, otherwise[0] if otherwise else ()))
+        self.nodes.append(ir.Branch(condition, then, otherwise[0] if otherwise else ()))
 
     def switch_case(self, operation: Any, operands: Operands) -> None:
         """The first of several blocks whose value is the target's: nested branches, decided before any block runs."""
         target = self.reader.value(operation.target)
-        chain: tuple[Node, ...] = ()
+        chain: tuple[ir.Node, ...] = ()
         for labels, block in reversed(list(operation.cases_specifier())):
             nodes = self._block(block, operands)
             if CASE_DEFAULT in labels:
@@ -300,12 +278,14 @@ class DynamicWalker(Walker):
             condition = tests[0]
             for test in tests[1:]:
                 condition = Apply("LOGIC_OR", (condition, test), BOOL)
-            chain = (Branch(condition, nodes, chain),)
+            chain = (ir.Branch(condition, nodes, chain),)
         self.nodes.extend(chain)
 
     def while_loop(self, operation: Any, operands: Operands) -> None:
         """A block as long as a condition holds."""
-        self.nodes.append(While(self.reader.condition(operation.condition), self._block(operation.blocks[0], operands)))
+        self.nodes.append(
+            ir.While(self.reader.condition(operation.condition), self._block(operation.blocks[0], operands))
+        )
 
     def for_loop(self, operation: Any, operands: Operands) -> None:
         """A block for every value of an index."""
@@ -313,11 +293,11 @@ class DynamicWalker(Walker):
         values = tuple(values)
         if isinstance(index, Parameter) and index in body.parameters:
             bodies = [self._block(body.assign_parameters({index: value}), operands) for value in values]
-            self.nodes.append(Repeat(tuple(bodies)))
+            self.nodes.append(ir.Repeat(tuple(bodies)))
         elif values:
             counter = None if index is None or isinstance(index, Parameter) else self.reader.expression(index)
             rounds = (self._block(body, operands),) * len(values)
-            self.nodes.append(Repeat(rounds, counter, values if counter else ()))  # type: ignore[arg-type]
+            self.nodes.append(ir.Repeat(rounds, counter, values if counter else ()))  # type: ignore[arg-type]
 
     def box(self, operation: Any, operands: Operands) -> None:
         """A block that is run as it stands."""
@@ -327,11 +307,11 @@ class DynamicWalker(Walker):
 
     def break_loop(self, _operation: Any, _operands: Operands) -> None:
         """Leave the loop."""
-        self.nodes.append(Break())
+        self.nodes.append(ir.Break())
 
     def continue_loop(self, _operation: Any, _operands: Operands) -> None:
         """Go on with the next round."""
-        self.nodes.append(Continue())
+        self.nodes.append(ir.Continue())
 
     def jump(self, operation: Any, _operands: Operands) -> None:
         """Go on at a mark further on, perhaps on a condition."""
@@ -342,7 +322,7 @@ class DynamicWalker(Walker):
         """A place for jumps to lead to."""
         self.jumps.mark(_mark(operation), self.nodes)
 
-    def _block(self, body: QuantumCircuit, operands: Operands) -> tuple[Node, ...]:
+    def _block(self, body: QuantumCircuit, operands: Operands) -> tuple[ir.Node, ...]:
         outer, self.nodes = self.nodes, []
         around, self.jumps = self.jumps, Jumps()
         self._depth += 1
@@ -362,7 +342,7 @@ def _method(operation: Any) -> str | None:
         return str(name)
     if name.startswith("save_") and hasattr(operation, "_subtype"):
         return "save"
-    # somebody's gate of that name has a definition; others are not asked for theirs, which may take a synthesis
+    # a user's gate of that name has a definition; others are not asked for theirs, which may take a synthesis
     return _WITHOUT_CLASS[name] if name in _WITHOUT_CLASS and getattr(operation, "definition", None) is None else None
 
 

@@ -167,8 +167,8 @@ class AngleTable:
         for scale, shift in _PROBES:
             expected = self._value(expression, used, scale, shift)
             if expected is not None and expected.imag == 0.0:
-                found = float(formula.evaluate([np.array(scale * self._probe(p) + shift) for p in used]))
-                return abs(found - expected.real) <= 1e-9 * max(1.0, abs(expected.real))
+                value = float(formula.evaluate([np.array(scale * self._probe(p) + shift) for p in used]))
+                return abs(value - expected.real) <= 1e-9 * max(1.0, abs(expected.real))
         return "/-" not in formula.label  # the one known fault of the texts
 
     def _value(

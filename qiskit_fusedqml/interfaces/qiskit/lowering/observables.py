@@ -74,13 +74,13 @@ def canonical(observable: Any) -> Observable:
     paulis = observable.paulis
     content = (paulis.x, paulis.z, paulis.phase, observable.coeffs)
     key = (observable.num_qubits, *(array.tobytes() for array in content))
-    found = _operators.get(key)
-    if found is None:
-        found = from_coerced(ObservablesArray.coerce_observable(observable))
+    known = _operators.get(key)
+    if known is None:
+        known = from_coerced(ObservablesArray.coerce_observable(observable))
         if len(_operators) >= MAX_OPERATORS:
             _operators.clear()
-        _operators[key] = found
-    return found
+        _operators[key] = known
+    return known
 
 
 _operators: dict[Hashable, Observable] = {}
@@ -181,14 +181,8 @@ def _flatten(observables: Any) -> tuple[list[Any], tuple[int, ...]]:
 
 def _sparse(observable: Any) -> SparseObservable:
     try:
-        if isinstance(observable, SparseObservable):
-            return observable
-        if isinstance(observable, SparsePauliOp):
-            return SparseObservable.from_sparse_pauli_op(observable)
-        if isinstance(observable, Pauli):
-            return SparseObservable.from_pauli(observable)
-        if isinstance(observable, str):
-            return SparseObservable.from_label(observable)
+        if isinstance(observable, (SparseObservable, SparsePauliOp, Pauli, str)):
+            return SparseObservable(observable)
         if isinstance(observable, Mapping):
             return SparseObservable.from_list([_labelled(*item) for item in observable.items()])
     except (TypeError, ValueError) as error:

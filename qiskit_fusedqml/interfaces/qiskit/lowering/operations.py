@@ -21,23 +21,10 @@ RESETTING = frozenset({"reset", "initialize"})
 """Instructions that begin by resetting their qubits."""
 
 MULTI_CONTROLLED: dict[str, str] = {
+    **{f"mc{gate}": gate for gate in ("p", "r", "rx", "ry", "rz", "swap", "sx", "u", "u1", "u2", "u3", "x", "y", "z")},
     "cu2": "u2",
-    "mcp": "p",
     "mcphase": "p",
-    "mcr": "r",
-    "mcrx": "rx",
-    "mcry": "ry",
-    "mcrz": "rz",
-    "mcswap": "swap",
-    "mcsx": "sx",
-    "mcu": "u",
-    "mcu1": "u1",
-    "mcu2": "u2",
-    "mcu3": "u3",
-    "mcx": "x",
     "mcx_gray": "x",
-    "mcy": "y",
-    "mcz": "z",
 }
 """Names of qiskit-aer for gates with any number of controls, and the gate under the controls."""
 

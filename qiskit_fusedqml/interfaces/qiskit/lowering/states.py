@@ -1,4 +1,4 @@
-"""States: what `initialize` and `StatePreparation` prepare, and fresh qubits in the place of those that are reset."""
+"""States: initial ones, those that save and set instructions name, and fresh qubits for those that are reset."""
 
 from __future__ import annotations
 
@@ -11,13 +11,22 @@ from qiskit import QuantumCircuit, QuantumRegister
 from qiskit.circuit import Parameter, ParameterExpression
 from qiskit.quantum_info import Statevector
 
-from ....errors import InvalidInputError, UnsupportedInstructionError
+from ....errors import InvalidInputError, SimulationError, UnsupportedInstructionError
+from ....ir.dynamic import SAVE_KINDS, SAVE_SUBTYPES, Save
 from ....ir.encoding import AmplitudeEncoding
+from ....ir.observables import PauliSum, PauliTerm
 from ....ir.program import MAX_QUBITS
 from .expressions import AngleTable
 from .operations import RESETTING
 
 Amplitudes = NDArray[np.complex128]
+
+
+WHOLE_STATE = frozenset({"statevector", "statevector_dict", "amplitudes", "amplitudes_sq"})
+"""Kinds that are defined for all qubits of a circuit only."""
+
+_STATE = {"save_state": "statevector"}
+"""What Aer's method-dependent instruction saves here."""
 
 
 def prepared_amplitudes(params: Sequence[Any], num_qubits: int) -> Amplitudes:
@@ -114,3 +123,59 @@ def with_fresh_qubits(circuit: QuantumCircuit) -> tuple[QuantumCircuit, list[int
     for instruction, qubits in moved:
         wider.append(instruction.operation, qubits, instruction.clbits, copy=False)
     return wider, list(place.values())
+
+
+def read_save(operation: Any, qubits: tuple[int, ...], num_qubits: int, labels: set[str]) -> Save:
+    """The node of a save instruction on some of the program's qubits; its label is added to those taken.
+
+    Raises:
+        SimulationError: If the label is taken, or the qubits are not all there are where they must be.
+        UnsupportedInstructionError: For what only other simulation methods can save.
+    """
+    kind = _STATE.get(operation.name, operation.name.removeprefix("save_"))
+    if kind not in SAVE_KINDS or operation._subtype not in SAVE_SUBTYPES:  # noqa: SLF001 (Aer has no public name)
+        known = ", ".join(f"save_{name}" for name in SAVE_KINDS)
+        raise UnsupportedInstructionError(f"the statevector method cannot save it; it can {known}")
+    label = operation._label  # noqa: SLF001
+    if label == "_method_":
+        label = kind
+    if label in labels:
+        raise SimulationError(f'Duplicate key "{label}" in save instruction.')
+    labels.add(label)
+    if kind in WHOLE_STATE and sorted(qubits) != list(range(num_qubits)):
+        raise SimulationError(
+            f"{operation.name} was applied to {len(qubits)} qubits of {num_qubits}; it saves the state of all of them."
+        )
+    argument: Any = None
+    if kind in ("expval", "expval_var"):
+        columns = (0,) if kind == "expval" else (0, 1)
+        argument = tuple(_pauli_sum(operation.params, column, qubits, num_qubits) for column in columns)
+    elif kind in ("amplitudes", "amplitudes_sq"):
+        argument = tuple(int(index) for index in operation.params)
+    return Save(kind, label, qubits, operation._subtype, argument)  # noqa: SLF001
+
+
+def read_set_statevector(operation: Any, qubits: tuple[int, ...], num_qubits: int) -> Amplitudes:
+    """The amplitudes of a ``set_statevector`` instruction.
+
+    Raises:
+        SimulationError: If it is not applied to all qubits in their order.
+        InvalidInputError: If the state is not normalised or has the wrong length.
+    """
+    if qubits != tuple(range(num_qubits)):
+        raise SimulationError(f"set_statevector was applied to qubits {qubits}; all of them are expected, in order.")
+    amplitudes = np.asarray(operation.params[0], dtype=np.complex128).reshape(-1)
+    norm = np.linalg.norm(amplitudes)
+    if amplitudes.shape != (2**num_qubits,) or not np.isclose(norm, 1.0, atol=1e-8):
+        raise InvalidInputError(f"its state has {len(amplitudes)} amplitudes and norm {norm:.6g}; 1 is expected")
+    return amplitudes
+
+
+def _pauli_sum(params: Sequence[Any], column: int, qubits: Sequence[int], num_qubits: int) -> PauliSum:
+    """One of the two sums in Aer's list of (Pauli label, (coefficient, coefficient in the square))."""
+    terms = []
+    for label, coefficients in params:
+        x = sum(1 << qubits[k] for k, letter in enumerate(reversed(label)) if letter in "XY")
+        z = sum(1 << qubits[k] for k, letter in enumerate(reversed(label)) if letter in "YZ")
+        terms.append(PauliTerm(float(np.real(coefficients[column])), x, z))
+    return PauliSum(num_qubits, tuple(terms))
