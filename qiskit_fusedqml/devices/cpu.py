@@ -9,10 +9,8 @@ environment variable ``FUSEDQML_ISA`` (avx512, avx2, sse2 or neon). What the pla
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Sequence
 from itertools import chain
-from typing import TypeAlias
 from weakref import ref
 
 import numpy as np
@@ -29,16 +27,13 @@ from . import Device, _native, check_options
 from ._native import Coefficients
 from .calibration import Calibration, find
 from .coefficients import CompiledCoefficientMap
-
-_KEPT_OBSERVABLES = 32
+from .observables import ObservableCache, ObservableTerms
 
 _CACHE_WAY = 4096
 """Bytes of one way of an L1 cache: addresses that far apart share a set."""
 
 _TAPES: dict[int, tuple[ref[Tape], _native.Tape]] = {}
 """Compiled tapes of all devices, by id: a dictionary of weak keys takes as long as a small sweep."""
-
-_CompiledSums: TypeAlias = tuple[_native.Observables, Frame, tuple[PauliSum, ...]]
 
 
 def instruction_set() -> str:
@@ -111,8 +106,7 @@ class CPUDevice(Device):
             fold_bits=_log2(_CACHE_WAY // row_bytes),
             factors=numbers.factors,
         )
-        self._observables: dict[tuple[int, ...], _CompiledSums] = {}
-        self._lock = threading.Lock()
+        self._observables = ObservableCache(self._compile_observables)
 
     @property
     def instruction_set(self) -> str:
@@ -174,7 +168,7 @@ class CPUDevice(Device):
     @override
     def expectation(self, ket: _native.State, frame: Frame, sums: Sequence[PauliSum]) -> NDArray[np.float64]:
         try:
-            return _native.expectation(self._compiled_sums(frame, sums), ket, self.num_threads)
+            return _native.expectation(self._observables.get(frame, sums), ket, self.num_threads)
         except ValueError as error:
             raise InvalidInputError(str(error)) from None
 
@@ -184,7 +178,7 @@ class CPUDevice(Device):
     ) -> _native.State:
         weights = np.ascontiguousarray(cotangents, dtype=np.float64)
         try:
-            return _native.apply_observables(self._compiled_sums(frame, sums), ket, weights, self.num_threads)
+            return _native.apply_observables(self._observables.get(frame, sums), ket, weights, self.num_threads)
         except ValueError as error:
             raise InvalidInputError(str(error)) from None
         except MemoryError:
@@ -220,18 +214,11 @@ class CPUDevice(Device):
             return 1 << (tape.num_qubits - largest) < self.num_threads
         return self._half_width_pays and (1 << (batch - 1).bit_length() + tape.lane_qubits) <= self._half_width
 
-    def _compiled_sums(self, frame: Frame, sums: Sequence[PauliSum]) -> _native.Observables:
-        key = (id(frame), *map(id, sums))
-        entry = self._observables.get(key)
-        if entry is not None:
-            return entry[0]
-        native = _compile_sums(self._isa, frame, sums)
-        with self._lock:
-            # the entry keeps frame and sums alive, so that their ids stay theirs
-            self._observables[key] = (native, frame, tuple(sums))
-            while len(self._observables) > _KEPT_OBSERVABLES:
-                del self._observables[next(iter(self._observables))]
-        return native
+    def _compile_observables(self, frame: Frame, sums: Sequence[PauliSum]) -> _native.Observables:
+        terms = ObservableTerms.of(frame, sums)
+        return _native.make_observables(
+            self._isa, frame.num_qubits, len(sums), terms.coefficients, terms.words, terms.controls
+        )
 
     def _out_of_memory(self, num_bytes: int) -> OutOfMemoryError:
         return OutOfMemoryError(
@@ -252,30 +239,6 @@ def _compiled(tape: Tape) -> _native.Tape:
     reference = ref(tape, lambda gone: _TAPES.pop(key, None) if _TAPES.get(key, (None,))[0] is gone else None)
     _TAPES[key] = (reference, native)
     return native
-
-
-def _compile_sums(isa: str, frame: Frame, sums: Sequence[PauliSum]) -> _native.Observables:
-    coefficients: list[float] = []
-    rows: list[tuple[int, ...]] = []
-    controls: list[int] = []
-    for number, observable in enumerate(sums):
-        if observable.num_qubits != frame.num_qubits:
-            raise InvalidInputError(
-                f"Observable {number} acts on {observable.num_qubits} qubits; the state has {frame.num_qubits}."
-            )
-        for term in frame.terms(observable):
-            first = len(controls)
-            controls.extend(term.controls)
-            coefficients.append(term.coefficient)
-            rows.append((number, term.x, term.z, term.power, first, len(controls)))
-    return _native.make_observables(
-        isa,
-        frame.num_qubits,
-        len(sums),
-        np.array(coefficients, dtype=np.float64),
-        np.array(rows, dtype=np.int64).reshape(-1, 6),
-        np.array(controls, dtype=np.int64),
-    )
 
 
 def _flatten(tape: Tape) -> list[int]:

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -23,6 +23,7 @@ from ...planner.tables import BindingTables
 from ...planner.tape import Tape
 from .. import Coefficients, Device, DeviceWithMemory, SamplingDevice, check_options
 from ..coefficients import CompiledCoefficientMap
+from ..observables import ObservableCache
 from .coefficients import BoundValues, CoefficientsOnDevice, LoadedMap
 from .compiled import Geometry, compile_tape
 from .launches import (
@@ -32,7 +33,7 @@ from .launches import (
     Partials,
 )
 from .layout import Sizes, turns
-from .observables import ObservableCache
+from .observables import load_observables
 from .runtime import (
     Buffer,
     Runtime,
@@ -95,7 +96,7 @@ class GPUDevice(Device, DeviceWithMemory, SamplingDevice):
         self.results_stay = False
         self._runtime = runtime
         self._launcher = Launcher(runtime, self.geometry)
-        self._observables = ObservableCache(self._launcher)
+        self._observables = ObservableCache(partial(load_observables, self._launcher))
         self._sequences = Sequences(self._launcher)
         self._tapes: WeakKeyDictionary[Tape, LoadedTape] = WeakKeyDictionary()
         self._maps: WeakKeyDictionary[BindingTables, LoadedMap] = WeakKeyDictionary()
