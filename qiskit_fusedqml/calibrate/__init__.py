@@ -1,6 +1,6 @@
 """``python -m qiskit_fusedqml calibrate``: measures what the planner has to know about this machine.
 
-`timing` times actions so that other programs do not matter, `probes` are what is timed, `measure` makes the numbers of
+`probes` are what is timed, undisturbed by other programs, `measure` makes the numbers of
 `qiskit_fusedqml.devices.calibration` of them. This module is the command around it. One file is written, at the end.
 """
 

@@ -18,11 +18,11 @@ from ..planner.cost import (
 from .probes import (
     Probe,
     States,
+    Timer,
     operations_probe,
     program_step,
     traffic_probe,
 )
-from .timing import Timer
 
 _DIGITS = 3
 """Significant digits that are kept; timings have no more."""

@@ -1,10 +1,12 @@
-"""What is timed: tapes of one kind of operation, passes over a large state, and layered programs."""
+"""What is timed, and how: tapes of one kind of operation, passes over a large state, and layered programs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from math import cos, pi, sin, tan
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,13 +20,52 @@ from ..planner import fuse
 from ..planner.cost import Work, operation_work
 from ..planner.frame import Frame
 from ..planner.tape import RY, U2, Block, Dense, Diag, Factor, Operation, Pauli, Tape
-from .timing import Action
+
+Clock: TypeAlias = Callable[[], float]
+Action: TypeAlias = Callable[[], object]
 
 _WORK = 50
 """Multiply-adds per amplitude that a tape of one kind does forward, at least: the call around it costs nothing then."""
 
 _SMALL_ANGLE = 0.005
 """A factored rotation stretches the state a little each time; by such an angle it may do so for long."""
+
+
+@dataclass(frozen=True)
+class Timer:
+    """Times actions that run on the calling thread.
+
+    Attributes:
+        seconds: After this long no further round begins, once there were enough.
+        fewest_rounds: Rounds that are run however long they take.
+        most_rounds: Rounds that are enough.
+        clock: Seconds; by default those that this thread spent on a core, so that time given to others is left out.
+        watch: Seconds that pass, for ``seconds``.
+    """
+
+    seconds: float = 1.0
+    fewest_rounds: int = 30
+    most_rounds: int = 2000
+    clock: Clock = time.thread_time
+    watch: Clock = time.monotonic
+
+    def fastest(self, actions: Sequence[Action]) -> list[float]:
+        """Seconds that each action takes when nothing disturbs it.
+
+        The actions take turns, so that a slow moment of the machine falls on all of them. Of many short times the
+        least, but for one in twenty, is one that nothing disturbed; the least of all may be a slip of the clock, as
+        virtual machines take time stolen from them off afterwards.
+        """
+        times: list[list[float]] = [[] for _ in actions]
+        end = self.watch() + self.seconds
+        for turn in range(self.most_rounds):
+            if turn >= self.fewest_rounds and self.watch() >= end:
+                break
+            for action, kept in zip(actions, times, strict=True):
+                start = self.clock()
+                action()
+                kept.append(self.clock() - start)
+        return [sorted(kept)[len(kept) // 20] for kept in times]
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import os
 import platform
 import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from math import isfinite
@@ -79,12 +79,7 @@ def cpu_model() -> str:
 
 def user_file() -> Path | None:
     """Where this user's own table is, or would be; None if there is no home folder."""
-    return _user_file(os.environ.get("XDG_CACHE_HOME", ""), os.environ.get("HOME", ""))
-
-
-@lru_cache(maxsize=4)
-def _user_file(cache_home: str, home: str) -> Path | None:  # noqa: ARG001 - `Path.home` reads it
-    cache = Path(cache_home)
+    cache = Path(os.environ.get("XDG_CACHE_HOME", ""))
     if not cache.is_absolute():  # as the XDG specification wants it
         try:
             cache = Path.home() / ".cache"
@@ -206,23 +201,21 @@ def _entry(where: str, entry: Any) -> Calibration:
     factors = _mapping(f"{where}: factors", entry.get("factors"))
     if set(factors) != set(KINDS):
         raise TableError(f"{where}: factors for {', '.join(KINDS)} are expected, got {', '.join(factors) or 'none'}.")
-    half_width = entry.get("half_width")
-    if not isinstance(half_width, bool):
-        raise TableError(f"{where}: half_width is {half_width!r}; true or false is expected.")
     return Calibration(
-        tile_qubits=_qubits(where, entry, "tile_qubits"),
-        whole_qubits=_qubits(where, entry, "whole_qubits"),
-        half_width=half_width,
-        byte_cost=_cost(where, entry, "byte_cost"),
+        tile_qubits=_checked(where, entry, "tile_qubits", "qubits"),
+        whole_qubits=_checked(where, entry, "whole_qubits", "qubits"),
+        half_width=_checked(where, entry, "half_width", "flag"),
+        byte_cost=float(_checked(where, entry, "byte_cost", "number", "cost")),
         factors=Factors(**{kind: _both_ways(f"{where}: {kind}", factors[kind]) for kind in KINDS}),
-        cpu=_text(f"{where}: measured", by, "cpu") if by else None,
-        date=_text(f"{where}: measured", by, "date") if by else None,
+        cpu=_checked(f"{where}: measured", by, "cpu", "text") if by else None,
+        date=_checked(f"{where}: measured", by, "date", "text") if by else None,
     )
 
 
 def _both_ways(where: str, factor: Any) -> tuple[float, float]:
     factor = _mapping(where, factor)
-    return _cost(where, factor, "forward"), _cost(where, factor, "backward")
+    forward, backward = (_checked(where, factor, way, "number", "cost") for way in ("forward", "backward"))
+    return float(forward), float(backward)
 
 
 def _mapping(where: str, value: Any) -> dict[str, Any]:
@@ -231,24 +224,20 @@ def _mapping(where: str, value: Any) -> dict[str, Any]:
     return value
 
 
-def _text(where: str, values: Mapping[str, Any], name: str) -> str:
+_CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "qubits": (lambda v: type(v) is int and 1 <= v <= _MOST_QUBITS, f"a whole number from 1 to {_MOST_QUBITS}"),
+    "flag": (lambda v: isinstance(v, bool), "true or false"),
+    "number": (lambda v: type(v) in {int, float} and isfinite(v), "a number"),
+    "cost": (lambda v: 0 < v < _MOST_COST, f"more than 0 and less than {_MOST_COST:g}"),
+    "text": (lambda v: isinstance(v, str) and v != "", "a text"),
+}
+"""What a value must be, and the words for it."""
+
+
+def _checked(where: str, values: Mapping[str, Any], name: str, *kinds: str) -> Any:
     value = values.get(name)
-    if not isinstance(value, str) or not value:
-        raise TableError(f"{where}: {name} is {value!r}; a text is expected.")
+    for kind in kinds:
+        is_good, expected = _CHECKS[kind]
+        if not is_good(value):
+            raise TableError(f"{where}: {name} is {value!r}; {expected} is expected.")
     return value
-
-
-def _qubits(where: str, values: Mapping[str, Any], name: str) -> int:
-    value = values.get(name)
-    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= _MOST_QUBITS:
-        raise TableError(f"{where}: {name} is {value!r}; a whole number from 1 to {_MOST_QUBITS} is expected.")
-    return value
-
-
-def _cost(where: str, values: Mapping[str, Any], name: str) -> float:
-    value = values.get(name)
-    if not isinstance(value, int | float) or isinstance(value, bool) or not isfinite(value):
-        raise TableError(f"{where}: {name} is {value!r}; a number is expected.")
-    if not 0 < value < _MOST_COST:
-        raise TableError(f"{where}: {name} is {value!r}; more than 0 and less than {_MOST_COST:g} is expected.")
-    return float(value)

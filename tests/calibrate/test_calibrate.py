@@ -18,13 +18,14 @@ from qiskit_fusedqml.__main__ import main
 from qiskit_fusedqml.calibrate import Sizes, calibrate
 from qiskit_fusedqml.calibrate.measure import measure
 from qiskit_fusedqml.calibrate.probes import (
+    Action,
     States,
+    Timer,
     layered_program,
     operations_probe,
     program_step,
     traffic_probe,
 )
-from qiskit_fusedqml.calibrate.timing import Action, Timer
 from qiskit_fusedqml.devices import State, calibration
 from qiskit_fusedqml.devices._native import Coefficients
 from qiskit_fusedqml.devices.calibration import read
