@@ -131,13 +131,13 @@ def _controlled(row: GateRow, num_ctrl: int) -> GateRow:
     return replace(row, num_ctrl=num_ctrl)
 
 
-def _sequence(num_qubits: int, *steps: tuple[GateRow, tuple[int, ...]]) -> tuple[Factor, ...]:
-    """The factors of parameter-free gates one after the other, each with the qubits it acts on."""
+def sequence(num_qubits: int, *steps: tuple[GateRow, tuple[int, ...]]) -> tuple[Factor, ...]:
+    """The factors of gates one after the other, each with the qubits it acts on; all have the same parameters."""
     factors: list[Factor] = []
     for row, qubits in steps:
         ctrl_mask = sum(1 << q for q in qubits[: row.num_ctrl])
         factors.extend(
-            Factor("".join(_letter(placed, q) for q in range(num_qubits)), (), placed.constant)
+            Factor("".join(_letter(placed, q) for q in range(num_qubits)), placed.coefficients, placed.constant)
             for placed in place(row, qubits[row.num_ctrl :], ctrl_mask, ctrl_mask)
         )
     return tuple(factors)
@@ -183,7 +183,7 @@ _CU = GateRow(
     num_ctrl=1,
 )
 _CX = _controlled(_X, 1)
-_SWAP = GateRow(2, frame=_sequence(2, (_CX, (0, 1))), core=_sequence(2, (_CX, (1, 0))))
+_SWAP = GateRow(2, frame=sequence(2, (_CX, (0, 1))), core=sequence(2, (_CX, (1, 0))))
 # the relative-phase Toffolis of arXiv:1508.03273
 _RCCX_FRAME = ((_H, (2,)), (_T, (2,)), (_CX, (1, 2)), (_TDG, (2,)))
 _RCCCX_FRAME = ((_H, (3,)), (_T, (3,)), (_CX, (2, 3)), (_TDG, (3,)), (_H, (3,)))
@@ -221,10 +221,10 @@ GATES: dict[str, GateRow] = {
     ),
     "swap": _SWAP,
     "iswap": GateRow(2, factors=(Factor("XX", (), -pi / 2), Factor("YY", (), -pi / 2))),
-    "dcx": GateRow(2, factors=_sequence(2, (_CX, (0, 1)), (_CX, (1, 0)))),
+    "dcx": GateRow(2, factors=sequence(2, (_CX, (0, 1)), (_CX, (1, 0)))),
     "ecr": GateRow(2, frame=(Factor("ZX", (), pi / 4),), core=(Factor("XI", (), pi), _phase("II", pi / 2))),
-    "rccx": GateRow(3, frame=_sequence(3, *_RCCX_FRAME), core=_sequence(3, (_CX, (0, 2)))),
-    "rcccx": GateRow(4, frame=_sequence(4, *_RCCCX_FRAME), core=_sequence(4, *_RCCCX_CORE)),
+    "rccx": GateRow(3, frame=sequence(3, *_RCCX_FRAME), core=sequence(3, (_CX, (0, 2)))),
+    "rcccx": GateRow(4, frame=sequence(4, *_RCCCX_FRAME), core=sequence(4, *_RCCCX_CORE)),
     "cx": _CX,
     "cy": _controlled(_Y, 1),
     "cz": _controlled(_Z, 1),

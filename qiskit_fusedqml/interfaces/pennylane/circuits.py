@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import pennylane as qml
@@ -37,9 +38,9 @@ class Circuit:
         program: The program.
         num_columns: Number of its parameters.
         num_bits: How many of them, the first ones, are bits of the basis state that is prepared.
-        column_of: From positions of angles among the operations' parameters to columns.
         has_amplitudes: Whether the first operation prepares amplitudes, other than those of a basis state.
         ends: How many instructions and angles there are after the first k operations.
+        trained: From a frozen set of places to the columns of the angles there, ascending.
     """
 
     def __init__(self, operations: Sequence[Operator], order: tuple[Wire, ...]) -> None:
@@ -53,8 +54,6 @@ class Circuit:
         self._instructions: list[Instruction] = []
         self._constants: list[float] = []
         self._terms: list[tuple[int, int, float]] = []
-        self._columns_of: dict[Positions, IntArray] = {}
-        self._trained: dict[frozenset[int | Positions], tuple[int, ...]] = {}
         self.ends = [(0, 0)]
         position = 0
         for index, op in enumerate(operations):
@@ -63,25 +62,14 @@ class Circuit:
             position += len(op.data)
         self.num_columns = len(self._columns)
         self.num_bits = self._columns.count(_BIT)
-        self.column_of = {position: k for k, position in enumerate(self._columns) if position != _BIT}
+        self._column_of = {position: k for k, position in enumerate(self._columns) if position != _BIT}
         self.program = Program(self.num_qubits, len(self._constants), tuple(self._instructions))
+        self._columns_together = lru_cache(maxsize=64)(self._found_columns)
+        self.trained = lru_cache(maxsize=64)(self._trained)
 
     def columns_of(self, place: int | Positions) -> int | IntArray | None:
         """The column of an angle by its position, or the columns (k,) of several; None for what is no angle."""
-        if isinstance(place, int):
-            return self.column_of.get(place)
-        found = self._columns_of.get(place)
-        if found is None:
-            found = self._columns_of[place] = np.array([self.column_of[k] for k in place], dtype=np.intp)
-        return found
-
-    def trained(self, places: frozenset[int | Positions]) -> tuple[int, ...]:
-        """The columns of the angles at these places, ascending; what is no angle has none."""
-        result = self._trained.get(places)
-        if result is None:
-            found = [columns for place in places if (columns := self.columns_of(place)) is not None]
-            result = self._trained[places] = tuple(np.unique(np.hstack(found)).tolist()) if found else ()
-        return result
+        return self._column_of.get(place) if isinstance(place, int) else self._columns_together(place)
 
     def amplitudes_of(self, wires: Sequence[Wire]) -> IntArray:
         """Indices (2**k,) of amplitudes with all other wires 0, by the bits of k wires, the first one highest."""
@@ -106,6 +94,13 @@ class Circuit:
             number[np.array(columns, dtype=np.intp)],
             np.array(coefficients, dtype=np.float64),
         )
+
+    def _found_columns(self, places: Positions) -> IntArray:
+        return np.array([self._column_of[k] for k in places], dtype=np.intp)
+
+    def _trained(self, places: frozenset[int | Positions]) -> tuple[int, ...]:
+        found = [columns for place in places if (columns := self.columns_of(place)) is not None]
+        return tuple(np.unique(np.hstack(found)).tolist()) if found else ()
 
     def _write(self, op: Operator, position: int, *, first: bool) -> None:
         if isinstance(op, StatePrepBase):

@@ -21,16 +21,16 @@ from .circuits import Circuit
 from .gradients import (
     Entries,
     Gradients,
+    along,
     contracted,
     cotangent_arrays,
     gradients_by_tape,
     jacobians_by_tape,
-    pushed,
     stacked_cotangents,
 )
 from .midcircuit import DynamicTape, Trajectories, measures_midway
 from .preprocessing import pipeline, resolved_config
-from .samples import SampleBatch, by_tape, gather
+from .samples import SampleBatch, by_tape, gather, unwrapped
 from .sampling import draw
 from .simulation import Pullback, Simulation
 from .tapes import ParsedTape, parse, wire_order
@@ -245,11 +245,13 @@ class FusedQubit(Device):
 
         def run(simulation: Simulation, tapes: list[ParsedTape], places: list[int]) -> list[Any]:
             batch = gather(simulation.circuit, tapes, gradients=True)
-            results, jacobians = by_tape(batch, simulation.results(batch)), simulation.jacobian(batch)
+            results = by_tape(batch, simulation.results(batch))
+            jacobians = jacobians_by_tape(batch, simulation.jacobian(batch))
             if tangents is None:
-                changes = jacobians_by_tape(batch, jacobians)
+                changes = [unwrapped([unwrapped(part) for part in tape]) for tape in jacobians]
             else:
-                changes = pushed(batch, jacobians, [tangents[place] for place in places])
+                own = [tangents[place] for place in places]
+                changes = [along(*each) for each in zip(results, jacobians, own, strict=True)]
             return list(zip(results, changes, strict=True))
 
         return _pairs(self._by_structure(circuits, run))

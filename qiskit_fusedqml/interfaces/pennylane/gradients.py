@@ -137,21 +137,25 @@ def _shape(tape: ParsedTape, numbers: TapeParameters, index: int) -> tuple[int, 
     return shape
 
 
-def jacobians_by_tape(batch: SampleBatch, jacobians: Sequence[Any]) -> list[Any]:
-    """Jacobians (R, ..., P) of the measurements as the framework wants them.
+def jacobians_by_tape(batch: SampleBatch, jacobians: Sequence[Any]) -> list[list[list[Any]]]:
+    """Jacobians (R, ..., P) of the measurements: for each tape, measurement and trainable parameter (..., *shape).
 
     Raises:
         QuantumFunctionError: If amplitudes of the initial state are trainable.
     """
-    _check_angles(batch)
-    answers = []
-    for tape, numbers, place in batch.tapes:
-        parts = [
+    if batch.trains_states:
+        raise QuantumFunctionError(
+            "Jacobians with respect to the amplitudes of a state preparation are taken row by row, through "
+            "vector-Jacobian products: leave grad_on_execution as it is, and call the device through a QNode, or pass "
+            "device_vjp=True to qml.execute."
+        )
+    return [
+        [
             [_jacobian_entry(batch.circuit, own[place], tape, numbers, k) for k in tape.tape.trainable_params]
             for own in jacobians
         ]
-        answers.append(unwrapped([unwrapped(entries) for entries in parts]))
-    return answers
+        for tape, numbers, place in batch.tapes
+    ]
 
 
 def _jacobian_entry(circuit: Circuit, own: Any, tape: ParsedTape, numbers: TapeParameters, index: int) -> Any:
@@ -168,30 +172,11 @@ def _jacobian_entry(circuit: Circuit, own: Any, tape: ParsedTape, numbers: TapeP
     return full
 
 
-def pushed(batch: SampleBatch, jacobians: Sequence[Any], tangents: Sequence[Any]) -> list[Any]:
-    """Jacobians (R, ..., P) applied to tapes' tangents, each with an entry a trainable parameter.
-
-    Raises:
-        QuantumFunctionError: If amplitudes of the initial state are trainable.
-    """
-    _check_angles(batch)
-    answers = []
-    for (tape, numbers, place), own in zip(batch.tapes, tangents, strict=True):
-        directions = np.zeros((numbers.size or 1, batch.circuit.num_columns))
-        for index, tangent in zip(tape.tape.trainable_params, own, strict=True):
-            columns = batch.circuit.columns_of(tape.place(index))
-            if columns is not None:
-                directions[:, columns] = np.real(tangent).T
-        rows = slice(place, place + 1) if isinstance(place, int) else place
-        parts = [np.einsum("b...p,bp->b...", jacobian[rows], directions) for jacobian in jacobians]
-        answers.append(unwrapped([part[0] if isinstance(place, int) else part for part in parts]))
-    return answers
-
-
-def _check_angles(batch: SampleBatch) -> None:
-    if batch.trains_states:
-        raise QuantumFunctionError(
-            "Jacobians with respect to the amplitudes of a state preparation are taken row by row, through "
-            "vector-Jacobian products: leave grad_on_execution as it is, and call the device through a QNode, or pass "
-            "device_vjp=True to qml.execute."
-        )
+def along(results: Any, jacobians: Sequence[Sequence[Any]], tangents: Sequence[Any]) -> Any:
+    """How the results of a tape change along tangents, by its Jacobians as of `jacobians_by_tape`."""
+    directions = [np.real(tangent) for tangent in tangents]
+    parts = []
+    for result, entries in zip(results if len(jacobians) > 1 else (results,), jacobians, strict=True):
+        changes = (np.tensordot(entry, own, np.ndim(own)) for entry, own in zip(entries, directions, strict=True))
+        parts.append(sum(changes, start=np.zeros_like(result)))
+    return unwrapped(parts)

@@ -71,18 +71,11 @@ def pauli_sum(obs: Any, qubits: _Qubits) -> PauliSum | None:
 
 def squared_sum(observable: PauliSum) -> PauliSum | None:
     """The square of an observable, or None if it would have too many terms."""
-    terms = observable.terms
-    if len(terms) ** 2 > MAX_SQUARE_TERMS:
+    if len(observable.terms) ** 2 > MAX_SQUARE_TERMS:
         return None
-    result: _Terms = {}
-    for left, right in product(terms, terms):
-        found = _product(_masks(left), _masks(right))
-        if found is None:
-            return None
-        masks, factor = found
-        if masks is not None:
-            result[masks] = result.get(masks, 0.0) + left.coefficient * right.coefficient * factor
-    return _real_sum(result, "the square of an observable", observable.num_qubits)
+    terms = {(t.x, t.z, t.ctrl_mask, t.ctrl_value): complex(t.coefficient) for t in observable.terms}
+    result = _multiplied([terms, terms])
+    return None if result is None else _real_sum(result, "the square of an observable", observable.num_qubits)
 
 
 def sparse_matrix(obs: Any, wires: tuple[Hashable, ...]) -> Any:
@@ -101,7 +94,8 @@ def _terms(obs: Any, qubits: _Qubits) -> _Terms | None:
         bit, share = 1 << qubits[obs.wires[0]], np.sqrt(0.5)
         return {(bit, 0, 0, 0): share, (0, bit, 0, 0): share}
     if isinstance(obs, qml.Projector) and obs.data and np.ndim(obs.data[0]) == 1 and _is_basis_projector(obs):
-        return _projector(obs, qubits)
+        bits = [1 << qubits[wire] for wire in obs.wires]
+        return {(0, 0, sum(bits), sum(bit for bit, one in zip(bits, obs.data[0], strict=True) if one)): 1.0}
     if isinstance(obs, qml.ops.SProd):
         return _scaled(_terms(obs.base, qubits), complex(qml.math.unwrap([obs.scalar])[0]))
     if isinstance(obs, qml.ops.LinearCombination | qml.ops.Sum):
@@ -130,14 +124,6 @@ def _sentence(sentence: Any, qubits: _Qubits) -> _Terms:
             z |= bit if letter in "YZ" else 0
         result[x, z, 0, 0] = result.get((x, z, 0, 0), 0.0) + complex(coefficient)
     return result
-
-
-def _projector(obs: Any, qubits: _Qubits) -> _Terms:
-    mask = value = 0
-    for wire, bit in zip(obs.wires, obs.data[0], strict=True):
-        mask |= 1 << qubits[wire]
-        value |= (1 << qubits[wire]) * int(bit)
-    return {(0, 0, mask, value): 1.0}
 
 
 def _scaled(terms: _Terms | None, factor: complex) -> _Terms | None:
@@ -222,16 +208,13 @@ def _spread(mask: int, bits: list[int]) -> int:
     return sum(bit for k, bit in enumerate(bits) if mask >> k & 1)
 
 
-def _masks(term: PauliTerm) -> _Masks:
-    return term.x, term.z, term.ctrl_mask, term.ctrl_value
-
-
 def _real_sum(terms: _Terms, obs: Any, num_qubits: int) -> PauliSum:
-    largest = max((abs(c) for c in terms.values()), default=0.0)
-    if any(abs(c.imag) > _TOLERANCE * largest for c in map(complex, terms.values())):
+    coefficients = list(map(complex, terms.values()))
+    largest = max(map(abs, coefficients), default=0.0)
+    if any(abs(c.imag) > _TOLERANCE * largest for c in coefficients):
         raise QuantumFunctionError(
             f"The observable {obs} is not Hermitian: in Pauli words it has complex coefficients. "
             "Measure its Hermitian and anti-Hermitian parts."
         )
-    real = (PauliTerm(complex(c).real, *masks) for masks, c in terms.items() if c)
+    real = (PauliTerm(c.real, *masks) for masks, c in zip(terms, coefficients, strict=True) if c)
     return PauliSum(num_qubits, tuple(real) or (PauliTerm(0.0, 0, 0),))

@@ -8,7 +8,7 @@ by the framework.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, replace
 from math import pi
 from typing import Any
@@ -18,82 +18,45 @@ import pennylane as qml
 from numpy.typing import NDArray
 from scipy.sparse import issparse
 
-from ...ir.gates import (
-    GATES,
-    Factor,
-    GateRow,
-    undone,
-)
+from ...ir.gates import GATES, Factor, GateRow, sequence, undone
 from ...ir.program import MAX_DIAGONAL_QUBITS, MAX_MATRIX_QUBITS
 
 Wire = Hashable
 
-_CX = GATES["cx"]
+_CX, _CCX = GATES["cx"], GATES["ccx"]
 
 
 def _row(*factors: Factor, num_params: int = 1) -> GateRow:
     return GateRow(len(factors[0].string), num_params, factors)
 
 
-def _under(row: GateRow, num_ctrl: int) -> GateRow:
-    return replace(row, num_ctrl=num_ctrl)
-
-
-_FLIP = (Factor("1X", (), pi), Factor("1I", (), -pi))
-"""CNOT on the first two wires."""
-
-
-def _flips(num_wires: int, *pairs: tuple[int, int]) -> tuple[Factor, ...]:
-    """CNOTs, each given as (control, target)."""
-    return tuple(
-        Factor("".join("1" if w == ctrl else letter if w == target else "I" for w in range(num_wires)), (), angle)
-        for ctrl, target in pairs
-        for letter, angle in (("X", pi), ("I", -pi))
-    )
-
-
 def _double_excitation(*phases: Factor) -> GateRow:
     """A rotation between |0011> and |1100>, which the frame turns into one of the first wire under three controls."""
-    return GateRow(4, 1, core=(Factor("Y011", (1.0,)), *phases), frame=_flips(4, (0, 1), (0, 2), (0, 3)))
+    frame = sequence(4, (_CX, (0, 1)), (_CX, (0, 2)), (_CX, (0, 3)))
+    return GateRow(4, 1, core=(Factor("Y011", (1.0,)), *phases), frame=frame)
 
 
 _ROT = _row(Factor("Z", (1.0,)), Factor("Y", (0.0, 1.0)), Factor("Z", (0.0, 0.0, 1.0)), num_params=3)
-_HOP = (Factor("YX", (0.5,)), Factor("XY", (-0.5,)))
+_HOP = _row(Factor("YX", (0.5,)), Factor("XY", (-0.5,)))
 # e^{i phi (n_0 + n_1) / 2} on top of the exchange
-_FERMIONIC_SWAP = (Factor("XX", (0.5,)), Factor("YY", (0.5,)), Factor("1I", (-1.0,)), Factor("I1", (-1.0,)))
-_MIDDLE_SWAP = tuple(Factor(f"I{f.string}I", (), f.coefficients[0] * pi) for f in _FERMIONIC_SWAP)
+_FERMIONIC_SWAP = _row(Factor("XX", (0.5,)), Factor("YY", (0.5,)), Factor("1I", (-1.0,)), Factor("I1", (-1.0,)))
+_FERMIONIC_SWAP_PI = GateRow(
+    2, factors=tuple(Factor(f.string, (), f.coefficients[0] * pi) for f in _FERMIONIC_SWAP.factors)
+)
+_NAMES_OF_QISKIT = "S T SX RX RY RZ U1 U2 U3 SWAP ISWAP ECR CH CY CZ CRX CRY CRZ CSWAP CCZ"
 
 OPERATIONS: dict[str, GateRow] = {
+    **{name: GATES[name.lower()] for name in _NAMES_OF_QISKIT.split()},
     "PauliX": GATES["x"],
     "PauliY": GATES["y"],
     "PauliZ": GATES["z"],
     "Hadamard": GATES["h"],
-    "S": GATES["s"],
-    "T": GATES["t"],
-    "SX": GATES["sx"],
-    "RX": GATES["rx"],
-    "RY": GATES["ry"],
-    "RZ": GATES["rz"],
     "PhaseShift": GATES["p"],
-    "U1": GATES["u1"],
-    "U2": GATES["u2"],
-    "U3": GATES["u3"],
     "Rot": _ROT,
     "CNOT": _CX,
-    "CY": GATES["cy"],
-    "CZ": GATES["cz"],
-    "CH": GATES["ch"],
-    "SWAP": GATES["swap"],
-    "ISWAP": GATES["iswap"],
     "SISWAP": _row(Factor("XX", (), -pi / 4), Factor("YY", (), -pi / 4), num_params=0),
-    "ECR": GATES["ecr"],
-    "CSWAP": GATES["cswap"],
-    "Toffoli": GATES["ccx"],
-    "CCZ": GATES["ccz"],
-    "CRX": GATES["crx"],
-    "CRY": GATES["cry"],
-    "CRZ": GATES["crz"],
-    "CRot": _under(_ROT, 1),
+    "Toffoli": _CCX,
+    "CRot": replace(_ROT, num_ctrl=1),
     "ControlledPhaseShift": GATES["cp"],
     "CPhaseShift00": _row(Factor("00", (-2.0,))),
     "CPhaseShift01": _row(Factor("01", (-2.0,))),
@@ -104,35 +67,21 @@ OPERATIONS: dict[str, GateRow] = {
     "IsingXY": _row(Factor("XX", (-0.5,)), Factor("YY", (-0.5,))),
     # the phase e^{i phi} where the two bits differ, after the exchange
     "PSWAP": GateRow(2, 1, (*GATES["swap"].product, Factor("ZZ", (1.0,)), Factor("II", (-1.0,)))),
-    "SingleExcitation": _row(*_HOP),
-    "SingleExcitationMinus": _row(*_HOP, Factor("ZZ", (0.5,)), Factor("II", (0.5,))),
-    "SingleExcitationPlus": _row(*_HOP, Factor("ZZ", (-0.5,)), Factor("II", (-0.5,))),
+    "SingleExcitation": _HOP,
+    "SingleExcitationMinus": _row(*_HOP.factors, Factor("ZZ", (0.5,)), Factor("II", (0.5,))),
+    "SingleExcitationPlus": _row(*_HOP.factors, Factor("ZZ", (-0.5,)), Factor("II", (-0.5,))),
     "DoubleExcitation": _double_excitation(),
     # the other fourteen states get a phase: all sixteen do, and the two get theirs back
     "DoubleExcitationMinus": _double_excitation(Factor("IIII", (1.0,)), Factor("I011", (-1.0,))),
     "DoubleExcitationPlus": _double_excitation(Factor("IIII", (-1.0,)), Factor("I011", (1.0,))),
-    "FermionicSWAP": _row(*_FERMIONIC_SWAP),
+    "FermionicSWAP": _FERMIONIC_SWAP,
     "OrbitalRotation": GateRow(
         4,
         1,
-        (
-            *_MIDDLE_SWAP,
-            *(replace(f, string=f"{f.string}II") for f in _HOP),
-            *(replace(f, string=f"II{f.string}") for f in _HOP),
-            *_MIDDLE_SWAP,
-        ),
+        sequence(4, (_FERMIONIC_SWAP_PI, (1, 2)), (_HOP, (0, 1)), (_HOP, (2, 3)), (_FERMIONIC_SWAP_PI, (1, 2))),
     ),
-    "QubitSum": GateRow(3, factors=_flips(3, (1, 2), (0, 2))),
-    "QubitCarry": GateRow(
-        4,
-        factors=(
-            Factor("I11X", (), pi),
-            Factor("I11I", (), -pi),
-            *_flips(4, (1, 2)),
-            Factor("1I1X", (), pi),
-            Factor("1I1I", (), -pi),
-        ),
-    ),
+    "QubitSum": GateRow(3, factors=sequence(3, (_CX, (1, 2)), (_CX, (0, 2)))),
+    "QubitCarry": GateRow(4, factors=sequence(4, (_CCX, (1, 2, 3)), (_CX, (1, 2)), (_CCX, (0, 2, 3)))),
 }
 """PennyLane's name of an operation -> its row."""
 
@@ -162,10 +111,6 @@ class Meaning:
         return width <= (MAX_DIAGONAL_QUBITS if self.matrix.ndim == 1 else MAX_MATRIX_QUBITS)
 
 
-Read = Callable[[Any], Meaning | None]
-Details = Callable[[Any], Hashable]
-
-
 @dataclass(frozen=True, slots=True)
 class Family:
     """Operations of one class whose meaning depends on more than the class and the wires.
@@ -175,8 +120,8 @@ class Family:
         details: What tells two operations of the class on the same wires apart, numbers of rows excepted.
     """
 
-    meaning: Read
-    details: Details = field(default=lambda _op: None)
+    meaning: Callable[[Any], Meaning | None]
+    details: Callable[[Any], Hashable] = field(default=lambda _op: None)
 
 
 def labels(op: Any) -> tuple[Wire, ...]:
@@ -191,7 +136,8 @@ def meaning(op: Any) -> Meaning | None:
     """What an operation does, or None if it must be decomposed."""
     row = PLAIN.get(type(op))
     if row is not None:
-        return _placed(row, op.wires.labels)
+        wires, count = op.wires.labels, row.num_ctrl
+        return Meaning(wires[count:], replace(row, num_ctrl=0), controls=tuple((wire, True) for wire in wires[:count]))
     result = _family(op).meaning(op)
     return result if result is not None and result.fits else None
 
@@ -214,11 +160,6 @@ def holds_matrix(op: Any) -> bool:
     while isinstance(op, qml.ops.op_math.SymbolicOp):
         op = op.base
     return isinstance(op, qml.QubitUnitary | qml.BlockEncode | qml.DiagonalQubitUnitary)
-
-
-def _placed(row: GateRow, wires: tuple[Wire, ...], controls: Iterable[tuple[Wire, bool]] = ()) -> Meaning:
-    own = tuple((wire, True) for wire in wires[: row.num_ctrl])
-    return Meaning(wires[row.num_ctrl :], replace(row, num_ctrl=0), controls=(*controls, *own))
 
 
 def _family(op: Any) -> Family:
@@ -245,17 +186,8 @@ def _controlled(op: Any) -> Meaning | None:
     base = meaning(op.base)
     if base is None:
         return None
-    return replace(base, controls=(*_controls(op), *base.controls))
-
-
-def _controls(op: Any) -> tuple[tuple[Wire, bool], ...]:
-    return tuple(zip(op.control_wires.labels, map(bool, op.control_values), strict=True))
-
-
-def _flip(op: Any) -> Meaning:
-    wires = op.wires.labels
-    controls = zip(wires[:-1], map(bool, op.control_values), strict=True)
-    return _placed(GATES["x"], wires[-1:], controls)
+    controls = zip(op.control_wires.labels, map(bool, op.control_values), strict=True)
+    return replace(base, controls=(*controls, *base.controls))
 
 
 def _rotation(word: str, wires: tuple[Wire, ...]) -> Meaning:
@@ -307,18 +239,12 @@ def _bytes(op: Any) -> Hashable:
     )
 
 
-def _base_details(op: Any) -> Hashable:
-    return identity(op.base)
-
-
-def _controlled_details(op: Any) -> Hashable:
-    return tuple(op.control_values), identity(op.base)
-
-
 PLAIN: dict[type, GateRow] = {getattr(qml, name): row for name, row in OPERATIONS.items()}
 """The rows by class."""
 
 _CONTROLLED = {kind for kind in PLAIN if issubclass(kind, qml.ops.op_math.Controlled)}
+
+_CONTROLS = Family(_controlled, lambda op: (tuple(op.control_values), identity(op.base)))
 
 _NOTHING = Family(lambda op: Meaning(op.wires.labels, GateRow(len(op.wires))))
 
@@ -338,15 +264,15 @@ _FAMILIES: dict[type, Family] = {
         lambda op: op.hyperparameters["pauli_word"],
     ),
     qml.PCPhase: Family(_projected_phase, lambda op: op.hyperparameters["dimension"]),
-    qml.MultiControlledX: Family(_flip, lambda op: tuple(op.control_values)),
+    qml.MultiControlledX: _CONTROLS,
     qml.QubitUnitary: Family(_dense, _bytes),
     qml.BlockEncode: Family(_dense, _bytes),
     qml.DiagonalQubitUnitary: Family(_diagonal, _bytes),
 }
 
 _BASES: tuple[tuple[type, Family], ...] = (
-    (qml.ops.op_math.Adjoint, Family(_adjoint, _base_details)),
-    (qml.ops.op_math.Controlled, Family(_controlled, _controlled_details)),
+    (qml.ops.op_math.Adjoint, Family(_adjoint, lambda op: identity(op.base))),
+    (qml.ops.op_math.Controlled, _CONTROLS),
 )
 """Families that hold an operation of their own."""
 
