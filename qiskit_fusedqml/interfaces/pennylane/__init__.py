@@ -1,10 +1,10 @@
-"""PennyLane's door: the device ``fusedqml.qubit``.
+"""PennyLane's device ``fusedqml.qubit``.
 
-A tape becomes a program directly (`operations`, `circuits`), its numbers become rows of a batch (`rows`), and the
-engine runs them (`simulation`); `measurements` and `observables` say what is read off the final states, `gradients`
-how cotangents come in and gradients go out, `sampling` how shots are drawn, `midcircuit` what becomes of measurements
-on the way. `preprocessing` is the framework's part: which of its transforms bring a circuit into the form the device
-runs; `whole` is that form where gradients are wanted.
+A tape is parsed into structure and numbers (`tapes`), the structure compiled to a program (`operations`, `circuits`),
+the numbers of tapes of one structure gathered to a batch (`samples`), and the engine called (`simulation`). What is
+read off the final states is in `measurements` and `observables`; `gradients` reads cotangents and gives gradients back
+by tape. Shots are drawn by `sampling` and, for circuits that measure in the middle, `midcircuit`. `preprocessing` is
+the list of the framework's transforms by which a circuit takes the form that the device runs.
 """
 
 from __future__ import annotations

@@ -169,17 +169,15 @@ def _family(op: Any) -> Family:
     return found
 
 
-def _inverse(found: Meaning) -> Meaning:
-    if found.row is None:
-        assert found.matrix is not None
-        return replace(found, matrix=found.matrix.conj().T)
-    row = found.row  # a frame stays as it is: (V^-1 K V)^-1 = V^-1 K^-1 V
-    return replace(found, row=replace(row, factors=undone(row.factors), core=undone(row.core)))
-
-
 def _adjoint(op: Any) -> Meaning | None:
     base = meaning(op.base)
-    return None if base is None else _inverse(base)
+    if base is None:
+        return None
+    if base.matrix is not None:
+        return replace(base, matrix=base.matrix.conj().T)
+    assert base.row is not None
+    # a frame stays as it is: (V^-1 K V)^-1 = V^-1 K^-1 V
+    return replace(base, row=replace(base.row, factors=undone(base.row.factors), core=undone(base.row.core)))
 
 
 def _controlled(op: Any) -> Meaning | None:
