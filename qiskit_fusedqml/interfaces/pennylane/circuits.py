@@ -77,15 +77,9 @@ class Circuit:
         shifts = [(bits >> k & 1) << self.qubit[wire] for k, wire in enumerate(reversed(wires))]
         return np.asarray(np.sum(shifts, axis=0), dtype=np.intp)
 
-    def angle_map(self, order: Sequence[int]) -> AngleMap:
-        """The angles as functions of the columns in another order: column ``order[j]`` is the map's parameter j.
-
-        A negative entry stands for a parameter that no angle depends on.
-        """
-        number = np.zeros(self.num_columns, dtype=np.intp)
-        for index, column in enumerate(order):
-            if column >= 0:
-                number[column] = index
+    def angle_map(self, order: Sequence[int] | IntArray) -> AngleMap:
+        """The angles as functions of the columns in another order: column ``order[j]`` is the map's parameter j."""
+        number = np.argsort(order)
         slots, columns, coefficients = zip(*self._terms, strict=True) if self._terms else ((), (), ())
         return AngleMap(
             len(order),

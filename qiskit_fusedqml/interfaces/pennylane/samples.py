@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pennylane as qml
@@ -53,13 +53,25 @@ class TapeParameters:
         return result
 
 
+class Pattern(NamedTuple):
+    """What the engine depends on beside the circuit.
+
+    Attributes:
+        batched: The columns that are inputs, ascending.
+        trained: The columns whose gradients are wanted, ascending.
+    """
+
+    batched: tuple[int, ...]
+    trained: tuple[int, ...]
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class SampleBatch:
     """The numbers of tapes of one structure.
 
     Attributes:
         circuit: Their circuit.
-        key: What the engine depends on: columns that are inputs, columns that are trained, whether states are given.
+        pattern: Which columns are what.
         inputs: (R, n_in) or None.
         weights: (n_w,), or (R, n_w) for several tapes.
         states: Amplitudes (R, 2**n) or (1, 2**n) to start from, or None.
@@ -68,18 +80,28 @@ class SampleBatch:
     """
 
     circuit: Circuit
-    key: tuple[tuple[int, ...], tuple[int, ...], bool]
+    pattern: Pattern
     inputs: FloatArray | None
     weights: FloatArray
     states: NDArray[np.complex128] | None
     tapes: list[tuple[ParsedTape, TapeParameters, int | slice]]
     trains_states: bool
 
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The arguments of the engine's functions."""
+        return {"x": self.inputs, "w": self.weights, "initial_states": self.states}
+
     def fingerprint(self) -> tuple[Any, ...]:
         """Equal for equal numbers."""
         arrays = (self.inputs, self.weights, self.states)
         places = tuple(str(place) for _, _, place in self.tapes)
-        return self.key, self.trains_states, places, *(None if array is None else array.tobytes() for array in arrays)
+        return (
+            self.pattern,
+            self.trains_states,
+            places,
+            *(None if array is None else array.tobytes() for array in arrays),
+        )
 
 
 def gather(circuit: Circuit, tapes: Sequence[ParsedTape], *, gradients: bool = False) -> SampleBatch:
@@ -106,11 +128,8 @@ def gather(circuit: Circuit, tapes: Sequence[ParsedTape], *, gradients: bool = F
     elif own[0].batched:
         batched, inputs = own[0].batched, own[0].inputs
         weights = np.delete(weights, batched)
-    elif own[0].size is not None:  # only the states differ: a column that no angle depends on
-        batched, inputs = (-1,), np.zeros((own[0].size, 1))
     placed = list(zip(tapes, own, _places(own), strict=True))
-    key = (batched, trained, circuit.has_amplitudes)
-    return SampleBatch(circuit, key, inputs, weights, states, placed, trains_states)
+    return SampleBatch(circuit, Pattern(batched, trained), inputs, weights, states, placed, trains_states)
 
 
 def unwrapped(parts: Sequence[Any]) -> Any:
