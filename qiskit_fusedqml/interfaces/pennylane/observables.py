@@ -8,6 +8,8 @@ few wires is expanded. What remains (wide matrices) has no Pauli sum and is eval
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
+from contextlib import suppress
+from functools import reduce
 from itertools import product
 from typing import Any
 
@@ -65,8 +67,10 @@ def pauli_sum(obs: Any, qubits: _Qubits) -> PauliSum | None:
     Raises:
         QuantumFunctionError: If it is not Hermitian.
     """
-    terms = _terms(obs, qubits)
-    return None if terms is None else _real_sum(terms, obs, len(qubits))
+    try:
+        return _real_sum(_terms(obs, qubits), obs, len(qubits))
+    except _NoSumError:
+        return None
 
 
 def squared_sum(observable: PauliSum) -> PauliSum | None:
@@ -74,8 +78,10 @@ def squared_sum(observable: PauliSum) -> PauliSum | None:
     if len(observable.terms) ** 2 > MAX_SQUARE_TERMS:
         return None
     terms = {(t.x, t.z, t.ctrl_mask, t.ctrl_value): complex(t.coefficient) for t in observable.terms}
-    result = _multiplied([terms, terms])
-    return None if result is None else _real_sum(result, "the square of an observable", observable.num_qubits)
+    try:
+        return _real_sum(_multiplied(terms, terms), "the square of an observable", observable.num_qubits)
+    except _NoSumError:
+        return None
 
 
 def sparse_matrix(obs: Any, wires: tuple[Hashable, ...]) -> Any:
@@ -87,7 +93,11 @@ def sparse_matrix(obs: Any, wires: tuple[Hashable, ...]) -> Any:
     return small.sparse_matrix(wire_order=qml.wires.Wires(wires)).tocsr()
 
 
-def _terms(obs: Any, qubits: _Qubits) -> _Terms | None:
+class _NoSumError(Exception):
+    """An observable has too many terms, or a product of two terms is none."""
+
+
+def _terms(obs: Any, qubits: _Qubits) -> _Terms:
     if obs.pauli_rep is not None:
         return _sentence(obs.pauli_rep, qubits)
     if isinstance(obs, qml.Hadamard):
@@ -96,16 +106,16 @@ def _terms(obs: Any, qubits: _Qubits) -> _Terms | None:
     if isinstance(obs, qml.Projector) and obs.data and np.ndim(obs.data[0]) == 1 and _is_basis_projector(obs):
         bits = [1 << qubits[wire] for wire in obs.wires]
         return {(0, 0, sum(bits), sum(bit for bit, one in zip(bits, obs.data[0], strict=True) if one)): 1.0}
-    if isinstance(obs, qml.ops.SProd):
-        return _scaled(_terms(obs.base, qubits), complex(qml.math.unwrap([obs.scalar])[0]))
-    if isinstance(obs, qml.ops.LinearCombination | qml.ops.Sum):
-        numbers, parts = obs.terms() if isinstance(obs, qml.ops.LinearCombination) else ([], obs.operands)
-        factors = qml.math.unwrap(list(numbers)) or [1.0] * len(parts)
-        return _added(_scaled(_terms(part, qubits), complex(c)) for c, part in zip(factors, parts, strict=True))
+    if isinstance(obs, qml.ops.SProd | qml.ops.Sum):
+        numbers, parts = obs.terms()
+        result: _Terms = {}
+        for number, part in zip(qml.math.unwrap(list(numbers)), parts, strict=True):
+            for masks, coefficient in _terms(part, qubits).items():
+                result[masks] = result.get(masks, 0.0) + complex(number) * coefficient
+        return result
     if isinstance(obs, qml.ops.Prod):
-        found = _multiplied([_terms(part, qubits) for part in obs.operands])
-        if found is not None:
-            return found
+        with suppress(_NoSumError):
+            return reduce(_multiplied, (_terms(part, qubits) for part in obs.operands))
     return _expanded(obs, qubits)
 
 
@@ -126,68 +136,41 @@ def _sentence(sentence: Any, qubits: _Qubits) -> _Terms:
     return result
 
 
-def _scaled(terms: _Terms | None, factor: complex) -> _Terms | None:
-    return None if terms is None else {masks: factor * coefficient for masks, coefficient in terms.items()}
-
-
-def _added(parts: Any) -> _Terms | None:
+def _multiplied(left: _Terms, right: _Terms) -> _Terms:
     result: _Terms = {}
-    for part in parts:
-        if part is None:
-            return None
-        for masks, coefficient in part.items():
-            result[masks] = result.get(masks, 0.0) + coefficient
+    for (one, a), (other, b) in product(left.items(), right.items()):
+        masks, factor = _product(one, other)
+        if factor:
+            result[masks] = result.get(masks, 0.0) + a * b * factor
     return result
 
 
-def _multiplied(parts: list[_Terms | None]) -> _Terms | None:
-    result: _Terms = {(0, 0, 0, 0): 1.0}
-    for part in parts:
-        if part is None:
-            return None
-        longer: _Terms = {}
-        for (left, a), (right, b) in product(result.items(), part.items()):
-            found = _product(left, right)
-            if found is None:
-                return None
-            masks, factor = found
-            if masks is not None:
-                longer[masks] = longer.get(masks, 0.0) + a * b * factor
-        result = longer
-    return result
-
-
-def _product(left: _Masks, right: _Masks) -> tuple[_Masks | None, complex] | None:
-    """The product of two terms; None if it is no term, masks None if it is 0."""
+def _product(left: _Masks, right: _Masks) -> tuple[_Masks, complex]:
+    """The product of two terms: a term and its factor."""
     x1, z1, mask1, value1 = left
     x2, z2, mask2, value2 = right
     if (x1 | z1) & mask2 or (x2 | z2) & mask1:
-        return None
+        raise _NoSumError
     if (value1 ^ value2) & mask1 & mask2:
-        return None, 0.0
+        return left, 0.0
     x, z = x1 ^ x2, z1 ^ z2
     # with P = i^|x&z| X^x Z^z and Z^z1 X^x2 = (-1)^|z1&x2| X^x2 Z^z1
     power = (x1 & z1).bit_count() + (x2 & z2).bit_count() - (x & z).bit_count() + 2 * (z1 & x2).bit_count()
     return (x, z, mask1 | mask2, value1 | value2), 1j ** (power % 4)
 
 
-def _expanded(obs: Any, qubits: _Qubits) -> _Terms | None:
+def _expanded(obs: Any, qubits: _Qubits) -> _Terms:
     """A matrix on a few wires in Pauli words."""
-    wires = obs.wires
-    if len(wires) > MAX_EXPANDED_WIRES:
-        return None
-    if obs.has_matrix:
-        matrix = np.asarray(qml.math.unwrap([obs.matrix()])[0], dtype=np.complex128)
-    elif obs.has_sparse_matrix:
-        matrix = obs.sparse_matrix().toarray()
-    else:
-        return None
+    if len(obs.wires) > MAX_EXPANDED_WIRES or not (obs.has_matrix or obs.has_sparse_matrix):
+        raise _NoSumError
+    given = qml.math.unwrap([obs.matrix()])[0] if obs.has_matrix else obs.sparse_matrix().toarray()
+    matrix = np.asarray(given, dtype=np.complex128)
     # wire 0 is the highest bit of the matrix's indices
-    bits = [1 << qubits[wire] for wire in reversed(wires.labels)]
-    coefficients, result = _walsh(matrix), {}
-    for x, z in zip(*np.nonzero(abs(coefficients) > 1e-15 * abs(matrix).max()), strict=True):
-        result[_spread(int(x), bits), _spread(int(z), bits), 0, 0] = complex(coefficients[x, z])
-    return result
+    bits = [1 << qubits[wire] for wire in reversed(obs.wires.labels)]
+    masks = [sum(bit for k, bit in enumerate(bits) if index >> k & 1) for index in range(len(matrix))]
+    coefficients = _walsh(matrix)
+    found = zip(*np.nonzero(abs(coefficients) > 1e-15 * abs(matrix).max()), strict=True)
+    return {(masks[x], masks[z], 0, 0): complex(coefficients[x, z]) for x, z in found}
 
 
 def _walsh(matrix: NDArray[np.complex128]) -> NDArray[np.complex128]:
@@ -202,10 +185,6 @@ def _walsh(matrix: NDArray[np.complex128]) -> NDArray[np.complex128]:
         entries = matrix[index ^ x, index]
         result[x] = (-1j) ** np.bitwise_count(x & index) * (signs @ entries) / size
     return result
-
-
-def _spread(mask: int, bits: list[int]) -> int:
-    return sum(bit for k, bit in enumerate(bits) if mask >> k & 1)
 
 
 def _real_sum(terms: _Terms, obs: Any, num_qubits: int) -> PauliSum:

@@ -161,7 +161,12 @@ def draw(simulation: Simulation, tapes: Sequence[ParsedTape], rng: np.random.Gen
     answers = []
     for tape, _, place in batch.tapes:
         samples = _samples(np.atleast_2d(weights[place]), tape.tape.shots.total_shots, len(wires), rng)
-        answers.append(_processed(tape.tape, samples[0] if isinstance(place, int) else samples, wires))
+        drawn = samples[0] if isinstance(place, int) else samples
+        of_parts = [
+            unwrapped([m.process_samples(drawn[..., slice(*part), :], wires) for m in tape.tape.measurements])
+            for part in tape.tape.shots.bins()
+        ]
+        answers.append(tuple(of_parts) if tape.tape.shots.has_partitioned_shots else of_parts[0])
     return answers
 
 
@@ -174,13 +179,3 @@ def _samples(weights: FloatArray, shots: int, num_wires: int, rng: np.random.Gen
         outcomes = np.searchsorted(cumulative, rng.random(shots) * cumulative[-1], side="right")
         samples[...] = np.minimum(outcomes, len(own) - 1)[:, None] >> places & 1
     return result
-
-
-def _processed(tape: Any, samples: Int64Array, wires: Any) -> Any:
-    """The measurements' results, for each number of shots if there are several."""
-    answers, start = [], 0
-    for shots in tape.shots:
-        own = samples[..., start : start + shots, :]
-        answers.append(unwrapped([measurement.process_samples(own, wires) for measurement in tape.measurements]))
-        start += shots
-    return tuple(answers) if tape.shots.has_partitioned_shots else answers[0]
