@@ -11,6 +11,8 @@ from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import MaxAbsScaler
 
 from ..errors import InvalidInputError
 from ..training import read_split
@@ -107,8 +109,7 @@ def _angles(
             f"--qubits {num_qubits}: {len(train)} images of {train.shape[1]} pixels have only "
             f"{available} principal components."
         )
-    pca = PCA(num_qubits, random_state=seed).fit(train)
-    largest = np.abs(pca.transform(train)).max(axis=0)
-    largest[largest == 0] = 1  # a component without variance: every image has the same value, 0
-    x_train, x_test = (np.clip(pca.transform(images) / largest, -1, 1) * (np.pi / 2) for images in (train, test))
+    pca = PCA(num_qubits, random_state=seed)
+    scaled = make_pipeline(pca, MaxAbsScaler()).fit(train)
+    x_train, x_test = (np.clip(scaled.transform(images), -1, 1) * (np.pi / 2) for images in (train, test))
     return x_train, x_test, float(pca.explained_variance_ratio_.sum())

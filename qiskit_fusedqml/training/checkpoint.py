@@ -27,7 +27,7 @@ CHECKPOINT_FILE = "checkpoint.pt"
 """Its name within a run's folder."""
 
 _LOCK_FILE = "lock"
-torch.serialization.add_safe_globals([Counter, complex])  # harmless, and not known to every version of torch
+torch.serialization.add_safe_globals([Counter])  # harmless, and not known to every version of torch
 
 _training: dict[tuple[int, int, int], object] = {}  # process and folder of the runs that go on
 
@@ -58,18 +58,13 @@ class RunFolder:
         self._metrics = run.log = stack.enter_context(open_metrics(path / METRICS_FILE, run.step))
         self._saved_at = time.monotonic()
 
-    def save_if_due(self) -> None:
-        """Save if the time has come or the steps have been taken."""
+    def save(self, *, end: bool = False) -> None:
+        """Save a checkpoint, at the end or where it is due, unless this very state has been saved."""
         if isinstance(self._save_every, timedelta):
             due = time.monotonic() - self._saved_at >= self._save_every.total_seconds()
         else:
             due = self._run.step - (self._saved_step or 0) >= self._save_every
-        if due:
-            self.save()
-
-    def save(self) -> None:
-        """Save a checkpoint, unless this very state has been saved."""
-        if self._run.step != self._saved_step:
+        if (due or end) and self._run.step != self._saved_step:
             os.fsync(self._metrics.fileno())  # the metrics are never behind the checkpoint
             save_checkpoint(self._checkpoint, self._run.state())
             self._note_saved()
@@ -179,7 +174,7 @@ def _plain(value: Any, where: str) -> Any:
         return Counter(items) if kind is Counter else items
     if kind in {list, tuple}:
         return kind(_plain(each, f"{where}/{k}") for k, each in enumerate(value))
-    if value is None or kind in {bool, int, float, complex, str}:
+    if value is None or kind in {bool, int, float, str}:
         return value
     raise InvalidInputError(
         f"A checkpoint cannot hold {where.lstrip('/')}, a {kind.__name__}: tensors, numbers, strings and None, in "

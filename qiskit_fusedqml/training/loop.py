@@ -50,23 +50,19 @@ def fit(
 
     Args:
         model: Any module; `FusedLayer` or a network with such layers.
-        optimizer: A torch optimiser of the model's parameters. Optimisers that evaluate the loss several times a step
-            (LBFGS) work, too.
+        optimizer: A torch optimiser of the model's parameters, LBFGS included.
         loss: From outputs and targets of a batch to a scalar, their mean: ``torch.nn.MSELoss()``.
         data: A pair (x, y) of arrays or tensors with one row a sample, or anything with a length that gives a pair
             for an array of row numbers: `torch.utils.data.TensorDataset`, `IdxImages`.
-        epochs: Passes through the data in all; those of a resumed run count, and a finished run goes on if more are
-            asked for.
+        epochs: Passes through the data in all, those before a run was resumed included; more continue a finished run.
         batch_size: Samples in a step. The last batch of an epoch may be smaller.
         seed: Of the samples' order, which is another one in each epoch. Initial weights are the model's matter.
         scheduler: A scheduler of torch for the optimiser's learning rate. `ReduceLROnPlateau` gets the mean loss.
         schedule_by: "step" or "epoch": after what the scheduler is stepped.
         folder: Where checkpoint and metrics are kept; None for neither.
         save_every: Time between checkpoints, or a number of steps. One is saved at the end in any case.
-        callback: Called after each epoch in evaluation mode, without gradients; what it returns, such as the accuracy
-            on a test set, is written to the metrics.
-        collate: For data that gives one sample at a time: makes a pair of batches of a list of samples, as
-            ``torch.utils.data.default_collate`` does.
+        callback: Called after each epoch in evaluation mode, without gradients; what it returns goes into the metrics.
+        collate: For data of single samples: from a list of them to a pair, as ``torch.utils.data.default_collate``.
         progress: Whether a progress bar is shown; by default if standard error is a terminal and tqdm is installed.
 
     Returns:
@@ -96,7 +92,7 @@ def fit(
     run = Run(model, optimizer, loss, batches, scheduler, schedule_by)
     with ExitStack() as stack:
         kept = None if folder is None else RunFolder(Path(folder), run, save_every, stack)
-        bar = _progress_bar(progress, epochs * batches.samples, run.samples_done)
+        bar = _progress_bar(progress, epochs * batches.samples, run.epoch * batches.samples + run.batch * batch_size)
         if bar is not None:
             stack.callback(bar.close)
         received = stack.enter_context(_held_signals())
@@ -108,9 +104,9 @@ def fit(
             if run.batch == batches.per_epoch:
                 run.finish_epoch(callback)
             if kept is not None:
-                kept.save_if_due()
+                kept.save()
         if kept is not None:
-            kept.save()
+            kept.save(end=True)
     if received:
         signal.raise_signal(received[0])
     return run.epochs

@@ -114,17 +114,12 @@ class Run:
             "schedule_by": schedule_by,
             "optimizer": type(optimizer).__name__,
             "scheduler": None if scheduler is None else type(scheduler).__name__,
-            **_describe_parameters(model),
+            **{f"parameter {name}": f"{str(p.dtype)[6:]} {tuple(p.shape)}" for name, p in model.named_parameters()},
             **_describe_options(optimizer.state_dict()),
         }
         self.log: TextIO | None = None
         self.last_good = ""
         model.train()
-
-    @property
-    def samples_done(self) -> int:
-        """Number of samples that finished steps have seen, epoch by epoch."""
-        return self.epoch * self._batches.samples + self.batch * self._batches.batch_size
 
     def take_step(self) -> tuple[int, float]:
         """One optimiser step; the number of its samples, and the loss before it.
@@ -263,13 +258,6 @@ def _all_finite(tensors: Iterable[torch.Tensor | None]) -> bool:
     """Whether all entries are, asked with one transfer from a GPU."""
     checks = [torch.isfinite(tensor.detach()).all() for tensor in tensors if tensor is not None]
     return not checks or bool(torch.stack([check.to(checks[0].device) for check in checks]).all())
-
-
-def _describe_parameters(model: torch.nn.Module) -> dict[str, str]:
-    return {
-        f"parameter {name}": f"{str(parameter.dtype).removeprefix('torch.')} {tuple(parameter.shape)}"
-        for name, parameter in model.named_parameters()
-    }
 
 
 def _describe_options(state: Mapping[str, Any]) -> dict[str, str]:
