@@ -44,11 +44,7 @@ class Options:
 
 
 def require_extras() -> None:
-    """Refuse at once, and in full, where an optional dependency of the demo is missing.
-
-    Raises:
-        MissingExtraError: The message names what is missing and what to install.
-    """
+    """Raise `MissingExtraError`, with all that is missing, where an optional dependency of the demo is."""
     missing = [package for package in _NEEDED if find_spec(package) is None]
     if missing:
         raise MissingExtraError(f"The demo needs {', '.join(missing)}: install qiskit-fusedqml[ml,torch,demo]")

@@ -22,14 +22,10 @@ _Split = tuple[NDArray[np.float64], NDArray[np.int64]]
 
 @dataclass(frozen=True)
 class Data:
-    """A classification problem whose features are rotation angles.
+    """A classification problem: features x (N, num_qubits) in [-pi/2, pi/2], classes y (N,).
 
     Attributes:
         source: Where the images come from, in words.
-        x_train: Features (N, num_qubits) in [-pi/2, pi/2].
-        y_train: Class (N,), 0 to ``len(names) - 1``.
-        x_test: As ``x_train``.
-        y_test: As ``y_train``.
         names: The label of each class.
         explained: Share of the images' variance that the features hold.
     """
@@ -49,17 +45,10 @@ class Data:
 
 
 def load(directory: Path | None, *, num_qubits: int, num_classes: int, samples: int | None, seed: int) -> Data:
-    """Load images and reduce them to angles.
+    """Load images of the first so many labels and reduce them to their first principal components as angles.
 
-    Args:
-        directory: A folder with MNIST-format IDX files, or None for scikit-learn's handwritten digits.
-        num_qubits: Number of features: principal components of the training images.
-        num_classes: The first so many labels are used.
-        samples: At most so many training images (all when None), and as many test images.
-        seed: Seed of the split and of the choice.
-
-    Returns:
-        The data; principal components and scale are learned from the training images alone.
+    Components and scale are learned from the training images alone; without a folder of IDX files the images are
+    scikit-learn's handwritten digits.
 
     Raises:
         InvalidInputError: The data has fewer classes or pixels than asked for, or cannot be read.

@@ -14,15 +14,7 @@ from ..interfaces.qiskit.primitives import FusedEstimator
 
 
 def classifier_circuit(num_qubits: int, num_layers: int) -> tuple[QuantumCircuit, ParameterVector, ParameterVector]:
-    """A hardware-efficient classifier.
-
-    Args:
-        num_qubits: One feature a qubit, encoded by RY.
-        num_layers: Layers of RX, RY, RZ on every qubit (3 weights a qubit) and a ring of CX.
-
-    Returns:
-        The circuit, its inputs and its weights.
-    """
+    """A feature a qubit in RY, then layers of RX, RY, RZ and a ring of CX; the circuit, its inputs, its weights."""
     inputs, weights = ParameterVector("x", num_qubits), ParameterVector("w", 3 * num_qubits * num_layers)
     circuit, weight = QuantumCircuit(num_qubits), iter(weights)
     for qubit, angle in enumerate(inputs):

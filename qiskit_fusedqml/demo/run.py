@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
+from sklearn.metrics import ConfusionMatrixDisplay, confusion_matrix
 
 from ..errors import InvalidInputError
 from . import Options
@@ -20,10 +20,7 @@ STEP_REPEATS = 11
 
 
 def run(options: Options) -> None:
-    """Train, compare, draw; everything is told on standard output.
-
-    Args:
-        options: What to do.
+    """Train, compare, draw; everything is printed on standard output.
 
     Raises:
         InvalidInputError: The data or the picture's name do not fit.
@@ -54,13 +51,6 @@ def run(options: Options) -> None:
         raise
     _report(options, data, trainer)
     _compare(options, data, network, trainer)
-
-
-def confusion(truth: NDArray[np.int64], found: NDArray[np.int64], num_classes: int) -> NDArray[np.int64]:
-    """Counts (num_classes, num_classes); entry (i, j): samples of class i taken for class j."""
-    counts = np.zeros((num_classes, num_classes), dtype=np.int64)
-    np.add.at(counts, (truth, found), 1)
-    return counts
 
 
 def _say(what: str, text: str) -> None:
@@ -119,12 +109,7 @@ def _save_picture(options: Options, data: Data, trainer: Trainer, baseline: floa
     accuracy.legend(loc="lower right")
     for axes in (loss, accuracy):
         axes.grid(alpha=0.3)
-    counts, ticks = confusion(data.y_test, trainer.predict(data.x_test), options.classes), range(options.classes)
-    matrix.imshow(counts, cmap="Blues")
+    counts = confusion_matrix(data.y_test, trainer.predict(data.x_test), labels=range(options.classes))
+    ConfusionMatrixDisplay(counts, display_labels=data.names).plot(ax=matrix, cmap="Blues", colorbar=False)
     matrix.set(title="Test images", xlabel="taken for", ylabel="is")
-    matrix.set_xticks(ticks, labels=[str(name) for name in data.names])
-    matrix.set_yticks(ticks, labels=[str(name) for name in data.names])
-    for (row, column), count in np.ndenumerate(counts):
-        color = "white" if 2 * count > counts.max() else "black"
-        matrix.text(column, row, str(count), ha="center", va="center", color=color)
     figure.savefig(options.output, dpi=120)

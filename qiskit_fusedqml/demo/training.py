@@ -87,16 +87,9 @@ class Trainer:
 def time_stock_step(
     stock: Any, fused: Any, x: NDArray[np.float64], weights: NDArray[np.float64]
 ) -> tuple[float, float]:
-    """Run forward and backward of the stock network.
+    """Seconds a sample of the stock network, forward and backward, and the largest difference of the two gradients.
 
-    Args:
-        stock: A network with the stock gradient.
-        fused: The same network with this package's gradient.
-        x: A few samples (N, num_inputs).
-        weights: The weights (num_weights,).
-
-    Returns:
-        Seconds a sample (parameter shift runs samples one by one), and the largest difference of the gradients.
+    Parameter shift runs samples one by one: a few, x (N, num_inputs), are enough.
     """
     start = time.perf_counter()
     stock.forward(x, weights)

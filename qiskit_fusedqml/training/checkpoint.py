@@ -33,13 +33,7 @@ _training: dict[tuple[int, int, int], object] = {}  # process and folder of the 
 
 
 class RunFolder:
-    """The folder of a run, which goes on from the checkpoint there.
-
-    Args:
-        path: The folder; it is made if need be.
-        run: The run, as it is at the beginning.
-        save_every: Time between checkpoints, or a number of steps.
-        stack: Where the end of the run is noted.
+    """The folder of a run, which goes on from the checkpoint there; the stack frees the folder again.
 
     Raises:
         InvalidInputError: If another run trains here, or a file is damaged or of another run; no file has changed.
@@ -76,15 +70,11 @@ class RunFolder:
 
 
 def save_checkpoint(path: Path, state: Any) -> None:
-    """Write state to a file, which holds what it held before until all of the new state is on the disk.
-
-    Args:
-        path: The file.
-        state: Dictionaries, lists and tuples of tensors, numbers, strings and None, as ``state_dict()`` of
-            torch's modules, optimisers and schedulers gives them.
+    """Write a state to a file, whole or not at all.
 
     Raises:
-        InvalidInputError: If there is something else in it.
+        InvalidInputError: If the state holds other things than dictionaries, lists and tuples of tensors, numbers,
+            strings and None.
         OSError: If the file cannot be written; the former one is as it was.
     """
     plain = _plain(state, "")

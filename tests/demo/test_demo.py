@@ -23,7 +23,6 @@ from qiskit_fusedqml.demo.model import (
     fused_network,
     stock_network,
 )
-from qiskit_fusedqml.demo.run import confusion
 from qiskit_fusedqml.demo.training import Trainer, time_stock_step
 from qiskit_fusedqml.errors import InvalidInputError
 
@@ -100,11 +99,6 @@ def test_a_wrong_gradient_shows_in_the_comparison() -> None:
     stock = stock_network(2, 1, 2)
     _, difference = time_stock_step(stock, Wrong(), np.array([[0.3, 0.4]]), np.linspace(0.1, 0.9, stock.num_weights))
     assert difference > 1e-6
-
-
-def test_confusion_counts_pairs() -> None:
-    found = confusion(np.array([0, 0, 1, 2, 2]), np.array([0, 1, 1, 0, 0]), 3)
-    np.testing.assert_array_equal(found, [[1, 1, 0], [0, 1, 0], [2, 0, 0]])
 
 
 def test_four_classes_are_learned() -> None:
