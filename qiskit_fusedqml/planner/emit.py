@@ -20,7 +20,7 @@ from .elements import (
     ZRotation,
 )
 from .frame import Functional
-from .gf2 import bits
+from .gf2 import Span
 from .schedule import Group
 from .tables import (
     CARRIER,
@@ -290,53 +290,26 @@ class Emitter:
     def _factors(self, members: list[int], terms: Sequence[ZRotation], overlaps: dict[int, int]) -> Iterator[Factor]:
         """Split terms into factors: fill one with all terms its functionals span, then open the next."""
         while members:
-            space = _Coordinates(self.table_qubits)
+            span, basis = Span(), []
             masks: list[int] = []
             rest: list[int] = []
             first = -1
             for position in members:
                 term = terms[position]
-                mask = space.coordinates(term.functional)
+                mask = span.coordinates(term.functional)
                 if mask is None:
-                    rest.append(position)
-                    continue
+                    if span.dimension == self.table_qubits:
+                        rest.append(position)
+                        continue
+                    mask = 1 << span.dimension
+                    span.add(term.functional)
+                    basis.append(term.functional)
                 masks.append(mask)
                 overlap = overlaps.get(position, -1) if self._wants(term.angle) else -1
                 index = self._add(self.terms, term.angle, term.batched, overlap)
                 first = index if first < 0 else first
-            yield Factor(tuple(space.basis), tuple(masks), first, terms[members[0]].batched)
+            yield Factor(tuple(basis), tuple(masks), first, terms[members[0]].batched)
             members = rest
-
-
-class _Coordinates:
-    """Coordinates of functionals with respect to a growing basis of at most ``limit`` of them."""
-
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self.basis: list[Functional] = []
-        self.pivots: dict[int, tuple[int, int]] = {}
-
-    def coordinates(self, functional: Functional) -> int | None:
-        """The mask of basis elements that sum to a functional; None if it does not fit any more."""
-        mask = 0
-        while functional:
-            pivot = self.pivots.get(functional.bit_length())
-            if pivot is None:
-                if len(self.basis) == self.limit:
-                    return None
-                return self._extend(functional, mask)
-            functional ^= pivot[0]
-            mask ^= pivot[1]
-        return mask
-
-    def _extend(self, rest: int, mask: int) -> int:
-        own = 1 << len(self.basis)
-        original = rest
-        for j in bits(mask):
-            original ^= self.basis[j]
-        self.basis.append(original)
-        self.pivots[rest.bit_length()] = (rest, own ^ mask)
-        return own
 
 
 class _Scaling:

@@ -10,10 +10,11 @@ a subspace of flip vectors (the tile), taking from later levels whatever commute
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from .frame import Row
+from .gf2 import Span
 
 PATIENCE = 8
 """`group` stops looking ahead after this many times n items in a row that could not be taken."""
@@ -85,61 +86,6 @@ def _meets(swapped: list[int], generators: tuple[int, ...]) -> bool:
 
 
 @dataclass(slots=True)
-class Subspace:
-    """A span of vectors over GF(2), grown one at a time."""
-
-    pivots: dict[int, int] = field(default_factory=dict)
-
-    @property
-    def dimension(self) -> int:
-        """Number of independent vectors."""
-        return len(self.pivots)
-
-    def reduce(self, vector: int) -> int:
-        """What is left of a vector modulo the span; 0 if it lies inside."""
-        while vector:
-            pivot = self.pivots.get(vector.bit_length())
-            if pivot is None:
-                return vector
-            vector ^= pivot
-        return 0
-
-    def add(self, vector: int) -> None:
-        """Extend the span by a vector."""
-        rest = self.reduce(vector)
-        if rest:
-            self.pivots[rest.bit_length()] = rest
-
-    def fits(self, vectors: Sequence[int], limit: int) -> bool:
-        """Whether adding the vectors keeps the dimension within the limit."""
-        if len(self.pivots) + len(vectors) <= limit:
-            return True
-        missing = Subspace()
-        for vector in vectors:
-            rest = self.reduce(vector)
-            if rest:
-                missing.add(self._canonical(rest))
-        return self.dimension + missing.dimension <= limit
-
-    def _canonical(self, vector: int) -> int:
-        """Clear the pivot bits of a vector, so that vectors equal modulo the span become equal."""
-        for pivot in sorted(self.pivots.values(), reverse=True):
-            if vector ^ pivot < vector:
-                vector ^= pivot
-        return vector
-
-    def basis(self) -> tuple[Row, ...]:
-        """Reduced echelon basis: each vector owns a pivot bit that no other one has; ascending by pivot."""
-        reduced: list[int] = []
-        for vector in sorted(self.pivots.values()):
-            for other in reduced:
-                if vector >> (other.bit_length() - 1) & 1:
-                    vector ^= other
-            reduced.append(vector)
-        return tuple(reduced)
-
-
-@dataclass(slots=True)
 class Group:
     """One block to be: the tile, and the items' indices in steps that are all diagonal or all flipping."""
 
@@ -173,12 +119,12 @@ class _Picker:
         self.n = n
         self.low = (1 << n) - 1
         self.tile_limit = tile_limit
-        self.tile = Subspace()
+        self.tile = Span()
         self.steps: list[list[int]] = []
         self.waiting: list[int] = []
         self.waiting_signs: list[int] = []
         self.closed = False
-        self.left = Subspace()
+        self.left = Span()
         self.left_swapped: list[int] = []
 
     def pick(self, remaining: list[int]) -> list[int]:
@@ -235,7 +181,5 @@ class _Picker:
 
     def _leave(self, generators: tuple[int, ...]) -> None:
         for g in generators:
-            before = self.left.dimension
-            self.left.add(g)
-            if self.left.dimension > before:
+            if self.left.add(g):
                 self.left_swapped.append(g >> self.n | (g & self.low) << self.n)

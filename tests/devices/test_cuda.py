@@ -15,7 +15,6 @@ from support.tapes import TapeMaker, random_state, replaced, tape_of
 from qiskit_fusedqml.devices.gpu import device as gpu_device
 from qiskit_fusedqml.devices.gpu.compiled import Geometry
 from qiskit_fusedqml.devices.gpu.device import GPUDevice
-from qiskit_fusedqml.devices.gpu.gf2 import echelon
 from qiskit_fusedqml.devices.gpu.runtime import Limits
 from qiskit_fusedqml.engine.options import EngineOptions
 from qiskit_fusedqml.engine.program_function import ProgramFunction
@@ -23,6 +22,7 @@ from qiskit_fusedqml.errors import InvalidInputError
 from qiskit_fusedqml.ir.angles import AngleMap
 from qiskit_fusedqml.ir.observables import PauliSum, PauliTerm
 from qiskit_fusedqml.planner.frame import Frame
+from qiskit_fusedqml.planner.gf2 import echelon
 from qiskit_fusedqml.planner.tape import RY, Block, Dense, Diag, Factor, Pauli, Tape
 
 SCHEDULES = (0, 5, 11)

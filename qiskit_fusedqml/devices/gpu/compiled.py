@@ -13,9 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import InvalidInputError
-from ...planner.gf2 import parity
+from ...planner.gf2 import Span, parity
 from ...planner.tape import RY, U2, Dense, Diag, Operation, Pauli, Tape
-from .gf2 import Span
 from .layout import NumberLayout
 from .records import Writer
 from .runtime import Limits

@@ -14,13 +14,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from ...planner.gf2 import parity
+from ...planner.gf2 import Span, common_complement, echelon, parity
 from ...planner.tape import RY, U2, Dense, Operation, Pauli
-from .gf2 import (
-    Span,
-    common_complement,
-    echelon,
-)
 
 DENSE_REGISTERS = 2
 """Index bits of a dense matrix that are register bits where there are thread bits for the others."""
@@ -190,9 +185,13 @@ def transposition(shape: Shape, before: Sequence[int], after: Sequence[int]) -> 
 def _addresses(before: tuple[int, ...], after: tuple[int, ...], w: int, lanes: int) -> tuple[int, ...]:
     ours, theirs = before[w : w + lanes], after[w : w + lanes]
     basis = Span([*ours, *common_complement(ours, theirs, len(before))])
-    return tuple(
-        basis.coordinates(left) | basis.coordinates(right) << 16 for left, right in zip(before, after, strict=True)
-    )
+
+    def address(vector: int) -> int:
+        mask = basis.coordinates(vector)
+        assert mask is not None, "the basis spans everything"
+        return mask
+
+    return tuple(address(left) | address(right) << 16 for left, right in zip(before, after, strict=True))
 
 
 def widened(tile: Iterable[int], num_qubits: int, wanted: int, largest: int, sector_bits: int) -> tuple[int, ...]:
