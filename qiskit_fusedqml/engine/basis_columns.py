@@ -22,7 +22,7 @@ from ..arrays import ComplexArray, FloatArray
 from ..devices import Device, State
 from ..devices.reference import logical_rows
 from ..ir.angles import AngleMap
-from ..ir.program import Instruction, Program, Rotation
+from ..ir.program import Instruction, Program, Rotation, numbered
 from ..planner.frame import Frame
 from .parameters import NO_PARAMETERS, ParameterBatch, ParameterSet
 from .sweeps import PlannedSweeps, PlanRequest, Residuals
@@ -179,9 +179,5 @@ def _part(
     initial_state: NDArray[np.complex128] | None,
 ) -> tuple[Program, AngleMap]:
     """Some instructions as a program of their own."""
-    slots = sorted({i.slot for i in instructions if isinstance(i, Rotation) and i.slot >= 0})
-    number = {slot: position for position, slot in enumerate(slots)}
-    renumbered = tuple(
-        i._replace(slot=number[i.slot]) if isinstance(i, Rotation) and i.slot >= 0 else i for i in instructions
-    )
-    return Program(program.num_qubits, len(slots), renumbered, initial_state), angle_map.select(slots)
+    instructions, slots = numbered(instructions)
+    return Program(program.num_qubits, len(slots), instructions, initial_state), angle_map.select(slots)

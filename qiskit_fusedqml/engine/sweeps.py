@@ -288,8 +288,8 @@ class PlannedSweeps:
         shared, samples, values = parameters.shared, parameters.samples, None
         if self.has_expressions:
             values = self._used_values(parameters)
-            shared = self.shared_map.features(shared)
-            samples = np.concatenate([samples, self.batched_map.features(values)[:, len(self.used) :]], axis=1)
+            shared = self.shared_map.sources(shared)
+            samples = np.concatenate([samples, self.batched_map.sources(values)[:, len(self.used) :]], axis=1)
         bound = self.coefficient_map.bind(shared, samples)
         if bound is None:
             raise self._not_finite(parameters)
@@ -310,7 +310,7 @@ class PlannedSweeps:
             return cast("tuple[FloatArray, FloatArray | None]", pull(overlaps, per_sample=per_sample))
         shared, batched = self.coefficient_map.pullback(residuals.bound, overlaps, per_sample=per_sample)
         if residuals.values is not None:
-            shared = self.shared_map.pull_features(residuals.shared, shared)
+            shared = self.shared_map.pull_sources(residuals.shared, shared)
             if batched is not None:
                 batched = self._pull_expressions(residuals.values, shared, batched)
         if per_sample and batched is not None:
@@ -328,16 +328,16 @@ class PlannedSweeps:
         shared, batched, used = self.shared_map, self.batched_map, len(self.used)
         constants = np.zeros(len(self.shared_slots) + len(self.batched_slots))
         constants[self.shared_slots] = shared.constants
-        column = np.full(batched.num_features, -1, dtype=np.int64)
+        column = np.full(batched.num_sources, -1, dtype=np.int64)
         column[self.used_batched] = self.used_columns
-        column[used:] = len(self.batched) + np.arange(batched.num_features - used)
+        column[used:] = len(self.batched) + np.arange(batched.num_sources - used)
         column = column[batched.columns]
         own = column >= 0
         slots, weights = batched.slots, batched.coefficients
         return coefficient_map.over(
             AngleTables(
-                shared.num_features,
-                len(self.batched) + batched.num_features - used,
+                shared.num_sources,
+                len(self.batched) + batched.num_sources - used,
                 CSRRows.sorted(self.shared_slots[shared.slots], shared.columns, shared.coefficients, constants),
                 CSRRows.sorted(slots[~own], self.used[batched.columns[~own]], weights[~own], batched.constants),
                 CSRRows.sorted(slots[own], column[own], weights[own], np.zeros(batched.num_angles)),
@@ -368,9 +368,9 @@ class PlannedSweeps:
 
     def _pull_expressions(self, values: FloatArray, shared: FloatArray, batched: FloatArray) -> FloatArray:
         """Add the batched expressions' part to the shared gradients; return the batched parameters' gradients."""
-        features = np.zeros((len(batched), self.batched_map.num_features))
+        features = np.zeros((len(batched), self.batched_map.num_sources))
         features[:, len(self.used) :] = batched[:, len(self.batched) :]
-        pulled = self.batched_map.pull_features(values, features)
+        pulled = self.batched_map.pull_sources(values, features)
         of_shared = pulled[:, self.used_shared]
         shared[..., self.used[self.used_shared]] += of_shared if shared.ndim == 2 else of_shared.sum(axis=0)
         result = batched[:, : len(self.batched)]

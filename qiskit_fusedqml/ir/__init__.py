@@ -3,11 +3,13 @@
 ==============  ======================================================================================================
 `gates`         gate name -> product of controlled Pauli rotations; a gate is a row of a table
 `program`       straight-line programs: rotations, diagonals, matrices
+`expressions`   expressions of parameters as NumPy computations, with derivatives
 `angles`        parameter values -> rotation angles for a whole batch, and the transposed derivative
 `encoding`      amplitudes that are parameters
 `observables`   sums of controlled Pauli strings
 `measurement`   from outcomes of qubits to values of classical bits
 `classical`     classical bits, variables and expressions of a dynamic program
 `dynamic`       measurements, resets, branches, loops
+`simplify`      dynamic programs with measurements deferred and segments joined
 ==============  ======================================================================================================
 """

@@ -1,34 +1,28 @@
-"""The intermediate representation: what a circuit means, without Qiskit.
+"""Programs: what a circuit does to a state, as a straight line of three instructions.
 
-A `Program` is a straight line of three instructions on ``num_qubits`` qubits. Bit ``q`` of an amplitude's index is
-qubit ``q`` (Qiskit's order).
+Bit q of an amplitude's index i is qubit q (Qiskit's order), and |m| is the number of set bits of m. With a Pauli
+string P given by two masks x and z (Y where both are set), and j the bits of i at an instruction's qubits, ::
 
-==============  =====================================================================================================
-`Rotation`      controlled Pauli rotation ``C[exp(-i theta/2 P)]``; nearly every gate is a short product of them
-`Diagonal`      a constant diagonal unitary on k qubits, given by its table
-`Matrix`        a constant dense unitary on k <= 6 qubits
-==============  =====================================================================================================
+    (P a)[i]   = (-1j)**|x & z| * (-1)**|i & z| * a[i ^ x]
+    C(i)       : (i & ctrl_mask) == ctrl_value
 
-With the Pauli string ``P`` given by two bit masks ``x`` and ``z`` (Y where both are set), the meaning of a rotation
-is ::
+    Rotation   : a'[i] = cos(theta/2) a[i] - 1j sin(theta/2) (P a)[i]   if C(i), else a[i]
+    Diagonal   : a'[i] = table[j] a[i]
+    Matrix     : a'[i] = sum_k matrix[j, k] a[i with k in place of j]
 
-    (P a)[i]  = (-1j)**|x & z| * (-1)**|i & z| * a[i ^ x]                  |m| = number of set bits
-    C(i)      : (i & ctrl_mask) == ctrl_value
-    forward   : a'[i] = cos(theta/2) a[i] - 1j sin(theta/2) (P a)[i]       if C(i), else a[i]
-
-and its derivative, with ``bra = O ket`` taken at any point where the rotation has just been or is about to be
-applied, ::
+A `Rotation` is ``C[exp(-i theta/2 P)]``; nearly every gate is a short product of them. Its derivative is, with
+``bra = O ket`` taken at any point where the rotation has just been or is about to be applied, ::
 
     dE/dtheta = Im sum_{i: C(i)} conj(bra[i]) (P ket)[i].
 
-An angle ``theta`` is either a constant or entry ``slot`` of the angle vector that `qiskit_fusedqml.ir.angles.AngleMap`
-computes. The grammar is checked by `validate`; a program is built, saved and loaded without Qiskit.
+An angle is either a constant or entry ``slot`` of the vector that `qiskit_fusedqml.ir.angles.AngleMap` computes.
+`validate` checks this grammar; a program is built, saved and loaded without Qiskit.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
@@ -97,11 +91,6 @@ class Matrix:
 Instruction: TypeAlias = Rotation | Diagonal | Matrix
 
 
-def _contents(instruction: Diagonal | Matrix) -> Hashable:
-    entries = instruction.table if isinstance(instruction, Diagonal) else instruction.matrix
-    return type(instruction), instruction.qubits, entries.tobytes()
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Program:
     """A straight-line program.
@@ -110,7 +99,7 @@ class Program:
         num_qubits: Number of qubits n.
         num_angles: Length of the angle vector the rotations' slots refer to.
         instructions: The instructions in order of application.
-        initial_state: None for ``|0...0>``, amplitudes of shape (2**n,), or one row per sample of shape (B, 2**n).
+        initial_state: None for ``|0...0>``, amplitudes of shape (2**n,), or one state a sample of shape (B, 2**n).
         cuts: Positions, ascending, that no block of a plan may reach over: 3 lies before ``instructions[3]``. They say
             how the program is to be run and do not change its meaning.
     """
@@ -123,24 +112,59 @@ class Program:
 
     def structure(self) -> Hashable:
         """Equal for programs that do the same to every state, whatever the angles in their slots."""
-        instructions = tuple(i if isinstance(i, Rotation) else _contents(i) for i in self.instructions)
+        instructions = tuple(
+            i if isinstance(i, Rotation) else (type(i), i.qubits, _entries(i).tobytes()) for i in self.instructions
+        )
         return self.num_qubits, self.num_angles, instructions, self.cuts
 
     def save(self, path: str | Path) -> None:
         """Write the program to an ``.npz`` file (no pickle)."""
-        arrays, entries = _pack(self)
-        arrays["header"] = np.frombuffer(json.dumps(entries).encode(), dtype=np.uint8)
+        header = {
+            "num_qubits": self.num_qubits,
+            "num_angles": self.num_angles,
+            "instructions": [
+                ["rotation", *i] if isinstance(i, Rotation) else [type(i).__name__.lower(), list(i.qubits)]
+                for i in self.instructions
+            ],
+            "cuts": list(self.cuts),
+        }
+        arrays = {f"a{k}": _entries(i) for k, i in enumerate(self.instructions) if not isinstance(i, Rotation)}
+        if self.initial_state is not None:
+            arrays["initial_state"] = self.initial_state
         with Path(path).open("wb") as file:
-            np.savez(file, **arrays)  # type: ignore[arg-type]
+            text = np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)
+            np.savez(file, header=text, **arrays)  # type: ignore[arg-type]
 
     @classmethod
     def load(cls, path: str | Path) -> Program:
         """Read a program written by `save` and validate it."""
         with np.load(path, allow_pickle=False) as arrays:
             header = json.loads(arrays["header"].tobytes().decode())
-            program = _unpack(header, arrays)
+            program = cls(
+                header["num_qubits"],
+                header["num_angles"],
+                tuple(_unpacked(header["instructions"], arrays)),
+                arrays.get("initial_state"),
+                tuple(header.get("cuts", ())),  # files of earlier versions have none
+            )
         validate(program)
         return program
+
+
+def numbered(instructions: Iterable[Instruction]) -> tuple[tuple[Instruction, ...], tuple[int, ...]]:
+    """Instructions with the slots in use numbered from 0.
+
+    Returns:
+        The instructions, and the slot that each new one had, ascending.
+    """
+    instructions = tuple(instructions)
+    slots = tuple(sorted({i.slot for i in instructions if isinstance(i, Rotation) and i.slot >= 0}))
+    if slots == tuple(range(len(slots))):
+        return instructions, slots
+    number = {slot: position for position, slot in enumerate(slots)}
+    return tuple(
+        i._replace(slot=number[i.slot]) if isinstance(i, Rotation) and i.slot >= 0 else i for i in instructions
+    ), slots
 
 
 def validate(program: Program) -> None:
@@ -153,7 +177,10 @@ def validate(program: Program) -> None:
     if not 1 <= n <= MAX_QUBITS:
         raise InvalidInputError(f"A program has 1 to {MAX_QUBITS} qubits, got {n}.")
     for position, instruction in enumerate(program.instructions):
-        problem = _problem(instruction, n, program.num_angles)
+        if isinstance(instruction, Rotation):
+            problem = _rotation_problem(instruction, n, program.num_angles)
+        else:
+            problem = _problem(instruction, n)
         if problem:
             raise InvalidInputError(f"Instruction {position} ({type(instruction).__name__}): {problem}.")
     bounds = [0, *program.cuts, len(program.instructions)]
@@ -166,30 +193,6 @@ def validate(program: Program) -> None:
         norms = np.linalg.norm(state, axis=-1)
         if not np.allclose(norms, 1.0, atol=1e-8):
             raise InvalidInputError(f"The initial state has norm {np.ravel(norms)[0]:.12g}; 1 is expected.")
-
-
-def _problem(instruction: Instruction, n: int, num_angles: int) -> str | None:
-    if isinstance(instruction, Rotation):
-        return _rotation_problem(instruction, n, num_angles)
-    qubits = instruction.qubits
-    if len(set(qubits)) != len(qubits) or any(not 0 <= q < n for q in qubits):
-        return f"qubits {qubits} must be distinct and below {n}"
-    k = len(qubits)
-    if isinstance(instruction, Diagonal):
-        if k > MAX_DIAGONAL_QUBITS:
-            return f"{k} qubits given, at most {MAX_DIAGONAL_QUBITS} allowed"
-        if instruction.table.shape != (2**k,):
-            return f"the table has shape {instruction.table.shape}, ({2**k},) expected"
-        if not np.allclose(np.abs(instruction.table), 1.0, atol=1e-8):
-            return "the table's entries must have modulus 1"
-        return None
-    if not 1 <= k <= MAX_MATRIX_QUBITS:
-        return f"{k} qubits given, 1 to {MAX_MATRIX_QUBITS} allowed"
-    if instruction.matrix.shape != (2**k, 2**k):
-        return f"the matrix has shape {instruction.matrix.shape}, ({2**k}, {2**k}) expected"
-    if not np.allclose(instruction.matrix @ instruction.matrix.conj().T, np.eye(2**k), atol=1e-8):
-        return "the matrix is not unitary"
-    return None
 
 
 def _rotation_problem(rotation: Rotation, n: int, num_angles: int) -> str | None:
@@ -209,40 +212,32 @@ def _rotation_problem(rotation: Rotation, n: int, num_angles: int) -> str | None
     return None
 
 
-def _pack(program: Program) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-    arrays: dict[str, NDArray[Any]] = {}
-    entries: list[list[Any]] = []
-    for position, instruction in enumerate(program.instructions):
-        if isinstance(instruction, Rotation):
-            r = instruction
-            entries.append(["rotation", r.x, r.z, r.ctrl_mask, r.ctrl_value, r.slot, r.theta])
-        elif isinstance(instruction, Diagonal):
-            arrays[f"a{position}"] = instruction.table
-            entries.append(["diagonal", list(instruction.qubits)])
+def _problem(instruction: Diagonal | Matrix, n: int) -> str | None:
+    qubits = instruction.qubits
+    if len(set(qubits)) != len(qubits) or any(not 0 <= q < n for q in qubits):
+        return f"qubits {qubits} must be distinct and below {n}"
+    k, entries = len(qubits), _entries(instruction)
+    if isinstance(instruction, Diagonal):
+        if k > MAX_DIAGONAL_QUBITS:
+            return f"{k} qubits given, at most {MAX_DIAGONAL_QUBITS} allowed"
+        if entries.shape != (2**k,):
+            return f"the table has shape {entries.shape}, ({2**k},) expected"
+        return None if np.allclose(np.abs(entries), 1.0, atol=1e-8) else "the table's entries must have modulus 1"
+    if not 1 <= k <= MAX_MATRIX_QUBITS:
+        return f"{k} qubits given, 1 to {MAX_MATRIX_QUBITS} allowed"
+    if entries.shape != (2**k, 2**k):
+        return f"the matrix has shape {entries.shape}, ({2**k}, {2**k}) expected"
+    unitary = np.allclose(entries @ entries.conj().T, np.eye(2**k), atol=1e-8)
+    return None if unitary else "the matrix is not unitary"
+
+
+def _entries(instruction: Diagonal | Matrix) -> NDArray[np.complex128]:
+    return instruction.table if isinstance(instruction, Diagonal) else instruction.matrix
+
+
+def _unpacked(entries: list[list[Any]], arrays: Any) -> Iterator[Instruction]:
+    for position, (kind, *fields) in enumerate(entries):
+        if kind == "rotation":
+            yield Rotation(*fields)
         else:
-            arrays[f"a{position}"] = instruction.matrix
-            entries.append(["matrix", list(instruction.qubits)])
-    if program.initial_state is not None:
-        arrays["initial_state"] = program.initial_state
-    header = {
-        "num_qubits": program.num_qubits,
-        "num_angles": program.num_angles,
-        "instructions": entries,
-        "cuts": list(program.cuts),
-    }
-    return arrays, header
-
-
-def _unpack(header: dict[str, Any], arrays: Any) -> Program:
-    def instructions() -> Iterable[Instruction]:
-        for position, (kind, *fields) in enumerate(header["instructions"]):
-            if kind == "rotation":
-                yield Rotation(*fields)
-            elif kind == "diagonal":
-                yield Diagonal(tuple(fields[0]), arrays[f"a{position}"])
-            else:
-                yield Matrix(tuple(fields[0]), arrays[f"a{position}"])
-
-    initial_state = arrays.get("initial_state")
-    cuts = tuple(header.get("cuts", ()))  # files of earlier versions have none
-    return Program(header["num_qubits"], header["num_angles"], tuple(instructions()), initial_state, cuts)
+            yield (Diagonal if kind == "diagonal" else Matrix)(tuple(fields[0]), arrays[f"a{position}"])

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from ..arrays import FloatArray, Int64Array
-from ..ir.angles import Formula
+from ..ir.expressions import Formula
 
 PLAIN, FACTORED, CARRIER = 0, 1, 2
 """Kinds of shared pairs: as they are, with the larger of cosine and sine taken out, and with others' put back."""

@@ -17,7 +17,7 @@ from qiskit_fusedqml.devices.gpu.tables import STEPS
 from qiskit_fusedqml.engine.parameters import ParameterSet, parameter_batch
 from qiskit_fusedqml.engine.sweeps import PlannedSweeps, PlanRequest
 from qiskit_fusedqml.ir.angles import AngleMap
-from qiskit_fusedqml.ir.angles.formulas import BINARY, FUNCTIONS, NEGATIVE
+from qiskit_fusedqml.ir.expressions import BINARY, FUNCTIONS, NEGATIVE
 from qiskit_fusedqml.ir.observables import PauliSum, PauliTerm
 from qiskit_fusedqml.ir.program import Program, Rotation
 from qiskit_fusedqml.planner.cost import CostModel

@@ -15,7 +15,8 @@ from qiskit_fusedqml.engine.parameters import ParameterSet, parameter_batch
 from qiskit_fusedqml.engine.program_function import ProgramFunction
 from qiskit_fusedqml.engine.sweeps import PlannedSweeps, PlanRequest
 from qiskit_fusedqml.errors import InvalidInputError
-from qiskit_fusedqml.ir.angles import AngleMap, FormulaGroup, parse
+from qiskit_fusedqml.ir.angles import AngleMap, FormulaGroup
+from qiskit_fusedqml.ir.expressions import parse
 from qiskit_fusedqml.ir.observables import PauliSum, PauliTerm
 from qiskit_fusedqml.ir.program import Program, Rotation
 from qiskit_fusedqml.planner.cost import CostModel

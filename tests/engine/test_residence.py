@@ -14,7 +14,8 @@ from support.programs import layered
 from qiskit_fusedqml.engine.options import EngineOptions
 from qiskit_fusedqml.engine.program_function import ProgramFunction
 from qiskit_fusedqml.errors import InvalidInputError
-from qiskit_fusedqml.ir.angles import AngleMap, FormulaGroup, parse
+from qiskit_fusedqml.ir.angles import AngleMap, FormulaGroup
+from qiskit_fusedqml.ir.expressions import parse
 from qiskit_fusedqml.ir.measurement import Measurement
 from qiskit_fusedqml.ir.observables import PauliSum, PauliTerm
 

@@ -28,10 +28,10 @@ from qiskit_fusedqml.ir.dynamic import (
     Save,
     Segment,
     While,
-    simplify,
     validate,
 )
 from qiskit_fusedqml.ir.program import Program, Rotation
+from qiskit_fusedqml.ir.simplify import simplify
 
 PROGRAM = Program(2, 0, (Rotation(1, 0, theta=0.3),))
 BIT = Bits((0,), BOOL)
@@ -98,7 +98,7 @@ def kinds(nodes: tuple[Node, ...]) -> list[str]:
 
 def test_measurements_wait_for_what_needs_them() -> None:
     nodes = (turn(0), Measure(0, 0), turn(1), Measure(1, 1), turn(1), turn(2), Measure(2, 2))
-    simple = simplify(nodes, 0)
+    simple = simplify(nodes)
     # qubit 0 is not touched again; qubit 1 is
     assert simple[1:2] == (Measure(1, 1),)
     assert simple[3:] == (Measure(0, 0), Measure(2, 2))
@@ -122,17 +122,17 @@ def test_measurements_wait_for_what_needs_them() -> None:
     ],
 )
 def test_a_measurement_stays_before_what_depends_on_it(node: Node) -> None:
-    assert simplify((Measure(0, 0), node), 0)[0] == Measure(0, 0)
+    assert simplify((Measure(0, 0), node))[0] == Measure(0, 0)
 
 
 def test_the_last_of_several_writes_stays_the_last() -> None:
-    simple = simplify((Measure(0, 0), Measure(1, 0), turn(1)), 0)
+    simple = simplify((Measure(0, 0), Measure(1, 0), turn(1)))
     assert simple[:2] == (Measure(0, 0), Measure(1, 0))
 
 
 def test_segments_have_angles_of_their_own() -> None:
     nodes = (turn(0, slot=2), Measure(0, 0), turn(0, slot=0), Branch(BIT, (turn(1, slot=1),)), turn(2, slot=2))
-    first, _, second, branch, last = simplify(nodes, 3)
+    first, _, second, branch, last = simplify(nodes)
     assert isinstance(branch, Branch)
     for node, slots in ((first, (2,)), (second, (0,)), (branch.then[0], (1,)), (last, (2,))):
         assert isinstance(node, Segment)
@@ -143,13 +143,13 @@ def test_segments_have_angles_of_their_own() -> None:
 
 def test_rounds_that_repeat_stay_one() -> None:
     body: tuple[Node, ...] = (turn(0), Measure(0, 0))
-    (repeat,) = simplify((Repeat((body,) * 5),), 0)
+    (repeat,) = simplify((Repeat((body,) * 5),))
     assert isinstance(repeat, Repeat)
     assert len({id(nodes) for nodes in repeat.rounds}) == 1
 
 
 def test_cuts_stay_where_they_were() -> None:
     first, second = (Segment(replace(turn(q).program, cuts=(0, 1))) for q in (0, 1))
-    (joined,) = simplify((first, Measure(2, 0), second, turn(1)), 0)[:1]
+    (joined,) = simplify((first, Measure(2, 0), second, turn(1)))[:1]
     assert isinstance(joined, Segment)
     assert (len(joined.program.instructions), joined.program.cuts) == (3, (0, 1, 1, 2))

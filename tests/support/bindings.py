@@ -13,8 +13,8 @@ from support.conformance import distance
 from support.programs import ProgramSampler
 
 from qiskit_fusedqml.engine.parameters import ParameterBatch, ParameterSet, parameter_batch
-from qiskit_fusedqml.ir.angles import AngleMap, FormulaGroup, parse
-from qiskit_fusedqml.ir.angles.formulas import FUNCTIONS
+from qiskit_fusedqml.ir.angles import AngleMap, FormulaGroup
+from qiskit_fusedqml.ir.expressions import FUNCTIONS, parse
 from qiskit_fusedqml.ir.program import Program, Rotation
 from qiskit_fusedqml.planner.cost import CostModel, Factors
 from qiskit_fusedqml.planner.tables import BindingTables

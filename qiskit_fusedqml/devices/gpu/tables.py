@@ -15,7 +15,7 @@ import numpy as np
 from scipy.sparse import block_diag, csr_array, diags_array, eye_array, hstack, vstack
 
 from ...arrays import FloatArray, IntArray
-from ...ir.angles.formulas import Node
+from ...ir.expressions import Node
 from ...planner.tables import PLAIN, BindingTables, CSRRows, Expressions, RotationSequences
 
 STEPS = (

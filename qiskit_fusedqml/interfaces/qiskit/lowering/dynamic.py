@@ -16,6 +16,7 @@ from ....errors import InvalidInputError, SimulationError, UnsupportedInstructio
 from ....ir import dynamic as ir
 from ....ir.classical import BOOL, Apply, Bits, Constant
 from ....ir.program import MAX_QUBITS, Program
+from ....ir.simplify import simplify
 from .circuits import Lowered, Walker
 from .classical import ClassicalReader, Jumps
 from .expressions import AngleTable
@@ -75,7 +76,7 @@ def lower_dynamic(
     walker.flush()
     walker.jumps.finish()
     angle_map = table.angle_map()
-    nodes = ir.simplify(walker.nodes, angle_map.num_angles)
+    nodes = simplify(walker.nodes)
     dynamic = ir.DynamicProgram(num_qubits, circuit.num_clbits, nodes, walker.reader.variables)
     return Lowered(dynamic, angle_map, table.parameters, constants=np.array(table.constants, dtype=np.float64))
 

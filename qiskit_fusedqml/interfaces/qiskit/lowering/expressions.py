@@ -19,7 +19,8 @@ from qiskit.circuit import Parameter, ParameterExpression
 from qiskit.exceptions import QiskitError
 
 from ....errors import InvalidInputError
-from ....ir.angles import AngleMap, Formula, FormulaGroup, parse
+from ....ir.angles import AngleMap, FormulaGroup
+from ....ir.expressions import Formula, parse
 
 Terms: TypeAlias = tuple[tuple[int, float], ...]
 """(feature, coefficient) pairs; feature P + k is the k-th non-linear expression met."""

@@ -1,4 +1,4 @@
-"""Simplification of nodes: measurements are put off as long as possible, and segments that then meet are joined.
+"""Simplification of dynamic programs: measurements are deferred as long as possible, then meeting segments joined.
 
 An outcome that nothing depends on may be drawn at the end, from the final state, for all shots at once. What remains
 in the middle are the measurements whose outcome is used, or whose qubit is used again.
@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from ..classical import Bits, Expression, clbits_read
-from ..program import Instruction, Program, Rotation
-from .nodes import (
+from .classical import Bits, clbits_read
+from .dynamic import (
     Assign,
     Branch,
     Break,
@@ -26,52 +25,49 @@ from .nodes import (
     While,
     children,
 )
+from .program import Program, Rotation, numbered
 
 
 @dataclass(frozen=True, slots=True)
 class _Footprint:
-    """Qubits acted on, and classical bits read or written; ``whole`` if the whole state is looked at or left."""
+    """Masks of the qubits acted on, -1 if the whole state is read or left, and of clbits read or written."""
 
-    qubits: frozenset[int] = frozenset()
-    clbits: frozenset[int] = frozenset()
-    whole: bool = False
+    qubits: int = 0
+    clbits: int = 0
 
     def __or__(self, other: _Footprint) -> _Footprint:
-        return _Footprint(self.qubits | other.qubits, self.clbits | other.clbits, self.whole or other.whole)
+        return _Footprint(self.qubits | other.qubits, self.clbits | other.clbits)
 
     def meets(self, measure: Measure) -> bool:
         """Whether a measurement cannot change places with this."""
-        return self.whole or measure.qubit in self.qubits or measure.clbit in self.clbits
+        return bool(self.qubits >> measure.qubit & 1 or self.clbits >> measure.clbit & 1)
 
 
-def simplify(nodes: Sequence[Node], num_angles: int) -> tuple[Node, ...]:
-    """The same program with fewer segments; the slots of each are numbered one by one.
+def simplify(nodes: Sequence[Node]) -> tuple[Node, ...]:
+    """The same program with fewer segments, each with slots of its own.
 
     Args:
         nodes: Nodes whose segments refer to the angles of the whole program.
-        num_angles: Number of those angles.
     """
-    return tuple(_simplified_inside(node, num_angles) for node in _join(_put_off(nodes)))
+    return tuple(_simplified_inside(node) for node in _join(_defer(nodes)))
 
 
-def _simplified_inside(node: Node, num_angles: int) -> Node:
+def _simplified_inside(node: Node) -> Node:
     match node:
         case Segment(program):
-            return _local(program, num_angles)
+            instructions, slots = numbered(program.instructions)
+            return Segment(replace(program, num_angles=len(slots), instructions=instructions), slots)
         case Branch():
-            then, otherwise = (simplify(nodes, num_angles) for nodes in (node.then, node.otherwise))
-            return replace(node, then=then, otherwise=otherwise)
+            return replace(node, then=simplify(node.then), otherwise=simplify(node.otherwise))
         case While():
-            return replace(node, body=simplify(node.body, num_angles))
+            return replace(node, body=simplify(node.body))
         case Repeat():
-            done: dict[int, tuple[Node, ...]] = {}
-            for nodes in children(node):
-                done[id(nodes)] = simplify(nodes, num_angles)
+            done = {id(nodes): simplify(nodes) for nodes in children(node)}
             return replace(node, rounds=tuple(done[id(nodes)] for nodes in node.rounds))
     return node
 
 
-def _put_off(nodes: Iterable[Node]) -> list[Node]:
+def _defer(nodes: Iterable[Node]) -> list[Node]:
     """The nodes with every measurement right before the first one it cannot change places with."""
     result: list[Node] = []
     waiting: list[Measure] = []
@@ -96,21 +92,20 @@ def _put_off(nodes: Iterable[Node]) -> list[Node]:
 def _footprint(node: Node) -> _Footprint:
     match node:
         case Segment(program):
-            return _Footprint(frozenset(_bits(_support(program))))
+            return _Footprint(_support(program))
         case Measure(qubit, clbit):
-            return _Footprint(frozenset((qubit,)), frozenset((clbit,)))
+            return _Footprint(1 << qubit, 1 << clbit)
         case Reset(qubit):
-            return _Footprint(frozenset((qubit,)))
+            return _Footprint(1 << qubit)
         case Prepare(qubits):
-            return _Footprint(frozenset(qubits))
+            return _Footprint(_mask(qubits))
         case Save() | Break() | Continue():
-            return _Footprint(whole=True)
+            return _Footprint(qubits=-1)
         case Assign(target, value):
-            return _Footprint(
-                clbits=_read(value) | (frozenset(target.clbits) if isinstance(target, Bits) else frozenset())
-            )
+            written = target.clbits if isinstance(target, Bits) else ()
+            return _Footprint(clbits=_mask((*clbits_read(value), *written)))
         case Branch(condition) | While(condition):
-            own = _Footprint(clbits=_read(condition))
+            own = _Footprint(clbits=_mask(clbits_read(condition)))
         case _:
             own = _Footprint()
     for nodes in children(node):
@@ -119,8 +114,11 @@ def _footprint(node: Node) -> _Footprint:
     return own
 
 
-def _read(expression: Expression) -> frozenset[int]:
-    return frozenset(clbits_read(expression))
+def _mask(numbers: Iterable[int]) -> int:
+    mask = 0
+    for number in numbers:
+        mask |= 1 << number
+    return mask
 
 
 def _support(program: Program) -> int:
@@ -129,12 +127,8 @@ def _support(program: Program) -> int:
         if isinstance(instruction, Rotation):
             total |= instruction.x | instruction.z | instruction.ctrl_mask
         else:
-            total |= sum(1 << qubit for qubit in instruction.qubits)
+            total |= _mask(instruction.qubits)
     return total if program.initial_state is None else (1 << program.num_qubits) - 1
-
-
-def _bits(mask: int) -> Iterable[int]:
-    return (q for q in range(mask.bit_length()) if mask >> q & 1)
 
 
 def _join(nodes: Iterable[Node]) -> list[Node]:
@@ -143,32 +137,16 @@ def _join(nodes: Iterable[Node]) -> list[Node]:
         last = result[-1] if result else None
         # an initial state replaces all that was before
         if isinstance(node, Segment) and isinstance(last, Segment) and node.program.initial_state is None:
-            result[-1] = Segment(_one_after_the_other(last.program, node.program))
+            result[-1] = Segment(_composed(last.program, node.program))
         else:
             result.append(node)
     return result
 
 
-def _one_after_the_other(first: Program, second: Program) -> Program:
+def _composed(first: Program, second: Program) -> Program:
     before = len(first.instructions)
     return replace(
         first,
         instructions=first.instructions + second.instructions,
         cuts=first.cuts + tuple(before + cut for cut in second.cuts),
     )
-
-
-def _local(program: Program, num_angles: int) -> Segment:
-    """The segment with its own angles numbered from 0."""
-    slots = sorted({i.slot for i in program.instructions if isinstance(i, Rotation) and i.slot >= 0})
-    if len(slots) == num_angles:
-        return Segment(replace(program, num_angles=num_angles), tuple(slots))
-    number = {slot: k for k, slot in enumerate(slots)}
-
-    def renumbered(instruction: Instruction) -> Instruction:
-        if isinstance(instruction, Rotation) and instruction.slot >= 0:
-            return instruction._replace(slot=number[instruction.slot])
-        return instruction
-
-    instructions = tuple(map(renumbered, program.instructions))
-    return Segment(replace(program, num_angles=len(slots), instructions=instructions), tuple(slots))

@@ -1,30 +1,34 @@
-"""The map from parameter values to angles.
+"""AngleMap: parameter values -> the angles of a program, for a whole batch, and its pullback.
 
-Every angle is a constant plus a sparse linear combination of *features*: first the P parameters themselves, then the
-values of non-linear expressions of them (the products of a ZZFeatureMap, say),
+Every angle is a constant plus a sparse linear combination of *sources*: first the P parameters themselves, then the
+values of G non-linear expressions of them (the products of a ZZFeatureMap, say),
 
-    angles[s] = constants[s] + sum_t coefficients[t] * features[columns[t]]       over the terms t with slots[t] == s.
+    angles = constants + M sources(values),        M of shape (A, P + G),
 
-The pullback is the transposed Jacobian. Both are array operations over the batch. In a step of training the linear part
-runs in compiled code (`qiskit_fusedqml.engine.binding`), which leaves `features` and `pull_features` of circuits that
-have non-linear expressions.
+and the pullback is the transposed Jacobian. In a step of training the linear part runs in compiled code
+(`qiskit_fusedqml.engine.binding`), which leaves `AngleMap.sources` and `AngleMap.pull_sources` of circuits that have
+non-linear expressions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ...errors import InvalidInputError
-from .duals import directional_partials
-from .formulas import Formula
+from ..arrays import FloatArray
+from ..errors import InvalidInputError
+from .expressions import Formula
 
-Floats = NDArray[np.float64]
-Indices = NDArray[np.intp]
+if TYPE_CHECKING:  # imported where it is first needed, as it takes longer than all of this package
+    from scipy.sparse import csr_array
+
+Indices: TypeAlias = NDArray[np.intp]
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,12 +45,7 @@ class FormulaGroup:
     parameters: Indices
     labels: tuple[str, ...]
 
-    @cached_property
-    def orders(self) -> tuple[tuple[Indices, Indices, Indices], ...]:
-        """The members by parameter, for each variable (order, where each parameter starts, the parameters present)."""
-        return tuple(_by_value(row) for row in self.parameters)
-
-    def gather(self, values: Floats) -> list[Floats]:
+    def gather(self, values: FloatArray) -> list[FloatArray]:
         """The variables, k arrays (..., G)."""
         return [values[..., row] for row in self.parameters]
 
@@ -62,18 +61,18 @@ class AngleMap:
     Attributes:
         num_parameters: Number of parameters P.
         constants: The constant part of each angle, (A,).
-        slots: The angle each term belongs to, (T,), ascending; every angle has a term.
-        columns: The feature of each term, (T,): a parameter below P, then the groups' members in order.
+        slots: The angle each term of the combinations belongs to, (T,), ascending; every angle has a term.
+        columns: The source of each term, (T,): a parameter below P, then the groups' members in order.
         coefficients: The coefficient of each term, (T,).
-        groups: The non-linear features.
+        groups: The non-linear expressions.
         names: The parameters' names, for messages; may be empty.
     """
 
     num_parameters: int
-    constants: Floats
+    constants: FloatArray
     slots: Indices
     columns: Indices
-    coefficients: Floats
+    coefficients: FloatArray
     groups: tuple[FormulaGroup, ...] = ()
     names: tuple[str, ...] = ()
 
@@ -82,11 +81,11 @@ class AngleMap:
             raise InvalidInputError(
                 "The terms' slots must ascend and name every angle: an angle without a term is a constant."
             )
-        if self.columns.size and not 0 <= self.columns.min() <= self.columns.max() < self.num_features:
-            raise InvalidInputError(f"The terms' columns must lie in 0..{self.num_features - 1}.")
+        if self.columns.size and not 0 <= self.columns.min() <= self.columns.max() < self.num_sources:
+            raise InvalidInputError(f"The terms' columns must lie in 0..{self.num_sources - 1}.")
 
     def structure(self) -> Hashable | None:
-        """Equal for equal maps; None with non-linear features, whose equality is not decided."""
+        """Equal for equal maps; None with non-linear expressions, whose equality is not decided."""
         if self.groups:
             return None
         arrays = (self.constants, self.slots, self.columns, self.coefficients)
@@ -98,11 +97,19 @@ class AngleMap:
         return len(self.constants)
 
     @property
-    def num_features(self) -> int:
-        """Number of features, which are the parameters and the non-linear expressions."""
+    def num_sources(self) -> int:
+        """Number P + G of sources, which are the parameters and the non-linear expressions."""
         return self.num_parameters + sum(len(group.labels) for group in self.groups)
 
-    def evaluate(self, values: ArrayLike) -> Floats:
+    @cached_property
+    def matrix(self) -> csr_array:
+        """The coefficients M, (A, P + G)."""
+        from scipy.sparse import csr_array
+
+        parts = (self.coefficients, self.columns, self._slot_starts)
+        return csr_array(parts, shape=(self.num_angles, self.num_sources))
+
+    def evaluate(self, values: ArrayLike) -> FloatArray:
         """The angles.
 
         Args:
@@ -114,13 +121,13 @@ class AngleMap:
         Raises:
             InvalidInputError: If the shape is wrong, or an angle is NaN or infinite.
         """
-        features = self.features(self._checked(values))
-        angles = _sums(features[..., self.columns] * self.coefficients, self._slot_starts) + self.constants
+        sources = self.sources(self._checked(values))
+        angles = _product(self.matrix, sources) + self.constants
         if not np.isfinite(angles).all():
-            raise self._not_finite(angles, features)
+            raise self._not_finite(angles, sources)
         return angles
 
-    def pullback(self, values: ArrayLike, cotangents: ArrayLike) -> Floats:
+    def pullback(self, values: ArrayLike, cotangents: ArrayLike) -> FloatArray:
         """The transposed Jacobian at some values, applied.
 
         Args:
@@ -137,37 +144,28 @@ class AngleMap:
         cotangents = np.asarray(cotangents, dtype=np.float64)
         if cotangents.ndim == 0 or cotangents.shape[-1] != self.num_angles:
             raise InvalidInputError(f"Cotangents have shape {cotangents.shape}; (..., {self.num_angles}) is expected.")
-        order, starts, present = self._by_column
-        gradients = np.zeros((*np.broadcast_shapes(array.shape[:-1], cotangents.shape[:-1]), self.num_features))
-        gradients[..., present] = _sums(cotangents[..., self.slots[order]] * self.coefficients[order], starts)
-        return self.pull_features(array, gradients)
+        gradients = np.empty((*np.broadcast_shapes(array.shape[:-1], cotangents.shape[:-1]), self.num_sources))
+        gradients[...] = _product(self.matrix.T, cotangents)
+        return self.pull_sources(array, gradients)
 
-    def features(self, values: Floats) -> Floats:
+    def sources(self, values: FloatArray) -> FloatArray:
         """The parameters followed by the values of the non-linear expressions, (..., P) -> (..., P + G)."""
         if not self.groups:
             return values
         columns = [group.formula.evaluate(group.gather(values)) for group in self.groups]
         return np.concatenate([values, *columns], axis=-1)
 
-    def pull_features(self, values: Floats, gradients: Floats) -> Floats:
-        """Carry the derivatives with respect to the features (..., P + G) over to the parameters (..., P).
+    def pull_sources(self, values: FloatArray, gradients: FloatArray) -> FloatArray:
+        """Carry the derivatives with respect to the sources (..., P + G) over to the parameters (..., P).
 
         Raises:
             InvalidInputError: If the derivative of an expression is not finite at the values (..., P).
         """
         result = gradients[..., : self.num_parameters]
-        first = self.num_parameters
-        for group in self.groups:
-            stop = first + len(group.labels)
-            outer = gradients[..., first:stop]
-            for by_value, partial in zip(group.orders, group.formula.partials(group.gather(values)), strict=True):
-                _check_finite(partial, group)
-                order, starts, present = by_value
-                result[..., present] += _sums((outer * partial)[..., order], starts)
-            first = stop
+        self._add_from_expressions(result, gradients, lambda group: group.formula.partials(group.gather(values)))
         return result
 
-    def curvature(self, values: Floats, direction: Floats, cotangents: Floats) -> Floats:
+    def curvature(self, values: FloatArray, direction: FloatArray, cotangents: FloatArray) -> FloatArray:
         """The derivative of `pullback` along a direction: 0 where all angles are affine.
 
         Args:
@@ -181,17 +179,12 @@ class AngleMap:
         Raises:
             InvalidInputError: If a derivative is not finite there.
         """
-        features = np.zeros(self.num_features)
-        np.add.at(features, self.columns, self.coefficients * cotangents[self.slots])
         result = np.zeros(self.num_parameters)
-        first = self.num_parameters
-        for group in self.groups:
-            outer = features[first : first + len(group.labels)]
-            slopes = directional_partials(group.formula, group.gather(values), group.gather(direction))
-            for indices, slope in zip(group.parameters, slopes, strict=True):
-                _check_finite(slope, group)
-                np.add.at(result, indices, outer * slope)
-            first += len(group.labels)
+
+        def slopes(group: FormulaGroup) -> list[FloatArray]:
+            return group.formula.directional_partials(group.gather(values), group.gather(direction))
+
+        self._add_from_expressions(result, _product(self.matrix.T, cotangents), slopes)
         return result
 
     def select(self, slots: Sequence[int] | NDArray[np.integer]) -> AngleMap:
@@ -201,10 +194,10 @@ class AngleMap:
             return self  # most circuits that are only sampled have no parameters
         if chosen.size and not 0 <= chosen.min() <= chosen.max() < self.num_angles:
             raise InvalidInputError(f"Slots must lie in 0..{self.num_angles - 1}, got {chosen.min()}..{chosen.max()}.")
-        counts = self._term_counts[chosen]
-        # the terms of chosen[j] are first[chosen[j]], first[chosen[j]] + 1, ...
-        within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-        terms = np.repeat(self._slot_starts[chosen], counts) + within if chosen.size else np.empty(0, dtype=np.intp)
+        starts = self._slot_starts[chosen]
+        counts = self._slot_starts[chosen + 1] - starts
+        # the terms of chosen[j] are starts[j], starts[j] + 1, ...
+        terms = np.repeat(starts - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())
         groups, renumbered = self._select_groups(self.columns[terms])
         return AngleMap(
             self.num_parameters,
@@ -257,7 +250,7 @@ class AngleMap:
         result[slots[wanted[columns]]] = True
         return result
 
-    def _checked(self, values: ArrayLike) -> Floats:
+    def _checked(self, values: ArrayLike) -> FloatArray:
         array = np.asarray(values, dtype=np.float64)
         if array.ndim == 0 or array.shape[-1] != self.num_parameters:
             raise InvalidInputError(
@@ -266,9 +259,37 @@ class AngleMap:
             )
         return array
 
+    @cached_property
+    def _slot_starts(self) -> Indices:
+        """The first term of each angle, and the end of the last one."""
+        return np.searchsorted(self.slots, np.arange(self.num_angles + 1))
+
+    @cached_property
+    def _incidence(self) -> tuple[tuple[csr_array, ...], ...]:
+        """For each group and variable the matrix (P, G) that is 1 where a member's variable is the parameter."""
+        from scipy.sparse import csr_array
+
+        def matrix(row: Indices) -> csr_array:
+            entries = (np.ones(len(row)), (row, np.arange(len(row))))
+            return csr_array(entries, shape=(self.num_parameters, len(row)))
+
+        return tuple(tuple(map(matrix, group.parameters)) for group in self.groups)
+
+    def _add_from_expressions(
+        self, result: FloatArray, gradients: FloatArray, slopes: Callable[[FormulaGroup], list[FloatArray]]
+    ) -> None:
+        """Add what gradients (..., P + G) of the expressions, times slopes (..., G) of each variable, give (..., P)."""
+        first = self.num_parameters
+        for group, matrices in zip(self.groups, self._incidence if self.groups else (), strict=True):
+            outer = gradients[..., first : first + len(group.labels)]
+            for matrix, slope in zip(matrices, slopes(group), strict=True):
+                _check_finite(slope, group)
+                result += _product(matrix, outer * slope)
+            first += len(group.labels)
+
     def _select_groups(self, columns: Indices) -> tuple[tuple[FormulaGroup, ...], Indices]:
         """The groups restricted to the columns in use, and the new number of every column."""
-        used = np.zeros(self.num_features, dtype=bool)
+        used = np.zeros(self.num_sources, dtype=bool)
         used[: self.num_parameters] = True
         used[columns] = True
         groups = []
@@ -280,15 +301,15 @@ class AngleMap:
             first += len(group.labels)
         return tuple(groups), np.cumsum(used) - 1
 
-    def _not_finite(self, angles: Floats, features: Floats) -> InvalidInputError:
+    def _not_finite(self, angles: FloatArray, sources: FloatArray) -> InvalidInputError:
         """The error that names what made an angle NaN or infinite."""
-        bad_features = np.argwhere(~np.isfinite(features))
-        if not len(bad_features):
+        bad_sources = np.argwhere(~np.isfinite(sources))
+        if not len(bad_sources):
             slot = int(np.argwhere(~np.isfinite(angles))[0][-1])
             return InvalidInputError(f"Angle {slot} overflows at the given values; finite angles are required.")
-        *sample, column = (int(index) for index in bad_features[0])
+        *sample, column = (int(index) for index in bad_sources[0])
         where = f" in row {sample[0]}" if sample else ""
-        number = features[tuple(bad_features[0])]
+        number = sources[tuple(bad_sources[0])]
         if column < self.num_parameters:
             name = self.names[column] if self.names else f"number {column}"
             return InvalidInputError(f"Parameter {name} is {number}{where}; finite values are required.")
@@ -298,31 +319,18 @@ class AngleMap:
             "angles must be finite."
         )
 
-    @cached_property
-    def _term_counts(self) -> Indices:
-        return np.bincount(self.slots, minlength=self.num_angles)
 
-    @cached_property
-    def _slot_starts(self) -> Indices:
-        return np.cumsum(self._term_counts) - self._term_counts
-
-    @cached_property
-    def _by_column(self) -> tuple[Indices, Indices, Indices]:
-        """The terms ordered by feature, where each feature starts, and the features present."""
-        return _by_value(self.columns)
+def _product(matrix: csr_array, vectors: FloatArray) -> FloatArray:
+    """A sparse matrix (M, N) on each of some vectors, (..., N) -> (..., M)."""
+    *leading, size = vectors.shape
+    products = matrix @ vectors.reshape(prod(leading), size).T
+    return np.ascontiguousarray(products.T).reshape(*leading, matrix.shape[0])
 
 
-def _check_finite(derivatives: Floats, group: FormulaGroup) -> None:
+def _check_finite(derivatives: FloatArray, group: FormulaGroup) -> None:
     if not np.isfinite(derivatives).all():
         label = group.labels[int(np.argwhere(~np.isfinite(derivatives))[0][-1])]
         raise InvalidInputError(f"The derivative of the expression {label} is not finite at the given values.")
-
-
-def _by_value(numbers: Indices) -> tuple[Indices, Indices, Indices]:
-    """A stable order by value, where in it each value starts, and the values present."""
-    order = np.argsort(numbers, kind="stable")
-    present, starts = np.unique(numbers[order], return_index=True)
-    return order, starts, present
 
 
 def _counts_up_to(numbers: Indices, stop: int) -> bool:
@@ -331,10 +339,3 @@ def _counts_up_to(numbers: Indices, stop: int) -> bool:
         return stop == 0
     steps = np.diff(numbers, prepend=-1, append=stop)
     return bool(steps[0] == steps[-1] == 1 and steps.min() >= 0 and steps.max() <= 1)
-
-
-def _sums(terms: Floats, starts: Indices) -> Floats:
-    """Sums of consecutive terms along the last axis, one for each start."""
-    if not len(starts):
-        return np.zeros((*terms.shape[:-1], 0))
-    return np.add.reduceat(terms, starts, axis=-1)

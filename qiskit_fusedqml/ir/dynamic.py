@@ -14,15 +14,9 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import InvalidInputError, UnsupportedInstructionError
-from ..classical import (
-    Apply,
-    Bits,
-    Expression,
-    Target,
-    Variable,
-)
-from ..program import Program, validate as validate_program
+from ..errors import InvalidInputError, UnsupportedInstructionError
+from .classical import Apply, Bits, Expression, Target, Variable
+from .program import Program, validate as validate_program
 
 SAVE_KINDS = (
     "statevector",

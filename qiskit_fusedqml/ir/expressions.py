@@ -1,8 +1,9 @@
-"""Formulas: a parameter expression as a NumPy computation, with its derivatives by reverse accumulation.
+"""Expressions of parameters as NumPy computations, with derivatives by reverse accumulation.
 
 `parse` reads the text of an expression with Python's own parser, accepts arithmetic and a fixed list of functions of
 one argument, and nothing else; text is never evaluated. A `Formula` works on arrays: each variable is an array of the
-same or a broadcastable shape, so a whole batch, and many expressions of the same form, take one pass.
+same or a broadcastable shape, so a whole batch, and many expressions of the same form, take one pass. Second
+derivatives are the same accumulation run on `Dual` numbers ``v + eps t`` with ``eps**2 = 0``.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from ...arrays import FloatArray
-from ...errors import InvalidInputError
+from ..arrays import FloatArray
+from ..errors import InvalidInputError
 
 Derivative: TypeAlias = Callable[..., FloatArray]
 
@@ -159,10 +160,18 @@ class Formula:
 
     def partials(self, variables: Sequence[FloatArray]) -> list[FloatArray]:
         """The derivative for each variable, elementwise."""
-        return self.accumulate([np.asarray(variable, dtype=np.float64) for variable in variables])
+        return self._accumulate([np.asarray(variable, dtype=np.float64) for variable in variables])
 
-    def accumulate(self, variables: Sequence[FloatArray]) -> list[FloatArray]:
-        """`partials` of arrays, or of anything that computes like them (`qiskit_fusedqml.ir.angles.duals`)."""
+    def directional_partials(
+        self, variables: Sequence[FloatArray], directions: Sequence[FloatArray]
+    ) -> list[FloatArray]:
+        """The derivative along a direction of every one of the `partials`, elementwise."""
+        duals: Any = [Dual(value, direction) for value, direction in zip(variables, directions, strict=True)]
+        with np.errstate(all="ignore"):
+            return [_tangent(partial) for partial in self._accumulate(duals)]
+
+    def _accumulate(self, variables: Sequence[FloatArray]) -> list[FloatArray]:
+        """`partials` of arrays or of `Dual` numbers."""
         values = self._run(variables)
         shape = np.broadcast_shapes(*(variable.shape for variable in variables))
         results = [np.zeros(shape) for _ in range(self.num_variables)]
@@ -269,3 +278,47 @@ class _Compiler:
 
 def _function_list() -> str:
     return ", ".join(FUNCTIONS)
+
+
+class Dual(np.lib.mixins.NDArrayOperatorsMixin):
+    """Values and their derivatives along a direction, of one shape; functions act by the rules of their `Operator`."""
+
+    __slots__ = ("tangent", "value")
+
+    def __init__(self, value: FloatArray, tangent: FloatArray) -> None:
+        self.value = value
+        self.tangent = tangent
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the values."""
+        return self.value.shape
+
+    def __array_ufunc__(self, function: Any, method: str, *arguments: Any, **options: Any) -> Any:
+        if method != "__call__" or options:
+            return NotImplemented
+        values = [_value(argument) for argument in arguments]
+        result = function(*values)
+        rule = _BY_NAME.get(function.__name__)
+        if rule is None:  # comparisons
+            return result
+        tangent = np.zeros(np.shape(result))
+        for argument, derivative in zip(arguments, rule.derivatives, strict=True):
+            if isinstance(argument, Dual):
+                tangent = tangent + derivative(*values, result) * argument.tangent
+        return Dual(result, tangent)
+
+    def __array_function__(self, function: Any, _types: Any, arguments: Any, options: Any) -> Any:
+        values = function(*map(_value, arguments), **options)
+        if function is np.where:
+            condition, *branches = arguments
+            return Dual(values, np.where(condition, *map(_tangent, branches)))
+        return values  # zeros_like and ones_like
+
+
+def _value(argument: Any) -> Any:
+    return argument.value if isinstance(argument, Dual) else argument
+
+
+def _tangent(argument: Any) -> Any:
+    return argument.tangent if isinstance(argument, Dual) else np.zeros(np.shape(argument))
