@@ -8,6 +8,7 @@ measures midway, of the outcomes there, and processes them. `draw` is the device
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -42,12 +43,25 @@ def by_samples(tape: Any, postselect_mode: str | None) -> Any:
         if not isinstance(m, CountsMP | ExpectationMP | ProbabilityMP | SampleMP | VarianceMP):
             raise DeviceError(f"{m} cannot be estimated from shots of a circuit that measures midway.")
     at_end = [m for m in tape.measurements if m.mv is None or not midway]
-    of_outcomes = {m: _relabelled(m) for m in tape.measurements if m not in at_end}
-    order = qml.wires.Wires([(outcome.meas_uid, "outcome") for outcome in midway])
-    selected = np.array([-1 if op.postselect is None else int(op.postselect) for op in midway])
-    wires = _sampled_wires(tape, at_end, everything=bool(midway))
+    of_outcomes = [_relabelled(m) for m in tape.measurements if m.mv is not None and midway]
     full = tape.copy(measurements=at_end, shots=tape.shots.total_shots)
     tapes, merge = split_non_commuting(full) if at_end else ((full,), lambda _: ())
+    wires = _sampled_wires(tape, at_end, everything=bool(midway))
+
+    def answers(results: Sequence[Any]) -> Any:
+        """What is measured, for one number of shots."""
+        drawn = [_Drawn.of(result, midway, wires, postselect_mode) for result in results]
+        pairs = zip(tapes, drawn, strict=True)
+        merged = merge(tuple(unwrapped([own.at_end(m) for m in each.measurements]) for each, own in pairs))
+        found = iter(merged if len(at_end) > 1 else (merged,))
+        others = map(drawn[0].in_middle, of_outcomes)
+        return unwrapped([next(others if m.mv is not None and midway else found) for m in tape.measurements])
+
+    def process(results: Any) -> Any:
+        if tape.shots.has_partitioned_shots:
+            return tuple(answers(of_part) for of_part in zip(*results, strict=True))
+        return answers(results)
+
     wanted = [qml.sample(wires=wires)]
     if midway:
         wanted.append(qml.sample(op=[MeasurementValue([outcome]) for outcome in midway]))
@@ -55,31 +69,48 @@ def by_samples(tape: Any, postselect_mode: str | None) -> Any:
         tape.copy(operations=[*each.operations, *_basis_changes(each.measurements)], measurements=wanted)
         for each in tapes
     ]
-
-    def processed(results: Sequence[Any]) -> Any:
-        """The answers for one number of shots."""
-        parts, drawn = [], []
-        for each, result in zip(tapes, results, strict=True):
-            samples, outcomes = result if midway else (result, None)
-            valid = None if outcomes is None else np.all((outcomes == selected) | (selected < 0), axis=1)
-            drawn.append((outcomes, valid))
-            parts.append(unwrapped([_value(m, samples, wires, valid, postselect_mode) for m in each.measurements]))
-        merged = merge(tuple(parts)) if at_end else ()
-        found = iter(merged if len(at_end) > 1 else (merged,))
-        outcomes, valid = drawn[0]
-        return unwrapped(
-            [
-                _value(of_outcomes[m], outcomes, order, valid, postselect_mode) if m in of_outcomes else next(found)
-                for m in tape.measurements
-            ]
-        )
-
-    def process(results: Any) -> Any:
-        if tape.shots.has_partitioned_shots:
-            return tuple(processed(of_part) for of_part in zip(*results, strict=True))
-        return processed(results)
-
     return sampled, process
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """Samples of wires at the end and, of circuits that measure midway, outcomes and which shots were selected."""
+
+    samples: Any
+    wires: Any
+    outcomes: Any
+    order: Any
+    valid: NDArray[np.bool_] | None
+    mode: str | None
+
+    @classmethod
+    def of(cls, result: Any, midway: Sequence[Any], wires: Any, mode: str | None) -> _Drawn:
+        if not midway:
+            return cls(result, wires, None, None, None, mode)
+        samples, outcomes = result
+        selected = np.array([-1 if op.postselect is None else int(op.postselect) for op in midway])
+        valid = np.all((outcomes == selected) | (selected < 0), axis=1)
+        return cls(samples, wires, outcomes, qml.wires.Wires([(op.meas_uid, "outcome") for op in midway]), valid, mode)
+
+    def at_end(self, measurement: Any) -> Any:
+        """What the samples amount to."""
+        return self._value(measurement, self.samples, self.wires)
+
+    def in_middle(self, measurement: Any) -> Any:
+        """What the outcomes amount to, for a measurement as of `_relabelled`."""
+        return self._value(measurement, self.outcomes, self.order)
+
+    def _value(self, measurement: Any, samples: Any, order: Any) -> Any:
+        if self.valid is None:
+            return measurement.process_samples(samples, order)
+        if isinstance(measurement, SampleMP) and self.mode == "pad-invalid-samples":
+            found = np.array(measurement.process_samples(samples, order))
+            found[~self.valid] = _INVALID
+            return found
+        if not self.valid.any():  # as the framework has it
+            shape = measurement.eigvals() if isinstance(measurement, ProbabilityMP) else 0.0
+            return np.nan * np.ones_like(shape, dtype=np.float64)
+        return measurement.process_samples(samples[self.valid], order)
 
 
 def _sampled_wires(tape: Any, measurements: Sequence[Any], *, everything: bool) -> Any:
@@ -102,20 +133,6 @@ def _relabelled(measurement: Any) -> Any:
         if isinstance(measurement, CountsMP):
             return CountsMP(obs=found, all_outcomes=measurement.all_outcomes)
         return type(measurement)(obs=found)
-
-
-def _value(measurement: Any, samples: Any, order: Any, valid: NDArray[np.bool_] | None, mode: str | None) -> Any:
-    """What samples (shots, wires) amount to, those left out that are not valid."""
-    if valid is None:
-        return measurement.process_samples(samples, order)
-    if isinstance(measurement, SampleMP) and mode == "pad-invalid-samples":
-        found = np.array(measurement.process_samples(samples, order))
-        found[~valid] = _INVALID
-        return found
-    if not valid.any():  # as the framework has it
-        shape = measurement.eigvals() if isinstance(measurement, ProbabilityMP) else 0.0
-        return np.nan * np.ones_like(shape, dtype=np.float64)
-    return measurement.process_samples(samples[valid], order)
 
 
 def _basis_changes(measurements: Sequence[Any]) -> list[Any]:

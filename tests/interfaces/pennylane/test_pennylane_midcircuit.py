@@ -97,6 +97,17 @@ def test_samples_and_counts_belong_to_the_same_shots() -> None:
         assert all_counts["01"] == all_counts["10"] == 0
 
 
+def test_functions_of_one_outcome_are_told_apart() -> None:
+    def circuit() -> Any:
+        qml.RX(1.0, wires=0)
+        outcome = qml.measure(0)
+        return [qml.expval(value) for value in (outcome, 2 * outcome, outcome, 1 - outcome)]
+
+    mean, double, again, rest = qml.QNode(circuit, FusedQubit(wires=1, seed=1), shots=100)()
+    assert 0 < mean < 1
+    np.testing.assert_allclose((double, again, rest), (2 * mean, mean, 1 - mean))
+
+
 def test_shots_that_are_not_selected_are_left_out() -> None:
     @qml.qnode(FusedQubit(wires=1, seed=5), shots=400)
     def circuit(angle: Any, wanted: int) -> Any:
