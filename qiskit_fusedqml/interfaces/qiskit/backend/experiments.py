@@ -24,23 +24,13 @@ from ..batches import check_finite
 from ..cache import CACHE
 from ..compiled import CompiledCircuit, RunnerOptions, compile_runner
 from ..lowering import free_parameters
+from .options import runner_options
 from .saves import saved_value
 
 SEED_STRIDE = 2113
 """Experiment k of a job is seeded with the job's seed plus k strides, so that its counts can be had again alone."""
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class RunOptions:
-    """What a run needs to know besides the options by which circuits are compiled."""
-
-    shots: int
-    memory: bool
-    seed: int
-    verbose: bool = False
-    zero_threshold: float = 1e-10
 
 
 @dataclass(frozen=True)
@@ -109,33 +99,33 @@ def _bound_sets(circuit: QuantumCircuit, binds: Mapping[Any, Any]) -> NDArray[np
     return sets
 
 
-def run_all(experiments: Sequence[Experiments], options: RunnerOptions, run: RunOptions) -> list[ExperimentResult]:
-    """Run circuits one after the other; the arguments can be pickled."""
-    return [result for each in experiments for result in _run(each, options, run)]
+def run_all(experiments: Sequence[Experiments], options: Mapping[str, Any]) -> list[ExperimentResult]:
+    """Run circuits one after the other by the backend's options, with a seed; the arguments can be pickled."""
+    return [result for each in experiments for result in _run(each, options)]
 
 
-def _run(experiments: Experiments, options: RunnerOptions, run: RunOptions) -> list[ExperimentResult]:
+def _run(experiments: Experiments, options: Mapping[str, Any]) -> list[ExperimentResult]:
     """Run a circuit at every parameter set.
 
     Too little memory or contradictory saves make failed experiments, as they do on Aer; a circuit with something in
     it that is not known raises.
     """
-    circuit, count = experiments.circuit, len(experiments.sets)
-    header = _header(circuit)
-    seeds = [run.seed + SEED_STRIDE * (experiments.first + k) for k in range(count)]
+    circuit, count, shots = experiments.circuit, len(experiments.sets), options["shots"]
+    header, compiling = _header(circuit), runner_options(options)
+    seeds = [options["seed_simulator"] + SEED_STRIDE * (experiments.first + k) for k in range(count)]
     try:
-        compiled = compile_runner(CACHE.known(circuit), options)
+        compiled = compile_runner(CACHE.known(circuit), compiling)
         began = time.perf_counter()
         generators = [np.random.default_rng(seed) for seed in seeds]
-        outcomes = compiled.runner.run(experiments.sets, run.shots, generators, keep=run.memory)
+        outcomes = compiled.runner.run(experiments.sets, shots, generators, keep=bool(options["memory"]))
         share = (time.perf_counter() - began) / max(count, 1)
-        metadata = _metadata(compiled, options, count, verbose=run.verbose) | {"time_taken": share}
+        metadata = _metadata(compiled, compiling, count, verbose=options["fusion_verbose"]) | {"time_taken": share}
         counted = compiled.runner.dynamic.num_clbits > 0
         return [
             ExperimentResult(
-                shots=run.shots,
+                shots=shots,
                 success=True,
-                data=ExperimentResultData(**_data(outcome, run, counted=counted)),
+                data=ExperimentResultData(**_data(outcome, options, counted=counted)),
                 status="DONE",
                 seed=seed,
                 header=dict(header),
@@ -148,18 +138,18 @@ def _run(experiments: Experiments, options: RunnerOptions, run: RunOptions) -> l
     except (OutOfMemoryError, SimulationError) as error:
         logger.warning("Experiment %r failed: %s", circuit.name, error)
         data, status = ExperimentResultData(), f"ERROR: {error.message}"
-        return [ExperimentResult(run.shots, False, data, status=status, header=dict(header)) for _ in seeds]
+        return [ExperimentResult(shots, False, data, status=status, header=dict(header)) for _ in seeds]
 
 
-def _data(outcome: Outcomes, run: RunOptions, *, counted: bool) -> dict[str, Any]:
+def _data(outcome: Outcomes, options: Mapping[str, Any], *, counted: bool) -> dict[str, Any]:
     data: dict[str, Any] = {}
     if outcome.shots is not None and counted:
         names = list(map(hex, outcome.shots.outcomes.tolist()))
         data["counts"] = dict(zip(names, outcome.shots.counts.tolist(), strict=True))
-        if run.memory and outcome.shots.sequence is not None:
+        if options["memory"] and outcome.shots.sequence is not None:
             data["memory"] = np.array(names, dtype=object)[outcome.shots.sequence].tolist()
     for label, saved in outcome.saved.items():
-        data[label] = saved_value(saved, run.zero_threshold)
+        data[label] = saved_value(saved, options["zero_threshold"])
     return data
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import sys
 import time
 import uuid
@@ -20,7 +21,7 @@ from ....distributed.circuit import ExecutorTasks
 from ....errors import FusedQMLError
 from ..jobs import FinishedJob
 from .experiments import Experiments, list_experiments, memory_mb, run_all
-from .options import run_options, runner_options
+from .options import runner_options
 
 
 @contextmanager
@@ -58,17 +59,18 @@ class FusedSimulatorJob(JobV1):
         """
         super().__init__(backend, str(uuid.uuid4()), circuits=list(circuits))
         self._began = time.perf_counter()
-        self._runner_options = runner_options(options)
-        how = (self._runner_options, run_options(options))
+        seed = options["seed_simulator"]
+        how = {**options, "executor": None, "seed_simulator": secrets.randbits(31) if seed is None else int(seed)}
+        self._engine_options = runner_options(options).engine
         listed = FinishedJob(list_experiments, circuits, binds)
         self._bound = time.perf_counter()
         self._async = options["executor"] is not None and listed.done()  # whether there is anything to wait for
         self._finished: FinishedJob[Result] | None = None
         if self._async:
             tasks = cut_into_tasks(listed.result(), options["max_job_size"])
-            self._tasks = ExecutorTasks(options["executor"], run_all, [(task, *how) for task in tasks])
+            self._tasks = ExecutorTasks(options["executor"], run_all, [(task, how) for task in tasks])
         else:
-            self._finished = FinishedJob(lambda: self._joined([run_all(listed.result(), *how)]))
+            self._finished = FinishedJob(lambda: self._joined([run_all(listed.result(), how)]))
 
     def circuits(self) -> list[QuantumCircuit]:
         """The circuits that were run."""
@@ -139,7 +141,7 @@ class FusedSimulatorJob(JobV1):
                 "time_taken_execute": now - self._bound,
                 "omp_enabled": False,  # threads of our own
                 "max_gpu_memory_mb": 0,
-                "max_memory_mb": memory_mb(self._runner_options.engine),
+                "max_memory_mb": memory_mb(self._engine_options),
                 "parallel_experiments": 1,
             },
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import itertools
 import warnings
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
@@ -15,7 +15,6 @@ from ....distributed.circuit import check_executor
 from ....engine.options import EngineOptions
 from ....errors import InvalidInputError
 from ..compiled import RunnerOptions
-from .experiments import RunOptions
 
 METHODS = ("automatic", "statevector")
 DEVICES = ("CPU", "GPU")
@@ -69,6 +68,8 @@ WITHOUT_EFFECT: dict[str, Any] = {
 OTHER_METHODS = ("density_matrix_", "extended_stabilizer_", "mps_", "stabilizer_", "tensor_network_")
 """Prefixes of options for Aer's other methods: accepted likewise."""
 
+_DEFAULTS = DEFAULTS | WITHOUT_EFFECT
+
 _CHOICES: dict[str, tuple[Any, ...]] = {
     "method": METHODS,
     "device": DEVICES,
@@ -91,17 +92,20 @@ _WARNED: set[str] = set()
 
 def default_options() -> Options:
     """All options with their defaults."""
-    return Options(**(DEFAULTS | WITHOUT_EFFECT))
+    return Options(**_DEFAULTS)
+
+
+def is_option(name: str) -> bool:
+    """Whether there is such an option here or on Aer."""
+    return name in DEFAULTS or name in WITHOUT_EFFECT or name.startswith(OTHER_METHODS)
 
 
 def unknown_fields(fields: Iterable[str]) -> list[str]:
     """The names that are no option, each with the nearest one that is."""
-    known = [*DEFAULTS, *WITHOUT_EFFECT]
     described = []
-    for field in fields:
-        if field not in known and not field.startswith(OTHER_METHODS):
-            near = get_close_matches(field, known, n=1)
-            described.append(f"{field!r} (did you mean {near[0]!r}?)" if near else repr(field))
+    for field in itertools.filterfalse(is_option, fields):
+        near = get_close_matches(field, [*DEFAULTS, *WITHOUT_EFFECT], n=1)
+        described.append(f"{field!r} (did you mean {near[0]!r}?)" if near else repr(field))
     return described
 
 
@@ -116,8 +120,7 @@ def checked_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
         raise InvalidInputError(
             f"FusedSimulator has no option {', '.join(unknown)}; the options are {', '.join(DEFAULTS)}."
         )
-    defaults = DEFAULTS | WITHOUT_EFFECT
-    checked = {name: defaults.get(name) if value is None else value for name, value in fields.items()}
+    checked = {name: _DEFAULTS.get(name) if value is None else value for name, value in fields.items()}
     if "shots" in checked:
         checked["shots"] = _whole_shots(checked["shots"])
     for name, value in checked.items():
@@ -166,18 +169,6 @@ def _check(name: str, value: Any) -> None:
         expected = "a number >= 0"
     if expected is not None:
         raise InvalidInputError(f"{name}={value!r} is not allowed; {expected} is expected.")
-
-
-def run_options(options: Mapping[str, Any]) -> RunOptions:
-    """What a run needs to know."""
-    seed = options["seed_simulator"]
-    return RunOptions(
-        options["shots"],
-        bool(options["memory"]),
-        secrets.randbits(31) if seed is None else int(seed),
-        bool(options["fusion_verbose"]),
-        options["zero_threshold"],
-    )
 
 
 def runner_options(options: Mapping[str, Any]) -> RunnerOptions:

@@ -21,6 +21,7 @@ from .options import (
     METHODS,
     checked_fields,
     default_options,
+    is_option,
     unknown_fields,
 )
 from .target import build_target, target_like
@@ -162,16 +163,15 @@ class FusedSimulator(BackendV2):
             for circuit in listed:
                 if not isinstance(circuit, QuantumCircuit):
                     raise InvalidInputError(f"FusedSimulator runs QuantumCircuits, got a {type(circuit).__name__}.")
-            options = dict(self._options) | self._run_fields(run_options)
+            options = vars(self._options) | self._run_fields(run_options)
         return FusedSimulatorJob(self, listed, parameter_binds, options)
 
     def _run_fields(self, fields: Mapping[str, Any]) -> dict[str, Any]:
-        unknown = unknown_fields(fields)
-        if unknown:
-            warnings.warn(f"FusedSimulator.run ignores unknown options: {', '.join(unknown)}.", stacklevel=3)
-        known = {name: value for name, value in fields.items() if not unknown_fields([name])}
-        given = {name: value for name, value in known.items() if value is not None}
-        return checked_fields(given)
+        known = {name: value for name, value in fields.items() if is_option(name)}
+        if len(known) < len(fields):
+            unknown = ", ".join(unknown_fields(fields))
+            warnings.warn(f"FusedSimulator.run ignores unknown options: {unknown}.", stacklevel=3)
+        return checked_fields({name: value for name, value in known.items() if value is not None})
 
     def _num_qubits(self) -> int:
         limit = self._options.max_memory_mb
