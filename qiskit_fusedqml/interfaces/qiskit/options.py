@@ -42,7 +42,7 @@ class EnginePrimitive:
         Raises:
             InvalidInputError: If `options` has been given a field that does not exist.
         """
-        given = {name: value for name, value in dict(self._options).items() if name not in self.OWN_OPTIONS}
+        given = {name: value for name, value in vars(self._options).items() if name not in self.OWN_OPTIONS}
         known = [field.name for field in fields(EngineOptions)]
         unknown = sorted(given.keys() - known)
         if unknown:

@@ -27,7 +27,7 @@ from .batches import CircuitBatch, Indices, batch_of
 from .cache import CACHE
 from .compiled import compile_circuit
 from .jobs import FinishedJob
-from .lowering import RESETTING, with_fresh_qubits
+from .lowering import with_fresh_qubits
 from .lowering.observables import Observable, canonical, from_coerced, with_layout
 from .options import EnginePrimitive
 
@@ -149,7 +149,7 @@ class _Batch(CircuitBatch):
         super().__init__(circuit)
         self.simulated = self.known
         self.place: list[int] | None = None
-        replaced = self.known.get("without resets", _without_resets)
+        replaced = self.known.get("without resets", with_fresh_qubits)
         if replaced is not None:
             self.simulated, self.place = CACHE.known(replaced[0]), replaced[1]
         self.observables: dict[Hashable, tuple[int, Observable]] = {}
@@ -212,12 +212,6 @@ class _Batch(CircuitBatch):
         return [(np.flatnonzero(kind_of_set == kind), np.flatnonzero(mask)) for kind, mask in enumerate(kinds)]
 
 
-def _without_resets(circuit: QuantumCircuit) -> tuple[QuantumCircuit, list[int]] | None:
-    """The circuit with fresh qubits for those it resets, and where its own qubits end; None if it resets none."""
-    resets = any(instruction.name in RESETTING for instruction in circuit.data)
-    return with_fresh_qubits(circuit) if resets else None
-
-
 def _request(pub: EstimatorPubLike, precision: float, batches: dict[Hashable, _Batch]) -> tuple[_Batch, int, float]:
     """Check a pub and add it to its circuit's batch; returns the batch, the pub's index there and its precision."""
     batch = _batch_of_operator(pub, precision, batches)
@@ -257,10 +251,7 @@ def _entries(observables: ObservablesArray) -> NDArray[np.object_]:
         coerced = np.asarray(observables.sparse_observables_array())
     else:  # mappings, in Qiskit 2.0
         coerced = np.asarray(observables, dtype=object)
-    result = np.empty(coerced.shape, dtype=object)
-    for index, entry in np.ndenumerate(coerced):
-        result[index] = from_coerced(entry)
-    return result
+    return np.asarray(np.vectorize(from_coerced, otypes=[object])(coerced), dtype=object)
 
 
 def _check_precision(precision: Any) -> None:

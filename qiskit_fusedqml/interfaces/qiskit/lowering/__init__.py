@@ -11,12 +11,11 @@ from __future__ import annotations
 from .circuits import Lowered, lower
 from .dynamic import active_qubits, free_parameters, lower_dynamic
 from .observables import lower_observable, lower_observables
-from .operations import MULTI_CONTROLLED, RESETTING, with_blocks
+from .operations import MULTI_CONTROLLED, with_blocks
 from .states import with_fresh_qubits
 
 __all__ = [
     "MULTI_CONTROLLED",
-    "RESETTING",
     "Lowered",
     "active_qubits",
     "free_parameters",

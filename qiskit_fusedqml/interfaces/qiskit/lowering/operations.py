@@ -17,9 +17,6 @@ from ....ir.program import Diagonal, Matrix, Rotation
 RAW_FEATURES = "ParameterizedInitialize"
 """Name of the one instruction of ``RawFeatureVector`` circuits; it has no definition until its parameters are bound."""
 
-RESETTING = frozenset({"reset", "initialize"})
-"""Instructions that begin by resetting their qubits."""
-
 MULTI_CONTROLLED: dict[str, str] = {
     **{f"mc{gate}": gate for gate in ("p", "r", "rx", "ry", "rz", "swap", "sx", "u", "u1", "u2", "u3", "x", "y", "z")},
     "cu2": "u2",

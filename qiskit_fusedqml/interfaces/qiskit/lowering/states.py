@@ -17,7 +17,6 @@ from ....ir.encoding import AmplitudeEncoding
 from ....ir.observables import PauliSum, PauliTerm
 from ....ir.program import MAX_QUBITS
 from .expressions import AngleTable
-from .operations import RESETTING
 
 Amplitudes = NDArray[np.complex128]
 
@@ -85,24 +84,27 @@ def product_state(num_qubits: int, pieces: Sequence[tuple[tuple[int, ...], Ampli
     return state.reshape(-1)
 
 
-def with_fresh_qubits(circuit: QuantumCircuit) -> tuple[QuantumCircuit, list[int]]:
+def with_fresh_qubits(circuit: QuantumCircuit) -> tuple[QuantumCircuit, list[int]] | None:
     """The same circuit with a fresh qubit for each that is reset after something has acted on it.
 
     The state of the circuit's qubits is then the mixture that a reset leaves behind: the outcome of a measurement of a
     qubit that nothing acts on any more does not matter to the others. Resets inside of other instructions stay.
 
     Returns:
-        A circuit on more qubits, the circuit's own first, and the qubit at which each of these ends.
+        A circuit on more qubits, the circuit's own first, and the qubit at which each of these ends; None for a
+        circuit that resets none.
 
     Raises:
         UnsupportedInstructionError: If there would be more than 40 qubits.
     """
+    if not any(instruction.name in ("reset", "initialize") for instruction in circuit.data):
+        return None
     place = {qubit: k for k, qubit in enumerate(circuit.qubits)}
     used: set[int] = set()
     count = circuit.num_qubits
     moved = []
     for instruction in circuit.data:
-        if instruction.name in RESETTING:
+        if instruction.name in ("reset", "initialize"):
             for qubit in instruction.qubits:
                 if place[qubit] in used:
                     place[qubit] = count
