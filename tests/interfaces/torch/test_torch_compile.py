@@ -16,7 +16,7 @@ from qiskit_fusedqml.errors import FusedQMLError, InvalidInputError
 torch = pytest.importorskip("torch")
 
 from qiskit_fusedqml import FusedLayer  # noqa: E402
-from qiskit_fusedqml.interfaces.torch import operators  # noqa: E402
+from qiskit_fusedqml.interfaces import torch as module  # noqa: E402
 
 FEATURES, ANSATZ = zz_feature_map(2, reps=1), real_amplitudes(2, reps=1)
 OBSERVABLES = [SparsePauliOp("ZI"), SparsePauliOp(["XX", "IY"], [0.5, 1.0])]
@@ -72,7 +72,7 @@ def test_a_step_is_one_forward_and_one_backward_sweep(sweeps: list[str]) -> None
     with torch.no_grad():
         whole(X)
     assert sweeps == ["f"]
-    assert not operators._HELD
+    assert not module._HELD
 
 
 def test_states_of_other_values_are_not_used() -> None:
@@ -119,4 +119,4 @@ def test_exported_programs_and_copies() -> None:
         torch.ops.qiskit_fusedqml.values(X, quantum.weight, 2, 0, False, False)
     number, quantum = quantum._number, None
     gc.collect()
-    assert number not in operators._LAYERS
+    assert number not in module._LAYERS

@@ -2,13 +2,19 @@
 
 A training step is one forward and one backward sweep, whatever the number of observables: the final states are held
 from ``forward`` to ``backward``, where the gradients that arrive for all outputs go into a single bra.
+
+``torch.compile`` and ``torch.export`` see two operators with known shapes, and compile what stands around them.
+Operators take no objects, so they know a layer by a number, and what they return depends on numbers only: final states
+go from the first to the second if the second is asked about the values that the first was run at last.
 """
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
+from itertools import count
 from math import prod
 from typing import Any
 
@@ -18,18 +24,24 @@ from numpy.typing import ArrayLike, NDArray
 from qiskit import QuantumCircuit
 from qiskit.circuit import Parameter
 
-from ...errors import FusedQMLError, InvalidInputError
-from ..qiskit.circuit import DifferentiableCircuit
-from . import operators
+from ..engine.options import EngineOptions
+from ..errors import FusedQMLError, InvalidInputError
+from .qiskit.circuit import DifferentiableCircuit
 
-Gradients = tuple[NDArray[np.floating] | None, NDArray[np.floating]]
+Pullback = Callable[[ArrayLike], tuple[NDArray[np.floating] | None, NDArray[np.floating]]]
 
-# what torch asks itself before it applies a function; should it be gone, the answer that is right in any case
+# torch's own question before it applies a function; should it be gone, the answer that is right in any case
 _torch_func_is_at_work: Callable[[], bool] = getattr(
     torch._C,  # noqa: SLF001
     "_are_functorch_transforms_active",
     lambda: True,
 )
+_NUMBERS = count(1)
+_LAYERS: weakref.WeakValueDictionary[int, FusedLayer] = weakref.WeakValueDictionary()
+"""The layers by the numbers that the operators know them by."""
+
+_HELD: dict[int, tuple[Pullback | None, torch.Tensor, torch.Tensor, bool]] = {}
+"""The newest forward pass of each compiled layer: its pullback, inputs, weights, and whether inputs have gradients."""
 
 
 class FusedLayer(torch.nn.Module):
@@ -40,9 +52,8 @@ class FusedLayer(torch.nn.Module):
     Of ``torch.func``, `functional_call`, `grad`, `vjp`, `jacrev` and `vmap` (over inputs, weights or both) work.
 
     Tensors may be on a GPU, whatever simulates; results are where the input is. With ``device="GPU"`` they are passed
-    on by DLPack (`qiskit_fusedqml.engine.program_function`): where inputs or weights are in the GPU's memory, all that
-    is made of them stays there, and the host waits for nothing. Numbers that are not finite are then passed on, not
-    refused.
+    on by DLPack, and where inputs or weights are in the GPU's memory the host waits for nothing; non-finite numbers
+    then give non-finite results (`qiskit_fusedqml.engine.program_function`).
 
     ``torch.compile`` compiles what stands around the layer, without a graph break. Final states of the newest forward
     pass are then kept for its backward pass, which compares its values with those (a GPU is waited for); a layer called
@@ -58,12 +69,7 @@ class FusedLayer(torch.nn.Module):
         weights: Parameters that are trained; by default all others in the order of ``circuit.parameters``.
         initial_weights: Their first values, (num_weights,); by default uniform in [-1, 1).
         dtype: Type of ``weight``, by default torch's default type. Outputs have the promoted type of input and weight.
-        device: "CPU" or "GPU", where the circuit is simulated.
-        precision: "double" or "single", the float type of the amplitudes.
-        num_threads: Threads of the CPU device; None for the cores this process may use, capped by OMP_NUM_THREADS.
-        max_memory_mb: Memory for states in MiB; None for half of the machine's. Larger batches are cut.
-        checkpoint: States kept on the way forward for the sweep back: None, a number, or "auto"; see
-            `DifferentiableCircuit`.
+        device, precision, num_threads, max_memory_mb, checkpoint: As of `DifferentiableCircuit`.
 
     Raises:
         InvalidInputError: If inputs and weights are not the circuit's parameters, each once, an observable does not
@@ -96,17 +102,11 @@ class FusedLayer(torch.nn.Module):
         checkpoint: str | int | None = None,
     ) -> None:
         super().__init__()
-        self._options: dict[str, Any] = {
-            "device": device,
-            "precision": precision,
-            "num_threads": num_threads,
-            "max_memory_mb": max_memory_mb,
-            "checkpoint": checkpoint,
-        }
+        self._options = asdict(EngineOptions(device, precision, max_memory_mb, num_threads, checkpoint))
         self._observables = observables
         self.function = DifferentiableCircuit(circuit, observables, inputs, weights, **self._options)
         self.weight = torch.nn.Parameter(torch.empty(self.function.num_weights, dtype=dtype))
-        self._number = operators.register(self)
+        self._register()
         self.reset_parameters()
         if initial_weights is not None:
             given = torch.as_tensor(initial_weights)
@@ -147,26 +147,22 @@ class FusedLayer(torch.nn.Module):
         shape = x.shape
         if not shape or shape[-1] != width:
             raise InvalidInputError(f"The input has shape {tuple(shape)}; (..., {width}) is expected.")
-        rows = x
+        samples = x
         if len(shape) != 2 or not width:
-            rows = x.reshape(-1, width) if width else x.new_zeros((prod(shape[:-1]), 0))
-        inputs_too = rows.requires_grad
+            samples = x.reshape(-1, width) if width else x.new_zeros((prod(shape[:-1]), 0))
+        inputs_too = samples.requires_grad
         differentiated = torch.is_grad_enabled() and (inputs_too or weight.requires_grad)
         values: torch.Tensor
         if torch.compiler.is_compiling():
             outputs, number = self.function.num_observables, self._number
-            values = torch.ops.qiskit_fusedqml.values(rows, weight, outputs, number, differentiated, inputs_too)
+            values = torch.ops.qiskit_fusedqml.values(samples, weight, outputs, number, differentiated, inputs_too)
         else:
-            values = _Expectation.apply(rows, weight, self.begin(differentiated, inputs_too))
-        return values if rows is x else values.reshape(*shape[:-1], values.shape[-1])
-
-    def begin(self, differentiated: bool, inputs_too: bool) -> _Call:
-        """One evaluation; what `forward` makes of tensors."""
-        return _Call(self, differentiated, inputs_too)
+            values = _Expectation.apply(samples, weight, _Call(self, differentiated, inputs_too))
+        return values if samples is x else values.reshape(*shape[:-1], values.shape[-1])
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        self._number = operators.register(self)  # a copy is a layer of its own
+        self._register()  # a copy is a layer of its own
 
     @cached_property
     def function_of_inputs_too(self) -> DifferentiableCircuit:
@@ -175,6 +171,11 @@ class FusedLayer(torch.nn.Module):
         return DifferentiableCircuit(
             f.circuit, self._observables, f.inputs, f.weights, input_gradients=True, **self._options
         )
+
+    def _register(self) -> None:
+        self._number = next(_NUMBERS)
+        _LAYERS[self._number] = self
+        weakref.finalize(self, _HELD.pop, self._number, None).atexit = False
 
 
 @dataclass(eq=False)
@@ -191,7 +192,7 @@ class _Call:
     layer: FusedLayer
     differentiated: bool
     inputs_too: bool
-    pullback: Callable[[ArrayLike], Gradients] | None = None
+    pullback: Pullback | None = None
 
     @property
     def function(self) -> DifferentiableCircuit:
@@ -199,32 +200,29 @@ class _Call:
         return self.layer.function_of_inputs_too if self.inputs_too and self.differentiated else self.layer.function
 
     def values(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-        """Values (B, n_obs), also for B = 0; weights (n_w,), or (B, n_w) by row."""
-        function, count = self.function, len(x)
+        """Values (B, n_obs), also for B = 0; weights (n_w,), or (B, n_w) per sample."""
+        function, batch = self.function, len(x)
         kind = x.dtype if x.dtype is weight.dtype else torch.result_type(x, weight)
-        if not count:
-            return x.new_zeros((count, function.num_observables), dtype=kind)
-        rows, weights = _arguments(function, x, weight)
+        if not batch:
+            return x.new_zeros((batch, function.num_observables), dtype=kind)
+        arguments = _array(function, x) if function.num_inputs else None, _array(function, weight)
         if self.differentiated:
-            values, self.pullback = function.vjp(rows, weights)
+            values, self.pullback = function.vjp(*arguments)
         else:
-            values = function.values(rows, weights)
+            values = function.values(*arguments)
         found = _tensor(values, x, kind)
-        return found if len(found) == count else found.repeat(count, 1)  # without inputs all samples are the same
+        return found if len(found) == batch else found.repeat(batch, 1)  # without inputs all samples are the same
 
     def gradients(
         self, x: torch.Tensor, weight: torch.Tensor, cotangents: torch.Tensor
     ) -> tuple[torch.Tensor | None, torch.Tensor]:
-        """(dx, dw), dx None where it is not known to be wanted.
-
-        From the held states or, if a graph is walked a second time, from new ones.
-        """
+        """(dx, dw), dx None without ``inputs_too``; from new states if a graph is walked a second time."""
         if not len(x):
             return torch.zeros_like(x), torch.zeros_like(weight)
         function = self.function
         pullback, self.pullback = self.pullback, None
         if pullback is None:
-            pullback = function.vjp(*_arguments(function, x, weight))[1]
+            pullback = function.vjp(_array(function, x) if function.num_inputs else None, _array(function, weight))[1]
         if not function.num_inputs and weight.ndim == 1:
             cotangents = cotangents.sum(dim=0, keepdim=True)
         dx, dw = pullback(_array(function, cotangents))
@@ -232,7 +230,7 @@ class _Call:
 
 
 class _Expectation(torch.autograd.Function):
-    """Rows (B, num_inputs) and weights (n_w,) or (B, n_w) -> values (B, n_obs)."""
+    """Samples (B, num_inputs) and weights (n_w,) or (B, n_w) -> values (B, n_obs)."""
 
     @classmethod
     def apply(cls, *inputs: Any) -> Any:
@@ -263,9 +261,9 @@ class _Expectation(torch.autograd.Function):
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> tuple[torch.Tensor, int]:
-        """A batch of evaluations is one with more rows."""
+        """A batch of evaluations is one with more samples."""
         *tensors, call = inputs
-        x, weight = _in_rows(info.batch_size, in_dims, tensors)
+        x, weight = _joined(info.batch_size, in_dims, tensors)
         values: torch.Tensor = _Expectation.apply(x, weight, replace(call, differentiated=False))
         return values.unflatten(0, (info.batch_size, len(x) // info.batch_size)), 0
 
@@ -293,36 +291,31 @@ class _Gradient(torch.autograd.Function):
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> tuple[Any, tuple[int, int]]:
-        """A batch of pullbacks is one with more rows, each with weights of its own."""
+        """A batch of pullbacks is one with more samples, each with weights of its own."""
         *tensors, call = inputs
         count, shared = info.batch_size, tensors[1].ndim == (1 if in_dims[1] is None else 2)
-        x, weight, cotangents = _in_rows(count, in_dims, tensors, by_row=True)
+        x, weight, cotangents = _joined(count, in_dims, tensors, per_sample=True)
         dx, dw = _Gradient.apply(x, weight, cotangents, replace(call, pullback=None))
         dx, dw = (each.unflatten(0, (count, len(x) // count)) for each in (dx, dw))
         return (dx, dw.sum(dim=1) if shared else dw), (0, 0)
 
 
-def _in_rows(
-    count: int, in_dims: tuple[int | None, ...], tensors: Sequence[torch.Tensor], *, by_row: bool = False
+def _joined(
+    count: int, in_dims: tuple[int | None, ...], tensors: Sequence[torch.Tensor], *, per_sample: bool = False
 ) -> list[torch.Tensor]:
-    """``count`` evaluations as one: rows (count * B, ...) of inputs, weights and maybe cotangents.
+    """``count`` evaluations as one: (count * B, ...) of inputs, weights and maybe cotangents.
 
-    Weights stay shared if all evaluations share them, unless ``by_row``.
+    Weights stay shared if all evaluations share them, unless ``per_sample``.
     """
     moved = [
         tensor.expand(count, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
         for tensor, dim in zip(tensors, in_dims, strict=False)
     ]
     if moved[1].ndim == 2:
-        if in_dims[1] is None and not by_row:
+        if in_dims[1] is None and not per_sample:
             return [moved[0].flatten(0, 1), tensors[1]]
         moved[1] = moved[1][:, None].expand(count, moved[0].shape[1], -1)
     return [tensor.flatten(0, 1) for tensor in moved]
-
-
-def _arguments(function: DifferentiableCircuit, x: torch.Tensor, weight: torch.Tensor) -> tuple[Any, Any]:
-    """What the circuit is called with."""
-    return _array(function, x) if function.num_inputs else None, _array(function, weight)
 
 
 def _array(function: DifferentiableCircuit, tensor: torch.Tensor) -> Any:
@@ -348,3 +341,60 @@ def _tensor(array: Any, like: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     found = torch.from_numpy(array if array.flags.carray else np.require(array, requirements=["C", "W"]))
     # every question to torch is a trip through its dispatcher, in code that a sweep has thrown out of the cache
     return found if found.dtype is dtype and like.is_cpu else found.to(like.device, dtype)
+
+
+def _layer(number: int) -> FusedLayer:
+    found = _LAYERS.get(number)
+    if found is None:
+        raise FusedQMLError(
+            f"FusedLayer number {number} does not exist in this process (any more); what was compiled or exported with "
+            "a layer needs it alive. Compile again."
+        )
+    return found
+
+
+def _values(
+    x: torch.Tensor, weight: torch.Tensor, num_outputs: int, layer: int, differentiated: bool, inputs_too: bool
+) -> torch.Tensor:
+    call = _Call(_layer(layer), differentiated, inputs_too)
+    values = call.values(x, weight)
+    if differentiated:
+        _HELD[layer] = (call.pullback, x.clone(), weight.clone(), inputs_too)
+    return values.reshape(len(x), num_outputs)
+
+
+def _gradients(
+    x: torch.Tensor, weight: torch.Tensor, cotangents: torch.Tensor, layer: int, inputs_too: bool
+) -> tuple[torch.Tensor, torch.Tensor]:
+    call, held = _Call(_layer(layer), differentiated=True, inputs_too=inputs_too), _HELD.pop(layer, None)
+    if held and held[3] == inputs_too and torch.equal(held[1], x) and torch.equal(held[2], weight):
+        call.pullback = held[0]
+    return _Gradient.forward(x, weight, cotangents, call)
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:  # noqa: ARG001
+    x, weight, _, ctx.layer, _, ctx.inputs_too = inputs
+    ctx.save_for_backward(x, weight)
+
+
+def _backward(ctx: Any, cotangents: torch.Tensor) -> tuple[Any, ...]:
+    dx, dw = torch.ops.qiskit_fusedqml.gradients(*ctx.saved_tensors, cotangents, ctx.layer, ctx.inputs_too)
+    return dx, dw, None, None, None, None
+
+
+_operator = torch.library.custom_op(
+    "qiskit_fusedqml::values",
+    _values,
+    mutates_args=(),
+    schema="(Tensor x, Tensor weight, int num_outputs, int layer, bool differentiated, bool inputs_too) -> Tensor",
+)
+_operator.register_fake(
+    lambda x, weight, num_outputs, *_: x.new_empty((len(x), num_outputs), dtype=torch.result_type(x, weight))
+)
+_operator.register_autograd(_backward, setup_context=_save)
+torch.library.custom_op(
+    "qiskit_fusedqml::gradients",
+    _gradients,
+    mutates_args=(),
+    schema="(Tensor x, Tensor weight, Tensor cotangents, int layer, bool inputs_too) -> (Tensor, Tensor)",
+).register_fake(lambda x, weight, *_: (torch.empty_like(x), torch.empty_like(weight)))
