@@ -27,6 +27,15 @@ from .trajectories import Draws, TooManyTrajectoriesError, Trajectories
 CHUNK_OUTCOMES = 1 << 24
 """Probabilities held at a time."""
 
+SHOT_BYTES = 128
+"""Memory that measuring takes for each shot."""
+
+RESULT_BYTES = 4
+"""Memory that the result of a shot takes."""
+
+SMALL_RESULTS = 1 << 20
+"""Results of fewer bytes are not counted."""
+
 _NEEDS_PHASE = frozenset({"statevector", "statevector_dict", "amplitudes"})
 
 
@@ -103,6 +112,10 @@ class Runner:
         self.constants = np.empty(0) if constants is None else constants
         self.device = device
         self.budget = device.memory_budget() if max_memory_mb is None else int(max_memory_mb * 2**20)
+        # a trajectory's classical values, too; a quarter of the memory is for shots
+        classical = dynamic.num_clbits + 8 * len(dynamic.variables)
+        self._state_bytes = device.state_bytes(dynamic.num_qubits, 1)
+        self._max_states = max(STATES_OF_ONE, 3 * self.budget // (4 * (self._state_bytes + classical)))
         self.plans: dict[int, Plan] = {}
         self._passes: dict[int, Passes] = {}
         options = EngineOptions(device, precision, max_memory_mb)
@@ -161,22 +174,32 @@ class Runner:
         Raises:
             OutOfMemoryError: If not even one state fits the budget.
         """
-        state = self.device.state_bytes(self.dynamic.num_qubits, 1)
-        needed = (1 if self.samples else STATES_OF_ONE) * state
-        if needed > self.budget:
-            raise OutOfMemoryError(
-                f"Insufficient memory for the states of {self.dynamic.num_qubits} qubits. Required memory: "
-                f"{needed >> 20}M, max memory: {self.budget >> 20}M. Raise max_memory_mb if the machine has more, or "
-                "use precision='single'."
-            )
         of_set = np.arange(len(values)) if value_of_set is None else value_of_set
+        step = self._sets_at_a_time(shots)
         if not (self.measures or self.saves):
             return [Outcomes(None, {}) for _ in of_set]
-        most = max(1, self.budget // ((1 if self.samples else STATES_AT_WORK) * state))
-        step = max(1, min(most, CHUNK_OUTCOMES >> len(self._final_qubits)))
+        results = RESULT_BYTES * shots * len(of_set) if keep or not self.samples else 0
+        if results > SMALL_RESULTS:
+            self._check(results, f"results of {shots} shots of {len(of_set)} parameter sets", "ask for fewer shots")
         request = _Request(values, of_set, shots, generators, keep)
         parts = [request.part(slice(start, start + step)) for start in range(0, len(of_set), step)]
         return [outcomes for part in parts for outcomes in self._run(part)]
+
+    def _sets_at_a_time(self, shots: int) -> int:
+        """How many parameter sets can be run together."""
+        qubits, num_final = self.dynamic.num_qubits, len(self._final_qubits)
+        needed = (1 if self.samples else STATES_OF_ONE) * self._state_bytes
+        self._check(needed, f"states of {qubits} qubits", "use precision='single'")
+        each = self._state_bytes + (8 << num_final) + SHOT_BYTES * shots
+        most = self.budget // each if self.samples else self._max_states // STATES_AT_WORK
+        return max(1, min(most, CHUNK_OUTCOMES >> num_final))
+
+    def _check(self, needed: int, what: str, advice: str) -> None:
+        if needed > self.budget:
+            raise OutOfMemoryError(
+                f"Insufficient memory for the {what}. Required memory: {needed >> 20}M, max memory: "
+                f"{self.budget >> 20}M. Raise max_memory_mb if the machine has more, or {advice}."
+            )
 
     def _run(self, request: _Request) -> list[Outcomes]:
         """Run parameter sets whose states fit: first what their values decide, then what is random."""
@@ -229,12 +252,11 @@ class Runner:
         """Run the random part, for as many shots at a time as there is memory for their states."""
         values, keys = request.values[request.value_of_set], request.keys()
         table = ShotTable(len(values), request.shots)
-        max_states = self.budget // self.device.state_bytes(self.dynamic.num_qubits, 1)
-        first, size = 0, request.shots
+        first, size = 0, max(1, self.budget // (4 * SHOT_BYTES * len(values)))
         while first < request.shots:
             draws = Draws(keys, range(first, min(first + size, request.shots)))
             attempt = Recorder(len(values))
-            interpreter = self._interpreter(values, draws, attempt, max_states)
+            interpreter = self._interpreter(values, draws, attempt, self._max_states)
             try:
                 for trajectories in interpreter.run(self._body, shared.spread(request.value_of_set, draws.shots)):
                     self._finish(trajectories, draws, table)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -32,7 +32,7 @@ class Shots:
 
     outcomes: NDArray[Any]
     counts: NDArray[np.int64]
-    sequence: NDArray[np.int64] | None
+    sequence: NDArray[np.integer] | None
 
 
 class ShotTable:
@@ -45,7 +45,7 @@ class ShotTable:
 
     def __init__(self, num_sets: int, shots: int) -> None:
         self._values: list[NDArray[Any]] = [np.empty(0, dtype=np.int64)]
-        self._place = np.empty((num_sets, shots), dtype=np.intp)
+        self._place = np.empty((num_sets, shots), dtype=np.int32)
         self._count = 0
 
     def fill(self, values: NDArray[Any], of_shot: Indices, parameter_sets: Indices, shots: Indices) -> None:
@@ -64,8 +64,15 @@ class ShotTable:
     def drawn(self) -> list[Shots]:
         """The shots of every parameter set."""
         distinct, number = np.unique(np.concatenate(self._values), return_inverse=True)
-        shots = [counted(number[row]) for row in self._place]
-        return [replace(each, outcomes=distinct[each.outcomes]) for each in shots]
+        number = _places(len(distinct))[number]
+        return [self._drawn(distinct, number[row]) for row in self._place]
+
+    def _drawn(self, distinct: NDArray[Any], numbers: NDArray[np.integer]) -> Shots:
+        totals = np.bincount(numbers, minlength=len(distinct))
+        present = np.flatnonzero(totals)
+        places = np.empty_like(distinct, dtype=numbers.dtype)
+        places[present] = _places(len(present))
+        return Shots(distinct[present], totals[present], places[numbers])
 
 
 def draw(probabilities: NDArray[np.float64], shots: int, rng: np.random.Generator, *, keep: bool) -> Shots:
@@ -87,14 +94,19 @@ def draw(probabilities: NDArray[np.float64], shots: int, rng: np.random.Generato
         weights = probabilities[possible].astype(np.float64)
         totals = rng.multinomial(shots, weights / weights.sum())
         drawn, counts = possible[totals > 0], totals[totals > 0]
-    sequence = rng.permutation(np.repeat(np.arange(len(drawn)), counts)) if keep else None
+    sequence = rng.permutation(np.repeat(_places(len(drawn)), counts)) if keep else None
     return Shots(drawn, counts, sequence)
 
 
 def counted(outcomes: NDArray[Any], *, keep: bool = True) -> Shots:
     """Shots that have been drawn one by one, in the order of the sequence."""
     distinct, sequence, counts = np.unique(outcomes, return_inverse=True, return_counts=True)
-    return Shots(distinct, counts, sequence if keep else None)
+    return Shots(distinct, counts, _places(len(distinct))[sequence] if keep else None)
+
+
+def _places(count: int) -> NDArray[Any]:
+    """0, 1, ... in the smallest type that holds them."""
+    return np.arange(count, dtype=np.min_scalar_type(count))
 
 
 def _run_lengths(outcomes: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

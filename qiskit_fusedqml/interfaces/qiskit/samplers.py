@@ -191,4 +191,4 @@ def _packed_bits(shots: Shots | None, clbits: Sequence[int]) -> NDArray[np.uint8
         for position, clbit in enumerate(clbits):
             byte, bit = divmod(position, 8)
             distinct[:, num_bytes - 1 - byte] |= (shots.outcomes >> clbit & 1).astype(np.uint8) << bit
-    return distinct[shots.sequence]
+    return np.asarray(distinct[shots.sequence])
