@@ -204,7 +204,7 @@ class Runner:
     def _run(self, request: _Request) -> list[Outcomes]:
         """Run parameter sets whose states fit: first what their values decide, then what is random."""
         count, shots = len(request.values), request.shots
-        before, after = Recorder(count), Recorder(len(request.value_of_set))
+        before, after = Recorder(count, self.budget), Recorder(len(request.value_of_set), self.budget)
         start = Trajectories.start(self.dynamic, self.device, count)
         (shared,) = self._interpreter(request.values, Draws(), before, STATES_AT_WORK * count).run(self._shared, start)
         drawn = self._sampled(request, shared) if self.samples else self._followed(request, shared, after)
@@ -255,7 +255,7 @@ class Runner:
         first, size = 0, max(1, self.budget // (4 * SHOT_BYTES * len(values)))
         while first < request.shots:
             draws = Draws(keys, range(first, min(first + size, request.shots)))
-            attempt = Recorder(len(values))
+            attempt = Recorder(len(values), self.budget)
             interpreter = self._interpreter(values, draws, attempt, self._max_states)
             try:
                 for trajectories in interpreter.run(self._body, shared.spread(request.value_of_set, draws.shots)):

@@ -9,11 +9,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import OutOfMemoryError
 from ..ir.dynamic import Save
 from .states import States
 from .trajectories import Trajectories
 
 Array = NDArray[Any]
+
+SHOT_BYTES = 128
+"""Memory that a value of a single shot takes besides its data."""
 
 
 @dataclass
@@ -29,6 +33,12 @@ class _Entry:
     by_shot: list[tuple[int, Array]] = field(default_factory=list)
     total: Array | float = 0.0
     weight: int = 0
+
+    @property
+    def bytes(self) -> int:
+        """Memory it takes; shots of one trajectory share a value."""
+        distinct = {id(value): value.nbytes for _, value in self.by_shot}
+        return SHOT_BYTES * len(self.by_shot) + sum(distinct.values()) + np.asarray(self.total).nbytes
 
     def absorb(self, later: _Entry, save: Save) -> None:
         """Take in later values, or those of other shots."""
@@ -72,10 +82,13 @@ class Recorder:
 
     Args:
         num_sets: Number of parameter sets.
+        max_bytes: Memory that saved values may take.
     """
 
-    def __init__(self, num_sets: int) -> None:
+    def __init__(self, num_sets: int, max_bytes: int) -> None:
         self._of_set: list[dict[str, tuple[Save, dict[int, _Entry]]]] = [{} for _ in range(num_sets)]
+        self._max_bytes = max_bytes
+        self._bytes = 0
 
     def record(self, save: Save, trajectories: Trajectories) -> None:
         """Save the trajectories' present values."""
@@ -98,6 +111,14 @@ class Recorder:
 
     def _absorb(self, parameter_set: int, save: Save, key: int, entry: _Entry) -> None:
         _, entries = self._of_set[parameter_set].setdefault(save.label, (save, {}))
+        if key not in entries or save.subtype.endswith("list"):
+            self._bytes += entry.bytes
+        if self._bytes > self._max_bytes:
+            raise OutOfMemoryError(
+                f"Insufficient memory for what is saved as {save.label!r} and before. Required memory: more than "
+                f"{self._bytes >> 20}M, max memory: {self._max_bytes >> 20}M. Raise max_memory_mb if the machine has "
+                "more, or ask for fewer shots, or for averages."
+            )
         entries.setdefault(key, _Entry()).absorb(entry, save)
 
     def results(self, parameter_set: int, stands_for: Mapping[str, int] | None = None) -> dict[str, Saved]:
@@ -142,7 +163,7 @@ def _entry(save: Save, parts: Array, trajectories: Trajectories, members: Array)
     if not save.subtype.endswith("list"):
         inside = inside[[np.argmax(trajectories.shots[inside])]]
     of_shot = trajectories.of_shot[inside].tolist()
-    own = {number: parts[number] for number in of_shot}
+    own = {number: parts[number].copy() for number in of_shot}
     if save.kind == "density_matrix":
         own = {number: psi @ psi.conj().T for number, psi in own.items()}
     shots = trajectories.shots[inside].tolist()

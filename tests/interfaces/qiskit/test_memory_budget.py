@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 from qiskit.circuit.library import real_amplitudes, zz_feature_map
 from qiskit.quantum_info import SparsePauliOp
+from support.peak_memory import peak
 
 from qiskit_fusedqml import (
     FusedEstimator,
@@ -36,15 +36,6 @@ CIRCUIT = {
 START = np.full(20, 0.3)
 SAMPLES = 2000
 """Their states take 31 MiB, and gradients three times that."""
-
-
-def peak() -> float:
-    """The most memory this program ever had, in MiB."""
-    status = Path("/proc/self/status")
-    if status.exists():  # what `getrusage` says includes the parent's memory at the fork
-        return float(status.read_text().split("VmHWM:")[1].split()[0]) / 2**10
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most / 2**20 if sys.platform == "darwin" else most / 2**10
 
 
 def data(samples: int) -> tuple[np.ndarray, np.ndarray]:
