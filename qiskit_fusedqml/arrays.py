@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from collections.abc import Sequence
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .errors import InvalidInputError
 
+Number = TypeVar("Number", bound=np.generic)
+
 FloatArray: TypeAlias = NDArray[np.float64]
 ComplexArray: TypeAlias = NDArray[np.complexfloating]
 IntArray: TypeAlias = NDArray[np.intp]
 Int64Array: TypeAlias = NDArray[np.int64]
 """Integers that compiled code reads."""
+
+
+def joined(parts: Sequence[NDArray[Number]]) -> NDArray[Number]:
+    """Pieces of a batch in one array."""
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def real_array(values: ArrayLike, name: str, *, copy: bool = True) -> FloatArray:

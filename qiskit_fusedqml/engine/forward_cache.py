@@ -96,7 +96,7 @@ class ForwardCache:
             request: What the sweeps of these derivatives are for, as later calls may be followed by the same.
             sweeps: Those sweeps.
         """
-        last = self._last
+        last, self._last = self._last, None
         if last is None:
             return None
         kept = KEPT.take(id(self))

@@ -20,6 +20,9 @@ from .sweeps import Sweeps
 KET = 1
 """States that probabilities take: the final one."""
 
+BRA = 1
+"""States that values and their gradients take beside those of the forward sweep."""
+
 KET_AND_AMPLITUDES = 2
 """States that amplitudes take: the final one, and its copy on the host."""
 
@@ -164,7 +167,7 @@ class MemoryBudget:
 
     def estimate(self, sweeps: Sweeps, batch: int, num_observables: int) -> MemoryEstimate:
         """What values and gradients of a batch with shared weights take."""
-        states = sweeps.forward_states + 1
+        states = sweeps.forward_states + BRA
         size = self.samples(batch, states, sweeps)
         kept = self.checkpoints(sweeps, size, states)
         state = self._device.state_bytes(self._num_qubits, size)

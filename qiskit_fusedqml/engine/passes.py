@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arrays import ComplexArray, FloatArray, IntArray
+from ..arrays import ComplexArray, FloatArray, IntArray, joined
 from ..devices import Device, State, has_memory
 from ..devices.reference import logical_rows
 from ..devices.registry import make_device
@@ -19,7 +19,7 @@ from ..ir.encoding import AmplitudeEncoding
 from ..ir.program import Program
 from ..planner import Plan
 from .forward_cache import KEPT, ForwardCache, ForwardPass
-from .memory import KET_COPY_BRA_AMPLITUDES, MemoryBudget
+from .memory import KET_COPY_BRA, KET_COPY_BRA_AMPLITUDES, MemoryBudget
 from .options import EngineOptions
 from .parameters import NO_PARAMETERS, ParameterBatch, ParameterSet, checked_arrays, parameter_batch
 from .plans import Plans
@@ -146,34 +146,72 @@ class Passes:
     def derivatives(
         self,
         parameters: ParameterBatch,
-        request: PlanRequest,
+        wanted: IntArray,
         bras: Bras,
         count: int,
         *,
-        states: int,
-        encoded: bool,
-    ) -> Iterator[tuple[ParameterBatch, int, FloatArray]]:
-        """Gradients (b, P) of real functions of the state, one backward sweep each: samples, function, gradients.
+        keep_phase: bool = True,
+        populations: bool = False,
+    ) -> FloatArray:
+        """Derivatives (B, count, n) of real functions of the state, one backward sweep each.
 
         Args:
             parameters: The values.
-            request: What the sweeps are for.
+            wanted: Indices (n,) of the parameters.
             bras: Half the cotangents of the state, one of each function.
             count: Number of functions.
-            states: States that are needed at once.
-            encoded: Whether gradients of amplitudes are wanted.
+            keep_phase: Whether the functions depend on the global phase; bras are given as amplitudes then.
+            populations: Whether they depend on the absolute values of the final amplitudes only.
         """
+        encoded = self.encodes(wanted)
+        keep_phase, populations = keep_phase or encoded, populations and not encoded
+        columns = ParameterSet(np.unique(wanted))
+        request = self.request(parameters, columns, keep_phase=keep_phase, populations=populations)
         sweeps = self.plans.sweeps(request)
+        states = KET_COPY_BRA_AMPLITUDES if keep_phase else KET_COPY_BRA
         states += bool(self._options.checkpoint)  # a copy of a state that was kept
         kept = self.kept(parameters, request, sweeps)
+        result = np.empty((parameters.batch, count, len(wanted)))
         for chunk in self.memory.chunks(parameters, states, sweeps):
             forward = kept if kept and chunk is parameters else self.forward(sweeps, chunk, states)
-            residuals, ket = forward
-            for k, bra in enumerate(bras(sweeps, chunk, ket)):
+            for k, bra in enumerate(bras(sweeps, chunk, forward[1])):
                 last = k == count - 1
-                each = forward if last else (residuals, self.device.copy(ket))
-                gradients, _ = self.backward(sweeps, chunk, each, bra, per_sample=True, last=last, encoded=encoded)
-                yield chunk, k, gradients
+                own = forward if last else (forward[0], self.device.copy(forward[1]))
+                gradients, _ = self.backward(sweeps, chunk, own, bra, per_sample=True, last=last, encoded=encoded)
+                result[chunk.first : chunk.first + chunk.batch, k] = gradients[:, wanted]
+        return result
+
+    def pull(
+        self,
+        chunks: Sequence[ParameterBatch],
+        sweeps: Sweeps,
+        states: int,
+        forward: Forward | None,
+        bra: Callable[[ParameterBatch, State], State],
+        *,
+        encoded: bool,
+    ) -> tuple[FloatArray, FloatArray | None]:
+        """Gradients as of `Sweeps.backward` by backward sweeps over all chunks of a batch.
+
+        Args:
+            chunks: The samples.
+            sweeps: The sweeps.
+            states: States that are needed at once.
+            forward: The forward sweep of the only chunk; None to make it again.
+            bra: From samples and their kets to their bras.
+            encoded: Whether gradients of amplitudes are wanted; all gradients are by sample then.
+        """
+        per_sample = chunks[0].per_sample or encoded
+        parts: list[tuple[FloatArray, FloatArray | None]] = []
+        for chunk in chunks:
+            forward = forward or self.forward(sweeps, chunk, states)
+            own = bra(chunk, forward[1])
+            parts.append(self.backward(sweeps, chunk, forward, own, per_sample=per_sample, encoded=encoded))
+            forward = None
+        shared = [part for part, _ in parts]
+        batched = [part for _, part in parts if part is not None]
+        total = joined(shared) if per_sample else sum(shared[1:], start=shared[0])
+        return total, joined(batched) if batched else None
 
     def state(self, sweeps: Sweeps, amplitudes: ComplexArray) -> State:
         """Amplitudes (B, 2**n) of any norm as states in the frame of the sweeps' final states."""

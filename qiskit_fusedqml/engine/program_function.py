@@ -5,12 +5,11 @@ observables go into a single bra. `qiskit_fusedqml.interfaces.qiskit.circuit.Dif
 Qiskit circuit; derivatives of amplitudes and of probabilities are functions of a `ProgramFunction`
 (`qiskit_fusedqml.engine.state_gradients`, `qiskit_fusedqml.engine.probabilities`).
 
-Arrays in a GPU's memory (CuPy's, or any that DLPack finds on a CUDA device, as PyTorch's) may be given as x or w. Then
-all is made there, from angles and coefficients to values, gradients, probabilities and amplitudes, on the current
-stream and without waiting; the other of the two is taken there if it is on the host. Cotangents may be such arrays in
-any call. Two things differ: numbers that are not finite are passed on, because to refuse them the host would have to
-wait, and weights by row are taken to differ in every column. Jacobians and the probabilities of clbits in another order
-than their qubits' are put together on the host and sent back.
+Arrays in a GPU's memory (CuPy's, or any that DLPack finds on a CUDA device, as PyTorch's) may be given as x, w or
+cotangents. Where x or w is one, all is computed there, on the current stream, and results stay there; only Jacobians,
+and probabilities of clbits in another order than their qubits', are put together on the host and sent back. Values are
+then not checked, to avoid a device synchronisation: non-finite inputs give non-finite results, and weights by sample
+are taken to differ in every column.
 """
 
 from __future__ import annotations
@@ -18,12 +17,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import Any, NamedTuple, TypeAlias, TypeVar, cast
+from typing import Any, NamedTuple, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..arrays import FloatArray, IntArray, real_array
+from ..arrays import FloatArray, IntArray, joined, real_array
 from ..devices import State
 from ..errors import FusedQMLError
 from ..ir.angles import AngleMap
@@ -32,7 +31,7 @@ from ..ir.measurement import Measurement, clbit_values
 from ..ir.observables import PauliSum
 from ..ir.program import Program
 from ..planner import Plan
-from .memory import KET, KET_AND_AMPLITUDES, KET_COPY_BRA, KET_COPY_BRA_AMPLITUDES, MemoryEstimate
+from .memory import BRA, KET, KET_AND_AMPLITUDES, KET_COPY_BRA_AMPLITUDES, MemoryEstimate
 from .options import EngineOptions
 from .parameters import (
     ParameterBatch,
@@ -43,11 +42,10 @@ from .parameters import (
     parameter_batch,
     parameter_indices,
 )
-from .passes import Bras, Forward, Passes
+from .passes import Forward, Passes
 from .sweeps import PlanRequest, Sweeps
 from .transforms import after_angles, unrolled
 
-Number = TypeVar("Number", bound=np.generic)
 InitialStates: TypeAlias = NDArray[np.complex128] | None
 Cotangents: TypeAlias = ArrayLike | Callable[[NDArray[np.floating]], ArrayLike]
 Gradients: TypeAlias = tuple[NDArray[np.floating] | None, NDArray[np.floating]]
@@ -175,21 +173,13 @@ class ProgramFunction:
         return self.memory.estimate(sweeps, batch, self.num_observables)
 
     def values(
-        self,
-        x: ArrayLike | None = None,
-        w: ArrayLike | None = None,
-        *,
-        initial_states: InitialStates = None,
+        self, x: ArrayLike | None = None, w: ArrayLike | None = None, *, initial_states: InitialStates = None
     ) -> NDArray[np.floating]:
         """Expectation values f_k(x_b, w) = <psi(x_b, w)| O_k |psi(x_b, w)>, (B, n_obs)."""
         return self._values(self.read(x, w, initial_states, on_host=False))
 
     def vjp(
-        self,
-        x: ArrayLike | None = None,
-        w: ArrayLike | None = None,
-        *,
-        initial_states: InitialStates = None,
+        self, x: ArrayLike | None = None, w: ArrayLike | None = None, *, initial_states: InitialStates = None
     ) -> tuple[NDArray[np.floating], Callable[[ArrayLike], Gradients]]:
         """Values f_k(x, w) = <psi(x, w)| O_k |psi(x, w)> and a pullback c -> dx, dw = sum_k c_k df_k/dx, df_k/dw.
 
@@ -209,7 +199,7 @@ class ProgramFunction:
         parameters = self.read(x, w, initial_states, on_host=False)
         request = self._training_request(parameters)
         sweeps = self.plans.sweeps(request)
-        states = KET_COPY_BRA_AMPLITUDES if self._trains_amplitudes else sweeps.forward_states + 1
+        states = KET_COPY_BRA_AMPLITUDES if self._trains_amplitudes else sweeps.forward_states + BRA
         chunks = self.memory.chunks(parameters, states, sweeps)
         forward = None
         if len(chunks) == 1:
@@ -222,8 +212,7 @@ class ProgramFunction:
                 raise FusedQMLError(
                     "This pullback was called before; each belongs to one backward sweep. Call vjp again."
                 )
-            shape = (parameters.batch, len(observables))
-            checked = checked_cotangents(cotangents, shape, self.memory_of_device)
+            checked = checked_cotangents(cotangents, (parameters.batch, len(observables)), self.memory_of_device)
 
             def bra(chunk: ParameterBatch, ket: State) -> State:
                 part = checked[chunk.first : chunk.first + chunk.batch]
@@ -286,44 +275,9 @@ class ProgramFunction:
                 cotangents[:, k] = 1.0
                 yield self.device.apply_observables(ket, sweeps.frame, observables, cotangents)
 
-        amplitudes = self.passes.encodes(wanted)
-        found = self.derivatives(
-            self.read(x, w, initial_states), wanted, bras, len(observables), keep_phase=amplitudes, states=KET_COPY_BRA
-        )
+        parameters, count = self.read(x, w, initial_states), len(observables)
+        found = self.passes.derivatives(parameters, wanted, bras, count, keep_phase=False, populations=self._diagonal)
         return found.astype(self.dtype, copy=False)
-
-    def derivatives(
-        self,
-        parameters: ParameterBatch,
-        wanted: IntArray,
-        bras: Bras,
-        count: int,
-        *,
-        keep_phase: bool = True,
-        states: int = KET_COPY_BRA_AMPLITUDES,
-    ) -> FloatArray:
-        """Derivatives (B, count, n) of real functions of the state, one backward sweep each.
-
-        Args:
-            parameters: The values.
-            wanted: Indices of the parameters.
-            bras: Half the cotangents of the state, one of each function.
-            count: Number of functions.
-            keep_phase: Whether the functions or what is wanted depend on the global phase.
-            states: States that are needed at once.
-        """
-        populations = self._diagonal and not keep_phase
-        request = self.passes.request(
-            parameters, ParameterSet(np.unique(wanted)), keep_phase=keep_phase, populations=populations
-        )
-        result = np.empty((parameters.batch, count, len(wanted)))
-        encoded = self.passes.encodes(wanted)
-        states = KET_COPY_BRA_AMPLITUDES if encoded else states
-        for chunk, k, gradients in self.passes.derivatives(
-            parameters, request, bras, count, states=states, encoded=encoded
-        ):
-            result[chunk.first : chunk.first + chunk.batch, k] = gradients[:, wanted]
-        return result
 
     def probabilities(
         self,
@@ -354,7 +308,7 @@ class ProgramFunction:
         )
         memory = self.memory_of_device if parameters.on_device else None
         if memory is not None and np.array_equal(outcomes, np.arange(size)):
-            return _joined([part for _, part in parts])
+            return joined([part for _, part in parts])
         result = np.zeros((parameters.batch, size))
         for first, part in parts:
             result[first : first + len(part), outcomes] = part if memory is None else memory.to_host(part)
@@ -367,7 +321,7 @@ class ProgramFunction:
         parameters = self.read(x, w, initial_states, on_host=False)
         sweeps = self.plans.sweeps(self.passes.request(parameters, keep_phase=True))
         device, chunks = self.passes.device_of(parameters), self.memory.chunks(parameters, KET_AND_AMPLITUDES)
-        return _joined([device.amplitudes(self.passes.forward(sweeps, chunk)[1], sweeps.frame) for chunk in chunks])
+        return joined([device.amplitudes(self.passes.forward(sweeps, chunk)[1], sweeps.frame) for chunk in chunks])
 
     @cached_property
     def unrolled(self) -> Unrolled:
@@ -410,40 +364,23 @@ class ProgramFunction:
         forward: Forward | None,
         bra: Callable[[ParameterBatch, State], State],
     ) -> Gradients:
-        """(dx, dw) by backward sweeps over all chunks of a batch.
-
-        Args:
-            chunks: The samples.
-            sweeps: The sweeps.
-            states: States that are needed at once.
-            forward: The forward sweep of the only chunk; None to make it again.
-            bra: From samples and their kets to their bras.
-        """
-        per_sample, num_inputs = chunks[0].per_sample, self.num_inputs
-        amplitudes = self._trains_amplitudes
-        dx: list[FloatArray] = []
-        dw: list[FloatArray] = []
-        for chunk in chunks:
-            forward = forward or self.passes.forward(sweeps, chunk, states)
-            gradients, batched = self.passes.backward(
-                sweeps, chunk, forward, bra(chunk, forward[1]), per_sample=per_sample or amplitudes, encoded=amplitudes
-            )
-            forward = None
-            if self.input_gradients:
-                # inputs are batched if there are several samples, and come first
-                dx.append(np.atleast_2d(gradients)[:, :num_inputs] if batched is None else batched[:, :num_inputs])
-            own = gradients[..., num_inputs:]
-            dw.append(own.sum(axis=0) if amplitudes and not per_sample else own)
-        weights = _joined(dw) if per_sample else sum(dw[1:], start=dw[0])
-        inputs = _joined(dx).astype(self.dtype, copy=False) if self.input_gradients else None
-        return inputs, weights.astype(self.dtype, copy=False)
+        """(dx, dw) by backward sweeps over all chunks of a batch; arguments as of `Passes.pull`."""
+        shared, batched = self.passes.pull(chunks, sweeps, states, forward, bra, encoded=self._trains_amplitudes)
+        dx, dw = None, shared[..., self.num_inputs :]
+        if self.input_gradients:
+            # inputs are batched if there are several samples, and come first
+            of_inputs = np.atleast_2d(shared) if batched is None else batched
+            dx = of_inputs[:, : self.num_inputs].astype(self.dtype, copy=False)
+        if dw.ndim == 2 and not chunks[0].per_sample:
+            dw = dw.sum(axis=0)
+        return dx, dw.astype(self.dtype, copy=False)
 
     def _values(self, parameters: ParameterBatch, spare: int = 0) -> NDArray[np.floating]:
         """Values; with a spare state, in pieces of the size that a backward sweep has, which finds its memory made."""
         columns = not parameters.per_sample
         request = self.passes.request(parameters, populations=self._diagonal, basis_columns=columns)
         parts = self.passes.final_states(parameters, request, spare)
-        return _joined([self._expectation(parameters, sweeps, ket) for _, sweeps, ket in parts])
+        return joined([self._expectation(parameters, sweeps, ket) for _, sweeps, ket in parts])
 
     def _expectation(self, parameters: ParameterBatch, sweeps: Sweeps, ket: State) -> NDArray[np.floating]:
         values = self.passes.device_of(parameters).expectation(ket, sweeps.frame, self._observables())
@@ -469,8 +406,3 @@ class ProgramFunction:
         if self.observables is None:
             raise FusedQMLError("No observables were given: pass observables=... to ask for values or gradients.")
         return self.observables
-
-
-def _joined(parts: list[NDArray[Number]]) -> NDArray[Number]:
-    """Pieces of a batch in one array."""
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)

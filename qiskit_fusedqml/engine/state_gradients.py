@@ -77,7 +77,7 @@ def overlap_jacobian(
             )
             yield from (f.passes.state(sweeps, factor * image) for factor in (1.0, 1j))
 
-    parts = f.derivatives(f.read(x, w), f.indices(wrt), bras, 2 * f.num_observables)
+    parts = f.passes.derivatives(f.read(x, w), f.indices(wrt), bras, 2 * f.num_observables)
     return parts[:, 0::2] + 1j * parts[:, 1::2]
 
 
@@ -105,7 +105,7 @@ def pull_bras(
     def states(sweeps: Sweeps, _: ParameterBatch, ket: State) -> Iterator[State]:
         return (f.passes.state(sweeps, bra) for bra in bras(f.device.amplitudes(ket, sweeps.frame)))
 
-    return f.derivatives(f.read(x, w, initial_states), f.indices(wrt), states, count)
+    return f.passes.derivatives(f.read(x, w, initial_states), f.indices(wrt), states, count)
 
 
 def initial_state_cotangents(
