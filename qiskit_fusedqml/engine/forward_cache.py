@@ -66,10 +66,14 @@ KEPT = KeptPasses()
 
 
 class ForwardCache:
-    """One program's last forward sweep. Calls from several threads at once are safe."""
+    """One program's last forward sweep. Calls from several threads at once are safe.
+
+    Attributes:
+        last: The values of that sweep, until derivatives have been asked for.
+    """
 
     def __init__(self) -> None:
-        self._last: ParameterBatch | None = None
+        self.last: ParameterBatch | None = None
         self._followed_by: PlanRequest | None = None
         weakref.finalize(self, KEPT.take, id(self)).atexit = False
 
@@ -80,7 +84,7 @@ class ForwardCache:
             What the sweeps of the derivatives that are likely to follow are for; None where none are.
         """
         KEPT.take(id(self))
-        self._last = None if parameters.on_device else parameters  # the host would wait for a comparison
+        self.last = None if parameters.on_device else parameters  # the host would wait for a comparison
         followed_by = None if parameters.on_device else self._followed_by
         return followed_by and followed_by._replace(batched=parameters.batched, batch=parameters.batch)
 
@@ -96,7 +100,7 @@ class ForwardCache:
             request: What the sweeps of these derivatives are for, as later calls may be followed by the same.
             sweeps: Those sweeps.
         """
-        last, self._last = self._last, None
+        last, self.last = self.last, None
         if last is None:
             return None
         kept = KEPT.take(id(self))

@@ -141,7 +141,9 @@ class Passes:
 
     def kept(self, parameters: ParameterBatch, request: PlanRequest, sweeps: Sweeps) -> Forward | None:
         """The forward sweep for derivatives, if `final_states` kept it at the same values."""
-        return self._forward_cache.take(parameters, request, sweeps) if self._may_be_kept(parameters) else None
+        if self._forward_cache.last is None or not self._may_be_kept(parameters):
+            return None
+        return self._forward_cache.take(parameters, request, sweeps)
 
     def derivatives(
         self,
@@ -202,14 +204,16 @@ class Passes:
             encoded: Whether gradients of amplitudes are wanted; all gradients are by sample then.
         """
         per_sample = chunks[0].per_sample or encoded
-        parts: list[tuple[FloatArray, FloatArray | None]] = []
+        shared: list[FloatArray] = []
+        batched: list[FloatArray] = []
         for chunk in chunks:
             forward = forward or self.forward(sweeps, chunk, states)
             own = bra(chunk, forward[1])
-            parts.append(self.backward(sweeps, chunk, forward, own, per_sample=per_sample, encoded=encoded))
+            part, own_batched = self.backward(sweeps, chunk, forward, own, per_sample=per_sample, encoded=encoded)
+            shared.append(part)
+            if own_batched is not None:
+                batched.append(own_batched)
             forward = None
-        shared = [part for part, _ in parts]
-        batched = [part for _, part in parts if part is not None]
         total = joined(shared) if per_sample else sum(shared[1:], start=shared[0])
         return total, joined(batched) if batched else None
 

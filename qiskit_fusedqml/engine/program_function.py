@@ -176,6 +176,7 @@ class ProgramFunction:
         self, x: ArrayLike | None = None, w: ArrayLike | None = None, *, initial_states: InitialStates = None
     ) -> NDArray[np.floating]:
         """Expectation values f_k(x_b, w) = <psi(x_b, w)| O_k |psi(x_b, w)>, (B, n_obs)."""
+        self._observables()
         return self._values(self.read(x, w, initial_states, on_host=False))
 
     def vjp(
@@ -383,7 +384,7 @@ class ProgramFunction:
         return joined([self._expectation(parameters, sweeps, ket) for _, sweeps, ket in parts])
 
     def _expectation(self, parameters: ParameterBatch, sweeps: Sweeps, ket: State) -> NDArray[np.floating]:
-        values = self.passes.device_of(parameters).expectation(ket, sweeps.frame, self._observables())
+        values = self.passes.device_of(parameters).expectation(ket, sweeps.frame, self.observables or ())
         return values.astype(self.dtype, copy=False)
 
     def _training_request(self, parameters: ParameterBatch) -> PlanRequest:

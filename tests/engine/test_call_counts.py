@@ -25,9 +25,9 @@ QUBITS, LAYERS, SAMPLES = 4, 3, 256
 
 # call: Python functions of the package, crossings into compiled code, forward sweeps, backward sweeps
 LIMITS = {
-    "values": (50, 5, 1, 0),
-    "vjp and pullback": (56, 9, 1, 1),
-    "jacobian": (63, 7, 1, 1),
+    "values": (32, 5, 1, 0),
+    "vjp and pullback": (41, 9, 1, 1),
+    "jacobian": (37, 7, 1, 1),
 }
 
 

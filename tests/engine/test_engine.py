@@ -15,6 +15,7 @@ from support.tapes import replaced
 from qiskit_fusedqml.devices.calibration import Calibration
 from qiskit_fusedqml.devices.cpu import CPUDevice
 from qiskit_fusedqml.devices.registry import make_device
+from qiskit_fusedqml.engine.options import EngineOptions
 from qiskit_fusedqml.engine.program_function import ProgramFunction
 from qiskit_fusedqml.errors import (
     DeviceUnavailableError,
@@ -24,6 +25,8 @@ from qiskit_fusedqml.errors import (
 )
 from qiskit_fusedqml.interfaces.qiskit.circuit import DifferentiableCircuit
 from qiskit_fusedqml.interfaces.qiskit.lowering import lower
+from qiskit_fusedqml.ir.angles import AngleMap
+from qiskit_fusedqml.ir.encoding import AmplitudeEncoding
 from qiskit_fusedqml.planner.cost import Factors
 
 N = 3
@@ -186,6 +189,41 @@ def test_a_training_step_is_one_forward_and_one_backward_sweep() -> None:
     assert (device.forward_sweeps, device.backward_sweeps) == (1, 1)
     f.jacobian(x, w)
     assert (device.forward_sweeps, device.backward_sweeps) == (2, 1 + len(OBSERVABLES))
+
+
+@pytest.mark.parametrize("batch", [None, 4])
+@pytest.mark.parametrize("budget", [None, 5], ids=["at once", "in pieces"])
+def test_trained_amplitudes_take_one_backward_sweep_for_all_observables(batch: int | None, budget: int | None) -> None:
+    """And a forward sweep of the inverse, which carries the bra to the initial amplitudes."""
+    lowered, size, device = lower(ANSATZ), 2**N, CountingDevice()
+    count = NUM_WEIGHTS + size
+    features = AngleMap(count, np.zeros(size), np.arange(size), NUM_WEIGHTS + np.arange(size), np.ones(size))
+    memory = budget and budget * device.inner.state_bytes(N, 1) / 2**20
+    f = ProgramFunction(
+        lowered.program,
+        replace(lowered.angle_map, num_parameters=count, names=()),
+        _circuit().observables,
+        EngineOptions(device, max_memory_mb=memory),
+        encoding=AmplitudeEncoding(tuple(range(N)), np.zeros(size), np.arange(size), features),
+    )
+
+    def loss(row: np.ndarray, cotangent: np.ndarray) -> float:
+        amplitudes = row[NUM_WEIGHTS:] / np.linalg.norm(row[NUM_WEIGHTS:])
+        state = Statevector(amplitudes).evolve(ANSATZ.assign_parameters(row[:NUM_WEIGHTS]))
+        return float(cotangent @ [state.expectation_value(o).real for o in OBSERVABLES])
+
+    rng = np.random.default_rng(4)
+    w = rng.normal(size=count if batch is None else (batch, count))
+    rows, cotangents = np.atleast_2d(w), rng.normal(size=(batch or 1, 2))
+    pairs, step = list(zip(rows, cotangents, strict=True)), 1e-5 * np.eye(count)
+    expected = [[(loss(row + e, c) - loss(row - e, c)) / 2e-5 for e in step] for row, c in pairs]
+    values, _, dw = f.value_and_vjp(None, w, cotangents)
+    np.testing.assert_allclose(np.atleast_2d(dw), expected, atol=1e-8)
+    np.testing.assert_allclose((values * cotangents).sum(axis=1), [loss(*pair) for pair in pairs], atol=1e-12)
+    if budget is None:
+        assert (device.forward_sweeps, device.backward_sweeps) == (2, 1)
+    jacobian = np.einsum("bk,bkp->bp", cotangents, f.jacobian(None, w))
+    np.testing.assert_allclose(jacobian, expected, atol=1e-8)
 
 
 def test_a_pullback_is_single_use() -> None:
