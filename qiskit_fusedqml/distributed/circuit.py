@@ -1,7 +1,7 @@
 """Work spread over processes or machines, through any executor of `concurrent.futures`' kind.
 
 `ExecutorTasks` gives the results of tasks in the order of the tasks, or raises: a sum is never made of some of them.
-`ShardedCircuit` has the face of `ProgramFunction` and cuts the rows of a batch into shards.
+`ShardedCircuit` has the methods of `ProgramFunction` and cuts the samples of a batch into shards.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -22,7 +22,7 @@ from ..engine.parameters import checked_arrays
 from ..engine.program_function import Cotangents, ProgramFunction
 from ..errors import InvalidInputError, WorkerError
 
-Array = NDArray[np.floating]
+Array: TypeAlias = NDArray[np.floating]
 Result = TypeVar("Result")
 
 MAX_PROGRAMS = 8
@@ -115,10 +115,10 @@ def _attempt(function: Callable[..., Any], *task: Any) -> tuple[Any, Exception |
 class ShardedCircuit:
     """A `DifferentiableCircuit` whose batches are cut into shards that an executor's workers compute.
 
-    Shards are runs of neighbouring rows, of sizes that differ by one at most. Their results are joined, and their
-    weight gradients added up, in the order of the rows: for the same number of shards the answer is the same, bit for
-    bit, whichever worker was first. If a worker is lost, the call raises or, where the executor repeats the work, as
-    Dask does, returns the same answer.
+    Shards are runs of neighbouring samples, of sizes that differ by one at most. Their results are joined, and their
+    weight gradients added up, in the order of the samples: for the same number of shards the answer is the same, bit
+    for bit, whichever worker was first. If a worker is lost, the call raises or, where the executor repeats the work,
+    as Dask does, returns the same answer.
 
     Workers keep the circuit and its plans from call to call; it travels only to those who have not seen it. Give each
     worker its share of the cores by the circuit's ``num_threads``.
@@ -132,11 +132,17 @@ class ShardedCircuit:
         function: The circuit (or a `ProgramFunction`); it must be possible to pickle it.
         executor: Anything with the interface of `concurrent.futures.Executor`: a process pool, ``mpi4py.futures``,
             ``dask.distributed.Client.get_executor()``.
-        shards: Number of shards; those of fewer rows than shards have one row each.
+        shards: Number of shards; with fewer samples than shards each has one sample.
+
+    Attributes:
+        function: The circuit.
+        num_qubits: Number of qubits n.
+        num_inputs: Number of inputs.
+        num_weights: Number of weights.
 
     Raises:
         InvalidInputError: If ``shards`` is no positive integer, ``executor`` is no executor, or the program holds an
-            initial state for every row.
+            initial state for every sample.
     """
 
     def __init__(self, function: ProgramFunction, executor: Executor, *, shards: int) -> None:
@@ -149,38 +155,25 @@ class ShardedCircuit:
                 "The program holds an initial state for every row, which cannot be cut into shards."
             )
         self.function, self.executor, self.shards = function, executor, int(shards)
+        self.num_qubits, self.num_inputs = function.num_qubits, function.num_inputs
+        self.num_weights = function.num_weights
         self._payload = pickle.dumps(function)
         self._key = hashlib.sha256(self._payload).hexdigest()
         self._sent = False
 
-    @property
-    def num_qubits(self) -> int:
-        """Number of qubits n."""
-        return self.function.num_qubits
-
-    @property
-    def num_inputs(self) -> int:
-        """Number of inputs."""
-        return self.function.num_inputs
-
-    @property
-    def num_weights(self) -> int:
-        """Number of weights."""
-        return self.function.num_weights
-
     def values(self, x: ArrayLike | None = None, w: ArrayLike | None = None) -> Array:
         """Expectation values (B, n_obs), as of `ProgramFunction.values`."""
-        return self._joined("values", x, w)
+        return np.concatenate(self._parts("values", *self._checked(x, w)))
 
     def jacobian(
         self, x: ArrayLike | None = None, w: ArrayLike | None = None, wrt: str | Sequence[Any] = "weights"
     ) -> Array:
         """Derivatives (B, n_obs, n), as of `ProgramFunction.jacobian`."""
-        return self._joined("jacobian", x, w, wrt)
+        return np.concatenate(self._parts("jacobian", *self._checked(x, w), wrt))
 
     def probabilities(self, x: ArrayLike | None = None, w: ArrayLike | None = None) -> Array:
         """Probabilities (B, 2**num_clbits), as of `ProgramFunction.probabilities`."""
-        return self._joined("probabilities", x, w)
+        return np.concatenate(self._parts("probabilities", *self._checked(x, w)))
 
     def vjp(
         self, x: ArrayLike | None = None, w: ArrayLike | None = None
@@ -189,11 +182,11 @@ class ShardedCircuit:
 
         Final states are not held by the workers; the pullback computes them again.
         """
-        rows = self._rows(x, w)
-        values = self._joined("values", *rows)
+        samples = self._checked(x, w)
+        values = np.concatenate(self._parts("values", *samples))
 
         def pullback(cotangents: ArrayLike) -> tuple[Array | None, Array]:
-            return self.value_and_vjp(*rows, cotangents)[1:]
+            return self.value_and_vjp(*samples, cotangents)[1:]
 
         return values, pullback
 
@@ -204,17 +197,17 @@ class ShardedCircuit:
 
         With cotangents given as an array all is done in one round; a function of the values takes a round for these.
         """
-        x, w = self._rows(x, w)
+        x, w = self._checked(x, w)
         if callable(cotangents):
-            cotangents = cotangents(self._joined("values", x, w))
-        parts = self._spread("value_and_vjp", x, w, np.asarray(cotangents, np.float64))
+            cotangents = cotangents(np.concatenate(self._parts("values", x, w)))
+        parts = self._parts("value_and_vjp", x, w, cotangents=np.asarray(cotangents, np.float64))
         values = np.concatenate([part[0] for part in parts])
         inputs = np.concatenate([part[1] for part in parts]) if self.function.input_gradients else None
         gradients = [part[2] for part in parts]
         if w.ndim == 2:
             return values, inputs, np.concatenate(gradients)
         total = gradients[0].astype(np.float64)
-        for gradient in gradients[1:]:  # in the order of the rows
+        for gradient in gradients[1:]:  # in the order of the samples
             total += gradient
         return values, inputs, total.astype(gradients[0].dtype, copy=False)
 
@@ -226,31 +219,25 @@ class ShardedCircuit:
         scalar, cotangents = loss(values)
         return float(scalar), pullback(cotangents)[1]
 
-    def _rows(self, x: ArrayLike | None, w: ArrayLike | None) -> tuple[Array | None, Array]:
+    def _checked(self, x: ArrayLike | None, w: ArrayLike | None) -> tuple[Array | None, Array]:
         """Checked, and copied, as by the circuit itself."""
         return checked_arrays(x, w, self.num_inputs, self.num_weights)
 
-    def _joined(self, method: str, x: ArrayLike | None, w: ArrayLike | None, *more: Any) -> Array:
-        inputs, weights = self._rows(x, w)
-        return np.concatenate(self._spread(method, inputs, weights, None, *more))
-
-    def _spread(self, method: str, x: Array | None, w: Array, cotangents: Array | None, *more: Any) -> list[Any]:
+    def _parts(self, method: str, x: Array | None, w: Array, *more: Any, cotangents: Array | None = None) -> list[Any]:
         """A method's results, shard by shard."""
         batch = max(1 if x is None else len(x), len(w) if w.ndim == 2 else 1)
         if cotangents is not None and (cotangents.ndim != 2 or len(cotangents) != batch):
             raise InvalidInputError(f"Cotangents have shape {cotangents.shape}; ({batch}, observables) is expected.")
-        tasks = []
-        for rows in _shards(batch, self.shards):
-            arguments = [None if x is None else x[rows], w if w.ndim == 1 else w[rows]]
-            tasks.append((method, *arguments, *([] if cotangents is None else [cotangents[rows]]), *more))
+        tasks: list[tuple[Any, ...]] = []
+        for part in _shards(batch, self.shards):
+            own = () if cotangents is None else (cotangents[part],)
+            tasks.append((method, None if x is None else x[part], w if w.ndim == 1 else w[part], *own, *more))
         payload = None if self._sent else self._payload
         results = ExecutorTasks(self.executor, _work, [(self._key, payload, *task) for task in tasks]).results()
         unknown = [k for k, result in enumerate(results) if result is None]
         if unknown:  # workers that have not seen the program yet, or no longer know it
-            again = ExecutorTasks(
-                self.executor, _work, [(self._key, self._payload, *tasks[k]) for k in unknown]
-            ).results()
-            for k, result in zip(unknown, again, strict=True):
+            again = [(self._key, self._payload, *tasks[k]) for k in unknown]
+            for k, result in zip(unknown, ExecutorTasks(self.executor, _work, again).results(), strict=True):
                 results[k] = result
         self._sent = True
         return results
@@ -278,11 +265,6 @@ def _shards(batch: int, shards: int) -> Iterator[slice]:
 
 def _work(key: str, payload: bytes | None, method: str, *arguments: Any) -> Any:
     """In a worker: a method of a program; None if the program is not known and was not sent."""
-    program = _program(key, payload)
-    return None if program is None else getattr(program, method)(*arguments)
-
-
-def _program(key: str, payload: bytes | None) -> ProgramFunction | None:
     with _programs_lock:
         if key not in _programs:
             if payload is None:
@@ -291,4 +273,5 @@ def _program(key: str, payload: bytes | None) -> ProgramFunction | None:
             if len(_programs) > MAX_PROGRAMS:
                 _programs.popitem(last=False)
         _programs.move_to_end(key)
-        return _programs[key]
+        program = _programs[key]
+    return getattr(program, method)(*arguments)
