@@ -88,7 +88,10 @@ def _compiled(text: str, flags: tuple[str, ...]) -> Path:
     """The object file of a translation unit."""
     words = (HERE / "cuda_words.h").read_text()
     unit = _folder() / f"{_hash(text)}.cpp"
-    unit.write_text(text)
+    if not unit.exists():  # another process may be compiling it
+        unfinished = unit.with_suffix(f".{os.getpid()}")
+        unfinished.write_text(text)
+        unfinished.rename(unit)
     command = [*FLAGS, *flags, "-c", str(unit)]
     return _made(words + text + " ".join(command), command)
 
