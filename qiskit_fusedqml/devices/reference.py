@@ -18,7 +18,7 @@ from ..arrays import ComplexArray
 from ..ir.observables import PauliSum
 from ..memory import default_budget
 from ..planner.cost import CostModel
-from ..planner.frame import Frame, Functional, RowTerm
+from ..planner.frame import Frame, Functional, PhysicalTerm
 from ..planner.gf2 import bits
 from ..planner.tape import RY, U2, Dense, Diag, Factor, Operation, Pauli, Tape
 from . import Coefficients, Device
@@ -143,7 +143,7 @@ def apply(operation: Operation, coefficients: Coefficients, state: ComplexArray,
             return _apply_u2(operation, coefficients, state, inverse)
         case Pauli():
             a, b = _pair(operation, coefficients, inverse)
-            term = RowTerm(1.0, operation.x, operation.z, operation.power, operation.controls)
+            term = PhysicalTerm(1.0, operation.x, operation.z, operation.power, operation.controls)
             selected = _selected(operation.controls, n)
             return np.where(selected, a * state - 1j * b * _apply_term(state, term), state)
         case Dense():
@@ -156,7 +156,7 @@ def measure(operation: Operation, ket: ComplexArray, bra: ComplexArray) -> NDArr
     n = ket.shape[1].bit_length() - 1
 
     def overlap(x: int, z: int, power: int, controls: tuple[int, ...] = ()) -> NDArray[np.float64]:
-        image = _apply_term(ket, RowTerm(1.0, x, z, power, controls))
+        image = _apply_term(ket, PhysicalTerm(1.0, x, z, power, controls))
         return np.asarray(np.einsum("br,br->b", bra.conj(), image).imag, dtype=np.float64)
 
     match operation:
@@ -246,12 +246,12 @@ def _selected(controls: tuple[Functional, ...], n: int) -> NDArray[np.bool_]:
     return selected
 
 
-def _apply_term(state: ComplexArray, term: RowTerm) -> ComplexArray:
+def _apply_term(state: ComplexArray, term: PhysicalTerm) -> ComplexArray:
     """``C P state``: zero where a control is 0."""
     n = state.shape[1].bit_length() - 1
     signs = (1 - 2 * value(term.z, n)) * _selected(term.controls, n)
     return (-1j) ** term.power * term.coefficient * signs * state[:, np.arange(2**n) ^ term.x]
 
 
-def _apply_sum(state: ComplexArray, terms: Sequence[RowTerm]) -> ComplexArray:
+def _apply_sum(state: ComplexArray, terms: Sequence[PhysicalTerm]) -> ComplexArray:
     return sum((_apply_term(state, term) for term in terms), start=np.zeros_like(state))

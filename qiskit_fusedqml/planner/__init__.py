@@ -2,8 +2,8 @@
 
 Four steps, one module each:
 
-1. `collector.collect` walks the program, turns networks of CX, X and SWAP into a frame, collects runs of single-qubit
-gates, and hands on one window of a deep circuit after the other; no window reaches over a cut of the program;
+1. `collector.collect` walks the program, takes networks of CX, X and SWAP into a frame, collects single-qubit gates in
+rotation sequences, and yields one window of a deep circuit after the other; none reaches over a cut of the program;
 2. `schedule.levels` orders the elements so that the diagonals of a layer meet;
 3. `schedule.group` cuts the order into blocks whose flips fit one tile;
 4. `emit.Emitter` writes the tape and the tables of its coefficients.
@@ -25,7 +25,7 @@ from .tape import U2, Block
 __all__ = ["Plan", "fuse"]
 
 PLANNING_COST = 25_000
-"""Multiply-adds a run must save for each instruction that is planned again: a tenth of what planning it takes."""
+"""Multiply-adds a sweep must save for each instruction that is planned again: a tenth of what planning it takes."""
 
 
 @collector_paused()
@@ -48,7 +48,7 @@ def fuse(
         batched_slots: Slots whose angles differ from sample to sample.
         wanted_slots: Slots whose gradients are wanted.
         batch: Number of samples; only whether it fills the device's lanes and threads matters.
-        keep_phase: False when the global phase matters to nobody (expectation values and probabilities).
+        keep_phase: False when the global phase does not matter (expectation values and probabilities).
         populations: Whether only the absolute values of the final amplitudes matter (probabilities, diagonal
             observables), so that diagonal gates at the end can be left out.
         any_start: Whether amplitudes that the program does not hold may be the start.
@@ -61,7 +61,7 @@ def fuse(
     spread = min(cost_model.lane_qubits(n, batch), max(n - min(widest, MAX_MATRIX_QUBITS), 0))
     tile_limit = max(cost_model.tile_limit(n, spread, batch), widest)
 
-    # |0...0> is row 0 in every linear frame; amplitudes are given in the identity frame
+    # |0...0> has physical index 0 in every linear frame; amplitudes are given in the identity frame
     from_zero = program.initial_state is None and not any_start
     frame = Frame.folded(n, spread, cost_model.fold_bits) if from_zero else Frame.identity(n)
 
@@ -80,7 +80,7 @@ def fuse(
     by_angles = plan(euler=True)
     if not by_angles.tables.num_sequences:
         return by_angles
-    # as matrices, the runs alone would cost this much; on most devices only a shallow circuit can gain from it
+    # as matrices, the sequences alone would cost this much; on most devices only a shallow circuit can gain from it
     matrix = operation_work(U2(0, 0, 0), factored=False, undone=bool(wanted_slots))
     gain = by_angles.arithmetic_cost - by_angles.tables.num_sequences * cost_model.cost(matrix, "u2")
     if gain <= 0:

@@ -1,7 +1,7 @@
-"""From a program to elements: commuting CX networks out of the way and collecting runs of single-qubit gates.
+"""From a program to elements: CX networks go into the frame, single-qubit gates into rotation sequences.
 
 Walking through the program, constant pi rotations with at most one control are taken as GF(2)-affine maps of the
-frame, so everything after them is stated on rows. What remains are the elements (`elements`).
+frame, so everything after them is stated on physical indices. What remains are the elements (`elements`).
 """
 
 from __future__ import annotations
@@ -12,12 +12,7 @@ from math import pi, remainder
 import numpy as np
 from numpy.typing import NDArray
 
-from ..ir.program import (
-    Diagonal,
-    Matrix,
-    Program,
-    Rotation,
-)
+from ..ir.program import Diagonal, Matrix, Program, Rotation
 from .elements import (
     ALPHA,
     BETA,
@@ -32,7 +27,7 @@ from .elements import (
     U2Element,
     ZRotation,
 )
-from .frame import Frame, Functional, Row
+from .frame import Frame, Functional, Vector
 from .gf2 import bits, parity
 
 MAX_EXPANDED_CONTROLS = 3
@@ -61,13 +56,13 @@ def collect(
         frame: The frame before the first instruction.
         keep_phase: Whether the global phase matters.
         populations: Whether only the absolute values of the final amplitudes matter.
-        euler: Whether shared runs about several axes become a turn between two diagonals, or else a 2x2 matrix.
+        euler: Whether shared sequences about several axes become an RY between two diagonals, or else a 2x2 matrix.
     """
     collector = _Collector(program, batched_slots, frame, keep_phase, euler)
     first = 0
     cuts = set(program.cuts)
     for position, instruction in enumerate(program.instructions):
-        full = position - first >= WINDOW and (not collector.open_runs or position - first >= 2 * WINDOW)
+        full = position - first >= WINDOW and (not collector.open_sequences or position - first >= 2 * WINDOW)
         if position > first and (full or position in cuts):
             yield collector.window()
             first = position
@@ -77,27 +72,27 @@ def collect(
             collector.diagonal(instruction)
         else:
             collector.matrix(instruction)
-    found = collector.window()
-    yield _without_last_phases(found) if populations else found
+    last = collector.window()
+    yield _without_last_phases(last) if populations else last
 
 
-def _without_last_phases(found: Elements) -> Elements:
-    """The elements without diagonal ones at the end, which no population feels.
+def _without_last_phases(window: Elements) -> Elements:
+    """The elements without diagonal ones at the end, on which no population depends.
 
     Their gradients are zero: ``Im <ket|O Z|ket>`` vanishes for diagonal O.
     """
     kept: list[Element] = []
-    later: set[Row] = set()
-    for element in reversed(found.elements):
+    later: set[Vector] = set()
+    for element in reversed(window.elements):
         if isinstance(element, ZRotation) and not any(parity(element.functional & x) for x in later):
             continue
         kept.append(element)
         later.update(element.flips)
-    return Elements(kept[::-1], found.runs, found.frame)
+    return Elements(kept[::-1], window.sequences, window.frame)
 
 
 class _Collector:
-    """The walk's state: the frame, the open run of each qubit, and the terms that later ones may still join."""
+    """The walk's state: the frame, each qubit's open sequence, and the Z rotations that later ones may still join."""
 
     def __init__(
         self, program: Program, batched_slots: frozenset[int], frame: Frame, keep_phase: bool, euler: bool
@@ -109,33 +104,33 @@ class _Collector:
         self.euler = euler
         self.frame = frame
         self.elements: list[Element] = []
-        self.runs: list[RotationSequence] = []
-        self.open_runs: dict[int, RotationSequence] = {}
-        # masks of the qubits with an open run, and with one that is not diagonal
-        self.running = self.turning = 0
-        # terms with shared angles, and with angles that differ from sample to sample
+        self.sequences: list[RotationSequence] = []
+        self.open_sequences: dict[int, RotationSequence] = {}
+        # masks of the qubits with an open sequence, and with one that is not diagonal
+        self.open_mask = self.flipping_mask = 0
+        # Z rotations by functional: with shared angles, and with angles that differ from sample to sample
         self.open_terms: tuple[dict[Functional, ZRotation], dict[Functional, ZRotation]] = ({}, {})
-        # the phase that the last flip has left under its control: controls and angle
-        self.owed: tuple[int, int, float] | None = None
+        # the phase that the last flip has left under its control: ctrl_mask, ctrl_value and angle
+        self.pending: tuple[int, int, float] | None = None
 
     def window(self) -> Elements:
-        """What has been found since the last call; later terms and gates join none of it."""
-        self._settle()
+        """The elements since the last call; later rotations join none of them."""
+        self._flush()
         self.close(self.one - 1)
         elements = [e for e in self.elements if not (isinstance(e, ZRotation) and e.angle.is_zero)]
-        found = Elements(elements, self.runs, self.frame)
-        self.elements, self.runs, self.open_terms = [], [], ({}, {})
-        return found
+        window = Elements(elements, self.sequences, self.frame)
+        self.elements, self.sequences, self.open_terms = [], [], ({}, {})
+        return window
 
     def rotation(self, r: Rotation) -> None:
         x, z, ctrl_mask, ctrl_value, slot, theta = r
-        if self.owed:
+        if self.pending:
             # a controlled X is a flip followed by the phase that it leaves, with the other sign
-            if slot < 0 and not x and not z and (ctrl_mask, ctrl_value) == self.owed[:2]:
-                r = r._replace(theta=theta + self.owed[2])
-                theta, self.owed = r.theta, None
+            if slot < 0 and not x and not z and (ctrl_mask, ctrl_value) == self.pending[:2]:
+                r = r._replace(theta=theta + self.pending[2])
+                theta, self.pending = r.theta, None
             else:
-                self._settle()
+                self._flush()
         if slot < 0:
             if abs(remainder(theta, 4 * pi)) < EPSILON:
                 return
@@ -144,15 +139,15 @@ class _Collector:
                 return
         if not ctrl_mask and (x | z).bit_count() == 1:
             axis = (Y if z else X) if x else Z
-            self._extend_run((x | z).bit_length() - 1, (axis, slot, theta), slot in self.batched_slots)
+            self._extend_sequence((x | z).bit_length() - 1, (axis, slot, theta), slot in self.batched_slots)
         elif x == 0 and ctrl_mask.bit_count() <= MAX_EXPANDED_CONTROLS:
             self._phases(r)
         else:
-            self._turn(r)
+            self._pauli(r)
 
     def diagonal(self, d: Diagonal) -> None:
         """Walsh expansion of the table's phases into constant terms."""
-        self._settle()
+        self._flush()
         self._close_unless_diagonal(sum(1 << q for q in d.qubits))
         k = len(d.qubits)
         coefficients = np.angle(d.table)
@@ -165,44 +160,43 @@ class _Collector:
             self._add_term(self.frame.functional(logical), -1, -2.0 * float(coefficients[mask]), batched=False)
 
     def matrix(self, m: Matrix) -> None:
-        self._settle()
+        self._flush()
         if len(m.qubits) == 1:
             phase, angles = zyz(m.matrix)
             for axis, theta in zip((Z, Y, Z), angles, strict=True):
-                self._extend_run(m.qubits[0], (axis, -1, theta), batched=False)
+                self._extend_sequence(m.qubits[0], (axis, -1, theta), batched=False)
             self._add_term(0, -1, -2.0 * phase, batched=False)
             return
         self.close(sum(1 << q for q in m.qubits))
-        xs = tuple(self.frame.columns[q] for q in m.qubits)
-        ws = tuple(self.frame.duals[q] for q in m.qubits)
-        self._append(DenseElement(xs, ws, m.matrix, (*xs, *map(self._sign, ws))))
+        flips = tuple(self.frame.columns[q] for q in m.qubits)
+        sides = tuple(self.frame.duals[q] for q in m.qubits)
+        self._append(DenseElement(flips, sides, m.matrix, (*flips, *map(self._sign, sides))))
 
     def close(self, mask: int) -> None:
-        """End the open runs of these qubits."""
-        mask &= self.running
-        self.running ^= mask
-        self.turning &= ~mask
+        """End the open sequences of these qubits."""
+        mask &= self.open_mask
+        self.open_mask ^= mask
+        self.flipping_mask &= ~mask
         while mask:
             q = (mask & -mask).bit_length() - 1
             mask ^= 1 << q
-            self._emit_run(self.frame.columns[q], self.frame.duals[q], self.open_runs.pop(q))
+            self._emit_sequence(self.frame.columns[q], self.frame.duals[q], self.open_sequences.pop(q))
 
     def _close_unless_diagonal(self, mask: int) -> None:
-        if mask & self.turning:
-            self.close(mask & self.turning)
+        if mask & self.flipping_mask:
+            self.close(mask & self.flipping_mask)
 
-    def _extend_run(self, q: int, gate: tuple[int, int, float], batched: bool) -> None:
-        run = self.open_runs.get(q)
-        if run is not None and run.batched != batched:
+    def _extend_sequence(self, q: int, gate: tuple[int, int, float], batched: bool) -> None:
+        sequence = self.open_sequences.get(q)
+        if sequence is not None and sequence.batched != batched:
             self.close(1 << q)
-            run = None
-        if run is None:
-            self.open_runs[q] = RotationSequence([gate], batched)
-            self.running |= 1 << q
-        else:
-            run.gates.append(gate)
+            sequence = None
+        if sequence is None:
+            sequence = self.open_sequences[q] = RotationSequence([], batched)
+            self.open_mask |= 1 << q
+        sequence.gates.append(gate)
         if gate[0] != Z:
-            self.turning |= 1 << q
+            self.flipping_mask |= 1 << q
 
     def _flip(self, r: Rotation) -> None:
         """``C[exp(-1j theta/2 P)]``, theta = pi mod 2 pi: flip the x bits, then a Z string and a phase, under C."""
@@ -216,12 +210,12 @@ class _Collector:
             # (-1)**z = exp(-1j pi/2) exp(+1j pi/2 (-1)**z)
             self._add_phases(self.frame.functional(z), controls, -1, -pi)
             phase -= pi / 2
-        self.owed = ctrl_mask, ctrl_value, -2 * phase
+        self.pending = ctrl_mask, ctrl_value, -2 * phase
 
-    def _settle(self) -> None:
-        if self.owed:
-            ctrl_mask, ctrl_value, theta = self.owed
-            self.owed = None
+    def _flush(self) -> None:
+        if self.pending:
+            ctrl_mask, ctrl_value, theta = self.pending
+            self.pending = None
             self._add_phases(0, self.frame.controls(ctrl_mask, ctrl_value), -1, theta)
 
     def _phases(self, r: Rotation) -> None:
@@ -240,7 +234,7 @@ class _Collector:
         for functional, signed in strings:
             self._add_term(functional, slot, theta, batched, signed)
 
-    def _turn(self, r: Rotation) -> None:
+    def _pauli(self, r: Rotation) -> None:
         self.close(r.x | r.z)
         self._close_unless_diagonal(r.ctrl_mask)
         angle = Angle(r.theta) if r.slot < 0 else Angle(0.0, [(r.slot, 1.0)])
@@ -284,9 +278,9 @@ class _Collector:
             self.elements.append(term)
         return term.angle
 
-    def _emit_run(self, x: Row, w: Functional, run: RotationSequence) -> None:
-        """A run as terms around one turn when its flips share an axis; else by Euler angles, or per-sample matrices."""
-        gates, batched = run.gates, run.batched
+    def _emit_sequence(self, x: Vector, w: Functional, sequence: RotationSequence) -> None:
+        """A sequence as Z rotations around one flip about a common axis; else by Euler angles, or as matrices."""
+        gates, batched = sequence.gates, sequence.batched
         first, last = 0, len(gates)
         while first < last and gates[first][0] == Z:
             first += 1
@@ -295,7 +289,7 @@ class _Collector:
         middle = gates[first:last]
         axis = middle[0][0] if middle else Z
         if len(middle) > 1 and any(gate[0] != axis for gate in middle):
-            self._emit_mixed_run(x, w, run)
+            self._emit_mixed_sequence(x, w, sequence)
             return
         for _, slot, theta in gates[:first]:
             self._add_term(w, slot, theta, batched)
@@ -312,16 +306,16 @@ class _Collector:
         for _, slot, theta in gates[last:]:
             self._add_term(w, slot, theta, batched)
 
-    def _emit_mixed_run(self, x: Row, w: Functional, run: RotationSequence) -> None:
-        run.index = len(self.runs)
-        self.runs.append(run)
-        if run.batched or not self.euler:
-            self._append(U2Element(x, w, run, (x, self._sign(w))))
+    def _emit_mixed_sequence(self, x: Vector, w: Functional, sequence: RotationSequence) -> None:
+        sequence.index = len(self.sequences)
+        self.sequences.append(sequence)
+        if sequence.batched or not self.euler:
+            self._append(U2Element(x, w, sequence, (x, self._sign(w))))
             return
-        angle = Angle(euler=[(3 * run.index + BETA, 1)])
-        self._add_euler_term(w, run.index, GAMMA)
-        self._append(PauliRotation(x, w, 1, (), w, angle, False, run, (x | self._sign(w),)))
-        self._add_euler_term(w, run.index, ALPHA)
+        angle = Angle(euler=[(3 * sequence.index + BETA, 1)])
+        self._add_euler_term(w, sequence.index, GAMMA)
+        self._append(PauliRotation(x, w, 1, (), w, angle, False, sequence, (x | self._sign(w),)))
+        self._add_euler_term(w, sequence.index, ALPHA)
 
     def _add_euler_term(self, w: Functional, index: int, which: int) -> None:
         sign = -1 if w & self.one else 1

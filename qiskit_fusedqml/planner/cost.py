@@ -8,15 +8,7 @@ from functools import lru_cache
 from typing import TypeAlias
 
 from ..ir.program import Diagonal, Program, Rotation
-from .tape import (
-    RY,
-    U2,
-    Block,
-    Dense,
-    Diag,
-    Operation,
-    Pauli,
-)
+from .tape import RY, U2, Block, Dense, Diag, Operation, Pauli
 
 BothWays: TypeAlias = tuple[float, float]
 """A number for the forward sweep and one for the backward sweep."""
@@ -27,7 +19,7 @@ class Factors:
     """What one counted multiply-add costs, by kind of operation and direction; measured, or 1 where nobody has.
 
     The unit is a multiply-add of a factored RY forward. A kind's number differs from 1 because kernels keep different
-    numbers of rows in registers, load tables, or shuffle.
+    numbers of amplitudes in registers, load tables, or shuffle.
 
     Attributes:
         ry_factored: RY with one coefficient equal to 1.
@@ -71,7 +63,7 @@ class CostModel:
         table_qubits: Largest number of functionals that index one diagonal table.
         amplitude_bytes: Bytes of one complex amplitude.
         byte_cost: Multiply-adds (of a factored RY forward) done in the time that moves one byte to or from slow memory.
-        fold_bits: Rows whose numbers differ by multiples of 2**fold_bits share one set of the fastest cache.
+        fold_bits: Amplitudes at a distance of multiples of 2**fold_bits share one set of the fastest cache.
         smallest_spread_tile: The planner spreads qubits over lanes only if tiles of this many dimensions remain.
         factors: What a multiply-add costs, by kind of operation.
     """

@@ -1,35 +1,41 @@
 """Elements: what planning orders and groups, between a program's instructions and a tape's operations.
 
-Elements are stated on the rows of a frame (`collect`):
+Elements are stated on the physical indices r of a frame (`collector.collect`):
 
-* `ZRotation`: a Z-string rotation (phases of any diagonal gate expand into few of them),
-* `PauliRotation`: a rotation about one Pauli string, among them the RY in the middle of a ZYZ run,
-* `U2Element`: a 2x2 matrix on a virtual qubit,
-* `DenseElement`: a constant dense matrix.
+=================  ===================================================================================================
+`ZRotation`        ``exp(-1j angle/2 (-1)**f(r))``; phases of any diagonal gate expand into few of them
+`PauliRotation`    ``C[exp(-1j angle/2 P)]``, among them the RY in the middle of a ZYZ decomposition
+`U2Element`        a rotation sequence as one 2x2 matrix on a virtual qubit, or one a sample
+`DenseElement`     a constant matrix on virtual qubits
+=================  ===================================================================================================
 
-A *run* is a maximal sequence of single-qubit gates on one qubit with the same kind of angles (shared or per sample).
-Its gates' gradients all follow from <X>, <Y>, <Z> at one point (`qiskit_fusedqml.devices.coefficients`).
+A `RotationSequence` is a maximal sequence of single-qubit gates on one qubit with the same kind of angles (shared or
+per sample). Its gates' gradients all follow from <X>, <Y>, <Z> at one point (`qiskit_fusedqml.devices.coefficients`).
+Two elements commute if all their ``generators`` do: Pauli strings ``x | z << n``.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from math import pi, remainder
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .frame import Frame, Functional, Row
+from .frame import Frame, Functional, Vector
 
 EPSILON = 1e-14
+
+ALPHA, BETA, GAMMA = 0, 1, 2
+"""The Euler angles of sequence e, ``RZ(alpha) RY(beta) RZ(gamma)``, are the sources ``3 e + ALPHA`` and so on."""
 
 
 @dataclass(slots=True)
 class RotationSequence:
     """Single-qubit gates in time order: axis, slot (-1: constant), constant angle.
 
-    ``index`` numbers the runs whose angles are found by Euler decomposition; -1 for the others.
+    ``index`` numbers the sequences that are decomposed by Euler angles; -1 for the others.
     """
 
     gates: list[tuple[int, int, float]]
@@ -39,7 +45,7 @@ class RotationSequence:
 
 @dataclass(slots=True)
 class Angle:
-    """A linear combination ``constant + sum weight * source``; a source is a slot >= 0 or an `Euler` angle of a run."""
+    """``constant + sum weight * source`` over slots, and over Euler angles with signs."""
 
     constant: float = 0.0
     slots: list[tuple[int, float]] = field(default_factory=list)
@@ -51,9 +57,6 @@ class Angle:
         return not self.slots and not self.euler and abs(remainder(self.constant, 4 * pi)) < EPSILON
 
 
-ALPHA, BETA, GAMMA = 0, 1, 2
-
-
 @dataclass(slots=True)
 class ZRotation:
     """``exp(-1j angle/2 (-1)**f)`` with a linear functional f (its constant has been moved into the angle's sign)."""
@@ -61,62 +64,53 @@ class ZRotation:
     functional: Functional
     angle: Angle
     batched: bool
-    generators: tuple[int, ...] = ()
-
-    @property
-    def flips(self) -> tuple[Row, ...]:
-        """The flip vectors: none, as it is diagonal."""
-        return ()
+    generators: tuple[int, ...]
+    flips: ClassVar[tuple[Vector, ...]] = ()
 
 
 @dataclass(slots=True)
 class PauliRotation:
-    """``C[exp(-1j angle/2 P)]`` on rows. ``side`` is the functional of a virtual qubit when P is its Y, else -1."""
+    """``C[exp(-1j angle/2 P)]``. ``side`` is the functional of a virtual qubit when P is its Y, else -1."""
 
-    x: Row
+    x: Vector
     z: Functional
     power: int
     controls: tuple[Functional, ...]
     side: Functional
     angle: Angle
     batched: bool
-    run: RotationSequence | None
-    generators: tuple[int, ...] = ()
+    sequence: RotationSequence | None
+    generators: tuple[int, ...]
 
     @property
-    def flips(self) -> tuple[Row, ...]:
+    def flips(self) -> tuple[Vector, ...]:
         """The flip vectors."""
         return (self.x,) if self.x else ()
 
 
 @dataclass(slots=True)
 class U2Element:
-    """A run about several axes as one 2x2 matrix, or one a sample."""
+    """A sequence about several axes as one 2x2 matrix, or one a sample."""
 
-    x: Row
+    x: Vector
     side: Functional
-    run: RotationSequence
-    generators: tuple[int, ...] = ()
+    sequence: RotationSequence
+    generators: tuple[int, ...]
 
     @property
-    def flips(self) -> tuple[Row, ...]:
-        """The flip vectors."""
-        return (self.x,) if self.x else ()
+    def flips(self) -> tuple[Vector, ...]:
+        """The flip vector."""
+        return (self.x,)
 
 
 @dataclass(slots=True)
 class DenseElement:
-    """A constant matrix on virtual qubits (xs, ws)."""
+    """A constant matrix on virtual qubits (flips, sides)."""
 
-    xs: tuple[Row, ...]
-    ws: tuple[Functional, ...]
+    flips: tuple[Vector, ...]
+    sides: tuple[Functional, ...]
     matrix: NDArray[np.complex128]
-    generators: tuple[int, ...] = ()
-
-    @property
-    def flips(self) -> tuple[Row, ...]:
-        """The flip vectors."""
-        return self.xs
+    generators: tuple[int, ...]
 
 
 Element: TypeAlias = ZRotation | PauliRotation | U2Element | DenseElement
@@ -124,8 +118,8 @@ Element: TypeAlias = ZRotation | PauliRotation | U2Element | DenseElement
 
 @dataclass(slots=True)
 class Elements:
-    """What `collect` makes of a window; the frame is the one after it."""
+    """What `collector.collect` makes of a window; the frame is the one after it."""
 
     elements: list[Element]
-    runs: list[RotationSequence]
+    sequences: list[RotationSequence]
     frame: Frame

@@ -3,51 +3,28 @@
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .elements import (
-    ALPHA,
-    Angle,
-    DenseElement,
-    Elements,
-    PauliRotation,
-    U2Element,
-    ZRotation,
-)
+from ..arrays import Int64Array
+from .elements import ALPHA, Angle, DenseElement, Elements, PauliRotation, RotationSequence, U2Element, ZRotation
 from .frame import Functional
 from .gf2 import Span
+from .scaling import Scaling
 from .schedule import Group
-from .tables import (
-    CARRIER,
-    FACTORED,
-    PLAIN,
-    CoefficientTables,
-    CSRRows,
-    RotationSequences,
-    ScaleTable,
-)
+from .tables import CoefficientTables, CSRRows, RotationSequences
 from .tape import RY, U2, Block, Dense, Diag, Factor, Operation, Pauli, Tape
 
-Z_AFTER, Z_BEFORE = 2, 3
-"""Columns of a run's overlaps after <X> and <Y>: of the diagonals with alpha and with gamma."""
-
-LONGEST_STRETCH = 64
-"""Rotations whose cosines are taken out before they are put back: amplitudes grow by 2**32 at most on the way, and
-their products by 2**64, which single precision holds."""
+X_AFTER, Y_AFTER, Z_AFTER, Z_BEFORE = range(4)
+"""Columns of a sequence's overlaps: after the rotation by beta <X>, <Y> and, with alpha's diagonal, <Z>; before it,
+with gamma's diagonal, <Z>."""
 
 FEWEST_BEFORE = 6
-"""Where the sweep back could stop, a diagonal is undone for the sake of <Z> only if that many <X> are saved by it: ten
+"""Where the backward sweep could stop, a diagonal is undone for the sake of <Z> only if it saves that many <X>: ten
 multiply-adds against two each."""
-
-
-_NO_INDICES, _NO_NUMBERS = np.empty(0, np.int64), np.empty(0)
-_NO_ROWS = CSRRows(np.zeros(1, np.int64), _NO_INDICES, _NO_NUMBERS, _NO_NUMBERS)
-_NO_RUNS = RotationSequences(np.zeros(1, np.int64), _NO_INDICES, _NO_INDICES, _NO_NUMBERS)
 
 
 class _AngleTable:
@@ -67,22 +44,18 @@ class _AngleTable:
         self.overlaps.append(overlap)
         return len(self.constant) - 1
 
-    def rows(self) -> CSRRows:
-        if not self.constant:
-            return _NO_ROWS
-        return CSRRows(*map(np.array, (self.start, self.index, self.weight, self.constant)))
+    def finished(self) -> tuple[CSRRows, Int64Array]:
+        rows = CSRRows(*map(np.array, (self.start, self.index, self.weight, self.constant)))
+        return rows, np.array(self.overlaps)
 
 
-class _RunTable:
-    """RotationSequences, and ``width`` overlaps each, as plain numbers."""
+class _SequenceTable:
+    """Rotation sequences, and ``width`` overlaps each, as plain numbers."""
 
     def __init__(self, width: int) -> None:
         self.width = width
         self.start, self.axis, self.source, self.overlaps = array("q", [0]), array("q"), array("q"), array("q")
         self.constant = array("d")
-
-    def __len__(self) -> int:
-        return len(self.start) - 1
 
     def add(self, gates: Iterable[tuple[int, int, float]], overlaps: Sequence[int]) -> int:
         """Append one of gates (axis, source, constant); returns its number."""
@@ -92,15 +65,11 @@ class _RunTable:
             self.constant.append(constant)
         self.start.append(len(self.axis))
         self.overlaps.extend(overlaps)
-        return len(self) - 1
+        return len(self.start) - 2
 
-    def runs(self) -> RotationSequences:
-        if not len(self):
-            return _NO_RUNS
-        return RotationSequences(*map(np.array, (self.start, self.axis, self.source, self.constant)))
-
-    def all_overlaps(self) -> NDArray[np.int64]:
-        return np.array(self.overlaps, np.int64).reshape(-1, self.width)
+    def finished(self) -> tuple[RotationSequences, Int64Array]:
+        sequences = RotationSequences(*map(np.array, (self.start, self.axis, self.source, self.constant)))
+        return sequences, np.array(self.overlaps).reshape(-1, self.width)
 
 
 class Emitter:
@@ -131,21 +100,23 @@ class Emitter:
         # shared and batched ones apart
         self.pairs = (_AngleTable(), _AngleTable())
         self.terms = (_AngleTable(), _AngleTable())
-        self.blends = (_RunTable(3), _RunTable(3))
-        self.turned_runs = _RunTable(4)
-        self.run_signs, self.run_pairs = array("d"), array("q")
-        self.run_position: dict[int, int] = {}
+        self.matrices = (_SequenceTable(3), _SequenceTable(3))
+        # sequences given by Euler angles: the signs of their overlaps, the pairs of beta's rotations
+        self.sequences = _SequenceTable(4)
+        self.signs, self.sequence_pairs = array("d"), array("q")
+        # numbers in the table of the present window's sequences
+        self.sequence_number: dict[int, int] = {}
         self.dense: list[NDArray[np.complex128]] = []
-        self.scaling = _Scaling()
+        self.scaling = Scaling()
 
     def begin(self, elements: Elements) -> None:
         """Go on to the next window; nothing of the last one is kept but numbers."""
         self.elements = elements
-        blended = {e.run.index for e in elements.elements if isinstance(e, U2Element)}
-        turned = [run for run in elements.runs if run.index not in blended]
-        self.run_position = {run.index: self.turned_runs.add(run.gates, (-1, -1, -1, -1)) for run in turned}
-        self.run_signs.extend([1.0] * 4 * len(turned))
-        self.run_pairs.extend([-1] * len(turned))
+        matrices = {e.sequence.index for e in elements.elements if isinstance(e, U2Element)}
+        by_angles = [sequence for sequence in elements.sequences if sequence.index not in matrices]
+        self.sequence_number = {s.index: self.sequences.add(s.gates, (-1, -1, -1, -1)) for s in by_angles}
+        self.signs.extend([1.0] * 4 * len(by_angles))
+        self.sequence_pairs.extend([-1] * len(by_angles))
 
     def block(self, group: Group) -> Block:
         """The operations of one block in order."""
@@ -158,16 +129,16 @@ class Emitter:
             for member in members:
                 match member:
                     case PauliRotation():
-                        operations.append(self._turn(member))
+                        operations.append(self._rotation(member))
                     case U2Element():
-                        operations.append(self._blend(member))
+                        operations.append(self._u2(member))
                     case DenseElement():
                         self.dense.append(member.matrix)
-                        operations.append(Dense(member.xs, member.ws, len(self.dense) - 1))
+                        operations.append(Dense(member.flips, member.sides, len(self.dense) - 1))
         return Block(group.tile, tuple(self.scaling.carry(operations)))
 
     def tape(self, blocks: Sequence[Block], lane_qubits: int) -> Tape:
-        """The tape; blocks before the first wanted gradient are not undone."""
+        """The tape; what comes before the first wanted gradient is not undone."""
         trimmed = []
         seen = False
         for block in blocks:
@@ -181,78 +152,53 @@ class Emitter:
 
     def tables(self, blocks: Sequence[Block]) -> CoefficientTables:
         """The tables that go with the emitted blocks."""
-        pairs, terms, blends = self.pairs, self.terms, self.blends
-        kinds = np.zeros(len(pairs[0].constant), np.int64)
-        scales = self.scaling.table(blocks, len(kinds), self.num_overlaps, kinds)
+        rows, overlaps = self.pairs[False].finished()
+        kinds = self.scaling.kinds(len(rows))
         return CoefficientTables(
             num_angles=self.num_angles,
             num_batched=len(self.batched_index),
             num_scales=self.scaling.num_scales,
-            pairs=(pairs[0].rows(), kinds, _indices(pairs[0].overlaps)),
-            batched_pairs=(pairs[1].rows(), _indices(pairs[1].overlaps)),
-            terms=(terms[0].rows(), _indices(terms[0].overlaps)),
-            batched_terms=(terms[1].rows(), _indices(terms[1].overlaps)),
+            pairs=(rows, kinds, overlaps),
+            batched_pairs=self.pairs[True].finished(),
+            terms=self.terms[False].finished(),
+            batched_terms=self.terms[True].finished(),
             sequences=(
-                self.turned_runs.runs(),
-                self.turned_runs.all_overlaps(),
-                np.array(self.run_signs).reshape(-1, 4),
-                _indices(self.run_pairs),
+                *self.sequences.finished(),
+                np.array(self.signs).reshape(-1, 4),
+                np.array(self.sequence_pairs),
             ),
-            matrices=(blends[0].runs(), blends[0].all_overlaps()),
-            batched_matrices=(blends[1].runs(), blends[1].all_overlaps()),
-            scales=scales,
+            matrices=self.matrices[False].finished(),
+            batched_matrices=self.matrices[True].finished(),
+            scales=self.scaling.table(blocks, kinds, self.num_overlaps),
             dense=tuple(self.dense),
         )
 
-    def _add(self, tables: tuple[_AngleTable, _AngleTable], angle: Angle, batched: bool, overlap: int) -> int:
-        if batched:
-            sources = [(self.batched_index[slot], weight) for slot, weight in angle.slots]
-        else:
-            sources = angle.slots
-            if angle.euler:
-                sources = sources + [(self._euler_source(source), float(sign)) for source, sign in angle.euler]
-        return tables[batched].add(angle.constant, sources, overlap)
-
-    def _euler_source(self, source: int) -> int:
-        return self.num_angles + 3 * self.run_position[source // 3] + source % 3
-
-    def _batched_gate(self, gate: tuple[int, int, float]) -> tuple[int, int, float]:
-        axis, slot, constant = gate
-        return axis, self.batched_index[slot] if slot >= 0 else -1, constant
-
-    def _new_overlaps(self, count: int) -> int:
-        first = self.num_overlaps
-        self.num_overlaps += count
-        return first
-
-    def _wants(self, angle: Angle) -> bool:
-        return bool(self.wanted) and any(slot in self.wanted for slot, _ in angle.slots)
-
-    def _run_wants(self, gates: Sequence[tuple[int, int, float]]) -> bool:
-        return bool(self.wanted) and any(gate[1] in self.wanted for gate in gates)
-
-    def _turn(self, turn: PauliRotation) -> RY | Pauli:
-        mixed = turn.run is not None and self._run_wants(turn.run.gates)
-        direct = self._wants(turn.angle)
+    def _rotation(self, rotation: PauliRotation) -> RY | Pauli:
+        sequence = rotation.sequence
+        mixed = sequence is not None and self._wants_any(sequence)
+        direct = self._wants(rotation.angle)
         overlap = self._new_overlaps(2 if mixed else 1) if mixed or direct else -1
-        coefficient = self._add(self.pairs, turn.angle, turn.batched, overlap if direct else -1)
+        coefficient = self._add(self.pairs, rotation.angle, rotation.batched, overlap if direct else -1)
         x_optional = False
-        if turn.run is not None and mixed:
-            run = self.run_position[turn.run.index]
-            self.turned_runs.overlaps[4 * run], self.turned_runs.overlaps[4 * run + 1] = overlap + 1, overlap
-            self.run_pairs[run] = coefficient
-            x_optional = self.turned_runs.overlaps[4 * run + Z_BEFORE] >= 0
-        if turn.side >= 0:
+        if sequence is not None and mixed:
+            number = self.sequence_number[sequence.index]
+            overlaps = self.sequences.overlaps
+            overlaps[4 * number + X_AFTER], overlaps[4 * number + Y_AFTER] = overlap + 1, overlap
+            self.sequence_pairs[number] = coefficient
+            x_optional = overlaps[4 * number + Z_BEFORE] >= 0
+        if rotation.side >= 0:
             count = 2 if mixed else int(direct)
-            return RY(turn.x, turn.side, coefficient, turn.batched, overlap, count, x_optional)
-        return Pauli(turn.x, turn.z, turn.power, turn.controls, coefficient, turn.batched, overlap)
+            return RY(rotation.x, rotation.side, coefficient, rotation.batched, overlap, count, x_optional)
+        return Pauli(rotation.x, rotation.z, rotation.power, rotation.controls, coefficient, rotation.batched, overlap)
 
-    def _blend(self, blend: U2Element) -> U2:
-        overlap = self._new_overlaps(3) if self._run_wants(blend.run.gates) else -1
-        batched = blend.run.batched
-        gates = map(self._batched_gate, blend.run.gates) if batched else blend.run.gates
-        triple = (overlap, overlap + 1, overlap + 2) if overlap >= 0 else (-1, -1, -1)
-        return U2(blend.x, blend.side, self.blends[batched].add(gates, triple), batched, overlap)
+    def _u2(self, element: U2Element) -> U2:
+        sequence, batched = element.sequence, element.sequence.batched
+        overlap = self._new_overlaps(3) if self._wants_any(sequence) else -1
+        gates: Iterable[tuple[int, int, float]] = sequence.gates
+        if batched:
+            gates = ((axis, self.batched_index.get(slot, -1), constant) for axis, slot, constant in gates)
+        overlaps = (overlap, overlap + 1, overlap + 2) if overlap >= 0 else (-1, -1, -1)
+        return U2(element.x, element.side, self.matrices[batched].add(gates, overlaps), batched, overlap)
 
     def _diag(self, terms: Sequence[ZRotation]) -> Diag:
         functionals: list[Functional] = []
@@ -275,22 +221,23 @@ class Emitter:
                 continue
             overlaps[position] = self._new_overlaps(1)
             functionals.append(term.functional)
-            for run, which, sign in reports[position]:
-                self.turned_runs.overlaps[4 * run + which] = overlaps[position]
-                self.run_signs[4 * run + which] = sign
+            for number, which, sign in reports[position]:
+                self.sequences.overlaps[4 * number + which] = overlaps[position]
+                self.signs[4 * number + which] = sign
 
     def _reports(self, term: ZRotation) -> list[tuple[int, int, int]]:
-        """The runs that want <Z> of a term's functional: position, column of the run's overlaps, sign."""
+        """The sequences that want <Z> of a term's functional: number, column of the sequence's overlaps, sign."""
         return [
-            (self.run_position[source // 3], Z_AFTER if source % 3 == ALPHA else Z_BEFORE, sign)
+            (self.sequence_number[source // 3], Z_AFTER if source % 3 == ALPHA else Z_BEFORE, sign)
             for source, sign in term.angle.euler
-            if self._run_wants(self.elements.runs[source // 3].gates)
+            if self._wants_any(self.elements.sequences[source // 3])
         ]
 
     def _factors(self, members: list[int], terms: Sequence[ZRotation], overlaps: dict[int, int]) -> Iterator[Factor]:
         """Split terms into factors: fill one with all terms its functionals span, then open the next."""
         while members:
-            span, basis = Span(), []
+            span = Span()
+            basis: list[Functional] = []
             masks: list[int] = []
             rest: list[int] = []
             first = -1
@@ -298,10 +245,10 @@ class Emitter:
                 term = terms[position]
                 mask = span.coordinates(term.functional)
                 if mask is None:
-                    if span.dimension == self.table_qubits:
+                    if len(basis) == self.table_qubits:
                         rest.append(position)
                         continue
-                    mask = 1 << span.dimension
+                    mask = 1 << len(basis)
                     span.add(term.functional)
                     basis.append(term.functional)
                 masks.append(mask)
@@ -311,88 +258,25 @@ class Emitter:
             yield Factor(tuple(basis), tuple(masks), first, terms[members[0]].batched)
             members = rest
 
+    def _add(self, tables: tuple[_AngleTable, _AngleTable], angle: Angle, batched: bool, overlap: int) -> int:
+        """Append an angle's row to the shared or the batched table; returns its number."""
+        sources = angle.slots
+        if batched:
+            sources = [(self.batched_index[slot], weight) for slot, weight in sources]
+        elif angle.euler:
+            sources = sources + [
+                (self.num_angles + 3 * self.sequence_number[source // 3] + source % 3, float(sign))
+                for source, sign in angle.euler
+            ]
+        return tables[batched].add(angle.constant, sources, overlap)
 
-class _Scaling:
-    """Gives factored rotations their carriers, block by block."""
+    def _new_overlaps(self, count: int) -> int:
+        first = self.num_overlaps
+        self.num_overlaps += count
+        return first
 
-    def __init__(self) -> None:
-        self.num_scales = 0
-        self.stretches: list[tuple[list[int], int, int]] = []
+    def _wants(self, angle: Angle) -> bool:
+        return bool(self.wanted) and any(slot in self.wanted for slot, _ in angle.slots)
 
-    def carry(self, operations: Sequence[Operation]) -> list[Operation]:
-        """The operations with the K of diagonals numbered.
-
-        A rotation is carried by the next diagonal of the block, else by the previous one. Of more than
-        `LONGEST_STRETCH` in a row, and where there is no diagonal, the last one carries the others.
-        """
-        result = list(operations)
-        diagonals = [k for k, operation in enumerate(operations) if isinstance(operation, Diag)]
-        gaps: list[list[int]] = [
-            [] for _ in range(len(diagonals) + 1)
-        ]  # rotations before each diagonal, and at the end
-        for k, operation in enumerate(operations):
-            if _is_factorable(operation):
-                gaps[bisect_left(diagonals, k)].append(_pair(operation))
-        last = gaps.pop()
-        if not diagonals or len(last) > LONGEST_STRETCH:
-            last = self._carry_themselves(last, 0)
-        carried = [self._carry_themselves(pairs, LONGEST_STRETCH) for pairs in gaps]
-        if carried:
-            carried[-1] += last
-        for carrier, pairs in zip(diagonals, carried, strict=True):
-            if pairs:
-                diag = operations[carrier]
-                assert isinstance(diag, Diag)
-                result[carrier] = replace(diag, scale=self.num_scales)
-                self.stretches.append((pairs, -1, self.num_scales))
-                self.num_scales += 1
-        return result
-
-    def _carry_themselves(self, pairs: list[int], rest: int) -> list[int]:
-        """Give rotations in a row carriers of their own until at most ``rest`` are left, which are returned."""
-        while len(pairs) > rest:
-            stretch, pairs = pairs[:LONGEST_STRETCH], pairs[LONGEST_STRETCH:]
-            if len(stretch) > 1:
-                self.stretches.append((stretch[:-1], stretch[-1], -1))
-        return pairs
-
-    def table(self, blocks: Sequence[Block], num_pairs: int, num_overlaps: int, kinds: NDArray[np.int64]) -> ScaleTable:
-        """The numbered scaling operations; fills in the kinds of the shared pairs."""
-        for pairs, carrier, _ in self.stretches:
-            kinds[pairs] = FACTORED
-            if carrier >= 0:
-                kinds[carrier] = CARRIER
-        order: list[int] = []
-        positions = np.zeros(num_overlaps, np.int64)
-        for block in blocks:
-            for operation in block.operations:
-                if _is_factorable(operation) and kinds[_pair(operation)] != PLAIN:
-                    order.append(_pair(operation))
-                elif isinstance(operation, Diag) and operation.scale >= 0:
-                    order.append(num_pairs + operation.scale)
-                if operation.overlap >= 0:
-                    positions[operation.overlap : operation.overlap + operation.num_overlaps] = len(order)
-        lengths = [len(pairs) for pairs, _, _ in self.stretches]
-        return ScaleTable(
-            factored=_indices([p for pairs, _, _ in self.stretches for p in pairs]),
-            starts=_indices([0, *np.cumsum(lengths)[:-1]] if lengths else []),
-            carrier_pair=_indices([carrier for _, carrier, _ in self.stretches]),
-            carrier_diag=_indices([scale for _, _, scale in self.stretches]),
-            order=_indices(order),
-            overlap_position=positions,
-        )
-
-
-def _is_factorable(operation: Operation) -> bool:
-    if isinstance(operation, RY):
-        return not operation.batched
-    return isinstance(operation, Pauli) and not operation.batched and not operation.controls
-
-
-def _pair(operation: Operation) -> int:
-    assert isinstance(operation, (RY, Pauli))
-    return operation.coefficient
-
-
-def _indices(values: Sequence[int]) -> NDArray[np.int64]:
-    return np.array(values, dtype=np.int64)
+    def _wants_any(self, sequence: RotationSequence) -> bool:
+        return bool(self.wanted) and any(slot in self.wanted for _, slot, _ in sequence.gates)

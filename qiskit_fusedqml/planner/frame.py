@@ -1,7 +1,7 @@
-"""Frames: affine maps over GF(2) from logical basis states to rows, the physical positions of the amplitudes.
+"""Frames: affine maps over GF(2) from logical basis states to physical indices, the positions of the amplitudes.
 
-A network of CX, X and SWAP gates changes the frame and moves no amplitude. Row, vector and functional are explained in
-`qiskit_fusedqml.planner.tape`.
+A network of CX, X and SWAP gates changes the frame and moves no amplitude. Physical index, vector and functional are
+explained in `qiskit_fusedqml.planner.tape`.
 """
 
 from __future__ import annotations
@@ -12,16 +12,17 @@ from typing import TypeAlias
 from ..ir.observables import PauliSum
 from .gf2 import bits, combination
 
-Row: TypeAlias = int
+PhysicalIndex: TypeAlias = int
+Vector: TypeAlias = int
 Functional: TypeAlias = int
 
 
 @dataclass(frozen=True, slots=True)
-class RowTerm:
-    """A term stated on rows: ``(P a)[r] = (-1j)**power (-1)**z(r) a[r ^ x]`` where every control functional is 1."""
+class PhysicalTerm:
+    """A term of an observable: ``(P a)[r] = (-1j)**power (-1)**z(r) a[r ^ x]`` where every control functional is 1."""
 
     coefficient: float
-    x: Row
+    x: Vector
     z: Functional
     power: int
     controls: tuple[Functional, ...]
@@ -29,29 +30,29 @@ class RowTerm:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """An affine map from logical basis states to rows: ``row(i)`` is the XOR of ``offset`` and the set bits' columns.
+    """``r(i)``, the physical index of a logical basis state i: the XOR of ``offset`` and the columns of the bits set.
 
     Attributes:
         columns: Image of each logical qubit's flip: the flip vectors of the logical qubits.
-        duals: The side functional of each logical qubit: ``duals[q](row(i)) == bit q of i``.
-        offset: Row of the logical state 0.
+        duals: The side functional of each logical qubit: ``duals[q](r(i)) == bit q of i``.
+        offset: Physical index of the logical state 0.
     """
 
-    columns: tuple[Row, ...]
+    columns: tuple[Vector, ...]
     duals: tuple[Functional, ...]
-    offset: Row = 0
+    offset: PhysicalIndex = 0
 
     @classmethod
     def identity(cls, num_qubits: int) -> Frame:
-        """The frame in which row(i) == i."""
+        """The frame in which r(i) == i."""
         units = tuple(1 << q for q in range(num_qubits))
         return cls(units, units, 0)
 
     @classmethod
     def folded(cls, num_qubits: int, first: int, bits: int) -> Frame:
-        """Row bits from ``first + bits`` on are also added to the ``bits`` ones above ``first``, in turn.
+        """Index bits from ``first + bits`` on are also added to the ``bits`` ones above ``first``, in turn.
 
-        Rows that differ in high bits only then differ in low bits, too, and do not crowd one set of a cache.
+        Amplitudes that differ in high bits only then differ in low bits, too, and do not crowd one set of a cache.
         """
         columns, duals = ([1 << q for q in range(num_qubits)] for _ in range(2))
         for q in range(first + bits, num_qubits if bits else 0):
@@ -65,7 +66,7 @@ class Frame:
         """Number of qubits n."""
         return len(self.columns)
 
-    def vector(self, mask: int) -> Row:
+    def vector(self, mask: int) -> Vector:
         """The flip vector of a set of logical qubits."""
         return combination(self.columns, mask)
 
@@ -84,10 +85,10 @@ class Frame:
             ctrl_mask ^= low
         return tuple(found)
 
-    def terms(self, observable: PauliSum) -> tuple[RowTerm, ...]:
-        """The terms of an observable, stated on rows."""
+    def terms(self, observable: PauliSum) -> tuple[PhysicalTerm, ...]:
+        """The terms of an observable, stated on physical indices."""
         return tuple(
-            RowTerm(
+            PhysicalTerm(
                 term.coefficient,
                 self.vector(term.x),
                 self.functional(term.z),
@@ -107,7 +108,7 @@ class Frame:
             for q in bits(target_mask):
                 duals[q] ^= one
         else:
-            # i_t ^= i_c (^ 1 for an open control); row(i) is unchanged as a position, so row'(i') = row(i)
+            # i_t ^= i_c (^ 1 for an open control); no amplitude moves, so r'(i') = r(i)
             columns[control] ^= vector
             for q in bits(target_mask):
                 duals[q] ^= duals[control] ^ (0 if value else one)

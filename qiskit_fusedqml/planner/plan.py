@@ -7,21 +7,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from ..ir.program import Program, Rotation
-from .cost import (
-    CostModel,
-    Work,
-    block_bytes,
-    gate_by_gate,
-    operation_kind,
-    operation_work,
-)
+from .cost import CostModel, Work, block_bytes, gate_by_gate, operation_kind, operation_work
 from .tables import FACTORED, CoefficientTables
-from .tape import (
-    RY,
-    Block,
-    Pauli,
-    Tape,
-)
+from .tape import RY, Block, Pauli, Tape
 
 SHOWN_BLOCKS = 20
 """`str(plan)` lists at most this many blocks, the first ones and the last."""

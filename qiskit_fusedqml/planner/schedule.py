@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from .frame import Row
+from .frame import Vector
 from .gf2 import Span
 
 PATIENCE = 8
@@ -34,7 +34,7 @@ class Item(NamedTuple):
     """
 
     generators: tuple[int, ...]
-    vectors: tuple[Row, ...]
+    vectors: tuple[Vector, ...]
     diagonal: bool = False
     alone: bool = False
 
@@ -89,7 +89,7 @@ def _meets(swapped: list[int], generators: tuple[int, ...]) -> bool:
 class Group:
     """One block to be: the tile, and the items' indices in steps that are all diagonal or all flipping."""
 
-    tile: tuple[Row, ...]
+    tile: tuple[Vector, ...]
     steps: list[list[int]]
 
 

@@ -9,7 +9,6 @@ overlaps; those of the whole tape are theirs, one after the other. Devices need 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -17,16 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .tables import CARRIER
-from .tape import (
-    RY,
-    U2,
-    Block,
-    Dense,
-    Diag,
-    Operation,
-    Pauli,
-    Tape,
-)
+from .tape import RY, Block, Diag, Operation, Pauli, Tape
 
 LONGEST = 2048
 """Operations of one piece, about: the tables and sums a sweep works with stay small however deep the circuit is."""
@@ -39,7 +29,7 @@ class Segment:
     Attributes:
         tape: Its operations; overlaps are numbered from 0.
         kept: Whether the state before it is to be kept.
-        undone: Whether the sweep back has anything to do here.
+        undone: Whether the backward sweep has anything to do here.
     """
 
     tape: Tape
@@ -47,12 +37,8 @@ class Segment:
     undone: bool
 
 
-def _segment(tape: Tape, *, kept: bool) -> Segment:
-    return Segment(tape, kept, any(block.undo_from < len(block.operations) for block in tape.blocks))
-
-
 def cut(tape: Tape, kinds: NDArray[np.int64], checkpoints: int = 0) -> tuple[Segment, ...]:
-    """Cut a tape into pieces of about the same number of operations, of those that the sweep back undoes if there are.
+    """Cut a tape into pieces of about the same number of operations, of those that are undone if there are any.
 
     Args:
         tape: The tape.
@@ -61,14 +47,14 @@ def cut(tape: Tape, kinds: NDArray[np.int64], checkpoints: int = 0) -> tuple[Seg
     """
     total = sum(len(block.operations) for block in tape.blocks)
     each = -(-total // (LONGEST * (checkpoints + 1)))
-    if total <= LONGEST and not checkpoints:
-        return (_segment(tape, kept=False),)
-    places = _spread(tape, kinds, (checkpoints + 1) * each)
-    if not places:
-        return (_segment(tape, kept=False),)
-    tapes = [_piece(tape, start, stop) for start, stop in pairwise((0, *places, total))]
+    places = _even_places(tape, kinds, (checkpoints + 1) * each) if checkpoints or total > LONGEST else []
+    tapes = [_piece(tape, start, stop) for start, stop in pairwise((0, *places, total))] if places else [tape]
     return tuple(
-        _segment(piece, kept=bool(checkpoints) and number % each == 0 and number > 0)
+        Segment(
+            piece,
+            kept=checkpoints > 0 and number > 0 and number % each == 0,
+            undone=any(block.undo_from < len(block.operations) for block in piece.blocks),
+        )
         for number, piece in enumerate(tapes)
     )
 
@@ -78,19 +64,17 @@ def num_places(tape: Tape, kinds: NDArray[np.int64]) -> int:
     return len(_places(tape, kinds)[0])
 
 
-def _spread(tape: Tape, kinds: NDArray[np.int64], pieces: int) -> list[int]:
+def _even_places(tape: Tape, kinds: NDArray[np.int64], pieces: int) -> list[int]:
     """Where to cut, as numbers of operations, evenly over what is undone."""
     allowed, first, total = _places(tape, kinds)
-    wanted = (first + (total - first) * number / pieces for number in range(1, pieces))
-    found: dict[int, None] = {}
-    for place in wanted:
-        if not allowed:
-            break
+    chosen: set[int] = set()
+    for number in range(1, pieces) if allowed else ():
+        place = first + (total - first) * number / pieces
         at = min(bisect_left(allowed, place), len(allowed) - 1)
         if at and place - allowed[at - 1] < allowed[at] - place:
             at -= 1
-        found[allowed[at]] = None
-    return sorted(found)
+        chosen.add(allowed[at])
+    return sorted(chosen)
 
 
 def _places(tape: Tape, kinds: NDArray[np.int64]) -> tuple[list[int], int, int]:
@@ -115,32 +99,20 @@ def _carries(operation: Operation, kinds: NDArray[np.int64]) -> bool:
 
 
 def _piece(tape: Tape, start: int, stop: int) -> Tape:
-    """Operations ``start`` to ``stop`` of a tape."""
+    """Operations ``start`` to ``stop`` of a tape, their overlaps numbered from 0."""
     blocks: list[Block] = []
     position = 0
     for block in tape.blocks:
-        end = position + len(block.operations)
-        low, high = max(start, position), min(stop, end)
+        low, high = max(start - position, 0), min(stop - position, len(block.operations))
         if low < high:
-            undo_from = min(max(block.undo_from - (low - position), 0), high - low)
-            operations = block.operations[low - position : high - position]
-            blocks.append(Block(block.tile, operations, undo_from))
-        position = end
-    measuring = [operation for block in blocks for operation in _measuring(block.operations)]
-    first = min((operation.overlap for operation in measuring), default=0)
-    count = sum(operation.num_overlaps for operation in measuring)
-    moved = [replace(block, operations=tuple(_moved(block.operations, first))) for block in blocks]
-    return replace(tape, blocks=tuple(moved), num_overlaps=count)
+            undo_from = min(max(block.undo_from - low, 0), high - low)
+            blocks.append(Block(block.tile, block.operations[low:high], undo_from))
+        position += len(block.operations)
+    measured = [operation for block in blocks for operation in block.operations if operation.overlap >= 0]
+    first = min((operation.overlap for operation in measured), default=0)
 
+    def moved(operation: Operation) -> Operation:
+        return replace(operation, overlap=operation.overlap - first) if operation.overlap >= 0 else operation
 
-def _measuring(operations: Sequence[Operation]) -> Iterator[Diag | RY | U2 | Pauli | Dense]:
-    return (operation for operation in operations if operation.overlap >= 0)
-
-
-def _moved(operations: Sequence[Operation], first: int) -> Iterator[Operation]:
-    """The operations with their overlaps numbered from ``first``."""
-    for operation in operations:
-        if operation.overlap < 0:
-            yield operation
-        else:
-            yield replace(operation, overlap=operation.overlap - first)
+    pieces = tuple(replace(block, operations=tuple(map(moved, block.operations))) for block in blocks)
+    return replace(tape, blocks=pieces, num_overlaps=sum(operation.num_overlaps for operation in measured))

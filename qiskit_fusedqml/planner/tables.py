@@ -58,10 +58,10 @@ class CSRRows:
 
 @dataclass(frozen=True, eq=False)
 class RotationSequences:
-    """Runs of single-qubit gates in time order.
+    """Sequences of single-qubit gates in time order.
 
     Attributes:
-        start: Start of each run, and the end of the last one.
+        start: Start of each sequence, and the end of the last one.
         axis: Axis of each gate, 0 to 2 for X, Y, Z.
         source: The angle each gate takes, or -1.
         constant: A constant added to it.
@@ -181,7 +181,7 @@ class Expressions:
     Attributes:
         formula: The form, in k variables.
         shared: (k, G) the parameters that take the variables' places, -1 where it differs from sample to sample.
-        batched: (k, G) the columns of the sample's row there, -1 elsewhere.
+        batched: (k, G) the columns of the sample's values there, -1 elsewhere.
     """
 
     formula: Formula

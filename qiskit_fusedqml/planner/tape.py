@@ -1,24 +1,21 @@
-"""Plans and tapes: what a device runs, as data that can be printed.
+"""Tapes: what a device runs, as data that can be printed.
 
-A `Tape` is a list of `Block` s. A block names its tile, the amplitudes brought together in fast memory, and the
-operations applied to them there. Everything is stated in **rows**, the physical positions of the amplitudes. The
-relation between rows and logical basis states is an affine map over GF(2), the `Frame`: a network of CX, X and SWAP
-gates changes the frame and moves nothing. So logical bits turn into parities of row bits, and flipping a logical
-qubit turns into XOR with a vector.
+Everything is stated in **physical indices** r, the positions of the amplitudes in memory. Logical basis states i map to
+them by an affine map over GF(2), the `Frame`, which networks of CX, X and SWAP change while they move nothing. So
+logical bits turn into parities of bits of r, and flipping a logical qubit turns into XOR with a vector. For n qubits:
 
-Conventions, for n qubits (``|m|`` is the number of set bits, ``parity(m) = |m| mod 2``):
+* A *vector* x is an n-bit integer that is added to physical indices by XOR.
+* A *functional* f is an (n+1)-bit integer with the value ``f(r) = parity(f & (r | 1 << n))``: bit n is a constant.
+* A *virtual qubit* is a vector and a functional (x, w) with ``parity(w & x) == 1``: the physical index r is on side
+  ``w(r)``, its partner ``r ^ x`` on the other.
 
-* A *row* r and a *vector* x are n-bit integers.
-* A *functional* f is an (n+1)-bit integer; its value at row r is ``parity(f & (r | 1 << n))``: bit n is an added
-  constant.
-* A *virtual qubit* is a pair (x, w): a row belongs to side ``w(r)``, its partner on the other side is ``r ^ x``.
-
-The operations, forward (each is applied to every row or pair of rows of the state):
+A `Tape` is a list of blocks, passes over the state. A `Block` names its tile, the amplitudes brought together in fast
+memory, and its operations, which map an amplitude a[r], or the pair (a0, a1) of a virtual qubit's sides, to
 
 =========  =======================================================================================================
 `Diag`     ``a'[r] = K exp(-1j/2 sum_k theta_k (-1)**f_k(r)) a[r]``
-`RY`       on the pair (a0, a1) of a virtual qubit: ``a0' = a a0 - b a1``, ``a1' = b a0 + a a1``, real a and b
-`U2`       on the pair of a virtual qubit: a complex 2x2 matrix
+`RY`       ``a0' = a a0 - b a1``, ``a1' = b a0 + a a1`` with real a and b
+`U2`       ``(a0', a1') = U (a0, a1)`` with a complex 2x2 matrix U
 `Pauli`    ``a'[r] = a a[r] - 1j b (P a)[r]`` where every control functional is 1,
            ``(P a)[r] = (-1j)**power (-1)**z(r) a[r ^ x]``
 `Dense`    a complex 2**k x 2**k matrix on k virtual qubits (bit j of the matrix's index is ``ws[j]``)
@@ -31,7 +28,7 @@ The backward sweep undoes the operations in reverse order on ket and bra and ret
 `Diag`     ``<(-1)**f>`` for each functional f in ``overlap_functionals``
 `RY`       ``<Y>`` of the virtual qubit, then ``<X>`` when ``num_overlaps == 2``
 `U2`       ``<X>, <Y>, <Z>`` of the virtual qubit
-`Pauli`    ``<C P>``, restricted to the rows where the controls hold
+`Pauli`    ``<C P>``, restricted to the amplitudes where the controls hold
 `Dense`    ``Re M`` then ``Im M``, row-major, with ``M[i, j] = sum ket[i] conj(bra[j])`` over everything outside
 =========  =======================================================================================================
 
@@ -48,7 +45,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from .frame import Frame, Functional, Row
+from .frame import Frame, Functional, Vector
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +101,7 @@ class RY:
         x_optional: X is wanted only where `is_steep` is false; elsewhere its place may hold anything.
     """
 
-    x: Row
+    x: Vector
     w: Functional
     coefficient: int
     batched: bool = False
@@ -126,7 +123,7 @@ class RY:
 class U2:
     """A complex 2x2 matrix on a virtual qubit; fields as in `RY`, the coefficient indexes the matrices."""
 
-    x: Row
+    x: Vector
     w: Functional
     coefficient: int
     batched: bool = False
@@ -152,7 +149,7 @@ class Pauli:
         overlap: Index of the overlap, or -1.
     """
 
-    x: Row
+    x: Vector
     z: Functional
     power: int
     controls: tuple[Functional, ...]
@@ -177,7 +174,7 @@ class Dense:
         overlap: Index of the first of 2 * 4**k overlaps, or -1.
     """
 
-    xs: tuple[Row, ...]
+    xs: tuple[Vector, ...]
     ws: tuple[Functional, ...]
     coefficient: int
     overlap: int = -1
@@ -196,7 +193,7 @@ class Block:
     """One pass over the state.
 
     Attributes:
-        tile: Basis of the subspace T of row vectors: all flip vectors of the operations lie in it, so that the rows
+        tile: Basis of the subspace T of vectors that holds all flip vectors of the operations, so that the amplitudes
             fall into independent tiles (cosets of T). Reduced echelon form: each vector has a pivot bit that no other
             one has.
         operations: The operations in forward order.
@@ -204,7 +201,7 @@ class Block:
             before it.
     """
 
-    tile: tuple[Row, ...]
+    tile: tuple[Vector, ...]
     operations: tuple[Operation, ...]
     undo_from: int = 0
 
@@ -216,8 +213,8 @@ class Tape:
     Attributes:
         num_qubits: Number of qubits n.
         blocks: The blocks in forward order.
-        frame: Relation of logical states and rows after the last block; before the first it is the identity,
-            or, from ``|0...0>`` (row 0), any linear frame.
+        frame: Relation of logical states and physical indices after the last block; before the first it is the
+            identity, or, from ``|0...0>`` (physical index 0), any linear frame.
         num_overlaps: Number of real overlaps the backward sweep returns.
         lane_qubits: Every tile leaves at least this many dimensions outside it, so that a device may spread them
             over its SIMD lanes when the batch alone does not fill them.

@@ -19,7 +19,7 @@ from support.interpreter import apply_sum, expectation
 from qiskit_fusedqml.errors import InvalidInputError
 from qiskit_fusedqml.interfaces.qiskit.lowering import lower_observable, lower_observables
 from qiskit_fusedqml.ir.observables import PauliSum, PauliTerm
-from qiskit_fusedqml.planner.frame import Frame, RowTerm
+from qiskit_fusedqml.planner.frame import Frame, PhysicalTerm
 from qiskit_fusedqml.planner.gf2 import parity
 
 STATE: Statevector = random_statevector(8, seed=1)
@@ -147,7 +147,7 @@ def rows_of(frame: Frame) -> np.ndarray:
     return np.array(rows)
 
 
-def apply_row_term(term: RowTerm, state: np.ndarray, num_qubits: int) -> np.ndarray:
+def apply_physical_term(term: PhysicalTerm, state: np.ndarray, num_qubits: int) -> np.ndarray:
     """The term on amplitudes by row, from its docstring."""
     result = np.zeros_like(state)
     for row in range(len(state)):
@@ -169,5 +169,5 @@ def test_row_terms_mean_the_same_in_any_frame() -> None:
         rows = rows_of(frame)
         by_row = np.empty(8, dtype=complex)
         by_row[rows] = STATE.data
-        found = sum(apply_row_term(term, by_row, 3) for term in frame.terms(observable))
+        found = sum(apply_physical_term(term, by_row, 3) for term in frame.terms(observable))
         np.testing.assert_allclose(found[rows], apply_sum(observable, STATE.data), atol=1e-12)
