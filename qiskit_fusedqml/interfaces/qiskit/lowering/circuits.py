@@ -320,8 +320,7 @@ class Walker:
 
     def state_preparation(self, operation: Any, operands: Operands) -> bool:
         """An initial state if nothing has acted on the qubits, otherwise the unitary of its definition."""
-        fresh = operands.controls == FREE and self._fresh(operands.mask)
-        return fresh and self._prepare(operation, operands)
+        return operands.controls == FREE and self._fresh(operands.mask) and self._prepare(operation, operands)
 
     def unitary(self, operation: Any, operands: Operands) -> bool:
         """A matrix given by its entries."""
