@@ -90,8 +90,19 @@ def test_versions_agree() -> None:
 
 
 def test_files_that_documents_name_exist() -> None:
-    for name in ("README.md", "CONTRIBUTING.md"):
+    for name in ("README.md", "CONTRIBUTING.md", "docs/how-it-works.md"):
         text = (ROOT / name).read_text()
         named = set(re.findall(r"`((?:benchmarks|docs|qiskit_fusedqml|tests|tutorials)/[\w./-]+)`", text))
         missing = [path for path in sorted(named - {"docs/_build/html"}) if not (ROOT / path).exists()]
         assert missing == [], name
+
+
+def test_the_five_files_to_read_first_are_short() -> None:
+    text = (ROOT / "docs" / "how-it-works.md").read_text()
+    files = re.findall(r"^\| `(qiskit_fusedqml/[\w/]+\.py)` \|", text, re.MULTILINE)
+    assert len(files) == 5
+    assert sum((ROOT / file).read_text().count("\n") for file in files) <= 1400
+
+
+def test_how_it_works_is_built() -> None:
+    assert "\nhow-it-works\n" in (ROOT / "docs" / "index.md").read_text()

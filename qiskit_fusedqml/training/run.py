@@ -263,7 +263,7 @@ def _all_finite(tensors: Iterable[torch.Tensor | None]) -> bool:
 def _describe_options(state: Mapping[str, Any]) -> dict[str, str]:
     """The options of an optimiser, from its ``state_dict()``, group by group."""
     return {
-        f"{name} of parameter group {k}": repr(value)
+        f"{name} of parameter group {k}": repr(value.item() if isinstance(value, np.generic) else value)
         for k, group in enumerate(state["param_groups"])
         for name, value in group.items()
     }

@@ -312,6 +312,15 @@ def test_another_run_is_not_resumed(tmp_path: Path, changes: dict[str, Any], mes
     assert (tmp_path / "checkpoint.pt").read_bytes() == before
 
 
+def test_a_rate_that_numpy_computes_is_the_same_rate(tmp_path: Path) -> None:
+    model = small_model()
+    optimizer = adam(model.parameters())
+    powers = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: np.float64(0.9) ** step)
+    for epochs in (1, 2):  # the second call gets the rate that the first one ended with
+        options = {"epochs": epochs, "batch_size": BATCH, "scheduler": powers, "folder": tmp_path}
+        assert len(fit(model, optimizer, torch.nn.MSELoss(), (X, Y), **options)) == epochs
+
+
 def test_another_model_is_not_resumed(tmp_path: Path) -> None:
     train(tmp_path, epochs=1)
     model = torch.nn.Linear(3, 1)
