@@ -1,6 +1,6 @@
 """Classical values of a dynamic program: bits, variables and expressions of them, for many trajectories at once.
 
-Every trajectory (lane) has classical bits and variables of its own; an expression is evaluated for all of them as one
+Every trajectory has classical bits and variables of its own; an expression is evaluated for all of them as one
 array operation. Types are Booleans, unsigned integers of a fixed width, which wrap around, and floats.
 """
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ..errors import InvalidInputError
 
 Values: TypeAlias = NDArray[Any]
-"""One value per lane."""
+"""One value per trajectory."""
 
 BOOL = 0
 FLOAT = -1
@@ -80,7 +80,7 @@ Target: TypeAlias = Bits | Variable
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """The classical values of L lanes; never changed in place.
+    """The classical values of L trajectories; never changed in place.
 
     Attributes:
         clbits: (L, number of bits) Booleans.
@@ -91,19 +91,19 @@ class Memory:
     variables: tuple[Values, ...] = ()
 
     @classmethod
-    def zeros(cls, lanes: int, num_clbits: int, variables: Sequence[Variable] = ()) -> Memory:
+    def zeros(cls, count: int, num_clbits: int, variables: Sequence[Variable] = ()) -> Memory:
         """Zero everywhere."""
         return cls(
-            np.zeros((lanes, num_clbits), dtype=bool), tuple(np.zeros(lanes, _dtype(v.width)) for v in variables)
+            np.zeros((count, num_clbits), dtype=bool), tuple(np.zeros(count, _dtype(v.width)) for v in variables)
         )
 
-    def take(self, lanes: NDArray[np.intp]) -> Memory:
-        """The memory of some lanes; a lane may be taken more than once."""
-        return Memory(self.clbits[lanes], tuple(values[lanes] for values in self.variables))
+    def take(self, trajectories: NDArray[np.intp]) -> Memory:
+        """The memory of some trajectories; one may be taken more than once."""
+        return Memory(self.clbits[trajectories], tuple(values[trajectories] for values in self.variables))
 
     @staticmethod
     def concatenate(parts: Sequence[Memory]) -> Memory:
-        """The lanes of several memories in order."""
+        """The trajectories of several memories in order."""
         variables = zip(*(part.variables for part in parts), strict=True)
         return Memory(np.concatenate([part.clbits for part in parts]), tuple(map(np.concatenate, variables)))
 
@@ -119,7 +119,7 @@ class Memory:
         return Memory(clbits, self.variables)
 
     def integers(self) -> Values:
-        """All classical bits of each lane as one integer, bit 0 lowest."""
+        """All classical bits of each trajectory as one integer, bit 0 lowest."""
         used = np.flatnonzero(self.clbits.any(axis=0))
         width = int(used[-1]) + 1 if len(used) else 0
         total = np.zeros(len(self.clbits), dtype=_dtype(width or 1))
@@ -129,7 +129,7 @@ class Memory:
 
 
 def evaluate(expression: Expression, memory: Memory) -> Values:
-    """The value of an expression in every lane.
+    """The value of an expression in every trajectory.
 
     Raises:
         InvalidInputError: For a division of integers by zero.
