@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from ..arrays import ComplexArray, FloatArray
 from ..devices import Device, State
@@ -25,7 +26,7 @@ from ..ir.angles import AngleMap
 from ..ir.program import Instruction, Program, Rotation, numbered
 from ..planner.frame import Frame
 from .parameters import NO_PARAMETERS, ParameterBatch, ParameterSet
-from .sweeps import PlannedSweeps, PlanRequest, Residuals
+from .sweeps import PlannedSweeps, PlanRequest, Residuals, Sweeps
 
 MAX_QUBITS = 10
 """Wider circuits rarely have more samples than basis states."""
@@ -78,7 +79,7 @@ def find_basis_columns(
     )
 
 
-class BasisColumnSweeps:
+class BasisColumnSweeps(Sweeps):
     """`Sweeps` of a program ``U(w) E(x)`` by the columns of U.
 
     Args:
@@ -98,26 +99,26 @@ class BasisColumnSweeps:
         self._rows = logical_rows(ansatz.frame)
 
     @property
+    @override
     def num_places(self) -> int:
-        """See `Sweeps.num_places`."""
         return self._ansatz.num_places
 
     @property
+    @override
     def num_operations(self) -> int:
-        """See `Sweeps.num_operations`."""
         return self._ansatz.num_operations
 
     @property
+    @override
     def shared_bytes(self) -> int:
-        """See `Sweeps.shared_bytes`."""
         return self._ansatz.shared_bytes + 5 * self._start.nbytes
 
+    @override
     def sample_bytes(self, *, per_sample: bool) -> int:
-        """See `Sweeps.sample_bytes`."""
         return self._encoder.sample_bytes(per_sample=per_sample)
 
+    @override
     def table_bytes(self, checkpoints: int) -> int:
-        """See `Sweeps.table_bytes`."""
         return self._ansatz.table_bytes(checkpoints)
 
     def pays(self, batch: int) -> bool:

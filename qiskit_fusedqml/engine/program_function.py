@@ -85,6 +85,10 @@ class ProgramFunction:
         measurement: Where `probabilities` puts outcomes; None for all qubits in order.
         encoding: Amplitudes of the initial state that are parameters, or None.
 
+    Attributes:
+        num_qubits: Number of qubits n.
+        num_weights: Number of weights.
+
     Raises:
         InvalidInputError: For an unknown device or precision or a bad budget.
         DeviceUnavailableError: If the device does not exist on this machine.
@@ -106,11 +110,10 @@ class ProgramFunction:
         self.program, self.angle_map, self.encoding = program, angle_map, encoding
         self.observables = None if observables is None else tuple(observables)
         self.options = options or EngineOptions()
-        self.num_inputs = num_inputs
+        self.num_qubits, self.num_inputs = program.num_qubits, num_inputs
         self.num_weights = angle_map.num_parameters - num_inputs
         self.input_gradients = input_gradients and num_inputs > 0
-        everything = tuple((q, q) for q in range(program.num_qubits))
-        self.measurement = measurement or Measurement(everything, program.num_qubits)
+        self.measurement = measurement or Measurement(tuple((q, q) for q in range(self.num_qubits)), self.num_qubits)
         self.dtype = np.dtype(np.float32 if self.options.precision == "single" else np.float64)
         self._diagonal = self.observables is not None and all(o.is_diagonal for o in self.observables)
         self._prepare()
@@ -138,11 +141,6 @@ class ProgramFunction:
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
         self._prepare()
-
-    @property
-    def num_qubits(self) -> int:
-        """Number of qubits n."""
-        return self.program.num_qubits
 
     @property
     def num_observables(self) -> int:
@@ -237,12 +235,9 @@ class ProgramFunction:
         w: ArrayLike | None,
         loss: Callable[[NDArray[np.floating]], tuple[float, ArrayLike]],
     ) -> tuple[float, NDArray[np.floating]]:
-        """What an optimiser wants: the loss and its gradient with respect to the weights.
+        """What an optimiser wants: the loss and its gradient dw = dloss/dw.
 
-        Args:
-            x: Inputs (B, num_inputs) or None.
-            w: Weights.
-            loss: From values (B, n_obs) to (scalar, dloss/dvalues of shape (B, n_obs)).
+        The loss goes from values (B, n_obs) to (scalar, dloss/dvalues of shape (B, n_obs)).
         """
         values, pullback = self.vjp(x, w)
         scalar, cotangents = loss(values)
@@ -261,8 +256,9 @@ class ProgramFunction:
         Args:
             x: Inputs (B, num_inputs) or None.
             w: Weights.
-            wrt: "weights", "inputs", "all" (inputs, then weights), or indices of parameters in that order.
-            initial_states: Amplitudes (B, 2**n) in place of the program's initial state.
+            wrt: "weights", "inputs", "all" (inputs, then weights), or parameters: their indices in that order or, where
+                the program is a Qiskit circuit's, themselves.
+            initial_states: As of `vjp`.
         """
         memory = self.memory_of_device
         if memory is not None and (memory.is_on_device(x) or memory.is_on_device(w)):
@@ -294,7 +290,7 @@ class ProgramFunction:
             x: Inputs (B, num_inputs) or None.
             w: Weights.
             measurement: Where outcomes go; None for the function's own.
-            initial_states: Amplitudes (B, 2**n) in place of the program's initial state.
+            initial_states: As of `vjp`.
         """
         parameters, measured = self.read(x, w, initial_states, on_host=False), measurement or self.measurement
         qubits = sorted({qubit for qubit, _ in measured.pairs})
@@ -340,14 +336,10 @@ class ProgramFunction:
     def read(
         self, x: ArrayLike | None, w: ArrayLike | None, given: InitialStates = None, *, on_host: bool = True
     ) -> ParameterBatch:
-        """The samples of a call, checked and copied; finiteness is checked where angles are evaluated, with names.
+        """The samples of a call, checked and copied, to the device if one of x and w is there and ``on_host`` false.
 
-        Args:
-            x: Inputs (B, num_inputs) or None.
-            w: Weights.
-            given: Amplitudes (B, 2**n) in place of the program's initial state.
-            on_host: Whether the values are needed on the host; else they are taken to the device if one of x and w is
-                in its memory.
+        Finiteness is checked where angles are evaluated, with the parameters' names. Amplitudes (B, 2**n) that are
+        given take the place of the program's initial state.
         """
         memory = None if on_host else self.memory_of_device
         there = memory is not None and (memory.is_on_device(x) or memory.is_on_device(w))
@@ -369,8 +361,7 @@ class ProgramFunction:
         shared, batched = self.passes.pull(chunks, sweeps, states, forward, bra, encoded=self._trains_amplitudes)
         dx, dw = None, shared[..., self.num_inputs :]
         if self.input_gradients:
-            # inputs are batched if there are several samples, and come first
-            of_inputs = np.atleast_2d(shared) if batched is None else batched
+            of_inputs = np.atleast_2d(shared) if batched is None else batched  # inputs are the first in both
             dx = of_inputs[:, : self.num_inputs].astype(self.dtype, copy=False)
         if dw.ndim == 2 and not chunks[0].per_sample:
             dw = dw.sum(axis=0)
@@ -378,8 +369,8 @@ class ProgramFunction:
 
     def _values(self, parameters: ParameterBatch, spare: int = 0) -> NDArray[np.floating]:
         """Values; with a spare state, in pieces of the size that a backward sweep has, which finds its memory made."""
-        columns = not parameters.per_sample
-        request = self.passes.request(parameters, populations=self._diagonal, basis_columns=columns)
+        by_columns = not parameters.per_sample
+        request = self.passes.request(parameters, populations=self._diagonal, basis_columns=by_columns)
         parts = self.passes.final_states(parameters, request, spare)
         return joined([self._expectation(parameters, sweeps, ket) for _, sweeps, ket in parts])
 

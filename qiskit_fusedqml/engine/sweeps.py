@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from ..arrays import FloatArray, IntArray
 from ..devices import Bound, BoundOnDevice, CoefficientMap, Device, State, has_memory
@@ -57,19 +58,13 @@ class Sweeps(Protocol):
 
     Attributes:
         forward_states: Memory of the forward sweep, in states of the whole batch.
+        tape: The tape that final states are made for (`Device.allocate`).
+        frame: The frame of the final states.
     """
 
     forward_states: int
-
-    @property
-    def frame(self) -> Frame:
-        """The frame of the final states."""
-        ...
-
-    @property
-    def tape(self) -> Tape:
-        """The tape that final states were made for (`Device.allocate`)."""
-        ...
+    tape: Tape
+    frame: Frame
 
     @property
     def num_places(self) -> int:
@@ -158,7 +153,7 @@ class Residuals(NamedTuple):
     checkpoints: tuple[State, ...] = ()
 
 
-class PlannedSweeps:
+class PlannedSweeps(Sweeps):
     """`Sweeps` by the plan and the angle maps for one request.
 
     Args:
@@ -213,28 +208,28 @@ class PlannedSweeps:
         )
 
     @cached_property
+    @override
     def num_places(self) -> int:
-        """See `Sweeps.num_places`."""
         return num_places(self.tape, self.plan.tables.pair_kinds)
 
     @cached_property
+    @override
     def num_operations(self) -> int:
-        """See `Sweeps.num_operations`."""
         return sum(len(block.operations) - block.undo_from for block in self.tape.blocks)
 
     @cached_property
+    @override
     def shared_bytes(self) -> int:
-        """See `Sweeps.shared_bytes`."""
         angles = len(self.shared_slots) + len(self.batched_slots)
         return 8 * (6 * angles + 2 * self.tape.num_overlaps)
 
+    @override
     def sample_bytes(self, *, per_sample: bool) -> int:
-        """See `Sweeps.sample_bytes`."""
         own = 8 * (4 * len(self.batched_slots) + len(self.batched))
         return own + 8 * self.tape.num_overlaps * (1 if per_sample or self.has_batched_gradients else 0)
 
+    @override
     def table_bytes(self, checkpoints: int) -> int:
-        """See `Sweeps.table_bytes`."""
         model, segments = self.plan.cost_model, self._cut(checkpoints)
         entries = [
             1 << len(factor.basis)
@@ -246,6 +241,7 @@ class PlannedSweeps:
         widest = max(segment.tape.num_overlaps for segment in segments)
         return model.amplitude_bytes * sum(entries) + 8 * widest * model.lanes * model.threads
 
+    @override
     def forward(
         self,
         device: Device,
@@ -253,7 +249,6 @@ class PlannedSweeps:
         initial_states: NDArray[np.complex128] | None,
         checkpoints: int = 0,
     ) -> tuple[Residuals, State]:
-        """See `Sweeps.forward`."""
         bound = self._bind_on(device, parameters) if parameters.on_device else self.bind(parameters)
         ket = device.allocate(self.tape, parameters.batch, initial_states)
         segments, kept = self._segments.get(checkpoints) or self._cut(checkpoints), []
