@@ -6,7 +6,7 @@ values of G non-linear expressions of them (the products of a ZZFeatureMap, say)
     angles = constants + M sources(values),        M of shape (A, P + G),
 
 and the pullback is the transposed Jacobian. In a step of training the linear part runs in compiled code
-(`qiskit_fusedqml.engine.binding`), which leaves `AngleMap.sources` and `AngleMap.pull_sources` of circuits that have
+(`qiskit_fusedqml.engine.sweeps`), which leaves `AngleMap.sources` and `AngleMap.pull_sources` of circuits that have
 non-linear expressions.
 """
 
