@@ -178,5 +178,5 @@ def along(results: Any, jacobians: Sequence[Sequence[Any]], tangents: Sequence[A
     parts = []
     for result, entries in zip(results if len(jacobians) > 1 else (results,), jacobians, strict=True):
         changes = (np.tensordot(entry, own, np.ndim(own)) for entry, own in zip(entries, directions, strict=True))
-        parts.append(sum(changes, start=np.zeros_like(result)))
+        parts.append(sum(changes, start=np.zeros_like(result)[()]))
     return unwrapped(parts)

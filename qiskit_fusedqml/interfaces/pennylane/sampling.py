@@ -46,11 +46,11 @@ def by_samples(tape: Any, postselect_mode: str | None) -> Any:
     of_outcomes = [_relabelled(m) for m in tape.measurements if m.mv is not None and midway]
     full = tape.copy(measurements=at_end, shots=tape.shots.total_shots)
     tapes, merge = split_non_commuting(full) if at_end else ((full,), lambda _: ())
-    wires = _sampled_wires(tape, at_end, everything=bool(midway))
+    wires = [tape.wires if midway else _measured_wires(each) for each in tapes]
 
     def answers(results: Sequence[Any]) -> Any:
         """What is measured, for one number of shots."""
-        drawn = [_Drawn.of(result, midway, wires, postselect_mode) for result in results]
+        drawn = [_Drawn.of(*each, midway, postselect_mode) for each in zip(results, wires, strict=True)]
         pairs = zip(tapes, drawn, strict=True)
         merged = merge(tuple(unwrapped([own.at_end(m) for m in each.measurements]) for each, own in pairs))
         found = iter(merged if len(at_end) > 1 else (merged,))
@@ -62,12 +62,13 @@ def by_samples(tape: Any, postselect_mode: str | None) -> Any:
             return tuple(answers(of_part) for of_part in zip(*results, strict=True))
         return answers(results)
 
-    wanted = [qml.sample(wires=wires)]
-    if midway:
-        wanted.append(qml.sample(op=[MeasurementValue([outcome]) for outcome in midway]))
+    outcomes = [qml.sample(op=[MeasurementValue([outcome]) for outcome in midway])] if midway else []
     sampled = [
-        tape.copy(operations=[*each.operations, *_basis_changes(each.measurements)], measurements=wanted)
-        for each in tapes
+        tape.copy(
+            operations=[*each.operations, *_basis_changes(each.measurements)],
+            measurements=[qml.sample(wires=own), *outcomes],
+        )
+        for each, own in zip(tapes, wires, strict=True)
     ]
     return sampled, process
 
@@ -84,7 +85,7 @@ class _Drawn:
     mode: str | None
 
     @classmethod
-    def of(cls, result: Any, midway: Sequence[Any], wires: Any, mode: str | None) -> _Drawn:
+    def of(cls, result: Any, wires: Any, midway: Sequence[Any], mode: str | None) -> _Drawn:
         if not midway:
             return cls(result, wires, None, None, None, mode)
         samples, outcomes = result
@@ -113,11 +114,9 @@ class _Drawn:
         return measurement.process_samples(samples[self.valid], order)
 
 
-def _sampled_wires(tape: Any, measurements: Sequence[Any], *, everything: bool) -> Any:
-    wires = qml.wires.Wires.all_wires([m.wires for m in measurements])
-    if everything:
-        return qml.wires.Wires.all_wires([tape.wires, wires])
-    return wires if all(m.wires for m in measurements) else tape.wires
+def _measured_wires(tape: Any) -> Any:
+    measured = qml.wires.Wires.all_wires([m.wires for m in tape.measurements])
+    return measured if all(m.wires for m in tape.measurements) else tape.wires
 
 
 def _relabelled(measurement: Any) -> Any:
