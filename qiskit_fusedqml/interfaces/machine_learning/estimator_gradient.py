@@ -44,6 +44,19 @@ class FusedEstimatorGradient(LentEngineOptions, BaseEstimatorGradient):
     The estimator is taken for compatibility: a `FusedEstimator` lends its engine options, any other is asked for
     nothing but its ``options``. Gradients are exact, whatever noise or number of shots the estimator has.
 
+    Args:
+        estimator: See above.
+        options: Default options, recorded in the results.
+        derivative_type: ``DerivativeType.REAL`` for the derivative of the expectation value, which is
+            ``2 Re <psi|O|d psi>``; ``IMAG`` for ``2 Im <psi|O|d psi>`` and ``COMPLEX`` for both, which a parametrised
+            global phase enters.
+        pass_manager: Transpiles each circuit, once, before it is differentiated.
+        device, precision, max_memory_mb, num_threads, checkpoint: As of `EngineOptions`; by default those of a
+            `FusedEstimator`.
+
+    Raises:
+        InvalidInputError: For an estimator that is not a V2 estimator.
+
     Example:
         >>> from qiskit.circuit.library import real_amplitudes
         >>> from qiskit.quantum_info import SparsePauliOp
@@ -67,25 +80,6 @@ class FusedEstimatorGradient(LentEngineOptions, BaseEstimatorGradient):
         num_threads: int | None = None,
         checkpoint: str | int | None = None,
     ) -> None:
-        """Set the options; every argument may be left out.
-
-        Args:
-            estimator: See the class.
-            options: Default options, recorded in the results.
-            derivative_type: ``DerivativeType.REAL`` for the derivative of the expectation value, which is
-                ``2 Re <psi|O|d psi>``; ``IMAG`` for ``2 Im <psi|O|d psi>`` and ``COMPLEX`` for both, which a
-                parametrised global phase enters.
-            pass_manager: Transpiles each circuit, once, before it is differentiated.
-            device: "CPU" or "GPU"; by default the `FusedEstimator`'s, else "CPU".
-            precision: "double" or "single"; by default the `FusedEstimator`'s, else "double".
-            max_memory_mb: Memory the states of one call may take.
-            num_threads: Number of threads; by default every core this process may use.
-            checkpoint: States kept on the way forward for the sweep back: None, a number, or "auto"; see
-                `DifferentiableCircuit`.
-
-        Raises:
-            InvalidInputError: For an estimator that is not a V2 estimator.
-        """
         if estimator is None:
             estimator = FusedEstimator()
         _check_estimator(estimator)
@@ -120,7 +114,7 @@ class FusedEstimatorGradient(LentEngineOptions, BaseEstimatorGradient):
         Args:
             circuits: N circuits, or one.
             observables: N observables, or one.
-            parameter_values: N rows of values, each in the order of ``circuits[i].parameters``.
+            parameter_values: N parameter sets, each in the order of ``circuits[i].parameters``.
             parameters: For each entry the parameters wanted, in any order, or None for all of them; None for all
                 everywhere.
             **options: Recorded in the result; the gradient is exact and none changes it.

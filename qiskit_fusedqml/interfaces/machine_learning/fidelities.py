@@ -37,10 +37,7 @@ class FusedFidelity(LentEngineOptions, BaseStateFidelity):
         local: Whether the projector onto ``|0...0>`` of the first circuit followed by the second one undone is
             replaced by the mean of the projectors onto ``|0>`` of each qubit.
         pass_manager: Transpiles what `create_fidelity_circuit` makes; states are compared before that.
-        device: "CPU" or "GPU"; by default the sampler's, else "CPU".
-        precision: "double" or "single"; by default the sampler's, else "double".
-        max_memory_mb: Memory the states of one call may take.
-        num_threads: Number of threads; by default every core this process may use.
+        device, precision, max_memory_mb, num_threads: As of `EngineOptions`; by default the sampler's.
     """
 
     def __init__(
@@ -101,7 +98,7 @@ class FusedFidelity(LentEngineOptions, BaseStateFidelity):
         Args:
             circuits_1: N circuits, or one.
             circuits_2: N circuits, or one.
-            values_1: N rows of values, or one; None without parameters.
+            values_1: N parameter sets, or one; None without parameters.
             values_2: The same for the second circuits.
             **options: Recorded in the result, with the default options.
 

@@ -29,10 +29,8 @@ class FusedQGT(LentEngineOptions, BaseQGT):
         derivative_type: ``COMPLEX`` for the tensor, ``REAL`` or ``IMAG`` for one of its parts.
         precision: Taken for compatibility and recorded in the results; the tensor is exact.
         pass_manager: Transpiles each circuit, once.
-        device: "CPU" or "GPU"; by default the `FusedEstimator`'s, else "CPU".
-        engine_precision: "double" or "single"; by default the `FusedEstimator`'s, else "double".
-        max_memory_mb: Memory the states of one call may take.
-        num_threads: Number of threads; by default every core this process may use.
+        device, engine_precision, max_memory_mb, num_threads: As of `EngineOptions`, where the second one is called
+            ``precision``; by default those of a `FusedEstimator`.
 
     Example:
         >>> from qiskit import QuantumCircuit
@@ -78,7 +76,7 @@ class FusedQGT(LentEngineOptions, BaseQGT):
 
         Args:
             circuits: N circuits, or one.
-            parameter_values: N rows of values, each in the order of ``circuits[i].parameters``.
+            parameter_values: N parameter sets, each in the order of ``circuits[i].parameters``.
             parameters: For each entry the parameters wanted, in any order, or None for all of them; None for all
                 everywhere.
             precision: Recorded in the result.

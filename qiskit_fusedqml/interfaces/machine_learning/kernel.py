@@ -49,10 +49,7 @@ class FusedFidelityKernel(TrainableFidelityQuantumKernel):
         auto_clear_cache: Whether each call of `evaluate` makes all states anew. If not, those of samples that were seen
             before are kept: a prediction needs those of the training set again.
         max_circuits_per_job: Entries for which such a ``fidelity`` is asked at a time.
-        device: "CPU" or "GPU".
-        precision: "double" or "single".
-        max_memory_mb: Memory the states of one call may take.
-        num_threads: Number of threads; by default every core this process may use.
+        device, precision, max_memory_mb, num_threads: As of `EngineOptions`.
 
     Raises:
         InvalidInputError: If ``evaluate_duplicates``, ``shots`` or ``max_circuits_per_job`` is none of these, or if

@@ -35,12 +35,7 @@ class FusedSamplerGradient(LentEngineOptions, BaseSamplerGradient):
         sampler: See above.
         options: Default options, recorded in the results.
         pass_manager: Transpiles each circuit, once, before it is differentiated.
-        device: "CPU" or "GPU"; by default the sampler's, else "CPU".
-        precision: "double" or "single"; by default the sampler's, else "double".
-        max_memory_mb: Memory the states of one call may take.
-        num_threads: Number of threads; by default every core this process may use.
-        checkpoint: States kept on the way forward for the sweep back: None, a number, or "auto"; see
-            `DifferentiableCircuit`.
+        device, precision, max_memory_mb, num_threads, checkpoint: As of `EngineOptions`; by default the sampler's.
 
     Example:
         >>> from qiskit import QuantumCircuit
@@ -85,7 +80,7 @@ class FusedSamplerGradient(LentEngineOptions, BaseSamplerGradient):
 
         Args:
             circuits: N circuits, or one.
-            parameter_values: N rows of values, each in the order of ``circuits[i].parameters``.
+            parameter_values: N parameter sets, each in the order of ``circuits[i].parameters``.
             parameters: For each entry the parameters wanted, in any order, or None for all of them; None for all
                 everywhere.
             **options: Recorded in the result; the gradient is exact and none changes it.
