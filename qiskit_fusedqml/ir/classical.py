@@ -8,15 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from functools import partial
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InvalidInputError
 
+Part = TypeVar("Part")
+Result = TypeVar("Result")
+
 Values: TypeAlias = NDArray[Any]
-"""One value per trajectory."""
+"""One value for each trajectory."""
 
 BOOL = 0
 FLOAT = -1
@@ -80,11 +84,11 @@ Target: TypeAlias = Bits | Variable
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """The classical values of L trajectories; never changed in place.
+    """The classical values of T trajectories; never changed in place.
 
     Attributes:
-        clbits: (L, number of bits) Booleans.
-        variables: One array (L,) a variable.
+        clbits: (T, number of bits) Booleans.
+        variables: One array (T,) a variable.
     """
 
     clbits: NDArray[np.bool_]
@@ -97,9 +101,9 @@ class Memory:
             np.zeros((count, num_clbits), dtype=bool), tuple(np.zeros(count, _dtype(v.width)) for v in variables)
         )
 
-    def take(self, trajectories: NDArray[np.intp]) -> Memory:
+    def take(self, chosen: NDArray[np.intp]) -> Memory:
         """The memory of some trajectories; one may be taken more than once."""
-        return Memory(self.clbits[trajectories], tuple(values[trajectories] for values in self.variables))
+        return Memory(self.clbits[chosen], tuple(values[chosen] for values in self.variables))
 
     @staticmethod
     def concatenate(parts: Sequence[Memory]) -> Memory:
@@ -128,12 +132,37 @@ class Memory:
         return total
 
 
+def fold(
+    root: Part, parts: Callable[[Part], Sequence[Part]], combine: Callable[[Part, list[Result]], Result]
+) -> Result:
+    """``combine(root, [fold of each part])``, without recursion, as expressions may be nested deeper than calls."""
+    order, work = [], [root]
+    while work:
+        order.append(work.pop())
+        work += parts(order[-1])
+    results: list[Result] = []
+    for node in reversed(order):  # the parts of a node come before it, the last one first
+        first = len(results) - len(parts(node))
+        results[first:] = [combine(node, results[first:])]
+    return results[0]
+
+
+def operands(expression: Expression) -> tuple[Expression, ...]:
+    """The expressions that an expression is made of."""
+    return expression.operands if isinstance(expression, Apply) else ()
+
+
 def evaluate(expression: Expression, memory: Memory) -> Values:
     """The value of an expression in every trajectory.
 
     Raises:
         InvalidInputError: For a division of integers by zero.
     """
+    return fold(expression, operands, partial(_value, memory))
+
+
+def _value(memory: Memory, expression: Expression, values: list[Values]) -> Values:
+    """The value of an expression from those of its operands."""
     match expression:
         case Bits(clbits, width):
             if width == BOOL:
@@ -146,21 +175,36 @@ def evaluate(expression: Expression, memory: Memory) -> Values:
             return memory.variables[index]
         case Constant(value, width):
             return np.full(len(memory.clbits), value, dtype=_dtype(width))
-        case Apply("cast", (operand,), width):
-            return _cast(evaluate(operand, memory), width)
-        case Apply(operator, operands, width):
-            values = [evaluate(operand, memory) for operand in operands]
+        case Apply("cast", _, width):
+            return _cast(values[0], width)
+        case Apply(operator, _, width):
             return _cast(OPERATORS[operator](*values), width)
+
+
+def leaves(expression: Expression) -> Iterator[Expression]:
+    """The bits, variables and constants that an expression depends on."""
+    work = [expression]
+    while work:
+        node = work.pop()
+        work += operands(node)
+        if not isinstance(node, Apply):
+            yield node
 
 
 def clbits_read(expression: Expression) -> Iterator[int]:
     """The classical bits an expression depends on."""
-    match expression:
-        case Bits(clbits):
-            yield from clbits
-        case Apply(operands=operands):
-            for operand in operands:
-                yield from clbits_read(operand)
+    for leaf in leaves(expression):
+        if isinstance(leaf, Bits):
+            yield from leaf.clbits
+
+
+def any_of(conditions: Sequence[Expression]) -> Expression:
+    """Whether one of some conditions holds, as a tree of least depth."""
+    while len(conditions) > 1:
+        pairs = zip(conditions[::2], conditions[1::2], strict=False)
+        odd = conditions[len(conditions) // 2 * 2 :]
+        conditions = [*(Apply("LOGIC_OR", pair, BOOL) for pair in pairs), *odd]
+    return conditions[0]
 
 
 def _divide(a: Values, b: Values) -> Values:

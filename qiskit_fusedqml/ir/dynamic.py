@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InvalidInputError, UnsupportedInstructionError
-from .classical import Apply, Bits, Expression, Target, Variable
+from .classical import Bits, Expression, Target, Variable, leaves
 from .program import Program, validate as validate_program
 
 SAVE_KINDS = (
@@ -261,14 +261,12 @@ def _check_save(save: Save, dynamic: DynamicProgram) -> None:
 
 
 def _check_expression(expression: Expression, dynamic: DynamicProgram) -> None:
-    match expression:
-        case Bits(clbits):
-            _check_range("classical bit", clbits, dynamic.num_clbits)
-        case Variable(index):
-            _check_range("variable", (index,), len(dynamic.variables))
-        case Apply(operands=operands):
-            for operand in operands:
-                _check_expression(operand, dynamic)
+    for leaf in leaves(expression):
+        match leaf:
+            case Bits(clbits):
+                _check_range("classical bit", clbits, dynamic.num_clbits)
+            case Variable(index):
+                _check_range("variable", (index,), len(dynamic.variables))
 
 
 def _check_range(what: str, indices: tuple[int, ...], count: int) -> None:

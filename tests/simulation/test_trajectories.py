@@ -513,6 +513,65 @@ def test_few_shots_of_very_many_outcomes(monkeypatch: pytest.MonkeyPatch) -> Non
     assert sampling._inverted_in_blocks(table.reshape(-1, 16), ends).tolist() == [first, last]
 
 
+def _many_cases() -> QuantumCircuit:
+    circuit = QuantumCircuit(QuantumRegister(8), ClassicalRegister(8, "a"), ClassicalRegister(8, "b"))
+    a, b = circuit.cregs
+    circuit.h(range(8))
+    circuit.measure(range(8), a)
+    with circuit.switch(a) as case:
+        for value in range(250):
+            with case(value):
+                if value % 3 == 0:
+                    circuit.x(0)
+        with case(case.DEFAULT):
+            circuit.x(1)
+    circuit.measure(range(8), b)
+    return circuit
+
+
+def _many_labels() -> QuantumCircuit:
+    circuit = QuantumCircuit(QuantumRegister(10), ClassicalRegister(10, "a"), ClassicalRegister(1, "b"))
+    a, b = circuit.cregs
+    circuit.h(range(10))
+    circuit.measure(range(10), a)
+    with circuit.switch(a) as case:
+        with case(*range(1000)):
+            circuit.reset(0)
+        with case(case.DEFAULT):
+            circuit.initialize([0, 1], 0)
+    circuit.measure(0, b)
+    return circuit
+
+
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [
+        (_many_cases, lambda a: a ^ (a % 3 == 0 if a < 250 else 2)),
+        (_many_labels, lambda a: a >= 1000),
+    ],
+)
+def test_switches_of_many_cases_and_labels(make: Any, expected: Any) -> None:
+    circuit = make()
+    width = circuit.cregs[0].size
+    counts = sample(circuit, 3000)
+    assert len(counts) > 200
+    assert all(outcome >> width == expected(outcome & (1 << width) - 1) for outcome in counts)
+
+
+def test_conditions_nested_deeper_than_calls() -> None:
+    circuit = QuantumCircuit(2, 502)
+    circuit.h(0)
+    circuit.measure(0, 500)
+    condition = negated = expr.lift(circuit.clbits[0])
+    for clbit in circuit.clbits[1:501]:
+        condition = expr.logic_or(condition, clbit)
+        negated = expr.logic_not(negated)
+    with circuit.if_test(expr.logic_and(condition, expr.logic_not(negated))):
+        circuit.x(1)
+    circuit.measure(1, 501)
+    assert sample(circuit, 100).keys() == {0, 3 << 500}
+
+
 def test_worlds_are_normalised() -> None:
     for make in DYNAMIC:
         assert sum(world.probability for world in worlds(make())) == pytest.approx(1.0, abs=1e-9)

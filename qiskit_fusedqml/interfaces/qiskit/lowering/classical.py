@@ -67,20 +67,21 @@ class ClassicalReader:
         Raises:
             UnsupportedInstructionError: For durations and whatever else has no classical value at run time.
         """
+        return ir.fold(node, _parts, self._combined)
+
+    def _combined(self, node: Any, operands: list[ir.Expression]) -> ir.Expression:
+        """An expression from those of its parts."""
         match node:
             case expr.Var():
                 return self._variable(node)
             case expr.Value():
                 return ir.Constant(node.value, _width(node.type))
             case expr.Cast():
-                return ir.Apply("cast", (self.expression(node.operand),), _width(node.type))
-            case expr.Unary() if node.op.name in ir.OPERATORS:
-                return ir.Apply(node.op.name, (self.expression(node.operand),), _width(node.type))
-            case expr.Binary() if node.op.name in ir.OPERATORS:
-                operands = (self.expression(node.left), self.expression(node.right))
-                return ir.Apply(node.op.name, operands, _width(node.type))
+                return ir.Apply("cast", tuple(operands), _width(node.type))
+            case expr.Unary() | expr.Binary() if node.op.name in ir.OPERATORS:
+                return ir.Apply(node.op.name, tuple(operands), _width(node.type))
             case expr.Index():
-                return ir.Apply("INDEX", (self.expression(node.target), self.expression(node.index)), _width(node.type))
+                return ir.Apply("INDEX", tuple(operands), _width(node.type))
         raise UnsupportedInstructionError(f"It uses the classical expression {node}, which is not supported.")
 
     def _variable(self, node: Any) -> ir.Target:
@@ -131,6 +132,18 @@ class Jumps:
         """
         if self._open:
             raise SimulationError(f"A jump leads to mark {self._open[-1][0]!r}, which does not come after it.")
+
+
+def _parts(node: Any) -> tuple[Any, ...]:
+    """The expressions that one of Qiskit's is made of."""
+    match node:
+        case expr.Cast() | expr.Unary():
+            return (node.operand,)
+        case expr.Binary():
+            return (node.left, node.right)
+        case expr.Index():
+            return (node.target, node.index)
+    return ()
 
 
 def _width(kind: Any) -> int:

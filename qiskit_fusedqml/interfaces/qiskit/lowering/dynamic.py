@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from qiskit import QuantumCircuit
@@ -14,7 +14,7 @@ from qiskit.quantum_info.operators.predicates import is_unitary_matrix
 
 from ....errors import InvalidInputError, SimulationError, UnsupportedInstructionError
 from ....ir import dynamic as ir
-from ....ir.classical import BOOL, Apply, Bits, Constant
+from ....ir.classical import BOOL, Apply, Bits, Constant, Expression, any_of
 from ....ir.program import MAX_QUBITS, Program
 from ....ir.simplify import simplify
 from .circuits import Lowered, Walker
@@ -33,6 +33,9 @@ _WITHOUT_CLASS = {
     **dict.fromkeys(("kraus", "superop", "quantum_channel", "qerror_loc", "roerror"), "channel"),
 }
 """The names of instructions that have no class here, and the methods that write them."""
+
+_Case: TypeAlias = tuple[Expression, tuple[ir.Node, ...]]
+"""A condition and what is run if it holds."""
 
 _FLOW = (ControlFlowOp, BreakLoopOp, ContinueLoopOp, Store)
 
@@ -267,20 +270,20 @@ class DynamicWalker(Walker):
         self.nodes.append(ir.Branch(condition, then, otherwise[0] if otherwise else ()))
 
     def switch_case(self, operation: Any, operands: Operands) -> None:
-        """The first of several blocks whose value is the target's: nested branches, decided before any block runs."""
+        """The block one of whose values is the target's: a tree of branches, decided before any block runs."""
         target = self.reader.value(operation.target)
-        chain: tuple[ir.Node, ...] = ()
-        for labels, block in reversed(list(operation.cases_specifier())):
+        default: tuple[ir.Node, ...] = ()
+        cases: list[_Case] = []
+        for labels, block in operation.cases_specifier():
             nodes = self._block(block, operands)
             if CASE_DEFAULT in labels:
-                chain = nodes
+                default = nodes
                 continue
-            tests = [Apply("EQUAL", (target, Constant(_typed(v, target.width), target.width)), BOOL) for v in labels]
-            condition = tests[0]
-            for test in tests[1:]:
-                condition = Apply("LOGIC_OR", (condition, test), BOOL)
-            chain = (ir.Branch(condition, nodes, chain),)
-        self.nodes.extend(chain)
+            values = [Constant(_typed(label, target.width), target.width) for label in labels]
+            cases.append((any_of([Apply("EQUAL", (target, value), BOOL) for value in values]), nodes))
+        if cases:
+            default = (ir.Branch(any_of([condition for condition, _ in cases]), _one_of(cases), default),)
+        self.nodes.extend(default)
 
     def while_loop(self, operation: Any, operands: Operands) -> None:
         """A block as long as a condition holds."""
@@ -352,6 +355,14 @@ def _mark(operation: Any) -> str:
     if len(operation.params) != 1:
         raise UnsupportedInstructionError(f"it has the parameters {operation.params}; the name of a mark is expected")
     return str(operation.params[0])
+
+
+def _one_of(cases: Sequence[_Case]) -> tuple[ir.Node, ...]:
+    """The nodes of the case that holds, as a tree of least depth."""
+    if len(cases) == 1:
+        return cases[0][1]
+    first, second = cases[: len(cases) // 2], cases[len(cases) // 2 :]
+    return (ir.Branch(any_of([condition for condition, _ in first]), _one_of(first), _one_of(second)),)
 
 
 def _typed(value: Any, width: int) -> bool | int:
