@@ -2,7 +2,8 @@
 
 A case is a tape, planned with the cost model of the devices that are to run it, random angles, the coefficients and
 the tables by which a device finds these itself, the observables and, for the first samples, values, gradients and their
-overlaps found by the CPU device. Examples are recipes with what the host makes of them (``tests/devices/bindings.py``).
+overlaps found by the CPU device. Examples are coefficient maps with what the host makes of them
+(``tests/support/bindings.py``).
 `python benchmarks/gpu/cases.py` writes them all to ``benchmarks/gpu/cases``; it needs the package as installed.
 """
 
@@ -27,7 +28,7 @@ for folder in (HERE.parent, HERE.parent.parent / "tests"):
 from workloads import sizes  # noqa: E402
 
 FOLDER = HERE / "cases"
-EXAMPLES = "recipes.examples"
+EXAMPLES = "coefficient_maps.examples"
 """The file of the examples, beside the cases."""
 
 SIZES = {name: sizes(name) for name in ("W1", "W2", "W3", "W4", "W5", "W6")} | {"headline": (20, 1000, 16)}
@@ -188,7 +189,7 @@ def load(path: Path) -> Case:
 
 
 def examples(count: int) -> list[Any]:
-    """Recipes of every kind, and what the host makes of them."""
+    """Coefficient maps of every kind, and what the host makes of them."""
     from support.bindings import BindingCase
 
     return [example for seed in range(count) for example in BindingCase(seed).examples()]
@@ -200,9 +201,9 @@ def write_all(
     sizes: dict[str, tuple[int, int, int]],
     limits: Any,
     *,
-    num_recipes: int = 48,
+    num_maps: int = 48,
 ) -> None:
-    """Write the cases of all sizes, planned for devices like ``limits``, and examples of so many recipes."""
+    """Write the cases of all sizes, planned for devices like ``limits``, and examples of so many coefficient maps."""
     from qiskit_fusedqml.devices.gpu.compiled import Geometry
     from qiskit_fusedqml.devices.gpu.device import cost_model
     from qiskit_fusedqml.planner.cost import CostModel
@@ -212,7 +213,7 @@ def write_all(
         for name, (n, layers, batch) in sizes.items():
             path = save(make(name, n, layers, batch, precision, model), folder)
             print(f"{path.name}: {path.stat().st_size / 1024:.0f} KiB", flush=True)
-    (folder / EXAMPLES).write_bytes(pickle.dumps(examples(num_recipes)))
+    (folder / EXAMPLES).write_bytes(pickle.dumps(examples(num_maps)))
 
 
 def main() -> None:

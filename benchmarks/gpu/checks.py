@@ -60,13 +60,13 @@ def shots(device: GPUDevice, precision: str) -> dict[str, Any]:
     return {"n": n, "batch": 2, "where": "shots", "precision": precision, "error": error, "right": error < 1e-2}
 
 
-def recipes(device: GPUDevice, folder: Path, host: Callable[[Any], np.ndarray]) -> dict[str, Any]:
+def coefficient_maps(device: GPUDevice, folder: Path, host: Callable[[Any], np.ndarray]) -> dict[str, Any]:
     """Coefficients and gradients made on the device, beside those of the examples that were carried here."""
     examples = pickle.loads((folder / cases.EXAMPLES).read_bytes())
     error = max(max(example.errors(device, host)) for example in examples)
     return {
         "examples": len(examples),
-        "where": "recipes",
+        "where": "coefficient maps",
         "precision": "double",
         "error": error,
         "right": error < 1e-10,
@@ -88,10 +88,10 @@ def check_case(device: GPUDevice, case: cases.Case) -> dict[str, float]:
     return {
         "values": float(np.abs(values - case.values).max()),
         "overlaps": float(np.nanmax(np.abs(overlaps - case.overlaps)) / np.nanmax(np.abs(case.overlaps))),
-    } | _resident_errors(device, case, samples)
+    } | _on_device_errors(device, case, samples)
 
 
-def _resident_errors(device: GPUDevice, case: cases.Case, samples: int) -> dict[str, float]:
+def _on_device_errors(device: GPUDevice, case: cases.Case, samples: int) -> dict[str, float]:
     """The same for the step that is timed, in which nothing crosses."""
     parts, held = timing.step(device, case, samples)
     for part in parts.values():
@@ -99,7 +99,7 @@ def _resident_errors(device: GPUDevice, case: cases.Case, samples: int) -> dict[
     values, gradient = (device.to_host(held[name]) for name in ("values", "gradient"))
     right = case.gradient.reshape(-1)
     return {
-        "resident values": float(np.abs(values - case.values).max()),
+        "on-device values": float(np.abs(values - case.values).max()),
         "gradient": float(np.abs(gradient[case.num_qubits :] - right).max() / np.abs(right).max()),
     }
 

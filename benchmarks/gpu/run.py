@@ -91,7 +91,7 @@ class Gpu:
         self.emulated, self.cupy, self.runtime = emulated, cupy, CupyRuntime()
         self.folder = Path(tempfile.mkdtemp()) if emulated else cases.FOLDER
         if emulated:
-            cases.write_all(self.folder, ("single", "double"), cases.DRY, self.runtime.limits, num_recipes=8)
+            cases.write_all(self.folder, ("single", "double"), cases.DRY, self.runtime.limits, num_maps=8)
         self.compared = ("W3",) if emulated else ("n12", "n16", "n20")
         self.peers = ("torch", "numpy") if emulated else ("triton-qml", "torch", "cupy")
         self.seconds = 0.0 if emulated else 1.5
@@ -126,7 +126,7 @@ class Gpu:
     def conformance(self) -> Iterator[dict[str, Any]]:
         """What every kernel does, beside the reference device and the host."""
         yield from checks.conformance(self.device, self.runtime.limits)
-        yield checks.recipes(self.device("double"), self.folder, self.cupy.asnumpy)
+        yield checks.coefficient_maps(self.device("double"), self.folder, self.cupy.asnumpy)
 
     def ceilings(self) -> dict[str, float]:
         """What the machine does at most: copies in memory and in the cache, matrix products in both precisions."""

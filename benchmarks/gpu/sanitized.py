@@ -26,10 +26,10 @@ from qiskit_fusedqml.devices.gpu.device import GPUDevice  # noqa: E402
 def main() -> None:
     """A warp, a block, and tiles; coefficients and gradients made on the device."""
     runtime = CupyRuntime()
-    tiles = Geometry(single=True, resident_qubits=8, tile_qubits=9, largest_tile=10, limits=runtime.limits)
+    tiles = Geometry(single=True, whole_qubits=8, tile_qubits=9, largest_tile=10, limits=runtime.limits)
     for seed, n, spread, geometry in ((1, 6, 0, None), (2, 10, 0, None), (3, 11, 2, tiles)):
         print(n, max(random_run(seed, n, spread, 2).errors(GPUDevice(runtime, "single", geometry))))
-    print(checks.recipes(GPUDevice(runtime, "double"), cases.FOLDER, cupy.asnumpy))
+    print(checks.coefficient_maps(GPUDevice(runtime, "double"), cases.FOLDER, cupy.asnumpy))
 
 
 if __name__ == "__main__":

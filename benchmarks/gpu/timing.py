@@ -34,7 +34,7 @@ def useful_fma(n: int, layers: int, batch: int) -> float:
 
 def moved_bytes(device: GPUDevice, case: cases.Case, samples: int) -> float:
     """Bytes that a step's sweeps read and write beyond the chip: the ket forward, ket and bra back; 0 for one tile."""
-    if case.num_qubits <= device.geometry.resident_qubits:
+    if case.num_qubits <= device.geometry.whole_qubits:
         return 0.0
     return float(len(case.tape.blocks) * 6 * device.state_bytes(case.num_qubits, samples))
 
@@ -58,27 +58,27 @@ def step(device: GPUDevice, case: cases.Case, samples: int) -> tuple[dict[str, C
 
     Inputs, weights and cotangents are in the device's memory, and so are the results.
     """
-    resident, frame = device.on_device, case.tape.frame
+    kept, frame = device.on_device, case.tape.frame
     base = device.from_host(np.concatenate([case.inputs[0], case.weights.reshape(-1)]))
     rows, cotangents = device.from_host(case.inputs[:samples]), device.from_host(np.ones((samples, 1)))
     held: dict[str, Any] = {}
 
     def bind() -> None:
-        held["bound"] = resident.bind(case.tables, base, rows)
+        held["bound"] = kept.bind(case.tables, base, rows)
 
     def forward() -> None:
-        held["ket"] = resident.allocate(case.tape, samples, None)
-        resident.forward(case.tape, held["bound"].coefficients, held["ket"])
+        held["ket"] = kept.allocate(case.tape, samples, None)
+        kept.forward(case.tape, held["bound"].coefficients, held["ket"])
 
     def values() -> None:
-        held["values"] = resident.expectation(held["ket"], frame, case.sums)
+        held["values"] = kept.expectation(held["ket"], frame, case.sums)
 
     def bra() -> None:
-        held["bra"] = resident.apply_observables(held["ket"], frame, case.sums, cotangents)
+        held["bra"] = kept.apply_observables(held["ket"], frame, case.sums, cotangents)
 
     def backward() -> None:
         states, coefficients = (held.pop("ket"), held.pop("bra")), held["bound"].coefficients
-        held["overlaps"] = resident.backward(case.tape, coefficients, *states, per_sample=False)
+        held["overlaps"] = kept.backward(case.tape, coefficients, *states, per_sample=False)
 
     def pull() -> None:
         held["gradient"], _ = held.pop("bound").pull(held.pop("overlaps"), per_sample=False)

@@ -26,12 +26,12 @@ def test_the_whole_run_and_one_that_goes_on(tmp_path):
     output = tmp_path / "result.json"
     status, result = run(output)
     assert status == 0
-    assert {row["where"] for row in result["conformance"]} == {"warp", "block", "tiles", "shots", "recipes"}
+    assert {row["where"] for row in result["conformance"]} == {"warp", "block", "tiles", "shots", "coefficient maps"}
     assert all(row["right"] for row in (*result["conformance"], *result["cases"]))
     assert {(row["name"], row["precision"]) for row in result["cases"]} == {
         (name, precision) for name in ("W1", "W2", "W3", "headline") for precision in ("single", "double")
     }
-    assert set(result["cases"][0]["errors"]) == {"values", "overlaps", "resident values", "gradient"}
+    assert set(result["cases"][0]["errors"]) == {"values", "overlaps", "on-device values", "gradient"}
     row = next(row for row in result["cases"] if row["name"] == "headline")
     assert (row["headline"]["measured"], row["headline"]["scaled_by"]) == ("scaled", 1000 / 1 * 1000 / 2)
     assert row["share_of_floor"] == row["floor"]["ms"] / row["step_ms"]

@@ -1,4 +1,4 @@
-"""The recipe on one qubit: states and gradients of runs of gates, at singular points too."""
+"""Coefficients on one qubit: states and gradients of rotation sequences, at singular points too."""
 
 from __future__ import annotations
 

@@ -364,5 +364,5 @@ def test_arguments_that_do_not_fit():
 )
 def test_tiles_follow_shared_memory(shared_kib, single, resident):
     geometry = Geometry.of(Limits(shared_bytes=shared_kib << 10), single)
-    assert geometry.resident_qubits == geometry.largest_tile == resident
+    assert geometry.whole_qubits == geometry.largest_tile == resident
     assert geometry.planned_tile == resident - geometry.sector_bits

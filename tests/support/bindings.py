@@ -1,4 +1,4 @@
-"""Recipes with values, overlaps, and what compiled code on the host makes of them, for devices that do it too."""
+"""Coefficient maps with values, overlaps, and what compiled code on the host makes of them, for other devices."""
 
 from __future__ import annotations
 
@@ -78,9 +78,9 @@ class Example:
         """Largest differences of numbers and gradients."""
         numbers, *gradients = self.results(device, host, tables)
         off = numbers[: len(self.numbers)] - self.numbers
-        recipe, batch = self.tables.coefficients, len(self.columns)
-        own = len(recipe.batched_terms[0]) * batch
-        for turns in (slice(len(recipe.terms[0])), slice(len(self.numbers) - own, None)):
+        c, batch = self.tables.coefficients, len(self.columns)
+        own = len(c.batched_terms[0]) * batch
+        for turns in (slice(len(c.terms[0])), slice(len(self.numbers) - own, None)):
             off[turns] -= 2 * np.round(off[turns] / 2)
         errors = [float(np.abs(off).max(initial=0.0))]
         for given, wanted in zip(gradients, self.gradients, strict=True):

@@ -1,5 +1,5 @@
 // Coefficients from values and gradients from overlaps, where both are in the device's memory: reference_coefficients.py has the mathematics,
-// gpu/recipes.py the launches. Always in double precision; sums have a fixed order.
+// gpu/coefficients.py the launches. Always in double precision; sums have a fixed order.
 namespace fusedqml {
 
 // What is known of a map before there are values. "Own", or batched, is what differs from sample to sample.

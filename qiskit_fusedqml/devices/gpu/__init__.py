@@ -1,7 +1,12 @@
-"""The GPU device: tapes restated for the kernels in ``cuda_src``, on any runtime that can allocate, copy and launch.
+"""The GPU device: lower -> pack -> launch, for the kernels in ``cuda_src``.
 
-`sources` joins the kernels' text; `windows` and `records` restate a tape; `compiled` cuts it into launches; `layout`
-packs coefficients, `tables` and `recipes` make them on the device from values that are there; `sequences` runs the
-launches, one by one or as graphs; `device.GPUDevice` is a `qiskit_fusedqml.devices.Device` on a `runtime.Runtime`. CuPy
-is one runtime (`qiskit_fusedqml.devices.cuda`); the tests have another that runs the same kernels on the CPU.
+* lower: `compiled` cuts a tape into sweeps, `windows` chooses which amplitudes threads hold in registers, `records`
+  writes the operations as the integers that kernels read.
+* pack: `layout` says where coefficients lie and packs those of the host; `coefficients` makes them on the device, from
+  the index arrays of `tables`; `observables` are tables of terms.
+* launch: `launches` knows how each kernel is launched, `sequences` runs the sweeps of a tape, one by one or as graphs;
+  `sources` joins the kernels' text.
+
+`device.GPUDevice` is a `qiskit_fusedqml.devices.Device` on a `runtime.Runtime`, which allocates, copies and launches.
+CuPy is one runtime (`qiskit_fusedqml.devices.cuda`); the tests have another that runs the same kernels on the CPU.
 """

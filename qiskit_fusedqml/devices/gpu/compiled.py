@@ -1,6 +1,6 @@
 """Tapes cut into launches: sweeps, each with its records.
 
-A state of up to `Geometry.resident_qubits` qubits is one tile and its whole tape one sweep. Of a larger state each
+A state of up to `Geometry.whole_qubits` qubits is one tile and its whole tape one sweep. Of a larger state each
 block of the tape is a sweep over tiles.
 """
 
@@ -51,14 +51,14 @@ class Geometry:
 
     Attributes:
         single: Single precision.
-        resident_qubits: Largest states that are one tile.
+        whole_qubits: Largest states that are one tile.
         tile_qubits: Dimension of the tiles of larger states.
         largest_tile: Their largest dimension.
         limits: The device.
     """
 
     single: bool
-    resident_qubits: int
+    whole_qubits: int
     tile_qubits: int
     largest_tile: int
     limits: Limits
@@ -81,8 +81,8 @@ class Geometry:
     def narrowed(self) -> Geometry:
         """For tapes that want overlaps of matrices: blocks of at most 256 threads, which then have more registers."""
         largest = min(self.largest_tile, _NARROW_THREAD_BITS + self.block_registers)
-        resident, tile = min(self.resident_qubits, largest), min(self.tile_qubits, largest)
-        return replace(self, resident_qubits=resident, tile_qubits=tile, largest_tile=largest)
+        whole, tile = min(self.whole_qubits, largest), min(self.tile_qubits, largest)
+        return replace(self, whole_qubits=whole, tile_qubits=tile, largest_tile=largest)
 
     @property
     def block_registers(self) -> int:
@@ -181,7 +181,7 @@ def compile_tape(tape: Tape, geometry: Geometry) -> CompiledTape:
     for block in tape.blocks:
         _check_block(tape, block.tile, block.operations)
     numbers = NumberLayout([operation for block in tape.blocks for operation in block.operations])
-    if n <= geometry.resident_qubits:
+    if n <= geometry.whole_qubits:
         operations = [operation for block in tape.blocks for operation in block.operations]
         undone = sum(len(block.operations) - stop for block, stop in zip(tape.blocks, stops, strict=True))
         sweep = _Compiler(geometry, n, None, numbers).sweep(operations, len(operations) - undone)

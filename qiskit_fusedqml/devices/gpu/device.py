@@ -349,7 +349,7 @@ def cost_model(geometry: Geometry) -> CostModel:
     limits = geometry.limits
     return CostModel(
         tile_qubits=geometry.planned_tile,
-        whole_qubits=geometry.resident_qubits,
+        whole_qubits=geometry.whole_qubits,
         table_qubits=TABLE_QUBITS,
         amplitude_bytes=geometry.amplitude_bytes,
         byte_cost=limits.fma_per_byte * (1.0 if geometry.single else limits.double_rate),

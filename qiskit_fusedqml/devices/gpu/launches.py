@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -109,11 +109,11 @@ class Launcher:
         self.single = geometry.single
         self.real = np.float32 if self.single else np.float64
         self.complex = np.complex64 if self.single else np.complex128
-        self.constant = lru_cache(maxsize=KEPT_CONSTANTS)(self._constant)
+        self.constant = lru_cache(maxsize=KEPT_CONSTANTS)(partial(_constant, runtime))
 
     def upload(self, array: NDArray[np.generic]) -> Buffer:
         """A host array on the device; an empty one becomes one zero, for a buffer without length has no address."""
-        return self.runtime.upload(array if array.size else np.zeros(1, array.dtype))
+        return _upload(self.runtime, array)
 
     def amplitudes(self, count: int) -> Buffer:
         """Room for amplitudes.
@@ -131,12 +131,6 @@ class Launcher:
         """So many threads, if any."""
         if count:
             self.runtime.launch(name, (-(-count // THREADS), 1), THREADS, 0, arguments)
-
-    def _constant(self, numbers: tuple[int, ...] | range) -> Buffer:
-        """Integers that are kept on the device for the next time."""
-        made = self.upload(np.array(numbers, dtype=np.int32))
-        self.runtime.synchronize()  # it is read from any stream from now on
-        return made
 
     def relabel(self, state: GPUState, columns: Sequence[int], offset: int) -> Buffer:
         """Amplitudes in another order: new[k] = old[row(k)]."""
@@ -208,6 +202,17 @@ class Launcher:
         if slots:
             self.add(partials, self.constant(range(slots)), slots, totals, real=False, onto=False)
         return totals
+
+
+def _upload(runtime: Runtime, array: NDArray[np.generic]) -> Buffer:
+    return runtime.upload(array if array.size else np.zeros(1, array.dtype))
+
+
+def _constant(runtime: Runtime, numbers: tuple[int, ...] | range) -> Buffer:
+    """Integers that are kept on the device for the next time."""
+    made = _upload(runtime, np.array(numbers, dtype=np.int32))
+    runtime.synchronize()  # it is read from any stream from now on
+    return made
 
 
 def launch_size(geometry: Geometry, sweep: Sweep, samples: int, *, undo: bool) -> tuple[int, int, int, int]:

@@ -81,18 +81,18 @@ def test_wrong_tables_are_seen(part):
     cases = map(BindingCase, range(0, 40, 2))
     case = next(case for case in cases if len(case.sweeps.coefficient_map.tables.sequences[0]) and not case.by_row)
     tables = case.sweeps.tables
-    recipe, rows = tables.coefficients, tables.angles.shared
+    c, rows = tables.coefficients, tables.angles.shared
     if part == "angles":
         wrong = replace(tables, angles=replace(tables.angles, shared=replace(rows, weight=1.001 * rows.weight)))
     elif part == "runs":
-        runs, *rest = recipe.sequences
+        sequences, *rest = c.sequences
         wrong = replace(
-            tables, coefficients=replace(recipe, sequences=(replace(runs, axis=(runs.axis + 1) % 3), *rest))
+            tables, coefficients=replace(c, sequences=(replace(sequences, axis=(sequences.axis + 1) % 3), *rest))
         )
     else:
-        pairs, *rest = recipe.pairs
+        pairs, *rest = c.pairs
         moved = replace(pairs, constant=pairs.constant + 1e-3)
-        wrong = replace(tables, coefficients=replace(recipe, pairs=(moved, *rest)))
+        wrong = replace(tables, coefficients=replace(c, pairs=(moved, *rest)))
     assert max(case.example().errors(emulated(), np.array, wrong)) > 1e-6
 
 
