@@ -6,8 +6,11 @@ import ctypes
 import os
 import platform
 import sys
+from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+from .memory import format_bytes, physical_memory
 
 _PACKAGES = (
     "qiskit-fusedqml",
@@ -75,22 +78,24 @@ def _version(package: str) -> str:
         return "not installed"
 
 
-def _cpuinfo(*keys: str) -> str:
-    path = Path("/proc/cpuinfo")  # Linux only
+@lru_cache(maxsize=1)
+def cpu_facts() -> dict[str, str]:
+    """What the system says about its first processor, by the system's names; nothing where it is not Linux."""
+    facts: dict[str, str] = {}
+    path = Path("/proc/cpuinfo")
     if path.exists():
         for line in path.read_text().splitlines():
             key, _, value = line.partition(":")
-            if key.strip() in keys:
-                return value.strip()
-    return ""
+            facts.setdefault(key.strip(), value.strip())
+    return facts
 
 
 def _processor() -> str:
-    return f"{_cpuinfo('model name') or platform.processor() or 'unknown'} ({platform.machine()})"
+    return f"{cpu_facts().get('model name') or platform.processor() or 'unknown'} ({platform.machine()})"
 
 
 def _features() -> str:
-    present = _cpuinfo("flags", "Features").split()
+    present = (cpu_facts().get("flags") or cpu_facts().get("Features", "")).split()
     return " ".join(feature for feature in _FEATURES if feature in present) or "unknown on this system"
 
 
@@ -119,6 +124,4 @@ def _threads() -> str:
 
 
 def _memory() -> str:
-    if sys.platform == "win32":
-        return "unknown on this system"
-    return f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.1f} GiB"
+    return "unknown on this system" if sys.platform == "win32" else format_bytes(physical_memory())

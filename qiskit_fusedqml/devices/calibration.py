@@ -19,6 +19,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from ..info import cpu_facts
 from ..planner.cost import KINDS, Factors
 
 FORMAT = 1
@@ -64,16 +65,10 @@ class TableError(ValueError):
 @lru_cache(maxsize=1)
 def cpu_model() -> str:
     """The CPU as its system names it."""
-    wanted = ("model name", "cpu family", "model", "CPU implementer", "CPU part")
-    facts: dict[str, str] = {}
-    path = Path("/proc/cpuinfo")  # Linux only
-    if path.exists():
-        for line in path.read_text().splitlines():
-            key, _, value = line.partition(":")
-            facts.setdefault(key.strip(), value.strip())
+    facts = cpu_facts()
     named = facts.get("model name") or platform.processor() or platform.machine()
     # virtual machines are vague about names, not about numbers
-    numbers = [f"{key} {facts[key]}" for key in wanted[1:] if key in facts]
+    numbers = [f"{key} {facts[key]}" for key in ("cpu family", "model", "CPU implementer", "CPU part") if key in facts]
     return f"{named} ({', '.join(numbers)})" if numbers else named
 
 
