@@ -32,7 +32,7 @@ NEAR_SINGULAR = [middle + off for middle in (0.0, pi) for off in (0.0, 1e-12, -1
 
 def maps(case: BindingCase) -> tuple[CoefficientMap, CoefficientMap]:
     """Both maps of a case's tables, over its affine map of values."""
-    tables = case.binding.tables
+    tables = case.sweeps.tables
     return tuple(
         kind(tables.coefficients).over(tables.angles) for kind in (ReferenceCoefficientMap, CompiledCoefficientMap)
     )
@@ -40,7 +40,7 @@ def maps(case: BindingCase) -> tuple[CoefficientMap, CoefficientMap]:
 
 def random_values(case: BindingCase, batch: int) -> tuple[np.ndarray, np.ndarray]:
     """Any values of the right number: what they came from makes no difference here."""
-    angles = case.binding.tables.angles
+    angles = case.sweeps.tables.angles
     return case.rng.uniform(-4, 4, angles.num_shared), case.rng.uniform(-4, 4, (batch, angles.num_batched))
 
 
@@ -53,7 +53,7 @@ def errors(case: BindingCase, batch: int = 3) -> list[float]:
     (ours, theirs), values = maps(case), random_values(case, batch)
     one, two = ours.bind(*values), theirs.bind(*values)
     found = [distance(getattr(one.coefficients, kind), getattr(two.coefficients, kind)) for kind in KINDS]
-    overlaps = case.rng.normal(size=(batch, case.binding.plan.tape.num_overlaps))
+    overlaps = case.rng.normal(size=(batch, case.sweeps.plan.tape.num_overlaps))
     for given, per_sample in ((overlaps, False), (overlaps, True), (overlaps.sum(axis=0), False)):
         gradients = (pulled(each, bound, given, per_sample=per_sample) for each, bound in ((ours, one), (theirs, two)))
         found += [distance(*pair) for pair in zip(*gradients, strict=True)]
@@ -68,7 +68,7 @@ def test_coefficients_and_gradients_of_random_programs(seed: int) -> None:
 
 def test_the_cases_have_everything() -> None:
     """Every kind of coefficient, and of overlap, occurs in several of them."""
-    tables = [case.binding.tables.coefficients for case in CASES]
+    tables = [case.sweeps.tables.coefficients for case in CASES]
     for count in (
         lambda t: len(t.pairs[0]),
         lambda t: len(t.batched_pairs[0]),
