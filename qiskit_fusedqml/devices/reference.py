@@ -62,7 +62,7 @@ class ReferenceDevice(Device):
                     stop = operation.overlap + operation.num_overlaps
                     overlaps[:, operation.overlap : stop] = measure(operation, ket, bra)
                     if isinstance(operation, RY) and _leaves_x_out(operation, coefficients):
-                        overlaps[:, operation.overlap + 1] = np.nan  # so that nobody relies on it
+                        overlaps[:, operation.overlap + 1] = np.nan  # it may hold anything
                 for state in (ket, bra):
                     state[...] = apply(operation, coefficients, state, inverse=True)
         return overlaps if per_sample else overlaps.sum(axis=0)

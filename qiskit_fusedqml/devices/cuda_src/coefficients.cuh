@@ -294,7 +294,7 @@ __device__ __forceinline__ void turned_overlaps(const Values& v, int sequence, c
 }
 
 // Gradients of the gates of all sequences whose overlaps are wanted, gates [shared gate][shared row] and own_gates [own gate][sample]. shared: overlaps
-// (shared_rows, S); own: (batch, S), or null where nobody asks for the own ones.
+// (shared_rows, S); own: (batch, S), or null where the own ones are not wanted.
 __global__ void pull_sequences(const CoefficientMap* map, long long batch, double* numbers, double* memory, const double* shared, long long shared_rows,
                           const double* own, double* gates, double* own_gates) {
     const Values v = {*map, batch, nullptr, nullptr, numbers, memory};

@@ -1,7 +1,7 @@
 // A sweep: a list of records applied to every tile of every sample, in one launch.
 //
 // With `warp`, each group of 2**(t - W) lanes holds one small state and warps work alone; else a block holds one tile, which may be a
-// whole state. Nothing is saved on the way: `undo` uncomputes ket and bra together and leaves the overlaps in `partials`.
+// whole state. Nothing is saved: `undo` uncomputes ket and bra together and leaves the overlaps in `partials`.
 namespace fusedqml {
 
 enum Kind { exchange_record, flush_record, turn_record, unitary_record, pauli_record, phase_record, diagonal_record, measure_record, dense_record_kind };
@@ -69,7 +69,7 @@ __global__ void set_part(Part<Real>* part, Complex<Real>* ket, Complex<Real>* br
 
 template <bool warp, bool measured> constexpr int block_threads = warp ? warp_block : measured ? 256 : largest_block;
 
-// To a multiprocessor; 0 leaves it open. Then the compiler spills nothing of the largest blocks on their way back where with 1 it does; it would squeeze
+// To a multiprocessor; 0 leaves it open. Then the compiler spills nothing of the largest blocks in the backward pass where with 1 it does; it would squeeze
 // all others into fewer registers.
 template <bool warp, bool undo, bool measured> constexpr int least_blocks = warp || measured || !undo || largest_block == 256;
 

@@ -1,4 +1,4 @@
-// One tile in the hands of a group of threads: each holds 2**W amplitudes of the ket, and of the bra, in registers.
+// A tile held by a group of threads: each has 2**W amplitudes of the ket, and of the bra, in registers.
 //
 // An amplitude's place is an n-bit number: the lowest W bits number the registers of a thread, the next t - W the threads
 // of the group, the rest the tile. A *window* is a linear map from places to rows; operations flip register bits only.

@@ -298,13 +298,13 @@ class GPUDevice(Device, DeviceWithMemory, SamplingDevice):
 
     @contextmanager
     def _bound(self, loaded: LoadedTape, coefficients: AnyCoefficients, ket: GPUState) -> Iterator[Workspace]:
-        """The coefficients where sweeps read them; nobody else writes there until these are on the stream."""
+        """The coefficients where sweeps read them, locked until these are on the stream."""
         self._check_qubits(ket, loaded.compiled.num_qubits, "tape")
         sizes = coefficients.sizes if isinstance(coefficients, CoefficientsOnDevice) else Sizes.of(coefficients)
         loaded.compiled.numbers.check(sizes, ket.batch)
         workspace = self._sequences.workspace(loaded, ket.batch)
         with workspace.lock:
-            if workspace.holds is not coefficients:  # they never change: what is there holds for the way back, too
+            if workspace.holds is not coefficients:  # they never change: what is there holds for both sweeps
                 workspace.holds = None
                 angles = self._pack(loaded, coefficients, workspace)
                 arguments = (loaded.compiled, loaded.tables, loaded.terms, angles)

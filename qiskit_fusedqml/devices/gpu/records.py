@@ -105,7 +105,7 @@ class Writer:
         self._record(PAULI | self._bit(op.x) << 4 if op.x else PHASE, words, undone=undone)
 
     def diagonal(self, op: Diag, undone: bool) -> None:
-        """A diagonal and, behind it for the way back, its overlaps."""
+        """A diagonal and, behind it for the backward pass, its overlaps."""
         words = [-1 if op.scale < 0 else self.numbers.index("scales", op.scale), 0]
         factors = list(op.factors)
         while factors:

@@ -129,7 +129,7 @@ void PreparedCall::find_tables(const CompiledTape& tape, const CoefficientArrays
     call.tables = tables_->tables.data();
 }
 
-// Whether tables take next to no time beside a sweep, so that they are made anew for the way back: a deep circuit's take much memory.
+// Whether tables take next to no time beside a sweep, so that they are made anew for the backward pass: a deep circuit's take much memory.
 bool PreparedCall::cheap_tables(const TapeView& tape) const {
     int64_t entries = 0, operations = 0;
     for (int id = 0; id < tape.num_tables; ++id)

@@ -33,7 +33,7 @@ struct Scratch {
     void* ket;                     // a tile
     void* bra;
     void* tables;                  // batched tables of a block
-    const size_t* table_offsets;   // by id, in bytes; those of the block at hand count
+    const size_t* table_offsets;   // by id, in bytes; those of the current block count
     double* work;                  // angles of one table
 };
 

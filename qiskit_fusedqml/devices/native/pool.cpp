@@ -70,7 +70,7 @@ public:
         help(part, shares, 0);
         {
             std::lock_guard<std::mutex> lock(mutex_);
-            part_ = nullptr;  // nobody joins from here on
+            part_ = nullptr;  // no thread joins from here on
         }
         for (int spin = 0; helpers_.load(std::memory_order_acquire); ++spin) {
             if (spin < spins) relax();
