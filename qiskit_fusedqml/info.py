@@ -6,9 +6,7 @@ import ctypes
 import os
 import platform
 import sys
-from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 from .memory import format_bytes, physical_memory
 
@@ -78,23 +76,15 @@ def _version(package: str) -> str:
         return "not installed"
 
 
-@lru_cache(maxsize=1)
-def cpu_facts() -> dict[str, str]:
-    """What the system says about its first processor, by the system's names; nothing where it is not Linux."""
-    facts: dict[str, str] = {}
-    path = Path("/proc/cpuinfo")
-    if path.exists():
-        for line in path.read_text().splitlines():
-            key, _, value = line.partition(":")
-            facts.setdefault(key.strip(), value.strip())
-    return facts
-
-
 def _processor() -> str:
+    from .devices.calibration import cpu_facts
+
     return f"{cpu_facts().get('model name') or platform.processor() or 'unknown'} ({platform.machine()})"
 
 
 def _features() -> str:
+    from .devices.calibration import cpu_facts
+
     present = (cpu_facts().get("flags") or cpu_facts().get("Features", "")).split()
     return " ".join(feature for feature in _FEATURES if feature in present) or "unknown on this system"
 

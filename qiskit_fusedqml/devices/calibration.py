@@ -19,7 +19,6 @@ from math import isfinite
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from ..info import cpu_facts
 from ..planner.cost import KINDS, Factors
 
 FORMAT = 1
@@ -60,6 +59,18 @@ Table: TypeAlias = dict[tuple[str, str], Calibration]
 
 class TableError(ValueError):
     """A file is no table of calibrations; the message says where and why."""
+
+
+@lru_cache(maxsize=1)
+def cpu_facts() -> dict[str, str]:
+    """What the system says about its first processor, by the system's names; nothing where it is not Linux."""
+    facts: dict[str, str] = {}
+    path = Path("/proc/cpuinfo")
+    if path.exists():
+        for line in path.read_text().splitlines():
+            key, _, value = line.partition(":")
+            facts.setdefault(key.strip(), value.strip())
+    return facts
 
 
 @lru_cache(maxsize=1)
