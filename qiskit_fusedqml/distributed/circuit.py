@@ -120,7 +120,7 @@ class ShardedCircuit:
     for bit, whichever worker was first. If a worker is lost, the call raises or, where the executor repeats the work,
     as Dask does, returns the same answer.
 
-    Workers keep the circuit and its plans from call to call; it travels only to those who have not seen it. Give each
+    Workers keep the circuit and its plans from call to call; it is sent only to those that do not have it. Give each
     worker its share of the cores by the circuit's ``num_threads``.
 
     >>> f = DifferentiableCircuit(circuit, ["ZI", "IZ"], inputs=x_parameters, num_threads=1)

@@ -9,7 +9,7 @@ from ..devices import Device
 
 @dataclass(frozen=True, slots=True)
 class EngineOptions:
-    """The options every interface hands to the engine.
+    """The options that every interface passes to the engine.
 
     Attributes:
         device: "CPU", "GPU", "reference", or a `Device`.

@@ -238,7 +238,7 @@ class Passes:
         *,
         keep_phase: bool,
     ) -> tuple[State, Plan]:
-        """The final states as they are on the device, for a caller that goes on with them and minds the memory.
+        """The final states as they are on the device; whether they fit in memory is the caller's to check.
 
         Args:
             values: Parameters (B, P - K) by sample.

@@ -1,6 +1,6 @@
 """Sweeps over the states of a batch: what `ProgramFunction` asks of them, and those that follow a plan.
 
-A sweep forward goes from parameter values to final states, a sweep back from final states (kets) and bras to gradients.
+A forward sweep goes from parameter values to final states, a backward sweep from these (kets) and bras to gradients.
 `PlannedSweeps` puts the linear part of the angle map before the plan's coefficient map, so that compiled code goes from
 values to coefficients and from overlaps to gradients; only non-linear expressions are computed here.
 """

@@ -41,9 +41,9 @@ class DifferentiableCircuit(ProgramFunction):
         num_threads: Threads of the CPU device; None for the cores this process may use, capped by OMP_NUM_THREADS.
         max_memory_mb: Memory for states in MiB; None for half of the machine's, or of what is free on a GPU. Larger
             batches are cut.
-        checkpoint: The sweep back undoes the gates, and needs two states whatever the depth. In single precision the
-            rounding errors of undoing grow with the depth; they start anew wherever a state was kept on the way
-            forward. None keeps none; a number, so many, evenly spaced, which count as states; "auto", in single
+        checkpoint: The backward sweep undoes the gates, and needs two states whatever the depth. In single precision
+            the rounding errors of undoing grow with the depth; they start anew wherever a state was kept in the
+            forward sweep. None keeps none; a number, so many, evenly spaced, which count as states; "auto", in single
             precision, one after every 2048 operations as far as memory allows without cutting the batch.
 
     Raises:
