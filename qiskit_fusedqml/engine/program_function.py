@@ -67,7 +67,7 @@ class Unrolled(NamedTuple):
 
 
 class ProgramFunction:
-    """Values f_k(x, w) = <psi(x, w)| O_k |psi(x, w)> of a program, their derivatives, states and probabilities.
+    """Values ``f_k(x, w) = <psi(x, w)| O_k |psi(x, w)>`` of a program, their derivatives, states and probabilities.
 
     Inputs x (B, num_inputs) are samples; weights w (num_weights,) are shared by all samples or, as (B, num_weights),
     given for each. The angle map's parameters are the inputs followed by the weights. Calls from several threads at
@@ -173,16 +173,16 @@ class ProgramFunction:
     def values(
         self, x: ArrayLike | None = None, w: ArrayLike | None = None, *, initial_states: InitialStates = None
     ) -> NDArray[np.floating]:
-        """Expectation values f_k(x_b, w) = <psi(x_b, w)| O_k |psi(x_b, w)>, (B, n_obs)."""
+        """Expectation values ``f_k(x_b, w) = <psi(x_b, w)| O_k |psi(x_b, w)>``, (B, n_obs)."""
         self._observables()
         return self._values(self.read(x, w, initial_states, on_host=False))
 
     def vjp(
         self, x: ArrayLike | None = None, w: ArrayLike | None = None, *, initial_states: InitialStates = None
     ) -> tuple[NDArray[np.floating], Callable[[ArrayLike], Gradients]]:
-        """Values f_k(x, w) = <psi(x, w)| O_k |psi(x, w)> and a pullback c -> dx, dw = sum_k c_k df_k/dx, df_k/dw.
+        """Values ``f_k(x, w) = <psi(x, w)| O_k |psi(x, w)>`` and a pullback c -> dx, dw = sum_k c_k df_k/dx, df_k/dw.
 
-        The pullback is one backward sweep with the bra sum_k c_k O_k |psi>, and may be called once. The final state is
+        It is one backward sweep with the bra ``sum_k c_k O_k |psi>`` and may be called once. The final state is
         held for it if it fits the budget, else it is computed again.
 
         Args:

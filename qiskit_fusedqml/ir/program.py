@@ -1,6 +1,6 @@
 """Programs: what a circuit does to a state, as a straight line of three instructions.
 
-Bit q of an amplitude's index i is qubit q (Qiskit's order), and |m| is the number of set bits of m. With a Pauli
+Bit q of an amplitude's index i is qubit q (Qiskit's order), and ``|m|`` is the number of set bits of m. With a Pauli
 string P given by two masks x and z (Y where both are set), and j the bits of i at an instruction's qubits, ::
 
     (P a)[i]   = (-1j)**|x & z| * (-1)**|i & z| * a[i ^ x]
