@@ -29,7 +29,9 @@ def default_budget() -> int:
 
 
 def format_bytes(size: float) -> str:
-    """A size with its unit, "1.5 GiB"."""
+    """A size with its unit, "1.5 GiB"; one beyond all memory as a power of two."""
+    if size >= 2**60:
+        return f"2**{int(size).bit_length() - 1} B"
     for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
         if size < 1024 or unit == "TiB":
             break

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from ..arrays import ComplexArray, FloatArray, IntArray
-from ..ir.measurement import clbit_values
 from . import rotations
 from .program_function import ProgramFunction
 from .state_gradients import pull_bras
@@ -20,23 +20,37 @@ BACKWARD_COST = 3.0
 def grouped_probabilities(
     f: ProgramFunction, x: ArrayLike | None, w: ArrayLike | None, groups: IntArray, num_groups: int
 ) -> FloatArray:
-    """Sums (B, num_groups) of probabilities: outcome v of the clbits belongs to ``groups[v]``, -1 to none."""
-    parameters, pairs = f.read(x, w), f.measurement.pairs
-    measured = sorted({qubit for qubit, _ in pairs})
-    labels = groups[clbit_values(len(measured), [(measured.index(q), c) for q, c in pairs])]
+    """Sums (B, num_groups) of probabilities.
+
+    Args:
+        f: The function.
+        x: Inputs (B, num_inputs) or None.
+        w: Weights.
+        groups: The group of each of `reachable_outcomes`, or of each value of the classical bits; -1 for none.
+        num_groups: Number of groups.
+    """
+    parameters, labels = f.read(x, w), _labels(f, groups)
     result = np.zeros((parameters.batch, num_groups))
     for chunk, sweeps, ket in f.passes.final_states(parameters, f.passes.request(parameters), extra=1):
-        marginal = f.device.probabilities(ket, sweeps.frame, measured)
+        marginal = f.device.probabilities(ket, sweeps.frame, f.measurement.qubits)
         result[chunk.first : chunk.first + chunk.batch] = _group_sums(marginal, labels, num_groups)
     return result
 
 
-def reachable_outcomes(f: ProgramFunction) -> tuple[IntArray, IntArray]:
-    """The values the classical bits can take, ascending, and the groups that number them."""
-    outcomes = np.unique(clbit_values(f.num_qubits, f.measurement.pairs))
-    groups = np.full(2**f.measurement.num_clbits, -1, np.intp)
-    groups[outcomes] = np.arange(len(outcomes))
-    return outcomes, groups
+def reachable_outcomes(f: ProgramFunction) -> tuple[NDArray[Any], IntArray]:
+    """The values the classical bits can take, ascending, and a group for each of them."""
+    outcomes = np.sort(f.measurement.outcomes())
+    return outcomes, np.arange(len(outcomes))
+
+
+def _labels(f: ProgramFunction, groups: IntArray) -> IntArray:
+    """The group of each outcome of the measured qubits."""
+    outcomes = f.measurement.outcomes()
+    if len(groups) != len(outcomes):
+        return np.asarray(groups[outcomes])
+    labels = np.empty_like(groups)
+    labels[np.argsort(outcomes, kind="stable")] = groups
+    return labels
 
 
 def probability_jacobian(
@@ -51,7 +65,7 @@ def probability_jacobian(
 
     Reverse mode is one backward sweep a group, forward mode one or two states a wanted rotation.
     """
-    labels, wanted = groups[clbit_values(f.num_qubits, f.measurement.pairs)], f.indices(wrt)
+    labels, wanted = _labels(f, groups)[f.measurement.of_basis_states(f.num_qubits)], f.indices(wrt)
     present = np.unique(labels[labels >= 0])
     chosen = rotations.depending_on(f, wanted)
     num_states = len(chosen) + int(f.unrolled.controlled[chosen].sum())

@@ -27,7 +27,7 @@ from ..devices import State
 from ..errors import FusedQMLError
 from ..ir.angles import AngleMap
 from ..ir.encoding import AmplitudeEncoding
-from ..ir.measurement import Measurement, clbit_values
+from ..ir.measurement import Measurement
 from ..ir.observables import PauliSum
 from ..ir.program import Program
 from ..planner import Plan
@@ -293,9 +293,7 @@ class ProgramFunction:
             initial_states: As of `vjp`.
         """
         parameters, measured = self.read(x, w, initial_states, on_host=False), measurement or self.measurement
-        qubits = sorted({qubit for qubit, _ in measured.pairs})
-        outcomes = clbit_values(len(qubits), [(qubits.index(q), c) for q, c in measured.pairs])
-        size = 2**measured.num_clbits
+        qubits, outcomes, size = measured.qubits, measured.outcomes(), 2**measured.num_clbits
         self.memory.check_output(8 * size * parameters.batch, f"probabilities of {measured.num_clbits} classical bits")
         sweeps = self.plans.sweeps(self.passes.request(parameters, populations=True))
         device = self.passes.device_of(parameters)

@@ -14,7 +14,7 @@ from qiskit_fusedqml import DifferentiableCircuit
 from qiskit_fusedqml.devices.registry import make_device
 from qiskit_fusedqml.engine import probabilities as module, rotations as forward_mode
 from qiskit_fusedqml.engine.program_function import ProgramFunction
-from qiskit_fusedqml.errors import FusedQMLError, InvalidInputError
+from qiskit_fusedqml.errors import FusedQMLError, InvalidInputError, OutOfMemoryError
 from qiskit_fusedqml.interfaces.qiskit.lowering import lower
 from qiskit_fusedqml.ir.program import Program, Rotation
 
@@ -169,6 +169,30 @@ def test_probabilities_by_classical_bit_in_pieces(cost: float, monkeypatch: pyte
     tight = DifferentiableCircuit(circuit, max_memory_mb=5 * 16 * 8 / 2**20)
     assert forward_mode.blocks(tight, 3, 12)[1] < 12
     np.testing.assert_allclose(tight.probability_jacobian(None, w, groups, 4), whole, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("num_clbits", [3, 40, 62, 63, 64, 200])
+def test_classical_bits_far_beyond_the_qubits(num_clbits: int) -> None:
+    circuit, w = efficient_su2(2, reps=1), RNG.normal(size=8)
+    plain = DifferentiableCircuit(circuit)
+    circuit.add_register(ClassicalRegister(num_clbits))
+    circuit.measure([1, 0], [0, num_clbits - 1])
+    f = DifferentiableCircuit(circuit)
+    outcomes, groups = f.reachable_outcomes()
+    assert outcomes.tolist() == [0, 1, 1 << (num_clbits - 1), (1 << (num_clbits - 1)) + 1]
+    swapped = [0, 2, 1, 3]
+    np.testing.assert_allclose(
+        f.grouped_probabilities(None, w, groups, 4), plain.probabilities(w=w)[:, swapped], rtol=0, atol=1e-14
+    )
+    np.testing.assert_allclose(
+        f.probability_jacobian(None, w, groups, 4),
+        plain.probability_jacobian(None, w, np.arange(4), 4)[:, swapped],
+        rtol=0,
+        atol=1e-14,
+    )
+    if num_clbits > 3:
+        with pytest.raises(OutOfMemoryError, match=f"probabilities of {num_clbits} classical bits"):
+            f.probabilities(w=w)
 
 
 def test_a_slot_that_feeds_several_rotations() -> None:

@@ -292,15 +292,15 @@ class FusedSamplerQNN(_Network, SamplerQNN):
 
     @cached_property
     def _groups(self) -> NDArray[np.intp]:
-        """For each value of the classical bits the (flat) output it counts for, or -1."""
+        """For each value that the classical bits can take the (flat) output it counts for, or -1."""
         outcomes, groups = self.differentiable.reachable_outcomes()
         logical = self._logical(outcomes)
-        inside = logical < 2**self.num_virtual_qubits
-        groups[outcomes] = -1
-        groups[outcomes[inside]] = [self._output(value) for value in logical[inside].tolist()]
+        inside = (logical < 2**self.num_virtual_qubits).astype(bool)
+        groups[:] = -1
+        groups[inside] = [self._output(value) for value in logical[inside].tolist()]
         return groups
 
-    def _logical(self, outcomes: NDArray[np.intp]) -> NDArray[np.intp]:
+    def _logical(self, outcomes: NDArray[Any]) -> NDArray[Any]:
         """Outcomes in terms of the qubits before transpilation, where all qubits are measured after it."""
         layout = self._org_circuit.layout
         if layout is None or self._org_circuit.num_clbits:

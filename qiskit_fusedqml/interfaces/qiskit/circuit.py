@@ -113,7 +113,10 @@ class DifferentiableCircuit(ProgramFunction):
     def grouped_probabilities(
         self, x: ArrayLike | None, w: ArrayLike | None, groups: NDArray[np.intp], num_groups: int
     ) -> NDArray[np.float64]:
-        """Sums (B, num_groups) of probabilities: outcome v of the clbits belongs to ``groups[v]``, -1 to none."""
+        """Sums (B, num_groups) of probabilities of outcomes.
+
+        ``groups`` has the group of each of `reachable_outcomes`, or of each value of the clbits; -1 for none.
+        """
         return grouped_probabilities(self, x, w, groups, num_groups)
 
     def probability_jacobian(
@@ -127,8 +130,11 @@ class DifferentiableCircuit(ProgramFunction):
         """Derivatives (B, num_groups, n) of `grouped_probabilities`, by the cheaper of forward and reverse mode."""
         return probability_jacobian(self, x, w, groups, num_groups, wrt)
 
-    def reachable_outcomes(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """The values the classical bits can take, ascending, and the groups that number them."""
+    def reachable_outcomes(self) -> tuple[NDArray[Any], NDArray[np.intp]]:
+        """The values the classical bits can take, ascending, and the groups that number them.
+
+        Values of more than 63 bits are Python's integers.
+        """
         return reachable_outcomes(self)
 
     def hvp(

@@ -18,7 +18,7 @@ from qiskit.providers.fake_provider import GenericBackendV2
 from qiskit.quantum_info import Statevector
 from qiskit.transpiler import generate_preset_pass_manager
 
-from qiskit_fusedqml import FusedEstimator, FusedSamplerGradient
+from qiskit_fusedqml import FusedEstimator, FusedSamplerGradient, FusedSamplerQNN
 from qiskit_fusedqml.engine.program_function import ProgramFunction
 from qiskit_fusedqml.errors import InvalidInputError
 
@@ -184,6 +184,19 @@ def test_the_stock_network() -> None:
         results.append(qnn.backward(x, w))
     for mine, other in zip(*results, strict=True):
         np.testing.assert_allclose(mine, other, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("num_clbits", [40, 62, 63, 64, 300])
+def test_classical_bits_far_beyond_the_qubits(num_clbits: int) -> None:
+    angle = Parameter("a")
+    circuit = QuantumCircuit(1, num_clbits)
+    circuit.ry(angle, 0)
+    circuit.measure(0, num_clbits - 1)
+    ((gradient,),) = FusedSamplerGradient().run([circuit], [[0.4]]).result().gradients
+    assert gradient == pytest.approx({0: -np.sin(0.4) / 2, 1 << (num_clbits - 1): np.sin(0.4) / 2}, abs=1e-12)
+    ours = FusedSamplerQNN(circuit=circuit, weight_params=[angle])  # outcomes of one qubit are 0 and 1
+    np.testing.assert_allclose(ours.forward(None, [0.4]), [[np.cos(0.2) ** 2, 0]], rtol=0, atol=1e-12)
+    np.testing.assert_allclose(ours.backward(None, [0.4])[1], [[[-np.sin(0.4) / 2], [0]]], rtol=0, atol=1e-12)
 
 
 def test_eight_threads_at_once_copies_and_pickles() -> None:
