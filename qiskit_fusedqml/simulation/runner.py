@@ -146,6 +146,7 @@ class Runner:
         writes = final_writes([node for node in nodes[end:] if isinstance(node, Measure)])
         self._final_qubits = sorted({qubit for qubit, _ in writes})
         self._sources = tuple((self._final_qubits.index(qubit), clbit) for qubit, clbit in writes)
+        self._are_in_order = all(bit == clbit for bit, clbit in self._sources)
 
     @property
     def samples(self) -> bool:
@@ -182,7 +183,9 @@ class Runner:
         if results > SMALL_RESULTS:
             self._check(results, f"results of {shots} shots of {len(of_set)} parameter sets", "ask for fewer shots")
         request = _Request(values, of_set, shots, generators, keep)
-        parts = [request.part(slice(start, start + step)) for start in range(0, len(of_set), step)]
+        if 0 < len(of_set) <= step:
+            return self._run(request)
+        parts = (request.part(slice(start, start + step)) for start in range(0, len(of_set), step))
         return [outcomes for part in parts for outcomes in self._run(part)]
 
     def _sets_at_a_time(self, shots: int) -> int:
@@ -243,6 +246,8 @@ class Runner:
             sets = zip(of_set.tolist(), request.generators, strict=True)
             drawn = [draw(table[value], shots, generator, keep=request.keep) for value, generator in sets]
         before = shared.memory.integers()
+        if self._are_in_order and not before.any():
+            return drawn
         return [
             replace(each, outcomes=written(each.outcomes, self._sources, before[value]))
             for each, value in zip(drawn, of_set.tolist(), strict=True)
@@ -277,5 +282,6 @@ class Runner:
             drawn = outcomes_of_shots(probabilities, of_shot, draws.uniform(trajectories))
             pairs, of_shot = present_numbers(of_shot * probabilities.shape[1] + drawn, probabilities.size)
             parents, outcomes = np.divmod(pairs, probabilities.shape[1])
-            bits = written(outcomes, self._sources, bits[parents])
+            is_done = self._are_in_order and not bits.any()
+            bits = outcomes if is_done else written(outcomes, self._sources, bits[parents])
         table.fill(bits, of_shot, sets, trajectories.shots)

@@ -185,8 +185,6 @@ def written(outcomes: NDArray[np.int64], sources: Sequence[tuple[int, int]], bef
         sources: Pairs (bit of the outcome, classical bit it is written to).
         before: The classical bits before, one integer or (D,).
     """
-    if not np.any(before) and all(bit == clbit for bit, clbit in sources):
-        return outcomes
     width = max((clbit for _, clbit in sources), default=0)
     is_wide = width >= WIDEST_FIXED or np.asarray(before).dtype == object
     kind = np.dtype(object if is_wide else np.int64)  # Python's integers have no width

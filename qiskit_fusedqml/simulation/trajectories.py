@@ -67,7 +67,7 @@ class Trajectories:
             each,
             np.zeros_like(each),
             np.repeat(each, len(shots)),
-            np.tile(np.array(shots), len(each)),
+            np.tile(np.arange(shots.start, shots.stop), len(each)),
         )
 
     def take(self, chosen: NDArray[np.bool_]) -> Trajectories | None:
