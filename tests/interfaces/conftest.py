@@ -1,4 +1,4 @@
-"""Tests that need JAX are left out where it is not installed, and the summary says so; a count of sweeps."""
+"""Tests that need an optional package are left out where it is missing, as the summary says; a count of sweeps."""
 
 from __future__ import annotations
 
@@ -8,17 +8,30 @@ import pytest
 
 from qiskit_fusedqml.engine.passes import Passes
 
+OPTIONAL = {
+    "jax": ("jax", "PennyLane's JAX interface was not tested: JAX is missing (pip install jax)."),
+    "algorithms": (
+        "qiskit_algorithms",
+        "qiskit-algorithms was not tested: it is missing (pip install qiskit-algorithms).",
+    ),
+}
+"""The packages by the marker of the tests that need them, and what the summary says in their absence."""
+
+
+def missing() -> list[str]:
+    return [marker for marker, (package, _) in OPTIONAL.items() if find_spec(package) is None]
+
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if find_spec("jax") is None:
-        without = [item for item in items if item.get_closest_marker("jax") is None]
-        config.hook.pytest_deselected(items=[item for item in items if item not in without])
-        items[:] = without
+    markers = missing()
+    without = [item for item in items if not any(map(item.get_closest_marker, markers))]
+    config.hook.pytest_deselected(items=[item for item in items if item not in without])
+    items[:] = without
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if find_spec("jax") is None:
-        terminalreporter.write_line("PennyLane's JAX interface was not tested: JAX is missing (pip install jax).")
+    for marker in missing():
+        terminalreporter.write_line(OPTIONAL[marker][1])
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ gradient classes take the same steps from the call to its result; only the deriv
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from enum import Enum
 from functools import cached_property
 from typing import Any
 
@@ -185,8 +186,52 @@ def by_entry(
     return results, wanted
 
 
+def known_derivative_type(given: Any) -> DerivativeType:
+    """The derivative type that a member of any enum means, by its name or its value.
+
+    qiskit-algorithms has an enum of its own, and its variational principles write it into gradients they are given.
+
+    Raises:
+        InvalidInputError: For anything else.
+    """
+    if isinstance(given, DerivativeType):
+        return given
+    if isinstance(given, Enum):
+        words = {str(word).lower() for word in (given.name, given.value)}
+        meant = [kind for kind in DerivativeType if kind.value in words]
+        if len(meant) == 1:
+            return meant[0]
+    raise InvalidInputError(
+        f"The derivative type is {given!r}; DerivativeType.REAL, IMAG or COMPLEX of "
+        "qiskit_machine_learning.gradients is expected, or a member of that name or value of another enum."
+    )
+
+
+class TypedDerivatives:
+    """A class that gives complex derivatives or one of their parts.
+
+    qiskit-algorithms writes a member of its own enum to ``_derivative_type``, which is checked when it is read.
+    """
+
+    _derivative_type: Any
+
+    @property
+    def derivative_type(self) -> DerivativeType:
+        """Which part of the derivatives is computed.
+
+        Raises:
+            InvalidInputError: If it was set to what is no derivative type.
+        """
+        return known_derivative_type(self._derivative_type)
+
+    @derivative_type.setter
+    def derivative_type(self, derivative_type: DerivativeType) -> None:
+        known_derivative_type(derivative_type)
+        self._derivative_type = derivative_type  # as it is, for whoever compares it with an enum of their own
+
+
 def part(values: NDArray[Any], kind: DerivativeType) -> NDArray[Any]:
     """Complex values, or their real or imaginary part."""
-    if kind == DerivativeType.COMPLEX:
+    if kind is DerivativeType.COMPLEX:
         return values
-    return values.real if kind == DerivativeType.REAL else values.imag
+    return values.real if kind is DerivativeType.REAL else values.imag

@@ -29,13 +29,22 @@ from ..qiskit.jobs import FinishedJob
 from ..qiskit.lowering.observables import Observable, canonical, with_layout
 from ..qiskit.options import LentEngineOptions
 from ..qiskit.primitives import FusedEstimator
-from .entries import EntryBatch, Parameters, Share, Values, by_entry, entry_batches, part
+from .entries import (
+    EntryBatch,
+    Parameters,
+    Share,
+    TypedDerivatives,
+    Values,
+    by_entry,
+    entry_batches,
+    part,
+)
 
 Measured = tuple[list[Observable], Indices]
 """The distinct observables of a batch, and the place (E,) of each entry's among them."""
 
 
-class FusedEstimatorGradient(LentEngineOptions, BaseEstimatorGradient):
+class FusedEstimatorGradient(LentEngineOptions, TypedDerivatives, BaseEstimatorGradient):
     """Exact gradients of expectation values by adjoint differentiation.
 
     Any circuit that the engine runs has a gradient, with respect to any of its parameters: no gate needs to be
@@ -49,13 +58,13 @@ class FusedEstimatorGradient(LentEngineOptions, BaseEstimatorGradient):
         options: Default options, recorded in the results.
         derivative_type: ``DerivativeType.REAL`` for the derivative of the expectation value, which is
             ``2 Re <psi|O|d psi>``; ``IMAG`` for ``2 Im <psi|O|d psi>`` and ``COMPLEX`` for both, which a parametrised
-            global phase enters.
+            global phase enters. Members of other enums count by their name or value.
         pass_manager: Transpiles each circuit, once, before it is differentiated.
         device, precision, max_memory_mb, num_threads, checkpoint: As of `EngineOptions`; by default those of a
             `FusedEstimator`.
 
     Raises:
-        InvalidInputError: For an estimator that is not a V2 estimator.
+        InvalidInputError: For an estimator that is not a V2 estimator, and for any other derivative type.
 
     Example:
         >>> from qiskit.circuit.library import real_amplitudes
@@ -84,6 +93,7 @@ class FusedEstimatorGradient(LentEngineOptions, BaseEstimatorGradient):
             estimator = FusedEstimator()
         _check_estimator(estimator)
         super().__init__(estimator, options, derivative_type, pass_manager)
+        self.derivative_type = derivative_type
         self._given = {
             "device": device,
             "precision": precision,
@@ -91,15 +101,6 @@ class FusedEstimatorGradient(LentEngineOptions, BaseEstimatorGradient):
             "num_threads": num_threads,
             "checkpoint": checkpoint,
         }
-
-    @property
-    def derivative_type(self) -> DerivativeType:
-        """Which part of ``2 <psi|O|d psi>`` is computed."""
-        return self._derivative_type
-
-    @derivative_type.setter
-    def derivative_type(self, derivative_type: DerivativeType) -> None:
-        self._derivative_type = derivative_type
 
     def run(
         self,
@@ -152,8 +153,8 @@ class FusedEstimatorGradient(LentEngineOptions, BaseEstimatorGradient):
         sets, columns = batch.effective
         pair_of = batch.set_of * count + observable_of  # each entry's place on the grid of sets and observables
         pairs, index = (pair_of, pair_of) if count == 1 else np.unique(pair_of, return_inverse=True)
-        if self._derivative_type != DerivativeType.REAL:
-            grid = part(overlap_jacobian(circuit, None, sets, columns), self._derivative_type)
+        if self.derivative_type is not DerivativeType.REAL:
+            grid = part(overlap_jacobian(circuit, None, sets, columns), self.derivative_type)
         elif 2 * len(pairs) > len(sets) * count:
             grid = np.asarray(circuit.jacobian(None, sets, wrt=columns), np.float64)
         else:

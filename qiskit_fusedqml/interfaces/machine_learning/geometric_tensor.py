@@ -17,16 +17,26 @@ from ...engine.second_order import geometric_tensor
 from ..qiskit.compiled import compile_circuit
 from ..qiskit.jobs import FinishedJob
 from ..qiskit.options import LentEngineOptions
-from .entries import EntryBatch, Parameters, Share, Values, by_entry, entry_batches, part
+from .entries import (
+    EntryBatch,
+    Parameters,
+    Share,
+    TypedDerivatives,
+    Values,
+    by_entry,
+    entry_batches,
+    part,
+)
 
 
-class FusedQGT(LentEngineOptions, BaseQGT):
+class FusedQGT(LentEngineOptions, TypedDerivatives, BaseQGT):
     """``<d_i psi|d_j psi> - <d_i psi|psi><psi|d_j psi>``, exact, for any circuit that the engine runs.
 
     Args:
         estimator: Taken for compatibility; a `FusedEstimator` lends its engine options.
         phase_fix: Whether the second term is taken off.
-        derivative_type: ``COMPLEX`` for the tensor, ``REAL`` or ``IMAG`` for one of its parts.
+        derivative_type: ``COMPLEX`` for the tensor, ``REAL`` or ``IMAG`` for one of its parts. Members of other
+            enums count by their name or value.
         precision: Taken for compatibility and recorded in the results; the tensor is exact.
         pass_manager: Transpiles each circuit, once.
         device, engine_precision, max_memory_mb, num_threads: As of `EngineOptions`, where the second one is called
@@ -57,6 +67,7 @@ class FusedQGT(LentEngineOptions, BaseQGT):
         num_threads: int | None = None,
     ) -> None:
         super().__init__(estimator, phase_fix, derivative_type, precision, pass_manager=pass_manager)
+        self.derivative_type = derivative_type
         self._given = {
             "device": device,
             "precision": engine_precision,
