@@ -31,7 +31,7 @@ SHOT_BYTES = 128
 """Memory that measuring takes for each shot."""
 
 RESULT_BYTES = 4
-"""Memory that the result of a shot takes."""
+"""Memory that the result of a shot takes besides its classical bits."""
 
 SMALL_RESULTS = 1 << 20
 """Results of fewer bytes are not counted."""
@@ -179,7 +179,8 @@ class Runner:
         step = self._sets_at_a_time(shots)
         if not (self.measures or self.saves):
             return [Outcomes(None, {}) for _ in of_set]
-        results = RESULT_BYTES * shots * len(of_set) if keep or not self.samples else 0
+        each = RESULT_BYTES + self.dynamic.num_clbits // 8
+        results = each * shots * len(of_set) if keep or not self.samples else 0
         if results > SMALL_RESULTS:
             self._check(results, f"results of {shots} shots of {len(of_set)} parameter sets", "ask for fewer shots")
         request = _Request(values, of_set, shots, generators, keep)
@@ -243,8 +244,11 @@ class Runner:
             drawn = [counted(each, keep=request.keep) for each in outcomes]
         else:
             table = states.probabilities(self._final_qubits) if self._sources else np.ones((states.count, 1))
-            sets = zip(of_set.tolist(), request.generators, strict=True)
-            drawn = [draw(table[value], shots, generator, keep=request.keep) for value, generator in sets]
+            sets = zip(of_set.tolist(), request.generators, (np.bincount(of_set) == 1)[of_set].tolist(), strict=True)
+            drawn = [
+                draw(table[value], shots, generator, keep=request.keep, overwrite=once)
+                for value, generator, once in sets
+            ]
         before = shared.memory.integers()
         if self._are_in_order and not before.any():
             return drawn

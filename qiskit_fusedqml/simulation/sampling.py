@@ -75,7 +75,9 @@ class ShotTable:
         return Shots(distinct[present], totals[present], places[numbers])
 
 
-def draw(probabilities: NDArray[np.float64], shots: int, rng: np.random.Generator, *, keep: bool) -> Shots:
+def draw(
+    probabilities: NDArray[np.float64], shots: int, rng: np.random.Generator, *, keep: bool, overwrite: bool = False
+) -> Shots:
     """Draw outcomes; an outcome of probability 0 is never drawn.
 
     The counts of a seed do not depend on ``keep``.
@@ -85,10 +87,11 @@ def draw(probabilities: NDArray[np.float64], shots: int, rng: np.random.Generato
         shots: Number of shots.
         rng: Where randomness comes from.
         keep: Whether the sequence is wanted.
+        overwrite: Whether the probabilities may be overwritten, which saves memory of their size.
     """
     # a multinomial draw costs a step per outcome, inverting the cumulative distribution a search per shot
     if shots < len(probabilities):
-        drawn, counts = _run_lengths(_inverted(probabilities, shots, rng))
+        drawn, counts = _run_lengths(_inverted(probabilities, shots, rng, overwrite=overwrite))
     else:
         possible = np.flatnonzero(probabilities)
         weights = probabilities[possible].astype(np.float64)
@@ -117,18 +120,20 @@ def _run_lengths(outcomes: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArra
     return outcomes[starts], np.diff(starts, append=len(outcomes))
 
 
-def _inverted(probabilities: NDArray[np.float64], shots: int, rng: np.random.Generator) -> NDArray[np.int64]:
+def _inverted(
+    probabilities: NDArray[np.float64], shots: int, rng: np.random.Generator, *, overwrite: bool
+) -> NDArray[np.int64]:
     """The outcome of every shot, sorted in chunks."""
     if shots * BLOCK < len(probabilities) and not len(probabilities) % BLOCK:
         return _inverted_in_blocks(probabilities.reshape(-1, BLOCK), np.sort(rng.random(shots)))
-    cumulative = np.cumsum(probabilities, dtype=np.float64)
+    cumulative = np.cumsum(probabilities, dtype=np.float64, out=probabilities if overwrite else None)
     found = []
     for start in range(0, shots, CHUNK):
         points = np.sort(rng.random(min(CHUNK, shots - start)))  # neighbouring searches then read neighbouring memory
         found.append(np.searchsorted(cumulative, points * cumulative[-1], side="right"))
     outcomes = np.concatenate(found)
     if (outcomes == len(cumulative)).any():  # a point that was rounded up to the total
-        outcomes = np.minimum(outcomes, np.flatnonzero(probabilities)[-1])
+        outcomes = np.minimum(outcomes, np.searchsorted(cumulative, cumulative[-1]))  # the last possible outcome
     return outcomes
 
 

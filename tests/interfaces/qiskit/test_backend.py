@@ -656,6 +656,8 @@ def test_impossible_outcomes_are_never_drawn(shots: int) -> None:
     for seed in range(50):
         drawn = sampling.draw(probabilities, shots, np.random.default_rng(seed), keep=True)
         assert set(drawn.outcomes.tolist()) <= {5, 17, 40, 41, 42}
+        in_place = sampling.draw(probabilities.copy(), shots, np.random.default_rng(seed), keep=True, overwrite=True)
+        np.testing.assert_array_equal(in_place.sequence, drawn.sequence)
         assert drawn.counts.sum() == shots
         assert drawn.sequence is not None
         np.testing.assert_array_equal(np.bincount(drawn.sequence, minlength=len(drawn.counts)), drawn.counts)
