@@ -10,8 +10,9 @@ engine.
 have parted meet again where their branches end; at the end of the code they are measured and let go, one by one or
 together.
 
-**Memory.** Working trajectories count eight states each, waiting ones two. If a measurement would lead to more than
-fit, the run begins again with half of the shots at a time; one shot needs four states.
+**Memory.** A quarter is for shots, the rest for states: eight for each trajectory at work, two for each that waits. If
+there would be more than fit, the run begins again with half of the shots at a time; one shot needs four states. Results
+and saved values that do not fit are refused.
 
 **Seeds.** A random number is a function of the parameter set's key, the shot and how many measurements the shot has
 had. Results therefore depend neither on the memory nor on what else is run, but for the rounding of probabilities.

@@ -208,7 +208,7 @@ class Runner:
     def _run(self, request: _Request) -> list[Outcomes]:
         """Run parameter sets whose states fit: first what their values decide, then what is random."""
         count, shots = len(request.values), request.shots
-        before, after = Recorder(count, self.budget), Recorder(len(request.value_of_set), self.budget)
+        before, after = self._recorder(count), self._recorder(len(request.value_of_set))
         start = Trajectories.start(self.dynamic, self.device, count)
         (shared,) = self._interpreter(request.values, Draws(), before, STATES_AT_WORK * count).run(self._shared, start)
         drawn = self._sampled(request, shared) if self.samples else self._followed(request, shared, after)
@@ -222,6 +222,10 @@ class Runner:
             Outcomes(found, before.results(value, stands_for) | after.results(number))
             for number, (found, value) in enumerate(zip(drawn, request.value_of_set.tolist(), strict=True))
         ]
+
+    def _recorder(self, num_sets: int) -> Recorder:
+        # where a state fits, so does a copy of it
+        return Recorder(num_sets, self.budget + self._state_bytes + SMALL_RESULTS)
 
     def _interpreter(
         self, values: NDArray[np.float64], draws: Draws, recorder: Recorder, max_states: int
@@ -264,7 +268,7 @@ class Runner:
         first, size = 0, max(1, self.budget // (4 * SHOT_BYTES * len(values)))
         while first < request.shots:
             draws = Draws(keys, range(first, min(first + size, request.shots)))
-            attempt = Recorder(len(values), self.budget)
+            attempt = self._recorder(len(values))
             interpreter = self._interpreter(values, draws, attempt, self._max_states)
             try:
                 for trajectories in interpreter.run(self._body, shared.spread(request.value_of_set, draws.shots)):

@@ -98,6 +98,8 @@ class Recorder:
         for number, group in enumerate(zip(trajectories.parameter_sets.tolist(), keys.tolist(), strict=True)):
             groups.setdefault(group, []).append(number)
         density = save.kind == "density_matrix"
+        if density:
+            self._check(save, self._bytes + (16 << 2 * len(save.qubits)))  # before it is computed
         parts = trajectories.states.reduced(save.qubits) if density else values(save, trajectories.states)
         for (parameter_set, key), members in groups.items():
             self._absorb(parameter_set, save, key, _entry(save, parts, trajectories, np.array(members)))
@@ -113,13 +115,16 @@ class Recorder:
         _, entries = self._of_set[parameter_set].setdefault(save.label, (save, {}))
         if key not in entries or save.subtype.endswith("list"):
             self._bytes += entry.bytes
-        if self._bytes > self._max_bytes:
+        self._check(save, self._bytes)
+        entries.setdefault(key, _Entry()).absorb(entry, save)
+
+    def _check(self, save: Save, needed: int) -> None:
+        if needed > self._max_bytes:
             raise OutOfMemoryError(
                 f"Insufficient memory for what is saved as {save.label!r} and before. Required memory: more than "
-                f"{self._bytes >> 20}M, max memory: {self._max_bytes >> 20}M. Raise max_memory_mb if the machine has "
-                "more, or ask for fewer shots, or for averages."
+                f"{needed >> 20}M, max memory: {self._max_bytes >> 20}M. Raise max_memory_mb if the machine has more, "
+                "or ask for fewer shots, or for averages."
             )
-        entries.setdefault(key, _Entry()).absorb(entry, save)
 
     def results(self, parameter_set: int, stands_for: Mapping[str, int] | None = None) -> dict[str, Saved]:
         """What was saved for a parameter set, by label.

@@ -130,6 +130,17 @@ def test_results_that_do_not_fit_are_refused() -> None:
     assert FusedSimulator(max_memory_mb=1).run(saved, shots=2000).result().success
 
 
+def test_a_state_that_fits_is_saved() -> None:
+    circuit = QuantumCircuit(14)
+    circuit.h(range(14))
+    save(save(circuit, "statevector"), "probabilities", list(range(14)))
+    (result,) = FusedSimulator(max_memory_mb=0.25).run(circuit, shots=10).result().results
+    assert result.success
+    save(circuit, "density_matrix", list(range(14)))
+    (result,) = FusedSimulator(max_memory_mb=0.25).run(circuit, shots=10).result().results
+    assert "what is saved as 'density_matrix'" in result.status
+
+
 def test_results_of_a_seed_do_not_depend_on_the_memory() -> None:
     circuit = save(leaving_while(), "probabilities", [5], pershot=True)
     tight, wide = (
