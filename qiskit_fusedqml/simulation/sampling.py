@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -65,14 +65,7 @@ class ShotTable:
         """The shots of every parameter set."""
         distinct, number = np.unique(np.concatenate(self._values), return_inverse=True)
         number = _places(len(distinct))[number]
-        return [self._drawn(distinct, number[row]) for row in self._place]
-
-    def _drawn(self, distinct: NDArray[Any], numbers: NDArray[np.integer]) -> Shots:
-        totals = np.bincount(numbers, minlength=len(distinct))
-        present = np.flatnonzero(totals)
-        places = np.empty_like(distinct, dtype=numbers.dtype)
-        places[present] = _places(len(present))
-        return Shots(distinct[present], totals[present], places[numbers])
+        return [_numbered(distinct, number[row]) for row in self._place]
 
 
 def draw(
@@ -101,10 +94,19 @@ def draw(
     return Shots(drawn, counts, sequence)
 
 
-def counted(outcomes: NDArray[Any], *, keep: bool = True) -> Shots:
+def counted(outcomes: NDArray[Any], *, keep: bool) -> Shots:
     """Shots that have been drawn one by one, in the order of the sequence."""
-    distinct, sequence, counts = np.unique(outcomes, return_inverse=True, return_counts=True)
-    return Shots(distinct, counts, _places(len(distinct))[sequence] if keep else None)
+    shots = _numbered(*np.unique(outcomes, return_inverse=True))
+    return shots if keep else replace(shots, sequence=None)
+
+
+def _numbered(distinct: NDArray[Any], numbers: NDArray[np.integer]) -> Shots:
+    """Shots whose outcomes are given by their places among ascending ones, not all of which need occur."""
+    totals = np.bincount(numbers, minlength=len(distinct))
+    present = np.flatnonzero(totals)
+    places = _places(len(distinct))
+    places[present] = _places(len(present))
+    return Shots(distinct[present], totals[present], places[numbers])
 
 
 def _places(count: int) -> NDArray[Any]:
