@@ -91,6 +91,19 @@ class Matrix:
 Instruction: TypeAlias = Rotation | Diagonal | Matrix
 
 
+def inverted(instruction: Instruction, ends: int) -> Instruction:
+    """The inverse of an instruction, where angle ``ends - slot`` is the negative of what angle ``slot`` was."""
+    match instruction:
+        case Rotation(slot=slot, theta=theta):
+            return (
+                instruction._replace(slot=ends - slot, theta=0.0) if slot >= 0 else instruction._replace(theta=-theta)
+            )
+        case Diagonal(qubits, table):
+            return Diagonal(qubits, table.conj())
+        case Matrix(qubits, matrix):
+            return Matrix(qubits, matrix.conj().T.copy())
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Program:
     """A straight-line program.

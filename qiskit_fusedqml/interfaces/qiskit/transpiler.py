@@ -22,13 +22,13 @@ from qiskit.transpiler.passmanager_config import PassManagerConfig
 from qiskit.transpiler.preset_passmanagers.plugin import PassManagerStagePlugin, PassManagerStagePluginManager
 
 from ...errors import FusedQMLError, InvalidInputError
-from ...ir.gates import GATES, PlacedFactor
+from ...ir.gates import PlacedFactor
 from ...ir.program import Diagonal, Matrix, Rotation
 from ...planner.cost import CostModel
 from ...planner.gf2 import bits
 from ...planner.schedule import Item, group
 from .lowering import lower
-from .lowering.operations import FREE, has_the_names_meaning, placed
+from .lowering.operations import FREE, own_row, placed
 
 FUSED = "fused"
 """The one name of all fused gates; `qiskit_fusedqml.FusedSimulator`'s target holds it as a class."""
@@ -172,8 +172,8 @@ def _generators(operation: Instruction) -> tuple[tuple[int, int], ...] | None:
     """
     if operation.name in _LOCAL or not isinstance(operation, Gate):
         return None
-    row = GATES.get(operation.name) if has_the_names_meaning(operation) else None
-    if row is not None and (row.num_qubits, row.num_params) == (operation.num_qubits, len(operation.params)):
+    row = own_row(operation, operation.num_qubits)
+    if row is not None:
         return _pauli_strings(placed(operation.name, tuple(range(row.num_qubits)), FREE))
     circuit = QuantumCircuit(operation.num_qubits)
     circuit.append(operation, range(operation.num_qubits))

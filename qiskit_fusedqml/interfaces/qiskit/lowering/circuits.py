@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from qiskit import QuantumCircuit
-from qiskit.circuit import ControlModifier, InverseModifier, Parameter, PowerModifier
+from qiskit.circuit import Parameter
 
 from ....errors import InvalidInputError, UnsupportedInstructionError
 from ....ir.angles import AngleMap
@@ -32,6 +32,7 @@ from ....ir.program import (
     Matrix,
     Program,
     Rotation,
+    inverted,
 )
 from ....memory import collector_paused
 from .expressions import AngleTable, order_parameters
@@ -40,10 +41,14 @@ from .operations import (
     RAW_FEATURES,
     Controls,
     Operands,
-    controlled_row,
     has_the_names_meaning,
+    is_current,
+    own_row,
     placed,
+    raised,
     support,
+    under_controls,
+    without_modifiers,
 )
 from .states import Amplitudes, amplitude_encoding, prepared_amplitudes, product_state
 
@@ -146,6 +151,7 @@ class Walker:
     _measured: int = 0
     _cuts: list[int] = field(default_factory=list)
     _path: list[tuple[int, str]] = field(default_factory=list)
+    _unitary: int = 0  # depth of what is being inverted, where nothing but unitaries is possible
 
     def program(self, num_angles: int) -> Program:
         """The program written so far."""
@@ -212,36 +218,26 @@ class Walker:
         handler = _HANDLERS.get(name) if known else None
         if handler is not None and getattr(self, handler)(operation, operands):
             return
-        row = GATES.get(name) if known else None
-        fits = row is not None and (row.num_params, row.num_qubits) == (len(operation.params), len(operands.targets))
-        if row is not None and fits:
+        row = own_row(operation, len(operands.targets))
+        if row is not None:
             self._standard(name, operation.params, operands.targets, operands.controls)
-        elif not (known and self._controlled(operation, operands)):
+        elif not self._controlled(operation, operands):
             self._expand(operation, operands)
 
     def _controlled(self, operation: Any, operands: Operands) -> bool:
-        """Write a gate as its base gate under controls; False where the two do not agree."""
-        name, num_targets, params = operation.name, len(operands.targets), operation.params
-        base, num_ctrl = getattr(operation, "base_gate", None), getattr(operation, "num_ctrl_qubits", 0)
-        if base is None or num_ctrl + base.num_qubits != operation.num_qubits:
-            row = controlled_row(name, len(params), num_targets)
-            if row is None:
-                return False
-            inner = operands.under(num_targets - row.num_targets, -1)
-            self._emit(place(row, inner.targets, *inner.controls), params)
-            return True
-        # v-chains with relative phases are not X under controls, and gates with ancillas assume that those are clean
-        if name.startswith("mcx_vchain"):
-            return False
-        inner = operands.under(num_ctrl, operation.ctrl_state)
-        row, base_row = GATES.get(name.partition("_o")[0]), GATES.get(base.name)
-        if row is not None and (row.num_ctrl, row.num_params) == (num_ctrl, len(params)):
-            self._emit(place(row, inner.targets, *inner.controls), params)
-        elif base_row is not None and base_row.num_params != len(base.params):
-            return False  # the base gate of a controlled CU forgets the fourth parameter
-        else:
+        """Write a gate as its base gate under controls; False where its definition has to be taken."""
+        row, base, inner = under_controls(operation, operands)
+        if row is not None:
+            self._emit(place(row, inner.targets, *inner.controls), operation.params)
+        elif base is not None and self._is_bound(base):
             self._operation(base, inner)
+        else:
+            return False
         return True
+
+    def _is_bound(self, base: Any) -> bool:
+        by_name = own_row(base, base.num_qubits) is not None or (base.name in _HANDLERS and has_the_names_meaning(base))
+        return by_name or is_current(base, self._definition(base))
 
     def _expand(self, operation: Any, operands: Operands) -> None:
         """Write an operation through its definition or, where it has none, its matrix."""
@@ -293,18 +289,28 @@ class Walker:
     def _fresh(self, qubits: int) -> bool:
         """Whether nothing has acted on these qubits, given as a mask."""
         taken = qubits & (self._prepared | self._measured)
-        return not taken and not any(support(instruction) & qubits for instruction in self._instructions)
+        return (
+            not self._unitary
+            and not taken
+            and not any(support(instruction) & qubits for instruction in self._instructions)
+        )
+
+    def _require_free(self, operands: Operands) -> None:
+        if operands.controls != FREE or self._unitary:
+            raise self._refusal("only unitaries can be controlled by qubits or inverted")
 
     # Handlers: True when the operation is written, False to go on as if there were none.
 
     def measure(self, _operation: Any, operands: Operands) -> bool:
         """Record a measurement; nothing may act on the qubit any more."""
+        self._require_free(operands)
         self.measurements.extend(Measure(q, c) for q, c in zip(operands.targets, operands.clbits, strict=True))
         self._measured |= operands.mask
         return True
 
     def reset(self, _operation: Any, operands: Operands) -> bool:
         """A reset of qubits that are still in |0> does nothing."""
+        self._require_free(operands)
         if not self._fresh(operands.mask):
             raise self._refusal("qubits can be reset only at the start of a circuit, where nothing has acted on them")
         return True
@@ -340,25 +346,29 @@ class Walker:
 
     def annotated(self, operation: Any, operands: Operands) -> bool:
         """A base operation under modifiers: controls, inverse, powers."""
-        base, power = operation.base_op, 1.0
-        # modifiers commute, and each one's controls come before those of the modifiers before it
-        for modifier in reversed(operation.modifiers):
-            if isinstance(modifier, ControlModifier):
-                operands = operands.under(modifier.num_ctrl_qubits, modifier.ctrl_state)
-            elif isinstance(modifier, InverseModifier):
-                power = -power
-            elif isinstance(modifier, PowerModifier):
-                power *= modifier.power
-            else:
-                raise self._refusal(f"its modifier {modifier} is unknown")
-        if power < 0:
-            base = base.inverse()
-        if float(power).is_integer():
-            for _ in range(round(abs(power))):
+        base, power, operands = without_modifiers(operation, operands)
+        if not float(power).is_integer():
+            try:
+                base, power = raised(base, power), 1.0
+            except Exception as error:  # parameters without values, for one
+                raise self._refusal(f"its power {power} cannot be computed ({error})") from error
+        for _ in range(round(abs(power))):
+            if power > 0:
                 self._operation(base, operands)
-        else:
-            self._operation(base.power(abs(power)), operands)
+            else:
+                self._inverse(base, operands)
         return True
+
+    def _inverse(self, operation: Any, operands: Operands) -> None:
+        """Write the inverse of an operation: what it is made of, each inverted, the other way round."""
+        start, phase, slot = len(self._instructions), self._phase, self.table.num_angles
+        self._unitary += 1
+        self._operation(operation, operands)
+        self._unitary -= 1
+        self.table.invert(slot)
+        ends = slot + self.table.num_angles - 1
+        self._instructions[start:] = [inverted(each, ends) for each in reversed(self._instructions[start:])]
+        self._phase = 2 * phase - self._phase
 
     def _prepare(self, operation: Any, operands: Operands) -> bool:
         """Take in an initial state of qubits on which nothing has acted."""

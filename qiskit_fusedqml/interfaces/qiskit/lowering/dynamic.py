@@ -20,7 +20,7 @@ from ....ir.simplify import simplify
 from .circuits import Lowered, Walker
 from .classical import ClassicalReader, Jumps
 from .expressions import AngleTable
-from .operations import FREE, Controls, Operands, placed, support, with_blocks
+from .operations import Controls, Operands, placed, support, with_blocks
 from .states import WHOLE_STATE, product_state, read_save, read_set_statevector
 
 IDLE = -1
@@ -189,8 +189,7 @@ class DynamicWalker(Walker):
             if not self.fuse:
                 self._cut()
             return
-        if operands.controls != FREE:
-            raise self._refusal("it cannot be controlled by qubits")
+        self._require_free(operands)
         self.flush()
         handler = getattr(self, method, None)
         if handler is None:
@@ -207,6 +206,7 @@ class DynamicWalker(Walker):
 
     def measure(self, _operation: Any, operands: Operands) -> bool:
         """A measurement; a qubit without amplitudes gives 0."""
+        self._require_free(operands)
         self.flush()
         for qubit, clbit in zip(operands.targets, operands.clbits, strict=True):
             if qubit == IDLE:
@@ -217,6 +217,7 @@ class DynamicWalker(Walker):
 
     def reset(self, _operation: Any, operands: Operands) -> bool:
         """A reset, unless the qubit still is in |0>."""
+        self._require_free(operands)
         targets = [qubit for qubit in operands.targets if qubit != IDLE]
         if not self._fresh(sum(1 << qubit for qubit in targets)):
             self.flush()
@@ -225,8 +226,7 @@ class DynamicWalker(Walker):
 
     def initialize(self, operation: Any, operands: Operands) -> bool:
         """An initial state, at the start or later."""
-        if operands.controls != FREE:
-            raise self._refusal("initialize resets its qubits, which cannot be done under controls")
+        self._require_free(operands)
         if not self.nodes and self._fresh(operands.mask):
             return self._prepare(operation, operands)
         self.flush()

@@ -86,6 +86,22 @@ class AngleTable:
         self._constants.append(constant)
         return slot, 0.0
 
+    @property
+    def num_angles(self) -> int:
+        """Number of angles added so far."""
+        return len(self._constants)
+
+    def invert(self, first: int) -> None:
+        """Negate the angles from slot ``first`` on, and number them the other way round."""
+        ends = first + len(self._constants) - 1
+        self._constants[first:] = [-constant for constant in reversed(self._constants[first:])]
+        start = len(self._terms)
+        while start and self._terms[start - 1][0] >= first:
+            start -= 1
+        self._terms[start:] = [
+            (ends - slot, feature, -coefficient) for slot, feature, coefficient in reversed(self._terms[start:])
+        ]
+
     def lifted(self, theta: float) -> tuple[int, float]:
         """A constant angle as the value of one more parameter, if constants are lifted.
 

@@ -8,9 +8,22 @@ from functools import lru_cache
 from typing import Any, TypeAlias
 
 from qiskit import QuantumCircuit
-from qiskit.circuit import ControlFlowOp, Gate, Instruction
+from qiskit.circuit import (
+    AnnotatedOperation,
+    ControlFlowOp,
+    ControlledGate,
+    ControlModifier,
+    Gate,
+    Instruction,
+    InverseModifier,
+    Parameter,
+    PowerModifier,
+)
 from qiskit.circuit.controlflow import CONTROL_FLOW_OP_NAMES
+from qiskit.circuit.library import UnitaryGate
+from qiskit.quantum_info import Operator
 
+from ....errors import UnsupportedInstructionError
 from ....ir.gates import GATES, GateRow, PlacedFactor, place
 from ....ir.program import Diagonal, Matrix, Rotation
 
@@ -82,6 +95,83 @@ def placed(name: str, targets: tuple[int, ...], controls: Controls) -> tuple[Rot
     )
 
 
+def own_row(operation: Any, num_qubits: int) -> GateRow | None:
+    """The row of `GATES` that an operation on so many qubits means by its name; None if its name means something else.
+
+    A gate's parameters are numbers or expressions, as many as the row has.
+    """
+    row = GATES.get(operation.name)
+    if row is None or (row.num_params, row.num_qubits) != (len(operation.params), num_qubits):
+        return None
+    return row if has_the_names_meaning(operation) else None
+
+
+def under_controls(operation: Any, operands: Operands) -> tuple[GateRow | None, Any, Operands]:
+    """What a controlled gate's controls are on, and what that acts on.
+
+    Returns:
+        The row of `GATES` under the controls, or None; else the base gate, or None where there is neither; the operands
+        of either.
+    """
+    name, num_targets, params = operation.name, len(operands.targets), getattr(operation, "params", ())
+    base, num_ctrl = getattr(operation, "base_gate", None), getattr(operation, "num_ctrl_qubits", 0)
+    by_name = has_the_names_meaning(operation)
+    if base is None or num_ctrl + base.num_qubits != operation.num_qubits:
+        row = controlled_row(name, len(params), num_targets) if by_name else None
+        return row, None, operands if row is None else operands.under(num_targets - row.num_targets, -1)
+    inner = operands.under(num_ctrl, operation.ctrl_state)
+    # v-chains with relative phases are not X under controls, and gates with ancillas assume that those are clean
+    if name.startswith("mcx_vchain") or not (by_name or type(operation) is ControlledGate):
+        return None, None, inner
+    row = GATES.get(name.partition("_o")[0]) if by_name else None
+    if row is not None and (row.num_ctrl, row.num_params) == (num_ctrl, len(params)):
+        return row, None, inner
+    # the base gate of a controlled CU forgets the fourth parameter, and Qiskit controls gates by their names
+    misnamed = base.name in GATES and own_row(base, base.num_qubits) is None
+    return None, None if misnamed else base, inner
+
+
+def is_current(base: Any, definition: QuantumCircuit | None) -> bool:
+    """Whether a base gate's definition belongs to its parameters.
+
+    Qiskit assigns parameters to a controlled gate, its definition and its base gate, but never to the base gate's
+    definition, which goes on as it was when the controlled gate was made.
+    """
+    if definition is None or not definition.parameters:
+        return True
+    own = [param for param in base.params if isinstance(param, Parameter)]
+    return len(own) == len(base.params) and own == list(definition.parameters)
+
+
+def without_modifiers(operation: AnnotatedOperation, operands: Operands) -> tuple[Any, float, Operands]:
+    """The base of an annotated operation, the power it is raised to, and the operands that are left to it.
+
+    Raises:
+        UnsupportedInstructionError: For a modifier that is neither controls nor an inverse nor a power.
+    """
+    power = 1.0
+    # modifiers commute, and each one's controls come before those of the modifiers before it
+    for modifier in reversed(operation.modifiers):
+        if isinstance(modifier, ControlModifier):
+            operands = operands.under(modifier.num_ctrl_qubits, modifier.ctrl_state)
+        elif isinstance(modifier, InverseModifier):
+            power = -power
+        elif isinstance(modifier, PowerModifier):
+            power *= modifier.power
+        else:
+            raise UnsupportedInstructionError(
+                f"Cannot run an operation with the modifier {modifier}, which is unknown."
+            )
+    return operation.base_op, power, operands
+
+
+def raised(base: Any, power: float) -> Any:
+    """An operation to a power that is not an integer; by its matrix where Qiskit has nothing better."""
+    if own_row(base, base.num_qubits) is None:
+        base = UnitaryGate(Operator(base))
+    return (base if power > 0 else base.inverse()).power(abs(power))
+
+
 def controlled_row(name: str, num_params: int, num_qubits: int) -> GateRow | None:
     """The row of the gate that a name of `MULTI_CONTROLLED` puts under controls.
 
@@ -113,7 +203,8 @@ def has_the_names_meaning(operation: Any) -> bool:
     """Whether an operation means what its name means to Qiskit or qiskit-aer.
 
     Gates defined by users, or in OpenQASM programs (their class is in ``qiskit.qasm2``), mean their definitions,
-    whatever their names. Of an operation that is a name and nothing else, as Aer runs it, the name is all there is.
+    whatever their names, and controlled gates without a class of their own their base gates. Of an operation that is a
+    name and nothing else, as Aer runs it, the name is all there is.
     """
     kind: Any = getattr(operation, "base_class", type(operation))
     own = _is_of_qiskit(kind)
@@ -125,4 +216,4 @@ def _is_of_qiskit(kind: type) -> bool | None:
     """Whether Qiskit says what a class of operations means; None if its names do, where there is no definition."""
     if kind in (Gate, Instruction) or kind.__module__.startswith("qiskit_aer."):
         return None
-    return kind.__module__.startswith("qiskit.circuit.")
+    return kind is not ControlledGate and kind.__module__.startswith("qiskit.circuit.")
