@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -117,13 +117,11 @@ class Runner:
         self._state_bytes = device.state_bytes(dynamic.num_qubits, 1)
         self._max_states = max(STATES_OF_ONE, 3 * self.budget // (4 * (self._state_bytes + classical)))
         self.plans: dict[int, Plan] = {}
-        self._passes: dict[int, Passes] = {}
-        options = EngineOptions(device, precision, max_memory_mb)
         everything = list(walk(dynamic.nodes))
-        for node in everything:
-            if isinstance(node, Segment) and id(node) not in self._passes:
-                angles = angle_map if len(node.slots) == angle_map.num_angles else angle_map.select(node.slots)
-                self._passes[id(node)] = Passes(node.program, angles, options)
+        segments = {id(node): node for node in everything if isinstance(node, Segment)}
+        options = EngineOptions(device, precision, max_memory_mb)
+        known: dict[Hashable, Passes] = {}
+        self._segments = {key: self._prepared(segment, angle_map, options, known) for key, segment in segments.items()}
         self._keep_phase = any(isinstance(node, Save) and node.kind in _NEEDS_PHASE for node in everything)
         self.measures = any(
             isinstance(node, Measure) or (isinstance(node, Assign) and isinstance(node.target, Bits))
@@ -131,6 +129,20 @@ class Runner:
         )
         self.saves = any(isinstance(node, Save) for node in everything)
         self._split()
+
+    def _prepared(
+        self, segment: Segment, angle_map: AngleMap, options: EngineOptions, known: dict[Hashable, Passes]
+    ) -> tuple[Passes, Indices, NDArray[np.float64]]:
+        """What runs a segment, the parameters it needs and its constants; the rounds of a loop share the first."""
+        angles, used = angle_map.select(segment.slots).compact()
+        if not angles.groups:  # finite values have finite angles: no message names a parameter
+            angles = replace(angles, names=())
+        free = angle_map.num_parameters - len(self.constants)
+        structure = None if segment.program.initial_state is not None else angles.structure()
+        key = id(segment) if structure is None else (segment.program.structure(), structure, np.sum(used < free))
+        if key not in known:
+            known[key] = Passes(segment.program, angles, options)
+        return known[key], used[used < free], self.constants[used[used >= free] - free]
 
     def _split(self) -> None:
         """Tell apart what is the same for all shots, what is random, and the measurements at the end."""
@@ -235,8 +247,9 @@ class Runner:
     def _after_segment(self, values: NDArray[np.float64], segment: Segment, trajectories: Trajectories) -> States:
         """The states of trajectories after a segment, if parameter set k has ``values[k]``."""
         start = trajectories.states.start if segment.program.initial_state is None else None
-        own = values[trajectories.parameter_sets]
-        ket, plan = self._passes[id(segment)].run(own, start, self.constants, keep_phase=self._keep_phase)
+        passes, own, constants = self._segments[id(segment)]
+        own_values = values[trajectories.parameter_sets[:, None], own]
+        ket, plan = passes.run(own_values, start, constants, keep_phase=self._keep_phase)
         self.plans[id(segment)] = plan
         return States(self.device, self.dynamic.num_qubits, trajectories.count, ket=ket, frame=plan.tape.frame)
 

@@ -245,6 +245,25 @@ def test_a_seed_gives_the_same_counts_in_any_memory(make: Any) -> None:
         assert sample(circuit, 150, seed=3, engine=EngineOptions(max_memory_mb=states * state / 2**20)) == counts
 
 
+def test_the_rounds_of_a_loop_share_a_plan(monkeypatch: pytest.MonkeyPatch) -> None:
+    circuit = QuantumCircuit(2, 1)
+    index, angle = Parameter("k"), Parameter("a")
+    with circuit.for_loop(range(30), index):
+        circuit.rx(0.1 * index * angle, 0)
+        circuit.cx(0, 1)
+        circuit.ry(0.2 - index, 1)
+    circuit.measure(1, 0)
+    made = []
+    original = runner_module.Passes
+    monkeypatch.setattr(runner_module, "Passes", lambda *args: made.append(args) or original(*args))
+    runner = compile_runner(CACHE.known(circuit), RunnerOptions()).runner
+    (outcomes,) = runner.run(np.array([[0.7]]), SHOTS, [np.random.default_rng(1)], keep=False)
+    bound = circuit.assign_parameters({angle: 0.7})
+    assert_drawn_from(counts_of(outcomes.shots), distribution(bound), SHOTS)
+    assert_drawn_from(sample(bound), distribution(bound), SHOTS)
+    assert len(made) < 40  # 30 with a parameter's coefficients, and one for all rounds with constants
+
+
 def test_the_state_is_shared_until_an_outcome_is_random(monkeypatch: pytest.MonkeyPatch) -> None:
     batches = []
     original = runner_module.Passes.run
