@@ -12,6 +12,7 @@ gradient classes take the same steps from the call to its result; only the deriv
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
 from functools import cached_property
@@ -25,7 +26,7 @@ from qiskit.transpiler.passmanager import BasePassManager
 from qiskit_machine_learning.gradients import DerivativeType
 
 from ...arrays import FloatArray
-from ...errors import InvalidInputError
+from ...errors import FusedQMLError, InvalidInputError
 from ..qiskit.batches import CircuitBatch, Indices, by_identity
 from ..qiskit.cache import CACHE
 
@@ -152,6 +153,7 @@ def entry_batches(
     Raises:
         InvalidInputError: For lists of other lengths, and for values and parameters that do not fit.
     """
+    refuse_second_derivatives()
     circuits = (circuits,) if isinstance(circuits, QuantumCircuit) else circuits
     wanted = [None] * len(circuits) if parameters is None else list(parameters)
     for name, items in ((names[0], values), ("observables", observables), (names[1], wanted)):
@@ -184,6 +186,18 @@ def by_entry(
         for entry, parameters, result in shares(batch):
             results[entry], wanted[entry] = result, parameters
     return results, wanted
+
+
+def refuse_second_derivatives() -> None:
+    """Refuse a backward pass of torch with ``create_graph=True``: TorchConnector would take Jacobians for constants."""
+    torch = sys.modules.get("torch")
+    task = getattr(getattr(torch, "_C", None), "_current_graph_task_id", lambda: -1)
+    if task() != -1 and torch.is_grad_enabled():  # type: ignore[union-attr]
+        raise FusedQMLError(
+            "Second derivatives of circuits are not available through TorchConnector (create_graph=True, gradient "
+            "penalties): its Jacobian would count as a constant. Leave create_graph out, or use FusedLayer, whose "
+            "layer.function.hvp(x, w, v) gives exact products with the Hessian."
+        )
 
 
 def known_derivative_type(given: Any) -> DerivativeType:

@@ -31,6 +31,7 @@ from ...engine.options import EngineOptions
 from ...errors import InvalidInputError
 from ..qiskit.circuit import DifferentiableCircuit
 from ..qiskit.primitives import FusedEstimator
+from .entries import refuse_second_derivatives
 from .estimator_gradient import FusedEstimatorGradient
 from .sampler_gradient import FusedSamplerGradient
 
@@ -74,6 +75,7 @@ class _Network(NeuralNetwork):
         return self._asked(self._values, input_data, weights)
 
     def _backward(self, input_data: FloatArray | None, weights: FloatArray | None) -> tuple[Any, Any]:
+        refuse_second_derivatives()
         if not self._has_exact_gradients():
             return super()._backward(input_data, weights)  # type: ignore[no-any-return]
         inputs_too, width = self._input_gradients, self._num_inputs

@@ -25,6 +25,7 @@ from .midcircuit import expanded, stops_decomposition
 from .operations import PLAIN, holds_matrix, is_supported
 from .samples import unwrapped
 from .sampling import by_samples
+from .second_order import refuse_second_derivatives
 from .tapes import stacked, wire_order
 
 
@@ -95,6 +96,8 @@ def pipeline(config: ExecutionConfig, wires: Any, name: str, *, stacks: bool) ->
     if stacks:
         program.add_transform(_STACK)
         program.add_transform(validate_device_wires, wires, name=name)  # of one operation, which takes no time
+    elif adjoint and config.interface != Interface.NUMPY:
+        program.add_transform(_FIRST_DERIVATIVES)
     return program
 
 
@@ -142,7 +145,7 @@ def _expand_matrices(tape: Any) -> Any:
 
 
 def _stack(tape: Any) -> Any:
-    """All operations as one, unless the numbers of a matrix are not there yet."""
+    """All operations as one, unless the numbers of a matrix are not there yet; results have first derivatives only."""
     others: list[int] = []
     batch_size, position = None, 0
     for op in () if _is_plain(tape) else tape.operations:
@@ -152,7 +155,7 @@ def _stack(tape: Any) -> Any:
             others += range(position, position + len(op.data))
             batch_size = batch_size or op.batch_size
         position += len(op.data)
-    return (stacked(tape, others, batch_size),), _first
+    return refuse_second_derivatives(stacked(tape, others, batch_size))
 
 
 def _split_trained(tape: Any) -> Any:
@@ -202,6 +205,7 @@ def _first(results: Any) -> Any:
 _BY_SAMPLES = qml.transform(by_samples)
 _EXPAND_MATRICES = qml.transform(_expand_matrices)
 _EXPAND_MIDWAY = qml.transform(expanded)
+_FIRST_DERIVATIVES = qml.transform(refuse_second_derivatives)
 _LOWER = qml.transform(_lower)
 _READ_OFF_STATES = qml.transform(_read_off_states)
 _SPLIT_TRAINED = qml.transform(_split_trained)

@@ -26,7 +26,7 @@ from qiskit_fusedqml import (
     FusedSamplerQNN,
 )
 from qiskit_fusedqml.engine.passes import Passes
-from qiskit_fusedqml.errors import InvalidInputError
+from qiskit_fusedqml.errors import FusedQMLError, InvalidInputError
 
 networks = pytest.importorskip("qiskit_machine_learning.neural_networks")
 gradients = pytest.importorskip("qiskit_machine_learning.gradients")
@@ -325,3 +325,22 @@ def test_the_comparison_sees_a_wrong_angle(monkeypatch: pytest.MonkeyPatch) -> N
         )
         with pytest.raises(AssertionError):
             assert_same(*make(), RNG.normal(size=(2, 3)), RNG.normal(size=6))
+
+
+@BOTH
+@pytest.mark.parametrize("stock", [False, True])
+def test_second_derivatives_through_torch_are_refused(make: Callable[..., Any], stock: bool) -> None:
+    """The connector takes Jacobians for constants; the stock networks leave a term out without a word."""
+    torch = pytest.importorskip("torch")
+    from qiskit_machine_learning.connectors import TorchConnector
+
+    ours, theirs = make(input_gradients=True)
+    if stock:
+        ours, theirs.gradient = theirs, ours.gradient
+    layer = TorchConnector(ours, initial_weights=RNG.uniform(-1, 1, 6))
+    x = torch.tensor(RNG.uniform(-1, 1, (2, 3)), requires_grad=True)
+    first = torch.autograd.grad((layer(x) ** 2).sum() + (x**3).sum(), x)[0]
+    assert torch.isfinite(first).all()
+    with pytest.raises(FusedQMLError, match=r"Second derivatives .* FusedLayer"):
+        torch.autograd.grad((layer(x) ** 2).sum() + (x**3).sum(), x, create_graph=True)
+    assert ours.backward(x.detach().numpy(), RNG.uniform(-1, 1, 6))[0] is not None  # beside a backward pass of torch
