@@ -1,13 +1,19 @@
-"""Memory: budgets, sizes in words, and Python's garbage collector."""
+"""Memory: budgets, bounded caches, sizes in words, and Python's garbage collector."""
 
 from __future__ import annotations
 
 import gc
 import os
+import random
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from itertools import islice
+from typing import Generic, TypeVar
+
+Key = TypeVar("Key", bound=Hashable)
+Value = TypeVar("Value")
 
 _pauses = 0
 _was_enabled = False
@@ -26,6 +32,73 @@ def physical_memory() -> int:
 def default_budget() -> int:
     """Bytes that states may take when nothing else is said: half of the machine's memory."""
     return physical_memory() // 2
+
+
+class BoundedCache(Generic[Key, Value]):
+    """Things by key, whose sizes add up to at most a bound. Calls from several threads at once are safe.
+
+    Beyond the bound, things go at random, the newest one excepted. If the least recently used one went instead, a few
+    things more than fit, asked for in rotation, would each be gone just before its turn, and none would be found.
+
+    Args:
+        bound: The largest sum of sizes; a single larger thing is kept nevertheless.
+        size_of: The size of a thing; 1 by default.
+    """
+
+    def __init__(self, bound: int, size_of: Callable[[Value], int] = lambda _: 1) -> None:
+        self.bound = bound
+        self.size = 0
+        self._size_of = size_of
+        self._kept: dict[Key, tuple[Value, int]] = {}
+        self._random = random.Random(0)  # noqa: S311 (chooses what is forgotten; no result depends on it)
+        self._lock = threading.RLock()  # reentrant: the garbage collector may end the life of a kept thing anywhere
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def find(self, key: Key) -> Value | None:
+        """What is kept under the key, or None."""
+        found = self._kept.get(key)
+        return None if found is None else found[0]
+
+    def get(self, key: Key, make: Callable[[], Value]) -> Value:
+        """What is kept under the key, made now if it is not there; threads may make the same thing at once."""
+        found = self._kept.get(key)
+        if found is not None:
+            return found[0]
+        made = make()
+        with self._lock:
+            found = self._kept.get(key)
+            return self.put(key, made) if found is None else found[0]
+
+    def put(self, key: Key, value: Value) -> Value:
+        """Keep a thing, in place of what was there under its key."""
+        size = self._size_of(value)
+        with self._lock:
+            self.drop(key)
+            self._kept[key] = (value, size)
+            self.size += size
+            while self.size > self.bound and len(self._kept) > 1:
+                place = self._random.randrange(len(self._kept) - 1)
+                self.drop(next(islice(self._kept, place, None)))
+        return value
+
+    def drop(self, key: Key) -> None:
+        """Forget what is kept under the key, if anything is."""
+        with self._lock:
+            found = self._kept.pop(key, None)
+            self.size -= 0 if found is None else found[1]
+
+    def values(self) -> list[Value]:
+        """What is kept, the newest last."""
+        with self._lock:
+            return [value for value, _ in self._kept.values()]
+
+    def clear(self) -> None:
+        """Forget everything."""
+        with self._lock:
+            self._kept.clear()
+            self.size = 0
 
 
 def format_bytes(size: float) -> str:

@@ -9,6 +9,7 @@
 `transpiler`     `FusionPass` and `FusedGate`, the planner as a transpiler pass
 `compiled`       circuits compiled for values and gradients, or for shots
 `cache`          what was compiled from a circuit, shared by all of them
+`snapshot`       copies of circuits, and whether a circuit still is what was copied
 `batches`        pubs and entries joined by circuit into batches of distinct parameter sets
 `options`        options of primitives and of classes that are given one
 `jobs`           the handle that a primitive's or a gradient's ``run`` returns

@@ -29,6 +29,7 @@ from ...planner.gf2 import bits
 from ...planner.schedule import Item, group
 from .lowering import lower
 from .lowering.operations import FREE, own_row, placed
+from .snapshot import Snapshot
 
 FUSED = "fused"
 """The one name of all fused gates; `qiskit_fusedqml.FusedSimulator`'s target holds it as a class."""
@@ -61,7 +62,7 @@ class FusedGate(Gate):
     ) -> None:
         if body.num_clbits:
             raise InvalidInputError(f"The body of a fused gate has {body.num_clbits} classical bits; none are allowed.")
-        self._body = body.copy()
+        self._body = Snapshot(body).circuit  # it shares no matrix with what it was made from
         free = list(body.parameters)
         values = free if params is None else list(params)
         if len(values) != len(free):

@@ -16,7 +16,7 @@ from qiskit.circuit.library import RYGate, UnitaryGate
 from qiskit.quantum_info import SparsePauliOp, Statevector, random_unitary
 
 from qiskit_fusedqml import FusedEstimator
-from qiskit_fusedqml.interfaces.qiskit.cache import CircuitCache
+from qiskit_fusedqml.interfaces.qiskit.cache import CIRCUIT_INSTRUCTIONS, MAX_COMPILED, CircuitCache
 from qiskit_fusedqml.interfaces.qiskit.lowering.observables import canonical
 
 
@@ -117,18 +117,31 @@ def test_a_new_circuit_at_an_old_address_is_a_new_circuit() -> None:
 
 
 def test_bounds() -> None:
-    cache = CircuitCache(max_circuits=3, max_compiled=2)
+    cache = CircuitCache(max_instructions=3 * CIRCUIT_INSTRUCTIONS)
     circuits = [QuantumCircuit(k + 1) for k in range(5)]
     built: list[int] = []
     for circuit in circuits:
         cache.get(circuit, "key", lambda snapshot: built.append(snapshot.num_qubits))
     assert len(cache) == 3
     cache.get(circuits[4], "key", lambda snapshot: built.append(0))
-    cache.get(circuits[0], "key", lambda snapshot: built.append(1))
-    assert built == [1, 2, 3, 4, 5, 1]
-    for key in ("a", "b", "c", "a"):
-        cache.get(circuits[4], key, lambda snapshot: built.append(9))
-    assert built[6:] == [9, 9, 9, 9]
+    assert built == [1, 2, 3, 4, 5]
+    known = cache.known(circuits[4])
+    for key in range(1000):
+        known.get(key, lambda snapshot: built.append(9))
+    for key in range(1000 - MAX_COMPILED // 2, 1000):
+        known.get(key, lambda snapshot: built.append(8))
+    assert 8 not in built[-1:] or built.count(8) < MAX_COMPILED // 2
+
+
+@pytest.mark.parametrize("more", [1, 20])
+def test_a_few_circuits_more_than_fit_are_mostly_found(more: int) -> None:
+    cache, built = CircuitCache(max_instructions=100 * CIRCUIT_INSTRUCTIONS), []
+    circuits = [QuantumCircuit(1) for _ in range(100 + more)]
+    for _ in range(10):
+        for circuit in circuits:
+            cache.get(circuit, "key", built.append)
+    assert len(cache) == 100
+    assert len(built) < (1 + 9 * 0.5) * len(circuits)  # the least recently used going first, all of them every time
 
 
 def test_threads_wait_for_one_build() -> None:
