@@ -19,7 +19,7 @@ from ...engine.program_function import Gradients, ProgramFunction
 from ...engine.second_order import geometric_tensor, hessian_product
 from ...engine.state_gradients import overlap_jacobian, state_vjp
 from ...errors import InvalidInputError
-from .lowering import lower, lower_observables
+from .lowering import free_parameters, lower, lower_observables
 
 
 class DifferentiableCircuit(ProgramFunction):
@@ -70,7 +70,8 @@ class DifferentiableCircuit(ProgramFunction):
         self.circuit = circuit.copy()  # as it is now, whatever becomes of it
         self.inputs = tuple(inputs)
         taken = set(self.inputs)
-        self.weights = tuple(p for p in circuit.parameters if p not in taken) if weights is None else tuple(weights)
+        others = (p for p in free_parameters(circuit) if p not in taken)
+        self.weights = tuple(others if weights is None else weights)
         lowered = lower(circuit, [*self.inputs, *self.weights], encodes=True)
         sums = None if observables is None else lower_observables(observables, circuit.num_qubits)[0]
         options = EngineOptions(device, precision, max_memory_mb, num_threads, checkpoint)

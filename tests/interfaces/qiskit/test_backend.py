@@ -571,7 +571,7 @@ def test_the_target() -> None:
         "mcx_gray", "mcy", "mcz",
     }  # fmt: skip
     states = {"initialize", "state_preparation", "set_statevector", "save_state"} | {f"save_{k}" for k in SAVE_KINDS}
-    flow = {"if_else", "for_loop", "while_loop", "switch_case", "break_loop", "continue_loop", "store"}
+    flow = {"if_else", "for_loop", "while_loop", "switch_case", "box", "break_loop", "continue_loop", "store"}
     assert set(simulator.operation_names) == known | wide | states | flow | {"measure", "reset", "delay"}
     assert FusedSimulator(max_memory_mb=16).num_qubits == 20
     assert FusedSimulator(max_memory_mb=16, precision="single").num_qubits == 21

@@ -38,6 +38,7 @@ OF_ANY_WIDTH: dict[str, Any] = {
 """Instructions whose number of qubits is not fixed by their name."""
 
 CONTROL_FLOW: dict[str, Any] = {
+    "box": qc.BoxOp,
     "break_loop": qc.BreakLoopOp,
     "continue_loop": qc.ContinueLoopOp,
     "for_loop": qc.ForLoopOp,

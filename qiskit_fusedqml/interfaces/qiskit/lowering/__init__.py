@@ -9,9 +9,9 @@ circuits that measure or branch as they go, for which `classical` reads conditio
 from __future__ import annotations
 
 from .circuits import Lowered, lower
-from .dynamic import active_qubits, free_parameters, lower_dynamic
+from .dynamic import active_qubits, lower_dynamic
 from .observables import lower_observable, lower_observables
-from .operations import MULTI_CONTROLLED, with_blocks
+from .operations import MULTI_CONTROLLED, free_parameters, with_blocks
 from .states import with_fresh_qubits
 
 __all__ = [

@@ -41,6 +41,7 @@ from .operations import (
     RAW_FEATURES,
     Controls,
     Operands,
+    free_parameters,
     has_the_names_meaning,
     is_current,
     own_row,
@@ -60,6 +61,9 @@ _HANDLERS = {
     "unitary": "unitary",
     "diagonal": "diagonal",
     "annotated": "annotated",
+    "box": "box",
+    "for_loop": "for_loop",
+    **dict.fromkeys(("break_loop", "continue_loop", "if_else", "store", "switch_case", "while_loop"), "flow"),
 }
 """The walker's methods that write operations of these names."""
 
@@ -118,7 +122,7 @@ def lower(circuit: QuantumCircuit, parameters: Sequence[Parameter] | None = None
         raise InvalidInputError(f"A QuantumCircuit is expected, got {type(circuit).__name__}.")
     if not 1 <= circuit.num_qubits <= MAX_QUBITS:
         raise InvalidInputError(f"The circuit has {circuit.num_qubits} qubits; 1 to {MAX_QUBITS} are supported.")
-    table = AngleTable(order_parameters(circuit.parameters, parameters))
+    table = AngleTable(order_parameters(free_parameters(circuit), parameters))
     walker = Walker(circuit.num_qubits, table, encodes)
     walker.walk(circuit, Operands(tuple(range(circuit.num_qubits)), tuple(range(circuit.num_clbits))))
     angle_map = table.angle_map()
@@ -369,6 +373,26 @@ class Walker:
         ends = slot + self.table.num_angles - 1
         self._instructions[start:] = [inverted(each, ends) for each in reversed(self._instructions[start:])]
         self._phase = 2 * phase - self._phase
+
+    def box(self, operation: Any, operands: Operands) -> bool:
+        """A block that is run as it stands."""
+        self.walk(operation.blocks[0], operands)
+        return True
+
+    def for_loop(self, operation: Any, operands: Operands) -> bool:
+        """A block for every value of an index."""
+        values, index, body = operation.params
+        for value in values:
+            with self.table.assigned(index, value):
+                self.walk(body, operands)
+        return True
+
+    def flow(self, _operation: Any, _operands: Operands) -> bool:
+        """Anything that a classical value decides."""
+        raise self._refusal(
+            "values and gradients are defined for circuits without decisions (boxes and for loops are written out); "
+            "only FusedSimulator and FusedSampler run it"
+        )
 
     def _prepare(self, operation: Any, operands: Operands) -> bool:
         """Take in an initial state of qubits on which nothing has acted."""

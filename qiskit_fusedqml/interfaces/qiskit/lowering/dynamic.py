@@ -20,7 +20,7 @@ from ....ir.simplify import simplify
 from .circuits import Lowered, Walker
 from .classical import ClassicalReader, Jumps
 from .expressions import AngleTable
-from .operations import Controls, Operands, placed, support, with_blocks
+from .operations import Controls, Operands, free_parameters, is_straight, placed, support
 from .states import WHOLE_STATE, product_state, read_save, read_set_statevector
 
 IDLE = -1
@@ -82,18 +82,6 @@ def lower_dynamic(
     nodes = simplify(walker.nodes)
     dynamic = ir.DynamicProgram(num_qubits, circuit.num_clbits, nodes, walker.reader.variables)
     return Lowered(dynamic, angle_map, table.parameters, constants=np.array(table.constants, dtype=np.float64))
-
-
-def free_parameters(circuit: QuantumCircuit) -> tuple[Parameter, ...]:
-    """The parameters that need values, in the order of ``circuit.parameters``.
-
-    Qiskit 2.0 lists the indices of ``for`` loops among a circuit's parameters.
-    """
-    if not circuit.num_parameters:
-        return ()
-    loops = [each for each in with_blocks(circuit) if "for_loop" in each.count_ops()]
-    indices = {each.params[1] for loop in loops for each in loop.data if each.name == "for_loop"}
-    return tuple(parameter for parameter in circuit.parameters if parameter not in indices)
 
 
 def active_qubits(circuit: QuantumCircuit) -> tuple[int, ...]:
@@ -291,23 +279,33 @@ class DynamicWalker(Walker):
             ir.While(self.reader.condition(operation.condition), self._block(operation.blocks[0], operands))
         )
 
-    def for_loop(self, operation: Any, operands: Operands) -> None:
+    def for_loop(self, operation: Any, operands: Operands) -> bool:
         """A block for every value of an index."""
         values, index, body = operation.params
         values = tuple(values)
         if isinstance(index, Parameter) and index in body.parameters:
-            bodies = [self._block(body.assign_parameters({index: value}), operands) for value in values]
+            if is_straight(body):  # rounds in a row are fused
+                self._depth += 1
+                super().for_loop(operation, operands)
+                self._depth -= 1
+                return True
+            bodies = []
+            for value in values:
+                with self.table.assigned(index, value):
+                    bodies.append(self._block(body, operands))
             self.nodes.append(ir.Repeat(tuple(bodies)))
         elif values:
             counter = None if index is None or isinstance(index, Parameter) else self.reader.expression(index)
             rounds = (self._block(body, operands),) * len(values)
             self.nodes.append(ir.Repeat(rounds, counter, values if counter else ()))  # type: ignore[arg-type]
+        return True
 
-    def box(self, operation: Any, operands: Operands) -> None:
+    def box(self, operation: Any, operands: Operands) -> bool:
         """A block that is run as it stands."""
         self._depth += 1
         self.walk(operation.blocks[0], operands)
         self._depth -= 1
+        return True
 
     def break_loop(self, _operation: Any, _operands: Operands) -> None:
         """Leave the loop."""

@@ -9,7 +9,8 @@ formula at a point before it is accepted. Its ``gradient`` is not used: it lacks
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from math import isfinite, pi, remainder
 from typing import Any, TypeAlias
@@ -53,6 +54,7 @@ class AngleTable:
         # by form: the formula and, unless it is affine, the parameters, text and feature of each expression met
         self._groups: dict[str, tuple[Formula, list[tuple[tuple[int, ...], str, int]]]] = {}
         self._num_features = len(self.parameters)
+        self._assigned: dict[Parameter, float] = {}
         self._constants: list[float] = []
         self._terms: list[tuple[int, int, float]] = []  # (slot, feature, coefficient)
 
@@ -85,6 +87,14 @@ class AngleTable:
         self._terms += added
         self._constants.append(constant)
         return slot, 0.0
+
+    @contextmanager
+    def assigned(self, parameter: Any, value: float) -> Iterator[None]:
+        """Read the index of a loop, if it is a parameter, as a value for a while."""
+        outer = self._assigned
+        self._assigned = {**outer, parameter: value} if isinstance(parameter, Parameter) else outer
+        yield
+        self._assigned = outer
 
     @property
     def num_angles(self) -> int:
@@ -125,6 +135,9 @@ class AngleTable:
         position = self._index.get(param) if isinstance(param, Parameter) else None
         if position is not None:
             return 0.0, ((position, 1.0),)
+        if self._assigned:
+            values = {each: self._assigned[each] for each in param.parameters if each in self._assigned}
+            param = param.bind(values) if values else param
         used = sorted(param.parameters, key=self._position)
         if not used:
             return _real(param), ()

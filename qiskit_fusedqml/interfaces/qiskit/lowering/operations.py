@@ -10,9 +10,13 @@ from typing import Any, TypeAlias
 from qiskit import QuantumCircuit
 from qiskit.circuit import (
     AnnotatedOperation,
+    Barrier,
+    BoxOp,
     ControlFlowOp,
     ControlledGate,
     ControlModifier,
+    Delay,
+    ForLoopOp,
     Gate,
     Instruction,
     InverseModifier,
@@ -191,12 +195,41 @@ def support(instruction: Rotation | Diagonal | Matrix) -> int:
 
 
 def with_blocks(circuit: QuantumCircuit) -> Iterator[QuantumCircuit]:
-    """A circuit and, recursively, the blocks of its control flow."""
-    yield circuit
-    if not CONTROL_FLOW_OP_NAMES.isdisjoint(circuit.count_ops()):
-        flow = [each.operation for each in circuit.data if isinstance(each.operation, ControlFlowOp)]
-        for block in (block for operation in flow for block in operation.blocks):
-            yield from with_blocks(block)
+    """A circuit and the blocks of its control flow, and of that inside of these."""
+    work = [circuit]
+    while work:
+        circuit = work.pop()
+        yield circuit
+        if not CONTROL_FLOW_OP_NAMES.isdisjoint(circuit.count_ops()):
+            flow = [each.operation for each in circuit.data if isinstance(each.operation, ControlFlowOp)]
+            work += [block for operation in reversed(flow) for block in reversed(operation.blocks)]
+
+
+def is_straight(circuit: QuantumCircuit) -> bool:
+    """Whether a circuit is made of gates, in boxes and loops of known length perhaps, and of barriers and delays."""
+    return all(
+        instruction.is_standard_gate() or isinstance(instruction.operation, (Gate, Barrier, Delay, BoxOp, ForLoopOp))
+        for each in with_blocks(circuit)
+        for instruction in each.data
+    )
+
+
+def free_parameters(circuit: QuantumCircuit) -> tuple[Parameter, ...]:
+    """The parameters that need values, in the order of ``circuit.parameters``.
+
+    Qiskit 2.0 lists the indices of ``for`` loops among a circuit's parameters.
+    """
+    if not circuit.num_parameters:
+        return ()
+    loops = (
+        each.operation
+        for block in with_blocks(circuit)
+        if "for_loop" in block.count_ops()
+        for each in block.data
+        if isinstance(each.operation, ForLoopOp)
+    )
+    indices = {loop.params[1] for loop in loops}
+    return tuple(parameter for parameter in circuit.parameters if parameter not in indices)
 
 
 def has_the_names_meaning(operation: Any) -> bool:
