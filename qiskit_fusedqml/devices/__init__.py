@@ -26,7 +26,7 @@ from typing import Any, Protocol, TypeGuard
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arrays import FloatArray
+from ..arrays import FloatArray, shown, whole_number
 from ..errors import InvalidInputError
 from ..ir.observables import PauliSum
 from ..planner.cost import CostModel
@@ -49,6 +49,7 @@ __all__ = [
 ]
 
 PRECISIONS = ("double", "single")
+MAX_THREADS = 4096
 
 State = Any
 """A device's own representation of B states of n qubits; opaque to all others."""
@@ -298,12 +299,19 @@ class SamplingDevice(Protocol):
         """
 
 
-def check_options(precision: str, num_threads: int | None = None) -> None:
-    """Raise InvalidInputError for another precision than "double" or "single", or a number of threads below 1."""
-    if precision not in PRECISIONS:
-        raise InvalidInputError(f"precision is {precision!r}; {' or '.join(map(repr, PRECISIONS))} is expected.")
-    if num_threads is not None and num_threads < 1:
-        raise InvalidInputError(f"num_threads is {num_threads}; a positive number is expected.")
+def check_options(precision: str, num_threads: int | None = None) -> int | None:
+    """The number of threads as Python's integer, or None.
+
+    Raises:
+        InvalidInputError: For another precision than "double" or "single", or a number of threads that is no integer
+            from 1 to `MAX_THREADS`.
+    """
+    if not isinstance(precision, str) or precision not in PRECISIONS:
+        raise InvalidInputError(f"precision is {shown(precision)}; {' or '.join(map(repr, PRECISIONS))} is expected.")
+    if num_threads is None:
+        return None
+    expected = f"an integer from 1 to {MAX_THREADS}, or None for every core,"
+    return whole_number(num_threads, "num_threads", expected, least=1, most=MAX_THREADS)
 
 
 def has_memory(device: object) -> TypeGuard[DeviceWithMemory]:

@@ -56,8 +56,8 @@ def instruction_set() -> str:
 def default_threads() -> int:
     """Cores this process may run on, capped by ``OMP_NUM_THREADS``."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    cap = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
-    return min(usable, int(cap)) if cap.isdigit() and int(cap) > 0 else usable
+    cap = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()[:9]  # no core has a number of ten digits
+    return min(usable, int(cap)) if cap.isdecimal() and int(cap) > 0 else usable
 
 
 def _log2(number: int) -> int:
@@ -83,9 +83,9 @@ class CPUDevice(Device):
     def __init__(
         self, precision: str = "double", num_threads: int | None = None, calibration: Calibration | None = None
     ) -> None:
-        check_options(precision, num_threads)
+        threads = check_options(precision, num_threads)
         self.precision = precision
-        self.num_threads = default_threads() if num_threads is None else num_threads
+        self.num_threads = default_threads() if threads is None else threads
         self._isa = instruction_set()
         self._memory = physical_memory()
         self._single = precision == "single"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..arrays import shown
 from ..errors import InvalidInputError
 from . import Device, check_options
 from .cpu import CPUDevice
@@ -24,8 +25,7 @@ def make_device(device: str | Device, *, precision: str = "double", num_threads:
         DeviceUnavailableError: For "GPU" without CuPy or without a GPU.
     """
     check_options(precision, num_threads)
-    if not isinstance(device, str):
-        return device
+    check_device(device)
     match device:
         case "CPU":
             return CPUDevice(precision=precision, num_threads=num_threads)
@@ -35,4 +35,14 @@ def make_device(device: str | Device, *, precision: str = "double", num_threads:
             return ReferenceDevice()
         case "GPU":
             return CUDADevice(precision=precision)
-    raise InvalidInputError(f"device is {device!r}; one of {', '.join(map(repr, DEVICES))} is expected.")
+    assert not isinstance(device, str)
+    return device
+
+
+def check_device(device: object) -> None:
+    """Raise InvalidInputError for what is neither a device's name nor a device."""
+    known = device in DEVICES if isinstance(device, str) else hasattr(device, "cost_model")
+    if not known or isinstance(device, type):
+        raise InvalidInputError(
+            f"device is {shown(device)}; one of {', '.join(map(repr, DEVICES))}, or a Device, is expected."
+        )

@@ -18,6 +18,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..arrays import real_array, shown, whole_number
 from ..engine.parameters import checked_arrays
 from ..engine.program_function import Cotangents, ProgramFunction
 from ..errors import InvalidInputError, WorkerError
@@ -146,15 +147,16 @@ class ShardedCircuit:
     """
 
     def __init__(self, function: ProgramFunction, executor: Executor, *, shards: int) -> None:
-        if isinstance(shards, bool) or not isinstance(shards, (int, np.integer)) or shards < 1:
-            raise InvalidInputError(f"shards is {shards!r}; an integer >= 1 is expected.")
+        if not isinstance(function, ProgramFunction):
+            raise InvalidInputError(f"function is {shown(function)}; a DifferentiableCircuit is expected.")
+        shards = whole_number(shards, "shards", least=1)
         check_executor(executor)
         state = function.program.initial_state
         if state is not None and state.ndim == 2:
             raise InvalidInputError(
                 "The program holds an initial state for every row, which cannot be cut into shards."
             )
-        self.function, self.executor, self.shards = function, executor, int(shards)
+        self.function, self.executor, self.shards = function, executor, shards
         self.num_qubits, self.num_inputs = function.num_qubits, function.num_inputs
         self.num_weights = function.num_weights
         self._payload = pickle.dumps(function)
@@ -200,7 +202,7 @@ class ShardedCircuit:
         x, w = self._checked(x, w)
         if callable(cotangents):
             cotangents = cotangents(np.concatenate(self._parts("values", x, w)))
-        parts = self._parts("value_and_vjp", x, w, cotangents=np.asarray(cotangents, np.float64))
+        parts = self._parts("value_and_vjp", x, w, cotangents=real_array(cotangents, "cotangents"))
         values = np.concatenate([part[0] for part in parts])
         inputs = np.concatenate([part[1] for part in parts]) if self.function.input_gradients else None
         gradients = [part[2] for part in parts]

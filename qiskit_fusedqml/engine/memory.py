@@ -11,9 +11,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..devices import Device
-from ..errors import InvalidInputError, OutOfMemoryError
+from ..errors import OutOfMemoryError
 from ..memory import format_bytes
 from ..planner.segments import LONGEST
+from .options import EngineOptions
 from .parameters import ParameterBatch
 from .sweeps import Sweeps
 
@@ -80,29 +81,16 @@ class MemoryBudget:
     Args:
         device: The device, whose memory counts.
         num_qubits: Number of qubits n.
-        checkpoint: None, "auto" or the number of states kept.
-        max_memory_mb: Memory in MiB; None for what the device says (`Device.memory_budget`).
-
-    Raises:
-        InvalidInputError: For another checkpoint or a budget that is not positive.
+        options: How many states are kept, and what memory there is.
     """
 
-    def __init__(
-        self, device: Device, num_qubits: int, *, checkpoint: str | int | None, max_memory_mb: float | None
-    ) -> None:
-        number = isinstance(checkpoint, int) and not isinstance(checkpoint, bool)
-        if not (checkpoint is None or checkpoint == "auto" or (number and int(checkpoint) >= 0)):
-            raise InvalidInputError(
-                f"checkpoint is {checkpoint!r}; None, 'auto' or a number of states (0 or more) is expected."
-            )
+    def __init__(self, device: Device, num_qubits: int, options: EngineOptions) -> None:
         self._device = device
         self._num_qubits = num_qubits
-        self._checkpoint = checkpoint
+        self._checkpoint = options.checkpoint
         # the latest answers of `samples`: a step of a small circuit takes microseconds
         self._sizes: dict[tuple[object, ...], int] = {}
-        self.bytes = device.memory_budget() if max_memory_mb is None else int(max_memory_mb * 2**20)
-        if self.bytes <= 0:
-            raise InvalidInputError(f"max_memory_mb is {max_memory_mb}; a positive number of MiB is expected.")
+        self.bytes = options.budget(device)
 
     def checkpoints(self, sweeps: Sweeps, batch: int, states: int) -> int:
         """Number of states kept for each of ``batch`` samples, which need ``states`` states each besides.

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..devices import Device
+from ..arrays import real_number, whole_number
+from ..devices import Device, check_options
+from ..devices.registry import check_device
+
+LARGEST_BUDGET = 2.0**42
+"""MiB of 2**62 bytes, as good as infinity: bytes are counted in 64 bits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +26,10 @@ class EngineOptions:
         checkpoint: States kept in the forward sweep, from which the backward sweep goes on instead of from what it has
             undone so far: None for none, a number of them, evenly spaced, or "auto"
             (`qiskit_fusedqml.engine.memory.MemoryBudget.checkpoints`).
+
+    Raises:
+        InvalidInputError: For another device or precision, or a number that is not allowed; whatever interface the
+            options were given to.
     """
 
     device: str | Device = "CPU"
@@ -28,3 +37,23 @@ class EngineOptions:
     max_memory_mb: float | None = None
     num_threads: int | None = None
     checkpoint: str | int | None = None
+
+    def __post_init__(self) -> None:
+        """Check, and keep NumPy's numbers as Python's."""
+        check_device(self.device)
+        self._set("num_threads", check_options(self.precision, self.num_threads))
+        if self.max_memory_mb is not None:
+            expected = "a positive number of MiB up to 2**42, or None for half of the machine's memory,"
+            least = 2.0**-20  # a byte
+            memory = real_number(self.max_memory_mb, "max_memory_mb", expected, least=least, most=LARGEST_BUDGET)
+            self._set("max_memory_mb", memory)
+        if self.checkpoint is not None and not (isinstance(self.checkpoint, str) and self.checkpoint == "auto"):
+            expected = "None, 'auto' or a number of states (0 or more)"
+            self._set("checkpoint", whole_number(self.checkpoint, "checkpoint", expected, least=0))
+
+    def budget(self, device: Device) -> int:
+        """Bytes that the states of one call may take on a device."""
+        return device.memory_budget() if self.max_memory_mb is None else int(self.max_memory_mb * 2**20)
+
+    def _set(self, name: str, value: object) -> None:
+        object.__setattr__(self, name, value)

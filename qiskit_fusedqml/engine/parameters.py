@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..arrays import FloatArray, IntArray, real_array
+from ..arrays import FloatArray, IntArray, index_array, real_array, shown
 from ..devices import DeviceWithMemory, _native
 from ..errors import InvalidInputError
 
@@ -179,13 +179,12 @@ def parameter_indices(wanted: str | Sequence[int], num_inputs: int, total: int) 
     """The parameters, inputs first, that "weights", "inputs", "all" or a sequence of numbers means.
 
     Raises:
-        InvalidInputError: For another word.
+        InvalidInputError: For another word, and for numbers of no parameter.
     """
     named = {"weights": (num_inputs, total), "inputs": (0, num_inputs), "all": (0, total)}
+    expected = "'weights', 'inputs', 'all' or a sequence of parameters"
     if not isinstance(wanted, str):
-        return np.array(wanted, dtype=np.intp)
+        return index_array(wanted, "wrt", total, expected)
     if wanted not in named:
-        raise InvalidInputError(
-            f"wrt is {wanted!r}; 'weights', 'inputs', 'all' or a sequence of parameters is expected."
-        )
+        raise InvalidInputError(f"wrt is {shown(wanted)}; {expected} is expected.")
     return np.arange(*named[wanted], dtype=np.intp)

@@ -61,9 +61,7 @@ class Passes:
         self.memory_of_device = self.device if has_memory(self.device) else None
         # the device whose results stay in its memory
         self._device_there: Device = self.device if self.memory_of_device is None else self.memory_of_device.on_device
-        self.memory = MemoryBudget(
-            self.device, program.num_qubits, checkpoint=options.checkpoint, max_memory_mb=options.max_memory_mb
-        )
+        self.memory = MemoryBudget(self.device, program.num_qubits, options)
         self.plans = Plans(program, angle_map, self.device)
         self._forward_cache = ForwardCache()
 

@@ -111,7 +111,8 @@ class Runner:
         self.dynamic = dynamic
         self.constants = np.empty(0) if constants is None else constants
         self.device = device
-        self.budget = device.memory_budget() if max_memory_mb is None else int(max_memory_mb * 2**20)
+        options = EngineOptions(device, precision, max_memory_mb)
+        self.budget = options.budget(device)
         # a trajectory's classical values, too; a quarter of the memory is for shots
         classical = dynamic.num_clbits + 8 * len(dynamic.variables)
         self._state_bytes = device.state_bytes(dynamic.num_qubits, 1)
@@ -119,7 +120,6 @@ class Runner:
         self.plans: dict[int, Plan] = {}
         everything = list(walk(dynamic.nodes))
         segments = {id(node): node for node in everything if isinstance(node, Segment)}
-        options = EngineOptions(device, precision, max_memory_mb)
         known: dict[Hashable, Passes] = {}
         self._segments = {key: self._prepared(segment, angle_map, options, known) for key, segment in segments.items()}
         self._keep_phase = any(isinstance(node, Save) and node.kind in _NEEDS_PHASE for node in everything)

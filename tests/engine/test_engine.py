@@ -407,7 +407,7 @@ def test_what_is_not_real_is_refused() -> None:
     x, w = _data(2)
     with pytest.raises(InvalidInputError, match="x: complex numbers"):
         f.values(x + 1j, w)
-    with pytest.raises(InvalidInputError, match=r"w: .* cannot be read as real numbers .*'a'"):
+    with pytest.raises(InvalidInputError, match=r"w: \['a', .* cannot be read as real numbers"):
         f.values(x, ["a"] * 12)
     with pytest.raises(InvalidInputError, match=r"x: .* cannot be read as real numbers"):
         f.values([[0.1, 0.2], [0.3]], w)

@@ -28,7 +28,7 @@ from qiskit_machine_learning.gradients import DerivativeType
 from ...arrays import FloatArray
 from ...errors import FusedQMLError, InvalidInputError
 from ..qiskit.batches import CircuitBatch, Indices, by_identity
-from ..qiskit.cache import CACHE
+from ..qiskit.cache import CACHE, check_circuit
 
 Parameters = Sequence[Parameter] | None
 Values = Sequence[Sequence[float]] | FloatArray
@@ -155,6 +155,8 @@ def entry_batches(
     """
     refuse_second_derivatives()
     circuits = (circuits,) if isinstance(circuits, QuantumCircuit) else circuits
+    if not isinstance(circuits, Sequence):
+        check_circuit(circuits, "circuits")
     wanted = [None] * len(circuits) if parameters is None else list(parameters)
     for name, items in ((names[0], values), ("observables", observables), (names[1], wanted)):
         if items is not None and len(items) != len(circuits):

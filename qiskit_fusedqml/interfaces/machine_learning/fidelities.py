@@ -16,7 +16,7 @@ from qiskit_machine_learning.state_fidelities.state_fidelity_result import State
 
 from ...errors import InvalidInputError
 from ..qiskit.batches import ParameterSets
-from ..qiskit.cache import CACHE
+from ..qiskit.cache import CACHE, check_circuit
 from ..qiskit.compiled import compile_circuit
 from ..qiskit.jobs import FinishedJob
 from ..qiskit.options import LentEngineOptions
@@ -118,6 +118,8 @@ class FusedFidelity(LentEngineOptions, BaseStateFidelity):
             )
         if not first:
             raise InvalidInputError("The lists of circuits are empty; at least one pair is expected.")
+        for circuit in (*first, *second):
+            check_circuit(circuit)
         for one, other in zip(first, second, strict=True):
             self._check_qubits_match(one, other)
         rows_1, rows_2 = (

@@ -14,11 +14,11 @@ from qiskit_machine_learning.kernels import TrainableFidelityQuantumKernel
 from qiskit_machine_learning.state_fidelities import BaseStateFidelity
 from qiskit_machine_learning.utils import algorithm_globals
 
-from ...arrays import FloatArray
+from ...arrays import FloatArray, real_array, shown, whole_number
 from ...engine.options import EngineOptions
 from ...errors import InvalidInputError
 from ..qiskit.batches import ParameterSets
-from ..qiskit.cache import CACHE
+from ..qiskit.cache import CACHE, check_circuit
 from ..qiskit.circuit import DifferentiableCircuit
 from .fidelities import FusedFidelity
 from .overlaps import StateCache, States, gram
@@ -84,11 +84,17 @@ class FusedFidelityKernel(TrainableFidelityQuantumKernel):
         duplicates = (
             ("none" if fidelity is None else "off_diagonal") if evaluate_duplicates is None else evaluate_duplicates
         )
-        if duplicates.lower() not in _DUPLICATES:
-            raise InvalidInputError(f"evaluate_duplicates is {duplicates!r}; one of {_DUPLICATES} is expected.")
-        for name, number in (("shots", shots), ("max_circuits_per_job", max_circuits_per_job)):
-            if number is not None and number < 1:
-                raise InvalidInputError(f"{name} is {number}; a positive number or None is expected.")
+        if not isinstance(duplicates, str) or duplicates.lower() not in _DUPLICATES:
+            raise InvalidInputError(f"evaluate_duplicates is {shown(duplicates)}; one of {_DUPLICATES} is expected.")
+        for name, number in (
+            ("shots", shots),
+            ("max_circuits_per_job", max_circuits_per_job),
+            ("cache_size", cache_size),
+        ):
+            if number is not None:
+                whole_number(number, name, "a positive number or None", least=name != "cache_size")
+        if feature_map is not None:
+            check_circuit(feature_map, "feature_map")
         own = FusedFidelity(device=device, precision=precision, max_memory_mb=max_memory_mb, num_threads=num_threads)
         super().__init__(
             feature_map=feature_map,
@@ -182,7 +188,7 @@ class FusedFidelityKernel(TrainableFidelityQuantumKernel):
         """
         states, x, y = self._prepared(x_vec, y_vec)
         kernel = gram(states, x, y)
-        given = np.asarray(cotangents(kernel) if callable(cotangents) else cotangents, np.float64)
+        given = real_array(cotangents(kernel) if callable(cotangents) else cotangents, "cotangents")
         if given.shape != kernel.shape:
             raise InvalidInputError(f"Cotangents have shape {given.shape}; {kernel.shape} is expected.")
         if y is None:  # every entry moves with its row's state and with its column's
@@ -191,7 +197,7 @@ class FusedFidelityKernel(TrainableFidelityQuantumKernel):
 
     def _prepared(self, x_vec: ArrayLike, y_vec: ArrayLike | None) -> tuple[States, FloatArray, FloatArray | None]:
         """The states, and the samples (N, num_features) and (M, num_features) or None."""
-        x, y = self._validate_input(*(None if v is None else np.asarray(v, np.float64) for v in (x_vec, y_vec)))
+        x, y = self._validate_input(_samples(x_vec, "x_vec"), None if y_vec is None else _samples(y_vec, "y_vec"))
         self._check_trainable_parameters()
         training, options = tuple(self._training_parameters), self.engine_options
 
@@ -220,3 +226,10 @@ class FusedFidelityKernel(TrainableFidelityQuantumKernel):
         """The nearest positive semidefinite matrix to the symmetric part."""
         values, vectors = np.linalg.eigh((kernel_matrix + kernel_matrix.T) / 2)
         return np.asarray((vectors * np.maximum(values, 0.0)) @ vectors.T)
+
+
+def _samples(values: ArrayLike, name: str) -> FloatArray:
+    samples = real_array(values, name, copy=False)
+    if samples.ndim not in (1, 2):
+        raise InvalidInputError(f"{name} has shape {samples.shape}; (N, num_features), or one sample, is expected.")
+    return samples

@@ -29,6 +29,7 @@ from qiskit_machine_learning.primitives import QMLEstimator, QMLSampler
 from ...arrays import FloatArray
 from ...engine.options import EngineOptions
 from ...errors import InvalidInputError
+from ..qiskit.cache import check_circuit
 from ..qiskit.circuit import DifferentiableCircuit
 from ..qiskit.primitives import FusedEstimator
 from .entries import refuse_second_derivatives
@@ -157,6 +158,7 @@ class FusedEstimatorQNN(_Network, EstimatorQNN):
         num_threads: int | None = None,
         checkpoint: str | int | None = None,
     ) -> None:
+        check_circuit(circuit)
         self.engine_options = EngineOptions(device, precision, max_memory_mb, num_threads, checkpoint)
         if estimator is None:
             estimator = FusedEstimator(
@@ -242,6 +244,7 @@ class FusedSamplerQNN(_Network, SamplerQNN):
         num_threads: int | None = None,
         checkpoint: str | int | None = None,
     ) -> None:
+        check_circuit(circuit)
         self.engine_options = EngineOptions(device, precision, max_memory_mb, num_threads, checkpoint)
         if gradient is None:
             gradient = FusedSamplerGradient(sampler, pass_manager=pass_manager)

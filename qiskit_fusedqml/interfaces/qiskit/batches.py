@@ -14,7 +14,7 @@ once; estimator, sampler and gradients derive from it what else they are asked f
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -23,8 +23,9 @@ from qiskit import QuantumCircuit
 from qiskit.circuit import Parameter
 from qiskit.primitives.containers.bindings_array import BindingsArray
 
+from ...arrays import real_array
 from ...errors import InvalidInputError
-from .cache import CACHE
+from .cache import CACHE, check_circuit
 
 Indices = NDArray[np.intp]
 
@@ -105,6 +106,33 @@ class CircuitBatch:
         places = self.sets.add(array.reshape(math.prod(shape), array.shape[-1])).reshape(shape)
         self._added[id(values)] = (values, places)
         return places
+
+
+def readable_pub(pub: Any, values: int) -> Any:
+    """A pub as Qiskit reads it, with arrays of real numbers at its place for values if it is a tuple.
+
+    Raises:
+        InvalidInputError: If it holds no circuit, or values that are no real numbers.
+    """
+    if not isinstance(pub, tuple | list) or not pub:
+        return pub  # Qiskit's to refuse
+    check_circuit(pub[0], "the circuit of a pub")
+    if len(pub) <= values:
+        return pub
+    return (*pub[:values], readable_values(pub[values]), *pub[values + 1 :])
+
+
+def readable_values(values: Any) -> Any:
+    """The values of a pub as Qiskit takes them, with arrays of real numbers.
+
+    Raises:
+        InvalidInputError: If they are something else.
+    """
+    if isinstance(values, Mapping):
+        return {key: real_array(each, f"parameter_values[{key!r}]", copy=False) for key, each in values.items()}
+    if values is None or isinstance(values, BindingsArray):
+        return values
+    return real_array(values, "parameter_values", copy=False)
 
 
 BatchT = TypeVar("BatchT", bound=CircuitBatch)

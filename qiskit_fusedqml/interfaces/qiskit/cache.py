@@ -19,6 +19,8 @@ from typing import Any, TypeVar
 from qiskit import QuantumCircuit
 from qiskit.circuit import Parameter
 
+from ...arrays import shown
+from ...errors import InvalidInputError
 from ...memory import BoundedCache
 from .lowering import free_parameters
 from .snapshot import Snapshot
@@ -33,6 +35,16 @@ CIRCUIT_INSTRUCTIONS = 64
 
 MAX_COMPILED = 32
 """Things remembered for one circuit (other observables, other options)."""
+
+
+def check_circuit(circuit: object, name: str = "circuit") -> None:
+    """Refuse what is no circuit.
+
+    Raises:
+        InvalidInputError: Naming the argument.
+    """
+    if not isinstance(circuit, QuantumCircuit):
+        raise InvalidInputError(f"{name} is {shown(circuit)}; a QuantumCircuit is expected.")
 
 
 class CircuitCache:
@@ -59,6 +71,7 @@ class CircuitCache:
         with self._lock:
             entry = self._entries.find(id(circuit))
             if entry is None or not entry.is_still(circuit):
+                check_circuit(circuit)
                 entry = KnownCircuit(circuit, partial(self._forget, id(circuit)))
                 self._entries.put(id(circuit), entry)
         return entry

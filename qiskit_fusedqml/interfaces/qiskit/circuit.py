@@ -11,7 +11,7 @@ from qiskit import QuantumCircuit
 from qiskit.circuit import Parameter
 from typing_extensions import override
 
-from ...arrays import ComplexArray
+from ...arrays import ComplexArray, shown
 from ...devices import Device
 from ...engine.options import EngineOptions
 from ...engine.probabilities import grouped_probabilities, probability_jacobian, reachable_outcomes
@@ -19,6 +19,7 @@ from ...engine.program_function import Gradients, ProgramFunction
 from ...engine.second_order import geometric_tensor, hessian_product
 from ...engine.state_gradients import overlap_jacobian, state_vjp
 from ...errors import InvalidInputError
+from .cache import check_circuit
 from .lowering import free_parameters, lower, lower_observables
 
 
@@ -67,11 +68,12 @@ class DifferentiableCircuit(ProgramFunction):
         max_memory_mb: float | None = None,
         checkpoint: str | int | None = None,
     ) -> None:
+        check_circuit(circuit)
         self.circuit = circuit.copy()  # as it is now, whatever becomes of it
-        self.inputs = tuple(inputs)
+        self.inputs = _parameters(inputs, "inputs")
         taken = set(self.inputs)
-        others = (p for p in free_parameters(circuit) if p not in taken)
-        self.weights = tuple(others if weights is None else weights)
+        others = [p for p in free_parameters(circuit) if p not in taken]
+        self.weights = _parameters(others if weights is None else weights, "weights")
         lowered = lower(circuit, [*self.inputs, *self.weights], encodes=True)
         sums = None if observables is None else lower_observables(observables, circuit.num_qubits)[0]
         options = EngineOptions(device, precision, max_memory_mb, num_threads, checkpoint)
@@ -89,12 +91,16 @@ class DifferentiableCircuit(ProgramFunction):
 
     @override
     def indices(self, wrt: str | Sequence[int | Parameter]) -> NDArray[np.intp]:
-        if isinstance(wrt, str):
+        if isinstance(wrt, (str, bytes)):
             return super().indices(wrt)
-        unknown = [p for p in wrt if isinstance(p, Parameter) and p not in self._position]
+        try:
+            given: list[Any] = list(wrt)
+        except TypeError:
+            return super().indices(wrt)
+        unknown = [p for p in given if isinstance(p, Parameter) and p not in self._position]
         if unknown:
             raise InvalidInputError(f"wrt names {unknown[0]}, which is not a parameter of the circuit.")
-        return super().indices([self._position[p] if isinstance(p, Parameter) else int(p) for p in wrt])
+        return super().indices([self._position[p] if isinstance(p, Parameter) else p for p in given])
 
     def state_vjp(
         self, x: ArrayLike | None = None, w: ArrayLike | None = None
@@ -171,3 +177,10 @@ class DifferentiableCircuit(ProgramFunction):
         """
         wanted = range(self.num_inputs, self.num_inputs + self.num_weights)
         return np.stack([geometric_tensor(self, row, wanted, phase_fix=phase_fix) for row in self.read(x, w).full()])
+
+
+def _parameters(given: Iterable[Parameter], name: str) -> tuple[Parameter, ...]:
+    parameters = tuple(given) if isinstance(given, Iterable) and not isinstance(given, (str, bytes)) else (None,)
+    if not all(isinstance(parameter, Parameter) for parameter in parameters):
+        raise InvalidInputError(f"{name} is {shown(given)}; a sequence of the circuit's parameters is expected.")
+    return parameters

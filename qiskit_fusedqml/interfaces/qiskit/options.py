@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from qiskit.providers import Options
 
+from ...arrays import check_seed
 from ...engine.options import EngineOptions
 from ...errors import InvalidInputError
 
@@ -23,6 +24,12 @@ class EnginePrimitive:
 
     OWN_OPTIONS: ClassVar[tuple[str, ...]]
     _options: Options
+
+    def _set_options(self, **options: Any) -> None:
+        """Take the constructor's arguments, checked."""
+        self._options = Options(**options)
+        check_seed(self._options.seed)
+        _ = self.engine_options
 
     @property
     def options(self) -> Options:

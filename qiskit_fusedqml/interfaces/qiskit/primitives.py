@@ -18,12 +18,11 @@ from qiskit.primitives.containers import DataBin, EstimatorPubLike
 from qiskit.primitives.containers.bindings_array import BindingsArray
 from qiskit.primitives.containers.estimator_pub import EstimatorPub
 from qiskit.primitives.containers.observables_array import ObservablesArray
-from qiskit.providers import Options
 from qiskit.quantum_info import SparsePauliOp
 
+from ...arrays import real_number
 from ...engine.options import EngineOptions
-from ...errors import InvalidInputError
-from .batches import CircuitBatch, Indices, batch_of
+from .batches import CircuitBatch, Indices, batch_of, readable_pub, readable_values
 from .cache import CACHE
 from .compiled import compile_circuit
 from .jobs import FinishedJob
@@ -87,7 +86,7 @@ class FusedEstimator(EnginePrimitive, BaseEstimatorV2):
         num_threads: int | None = None,
     ) -> None:
         _check_precision(default_precision)
-        self._options = Options(
+        self._set_options(
             default_precision=default_precision,
             seed=seed,
             device=device,
@@ -120,6 +119,8 @@ class FusedEstimator(EnginePrimitive, BaseEstimatorV2):
             TypeError: For an observable of a type that is not accepted.
         """
         _check_precision(self.default_precision)
+        if precision is not None:
+            _check_precision(precision, "precision")
         options = self.engine_options
         asked = self.default_precision if precision is None else precision
         batches: dict[Hashable, _Batch] = {}
@@ -160,7 +161,7 @@ class _Batch(CircuitBatch):
     def bindings(self, values: Any) -> BindingsArray:
         """Values in Qiskit's container, one for all pubs that share the very object."""
         if id(values) not in self._bindings:
-            self._bindings[id(values)] = (values, BindingsArray.coerce({self.known.names: values}))
+            self._bindings[id(values)] = (values, BindingsArray.coerce({self.known.names: readable_values(values)}))
         return self._bindings[id(values)][1]
 
     def add_pub(self, observables: NDArray[np.object_], sets: Indices) -> int:
@@ -222,7 +223,7 @@ def _request(pub: EstimatorPubLike, precision: float, batches: dict[Hashable, _B
         circuit, observables, values, *rest = pub
         if not isinstance(values, BindingsArray | Mapping | None):
             pub = (circuit, observables, batch_of(batches, _Batch, circuit).bindings(values), *rest)
-    coerced = EstimatorPub.coerce(pub, precision)
+    coerced = EstimatorPub.coerce(readable_pub(pub, 2), precision)
     batch = batch_of(batches, _Batch, coerced.circuit)
     index = batch.add_pub(_entries(coerced.observables), batch.add(coerced.parameter_values))
     return batch, index, coerced.precision
@@ -254,12 +255,5 @@ def _entries(observables: ObservablesArray) -> NDArray[np.object_]:
     return np.asarray(np.vectorize(from_coerced, otypes=[object])(coerced), dtype=object)
 
 
-def _check_precision(precision: Any) -> None:
-    try:
-        valid = 0.0 <= precision < np.inf
-    except TypeError:
-        valid = False
-    if not valid:
-        raise InvalidInputError(
-            f"default_precision is {precision!r}; a standard error >= 0 is expected, 0 for exact values."
-        )
+def _check_precision(precision: Any, name: str = "default_precision") -> None:
+    real_number(precision, name, "a standard error >= 0, 0 for exact values,", least=0.0)

@@ -16,12 +16,11 @@ from qiskit import QuantumCircuit
 from qiskit.primitives import BaseSamplerV2, PrimitiveResult, SamplerPubResult
 from qiskit.primitives.containers import BitArray, DataBin, SamplerPubLike
 from qiskit.primitives.containers.sampler_pub import SamplerPub
-from qiskit.providers import Options
 
-from ...errors import InvalidInputError
+from ...arrays import whole_number
 from ...ir.classical import WIDEST_FIXED
 from ...simulation import Outcomes, Shots
-from .batches import CircuitBatch, Indices, batch_of
+from .batches import CircuitBatch, Indices, batch_of, readable_pub
 from .compiled import RunnerOptions, compile_runner
 from .jobs import FinishedJob
 from .options import EnginePrimitive
@@ -69,7 +68,7 @@ class FusedSampler(EnginePrimitive, BaseSamplerV2):
         max_memory_mb: float | None = None,
         num_threads: int | None = None,
     ) -> None:
-        self._options = Options(
+        self._set_options(
             default_shots=default_shots,
             seed=seed,
             device=device,
@@ -101,7 +100,8 @@ class FusedSampler(EnginePrimitive, BaseSamplerV2):
         """
         self._check_shots()
         options = RunnerOptions(self.engine_options)
-        coerced = [SamplerPub.coerce(pub, self.default_shots if shots is None else shots) for pub in pubs]
+        shots = self.default_shots if shots is None else whole_number(shots, "shots", least=1)
+        coerced = [SamplerPub.coerce(readable_pub(pub, 1), shots) for pub in pubs]
         if any(not pub.circuit.cregs for pub in coerced):
             warnings.warn(
                 "A circuit has no classical registers, so that its result is empty. Measurements write to registers: "
@@ -117,9 +117,7 @@ class FusedSampler(EnginePrimitive, BaseSamplerV2):
         return FinishedJob(_run, requests, batches.values(), options)
 
     def _check_shots(self) -> None:
-        shots = self._options.default_shots
-        if isinstance(shots, bool) or not isinstance(shots, int | np.integer) or shots < 1:
-            raise InvalidInputError(f"default_shots is {shots!r}; an integer >= 1 is expected.")
+        whole_number(self._options.default_shots, "default_shots", least=1)
 
 
 class _Batch(CircuitBatch):

@@ -17,16 +17,19 @@ from qiskit.circuit import ControlFlowOp, Gate, Instruction, ParameterExpression
 from qiskit.converters import circuit_to_dag, dag_to_circuit
 from qiskit.dagcircuit import DAGCircuit, DAGOpNode
 from qiskit.passmanager.base_tasks import Task
-from qiskit.transpiler import PassManager, TransformationPass
+from qiskit.providers import Backend
+from qiskit.transpiler import PassManager, Target, TransformationPass
 from qiskit.transpiler.passmanager_config import PassManagerConfig
 from qiskit.transpiler.preset_passmanagers.plugin import PassManagerStagePlugin, PassManagerStagePluginManager
 
+from ...arrays import shown, whole_number
 from ...errors import FusedQMLError, InvalidInputError
 from ...ir.gates import PlacedFactor
 from ...ir.program import Diagonal, Matrix, Rotation
 from ...planner.cost import CostModel
 from ...planner.gf2 import bits
 from ...planner.schedule import Item, group
+from .cache import check_circuit
 from .lowering import lower
 from .lowering.operations import FREE, own_row, placed
 from .snapshot import Snapshot
@@ -60,6 +63,7 @@ class FusedGate(Gate):
         params: Sequence[ParameterExpression | float] | None = None,
         label: str | None = None,
     ) -> None:
+        check_circuit(body, "body")
         if body.num_clbits:
             raise InvalidInputError(f"The body of a fused gate has {body.num_clbits} classical bits; none are allowed.")
         self._body = Snapshot(body).circuit  # it shares no matrix with what it was made from
@@ -100,13 +104,11 @@ class FusionPass(TransformationPass):
 
     def __init__(self, max_qubits: int | None = None, min_gates: int = 2, barriers: str = "keep") -> None:
         super().__init__()
-        if barriers not in ("keep", "drop"):
-            raise InvalidInputError(f"barriers is {barriers!r}; 'keep' or 'drop' is expected.")
-        for name, value in (("max_qubits", max_qubits), ("min_gates", min_gates)):
-            if value is not None and value < 1:
-                raise InvalidInputError(f"{name} is {value}; a positive number is expected.")
-        self.max_qubits = CostModel().tile_qubits if max_qubits is None else max_qubits
-        self.min_gates = min_gates
+        if not isinstance(barriers, str) or barriers not in ("keep", "drop"):
+            raise InvalidInputError(f"barriers is {shown(barriers)}; 'keep' or 'drop' is expected.")
+        tile = CostModel().tile_qubits
+        self.max_qubits = tile if max_qubits is None else whole_number(max_qubits, "max_qubits", least=1)
+        self.min_gates = whole_number(min_gates, "min_gates", least=1)
         self.barriers = barriers
 
     def run(self, dag: DAGCircuit) -> DAGCircuit:
@@ -224,7 +226,7 @@ def transpile(
     """`qiskit.transpile` followed by passes of one's own.
 
     Args:
-        circuits: A circuit or several.
+        circuits: A circuit, or a list of several.
         backend: As for `qiskit.transpile`.
         passes: Passes, as instances or as classes that need no arguments: ``passes=[FusionPass]``.
         **options: Everything else `qiskit.transpile` takes.
@@ -233,14 +235,18 @@ def transpile(
         A circuit, or a list for several.
 
     Raises:
-        InvalidInputError: If ``passes`` is no list, or holds something else.
+        InvalidInputError: For circuits, a backend or passes that are something else.
     """
     if not isinstance(passes, Iterable):
-        raise InvalidInputError(f"passes is {passes!r}; a list is expected: passes=[FusionPass].")
+        raise InvalidInputError(f"passes is {shown(passes)}; a list is expected: passes=[FusionPass].")
     tasks = [task() if isinstance(task, type) else task for task in passes]
     for task in tasks:
         if not isinstance(task, Task):
-            raise InvalidInputError(f"passes holds {task!r}, which is not a transpiler pass.")
+            raise InvalidInputError(f"passes holds {shown(task)}, which is not a transpiler pass.")
+    if backend is not None and not isinstance(backend, (Backend, Target)):
+        raise InvalidInputError(f"backend is {shown(backend)}; a backend, a Target or None is expected.")
+    for circuit in circuits if isinstance(circuits, list) else [circuits]:
+        check_circuit(circuit)
     result = qiskit_transpile(circuits, backend, **options)
     if not tasks:
         return result

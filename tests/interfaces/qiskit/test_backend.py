@@ -312,7 +312,7 @@ def test_the_result_tells_what_was_done() -> None:
         ({"meas_level": 1}, "choose one of 2"),
         ({"noise_model": object()}, "AerSimulator"),
         ({"max_memory_mb": 0}, "positive"),
-        ({"max_parallel_threads": -1}, "integer >= 0"),
+        ({"max_parallel_threads": -1}, "integer from 0 to"),
         ({"fusion_max_qubit": 0}, "integer >= 1"),
         ({"fusion_enable": "yes"}, "True or False"),
         ({"zero_threshold": -1.0}, "number >= 0"),

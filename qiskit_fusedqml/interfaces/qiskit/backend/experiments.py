@@ -14,6 +14,7 @@ from qiskit import QuantumCircuit
 from qiskit.circuit import Parameter
 from qiskit.result.models import ExperimentResult, ExperimentResultData
 
+from ....arrays import real_array, shown
 from ....engine.options import EngineOptions
 from ....errors import InvalidInputError, OutOfMemoryError, SimulationError
 from ....ir.dynamic import Save, walk
@@ -49,7 +50,7 @@ class Experiments:
 
 
 def list_experiments(
-    circuits: Sequence[QuantumCircuit], binds: Sequence[Mapping[Any, Any]] | None
+    circuits: Sequence[QuantumCircuit], binds: Sequence[Mapping[Any, Any] | None] | None
 ) -> list[Experiments]:
     """The circuits with the parameter sets that they are run at.
 
@@ -57,11 +58,17 @@ def list_experiments(
         InvalidInputError: If there is not one dictionary of ``binds`` per circuit, or parameters are missing, unknown,
             not finite, or have unequal numbers of values.
     """
+    expected = "a list of one dictionary per circuit, [{parameter: [value, ...]}],"
+    if not isinstance(binds, list | tuple | None):
+        raise InvalidInputError(f"parameter_binds is {shown(binds)}; {expected} is expected.")
     if binds is not None and len(binds) != len(circuits):
         raise InvalidInputError(
             f"{len(circuits)} circuits and {len(binds)} dictionaries of parameter_binds were given; equal numbers are "
             "expected."
         )
+    for each in binds or ():
+        if each is not None and not isinstance(each, Mapping):
+            raise InvalidInputError(f"parameter_binds holds {shown(each)}; {expected} is expected.")
     listed: list[Experiments] = []
     first = 0
     for k, circuit in enumerate(circuits):
@@ -82,7 +89,7 @@ def _bound_sets(circuit: QuantumCircuit, binds: Mapping[Any, Any]) -> NDArray[np
             raise InvalidInputError(
                 f"parameter_binds names {key!r}, which is no parameter of circuit {circuit.name!r}."
             )
-        given[known[key]] = np.atleast_1d(np.asarray(values, float))
+        given[known[key]] = np.atleast_1d(real_array(values, f"parameter_binds, values of {key}", copy=False))
     missing = [parameter.name for parameter in parameters if parameter not in given]
     if missing:
         raise InvalidInputError(
@@ -91,7 +98,13 @@ def _bound_sets(circuit: QuantumCircuit, binds: Mapping[Any, Any]) -> NDArray[np
         )
     shapes = {parameter.name: values.shape for parameter, values in given.items()}
     if len(set(shapes.values())) > 1 or any(len(shape) != 1 for shape in shapes.values()):
-        raise InvalidInputError(f"The parameters of a circuit need equal numbers of values, got shapes {shapes}.")
+        raise InvalidInputError(
+            f"The parameters of a circuit need equal numbers of values, a list [value, ...] each, got shapes {shapes}."
+        )
+    if any(not values.size for values in given.values()):
+        raise InvalidInputError(
+            f"parameter_binds has empty lists of values for {[*shapes]}: there is nothing to run. Give one or more."
+        )
     if not parameters:
         return np.empty((1, 0))
     sets = np.stack([given[parameter] for parameter in parameters], axis=1)

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from qiskit.providers import Options
 
+from ....arrays import MAX_INT, real_number, shown, whole_number
+from ....devices import MAX_THREADS
 from ....distributed.circuit import check_executor
 from ....engine.options import EngineOptions
 from ....errors import InvalidInputError
@@ -123,10 +125,9 @@ def checked_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
     checked = {name: _DEFAULTS.get(name) if value is None else value for name, value in fields.items()}
     if "shots" in checked:
         checked["shots"] = _whole_shots(checked["shots"])
-    for name, value in checked.items():
-        if name in DEFAULTS and value is not None:
-            _check(name, value)
-    tuned = [name for name, value in checked.items() if name not in DEFAULTS and value != WITHOUT_EFFECT.get(name)]
+    obeyed = {name: value for name, value in checked.items() if name in DEFAULTS and value is not None}
+    checked.update((name, _checked(name, value)) for name, value in obeyed.items())
+    tuned = [name for name, value in checked.items() if name not in DEFAULTS and not _is_default(name, value)]
     tuned = [name for name in tuned if name not in _WARNED]
     if tuned:
         _WARNED.update(tuned)
@@ -137,38 +138,40 @@ def checked_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
 def _whole_shots(shots: Any) -> Any:
     """Shots such as 1e4 or "300" as integers, which Aer does with the same warning."""
     number = isinstance(shots, (float, np.floating)) and float(shots).is_integer()
-    if not (number or (isinstance(shots, str) and shots.isdecimal())):
+    if not (number or (isinstance(shots, str) and shots.isdecimal() and len(shots) < 20)):
         return shots
-    whole = int(shots)
+    whole = whole_number(int(shots), "shots", least=1)
     warnings.warn(f"shots={shots!r} is taken for {whole}; give an integer.", DeprecationWarning, stacklevel=5)
     return whole
 
 
-def _check(name: str, value: Any) -> None:
-    """Refuse a value that an option cannot have."""
-    flag = isinstance(value, (bool, np.bool_))
-    number = isinstance(value, (int, float, np.number)) and not flag
-    whole = isinstance(value, (int, np.integer)) and not flag
+def _checked(name: str, value: Any) -> Any:
+    """A value that an option can have; others are refused."""
     choices, least = _CHOICES.get(name), _LEAST_INTEGERS.get(name)
-    expected = None
-    if choices is not None and value not in choices:
-        raise InvalidInputError(f"{name}={value!r} is not available; choose one of {', '.join(map(repr, choices))}.")
+    if choices is not None and not (isinstance(value, (str, int)) and value in choices):
+        allowed = ", ".join(map(repr, choices))
+        raise InvalidInputError(f"{name}={shown(value)} is not available; choose one of {allowed}.")
     if name == "noise_model":
         raise InvalidInputError(
             "FusedSimulator simulates ideal circuits and takes no noise_model; use AerSimulator for noisy ones."
         )
     if name == "executor":
         check_executor(value)
-    elif least is not None and not (whole and value >= least):
-        expected = f"an integer >= {least}"
-    elif name in _FLAGS and not flag:
-        expected = "True or False"
-    elif name == "max_memory_mb" and not (number and value > 0):
-        expected = "a positive number of MiB"
-    elif name == "zero_threshold" and not (number and value >= 0):
-        expected = "a number >= 0"
-    if expected is not None:
-        raise InvalidInputError(f"{name}={value!r} is not allowed; {expected} is expected.")
+    elif least is not None:
+        return whole_number(value, name, least=least, most=MAX_THREADS if name == "max_parallel_threads" else MAX_INT)
+    elif name in _FLAGS and not isinstance(value, (bool, np.bool_)):
+        raise InvalidInputError(f"{name} is {shown(value)}; True or False is expected.")
+    elif name == "max_memory_mb":
+        return EngineOptions(max_memory_mb=value).max_memory_mb
+    elif name == "zero_threshold":
+        return real_number(value, name, "a number >= 0", least=0.0)
+    return value
+
+
+def _is_default(name: str, value: Any) -> bool:
+    """Whether an option of Aer's that has no effect is as it is on Aer; arrays and the like are not."""
+    default = WITHOUT_EFFECT.get(name)
+    return value is default or (isinstance(value, (bool, int, float, str)) and bool(value == default))
 
 
 def runner_options(options: Mapping[str, Any]) -> RunnerOptions:
