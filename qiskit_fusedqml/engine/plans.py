@@ -15,7 +15,7 @@ from functools import cached_property, partial
 
 from ..devices import Device, has_memory
 from ..ir.angles import AngleMap
-from ..ir.program import Program
+from ..ir.program import Program, Rotation
 from .basis_columns import BasisColumnSweeps, find_basis_columns
 from .sweeps import PlannedSweeps, PlanRequest, Sweeps
 
@@ -30,6 +30,9 @@ MAX_SHARED = 64
 
 MAX_SHARED_INSTRUCTIONS = 1 << 15
 """Instructions of the programs of all these plans, which bounds their memory to some ten megabytes."""
+
+ENTRIES_AN_INSTRUCTION = 16
+"""Entries of tables and matrices that count as one."""
 
 
 class PlanCache:
@@ -144,7 +147,9 @@ class Plans:
     def _structure(self) -> Hashable | None:
         """What plans are shared by; None where they are not: amplitudes and very long programs would stay in memory."""
         program = self._program
-        if program.initial_state is not None or len(program.instructions) > MAX_SHARED_INSTRUCTIONS:
+        entries = sum(each.entries.size for each in program.instructions if not isinstance(each, Rotation))
+        size = len(program.instructions) + entries / ENTRIES_AN_INSTRUCTION
+        if program.initial_state is not None or size > MAX_SHARED_INSTRUCTIONS:
             return None
         angles = self._angle_map.structure()
         return None if angles is None else (program.structure(), angles)

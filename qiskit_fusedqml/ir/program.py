@@ -32,10 +32,10 @@ from numpy.typing import NDArray
 
 from ..errors import InvalidInputError
 
-MAX_MATRIX_QUBITS = 6
-"""A `Matrix` acts on at most this many qubits; larger unitaries are decomposed by their definition."""
+MAX_MATRIX_QUBITS = 12
+"""A `Matrix` acts on at most this many qubits; a matrix of so many takes 256 MiB."""
 
-MAX_DIAGONAL_QUBITS = 16
+MAX_DIAGONAL_QUBITS = 24
 """A `Diagonal` table covers at most this many qubits."""
 
 MAX_QUBITS = 40
@@ -74,18 +74,28 @@ class Diagonal:
     qubits: tuple[int, ...]
     table: NDArray[np.complex128]
 
+    @property
+    def entries(self) -> NDArray[np.complex128]:
+        """The table."""
+        return self.table
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Matrix:
     """A constant dense unitary.
 
     Attributes:
-        qubits: The k <= 6 qubits; bit j of the matrix's indices is ``qubits[j]``.
+        qubits: The k <= 12 qubits; bit j of the matrix's indices is ``qubits[j]``.
         matrix: Complex array of shape (2**k, 2**k), unitary.
     """
 
     qubits: tuple[int, ...]
     matrix: NDArray[np.complex128]
+
+    @property
+    def entries(self) -> NDArray[np.complex128]:
+        """The matrix."""
+        return self.matrix
 
 
 Instruction: TypeAlias = Rotation | Diagonal | Matrix
@@ -126,7 +136,7 @@ class Program:
     def structure(self) -> Hashable:
         """Equal for programs that do the same to every state, whatever the angles in their slots."""
         instructions = tuple(
-            i if isinstance(i, Rotation) else (type(i), i.qubits, _entries(i).tobytes()) for i in self.instructions
+            i if isinstance(i, Rotation) else (type(i), i.qubits, i.entries.tobytes()) for i in self.instructions
         )
         return self.num_qubits, self.num_angles, instructions, self.cuts
 
@@ -141,7 +151,7 @@ class Program:
             ],
             "cuts": list(self.cuts),
         }
-        arrays = {f"a{k}": _entries(i) for k, i in enumerate(self.instructions) if not isinstance(i, Rotation)}
+        arrays = {f"a{k}": i.entries for k, i in enumerate(self.instructions) if not isinstance(i, Rotation)}
         if self.initial_state is not None:
             arrays["initial_state"] = self.initial_state
         with Path(path).open("wb") as file:
@@ -229,7 +239,7 @@ def _problem(instruction: Diagonal | Matrix, n: int) -> str | None:
     qubits = instruction.qubits
     if len(set(qubits)) != len(qubits) or any(not 0 <= q < n for q in qubits):
         return f"qubits {qubits} must be distinct and below {n}"
-    k, entries = len(qubits), _entries(instruction)
+    k, entries = len(qubits), instruction.entries
     if isinstance(instruction, Diagonal):
         if k > MAX_DIAGONAL_QUBITS:
             return f"{k} qubits given, at most {MAX_DIAGONAL_QUBITS} allowed"
@@ -242,10 +252,6 @@ def _problem(instruction: Diagonal | Matrix, n: int) -> str | None:
         return f"the matrix has shape {entries.shape}, ({2**k}, {2**k}) expected"
     unitary = np.allclose(entries @ entries.conj().T, np.eye(2**k), atol=1e-8)
     return None if unitary else "the matrix is not unitary"
-
-
-def _entries(instruction: Diagonal | Matrix) -> NDArray[np.complex128]:
-    return instruction.table if isinstance(instruction, Diagonal) else instruction.matrix
 
 
 def _unpacked(entries: list[list[Any]], arrays: Any) -> Iterator[Instruction]:

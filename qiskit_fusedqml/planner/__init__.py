@@ -15,7 +15,7 @@ from ..ir.program import MAX_MATRIX_QUBITS, Matrix, Program
 from ..memory import collector_paused
 from .collector import collect
 from .cost import CostModel, operation_work
-from .elements import Element, ZRotation
+from .elements import DiagonalElement, Element, ZRotation
 from .emit import Emitter
 from .frame import Frame
 from .plan import Plan
@@ -92,4 +92,4 @@ def fuse(
 
 
 def _item(element: Element) -> Item:
-    return Item(element.generators, element.flips, isinstance(element, ZRotation))
+    return Item(element.generators, element.flips, isinstance(element, ZRotation | DiagonalElement))

@@ -20,6 +20,7 @@ from .elements import (
     GAMMA,
     Angle,
     DenseElement,
+    DiagonalElement,
     Element,
     Elements,
     PauliRotation,
@@ -29,6 +30,9 @@ from .elements import (
 )
 from .frame import Frame, Functional, Vector
 from .gf2 import bits, parity
+
+MAX_EXPANDED_TERMS = 128
+"""A diagonal gate of more Z strings stays whole: one table serves them all, and none can be joined by another."""
 
 MAX_EXPANDED_CONTROLS = 3
 """Diagonal rotations with more controls stay controlled: each control doubles the number of Z strings."""
@@ -84,8 +88,10 @@ def _without_last_phases(window: Elements) -> Elements:
     kept: list[Element] = []
     later: set[Vector] = set()
     for element in reversed(window.elements):
-        if isinstance(element, ZRotation) and not any(parity(element.functional & x) for x in later):
-            continue
+        if not element.flips and isinstance(element, ZRotation | DiagonalElement):
+            functionals = (element.functional,) if isinstance(element, ZRotation) else element.basis
+            if not any(parity(functional & x) for functional in functionals for x in later):
+                continue
         kept.append(element)
         later.update(element.flips)
     return Elements(kept[::-1], window.sequences, window.frame)
@@ -154,10 +160,25 @@ class _Collector:
         for j in range(k):
             pairs = coefficients.reshape(-1, 2, 1 << j)
             coefficients = np.stack([pairs[:, 0] + pairs[:, 1], pairs[:, 0] - pairs[:, 1]], axis=1).reshape(-1)
-        coefficients = coefficients / 2**k
-        for mask in np.flatnonzero(np.abs(coefficients) > EPSILON):
+        angles = -2.0 / 2**k * coefficients
+        masks = np.flatnonzero(np.abs(angles) > EPSILON)
+        if len(masks) > MAX_EXPANDED_TERMS:
+            self._append(self._diagonal_element(d.qubits, masks, angles[masks]))
+            return
+        for mask in masks:
             logical = sum(1 << d.qubits[j] for j in bits(int(mask)))
-            self._add_term(self.frame.functional(logical), -1, -2.0 * float(coefficients[mask]), batched=False)
+            self._add_term(self.frame.functional(logical), -1, float(angles[mask]), batched=False)
+
+    def _diagonal_element(
+        self, qubits: tuple[int, ...], masks: NDArray[np.intp], angles: NDArray[np.float64]
+    ) -> DiagonalElement:
+        duals = [self.frame.duals[q] for q in qubits]
+        # where a functional's constant is 1, the strings that hold it change their sign
+        constants = sum((dual >> self.n) << j for j, dual in enumerate(duals))
+        signs = 1.0 - 2.0 * (np.bitwise_count(masks & constants) & 1)
+        basis = tuple(dual & (self.one - 1) for dual in duals)
+        generators = tuple(functional << self.n for functional in basis)
+        return DiagonalElement(basis, tuple(masks.tolist()), signs * angles, generators)
 
     def matrix(self, m: Matrix) -> None:
         self._flush()

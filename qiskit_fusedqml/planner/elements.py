@@ -7,6 +7,7 @@ Elements are stated on the physical indices r of a frame (`collector.collect`):
 `PauliRotation`    ``C[exp(-1j angle/2 P)]``, among them the RY in the middle of a ZYZ decomposition
 `U2Element`        a rotation sequence as one 2x2 matrix on a virtual qubit, or one a sample
 `DenseElement`     a constant matrix on virtual qubits
+`DiagonalElement`  a constant diagonal that would expand into many Z rotations
 =================  ===================================================================================================
 
 A `RotationSequence` is a maximal sequence of single-qubit gates on one qubit with the same kind of angles (shared or
@@ -113,7 +114,25 @@ class DenseElement:
     generators: tuple[int, ...]
 
 
-Element: TypeAlias = ZRotation | PauliRotation | U2Element | DenseElement
+@dataclass(slots=True)
+class DiagonalElement:
+    """``exp(-1j/2 sum_m angles_m (-1)**f_m)``, f_m the sum of the linear functionals ``basis[j]`` with bit j of m set.
+
+    Attributes:
+        basis: d independent functionals.
+        masks: The m, ascending.
+        angles: Their angles.
+        generators: As of all elements.
+    """
+
+    basis: tuple[Functional, ...]
+    masks: tuple[int, ...]
+    angles: NDArray[np.float64]
+    generators: tuple[int, ...]
+    flips: ClassVar[tuple[Vector, ...]] = ()
+
+
+Element: TypeAlias = ZRotation | PauliRotation | U2Element | DenseElement | DiagonalElement
 
 
 @dataclass(slots=True)

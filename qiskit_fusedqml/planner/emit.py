@@ -10,7 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..arrays import Int64Array
-from .elements import ALPHA, Angle, DenseElement, Elements, PauliRotation, RotationSequence, U2Element, ZRotation
+from .elements import (
+    ALPHA,
+    Angle,
+    DenseElement,
+    DiagonalElement,
+    Elements,
+    PauliRotation,
+    RotationSequence,
+    U2Element,
+    ZRotation,
+)
 from .frame import Functional
 from .gf2 import Span
 from .scaling import Scaling
@@ -43,6 +53,14 @@ class _AngleTable:
         self.constant.append(constant)
         self.overlaps.append(overlap)
         return len(self.constant) - 1
+
+    def add_constants(self, constants: NDArray[np.float64]) -> int:
+        """Append some that have no sources; returns the number of the first."""
+        first = len(self.constant)
+        self.start.extend([len(self.index)] * len(constants))
+        self.constant.extend(constants)
+        self.overlaps.extend([-1] * len(constants))
+        return first
 
     def finished(self) -> tuple[CSRRows, Int64Array]:
         rows = CSRRows(*map(np.array, (self.start, self.index, self.weight, self.constant)))
@@ -135,6 +153,9 @@ class Emitter:
                     case DenseElement():
                         self.dense.append(member.matrix)
                         operations.append(Dense(member.flips, member.sides, len(self.dense) - 1))
+                    case DiagonalElement():
+                        first = self.terms[False].add_constants(member.angles)
+                        operations.append(Diag((Factor(member.basis, member.masks, first, batched=False),)))
         return Block(group.tile, tuple(self.scaling.carry(operations)))
 
     def tape(self, blocks: Sequence[Block], lane_qubits: int) -> Tape:

@@ -154,7 +154,7 @@ class _Picker:
             return False
         if diagonal:
             self.waiting.append(index)
-            self.waiting_signs.append(generators[0] >> self.n)
+            self.waiting_signs.extend(g >> self.n for g in generators)
             return True
         if alone:
             if self.steps or self.waiting:

@@ -117,7 +117,7 @@ def test_cuts_ascend(cuts: tuple[int, ...]) -> None:
         (Diagonal((0, 1), 1.1 * PHASES), "modulus 1"),
         (Matrix((0,), UNITARY), r"shape \(4, 4\), \(2, 2\) expected"),
         (Matrix((0, 1), 1.1 * UNITARY), "not unitary"),
-        (Matrix((), np.eye(1)), "0 qubits given, 1 to 6"),
+        (Matrix((), np.eye(1)), "0 qubits given, 1 to 12"),
     ],
 )
 def test_the_grammar_is_checked(instruction: Instruction, message: str) -> None:

@@ -32,6 +32,9 @@ from .windows import (
 WARP_QUBITS = 8
 """Largest states of which several, or one, belong to a single warp."""
 
+MAX_DENSE_QUBITS = 6
+"""Largest matrices that the kernels apply."""
+
 MAX_TABLE_QUBITS = 16
 """Numbers of a table's entries are half words."""
 
@@ -332,4 +335,6 @@ def _problem(tape: Tape, tile: Span, operation: Operation) -> str:
             return "" if largest <= MAX_TABLE_QUBITS else limit
         case Dense(xs, ws):
             dual = all(parity(w & x) == (i == j) for i, w in enumerate(ws) for j, x in enumerate(xs))
-            return "" if dual and 1 <= len(xs) == len(ws) <= 6 else "has functionals that are not dual to its flips"
+            if len(xs) > MAX_DENSE_QUBITS:
+                return f"is a matrix on {len(xs)} qubits; {MAX_DENSE_QUBITS} are allowed on a GPU"
+            return "" if dual and 1 <= len(xs) == len(ws) else "has functionals that are not dual to its flips"

@@ -1,4 +1,4 @@
-// Dense complex matrices on up to six virtual qubits.
+// Dense complex matrices on virtual qubits: gathered vectors times the matrix.
 #pragma once
 #include "unitary.hpp"
 
@@ -11,18 +11,17 @@ constexpr int dense_room = 128;  // rows gathered at a time
 template <class S> struct DenseRows {
     using Vec = typename S::Vec;
     int size, lane_bits;
-    uint32_t offsets[1 << max_dense];
+    uint32_t* offsets;
     uint32_t twist[max_lane_bits];             // per lane bit: the XOR on the matrix index in lanes where the bit is set
     typename S::IntVec lanes[max_lane_bits];
 
-    DenseRows(const Tile<S>& tile, const DenseMatrix& op) : size(1 << op.k), lane_bits(tile.call.lane_bits) {
+    DenseRows(const Tile<S>& tile, const DenseMatrix& op) : size(1 << op.k), lane_bits(tile.call.lane_bits), offsets(static_cast<uint32_t*>(tile.scratch.dense)) {
+        offsets[0] = 0;
         uint32_t flipped = 0;
         for (int i = 0; i < op.k; ++i) flipped |= uint32_t(tile.odd(op.sides[i].outer)) << i;
-        for (int i = 0; i < size; ++i) {
-            offsets[i] = 0;
-            for (int bit = 0; bit < op.k; ++bit)
-                if ((uint32_t(i) ^ flipped) >> bit & 1) offsets[i] ^= op.xs[bit];
-        }
+        for (int bit = 0; bit < op.k; ++bit)
+            if (flipped >> bit & 1) offsets[0] ^= op.xs[bit];
+        for (int i = 1; i < size; ++i) offsets[i] = offsets[i & (i - 1)] ^ op.xs[trailing_zeros(uint64_t(i))];
         for (int lane = 0; lane < lane_bits; ++lane) {
             twist[lane] = 0;
             for (int i = 0; i < op.k; ++i) twist[lane] |= (op.sides[i].lanes >> lane & 1) << i;
@@ -80,7 +79,8 @@ void product(const typename S::T* matrix, int size, const typename S::Vec* in, t
 template <class S> void apply_dense(const Tile<S>& tile, const DenseMatrix& op, typename S::Vec* data) {
     const auto* matrix = static_cast<const typename S::T*>(tile.call.dense[op.coefficient]);
     const DenseRows<S> rows(tile, op);
-    typename S::Vec in[2 << max_dense], out[2 << max_dense];
+    auto* in = reinterpret_cast<typename S::Vec*>(static_cast<char*>(tile.scratch.dense) + dense_row_bytes(op.k));
+    auto* out = in + 2 * rows.size;
     const uint64_t count = tile.count(op.rows);
     uint32_t row = 0;
     for (uint64_t i = 0;;) {

@@ -35,6 +35,7 @@ struct Scratch {
     void* tables;                  // batched tables of a block
     const size_t* table_offsets;   // by id, in bytes; those of the current block count
     double* work;                  // angles of one table
+    void* dense;                   // see dense_bytes
 };
 
 // Tiles number first .. last - 1 of a group, or (one tile a group) of the 2**stack_bits groups from `group` on.

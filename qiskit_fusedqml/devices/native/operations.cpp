@@ -250,6 +250,7 @@ void BlockCompiler::read_dense(Reader& reader, bool undone) {
     if (size && size != dense.k) throw std::invalid_argument("Two operations of different width share one dense matrix.");
     size = dense.k;
     dense.overlap = overlap(reader, int64_t(2) << 2 * dense.k);
+    if (dense.overlap >= 0 && dense.k > max_moments) throw std::invalid_argument("The moments of so large a matrix are not available.");
     dense.rows = Selection(frame_, {}).rows(arena_, masks);
     emit(Kind::dense, undone, false, dense);
 }

@@ -36,12 +36,12 @@ public:
 
 private:
     static constexpr size_t kept = size_t(1) << 24;
-    Memory buffers_[4];
+    Memory buffers_[5];
 };
 
 // What scratch memory the blocks of a tape need.
 struct Needs {
-    size_t tile = 0, tables = 0, work = 0;
+    size_t tile = 0, tables = 0, work = 0, dense = 0;
     std::vector<size_t> offsets;   // of batched tables in their block's (or, built on the fly, their operation's) memory
     std::vector<char> block_tables;  // whether a block's batched tables are built before the block
 };
@@ -55,6 +55,10 @@ Needs scratch_needs(const TapeView& tape, const Kernels& kernels) {
         if (!block.in_place)
             needs.tile = std::max(needs.tile, (size_t(2) << block.t) * static_cast<size_t>(kernels.width * kernels.real_bytes));
         for (int i = 0; i < block.num_ops; ++i) {
+            if (block.ops[i].kind == Kind::dense) {
+                const int k = static_cast<const DenseMatrix*>(block.ops[i].detail)->k;
+                needs.dense = std::max(needs.dense, dense_bytes(k, static_cast<size_t>(kernels.width * kernels.real_bytes)));
+            }
             if (block.ops[i].kind != Kind::diagonal) continue;
             if (!block.num_outer) offset = 0;
             const Diagonal& op = *static_cast<const Diagonal*>(block.ops[i].detail);
@@ -119,6 +123,7 @@ private:
         result.bra = workspace.get(1, bra_ ? needs_.tile : 0);
         result.tables = workspace.get(2, needs_.tables);
         result.work = static_cast<double*>(workspace.get(3, needs_.work * sizeof(double)));
+        result.dense = workspace.get(4, needs_.dense);
         result.table_offsets = needs_.offsets.data();
         return result;
     }

@@ -14,7 +14,8 @@ constexpr int max_lane_bits = 4;   // row bits in lanes
 constexpr int chunk_bits = 8;      // rows whose overlaps with diagonals are summed at a time
 constexpr int micro_bits = 4;      // rows whose phases are looked up at a time
 constexpr int max_turns = 3;       // rotations applied in one pass
-constexpr int max_dense = 6;       // virtual qubits of a dense matrix
+constexpr int max_dense = 12;      // virtual qubits of a dense matrix
+constexpr int max_moments = 6;     // and of one whose moments are wanted
 constexpr int max_stack_bits = 5;  // groups of samples that a tile holds, as further local bits above its own
 
 // Of a rotation by coefficients (a, b): see RY.is_steep in plan.py.
@@ -100,6 +101,10 @@ struct DenseMatrix {
     Parity sides[max_dense];
     Rows rows;
 };
+
+// Scratch memory of a dense matrix: where its 2**k rows lie, then a vector before and after the product.
+static inline size_t dense_row_bytes(int k) { return ((sizeof(uint32_t) << k) + 63) & ~size_t(63); }
+static inline size_t dense_bytes(int k, size_t vector_bytes) { return dense_row_bytes(k) + (vector_bytes << (k + 2)); }
 
 // A term of a diagonal's angle: theta times (-1)**(mask & index), negated where `sign`, and in lanes where lanes is odd.
 struct Term {

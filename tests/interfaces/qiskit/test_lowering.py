@@ -455,17 +455,6 @@ def test_unitary_gates_under_controls(num_qubits: int, state: int) -> None:
     check(circuit, reference)
 
 
-def test_a_wide_unitary_goes_through_its_definition(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "qiskit_fusedqml.interfaces.qiskit.lowering.circuits.MAX_MATRIX_QUBITS", 2
-    )  # synthesis of 7 qubits takes long
-    circuit = QuantumCircuit(4)
-    circuit.h(range(4))
-    circuit.unitary(random_unitary(8, seed=1), [3, 0, 1])
-    program = check(circuit)
-    assert all(len(i.qubits) <= 2 for i in program.instructions if isinstance(i, Matrix))
-
-
 def test_diagonal_gates() -> None:
     table = np.exp(1j * np.random.default_rng(0).normal(size=8))
     gate = library.DiagonalGate(table)

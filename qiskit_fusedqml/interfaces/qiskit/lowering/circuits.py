@@ -36,6 +36,7 @@ from ....ir.program import (
 )
 from ....memory import collector_paused
 from .expressions import AngleTable, order_parameters
+from .matrices import dense, diagonal, transpositions
 from .operations import (
     FREE,
     RAW_FEATURES,
@@ -59,6 +60,8 @@ _HANDLERS = {
     "initialize": "initialize",
     "state_preparation": "state_preparation",
     "unitary": "unitary",
+    "hamiltonian": "hamiltonian",
+    "permutation": "permutation",
     "diagonal": "diagonal",
     "annotated": "annotated",
     "box": "box",
@@ -276,13 +279,10 @@ class Walker:
 
     def _dense(self, matrix: NDArray[np.complex128], operands: Operands) -> bool:
         """Write a matrix; False if it is too large."""
-        qubits, block = operands.qubits_and_block()
-        if not 1 <= len(qubits) <= MAX_MATRIX_QUBITS:
-            return False
-        full = np.eye(2 ** len(qubits), dtype=np.complex128)
-        full[block, block] = matrix
-        self._append(Matrix(qubits, full))
-        return True
+        instructions = dense(matrix, operands)
+        for instruction in instructions or ():
+            self._append(instruction)
+        return instructions is not None
 
     def _append(self, instruction: Diagonal | Matrix) -> None:
         touched = support(instruction)
@@ -336,16 +336,31 @@ class Walker:
         """A matrix given by its entries."""
         if len(operands.targets) == 1 and operands.controls != FREE:
             return False  # three controlled rotations cost less than a dense matrix that includes the controls
-        return self._dense(np.asarray(operation.params[0], dtype=np.complex128), operands)
+        return self._is_dense(np.asarray(operation.params[0], dtype=np.complex128), operands)
+
+    def hamiltonian(self, operation: Any, operands: Operands) -> bool:
+        """The evolution ``exp(-1j t H)`` of a dense H for a known time t."""
+        if getattr(operation.params[-1], "parameters", ()):
+            return False
+        return self._is_dense(self._matrix(operation), operands)
+
+    def _is_dense(self, matrix: NDArray[np.complex128], operands: Operands) -> bool:
+        if not self._dense(matrix, operands):
+            raise self._refusal(f"dense matrices are used up to {MAX_MATRIX_QUBITS} qubits")
+        return True
 
     def diagonal(self, operation: Any, operands: Operands) -> bool:
         """A diagonal given by its entries."""
-        qubits, block = operands.qubits_and_block()
-        if len(qubits) > MAX_DIAGONAL_QUBITS:
-            return False
-        table = np.ones(2 ** len(qubits), dtype=np.complex128)
-        table[block] = operation.params
-        self._append(Diagonal(qubits, table))
+        instruction = diagonal(operation.params, operands)
+        if instruction is None:
+            raise self._refusal(f"diagonals are used up to {MAX_DIAGONAL_QUBITS} qubits, controls included")
+        self._append(instruction)
+        return True
+
+    def permutation(self, operation: Any, operands: Operands) -> bool:
+        """Qubits that change places; nothing moves but addresses."""
+        for i, j in transpositions([int(wanted) for wanted in operation.params[0]]):
+            self._standard("swap", (), (operands.targets[i], operands.targets[j]), operands.controls)
         return True
 
     def annotated(self, operation: Any, operands: Operands) -> bool:
