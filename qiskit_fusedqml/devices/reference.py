@@ -16,10 +16,10 @@ from typing_extensions import override
 
 from ..arrays import ComplexArray
 from ..ir.observables import PauliSum
+from ..ir.program import bits
 from ..memory import default_budget
 from ..planner.cost import CostModel
 from ..planner.frame import Frame, Functional, PhysicalTerm
-from ..planner.gf2 import bits
 from ..planner.tape import RY, U2, Dense, Diag, Factor, Operation, Pauli, Tape
 from . import Coefficients, Device
 from .reference_coefficients import ReferenceCoefficientMap

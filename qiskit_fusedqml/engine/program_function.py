@@ -345,7 +345,11 @@ class ProgramFunction:
         inputs, weights = checked_arrays(x, w, self.num_inputs, self.num_weights, take)
         if given is None:
             return parameter_batch(inputs, weights, self.program.initial_state)
-        return parameter_batch(inputs, weights, given[0] if given.ndim == 2 and len(given) == 1 else given)
+        return parameter_batch(inputs, weights, self._given(given))
+
+    def _given(self, states: NDArray[np.complex128]) -> NDArray[np.complex128]:
+        """Amplitudes that are given, one state for all samples without an axis of its own."""
+        return states[0] if states.ndim == 2 and len(states) == 1 else states
 
     def pull(
         self,

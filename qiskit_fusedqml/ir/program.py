@@ -174,6 +174,21 @@ class Program:
         return program
 
 
+def bits(mask: int) -> Iterator[int]:
+    """Positions of the set bits, ascending."""
+    while mask:
+        low = mask & -mask
+        yield low.bit_length() - 1
+        mask ^= low
+
+
+def support(instruction: Instruction) -> int:
+    """Mask of the qubits an instruction acts on."""
+    if isinstance(instruction, Rotation):
+        return instruction.x | instruction.z | instruction.ctrl_mask
+    return sum(1 << qubit for qubit in instruction.qubits)
+
+
 def numbered(instructions: Iterable[Instruction]) -> tuple[tuple[Instruction, ...], tuple[int, ...]]:
     """Instructions with the slots in use numbered from 0.
 

@@ -25,7 +25,7 @@ from .dynamic import (
     While,
     children,
 )
-from .program import Program, Rotation, numbered
+from .program import Program, numbered, support
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,10 +124,7 @@ def _mask(numbers: Iterable[int]) -> int:
 def _support(program: Program) -> int:
     total = 0
     for instruction in program.instructions:
-        if isinstance(instruction, Rotation):
-            total |= instruction.x | instruction.z | instruction.ctrl_mask
-        else:
-            total |= _mask(instruction.qubits)
+        total |= support(instruction)
     return total if program.initial_state is None else (1 << program.num_qubits) - 1
 
 

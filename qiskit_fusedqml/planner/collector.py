@@ -12,7 +12,7 @@ from math import pi, remainder
 import numpy as np
 from numpy.typing import NDArray
 
-from ..ir.program import Diagonal, Matrix, Program, Rotation
+from ..ir.program import Diagonal, Matrix, Program, Rotation, bits
 from .elements import (
     ALPHA,
     BETA,
@@ -29,7 +29,7 @@ from .elements import (
     ZRotation,
 )
 from .frame import Frame, Functional, Vector
-from .gf2 import bits, parity
+from .gf2 import parity
 
 MAX_EXPANDED_TERMS = 128
 """A diagonal gate of more Z strings stays whole: one table serves them all, and none can be joined by another."""

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from ..ir.observables import PauliSum
-from .gf2 import bits, combination
+from ..ir.program import bits
+from .gf2 import combination
 
 PhysicalIndex: TypeAlias = int
 Vector: TypeAlias = int

@@ -236,13 +236,12 @@ def test_other_checkpoints_are_refused(wrong: object) -> None:
         make(checkpoint=wrong)
 
 
-@pytest.mark.parametrize("what", ["reset", "measure"])
-def test_gradients_through_what_cannot_be_undone_are_refused(what: str) -> None:
+def test_gradients_through_what_cannot_be_undone_are_refused() -> None:
     circuit = QuantumCircuit(1, 1)
     circuit.ry(Parameter("a"), 0)
-    circuit.reset(0) if what == "reset" else circuit.measure(0, 0)
+    circuit.measure(0, 0)
     circuit.ry(Parameter("b"), 0)
-    with pytest.raises(UnsupportedInstructionError, match=r"mid-circuit|reset"):
+    with pytest.raises(UnsupportedInstructionError, match="mid-circuit"):
         DifferentiableCircuit(circuit, ["Z"], checkpoint=1)
 
 

@@ -439,7 +439,7 @@ def test_parameters_must_be_the_circuits() -> None:
 
 def test_too_much_memory_is_refused_with_the_size_needed() -> None:
     wide = QuantumCircuit(38)
-    wide.h(0)
+    wide.h(range(38))
     with pytest.raises(MemoryError, match="TiB"):
         DifferentiableCircuit(wide, ["Z" * 38]).values()
     with pytest.raises(OutOfMemoryError, match="max_memory_mb"):

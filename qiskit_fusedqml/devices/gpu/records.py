@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import product
 
-from ...planner.gf2 import bits, pull
+from ...ir.program import bits
+from ...planner.gf2 import pull
 from ...planner.tape import RY, U2, Dense, Diag, Factor, Pauli
 from .layout import NumberLayout
 from .windows import Window

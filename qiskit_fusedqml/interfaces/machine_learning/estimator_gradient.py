@@ -24,7 +24,7 @@ from qiskit_machine_learning.gradients import BaseEstimatorGradient, DerivativeT
 from ...engine.state_gradients import overlap_jacobian
 from ...errors import InvalidInputError
 from ..qiskit.batches import Indices, by_identity
-from ..qiskit.compiled import compile_circuit
+from ..qiskit.compiled import compile_circuit, lowered_circuit
 from ..qiskit.jobs import FinishedJob
 from ..qiskit.lowering.observables import Observable, canonical, with_layout
 from ..qiskit.options import LentEngineOptions
@@ -154,6 +154,7 @@ class FusedEstimatorGradient(LentEngineOptions, TypedDerivatives, BaseEstimatorG
         pair_of = batch.set_of * count + observable_of  # each entry's place on the grid of sets and observables
         pairs, index = (pair_of, pair_of) if count == 1 else np.unique(pair_of, return_inverse=True)
         if self.derivative_type is not DerivativeType.REAL:
+            lowered_circuit(batch.simulated).check_pure("the imaginary part of <psi|O|d psi>")
             grid = part(overlap_jacobian(circuit, None, sets, columns), self.derivative_type)
         elif 2 * len(pairs) > len(sets) * count:
             grid = np.asarray(circuit.jacobian(None, sets, wrt=columns), np.float64)

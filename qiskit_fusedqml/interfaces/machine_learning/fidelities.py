@@ -16,8 +16,8 @@ from qiskit_machine_learning.state_fidelities.state_fidelity_result import State
 
 from ...errors import InvalidInputError
 from ..qiskit.batches import ParameterSets
-from ..qiskit.cache import CACHE, check_circuit
-from ..qiskit.compiled import compile_circuit
+from ..qiskit.cache import CACHE, KnownCircuit, check_circuit
+from ..qiskit.compiled import compile_circuit, lowered_circuit
 from ..qiskit.jobs import FinishedJob
 from ..qiskit.options import LentEngineOptions
 from .overlaps import Side, States, local_fidelities, pair_fidelities
@@ -146,19 +146,26 @@ class FusedFidelity(LentEngineOptions, BaseStateFidelity):
         for position, (one, other) in enumerate(zip(first, second, strict=True)):
             pairs.setdefault((id(one), id(other)), []).append(position)
         raw = np.empty(len(first))
-        evaluate = local_fidelities if self._local else pair_fidelities
         for positions in pairs.values():
-            one, other = first[positions[0]], second[positions[0]]
-            raw[positions] = evaluate(
-                self._states(one), self._states(other), _distinct(rows_1, positions), _distinct(rows_2, positions)
-            )
+            pair = [CACHE.known(circuits[positions[0]]) for circuits in (first, second)]
+            left, right = self._states(pair)
+            x, y = (_distinct(rows, positions) for rows in (rows_1, rows_2))
+            if self._local:
+                raw[positions] = local_fidelities(left, right, x, y, pair[0].snapshot.num_qubits)
+            else:
+                raw[positions] = pair_fidelities(left, right, x, y)
         clipped = np.clip(raw, 0.0, 1.0).tolist()
         return StateFidelityResult(
             fidelities=clipped, raw_fidelities=raw.tolist(), metadata=[{}] * len(first), options=options
         )
 
-    def _states(self, circuit: QuantumCircuit) -> States:
-        return States(compile_circuit(CACHE.known(circuit), None, self.engine_options))
+    def _states(self, circuits: Sequence[KnownCircuit]) -> list[States]:
+        """The states of circuits on all qubits that any of them acts on."""
+        lowered = [lowered_circuit(circuit) for circuit in circuits]
+        for each in lowered:
+            each.check_pure("a fidelity of state vectors")
+        qubits = tuple(sorted({qubit for each in lowered for qubit in each.active.qubits}))
+        return [States(compile_circuit(each, None, self.engine_options, qubits=qubits)) for each in circuits]
 
 
 def _rows_of(circuits: Sequence[QuantumCircuit], values: Sequence[Sequence[float]]) -> list[Sequence[float]]:

@@ -14,7 +14,7 @@ from qiskit_machine_learning.gradients.base.base_qgt import BaseQGT
 from qiskit_machine_learning.gradients.base.qgt_result import QGTResult
 
 from ...engine.second_order import geometric_tensor
-from ..qiskit.compiled import compile_circuit
+from ..qiskit.compiled import compile_circuit, lowered_circuit
 from ..qiskit.jobs import FinishedJob
 from ..qiskit.options import LentEngineOptions
 from .entries import (
@@ -120,6 +120,7 @@ class FusedQGT(LentEngineOptions, TypedDerivatives, BaseQGT):
     def _shares(self, batch: EntryBatch) -> Iterator[Share]:
         """For each entry the tensor."""
         batch.transpile(self._pass_manager)
+        lowered_circuit(batch.simulated).check_pure("the quantum geometric tensor")
         circuit = compile_circuit(batch.simulated, None, self.engine_options)
         sets, columns = batch.effective
         tensors = np.empty((len(sets), len(columns), len(columns)), np.complex128)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -16,10 +15,11 @@ from qiskit_machine_learning.utils import algorithm_globals
 
 from ...arrays import FloatArray, real_array, shown, whole_number
 from ...engine.options import EngineOptions
+from ...engine.program_function import ProgramFunction
 from ...errors import InvalidInputError
 from ..qiskit.batches import ParameterSets
 from ..qiskit.cache import CACHE, check_circuit
-from ..qiskit.circuit import DifferentiableCircuit
+from ..qiskit.lowering import lower
 from .fidelities import FusedFidelity
 from .overlaps import StateCache, States, gram
 
@@ -201,9 +201,18 @@ class FusedFidelityKernel(TrainableFidelityQuantumKernel):
         self._check_trainable_parameters()
         training, options = tuple(self._training_parameters), self.engine_options
 
-        def build(circuit: QuantumCircuit) -> DifferentiableCircuit:
+        def build(circuit: QuantumCircuit) -> ProgramFunction:
             features = [parameter for parameter in circuit.parameters if parameter not in set(training)]
-            return DifferentiableCircuit(circuit, None, features, training, **asdict(options))
+            lowered = lower(circuit, [*features, *training], encodes=True)
+            lowered.check_pure("a fidelity of state vectors")
+            return ProgramFunction(
+                lowered.program,
+                lowered.angle_map,
+                None,
+                options,
+                num_inputs=len(features),
+                encoding=lowered.encoding,
+            )
 
         engine = CACHE.get(self._feature_map, ("kernel", training, options), build)
         weights = np.asarray(self.parameter_values, np.float64)

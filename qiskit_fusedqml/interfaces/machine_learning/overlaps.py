@@ -234,10 +234,12 @@ def pair_fidelities(first: States, second: States, x: Side, y: Side) -> FloatArr
     return result
 
 
-def local_fidelities(first: States, second: States, x: Side, y: Side) -> FloatArray:
-    """For zipped pairs the mean over the qubits of finding 0 after the first circuit and the second one undone."""
-    num_qubits = first.engine.num_qubits
-    ones = np.bitwise_count(np.arange(2**num_qubits, dtype=np.uint64))
+def local_fidelities(first: States, second: States, x: Side, y: Side, num_qubits: int) -> FloatArray:
+    """For zipped pairs the mean over the qubits of finding 0 after the first circuit and the second one undone.
+
+    Of so many qubits, those that have no amplitudes are found in 0.
+    """
+    ones = np.bitwise_count(np.arange(2**first.engine.num_qubits, dtype=np.uint64))
     result = np.empty(len(x.places))
     for part in first.blocks(len(result)):
         states = undo(second.engine, y.of_pairs(part), first(x.of_pairs(part)))

@@ -15,7 +15,7 @@ from ...arrays import ComplexArray, shown
 from ...devices import Device
 from ...engine.options import EngineOptions
 from ...engine.probabilities import grouped_probabilities, probability_jacobian, reachable_outcomes
-from ...engine.program_function import Gradients, ProgramFunction
+from ...engine.program_function import Gradients, InitialStates, ProgramFunction
 from ...engine.second_order import geometric_tensor, hessian_product
 from ...engine.state_gradients import overlap_jacobian, state_vjp
 from ...errors import InvalidInputError
@@ -29,6 +29,9 @@ class DifferentiableCircuit(ProgramFunction):
     >>> f = DifferentiableCircuit(circuit, ["ZI", "IZ"], inputs=x_parameters)
     >>> values, pullback = f.vjp(x, w)                  # (B, n_obs)
     >>> _, dw = pullback(2 * (values - targets))        # (n_w,)
+
+    Only qubits that the circuit acts on are simulated, at most 40 of however many. Qubits that it resets are replaced
+    by fresh ones: values, probabilities and their gradients are those of the mixed state, and amplitudes are refused.
 
     Args:
         circuit: The circuit; measurements at its end are ignored by values and gradients.
@@ -46,6 +49,10 @@ class DifferentiableCircuit(ProgramFunction):
             the rounding errors of undoing grow with the depth; they start anew wherever a state was kept in the
             forward sweep. None keeps none; a number, so many, evenly spaced, which count as states; "auto", in single
             precision, one after every 2048 operations as far as memory allows without cutting the batch.
+
+    Attributes:
+        active_qubits: The circuit's qubits that are simulated, ``num_qubits`` in all; numbers beyond the circuit's
+            stand for what a reset has left behind.
 
     Raises:
         InvalidInputError: If inputs and weights are not the circuit's parameters, each once, or an observable does
@@ -75,7 +82,11 @@ class DifferentiableCircuit(ProgramFunction):
         others = [p for p in free_parameters(circuit) if p not in taken]
         self.weights = _parameters(others if weights is None else weights, "weights")
         lowered = lower(circuit, [*self.inputs, *self.weights], encodes=True)
-        sums = None if observables is None else lower_observables(observables, circuit.num_qubits)[0]
+        self._lowered, self.active_qubits = lowered, lowered.active.qubits
+        sums = None
+        if observables is not None:
+            wide = lower_observables(observables, circuit.num_qubits)[0]
+            sums = [lowered.active.observable(observable) for observable in wide]
         options = EngineOptions(device, precision, max_memory_mb, num_threads, checkpoint)
         super().__init__(
             lowered.program,
@@ -102,19 +113,68 @@ class DifferentiableCircuit(ProgramFunction):
             raise InvalidInputError(f"wrt names {unknown[0]}, which is not a parameter of the circuit.")
         return super().indices([self._position[p] if isinstance(p, Parameter) else p for p in given])
 
+    @override
+    def statevector(
+        self, x: ArrayLike | None = None, w: ArrayLike | None = None, *, initial_states: InitialStates = None
+    ) -> NDArray[np.complexfloating]:
+        self._lowered.check_pure("a state vector")
+        return self._on_all_qubits(super().statevector(x, w, initial_states=initial_states))
+
     def state_vjp(
         self, x: ArrayLike | None = None, w: ArrayLike | None = None
     ) -> tuple[ComplexArray, Callable[[ArrayLike], Gradients]]:
-        """Final amplitudes (B, 2**n) and a function from their cotangents to (dx, dw).
+        """Final amplitudes (B, 2**n) of all qubits and a function from their cotangents to (dx, dw).
 
         The cotangents are complex g (B, 2**n) with ``dL = Re sum conj(g) d amplitudes``; (dx, dw) are as of `vjp`.
         """
-        return state_vjp(self, x, w)
+        self._lowered.check_pure("a state vector")
+        active, pull_active = state_vjp(self, x, w)
+        amplitudes = self._on_all_qubits(active)
+        if amplitudes is active:
+            return active, pull_active
+
+        def pullback(cotangents: ArrayLike) -> Gradients:
+            given = np.asarray(cotangents)
+            if given.shape != amplitudes.shape:
+                raise InvalidInputError(f"Cotangents have shape {given.shape}; {amplitudes.shape} is expected.")
+            return pull_active(given[:, self._lowered.active.basis_states()])
+
+        return amplitudes, pullback
+
+    def _on_all_qubits(self, amplitudes: NDArray[np.complexfloating]) -> NDArray[np.complexfloating]:
+        """Amplitudes (B, 2**k) of the active qubits as those (B, 2**n) of all, which must fit the budget."""
+        num_qubits, active = self.circuit.num_qubits, self.active_qubits
+        if len(active) == num_qubits:
+            return amplitudes
+        size = len(amplitudes) << num_qubits
+        what = f"amplitudes of {num_qubits} qubits, of which {len(active)} are active ({', '.join(map(str, active))}),"
+        self.memory.check_output(amplitudes.itemsize * size, what)
+        memory = self.memory_of_device
+        there = memory is not None and memory.is_on_device(amplitudes)
+        result = np.zeros((len(amplitudes), 1 << num_qubits), amplitudes.dtype)
+        result[:, self._lowered.active.basis_states()] = memory.to_host(amplitudes) if memory and there else amplitudes
+        return memory.from_host(result) if memory and there else result
+
+    @override
+    def _given(self, states: NDArray[np.complex128]) -> NDArray[np.complex128]:
+        self._lowered.check_pure("an initial state that is given")
+        if len(self.active_qubits) < self.circuit.num_qubits and states.shape[-1] != 2**self.num_qubits:
+            chosen = self._lowered.active.basis_states()
+            if states.shape[-1] == 2**self.circuit.num_qubits:
+                if np.abs(states).sum() - np.abs(states[..., chosen]).sum() > 1e-9:
+                    raise InvalidInputError(
+                        "The initial states given are not |0> on qubits that the circuit does not act on, which are "
+                        f"left out; it acts on {', '.join(map(str, self.active_qubits))}. Put an initialize "
+                        "instruction on the others, so that they are simulated."
+                    )
+                states = states[..., chosen]
+        return super()._given(states)
 
     def overlap_jacobian(
         self, x: ArrayLike | None = None, w: ArrayLike | None = None, wrt: str | Sequence[int | Parameter] = "weights"
     ) -> NDArray[np.complex128]:
         """``2 <psi| O |d psi>`` for every observable, (B, n_obs, n); the real part is `jacobian`."""
+        self._lowered.check_pure("the imaginary part of <psi|O|d psi>")
         return overlap_jacobian(self, x, w, wrt)
 
     def grouped_probabilities(
@@ -175,6 +235,7 @@ class DifferentiableCircuit(ProgramFunction):
             w: Weights.
             phase_fix: Whether ``<d_i psi|psi><psi|d_j psi>`` is taken off.
         """
+        self._lowered.check_pure("the quantum geometric tensor")
         wanted = range(self.num_inputs, self.num_inputs + self.num_weights)
         return np.stack([geometric_tensor(self, row, wanted, phase_fix=phase_fix) for row in self.read(x, w).full()])
 

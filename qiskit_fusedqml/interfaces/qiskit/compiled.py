@@ -12,23 +12,36 @@ from ...engine.options import EngineOptions
 from ...engine.program_function import ProgramFunction
 from ...simulation import Runner
 from .cache import KnownCircuit
-from .lowering import active_qubits, lower, lower_dynamic, lower_observable, with_blocks
+from .lowering import Lowered, lower, lower_dynamic, lower_observable, with_blocks
 from .lowering.observables import Observable
 
 
+def lowered_circuit(known: KnownCircuit, qubits: tuple[int, ...] | None = None) -> Lowered:
+    """A circuit as a straight-line program, on so many of its qubits or on those that are acted on."""
+    return known.get(("lowered", qubits), lambda copied: lower(copied, encodes=True, qubits=qubits))
+
+
 def compile_circuit(
-    known: KnownCircuit, observables: Sequence[Observable] | None, options: EngineOptions
+    known: KnownCircuit,
+    observables: Sequence[Observable] | None,
+    options: EngineOptions,
+    *,
+    qubits: tuple[int, ...] | None = None,
 ) -> ProgramFunction:
     """The engine for a circuit whose weights are all its parameters, in the order of ``circuit.parameters``.
 
-    Terminal measurements are ignored by values; observables are None when only states and probabilities are wanted.
+    Args:
+        known: The circuit; measurements at its end are ignored by values.
+        observables: The observables; None when only states and probabilities are wanted.
+        options: The engine's options.
+        qubits: The qubits that get amplitudes; None for those that are acted on.
     """
 
     def build(snapshot: QuantumCircuit) -> ProgramFunction:
-        source = known.get("encoded", lambda copied: lower(copied, encodes=True))
-        sums = None
+        source, sums = lowered_circuit(known, qubits), None
         if observables is not None:
-            sums = [lower_observable(observable.value, snapshot.num_qubits) for observable in observables]
+            wide = (lower_observable(observable.value, snapshot.num_qubits) for observable in observables)
+            sums = [source.active.observable(observable) for observable in wide]
         return ProgramFunction(
             source.program,
             source.angle_map,
@@ -39,7 +52,7 @@ def compile_circuit(
         )
 
     names = None if observables is None else tuple(observable.key for observable in observables)
-    return known.get(("engine", names, options), build)
+    return known.get(("engine", names, options, qubits), build)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +100,11 @@ def compile_runner(known: KnownCircuit, options: RunnerOptions) -> CompiledCircu
     """
 
     def build(source: QuantumCircuit) -> CompiledCircuit:
-        qubits = active_qubits(source) if options.truncate else tuple(range(source.num_qubits))
-        fuses = options.fusion_enable and len(qubits) > options.fusion_threshold
-        lowered = lower_dynamic(source, qubits, fuse=fuses, lift=True)
+        qubits = None if options.truncate else tuple(range(source.num_qubits))
+        lowered = lower_dynamic(source, qubits, fuse=options.fusion_enable, lift=True)
+        fuses = options.fusion_enable and len(lowered.active) > options.fusion_threshold
+        if fuses < options.fusion_enable:
+            lowered = lower_dynamic(source, qubits, fuse=False, lift=True)
         engine = options.engine
         device = make_device(engine.device, precision=engine.precision, num_threads=engine.num_threads)
         if options.fusion_max_qubit is not None:
@@ -103,6 +118,6 @@ def compile_runner(known: KnownCircuit, options: RunnerOptions) -> CompiledCircu
             max_memory_mb=engine.max_memory_mb,
         )
         num_fused = sum(each.count_ops().get("fused", 0) for each in with_blocks(source))
-        return CompiledCircuit(runner, qubits, num_fused, fuses)
+        return CompiledCircuit(runner, lowered.active.qubits, num_fused, fuses)
 
     return known.get(("runner", options), build)

@@ -23,11 +23,9 @@ from qiskit.quantum_info import SparsePauliOp
 from ...arrays import real_number
 from ...engine.options import EngineOptions
 from .batches import CircuitBatch, Indices, batch_of, readable_pub, readable_values
-from .cache import CACHE
-from .compiled import compile_circuit
+from .compiled import compile_circuit, lowered_circuit
 from .jobs import FinishedJob
-from .lowering import with_fresh_qubits
-from .lowering.observables import Observable, canonical, from_coerced, with_layout
+from .lowering.observables import Observable, canonical, from_coerced
 from .options import EnginePrimitive
 
 SECONDS_PER_AMPLITUDE = 2e-9
@@ -148,11 +146,6 @@ class _Batch(CircuitBatch):
 
     def __init__(self, circuit: QuantumCircuit) -> None:
         super().__init__(circuit)
-        self.simulated = self.known
-        self.place: list[int] | None = None
-        replaced = self.known.get("without resets", with_fresh_qubits)
-        if replaced is not None:
-            self.simulated, self.place = CACHE.known(replaced[0]), replaced[1]
         self.observables: dict[Hashable, tuple[int, Observable]] = {}
         self.pairs: list[tuple[Indices, Indices]] = []  # (parameter sets, observables) by pub; indexing broadcasts them
         self._bindings: dict[int, tuple[object, BindingsArray]] = {}
@@ -168,8 +161,6 @@ class _Batch(CircuitBatch):
         """Add a pub whose observables and parameter sets are broadcast; returns its index in the batch."""
         columns = np.empty(observables.shape, dtype=np.intp)
         for index, observable in np.ndenumerate(observables):
-            if self.place is not None:
-                observable = with_layout(observable, self.place, self.simulated.snapshot.num_qubits)
             columns[index] = self.observables.setdefault(observable.key, (len(self.observables), observable))[0]
         self.pairs.append((sets, columns))
         return len(self.pairs) - 1
@@ -180,12 +171,12 @@ class _Batch(CircuitBatch):
         observables = [observable for _, observable in self.observables.values()]
         arrangement = self._arrangement()
         if len(arrangement) == 1:
-            circuit = compile_circuit(self.simulated, observables, options)
+            circuit = compile_circuit(self.known, observables, options)
             self.table = np.asarray(circuit.values(None, sets), np.float64)
             return
         self.table = np.full((len(sets), len(observables)), np.nan)
         for chosen, columns in arrangement:
-            circuit = compile_circuit(self.simulated, [observables[k] for k in columns], options)
+            circuit = compile_circuit(self.known, [observables[k] for k in columns], options)
             self.table[np.ix_(chosen, columns)] = circuit.values(None, sets[chosen])
 
     def _arrangement(self) -> list[tuple[Indices, Indices]]:
@@ -207,8 +198,8 @@ class _Batch(CircuitBatch):
             return everything
         terms = np.array([observable.num_terms for _, observable in self.observables.values()])
         kinds, kind_of_set = np.unique(wanted, axis=0, return_inverse=True)
-        saved = ((~wanted) @ terms).sum() * SECONDS_PER_AMPLITUDE * 2.0**self.simulated.snapshot.num_qubits
-        if saved <= len(kinds) * SECONDS_PER_COMPILED_GATE * (1 + len(self.simulated.snapshot.data)):
+        saved = ((~wanted) @ terms).sum() * SECONDS_PER_AMPLITUDE * 2.0 ** len(lowered_circuit(self.known).active)
+        if saved <= len(kinds) * SECONDS_PER_COMPILED_GATE * (1 + len(self.known.snapshot.data)):
             return everything
         return [(np.flatnonzero(kind_of_set == kind), np.flatnonzero(mask)) for kind, mask in enumerate(kinds)]
 

@@ -25,9 +25,8 @@ from qiskit.transpiler.preset_passmanagers.plugin import PassManagerStagePlugin,
 from ...arrays import shown, whole_number
 from ...errors import FusedQMLError, InvalidInputError
 from ...ir.gates import PlacedFactor
-from ...ir.program import Diagonal, Matrix, Rotation
+from ...ir.program import Diagonal, Matrix, Rotation, bits
 from ...planner.cost import CostModel
-from ...planner.gf2 import bits
 from ...planner.schedule import Item, group
 from .cache import check_circuit
 from .lowering import lower
@@ -181,7 +180,7 @@ def _generators(operation: Instruction) -> tuple[tuple[int, int], ...] | None:
     circuit = QuantumCircuit(operation.num_qubits)
     circuit.append(operation, range(operation.num_qubits))
     try:
-        program = lower(circuit).program
+        program = lower(circuit, qubits=range(operation.num_qubits)).program
     except FusedQMLError:
         return None
     return _pauli_strings(program.instructions) if program.initial_state is None else None

@@ -210,10 +210,10 @@ def test_resets_leave_the_mixed_state() -> None:
 
 def test_more_resets_than_there_are_qubits_for() -> None:
     circuit = QuantumCircuit(2)
-    for _ in range(39):
+    for _ in range(41):
         circuit.h(0)
         circuit.reset(0)
-    with pytest.raises(UnsupportedInstructionError, match="resets 39"):
+    with pytest.raises(UnsupportedInstructionError, match="resets 41"):
         FusedEstimator().run([(circuit, "ZZ")]).result()
 
 

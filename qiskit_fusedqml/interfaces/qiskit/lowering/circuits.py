@@ -9,20 +9,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from qiskit import QuantumCircuit
-from qiskit.circuit import Parameter
 
 from ....errors import InvalidInputError, UnsupportedInstructionError
-from ....ir.angles import AngleMap
-from ....ir.dynamic import DynamicProgram, Measure, Segment
+from ....ir.dynamic import Measure
 from ....ir.encoding import AmplitudeEncoding
 from ....ir.gates import GATES, PlacedFactor, place
-from ....ir.measurement import Measurement
 from ....ir.program import (
     MAX_DIAGONAL_QUBITS,
     MAX_MATRIX_QUBITS,
@@ -33,26 +30,25 @@ from ....ir.program import (
     Program,
     Rotation,
     inverted,
+    support,
 )
-from ....memory import collector_paused
-from .expressions import AngleTable, order_parameters
+from ....ir.qubits import Piece, renumbered
+from .expressions import AngleTable
 from .matrices import dense, diagonal, transpositions
 from .operations import (
     FREE,
     RAW_FEATURES,
     Controls,
     Operands,
-    free_parameters,
     has_the_names_meaning,
     is_current,
     own_row,
     placed,
     raised,
-    support,
     under_controls,
     without_modifiers,
 )
-from .states import Amplitudes, amplitude_encoding, prepared_amplitudes, product_state
+from .states import Amplitudes, amplitude_encoding, prepared_amplitudes
 
 _HANDLERS = {
     "measure": "measure",
@@ -71,79 +67,18 @@ _HANDLERS = {
 """The walker's methods that write operations of these names."""
 
 
-@dataclass(frozen=True, eq=False)
-class Lowered:
-    """What a circuit means.
-
-    Attributes:
-        dynamic: The program and the measurements at its end.
-        angle_map: Parameter values -> the program's angles; slot k is the k-th parametrised rotation.
-        parameters: The parameters in the order of the values.
-        encoding: Amplitudes that are parameters; the engine has to prepare them.
-        constants: Constant angles that were lifted out of the program: the values (K,) of the angle map's last K
-            parameters.
-    """
-
-    dynamic: DynamicProgram
-    angle_map: AngleMap
-    parameters: tuple[Parameter, ...]
-    encoding: AmplitudeEncoding | None = None
-    constants: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
-
-    @property
-    def program(self) -> Program:
-        """The straight-line program before the measurements."""
-        return self.dynamic.straight_line()
-
-    @property
-    def measurements(self) -> tuple[tuple[int, int], ...]:
-        """Pairs (qubit, clbit) by ascending clbit; clbits that are never written are left out."""
-        return self.dynamic.terminal_measurements()
-
-    @property
-    def measurement(self) -> Measurement | None:
-        """The measurements and the number of classical bits over all registers; None if nothing is measured."""
-        pairs = self.measurements
-        return Measurement(pairs, self.dynamic.num_clbits) if pairs else None
-
-
-@collector_paused()
-def lower(circuit: QuantumCircuit, parameters: Sequence[Parameter] | None = None, *, encodes: bool = False) -> Lowered:
-    """Read a circuit.
-
-    Args:
-        circuit: Any circuit of gates, initial states at the start of qubits, and measurements at their end.
-        parameters: The order of the parameter values; ``circuit.parameters`` by default. Holds each of them once.
-        encodes: Whether the caller prepares amplitudes that are parameters (`Lowered.encoding`); else a circuit with
-            such a `RawFeatureVector` is refused.
-
-    Raises:
-        InvalidInputError: If the circuit is not a `QuantumCircuit` of 1 to 40 qubits, or the parameters are not its.
-        UnsupportedInstructionError: If it holds an instruction that cannot be run; the message says which and where.
-    """
-    if not isinstance(circuit, QuantumCircuit):
-        raise InvalidInputError(f"A QuantumCircuit is expected, got {type(circuit).__name__}.")
-    if not 1 <= circuit.num_qubits <= MAX_QUBITS:
-        raise InvalidInputError(f"The circuit has {circuit.num_qubits} qubits; 1 to {MAX_QUBITS} are supported.")
-    table = AngleTable(order_parameters(free_parameters(circuit), parameters))
-    walker = Walker(circuit.num_qubits, table, encodes)
-    walker.walk(circuit, Operands(tuple(range(circuit.num_qubits)), tuple(range(circuit.num_clbits))))
-    angle_map = table.angle_map()
-    program = walker.program(angle_map.num_angles)
-    dynamic = DynamicProgram(circuit.num_qubits, circuit.num_clbits, (Segment(program), *walker.measurements))
-    return Lowered(dynamic, angle_map, table.parameters, walker.encoding)
-
-
 @dataclass
 class Walker:
-    """Writes the instructions of one program.
+    """Writes the instructions of one program, on all qubits of the circuit.
 
     Attributes:
-        num_qubits: Number of qubits n.
+        num_qubits: Number of the circuit's qubits.
         table: Where the angles go.
         encodes: Whether amplitudes may be parameters.
         encoding: Amplitudes that are parameters, if there are any.
-        measurements: The measurements met.
+        measurements: The measurements met; qubit -1 stands for one that was in |0>.
+        pieces: The initial states, by qubits.
+        num_resets: How many qubits were reset after something had acted on them; these are numbered from `num_qubits`.
     """
 
     num_qubits: int
@@ -151,8 +86,10 @@ class Walker:
     encodes: bool = False
     encoding: AmplitudeEncoding | None = None
     measurements: list[Measure] = field(default_factory=list)
-    _pieces: list[tuple[tuple[int, ...], Amplitudes]] = field(default_factory=list)  # initial states, by qubits
+    pieces: list[Piece] = field(default_factory=list)
+    num_resets: int = 0
     _prepared: int = 0  # mask of the qubits that have an initial state
+    _acted: int = 0  # mask of those that an instruction acts on
     _instructions: list[Instruction] = field(default_factory=list)
     _phase: float = 0.0
     _measured: int = 0
@@ -160,15 +97,19 @@ class Walker:
     _path: list[tuple[int, str]] = field(default_factory=list)
     _unitary: int = 0  # depth of what is being inverted, where nothing but unitaries is possible
 
+    @property
+    def active(self) -> int:
+        """Mask of the qubits that are not in |0>."""
+        return self._acted | self._prepared
+
     def program(self, num_angles: int) -> Program:
-        """The program written so far."""
+        """The program written so far, from |0...0>."""
         instructions = self._instructions
         phase = math.remainder(self._phase, 2 * math.pi)
         if phase:
             slot, theta = self.table.lifted(-2 * phase)
             instructions = [*instructions, Rotation(0, 0, 0, 0, slot, theta)]
-        start = product_state(self.num_qubits, self._pieces) if self._pieces else None
-        return Program(self.num_qubits, num_angles, tuple(instructions), start, tuple(self._cuts))
+        return Program(self.num_qubits, num_angles, tuple(instructions), cuts=tuple(self._cuts))
 
     def walk(self, circuit: QuantumCircuit, operands: Operands) -> None:
         """Write a circuit whose bits are the given ones of the program, under controls."""
@@ -203,6 +144,7 @@ class Walker:
                 continue
             if touched & self._measured:
                 raise self._after_measurement(touched)
+            self._acted |= touched
             self._instructions.append(rotation)
 
     def _rotation(self, factor: PlacedFactor, params: Sequence[Any]) -> Rotation:
@@ -288,20 +230,45 @@ class Walker:
         touched = support(instruction)
         if touched & self._measured:
             raise self._after_measurement(touched)
+        self._acted |= touched
         self._instructions.append(instruction)
 
     def _fresh(self, qubits: int) -> bool:
         """Whether nothing has acted on these qubits, given as a mask."""
-        taken = qubits & (self._prepared | self._measured)
-        return (
-            not self._unitary
-            and not taken
-            and not any(support(instruction) & qubits for instruction in self._instructions)
-        )
+        return not self._unitary and not qubits & (self.active | self._measured)
 
     def _require_free(self, operands: Operands) -> None:
         if operands.controls != FREE or self._unitary:
             raise self._refusal("only unitaries can be controlled by qubits or inverted")
+
+    def _retire(self, qubit: int) -> None:
+        """Leave a qubit as it is, under a number of its own, and go on with a fresh one in its place."""
+        bit, number = 1 << qubit, -1
+        if self.active & bit:
+            number = self.num_qubits + self.num_resets
+            self.num_resets += 1
+
+        def mask(qubits: int) -> int:
+            return qubits ^ bit | 1 << number if qubits & bit else qubits
+
+        def place(other: int) -> int:
+            return number if other == qubit else other
+
+        self._instructions = [
+            renumbered(each, mask, place) if support(each) & bit else each for each in self._instructions
+        ]
+        self.measurements = [Measure(place(each.qubit), each.clbit) for each in self.measurements]
+        self.pieces = [(tuple(map(place, qubits)), amplitudes) for qubits, amplitudes in self.pieces]
+        if self.encoding is not None:
+            self.encoding = replace(self.encoding, qubits=tuple(map(place, self.encoding.qubits)))
+        self._acted, self._prepared = mask(self._acted), mask(self._prepared)
+        self._measured &= ~bit
+        if self.active.bit_count() > MAX_QUBITS:
+            raise self._refusal(
+                f"the circuit has {self.num_qubits} qubits and resets {self.num_resets} of them after their first use. "
+                f"Exact values need a fresh qubit for each of these, {MAX_QUBITS} qubits in all at the most; "
+                "FusedSimulator and FusedSampler have no such limit"
+            )
 
     # Handlers: True when the operation is written, False to go on as if there were none.
 
@@ -313,20 +280,16 @@ class Walker:
         return True
 
     def reset(self, _operation: Any, operands: Operands) -> bool:
-        """A reset of qubits that are still in |0> does nothing."""
+        """A reset; of a qubit that still is in |0> it does nothing."""
         self._require_free(operands)
-        if not self._fresh(operands.mask):
-            raise self._refusal("qubits can be reset only at the start of a circuit, where nothing has acted on them")
+        for qubit in operands.targets:
+            if not self._fresh(1 << qubit):
+                self._retire(qubit)
         return True
 
     def initialize(self, operation: Any, operands: Operands) -> bool:
-        """An initial state."""
-        if operands.controls != FREE or not self._fresh(operands.mask):
-            raise self._refusal(
-                "initialize resets its qubits, which is possible only at the start of a circuit, where nothing has "
-                "acted on them; use StatePreparation for the unitary that prepares the state from |0>"
-            )
-        return self._prepare(operation, operands)
+        """A reset and an initial state."""
+        return self.reset(operation, operands) and self._prepare(operation, operands)
 
     def state_preparation(self, operation: Any, operands: Operands) -> bool:
         """An initial state if nothing has acted on the qubits, otherwise the unitary of its definition."""
@@ -411,7 +374,7 @@ class Walker:
 
     def _prepare(self, operation: Any, operands: Operands) -> bool:
         """Take in an initial state of qubits on which nothing has acted."""
-        self._pieces.append((operands.targets, self._amplitudes(operation, operands)))
+        self.pieces.append((operands.targets, self._amplitudes(operation, operands)))
         self._prepared |= operands.mask
         return True
 

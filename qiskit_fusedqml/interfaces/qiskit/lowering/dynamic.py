@@ -8,26 +8,23 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from qiskit import QuantumCircuit
-from qiskit.circuit import BreakLoopOp, ContinueLoopOp, ControlFlowOp, Gate, Parameter, Store
+from qiskit.circuit import BreakLoopOp, ContinueLoopOp, ControlFlowOp, Parameter, Store
 from qiskit.circuit.controlflow import CASE_DEFAULT
 from qiskit.quantum_info.operators.predicates import is_unitary_matrix
 
 from ....errors import InvalidInputError, SimulationError, UnsupportedInstructionError
 from ....ir import dynamic as ir
-from ....ir.classical import BOOL, Apply, Bits, Constant, Expression, any_of
+from ....ir.classical import BOOL, Apply, Constant, Expression, any_of
 from ....ir.program import MAX_QUBITS, Program
+from ....ir.qubits import ActiveQubits, read_qubits
 from ....ir.simplify import simplify
-from .circuits import Lowered, Walker
+from .circuits import Walker
 from .classical import ClassicalReader, Jumps
 from .expressions import AngleTable
-from .operations import Controls, Operands, free_parameters, is_straight, placed, support
-from .states import WHOLE_STATE, product_state, read_save, read_set_statevector
+from .operations import Controls, Operands, free_parameters, is_straight, placed
+from .programs import Lowered
+from .states import read_save, read_set_statevector
 
-IDLE = -1
-"""In place of a qubit without amplitudes: no gate acts on it, or nothing that is measured depends on it."""
-
-_WITHOUT_STATE = frozenset({"barrier", "delay", "measure", "reset"})
-_WHOLE_STATE_SAVES = frozenset({"save_state", "set_statevector", *(f"save_{kind}" for kind in WHOLE_STATE)})
 _WITHOUT_CLASS = {
     **{name: name for name in ("set_statevector", "jump", "mark")},
     **dict.fromkeys(("kraus", "superop", "quantum_channel", "qerror_loc", "roerror"), "channel"),
@@ -47,7 +44,8 @@ def lower_dynamic(
 
     Args:
         circuit: The circuit. Its parameters are `free_parameters`.
-        qubits: The qubits that get amplitudes, `active_qubits` or all of them; the former by default.
+        qubits: The qubits that get amplitudes; by default those that are acted on and connected, through gates, to
+            something that is measured, saved or branched on.
         fuse: If not, programs are cut after every operation of the circuit, and of the blocks of control flow.
         lift: Whether constant angles become parameters with values (`Lowered.constants`), so that circuits that differ
             in them only, as the bound copies of an ansatz do, are one program and have one plan.
@@ -62,67 +60,25 @@ def lower_dynamic(
     inputs = [var.name for var in circuit.iter_input_vars()]
     if inputs:
         raise UnsupportedInstructionError(f"Circuit {circuit.name!r} has input variables {inputs}; they have no value.")
-    active = active_qubits(circuit) if qubits is None else qubits
     if not circuit.num_qubits:
         raise InvalidInputError("The circuit has no qubits; at least 1 is needed.")
-    if len(active) > MAX_QUBITS:
-        raise SimulationError(
-            f"Insufficient memory to run circuit {circuit.name!r} by its statevector of {len(active)} qubits. "
-            f"Required memory: {2 ** (len(active) - 16)}M; no machine is asked for more than {MAX_QUBITS} qubits."
-        )
-    place = {qubit: k for k, qubit in enumerate(active)}
-    num_qubits = max(len(active), 1)
     table = AngleTable(free_parameters(circuit), lifts=lift)
-    walker = DynamicWalker(num_qubits, table, fuse=fuse)
-    targets = tuple(place.get(q, IDLE) for q in range(circuit.num_qubits))
-    walker.walk(circuit, Operands(targets, tuple(range(circuit.num_clbits))))
+    walker = DynamicWalker(circuit.num_qubits, table, fuse=fuse)
+    walker.walk(circuit, Operands(tuple(range(circuit.num_qubits)), tuple(range(circuit.num_clbits))))
     walker.flush()
     walker.jumps.finish()
+    active = ActiveQubits(read_qubits(walker.nodes, circuit.num_qubits) if qubits is None else qubits)
+    if len(active) > MAX_QUBITS:
+        raise SimulationError(
+            f"Insufficient memory to run circuit {circuit.name!r} by its statevector of {len(active)} qubits, those of "
+            f"its {circuit.num_qubits} that gates act on or whose state is saved. Required memory: "
+            f"{2 ** (len(active) - 16)}M; no machine is asked for more than {MAX_QUBITS} qubits."
+        )
     angle_map = table.angle_map()
-    nodes = simplify(walker.nodes)
-    dynamic = ir.DynamicProgram(num_qubits, circuit.num_clbits, nodes, walker.reader.variables)
-    return Lowered(dynamic, angle_map, table.parameters, constants=np.array(table.constants, dtype=np.float64))
-
-
-def active_qubits(circuit: QuantumCircuit) -> tuple[int, ...]:
-    """The circuit's qubits that get amplitudes, in order.
-
-    These are the qubits that a gate acts on and that are connected, through gates, to something that is measured,
-    saved or branched on.
-    """
-    index = {qubit: k for k, qubit in enumerate(circuit.qubits)}
-    group = list(range(circuit.num_qubits))
-    gated: set[int] = set()
-    read: set[int] = set()
-    joined: set[Any] = set()
-    for instruction in circuit.data:
-        name, bits, is_gate = instruction.name, instruction.qubits, instruction.is_standard_gate()
-        if is_gate and bits in joined:
-            continue
-        qubits = [index[qubit] for qubit in bits]
-        if name in ("barrier", "delay") or not qubits:
-            continue
-        if name not in _WITHOUT_STATE:
-            joined.add(bits)
-            gated.update(qubits)
-            first = _root(group, qubits[0])
-            for qubit in qubits[1:]:
-                group[_root(group, qubit)] = first
-        if name in _WHOLE_STATE_SAVES:
-            read.update(range(circuit.num_qubits))
-        elif name == "measure" or not (
-            is_gate or name in ("reset", "initialize") or isinstance(instruction.operation, Gate)
-        ):
-            read.update(qubits)
-    wanted = {_root(group, qubit) for qubit in read}
-    return tuple(sorted(qubit for qubit in gated if _root(group, qubit) in wanted))
-
-
-def _root(group: list[int], qubit: int) -> int:
-    while group[qubit] != qubit:
-        group[qubit] = group[group[qubit]]
-        qubit = group[qubit]
-    return qubit
+    nodes = simplify(active.nodes(walker.nodes))
+    dynamic = ir.DynamicProgram(len(active), circuit.num_clbits, nodes, walker.reader.variables)
+    constants = np.array(table.constants, dtype=np.float64)
+    return Lowered(dynamic, angle_map, table.parameters, active, constants=constants)
 
 
 @dataclass
@@ -133,7 +89,6 @@ class DynamicWalker(Walker):
     nodes: list[ir.Node] = field(default_factory=list)
     reader: ClassicalReader = field(default_factory=ClassicalReader)
     jumps: Jumps = field(default_factory=Jumps)
-    _used: int = 0
     _depth: int = 0
     _labels: set[str] = field(default_factory=set)
 
@@ -148,20 +103,17 @@ class DynamicWalker(Walker):
         """End the segment."""
         if not (self._instructions or self._phase or self._prepared):
             return
+        self.nodes.extend(ir.Prepare(*piece) for piece in self.pieces)
         program = self.program(0)
-        if program.instructions or program.initial_state is not None:
+        if program.instructions:
             self.nodes.append(ir.Segment(program))
-        self._used |= self._prepared
-        for instruction in self._instructions:
-            self._used |= support(instruction)
         self._instructions, self._phase, self._cuts = [], 0.0, []
-        self._pieces, self._prepared = [], 0
+        self._acted, self.pieces, self._prepared = self.active, [], 0
 
     def _standard(self, name: str, params: Sequence[Any], targets: tuple[int, ...], controls: Controls) -> None:
-        if IDLE not in targets:
-            self._emit(placed(name, targets, controls), params)
-            if not self.fuse:
-                self._cut()
+        self._emit(placed(name, targets, controls), params)
+        if not self.fuse:
+            self._cut()
 
     def _cut(self) -> None:
         """After an operation of the circuit itself or of a block."""
@@ -169,8 +121,6 @@ class DynamicWalker(Walker):
             self._cuts.append(len(self._instructions))
 
     def _operation(self, operation: Any, operands: Operands) -> None:
-        if IDLE in operands.targets and operation.name not in _WITHOUT_STATE:
-            return
         method = _method(operation)
         if method is None:
             super()._operation(operation, operands)
@@ -190,26 +140,21 @@ class DynamicWalker(Walker):
             raise self._refusal(error.message.rstrip(".")) from error
 
     def _fresh(self, qubits: int) -> bool:
-        return not self._depth and not qubits & self._used and super()._fresh(qubits)
+        return not self._depth and super()._fresh(qubits)
 
     def measure(self, _operation: Any, operands: Operands) -> bool:
-        """A measurement; a qubit without amplitudes gives 0."""
+        """A measurement."""
         self._require_free(operands)
         self.flush()
-        for qubit, clbit in zip(operands.targets, operands.clbits, strict=True):
-            if qubit == IDLE:
-                self.nodes.append(ir.Assign(Bits((clbit,), BOOL), Constant(False, BOOL)))
-            else:
-                self.nodes.append(ir.Measure(qubit, clbit))
+        self.nodes.extend(map(ir.Measure, operands.targets, operands.clbits))
         return True
 
     def reset(self, _operation: Any, operands: Operands) -> bool:
         """A reset, unless the qubit still is in |0>."""
         self._require_free(operands)
-        targets = [qubit for qubit in operands.targets if qubit != IDLE]
-        if not self._fresh(sum(1 << qubit for qubit in targets)):
+        if not self._fresh(operands.mask):
             self.flush()
-            self.nodes.extend(map(ir.Reset, targets))
+            self.nodes.extend(map(ir.Reset, operands.targets))
         return True
 
     def initialize(self, operation: Any, operands: Operands) -> bool:
@@ -218,13 +163,8 @@ class DynamicWalker(Walker):
         if not self.nodes and self._fresh(operands.mask):
             return self._prepare(operation, operands)
         self.flush()
-        amplitudes = self._amplitudes(operation, operands)
-        if len(operands.targets) == self.num_qubits:  # whatever the state was: nothing is random
-            everything = product_state(self.num_qubits, [(operands.targets, amplitudes)])
-            self.nodes.append(ir.Segment(Program(self.num_qubits, 0, (), everything)))
-        else:
-            self.nodes.append(ir.Prepare(operands.targets, amplitudes))
-        self._used |= operands.mask
+        self.nodes.append(ir.Prepare(operands.targets, self._amplitudes(operation, operands)))
+        self._acted |= operands.mask
         return True
 
     def state_preparation(self, operation: Any, operands: Operands) -> bool:
@@ -239,7 +179,7 @@ class DynamicWalker(Walker):
         """Replace the state."""
         amplitudes = read_set_statevector(operation, operands.targets, self.num_qubits)
         self.nodes.append(ir.Segment(Program(self.num_qubits, 0, (), amplitudes)))
-        self._used = (1 << self.num_qubits) - 1
+        self._acted = (1 << self.num_qubits) - 1
 
     def channel(self, operation: Any, operands: Operands) -> None:
         """A channel, which has to be one unitary."""
@@ -332,7 +272,7 @@ class DynamicWalker(Walker):
         self.flush()
         self.jumps.finish()
         self._depth -= 1
-        self._used |= sum(1 << qubit for qubit in operands.targets if qubit != IDLE)
+        self._acted |= operands.mask
         nodes, self.nodes, self.jumps = tuple(self.nodes), outer, around
         return nodes
 

@@ -29,7 +29,7 @@ from qiskit.quantum_info import Operator
 
 from ....errors import UnsupportedInstructionError
 from ....ir.gates import GATES, GateRow, PlacedFactor, place
-from ....ir.program import Diagonal, Matrix, Rotation
+from ....ir.program import Rotation
 
 RAW_FEATURES = "ParameterizedInitialize"
 """Name of the one instruction of ``RawFeatureVector`` circuits; it has no definition until its parameters are bound."""
@@ -185,13 +185,6 @@ def controlled_row(name: str, num_params: int, num_qubits: int) -> GateRow | Non
     base = "cu" if name == "mcu" and num_params == 4 else MULTI_CONTROLLED.get(name)
     row = None if base is None else GATES[base]
     return row if row is not None and row.num_params == num_params and row.num_targets < num_qubits else None
-
-
-def support(instruction: Rotation | Diagonal | Matrix) -> int:
-    """Mask of the qubits an instruction acts on."""
-    if isinstance(instruction, Rotation):
-        return instruction.x | instruction.z | instruction.ctrl_mask
-    return sum(1 << qubit for qubit in instruction.qubits)
 
 
 def with_blocks(circuit: QuantumCircuit) -> Iterator[QuantumCircuit]:
