@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from qiskit import ClassicalRegister, QuantumCircuit, QuantumRegister, transpile
 from qiskit.circuit import Clbit, Instruction, Parameter, Qubit
-from qiskit.circuit.library import get_standard_gate_name_mapping, real_amplitudes
+from qiskit.circuit.library import XGate, get_standard_gate_name_mapping, real_amplitudes
 from qiskit.exceptions import QiskitError
 from qiskit.primitives import BackendEstimatorV2, BackendSamplerV2, StatevectorEstimator
 from qiskit.providers import BackendV2, JobError, JobStatus, JobV1
@@ -558,6 +558,34 @@ def test_something_that_is_no_circuit() -> None:
         FusedSimulator().run(["h 0"])
 
 
+@pytest.mark.filterwarnings("ignore:Providing `coupling_map`")
+@pytest.mark.parametrize("coupling_map", [[[0, 1], [1, 2], [2, 3]], CouplingMap.from_ring(5)])
+@pytest.mark.parametrize("level", [0, 1, 2, 3])
+def test_a_coupling_map_beside_the_backend(coupling_map: object, level: int) -> None:
+    circuit = QuantumCircuit(4)
+    circuit.h(0)
+    circuit.ccx(0, 2, 3)
+    circuit.crx(0.4, 3, 0)
+    circuit.cswap(0, 1, 3)
+    circuit.append(XGate().control(3, ctrl_state=2), [3, 1, 0, 2])
+    circuit.csx(2, 0)
+    circuit.cp(0.7, 0, 3)
+    backend = FusedSimulator()
+    routed = transpile(circuit, backend, coupling_map=coupling_map, optimization_level=level, seed_transpiler=1)
+    small = QuantumCircuit(5, global_phase=routed.global_phase)  # all others are idle
+    for each in routed.data:
+        small.append(each.operation, [routed.find_bit(qubit).index for qubit in each.qubits])
+    for each in small.data:
+        ends = [small.find_bit(qubit).index for qubit in each.qubits]
+        assert len(ends) == 1 or (ends[0] - ends[1]) % 5 in (1, 4)
+    found = Statevector(small).probabilities(routed.layout.final_index_layout())
+    np.testing.assert_allclose(found, Statevector(circuit).probabilities(), atol=1e-9)
+    measured = routed.copy()
+    measured.measure_all()
+    assert sum(backend.run(measured, shots=20).result().get_counts().values()) == 20
+    assert {"ccx", "crx"} <= set(transpile(circuit, backend, optimization_level=0).count_ops())
+
+
 def test_the_target() -> None:
     simulator = FusedSimulator()
     assert isinstance(simulator, BackendV2)
@@ -572,7 +600,7 @@ def test_the_target() -> None:
     }  # fmt: skip
     states = {"initialize", "state_preparation", "set_statevector", "save_state"} | {f"save_{k}" for k in SAVE_KINDS}
     flow = {"if_else", "for_loop", "while_loop", "switch_case", "box", "break_loop", "continue_loop", "store"}
-    assert set(simulator.operation_names) == known | wide | states | flow | {"measure", "reset", "delay"}
+    assert set(simulator.target.operation_names) == known | wide | states | flow | {"measure", "reset", "delay"}
     assert FusedSimulator(max_memory_mb=16).num_qubits == 20
     assert FusedSimulator(max_memory_mb=16, precision="single").num_qubits == 21
 

@@ -556,6 +556,39 @@ def test_fractional_powers() -> None:
     np.testing.assert_allclose(program_unitary(lower(circuit).program), expected.data, atol=1e-12)
 
 
+@pytest.mark.parametrize(("num_targets", "num_controls"), [(1, 1), (1, 3), (2, 2), (1, 0), (1, 6), (3, 4)])
+def test_multiplexers_by_name(num_targets: int, num_controls: int) -> None:
+    matrices = [random_unitary(2**num_targets, seed=k).data for k in range(2**num_controls)]
+    width = num_targets + num_controls
+    qubits = np.random.default_rng(1).permutation(width).tolist()
+    circuit, expected = QuantumCircuit(width + 1), QuantumCircuit(width + 1)
+    circuit.append(Instruction("multiplexer", width, 0, matrices), qubits)
+    for value, matrix in enumerate(matrices):
+        gate = library.UnitaryGate(matrix)
+        if num_controls:
+            gate = AnnotatedOperation(gate, [ControlModifier(num_controls, value)])
+        expected.append(gate, [*qubits[num_targets:], *qubits[:num_targets]])
+    state = random_state(width + 1, 3)
+    reference = Statevector(state)
+    for each in expected.data:
+        operator = Operator(each.operation.to_matrix())
+        reference = reference.evolve(operator, [expected.find_bit(qubit).index for qubit in each.qubits])
+    found = run_program(replace(lower(circuit).program, initial_state=state))
+    np.testing.assert_allclose(found, reference.data, atol=1e-12)
+
+
+def test_multiplexers_of_qiskit_and_wrong_ones() -> None:
+    for matrices in ([random_unitary(2, seed=k).data for k in range(4)], [np.eye(2), np.eye(2)] * 2):
+        circuit = QuantumCircuit(4)
+        circuit.h(range(4))
+        circuit.append(library.UCGate(matrices), [2, 0, 1])
+        circuit.append(library.UCGate(matrices).control(1), [3, 2, 0, 1])
+        check(circuit)
+    circuit = QuantumCircuit(3)
+    circuit.append(Instruction("multiplexer", 3, 0, [np.eye(2)] * 3), [0, 1, 2])
+    refused(circuit, "a matrix on its first qubits")
+
+
 # --- names ---
 
 

@@ -24,7 +24,7 @@ from .options import (
     is_option,
     unknown_fields,
 )
-from .target import build_target, target_like
+from .target import NOT_COUPLED, build_target, target_like
 
 
 class FusedSimulator(BackendV2):
@@ -122,6 +122,16 @@ class FusedSimulator(BackendV2):
     def target(self) -> Target:
         """What ``transpile`` may use: everything on every qubit, or what the backend it was made from has."""
         return self._like or build_target(self._num_qubits())
+
+    @property
+    def operation_names(self) -> list[str]:
+        """The names of the target's instructions, as far as they go with a coupling map given along with the backend.
+
+        Qiskit refuses ``transpile(..., coupling_map=)`` for a backend that names gates of three qubits or of none, can
+        turn round only some of those of two, and routes none of those of any width; all are in the `target`.
+        """
+        names = list(self.target.operation_names)
+        return names if self._like else [name for name in names if name not in NOT_COUPLED]
 
     @property
     def max_circuits(self) -> None:

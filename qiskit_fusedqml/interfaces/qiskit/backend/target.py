@@ -37,6 +37,18 @@ OF_ANY_WIDTH: dict[str, Any] = {
 }
 """Instructions whose number of qubits is not fixed by their name."""
 
+_REVERSIBLE = ("cx", "cz", "ecr", "rxx", "ryy", "rzx", "rzz", "swap")
+"""Gates of two qubits that Qiskit can turn round where a coupling map has the other direction only."""
+
+NOT_COUPLED = frozenset(
+    {
+        "cu2",
+        *(name for name, row in GATES.items() if row.num_qubits != 1 and name not in _REVERSIBLE),
+        *(name for name in OF_ANY_WIDTH if name != "initialize" and not name.startswith(("save_", "set_"))),
+    }
+)
+"""Gates that no coupling map can restrict."""
+
 CONTROL_FLOW: dict[str, Any] = {
     "box": qc.BoxOp,
     "break_loop": qc.BreakLoopOp,

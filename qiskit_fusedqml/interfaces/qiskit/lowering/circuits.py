@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from qiskit import QuantumCircuit
+from qiskit.circuit.library import UnitaryGate
+from scipy.linalg import block_diag
 
 from ....errors import InvalidInputError, UnsupportedInstructionError
 from ....ir.dynamic import Measure
@@ -59,6 +61,7 @@ _HANDLERS = {
     "hamiltonian": "hamiltonian",
     "permutation": "permutation",
     "diagonal": "diagonal",
+    "multiplexer": "multiplexer",
     "annotated": "annotated",
     "box": "box",
     "for_loop": "for_loop",
@@ -324,6 +327,23 @@ class Walker:
         """Qubits that change places; nothing moves but addresses."""
         for i, j in transpositions([int(wanted) for wanted in operation.params[0]]):
             self._standard("swap", (), (operands.targets[i], operands.targets[j]), operands.controls)
+        return True
+
+    def multiplexer(self, operation: Any, operands: Operands) -> bool:
+        """Matrices on the first qubits, one for each value of the others, as qiskit-aer runs the instruction."""
+        if operation.definition is not None:  # Qiskit's gate of that name may have left out equal matrices
+            return False
+        matrices = [np.asarray(matrix, dtype=np.complex128) for matrix in operation.params]
+        num_targets = len(matrices[0]).bit_length() - 1 if matrices else 0
+        sizes = {(len(operands.targets), *matrix.shape) for matrix in matrices}
+        if sizes != {(num_targets + len(matrices).bit_length() - 1, 1 << num_targets, 1 << num_targets)}:
+            raise self._refusal("it needs a matrix on its first qubits for each value of the others")
+        if len(operands.targets) <= MAX_MATRIX_QUBITS and self._dense(block_diag(*matrices), operands):
+            return True
+        targets, controls = operands.targets[:num_targets], operands.targets[num_targets:]
+        for value, matrix in enumerate(matrices):
+            inner = Operands((*controls, *targets), controls=operands.controls).under(len(controls), value)
+            self._operation(UnitaryGate(matrix), inner)
         return True
 
     def annotated(self, operation: Any, operands: Operands) -> bool:
