@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,6 +20,7 @@ import numpy as np
 
 from ..arrays import FloatArray
 from ..errors import InvalidInputError
+from .classical import fold
 
 Derivative: TypeAlias = Callable[..., FloatArray]
 
@@ -86,6 +88,15 @@ def _operator(name: str) -> Operator:
     return _BY_NAME[name]
 
 
+LONGEST_LABEL = 80
+"""Number of letters of an expression that messages show."""
+
+LONG_TEXT = 1000
+DEEPEST = 190
+"""Longer texts are read only if their parentheses are not nested deeper; Python's parser takes 200 levels."""
+
+_SIGNS = {"+": ast.Add, "-": ast.Sub}
+_PARENTHESIS_OR_SIGN = re.compile(r"[()]|(?<= )[+-](?= )")
 _NUMBERS = {"E": math.e, "pi": math.pi}
 _LINEAR = (BINARY[ast.Add], BINARY[ast.Sub], NEGATIVE, FUNCTIONS["conj"])
 _ALIASES = {
@@ -217,16 +228,57 @@ def parse(text: str, variables: Sequence[str], label: str | None = None) -> Form
     Raises:
         InvalidInputError: If the text holds anything else.
     """
-    label = label or text
-    try:
-        body = ast.parse(text, mode="eval").body
-    except SyntaxError as error:
-        raise InvalidInputError(
-            f"The expression {label} cannot be read: {error.msg}. Real arithmetic and {_function_list()} are allowed."
-        ) from error
+    label = shortened(label or text)
+    check_depth(text)
     compiler = _Compiler(label, {name: index for index, name in enumerate(variables)})
-    compiler.node(body)
+    try:
+        try:
+            compiler.add(ast.parse(text, mode="eval").body)
+        except (RecursionError, MemoryError):  # for Python a sum of very many terms is nested very deeply
+            _add_terms(compiler, text)
+    except (SyntaxError, RecursionError, MemoryError) as error:
+        reason = error.msg if isinstance(error, SyntaxError) else "it is nested too deeply"
+        raise InvalidInputError(
+            f"The expression {label} cannot be read: {reason}. Real arithmetic and {_function_list()} are allowed."
+        ) from error
     return Formula(label, len(variables), tuple(compiler.nodes))
+
+
+def shortened(text: str) -> str:
+    """A text as messages show it."""
+    return text if len(text) <= LONGEST_LABEL else text[: LONGEST_LABEL - 3] + "..."
+
+
+def check_depth(text: str) -> None:
+    """Refuse a text that is nested too deeply, in no time.
+
+    Raises:
+        InvalidInputError: If it is.
+    """
+    if len(text) > LONG_TEXT:
+        letters = np.frombuffer(text.encode(), dtype=np.uint8)
+        depths = np.cumsum((letters == ord("(")).astype(np.int64) - (letters == ord(")")))
+        if depths.max() > DEEPEST:
+            raise InvalidInputError(
+                f"The expression {shortened(text)} is nested {depths.max()} levels deep; {DEEPEST} are allowed."
+            )
+
+
+def _add_terms(compiler: _Compiler, text: str) -> None:
+    """Append a sum, whose terms are taken apart where signs stand between spaces and outside of parentheses."""
+    depth, start, sign = 0, 0, ""
+    total = -1
+    for match in [*_PARENTHESIS_OR_SIGN.finditer(text), None]:
+        found = match[0] if match else ""
+        depth += {"(": 1, ")": -1}.get(found, 0)
+        if depth or found in ("(", ")"):
+            continue
+        position = compiler.add(
+            ast.parse(text[start : match.start() if match else len(text)].strip(), mode="eval").body
+        )
+        total = compiler.operation(BINARY[_SIGNS[sign]], [total, position]) if sign else position
+        if match:
+            sign, start = found, match.end()
 
 
 class _Compiler:
@@ -238,7 +290,16 @@ class _Compiler:
         self._positions: dict[object, int] = {}
         self.nodes: list[Node] = []
 
-    def node(self, tree: ast.expr) -> int:
+    def add(self, tree: ast.expr) -> int:
+        """Append the nodes of a tree; returns the position of its root."""
+        return fold(tree, _arguments, self._node)
+
+    def operation(self, operator: Operator, arguments: list[int]) -> int:
+        """Append an operator on nodes; returns its position."""
+        return self._append(Node(operator, tuple(arguments), varies=any(self.nodes[a].varies for a in arguments)))
+
+    def _node(self, tree: ast.expr, arguments: list[int]) -> int:
+        """The position of a tree's node, given those of its arguments."""
         match tree:
             case ast.Constant(value=bool()):
                 pass
@@ -248,24 +309,20 @@ class _Compiler:
                 return self._append(Node(None, (self._variables[name],)))
             case ast.Name(id=name) if name in _NUMBERS:
                 return self._append(Node(None, (), _NUMBERS[name], varies=False))
-            case ast.UnaryOp(op=ast.UAdd(), operand=operand):
-                return self.node(operand)
-            case ast.UnaryOp(op=ast.USub(), operand=operand):
-                return self._operation(NEGATIVE, operand)
-            case ast.BinOp(left=left, op=op, right=right) if type(op) in BINARY:
-                return self._operation(BINARY[type(op)], left, right)
-            case ast.Call(func=ast.Name(id=name), args=[argument], keywords=[]):
+            case ast.UnaryOp(op=ast.UAdd()):
+                return arguments[0]
+            case ast.UnaryOp(op=ast.USub()):
+                return self.operation(NEGATIVE, arguments)
+            case ast.BinOp(op=op) if type(op) in BINARY:
+                return self.operation(BINARY[type(op)], arguments)
+            case ast.Call(func=ast.Name(id=name), args=[_], keywords=[]):
                 name = _ALIASES.get(name, name)
                 if name in FUNCTIONS:
-                    return self._operation(FUNCTIONS[name], argument)
+                    return self.operation(FUNCTIONS[name], arguments)
         raise InvalidInputError(
             f"The expression {self._label} holds {ast.unparse(tree)!r}, which is not supported; real arithmetic and "
             f"{_function_list()} are allowed."
         )
-
-    def _operation(self, operator: Operator, *trees: ast.expr) -> int:
-        arguments = tuple(self.node(tree) for tree in trees)
-        return self._append(Node(operator, arguments, varies=any(self.nodes[a].varies for a in arguments)))
 
     def _append(self, node: Node) -> int:
         key = (id(node.operator), node.arguments, node.number, node.varies)
@@ -274,6 +331,18 @@ class _Compiler:
             position = self._positions[key] = len(self.nodes)
             self.nodes.append(node)
         return position
+
+
+def _arguments(tree: ast.expr) -> Sequence[ast.expr]:
+    """The trees that a tree's operator is applied to."""
+    match tree:
+        case ast.UnaryOp(operand=operand):
+            return (operand,)
+        case ast.BinOp(left=left, right=right):
+            return (left, right)
+        case ast.Call(args=arguments):
+            return arguments
+    return ()
 
 
 def _function_list() -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -124,6 +126,29 @@ def test_derivatives_at_zero() -> None:
 def test_anything_else_is_refused(text: str) -> None:
     with pytest.raises(InvalidInputError, match=r"this expression .*allowed"):
         parse(text, ["a", "b"], label="this expression")
+
+
+@pytest.mark.parametrize("count", [3, 400, 5000])
+def test_long_sums(count: int) -> None:
+    names = [f"v{k}" for k in range(count)]
+    text = "-2*v0 + " + " - ".join(f"1e-03*{name}*(v0 - 1)" for name in names[1:]) + " + sin(v1 - v2)"
+    formula = parse(text, names)
+    values = np.random.default_rng(1).normal(size=count)
+    terms = 1e-3 * values[1:] * (values[0] - 1)
+    expected = -2 * values[0] + terms[0] - terms[1:].sum() + np.sin(values[1] - values[2])
+    np.testing.assert_allclose(formula.evaluate(values), expected, rtol=1e-12)
+    assert len(formula.label) <= 80
+
+
+def test_deep_texts_are_refused_at_once() -> None:
+    started = time.monotonic()
+    for depth in (195, 500, 100_000):
+        with pytest.raises(InvalidInputError, match=r"nested \d+ levels deep|cannot be read|too deeply") as caught:
+            parse("(1 + v0*" * depth + "v0" + ")" * depth, ["v0"])
+        assert len(str(caught.value)) < 400
+    assert time.monotonic() - started < 2
+    with pytest.raises(InvalidInputError, match="nested too deeply"):
+        parse("sin(" + " + ".join(["v0"] * 50_000) + ")", ["v0"])
 
 
 @pytest.mark.parametrize("shape", [(3,), (7, 3), (2, 5, 3), (1, 3), (0, 3)])

@@ -21,7 +21,7 @@ from qiskit.exceptions import QiskitError
 
 from ....errors import InvalidInputError
 from ....ir.angles import AngleMap, FormulaGroup
-from ....ir.expressions import Formula, parse
+from ....ir.expressions import Formula, check_depth, parse, shortened
 
 Terms: TypeAlias = tuple[tuple[int, float], ...]
 """(feature, coefficient) pairs; feature P + k is the k-th non-linear expression met."""
@@ -142,6 +142,7 @@ class AngleTable:
         if not used:
             return _real(param), ()
         text = str(param)
+        check_depth(text)  # before it is given values, which takes longer
         key = (text, self._value(param, used, *_PROBES[0]))
         known = self._forms.get(key)
         if known is None:
@@ -180,8 +181,8 @@ class AngleTable:
         formula, members = self._groups[form]
         if not self._agrees(expression, used, formula):
             raise InvalidInputError(
-                f"the expression {text} cannot be read, because its text is not faithful; write minus signs in front "
-                "of fractions, not in denominators"
+                f"the expression {shortened(text)} cannot be read, because its text is not faithful; write minus "
+                "signs in front of fractions, not in denominators"
             )
         positions = tuple(self._position(parameter) for parameter in used)
         if formula.is_affine:
@@ -189,7 +190,7 @@ class AngleTable:
             return _real(offset), tuple((p, _real(slope)) for p, slope in zip(positions, slopes, strict=True) if slope)
         feature = self._num_features
         self._num_features += 1
-        members.append((positions, text, feature))
+        members.append((positions, shortened(text), feature))
         return 0.0, ((feature, 1.0),)
 
     def _agrees(self, expression: ParameterExpression, used: list[Parameter], formula: Formula) -> bool:
