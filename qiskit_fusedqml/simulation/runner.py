@@ -134,10 +134,12 @@ class Runner:
         self, segment: Segment, angle_map: AngleMap, options: EngineOptions, known: dict[Hashable, Passes]
     ) -> tuple[Passes, Indices, NDArray[np.float64]]:
         """What runs a segment, the parameters it needs and its constants; the rounds of a loop share the first."""
+        free = angle_map.num_parameters - len(self.constants)
+        if len(segment.slots) == angle_map.num_angles:  # it is the only one
+            return Passes(segment.program, angle_map, options), np.arange(free), self.constants
         angles, used = angle_map.select(segment.slots).compact()
         if not angles.groups:  # finite values have finite angles: no message names a parameter
             angles = replace(angles, names=())
-        free = angle_map.num_parameters - len(self.constants)
         structure = None if segment.program.initial_state is not None else angles.structure()
         key = id(segment) if structure is None else (segment.program.structure(), structure, np.sum(used < free))
         if key not in known:

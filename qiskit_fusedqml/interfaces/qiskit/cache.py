@@ -72,7 +72,7 @@ class CircuitCache:
             entry = self._entries.find(id(circuit))
             if entry is None or not entry.is_still(circuit):
                 check_circuit(circuit)
-                entry = KnownCircuit(circuit, partial(self._forget, id(circuit)))
+                entry = KnownCircuit(circuit, partial(self._forget, id(circuit)), by_names=entry is None)
                 self._entries.put(id(circuit), entry)
         return entry
 
@@ -85,10 +85,12 @@ class CircuitCache:
 class KnownCircuit:
     """One circuit: a weak reference to it, a copy (``snapshot``), and what was made of the copy."""
 
-    def __init__(self, circuit: QuantumCircuit, forget: Callable[[weakref.ref[QuantumCircuit]], None]) -> None:
+    def __init__(
+        self, circuit: QuantumCircuit, forget: Callable[[weakref.ref[QuantumCircuit]], None], *, by_names: bool = False
+    ) -> None:
         """Copy the circuit; ``forget`` is called with the reference when it is gone."""
         self.reference = weakref.ref(circuit, forget)
-        self._snapshot = Snapshot(circuit)
+        self._snapshot = Snapshot(circuit, by_names=by_names)
         self.snapshot: QuantumCircuit = self._snapshot.circuit
         self._compiled: BoundedCache[Hashable, Any] = BoundedCache(MAX_COMPILED)
         self._asked: tuple[list[Parameter], list[int]] = ([], [])

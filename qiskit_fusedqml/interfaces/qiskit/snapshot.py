@@ -19,14 +19,28 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from qiskit import QuantumCircuit
-from qiskit.circuit import Barrier, Bit, Delay, Measure, Operation, ParameterExpression, Register, Reset
+from qiskit.circuit import (
+    Barrier,
+    Bit,
+    CircuitInstruction,
+    Delay,
+    Measure,
+    Operation,
+    ParameterExpression,
+    Register,
+    Reset,
+)
 from qiskit.circuit.library import DiagonalGate, Initialize, StatePreparation, UnitaryGate
+from qiskit.circuit.library.standard_gates import get_standard_gate_name_mapping
 
 Check = Callable[[Any], bool]
 """Whether something given holds what was copied."""
 
 _PLAIN = frozenset({Barrier, Delay, Measure, Reset})
 """Operations that hold nothing that can be changed; Qiskit compares them as it does standard gates."""
+
+_PLAIN_NAMES = frozenset({"barrier", *get_standard_gate_name_mapping()})
+"""The names of these and of standard gates."""
 
 _BY_PARAMS = (DiagonalGate, Initialize, StatePreparation, UnitaryGate)
 """Operations that mean their parameters; that they also have been synthesised changes nothing."""
@@ -47,30 +61,44 @@ class Snapshot:
     Args:
         circuit: The circuit.
         above: The objects that it is a part of, by identity.
+        by_names: Whether operations with the names of standard gates are taken for these at first, which saves new
+            circuits a walk through their instructions. Where they are others, the first comparison fails.
 
     Attributes:
         circuit: A copy that shares nothing with it that can be changed.
     """
 
-    def __init__(self, circuit: QuantumCircuit, above: frozenset[int] = frozenset()) -> None:
+    def __init__(self, circuit: QuantumCircuit, above: frozenset[int] = frozenset(), *, by_names: bool = False) -> None:
         self.circuit: QuantumCircuit = circuit.copy()
-        self._instructions = list(self.circuit.data)
         self._checks: list[tuple[int, Check]] = []
-        for place, instruction in enumerate(self._instructions):
-            if not (instruction.is_standard_gate() or _is_plain(instruction.operation)):
+        self._instructions: list[CircuitInstruction] | None = None
+        if not (by_names and circuit.count_ops().keys() <= _PLAIN_NAMES):
+            self._instructions = list(self.circuit.data)
+            self._take_operations(circuit, self._instructions, above)
+
+    def _take_operations(
+        self, circuit: QuantumCircuit, instructions: list[CircuitInstruction], above: frozenset[int]
+    ) -> None:
+        for place, instruction in enumerate(instructions):
+            if not _is_plain(instruction):
                 operation, check = _copied(circuit.data[place].operation, above)
                 self._checks.append((place, check))
-                self._instructions[place] = instruction.replace(operation=operation)
-        if any(self._instructions[place].is_control_flow() for place, _ in self._checks):
+                instructions[place] = instruction.replace(operation=operation)
+        if any(instructions[place].is_control_flow() for place, _ in self._checks):
             self.circuit = circuit.copy_empty_like()  # where Qiskit 2.6 replaces blocks it counts them wrongly
-            self.circuit.data = self._instructions
+            self.circuit.data = instructions
         else:
             for place, _ in self._checks:
-                self.circuit.data[place] = self._instructions[place]
+                self.circuit.data[place] = instructions[place]
 
     def is_of(self, circuit: Any) -> bool:
         """Whether a circuit holds the same: instructions, bits, phase."""
         own, instructions = self.circuit, self._instructions
+        if instructions is None:
+            instructions = list(own.data)
+            if not all(map(_is_plain, instructions)):
+                return False
+            self._instructions = instructions
         if not isinstance(circuit, QuantumCircuit) or not (
             circuit.num_qubits == own.num_qubits
             and circuit.num_clbits == own.num_clbits
@@ -92,8 +120,8 @@ class Snapshot:
         return bool(data[start:] == instructions[start:])
 
 
-def _is_plain(operation: Any) -> bool:
-    return getattr(operation, "base_class", None) in _PLAIN
+def _is_plain(instruction: CircuitInstruction) -> bool:
+    return bool(instruction.is_standard_gate()) or getattr(instruction.operation, "base_class", None) in _PLAIN
 
 
 def _copied(value: Any, above: frozenset[int]) -> tuple[Any, Check]:
@@ -161,7 +189,10 @@ def _is_numbers(copied: Any, given: Any) -> bool:
 def _is_list(kind: Any, checks: list[Check], given: Any) -> bool:
     if type(given) is not kind or len(given) != len(checks):
         return False
-    return all(check(each) for check, each in zip(checks, given, strict=True))
+    for check, each in zip(checks, given, strict=True):  # noqa: SIM110 (a loop takes half the time)
+        if not check(each):
+            return False
+    return True
 
 
 def _is_dictionary(checks: dict[Any, Check], given: Any) -> bool:
@@ -169,12 +200,15 @@ def _is_dictionary(checks: dict[Any, Check], given: Any) -> bool:
 
 
 def _is_object(kind: type, count: int, constants: dict[str, Any], checks: dict[str, Check], given: Any) -> bool:
-    if type(given) is not kind or len(vars(given)) != count:
+    if type(given) is not kind:
         return False
     found = vars(given)
     try:
-        if not constants.items() <= found.items():
+        if len(found) != count or not constants.items() <= found.items():
             return False
     except (TypeError, ValueError):  # a number has become an array
         return False
-    return all(name in found and check(found[name]) for name, check in checks.items())
+    for name, check in checks.items():  # noqa: SIM110 (a loop takes half the time)
+        if name not in found or not check(found[name]):
+            return False
+    return True

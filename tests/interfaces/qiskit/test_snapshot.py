@@ -259,3 +259,18 @@ def test_parameters_of_operations_are_compared() -> None:
     assert snapshot.is_of(circuit)
     assert not snapshot.is_of(circuit.assign_parameters([0.5]))
     assert not snapshot.is_of(circuit.assign_parameters({a: 2 * a}))
+
+
+def test_names_alone_are_trusted_until_the_first_comparison() -> None:
+    inner = QuantumCircuit(1, name="h")
+    inner.x(0)
+    circuit = QuantumCircuit(1)
+    circuit.h(0)
+    assert Snapshot(circuit, by_names=True).is_of(circuit)
+    circuit.append(inner.to_gate(), [0])
+    assert not Snapshot(circuit, by_names=True).is_of(circuit)
+    assert Snapshot(circuit).is_of(circuit)
+    cache, built = CircuitCache(), []
+    for _ in range(4):
+        cache.get(circuit, "key", built.append)
+    assert len(built) == 2
