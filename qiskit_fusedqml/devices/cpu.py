@@ -168,7 +168,7 @@ class CPUDevice(Device):
     @override
     def expectation(self, ket: _native.State, frame: Frame, sums: Sequence[PauliSum]) -> NDArray[np.float64]:
         try:
-            return _native.expectation(self._observables.get(frame, sums), ket, self.num_threads)
+            return _native.expectation(self._observables.form(frame, sums), ket, self.num_threads)
         except ValueError as error:
             raise InvalidInputError(str(error)) from None
 
@@ -178,7 +178,7 @@ class CPUDevice(Device):
     ) -> _native.State:
         weights = np.ascontiguousarray(cotangents, dtype=np.float64)
         try:
-            return _native.apply_observables(self._observables.get(frame, sums), ket, weights, self.num_threads)
+            return _native.apply_observables(self._observables.form(frame, sums), ket, weights, self.num_threads)
         except ValueError as error:
             raise InvalidInputError(str(error)) from None
         except MemoryError:

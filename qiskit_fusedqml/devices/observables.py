@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..arrays import FloatArray, Int64Array
 from ..errors import InvalidInputError
 from ..ir.observables import PauliSum
+from ..memory import BoundedCache
 from ..planner.frame import Frame
 
-KEPT_OBSERVABLES = 32
-"""Sets of observables that a device keeps; the oldest one goes first."""
-
-_Form = TypeVar("_Form")
+KEPT_OBSERVABLES = 1 << 14
+"""Observables, in all sets, that a device keeps."""
 
 
 class ObservableTerms(NamedTuple):
@@ -57,28 +55,20 @@ class ObservableTerms(NamedTuple):
         )
 
 
-class ObservableCache(Generic[_Form]):
+class ObservableCache(BoundedCache[tuple[int, ...], tuple[Any, Frame, tuple[PauliSum, ...]]]):
     """Keeps a device's form of observables, by the identity of frame and observables.
 
     Args:
         make: Makes the form.
     """
 
-    def __init__(self, make: Callable[[Frame, Sequence[PauliSum]], _Form]) -> None:
+    def __init__(self, make: Callable[[Frame, Sequence[PauliSum]], Any]) -> None:
+        super().__init__(KEPT_OBSERVABLES, lambda entry: len(entry[2]))
         self._make = make
-        # an entry keeps frame and sums alive, so that their ids stay theirs
-        self._entries: dict[tuple[int, ...], tuple[_Form, Frame, tuple[PauliSum, ...]]] = {}
-        self._lock = threading.Lock()
 
-    def get(self, frame: Frame, sums: Sequence[PauliSum]) -> _Form:
+    def form(self, frame: Frame, sums: Sequence[PauliSum]) -> Any:
         """The form of these observables."""
         key = (id(frame), *map(id, sums))
-        entry = self._entries.get(key)
-        if entry is not None:
-            return entry[0]
-        form = self._make(frame, sums)
-        with self._lock:
-            self._entries[key] = (form, frame, tuple(sums))
-            while len(self._entries) > KEPT_OBSERVABLES:
-                del self._entries[next(iter(self._entries))]
-        return form
+        found = self._kept.get(key)
+        # an entry keeps frame and sums alive, so that their ids stay theirs
+        return self.put(key, (self._make(frame, sums), frame, tuple(sums)))[0] if found is None else found[0][0]

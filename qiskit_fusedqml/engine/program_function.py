@@ -31,6 +31,7 @@ from ..ir.measurement import Measurement
 from ..ir.observables import PauliSum
 from ..ir.program import Program
 from ..planner import Plan
+from . import rotations
 from .memory import BRA, KET, KET_AND_AMPLITUDES, KET_COPY_BRA_AMPLITUDES, MemoryEstimate
 from .options import EngineOptions
 from .parameters import (
@@ -251,7 +252,7 @@ class ProgramFunction:
         *,
         initial_states: InitialStates = None,
     ) -> NDArray[np.floating]:
-        """Derivatives df_k/dtheta_p, (B, n_obs, n), of every value: a backward sweep for each observable.
+        """Derivatives df_k/dtheta_p (B, n_obs, n): backward sweeps or, for many observables, values at shifted angles.
 
         Args:
             x: Inputs (B, num_inputs) or None.
@@ -265,15 +266,16 @@ class ProgramFunction:
             x, w = (memory.to_host(array) if memory.is_on_device(array) else array for array in (x, w))
             return cast(FloatArray, memory.from_host(self.jacobian(x, w, wrt, initial_states=initial_states)))
         observables, wanted = self._observables(), self.indices(wrt)
+        batch, count = self.read(x, w, initial_states), len(observables)
+        found = None if count < rotations.MANY_OBSERVABLES else rotations.value_jacobian(self, batch, wanted)
 
         def bras(sweeps: Sweeps, chunk: ParameterBatch, ket: State) -> Iterator[State]:
-            for k in range(len(observables)):
-                cotangents = np.zeros((chunk.batch, len(observables)))
-                cotangents[:, k] = 1.0
-                yield self.device.apply_observables(ket, sweeps.frame, observables, cotangents)
+            ones = np.ones((chunk.batch, 1))
+            for observable in observables:
+                yield self.device.apply_observables(ket, sweeps.frame, (observable,), ones)
 
-        parameters, count = self.read(x, w, initial_states), len(observables)
-        found = self.passes.derivatives(parameters, wanted, bras, count, keep_phase=False, populations=self._diagonal)
+        if found is None:
+            found = self.passes.derivatives(batch, wanted, bras, count, keep_phase=False, populations=self._diagonal)
         return found.astype(self.dtype, copy=False)
 
     def probabilities(

@@ -20,15 +20,6 @@ from . import rotations
 from .parameters import checked_cotangents
 from .program_function import ProgramFunction
 
-_PLAIN_SHIFTS = ((np.pi / 2, 0.5), (-np.pi / 2, -0.5))
-_OUTER, _INNER = (np.sqrt(2) + 1) / (4 * np.sqrt(2)), (np.sqrt(2) - 1) / (4 * np.sqrt(2))
-_CONTROLLED_SHIFTS = (
-    (np.pi / 2, _OUTER),
-    (-np.pi / 2, -_OUTER),
-    (3 * np.pi / 2, -_INNER),
-    (-3 * np.pi / 2, _INNER),
-)
-
 
 def hessian_product(
     f: ProgramFunction, x: ArrayLike | None, w: ArrayLike, v: ArrayLike, cotangents: ArrayLike | None
@@ -80,7 +71,9 @@ def _angle_product(
     shifts = [
         (rotation, shift, weight * length)
         for rotation, length in zip(chosen.tolist(), direction.tolist(), strict=True)
-        for shift, weight in (_CONTROLLED_SHIFTS if f.unrolled.controlled[rotation] else _PLAIN_SHIFTS)
+        for shift, weight in (
+            rotations.CONTROLLED_SHIFTS if f.unrolled.controlled[rotation] else rotations.PLAIN_SHIFTS
+        )
         if length
     ]
     if not shifts:

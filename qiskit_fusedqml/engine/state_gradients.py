@@ -69,11 +69,10 @@ def overlap_jacobian(
 
     def bras(sweeps: Sweeps, chunk: ParameterBatch, ket: State) -> Iterator[State]:
         # Im <1j bra| P |ket> = -Re <bra| P |ket>, which is 2 Im <bra| d psi>
-        for k in range(f.num_observables):
-            chosen = np.zeros((chunk.batch, len(observables)))
-            chosen[:, k] = 1.0
+        ones = np.ones((chunk.batch, 1))
+        for observable in observables:
             image = f.device.amplitudes(
-                f.device.apply_observables(ket, sweeps.frame, observables, chosen), sweeps.frame
+                f.device.apply_observables(ket, sweeps.frame, (observable,), ones), sweeps.frame
             )
             yield from (f.passes.state(sweeps, factor * image) for factor in (1.0, 1j))
 

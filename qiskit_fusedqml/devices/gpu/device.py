@@ -158,7 +158,7 @@ class GPUDevice(Device, DeviceWithMemory, SamplingDevice):
     @override
     def expectation(self, ket: GPUState, frame: Frame, sums: Sequence[PauliSum]) -> NDArray[np.float64]:
         self._check_qubits(ket, frame.num_qubits, "frame")
-        o = self._observables.get(frame, sums)
+        o = self._observables.form(frame, sums)
         chunks = max(1, 2**ket.num_qubits // CHUNK_ROWS)
         rows = ket.batch * chunks
         partials = self._runtime.empty(max(len(sums), 1) * rows, np.float64)
@@ -178,7 +178,7 @@ class GPUDevice(Device, DeviceWithMemory, SamplingDevice):
         if tuple(cotangents.shape) != (ket.batch, len(sums)):
             expected = (ket.batch, len(sums))
             raise InvalidInputError(f"Cotangents have shape {tuple(cotangents.shape)}; {expected} is expected.")
-        o = self._observables.get(frame, sums)
+        o = self._observables.form(frame, sums)
         bra = GPUState(ket.num_qubits, ket.batch, self._launcher.amplitudes(ket.count))
         if self.is_on_device(cotangents):
             weights = self._runtime.adopt(cotangents, np.float64)
