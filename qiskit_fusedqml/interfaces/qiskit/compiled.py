@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from qiskit import QuantumCircuit
 
 from ...devices.registry import make_device
 from ...engine.options import EngineOptions
 from ...engine.program_function import ProgramFunction
-from ...simulation import Runner
+from ...simulation import Outcomes, Runner
 from .cache import KnownCircuit
-from .lowering import Lowered, lower, lower_dynamic, lower_observable, with_blocks
+from .lowering import (
+    AmplitudesWithoutValuesError,
+    Lowered,
+    free_parameters,
+    lower,
+    lower_dynamic,
+    lower_observable,
+    with_blocks,
+)
 from .lowering.observables import Observable
 
 
@@ -74,6 +85,44 @@ class RunnerOptions:
     truncate: bool = True
 
 
+class BindingRunner:
+    """Runs a circuit whose amplitudes are parameters: with values it is another circuit for each parameter set.
+
+    Args:
+        circuit: The circuit.
+        make: Makes the runner of a circuit without parameters.
+    """
+
+    def __init__(self, circuit: QuantumCircuit, make: Callable[[QuantumCircuit], Runner]) -> None:
+        self._circuit = circuit
+        self._make = make
+        self._last: Runner | None = None
+
+    def run(
+        self,
+        values: NDArray[np.float64],
+        shots: int,
+        generators: Sequence[np.random.Generator],
+        *,
+        keep: bool,
+        value_of_set: NDArray[np.intp] | None = None,
+    ) -> list[Outcomes]:
+        """See `Runner.run`."""
+        rows = values if value_of_set is None else values[value_of_set]
+        results = []
+        for row, generator in zip(rows, generators, strict=True):
+            bound = self._circuit.assign_parameters(dict(zip(free_parameters(self._circuit), row, strict=True)))
+            self._last = self._make(bound)
+            results += self._last.run(np.empty((1, 0)), shots, [generator], keep=keep)
+        return results
+
+    def __getattr__(self, name: str) -> Any:
+        """What the last runner has: its program, its plans, its device."""
+        if name.startswith("__") or self._last is None:
+            raise AttributeError(name)
+        return getattr(self._last, name)
+
+
 @dataclass(frozen=True, slots=True)
 class CompiledCircuit:
     """A circuit ready to be sampled.
@@ -85,7 +134,7 @@ class CompiledCircuit:
         fuses: Whether gates are fused.
     """
 
-    runner: Runner
+    runner: Runner | BindingRunner
     qubits: tuple[int, ...]
     num_fused: int
     fuses: bool
@@ -99,7 +148,7 @@ def compile_runner(known: KnownCircuit, options: RunnerOptions) -> CompiledCircu
         SimulationError: If the circuit's saves cannot be carried out.
     """
 
-    def build(source: QuantumCircuit) -> CompiledCircuit:
+    def make(source: QuantumCircuit) -> tuple[Runner, Lowered, bool]:
         qubits = None if options.truncate else tuple(range(source.num_qubits))
         lowered = lower_dynamic(source, qubits, fuse=options.fusion_enable, lift=True)
         fuses = options.fusion_enable and len(lowered.active) > options.fusion_threshold
@@ -117,7 +166,17 @@ def compile_runner(known: KnownCircuit, options: RunnerOptions) -> CompiledCircu
             precision=engine.precision,
             max_memory_mb=engine.max_memory_mb,
         )
+        return runner, lowered, fuses
+
+    def build(source: QuantumCircuit) -> CompiledCircuit:
         num_fused = sum(each.count_ops().get("fused", 0) for each in with_blocks(source))
+        try:
+            runner, lowered, fuses = make(source)
+        except AmplitudesWithoutValuesError:
+            example = source.assign_parameters(dict.fromkeys(free_parameters(source), 0.618))
+            _, lowered, fuses = make(example)
+            binding = BindingRunner(source, lambda bound: make(bound)[0])
+            return CompiledCircuit(binding, lowered.active.qubits, num_fused, fuses)
         return CompiledCircuit(runner, lowered.active.qubits, num_fused, fuses)
 
     return known.get(("runner", options), build)

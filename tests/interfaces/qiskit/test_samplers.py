@@ -15,6 +15,7 @@ from qiskit.primitives import BackendSamplerV2, BaseSamplerV2, StatevectorSample
 from qiskit.primitives.containers.sampler_pub import SamplerPub
 from qiskit.providers import JobStatus
 from qiskit.quantum_info import Statevector
+from qiskit_machine_learning.circuit.library import raw_feature_vector
 from support.branches import distribution
 from support.counting import assert_drawn_from
 
@@ -282,3 +283,33 @@ def wired_apart() -> QuantumCircuit:
     circuit = wired()
     apart = QuantumCircuit(*circuit.qregs, *circuit.cregs[:3])
     return apart.compose(circuit.copy_empty_like().compose(circuit), clbits=apart.clbits)
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_amplitudes_that_are_parameters(nested: bool) -> None:
+    """Each parameter set is a circuit of its own: no angle says what the amplitudes are."""
+    features = raw_feature_vector(4)
+    angle = Parameter("z")
+    circuit = QuantumCircuit(2)
+    circuit.append(features.to_instruction(), [0, 1]) if nested else circuit.compose(features, inplace=True)
+    circuit.ry(angle, 0)
+    circuit.measure_all()
+    rng = np.random.default_rng(3)
+    points = np.abs(rng.normal(size=(2, 3, 5)))
+    result = (
+        FusedSampler(seed=7).run([(circuit, points), circuit.assign_parameters(points[0, 0])], shots=20_000).result()
+    )
+    for place in np.ndindex(2, 3):
+        state = Statevector(points[place][:4] / np.linalg.norm(points[place][:4]))
+        rotation = QuantumCircuit(2)
+        rotation.ry(points[place][4], 0)
+        counts = result[0].data.meas[place].get_counts()
+        found = [counts.get(f"{outcome:02b}", 0) / 20_000 for outcome in range(4)]
+        np.testing.assert_allclose(found, state.evolve(rotation).probabilities(), atol=0.02)
+    assert result[0].data.meas[0, 0].get_counts() == result[1].data.meas.get_counts()
+    binds = {parameter: points[0, :, k].tolist() for k, parameter in enumerate(circuit.parameters)}
+    job = FusedSimulator().run(circuit, parameter_binds=[binds], shots=20_000, seed_simulator=1)
+    for k in range(3):
+        counts = job.result().get_counts(k)
+        exact = result[0].data.meas[0, k].get_counts()
+        assert all(abs(counts.get(key, 0) - exact.get(key, 0)) < 900 for key in {*counts, *exact})

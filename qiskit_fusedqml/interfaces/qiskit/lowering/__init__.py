@@ -8,6 +8,7 @@ reads conditions and jumps. `observables` turns what Estimator V2 accepts into P
 
 from __future__ import annotations
 
+from .circuits import AmplitudesWithoutValuesError
 from .dynamic import lower_dynamic
 from .observables import lower_observable, lower_observables
 from .operations import MULTI_CONTROLLED, free_parameters, with_blocks
@@ -15,6 +16,7 @@ from .programs import Lowered, lower
 
 __all__ = [
     "MULTI_CONTROLLED",
+    "AmplitudesWithoutValuesError",
     "Lowered",
     "free_parameters",
     "lower",

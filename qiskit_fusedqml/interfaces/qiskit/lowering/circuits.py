@@ -70,6 +70,10 @@ _HANDLERS = {
 """The walker's methods that write operations of these names."""
 
 
+class AmplitudesWithoutValuesError(UnsupportedInstructionError):
+    """Amplitudes are parameters; the message names the instruction and its position."""
+
+
 @dataclass
 class Walker:
     """Writes the instructions of one program, on all qubits of the circuit.
@@ -407,7 +411,8 @@ class Walker:
     def _encode(self, operation: Any, operands: Operands) -> None:
         """Amplitudes that are parameters, at the start of their qubits."""
         if not self.encodes:
-            raise self._refusal("its amplitudes are parameters without values; assign_parameters gives them values")
+            reason = "its amplitudes are parameters without values; assign_parameters gives them values"
+            raise AmplitudesWithoutValuesError(self._refusal(reason).message)
         if self.encoding is not None or operands.controls != FREE or not self._fresh(operands.mask):
             raise self._refusal(
                 "amplitudes that are parameters are possible once in a circuit, at its start, where nothing has acted "
