@@ -34,7 +34,7 @@ from ..qiskit.circuit import DifferentiableCircuit
 from ..qiskit.primitives import FusedEstimator
 from .entries import refuse_second_derivatives
 from .estimator_gradient import FusedEstimatorGradient
-from .sampler_gradient import FusedSamplerGradient
+from .sampler_gradient import FusedSamplerGradient, logical_outcomes
 
 DENSE_BYTES = 2**26
 """Sparse results are collected from dense pieces of this size."""
@@ -310,10 +310,7 @@ class FusedSamplerQNN(_Network, SamplerQNN):
         layout = self._org_circuit.layout
         if layout is None or self._org_circuit.num_clbits:
             return outcomes
-        logical = np.zeros_like(outcomes)
-        for position, qubit in enumerate(layout.final_index_layout(filter_ancillas=True)):
-            logical |= (outcomes >> qubit & 1) << position
-        return logical
+        return logical_outcomes(outcomes, layout)
 
     def _output(self, value: int) -> int:
         key = self._interpret(value)

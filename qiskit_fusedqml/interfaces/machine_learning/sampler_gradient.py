@@ -9,14 +9,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from qiskit import QuantumCircuit
 from qiskit.primitives import BaseSamplerV2
 from qiskit.providers import Options
+from qiskit.transpiler import TranspileLayout
 from qiskit.transpiler.passmanager import BasePassManager
 from qiskit_machine_learning.gradients import BaseSamplerGradient, SamplerGradientResult
 
 from ...engine.probabilities import probability_jacobian, reachable_outcomes
-from ..qiskit.compiled import compile_circuit
+from ..qiskit.cache import KnownCircuit
+from ..qiskit.compiled import compile_circuit, lowered_circuit
 from ..qiskit.jobs import FinishedJob
 from ..qiskit.options import LentEngineOptions
 from .entries import EntryBatch, Parameters, Share, Values, by_entry, entry_batches
@@ -26,7 +30,8 @@ class FusedSamplerGradient(LentEngineOptions, BaseSamplerGradient):
     """Exact gradients of the probabilities of measurement outcomes.
 
     Any circuit that the engine runs has a gradient, with respect to any of its parameters. Outcomes are those of the
-    classical bits, or of all qubits where nothing is measured.
+    classical bits, or of all qubits where nothing is measured. Those of a transpiled circuit that has been measured on
+    all of its qubits since are outcomes of the qubits before transpilation, as a network expects them.
 
     The sampler is taken for compatibility: one of this package lends its engine options, any other is asked for
     nothing but its ``options``. Gradients are exact, whatever number of shots the sampler has.
@@ -112,9 +117,30 @@ class FusedSamplerGradient(LentEngineOptions, BaseSamplerGradient):
         """For each entry the derivatives of all outcomes that can occur, by parameter."""
         batch.transpile(self._pass_manager, measured=True)
         circuit = compile_circuit(batch.simulated, None, self.engine_options)
-        outcomes, groups = reachable_outcomes(circuit)
+        outcomes, groups = np.unique(
+            _before_transpilation(batch.known, reachable_outcomes(circuit)[0]), return_inverse=True
+        )
         sets, columns = batch.effective
         jacobian = probability_jacobian(circuit, None, sets, groups, len(outcomes), columns)
         keys = outcomes.tolist()
         for entry, parameters, gradients in batch.shares(jacobian.swapaxes(1, 2), batch.set_of):
             yield entry, parameters, [dict(zip(keys, gradient, strict=True)) for gradient in gradients.tolist()]
+
+
+def logical_outcomes(outcomes: NDArray[Any], layout: TranspileLayout) -> NDArray[Any]:
+    """Outcomes of all qubits of a transpiled circuit as those of the qubits before transpilation."""
+    logical = np.zeros_like(outcomes)
+    for position, qubit in enumerate(layout.final_index_layout(filter_ancillas=True)):
+        logical |= (outcomes >> qubit & 1) << position
+    return logical
+
+
+def _before_transpilation(known: KnownCircuit, outcomes: NDArray[Any]) -> NDArray[Any]:
+    """The outcomes; of a transpiled circuit measured qubit by qubit, as they were before transpilation."""
+    circuit = known.snapshot
+    if circuit.layout is None:
+        return outcomes
+    lowered = lowered_circuit(known)
+    measurement, qubits = lowered.measurement, lowered.active.qubits
+    own = measurement.num_clbits == circuit.num_qubits and all(qubits[k] == clbit for k, clbit in measurement.pairs)
+    return logical_outcomes(outcomes, circuit.layout) if own else outcomes

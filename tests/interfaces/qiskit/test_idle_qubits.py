@@ -18,6 +18,7 @@ from qiskit.quantum_info import (
     Statevector,
     random_statevector,
 )
+from qiskit.transpiler import CircuitTooWideForTarget, generate_preset_pass_manager
 
 from qiskit_fusedqml import (
     DifferentiableCircuit,
@@ -25,9 +26,11 @@ from qiskit_fusedqml import (
     FusedSampler,
     FusedSimulator,
     FusionPass,
+    transpile as fused_transpile,
 )
 from qiskit_fusedqml.errors import InvalidInputError, OutOfMemoryError, UnsupportedInstructionError
 from qiskit_fusedqml.interfaces.qiskit.backend import save
+from qiskit_fusedqml.memory import default_budget
 
 T = ParameterVector("t", 3)
 VALUES = [0.3, 0.7, 1.1]
@@ -345,3 +348,37 @@ def test_fusion_of_a_gate_with_idle_qubits() -> None:
     circuit.cz(2, 0)
     bound = FusionPass(max_qubits=3)(circuit).assign_parameters([0.3])
     assert Operator(bound).equiv(circuit.assign_parameters([0.3]))
+
+
+def test_the_width_is_what_a_run_can_take() -> None:
+    for options in ({}, {"precision": "single"}):
+        simulator = FusedSimulator(max_memory_mb=1, **options)
+        n = simulator.num_qubits
+        circuits = []
+        for width in (n, n + 1):
+            circuit = QuantumCircuit(width)
+            circuit.h(range(width))
+            circuit.measure_all()
+            circuits.append(circuit)
+        result = simulator.run(circuits, shots=10).result()
+        assert [each.success for each in result.results] == [True, False]
+    assert 2 ** FusedSimulator().num_qubits * 16 <= default_budget()
+
+
+@pytest.mark.parametrize("level", [0, 1, 2, 3])
+def test_transpile_for_circuits_wider_than_a_state(level: int) -> None:
+    circuit = QuantumCircuit(150, 2)
+    circuit.h(3)
+    circuit.cx(3, 140)
+    circuit.measure([3, 140], [0, 1])
+    simulator = FusedSimulator(seed_simulator=1)
+    assert 20 <= simulator.num_qubits <= 40
+    for mapped in (
+        transpile(circuit, simulator, optimization_level=level),
+        fused_transpile(circuit, simulator, optimization_level=level, passes=[FusionPass]),
+        generate_preset_pass_manager(level, simulator).run(circuit),
+    ):
+        assert mapped.num_qubits == 150
+        assert set(simulator.run(mapped, shots=50).result().get_counts()) == {"00", "11"}
+    with pytest.raises(CircuitTooWideForTarget):
+        transpile(QuantumCircuit(513), simulator, optimization_level=level)

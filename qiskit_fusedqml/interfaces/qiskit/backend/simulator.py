@@ -14,7 +14,6 @@ from .... import __version__
 from ....devices.registry import make_device
 from ....errors import DeviceUnavailableError, InvalidInputError
 from ....ir.program import MAX_QUBITS
-from ....memory import physical_memory
 from .job import FusedSimulatorJob, raise_as_aer_error
 from .options import (
     DEVICES,
@@ -24,7 +23,19 @@ from .options import (
     is_option,
     unknown_fields,
 )
-from .target import NOT_COUPLED, build_target, target_like
+from .target import NOT_COUPLED, WIDEST, build_target, target_like
+
+
+class StateWidth(int):
+    """The most qubits that a state can have.
+
+    A circuit may have many more that nothing acts on: Qiskit's ``transpile`` refuses circuits of which
+    ``circuit.num_qubits > backend.num_qubits`` is true, and it is true of those that are wider than the target.
+    """
+
+    def __lt__(self, width: int) -> bool:
+        """Whether a circuit of this width is too wide."""
+        return width > WIDEST
 
 
 class FusedSimulator(BackendV2):
@@ -40,6 +51,9 @@ class FusedSimulator(BackendV2):
     and MPI's included) a run is handed over to it, in jobs of at most ``max_job_size`` experiments or in one, and
     ``run`` returns at once; results are the same. Options that tune Aer's way of working are accepted and change
     nothing, which is said once; noise models are refused.
+
+    A circuit may be wider than `num_qubits`, as those transpiled to large devices are: qubits that nothing acts on take
+    no memory, and only the others count. ``transpile`` for the simulator takes circuits of up to 512 qubits.
 
     Shots share a state until an outcome is random, and whatever shares the outcomes goes on as one state. Circuits that
     differ in angles only share their plans, so that the bound copies of an ansatz are planned once. Instructions
@@ -121,7 +135,12 @@ class FusedSimulator(BackendV2):
     @property
     def target(self) -> Target:
         """What ``transpile`` may use: everything on every qubit, or what the backend it was made from has."""
-        return self._like or build_target(self._num_qubits())
+        return self._like or build_target()
+
+    @property
+    def num_qubits(self) -> int:
+        """Number of qubits that a run can act on by its memory, or those of the backend it was made from."""
+        return StateWidth(self._state_width()) if self._like is None else self._like.num_qubits
 
     @property
     def operation_names(self) -> list[str]:
@@ -183,11 +202,13 @@ class FusedSimulator(BackendV2):
             warnings.warn(f"FusedSimulator.run ignores unknown options: {unknown}.", stacklevel=3)
         return checked_fields({name: value for name, value in known.items() if value is not None})
 
-    def _num_qubits(self) -> int:
-        limit = self._options.max_memory_mb
-        available = physical_memory() if limit is None else int(limit * 2**20)
-        amplitude = 8 if self._options.precision == "single" else 16
-        return min(MAX_QUBITS, max(1, (available // amplitude).bit_length() - 1))
+    def _state_width(self) -> int:
+        limit, device = (
+            self._options.max_memory_mb,
+            make_device(self._options.device, precision=self._options.precision),
+        )
+        available = device.memory_budget() if limit is None else int(limit * 2**20)
+        return min(MAX_QUBITS, max(1, (available // device.state_bytes(0, 1)).bit_length() - 1))
 
 
 def _has_errors(target: Target) -> bool:

@@ -37,6 +37,9 @@ OF_ANY_WIDTH: dict[str, Any] = {
 }
 """Instructions whose number of qubits is not fixed by their name."""
 
+WIDEST = 512
+"""Qubits of the target. Without a number Qiskit asks for the backend's names instead; a larger one takes it longer."""
+
 _REVERSIBLE = ("cx", "cz", "ecr", "rxx", "ryy", "rzx", "rzz", "swap")
 """Gates of two qubits that Qiskit can turn round where a coupling map has the other direction only."""
 
@@ -61,10 +64,10 @@ CONTROL_FLOW: dict[str, Any] = {
 }
 
 
-@lru_cache(maxsize=8)
-def build_target(num_qubits: int) -> Target:
+@lru_cache(maxsize=1)
+def build_target() -> Target:
     """All instructions on all qubits, without errors or durations, every pair of qubits connected."""
-    target = Target(num_qubits=num_qubits, description="FusedSimulator")
+    target = Target(num_qubits=WIDEST, description="FusedSimulator")
     for name, gate in library.get_standard_gate_name_mapping().items():
         if name in GATES:
             target.add_instruction(gate, name=name)

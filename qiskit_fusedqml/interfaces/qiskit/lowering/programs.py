@@ -47,7 +47,7 @@ class Lowered:
     active: ActiveQubits
     encoding: AmplitudeEncoding | None = None
     constants: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
-    measurement: Measurement | None = None
+    measurement: Measurement = field(default_factory=lambda: Measurement((), 0))
     num_resets: int = 0
 
     @property
