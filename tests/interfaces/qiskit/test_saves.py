@@ -239,6 +239,28 @@ def test_labels_must_differ() -> None:
     assert result.get_counts(1) == {"0": 3}
 
 
+@pytest.mark.parametrize("label", ["counts", "memory", "self", "to_dict", "_data_attributes"])
+def test_labels_that_a_result_needs_for_itself(label: str) -> None:
+    circuit = QuantumCircuit(1, 1)
+    circuit.h(0)
+    save(circuit, "statevector", label=label)
+    circuit.measure(0, 0)
+    result = FusedSimulator().run(circuit, shots=3, memory=True).result()
+    assert not result.success
+    assert f"has the label {label!r}, which a result needs for itself" in result.status
+
+
+@pytest.mark.parametrize("label", ["statevector", "snapshots", "Counts", "a b"])
+def test_other_labels_stand_beside_counts_and_shots(label: str) -> None:
+    circuit = QuantumCircuit(1, 1)
+    circuit.x(0)
+    save(circuit, "statevector", label=label)
+    circuit.measure(0, 0)
+    data = FusedSimulator().run(circuit, shots=3, memory=True).result().data(0)
+    assert (data["counts"], data["memory"]) == ({"0x1": 3}, ["0x1"] * 3)
+    np.testing.assert_allclose(data[label].data, [0.0, 1.0])
+
+
 def test_the_whole_state_is_saved_or_nothing() -> None:
     circuit = QuantumCircuit(2)
     circuit.h([0, 1])

@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from qiskit.circuit import Parameter, ParameterExpression
 from qiskit.quantum_info import Statevector
+from qiskit.result.models import ExperimentResultData
 
+from ....arrays import shown
 from ....errors import InvalidInputError, SimulationError, UnsupportedInstructionError
 from ....ir.dynamic import SAVE_KINDS, SAVE_SUBTYPES, Save
 from ....ir.encoding import AmplitudeEncoding
@@ -21,6 +23,9 @@ Amplitudes = NDArray[np.complex128]
 
 WHOLE_STATE = frozenset({"statevector", "statevector_dict", "amplitudes", "amplitudes_sq"})
 """Kinds that are defined for all qubits of a circuit only."""
+
+RESERVED_LABELS = frozenset({"counts", "memory", "self", *dir(ExperimentResultData())})
+"""What a result's data already means by a name: a value saved under it would replace counts, shots or a method."""
 
 _STATE = {"save_state": "statevector"}
 """What Aer's method-dependent instruction saves here."""
@@ -67,7 +72,7 @@ def read_save(operation: Any, qubits: tuple[int, ...], num_qubits: int, labels: 
     """The node of a save instruction on some of the program's qubits; its label is added to those taken.
 
     Raises:
-        SimulationError: If the label is taken, or the qubits are not all there are where they must be.
+        SimulationError: If the label is taken or reserved, or the qubits are not all there are where they must be.
         UnsupportedInstructionError: For what only other simulation methods can save.
     """
     kind = _STATE.get(operation.name, operation.name.removeprefix("save_"))
@@ -77,6 +82,10 @@ def read_save(operation: Any, qubits: tuple[int, ...], num_qubits: int, labels: 
     label = operation._label  # noqa: SLF001
     if label == "_method_":
         label = kind
+    if label in RESERVED_LABELS:
+        raise SimulationError(
+            f"{operation.name} has the label {shown(label)}, which a result needs for itself; choose another text."
+        )
     if label in labels:
         raise SimulationError(f'Duplicate key "{label}" in save instruction.')
     labels.add(label)
