@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import tempfile
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,13 +18,20 @@ from math import isfinite
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from ..arrays import shown
+from ..errors import InvalidInputError
+from ..files import regular, replacing
 from ..planner.cost import KINDS, Factors
 
 FORMAT = 1
 PACKAGED = Path(__file__).with_name("calibration.json")
+MAX_BYTES = 1 << 20
+"""No table is larger."""
+
 COMMAND = "python -m qiskit_fusedqml calibrate"
 
 _MOST_QUBITS = 30
+_LONGEST = 200
 _MOST_COST = 1e4
 """Nothing costs this much more than a factored RY; a number beyond it is a mistake."""
 
@@ -120,8 +126,10 @@ def own_table(path: Path) -> Table:
     """A user's table as far as it holds for this machine: nothing if there is no file or it cannot be used."""
     try:
         version = path.stat().st_mtime_ns
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
         return {}
+    except OSError:  # whatever is wrong with it is found again, and said, when it is read
+        version = 0
     return _own_table(path, version)
 
 
@@ -131,11 +139,12 @@ def _own_table(path: Path, version: int) -> Table:  # noqa: ARG001 - another ver
     try:
         table = read(path)
     except (OSError, TableError) as error:
-        warnings.warn(f"{path} is not used: {error} {remedy}", stacklevel=4)
+        named = str(error) if str(path) in str(error) else f"{path} is not used: {error}"
+        warnings.warn(f"{named} {remedy}", stacklevel=4)
         return {}
     strangers = {str(entry.cpu) for entry in table.values()} - {cpu_model()}
     if strangers:
-        theirs = ", ".join(sorted(strangers))
+        theirs = ", ".join(sorted(strangers))[:_LONGEST]
         warnings.warn(f"{path} was measured on {theirs}; this is {cpu_model()}. {remedy}", stacklevel=4)
     return {key: entry for key, entry in table.items() if entry.cpu == cpu_model()}
 
@@ -154,15 +163,18 @@ def read(path: Path) -> Table:
         OSError: If it cannot be read.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        with regular(path, MAX_BYTES) as file:
+            content = json.loads(file.read())
+    except InvalidInputError as error:
+        raise TableError(error.message) from None
+    except (ValueError, RecursionError) as error:
         raise TableError(f"It is not JSON: {error}.") from None
     if not isinstance(content, dict) or content.get("format") != FORMAT or not isinstance(content.get("entries"), dict):
         raise TableError(f"It is no table of calibrations in format {FORMAT}.")
     return {
-        (isa, precision): _entry(f"{isa}, {precision}", entry)
+        (isa, precision): _entry(f"{isa}, {precision}"[:80], entry)
         for isa, precisions in content["entries"].items()
-        for precision, entry in _mapping(isa, precisions).items()
+        for precision, entry in _mapping(isa[:80], precisions).items()
     }
 
 
@@ -176,17 +188,8 @@ def write(table: Mapping[tuple[str, str], Calibration], path: Path) -> None:
     for (isa, precision), entry in table.items():
         entries.setdefault(isa, {})[precision] = _plain(entry)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=path.name, suffix=".part", dir=path.parent)
-    draft = Path(name)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(json.dumps({"format": FORMAT, "entries": entries}, indent=2) + "\n")
-            # mkstemp's files are private; a table may be read by all who may read its folder
-            os.fchmod(file.fileno(), 0o644)
-        draft.replace(path)
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise
+    with replacing(path) as file:
+        file.write((json.dumps({"format": FORMAT, "entries": entries}, indent=2) + "\n").encode())
 
 
 def _plain(entry: Calibration) -> dict[str, Any]:
@@ -206,7 +209,7 @@ def _entry(where: str, entry: Any) -> Calibration:
     by = {} if measured is None else _mapping(f"{where}: measured", measured)
     factors = _mapping(f"{where}: factors", entry.get("factors"))
     if set(factors) != set(KINDS):
-        raise TableError(f"{where}: factors for {', '.join(KINDS)} are expected, got {', '.join(factors) or 'none'}.")
+        raise TableError(f"{where}: factors for {', '.join(KINDS)} are expected, got {shown(list(factors))}.")
     return Calibration(
         tile_qubits=_checked(where, entry, "tile_qubits", "qubits"),
         whole_qubits=_checked(where, entry, "whole_qubits", "qubits"),
@@ -226,16 +229,16 @@ def _both_ways(where: str, factor: Any) -> tuple[float, float]:
 
 def _mapping(where: str, value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise TableError(f"{where}: names with values are expected, got {value!r}.")
+        raise TableError(f"{where}: names with values are expected, got {shown(value)}.")
     return value
 
 
 _CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "qubits": (lambda v: type(v) is int and 1 <= v <= _MOST_QUBITS, f"a whole number from 1 to {_MOST_QUBITS}"),
     "flag": (lambda v: isinstance(v, bool), "true or false"),
-    "number": (lambda v: type(v) in {int, float} and isfinite(v), "a number"),
+    "number": (lambda v: type(v) is int or (type(v) is float and isfinite(v)), "a number"),
     "cost": (lambda v: 0 < v < _MOST_COST, f"more than 0 and less than {_MOST_COST:g}"),
-    "text": (lambda v: isinstance(v, str) and v != "", "a text"),
+    "text": (lambda v: isinstance(v, str) and 0 < len(v) <= _LONGEST, f"a text of at most {_LONGEST} characters"),
 }
 """What a value must be, and the words for it."""
 
@@ -245,5 +248,5 @@ def _checked(where: str, values: Mapping[str, Any], name: str, *kinds: str) -> A
     for kind in kinds:
         is_good, expected = _CHECKS[kind]
         if not is_good(value):
-            raise TableError(f"{where}: {name} is {value!r}; {expected} is expected.")
+            raise TableError(f"{where}: {name} is {shown(value)}; {expected} is expected.")
     return value

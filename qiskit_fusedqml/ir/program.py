@@ -21,16 +21,16 @@ An angle is either a constant or entry ``slot`` of the vector that `qiskit_fused
 
 from __future__ import annotations
 
-import json
 from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InvalidInputError
+from .program_files import StoredInstruction, StoredProgram, damage_named, read, write
 
 MAX_MATRIX_QUBITS = 12
 """A `Matrix` acts on at most this many qubits; a matrix of so many takes 256 MiB."""
@@ -141,36 +141,26 @@ class Program:
         return self.num_qubits, self.num_angles, instructions, self.cuts
 
     def save(self, path: str | Path) -> None:
-        """Write the program to an ``.npz`` file (no pickle)."""
-        header = {
-            "num_qubits": self.num_qubits,
-            "num_angles": self.num_angles,
-            "instructions": [
-                ["rotation", *i] if isinstance(i, Rotation) else [type(i).__name__.lower(), list(i.qubits)]
-                for i in self.instructions
-            ],
-            "cuts": list(self.cuts),
-        }
-        arrays = {f"a{k}": i.entries for k, i in enumerate(self.instructions) if not isinstance(i, Rotation)}
-        if self.initial_state is not None:
-            arrays["initial_state"] = self.initial_state
-        with Path(path).open("wb") as file:
-            text = np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)
-            np.savez(file, header=text, **arrays)  # type: ignore[arg-type]
+        """Write the program to an ``.npz`` file, whole or not at all; errors as of `program_files.write`."""
+        stored = (
+            StoredInstruction("rotation", i, None)
+            if isinstance(i, Rotation)
+            else StoredInstruction(type(i).__name__.lower(), i.qubits, i.entries)
+            for i in self.instructions
+        )
+        write(Path(path), StoredProgram(self.num_qubits, self.num_angles, tuple(stored), self.initial_state, self.cuts))
 
     @classmethod
     def load(cls, path: str | Path) -> Program:
-        """Read a program written by `save` and validate it."""
-        with np.load(path, allow_pickle=False) as arrays:
-            header = json.loads(arrays["header"].tobytes().decode())
-            program = cls(
-                header["num_qubits"],
-                header["num_angles"],
-                tuple(_unpacked(header["instructions"], arrays)),
-                arrays.get("initial_state"),
-                tuple(header.get("cuts", ())),  # files of earlier versions have none
-            )
-        validate(program)
+        """Read a program written by `save` and validate it; errors as of `program_files.read`."""
+        stored = read(Path(path))
+        instructions = (
+            Rotation(*fields) if entries is None else (Diagonal if kind == "diagonal" else Matrix)(fields, entries)
+            for kind, fields, entries in stored.instructions
+        )
+        program = cls(stored.num_qubits, stored.num_angles, tuple(instructions), stored.initial_state, stored.cuts)
+        with damage_named(Path(path)):
+            validate(program)
         return program
 
 
@@ -214,6 +204,8 @@ def validate(program: Program) -> None:
     n = program.num_qubits
     if not 1 <= n <= MAX_QUBITS:
         raise InvalidInputError(f"A program has 1 to {MAX_QUBITS} qubits, got {n}.")
+    if program.num_angles < 0:
+        raise InvalidInputError(f"A program has 0 angles or more, got {program.num_angles}.")
     for position, instruction in enumerate(program.instructions):
         if isinstance(instruction, Rotation):
             problem = _rotation_problem(instruction, n, program.num_angles)
@@ -267,11 +259,3 @@ def _problem(instruction: Diagonal | Matrix, n: int) -> str | None:
         return f"the matrix has shape {entries.shape}, ({2**k}, {2**k}) expected"
     unitary = np.allclose(entries @ entries.conj().T, np.eye(2**k), atol=1e-8)
     return None if unitary else "the matrix is not unitary"
-
-
-def _unpacked(entries: list[list[Any]], arrays: Any) -> Iterator[Instruction]:
-    for position, (kind, *fields) in enumerate(entries):
-        if kind == "rotation":
-            yield Rotation(*fields)
-        else:
-            yield (Diagonal if kind == "diagonal" else Matrix)(tuple(fields[0]), arrays[f"a{position}"])

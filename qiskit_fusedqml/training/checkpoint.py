@@ -14,12 +14,13 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import torch
 
 from ..errors import InvalidInputError
+from ..files import replacing
 from .metrics import METRICS_FILE, open_metrics
 from .run import Run
 
@@ -78,7 +79,7 @@ def save_checkpoint(path: Path, state: Any) -> None:
         OSError: If the file cannot be written; the former one is as it was.
     """
     plain = _plain(state, "")
-    with replacing(path) as file:
+    with replacing(path, part=f"{path.name}.part") as file:  # a run has its folder to itself
         torch.save(plain, file)
 
 
@@ -95,30 +96,6 @@ def load_checkpoint(path: Path) -> Any:
                 raise zipfile.BadZipFile(f"wrong checksum of {damaged}")
         file.seek(0)
         return torch.load(file, map_location="cpu", weights_only=True)
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file to write to that takes the place of ``path`` at the end, at once and wholly, or not at all.
-
-    The new file is on the disk before it gets the name, and the name before this returns: neither a kill nor a power
-    cut leaves less than one whole file.
-    """
-    folder, part = path.parent, path.with_name(path.name + ".part")
-    try:
-        with part.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-    except BaseException:
-        part.unlink(missing_ok=True)  # the disk may be full
-        raise
-    part.replace(path)
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager

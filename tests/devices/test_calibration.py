@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -132,6 +133,49 @@ def test_a_corrupt_file_is_named_once(own_file: Path, content: str) -> None:
         numbers, _ = find(ISA, "double")
     assert numbers == packaged_table()[ISA, "double"]
     assert str(own_file) in str(seen[0].message)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        CPUDevice()
+
+
+def _pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def _sparse(path: Path) -> None:
+    with path.open("wb") as file:
+        file.truncate(3 << 30)
+
+
+UNREADABLE: dict[str, Callable[[Path], Any]] = {
+    "pipe": _pipe,
+    "folder": Path.mkdir,
+    "loop": lambda path: path.symlink_to(path),
+    "device": lambda path: path.symlink_to("/dev/zero"),
+    "sparse": _sparse,
+    "deep": lambda path: path.write_text("[" * 100_000),
+    "deeper": lambda path: path.write_text('{"format":' * 100_000),
+    "digits": lambda path: path.write_text("9" * 5000),
+    "numbers": lambda path: path.write_text(_table_with(10**400)),
+    "long names": lambda path: path.write_text(json.dumps({"format": 1, "entries": {"x" * 10**5: 3}})),
+    "long values": lambda path: path.write_text(_table_with(["x"] * 10**5)),
+}
+
+
+def _table_with(cost: Any) -> str:
+    return json.dumps({"format": 1, "entries": {ISA: {"double": {"byte_cost": cost, "factors": dict.fromkeys(KINDS)}}}})
+
+
+@pytest.mark.parametrize("kind", UNREADABLE)
+def test_whatever_is_wrong_with_a_file_it_is_named_once(own_file: Path, kind: str) -> None:
+    own_file.parent.mkdir()
+    UNREADABLE[kind](own_file)
+    with pytest.warns(UserWarning, match="The package's numbers are used.*calibrate") as seen:
+        numbers, _ = find(ISA, "double")
+    assert numbers == packaged_table()[ISA, "double"]
+    text = str(seen[0].message)
+    assert (len(seen), text.count(str(own_file))) == (1, 1)
+    assert len(text) < 1000
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         CPUDevice()

@@ -14,7 +14,8 @@ from support.forked import in_child
 from support.saves import save_and_die, save_in_place_and_die, state
 
 from qiskit_fusedqml.errors import InvalidInputError
-from qiskit_fusedqml.training.checkpoint import load_checkpoint, replacing, save_checkpoint
+from qiskit_fusedqml.files import replacing
+from qiskit_fusedqml.training.checkpoint import load_checkpoint, save_checkpoint
 
 TENSORS = {
     "float": torch.tensor([1.5, -0.0, math.inf, math.nan]),
