@@ -25,8 +25,9 @@ from .midcircuit import expanded, stops_decomposition
 from .operations import PLAIN, holds_matrix, is_supported
 from .samples import unwrapped
 from .sampling import by_samples
-from .second_order import refuse_second_derivatives
+from .second_order import refuse_in_jax, refuse_second_derivatives
 from .tapes import stacked, wire_order
+from .traced import with_arrays
 
 
 def resolved_config(config: ExecutionConfig, circuit: Any, name: str) -> ExecutionConfig:
@@ -93,11 +94,14 @@ def pipeline(config: ExecutionConfig, wires: Any, name: str, *, stacks: bool) ->
         program.add_transform(no_sampling, name=f"adjoint + {name}")
         program.add_transform(_SPLIT_TRAINED)
         program.add_transform(_READ_OFF_STATES, wires)
+    is_jax = config.interface in {Interface.JAX, Interface.JAX_JIT}
+    if adjoint and is_jax:
+        program.add_transform(_ARRAYS)
     if stacks:
         program.add_transform(_STACK)
         program.add_transform(validate_device_wires, wires, name=name)  # of one operation, which takes no time
     elif adjoint and config.interface != Interface.NUMPY:
-        program.add_transform(_FIRST_DERIVATIVES)
+        program.add_transform(_FIRST_DERIVATIVES_IN_JAX if is_jax else _FIRST_DERIVATIVES)
     return program
 
 
@@ -205,6 +209,8 @@ def _first(results: Any) -> Any:
 _BY_SAMPLES = qml.transform(by_samples)
 _EXPAND_MATRICES = qml.transform(_expand_matrices)
 _EXPAND_MIDWAY = qml.transform(expanded)
+_ARRAYS = qml.transform(lambda tape: ((with_arrays(tape),), _first))
+_FIRST_DERIVATIVES_IN_JAX = qml.transform(refuse_in_jax)
 _FIRST_DERIVATIVES = qml.transform(refuse_second_derivatives)
 _LOWER = qml.transform(_lower)
 _READ_OFF_STATES = qml.transform(_read_off_states)

@@ -3,7 +3,6 @@
 The device's gradients are numbers, so that a derivative of them in autograd or torch would be 0, and the Hessian of a
 loss would lack a term without a word. `refuse_second_derivatives` lets results pass a function whose first derivatives
 are those of the device, with zeros added that know all they depend on: who differentiates the zeros gets the error.
-JAX refuses by itself.
 """
 
 from __future__ import annotations
@@ -15,6 +14,8 @@ import numpy as np
 import pennylane as qml
 from autograd.extend import Box, defvjp_argnums, primitive
 from pennylane.exceptions import DeviceError
+
+from . import traced
 
 
 def refuse_second_derivatives(tape: Any) -> Any:
@@ -29,6 +30,12 @@ def refuse_second_derivatives(tape: Any) -> Any:
 
         return (tape,), lambda results: first_only(results[0], tensors, refuse)
     return (tape,), lambda results: results[0]
+
+
+def refuse_in_jax(tape: Any) -> Any:
+    """The same for JAX with ``grad_on_execution=True``, which takes Jacobians for constants; else it refuses itself."""
+    numbers = [number for number in tape.get_parameters(trainable_only=False) if traced.is_traced(number)]
+    return (tape,), lambda results: traced.first_only(refuse)(results[0], numbers) if numbers else results[0]
 
 
 def refuse() -> NoReturn:

@@ -108,7 +108,7 @@ class Simulation:
     def _by_column(self, engine: _Engine, dx: Any, dw: Any, states: ComplexArray | None) -> Gradients:
         f, columns = engine
         if np.ndim(dw) == 2:
-            return Gradients(None, dw, states)
+            return Gradients(None, _doubles(dw), states)
         shared = np.zeros(len(columns))
         shared[columns[f.num_inputs :]] = dw
         if not f.input_gradients:
@@ -128,7 +128,7 @@ class Simulation:
         result = []
         for part in self.measured.parts:
             own = part.jacobian(of_sums, values) if isinstance(part, SumMoment) else _slopes(f, batch, part)
-            full = np.zeros((*own.shape[:-1], len(columns)), dtype=own.dtype)
+            full = np.zeros((*own.shape[:-1], len(columns)), dtype=np.result_type(own, np.float64))
             full[..., columns[wanted]] = own
             result.append(full)
         return result

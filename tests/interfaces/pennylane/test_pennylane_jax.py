@@ -109,3 +109,52 @@ def test_all_samples_are_kept_where_their_number_must_not_change() -> None:
     assert samples.shape == (50,)
     assert set(np.asarray(samples).tolist()) == {1, np.iinfo(np.int32).min}
     assert mean == -1.0
+
+
+def single_number(device: Any, **options: Any) -> Any:
+    @qml.qnode(device, **options)
+    def run(x: Any) -> Any:
+        qml.RX(x, wires=0)
+        qml.RY(0.3, wires=1)
+        qml.CNOT([0, 1])
+        qml.RY(2 * x, wires=1)
+        return qml.expval(qml.Z(1))
+
+    return run
+
+
+@pytest.mark.parametrize("grad_on_execution", [False, True])
+@pytest.mark.parametrize("precision", ["double", "single"])
+@pytest.mark.parametrize("kind", [float, np.float64, np.float32, "jax32", "jax64"])
+def test_numbers_of_every_type(kind: Any, precision: str, grad_on_execution: bool) -> None:
+    """Python's numbers, and others than JAX's own precision, by every derivative that the mode has."""
+    import jax
+
+    jax.config.update("jax_enable_x64", val=True)
+    options = {"grad_on_execution": True} if grad_on_execution else {}
+    ours = single_number(FusedQubit(wires=2, precision=precision), **options)
+    theirs = single_number(qml.device("default.qubit", wires=2))
+    x = jax.numpy.array(0.4, kind.replace("jax", "float")) if isinstance(kind, str) else kind(0.4)
+    expected = float(theirs(0.4)), float(jax.grad(theirs)(0.4))
+    for compiled in (lambda f: f, jax.jit):
+        for derivative in (jax.grad, jax.jacobian, *((jax.jacfwd,) if grad_on_execution else ())):
+            np.testing.assert_allclose(compiled(derivative(ours))(x), expected[1], atol=1e-5)
+        np.testing.assert_allclose(compiled(jax.value_and_grad(ours))(x), expected, atol=1e-5)
+    samples = jax.numpy.array([0.4, 0.4], getattr(x, "dtype", float))
+    over_samples = jax.jit(jax.vmap(jax.grad(ours))) if grad_on_execution else jax.vmap(jax.grad(ours))
+    np.testing.assert_allclose(over_samples(samples), 2 * [expected[1]], atol=1e-5)
+
+
+@pytest.mark.parametrize("jit", [False, True])
+@pytest.mark.parametrize("grad_on_execution", [False, True])
+def test_second_derivatives_are_refused(grad_on_execution: bool, jit: bool) -> None:
+    import jax
+
+    options = {"grad_on_execution": True} if grad_on_execution else {}
+    run = single_number(FusedQubit(wires=2), **options)
+    for second in (jax.hessian(run), jax.jacrev(jax.jacrev(run)), jax.grad(lambda x: jax.grad(run)(x) ** 2)):
+        with pytest.raises((qml.exceptions.DeviceError, ValueError), match=r"Second derivatives|do not support JVP"):
+            (jax.jit(second) if jit else second)(0.4)
+    by_shifts = single_number(FusedQubit(wires=2), diff_method="parameter-shift", max_diff=2)
+    expected = jax.hessian(single_number(qml.device("default.qubit", wires=2)))(0.4)
+    np.testing.assert_allclose(jax.hessian(by_shifts)(jax.numpy.array(0.4)), expected, atol=1e-5)
