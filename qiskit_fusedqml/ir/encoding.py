@@ -48,12 +48,10 @@ class AmplitudeEncoding:
         Raises:
             InvalidInputError: If all features of a sample are 0.
         """
-        vectors = self._vectors(values)
-        norms = self._norms(vectors)
-        normalised = vectors / norms
+        normalised, _, _ = self._normalised(values)
         base = _zero_state(num_qubits) if others is None else others
         occupied = np.flatnonzero(base)
-        states = np.zeros((*vectors.shape[:-1], 2**num_qubits), dtype=np.complex128)
+        states = np.zeros((*normalised.shape[:-1], 2**num_qubits), dtype=np.complex128)
         # the qubits' bits are 0 in every occupied index, so the two sets of bits do not meet
         states[..., occupied[:, None] | self._indices()] = base[occupied][:, None] * normalised[..., None, :]
         return states
@@ -71,16 +69,14 @@ class AmplitudeEncoding:
         Returns:
             Derivatives (B, P).
         """
-        vectors = self._vectors(values)
-        norms = self._norms(vectors)
-        normalised = vectors / norms
+        normalised, norms, exponents = self._normalised(values)
         base = _zero_state(bras.shape[-1].bit_length() - 1) if others is None else others
         occupied = np.flatnonzero(base)
         parts = bras.conj()[..., occupied[:, None] | self._indices()] * base[occupied][:, None]
         slopes = parts.sum(axis=-2).real
         # d(v / |v|) = (dv - v (v . dv) / |v|^2) / |v|
         slopes = (slopes - normalised * (normalised * slopes).sum(axis=-1, keepdims=True)) / norms
-        return self.features.pullback(values, slopes[..., self.positions])
+        return self.features.pullback(values, np.ldexp(slopes, -exponents)[..., self.positions])
 
     def _vectors(self, values: FloatArray) -> FloatArray:
         vectors = np.empty((*values.shape[:-1], len(self.constants)))
@@ -88,14 +84,21 @@ class AmplitudeEncoding:
         vectors[..., self.positions] = self.features.evaluate(values)
         return vectors
 
-    def _norms(self, vectors: FloatArray) -> FloatArray:
-        norms: FloatArray = np.linalg.norm(vectors, axis=-1, keepdims=True)
-        if not norms.all():
-            where = f" of sample {int(np.argmin(norms))}" if vectors.ndim > 1 else ""
+    def _normalised(self, values: FloatArray) -> tuple[FloatArray, FloatArray, NDArray[np.intc]]:
+        """The features divided by their norms ``norms * 2**exponents``, whatever their squares are.
+
+        The powers of two are exact, and bring the largest feature of a sample to between 1/2 and 1.
+        """
+        vectors = self._vectors(values)
+        largest, exponents = np.frexp(np.abs(vectors).max(axis=-1, keepdims=True))
+        if not largest.all():
+            where = f" of sample {int(np.argmin(largest))}" if vectors.ndim > 1 else ""
             raise InvalidInputError(
                 f"The amplitudes{where} are all 0, which is no quantum state; leave such samples out."
             )
-        return norms
+        vectors = np.ldexp(vectors, -exponents)
+        norms: FloatArray = np.linalg.norm(vectors, axis=-1, keepdims=True)
+        return vectors / norms, norms, exponents
 
     def _indices(self) -> NDArray[np.intp]:
         """The index each feature's bits make among the program's qubits."""

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pennylane as qml
 from numpy.typing import NDArray
+from pennylane.exceptions import DeviceError
 from scipy.sparse import issparse
 
 from ...arrays import FloatArray, IntArray
@@ -210,6 +211,11 @@ def _states(circuit: Circuit, tape: ParsedTape) -> tuple[NDArray[np.complex128],
     given = tape.prepared
     amplitudes = given.toarray().reshape(-1) if issparse(given) else np.asarray(given)
     rows = np.atleast_2d(amplitudes)
+    if not (np.isfinite(rows).all() and rows.any(axis=-1).all()):
+        raise DeviceError(
+            "The amplitudes of a state preparation are all 0, or not finite. Where the framework normalised them, the "
+            "square of the norm was no number of the machine: divide the features by the largest one first."
+        )
     states = np.zeros((len(rows), 2**circuit.num_qubits), dtype=np.complex128)
     states[:, circuit.amplitudes_of(preparation.wires.labels)] = rows
     return states, amplitudes.ndim > 1

@@ -586,3 +586,17 @@ def test_trained_matrices_are_refused() -> None:
 
     with pytest.raises(QuantumFunctionError, match="non-trainable"):
         qml.grad(circuit)(pnp.eye(2, requires_grad=True))
+
+
+@pytest.mark.parametrize("scale", [1e160, 1e-170, 0.0])
+def test_amplitudes_that_the_framework_could_not_normalise_are_refused(scale: float) -> None:
+    @qml.qnode(qml.device("fusedqml.qubit", wires=2))
+    def circuit(x: Any) -> Any:
+        qml.AmplitudeEmbedding(x, wires=[0, 1], normalize=True)
+        return qml.expval(qml.Z(0))
+
+    with (
+        np.errstate(all="ignore"),
+        pytest.raises(qml.exceptions.DeviceError, match="all 0, or not finite.*largest one first"),
+    ):
+        circuit(scale * np.array([0.1, 0.2, 0.3, 0.4]))
