@@ -597,6 +597,6 @@ def test_amplitudes_that_the_framework_could_not_normalise_are_refused(scale: fl
 
     with (
         np.errstate(all="ignore"),
-        pytest.raises(qml.exceptions.DeviceError, match="all 0, or not finite.*largest one first"),
+        pytest.raises(qml.exceptions.DeviceError, match=r"all 0, or not finite.*largest one first"),
     ):
         circuit(scale * np.array([0.1, 0.2, 0.3, 0.4]))
