@@ -5,31 +5,68 @@ from __future__ import annotations
 from collections.abc import Mapping
 from copy import copy
 from dataclasses import fields, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
-from qiskit.providers import Options
+from qiskit.providers import BackendV2, Options
 
-from ...arrays import check_seed
+from ...arrays import check_seed, shown
 from ...engine.options import EngineOptions
 from ...errors import InvalidInputError
+from .backend.options import DEFAULTS, checked_fields, is_option, runner_options
+from .backend.simulator import FusedSimulator
+from .compiled import RunnerOptions
+
+AER_OPTIONS = ("backend_options", "run_options")
+"""What the ``options`` of qiskit-aer's V2 primitives hold: the simulator's, and those of its runs, which come first."""
+
+_ENGINE_NAMES = {name: name for name in ("device", "precision", "max_memory_mb")} | {
+    "max_parallel_threads": "num_threads"
+}
+"""The simulator's names of options of the engine."""
 
 
 class EnginePrimitive:
-    """A primitive whose options are some of its own and those of the engine.
+    """A primitive whose options are some of its own and those of the engine, also under the names of qiskit-aer.
 
     Attributes:
         OWN_OPTIONS: The names of its own; ``seed`` is one of them.
+        IN_AER_OPTIONS: Those of its own that Aer has among ``options``.
     """
 
     OWN_OPTIONS: ClassVar[tuple[str, ...]]
+    IN_AER_OPTIONS: ClassVar[tuple[str, ...]] = ()
     _options: Options
 
-    def _set_options(self, **options: Any) -> None:
-        """Take the constructor's arguments, checked."""
-        self._options = Options(**options)
+    def _set_options(self, given: Mapping[str, Any] | None, **options: Any) -> None:
+        """Take the constructor's arguments, checked; ``given`` are those that it takes as Aer does."""
+        self._options = Options(**options, backend_options={}, run_options={})
+        allowed = (*self.IN_AER_OPTIONS, *AER_OPTIONS)
+        if given is not None and not (isinstance(given, Mapping) and set(allowed).issuperset(given)):
+            raise InvalidInputError(f"options is {shown(given)}; a dictionary with keys among {allowed} is expected.")
+        self._options.update_options(**(given or {}))
         check_seed(self._options.seed)
         _ = self.engine_options
+
+    @classmethod
+    def from_backend(cls, backend: BackendV2, **options: Any) -> Self:
+        """A primitive that runs as a backend does.
+
+        Args:
+            backend: A `FusedSimulator`, whose options are taken over (but for an executor), or any other backend, which
+                is simulated without noise.
+            **options: As for the constructor.
+
+        Raises:
+            InvalidInputError: If it is no `BackendV2`.
+        """
+        primitive = cls(**options)
+        simulator = backend if isinstance(backend, FusedSimulator) else FusedSimulator.from_backend(backend)
+        default = DEFAULTS | {"executor": simulator.options.executor}
+        own = {name: getattr(simulator.options, name) for name in DEFAULTS}
+        changed = {name: value for name, value in own.items() if value != default[name]}
+        primitive._options.update_options(backend_options=changed)
+        return primitive
 
     @property
     def options(self) -> Options:
@@ -40,7 +77,23 @@ class EnginePrimitive:
     def seed(self) -> np.random.Generator | int | None:
         """The seed of what is random."""
         seed: np.random.Generator | int | None = self._options.seed
-        return seed
+        return self._simulator_options().get("seed_simulator") if seed is None else seed
+
+    @property
+    def runner_options(self) -> RunnerOptions:
+        """How circuits are compiled for sampling."""
+        return replace(runner_options(DEFAULTS | self._simulator_options()), engine=self.engine_options)
+
+    def _simulator_options(self) -> dict[str, Any]:
+        """The simulator's options that are not its defaults, checked."""
+        found: dict[str, Any] = {}
+        for name in AER_OPTIONS:
+            given = getattr(self._options, name)
+            if given is not None and not isinstance(given, Mapping):
+                raise InvalidInputError(f"{name} is {shown(given)}; a dictionary is expected.")
+            of_run = name == "run_options"  # `FusedSimulator.run` ignores names that it does not know
+            found |= {key: value for key, value in (given or {}).items() if not of_run or is_option(key)}
+        return {key: value for key, value in checked_fields(found).items() if value is not None} if found else found
 
     @property
     def engine_options(self) -> EngineOptions:
@@ -49,13 +102,17 @@ class EnginePrimitive:
         Raises:
             InvalidInputError: If `options` has been given a field that does not exist.
         """
-        given = {name: value for name, value in vars(self._options).items() if name not in self.OWN_OPTIONS}
+        own = (*self.OWN_OPTIONS, *AER_OPTIONS)
+        given = {name: value for name, value in vars(self._options).items() if name not in own}
         known = [field.name for field in fields(EngineOptions)]
         unknown = sorted(given.keys() - known)
         if unknown:
             raise InvalidInputError(
                 f"{type(self).__name__} has no options {unknown}; the options are {[*self.OWN_OPTIONS, *known]}."
             )
+        for name, value in self._simulator_options().items():
+            if name in _ENGINE_NAMES and value:  # 0 threads are all of them, on Aer
+                given[_ENGINE_NAMES[name]] = value
         return EngineOptions(**given)
 
 

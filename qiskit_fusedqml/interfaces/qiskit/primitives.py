@@ -7,6 +7,7 @@ thus cost one simulation.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Hashable, Iterable, Mapping
 from typing import Any
 
@@ -22,6 +23,7 @@ from qiskit.quantum_info import SparsePauliOp
 
 from ...arrays import real_number
 from ...engine.options import EngineOptions
+from .backend.options import run_metadata
 from .batches import CircuitBatch, Indices, batch_of, readable_pub, readable_values
 from .compiled import compile_circuit, lowered_circuit
 from .jobs import FinishedJob
@@ -49,16 +51,20 @@ class FusedEstimator(EnginePrimitive, BaseEstimatorV2):
     Terminal measurements are ignored. Values are those of the mixed state where the circuit resets qubits, each of
     which takes the memory of one more qubit; `StatevectorEstimator` draws one of its pure states instead. Each pub's
     result has ``data.evs`` and ``data.stds`` in the pub's broadcast shape; ``stds`` is 0, as for
-    `StatevectorEstimator`, and ``metadata["target_precision"]`` the precision that was asked for.
+    `StatevectorEstimator`, and ``metadata["target_precision"]`` the precision that was asked for. Metadata has the keys
+    that it has on qiskit-aer.
 
     Args:
         default_precision: Standard error of the values, see above.
         seed: Seed of the noise.
+        options: A dictionary as of qiskit-aer's ``EstimatorV2``: ``default_precision``, ``backend_options`` (those of
+            `FusedSimulator`) and ``run_options``, whose ``seed_simulator`` is the seed if there is no ``seed``.
         device, precision, max_memory_mb, num_threads: As of `EngineOptions`; ``precision`` is the float type of the
             amplitudes and not a standard error.
 
     Raises:
-        InvalidInputError: If ``default_precision`` is negative or not a finite number.
+        InvalidInputError: If ``default_precision`` is negative or not a finite number, or for an option that does not
+            exist.
 
     Example:
         >>> from qiskit import QuantumCircuit
@@ -72,19 +78,21 @@ class FusedEstimator(EnginePrimitive, BaseEstimatorV2):
     """
 
     OWN_OPTIONS = ("default_precision", "seed")
+    IN_AER_OPTIONS = ("default_precision",)
 
     def __init__(
         self,
         *,
         default_precision: float = 0.0,
         seed: np.random.Generator | int | None = None,
+        options: Mapping[str, Any] | None = None,
         device: str = "CPU",
         precision: str = "double",
         max_memory_mb: float | None = None,
         num_threads: int | None = None,
     ) -> None:
-        _check_precision(default_precision)
         self._set_options(
+            options,
             default_precision=default_precision,
             seed=seed,
             device=device,
@@ -92,6 +100,7 @@ class FusedEstimator(EnginePrimitive, BaseEstimatorV2):
             max_memory_mb=max_memory_mb,
             num_threads=num_threads,
         )
+        _check_precision(self._options.default_precision)
 
     @property
     def default_precision(self) -> float:
@@ -128,17 +137,19 @@ class FusedEstimator(EnginePrimitive, BaseEstimatorV2):
     def _run(
         self, requests: Iterable[tuple[_Batch, int, float]], batches: Iterable[_Batch], options: EngineOptions
     ) -> PrimitiveResult[PubResult]:
+        began = time.perf_counter()
         for batch in batches:
             batch.evaluate(options)
-        return PrimitiveResult([self._pub_result(*request) for request in requests], metadata={"version": 2})
+        about = run_metadata(options, time.perf_counter() - began)
+        return PrimitiveResult([self._pub_result(*request, about) for request in requests], metadata={"version": 2})
 
-    def _pub_result(self, batch: _Batch, index: int, precision: float) -> PubResult:
+    def _pub_result(self, batch: _Batch, index: int, precision: float, about: Mapping[str, Any]) -> PubResult:
         values = np.asarray(batch.table[batch.pairs[index]])
         if self.default_precision > 0.0 and precision > 0.0:
             values = np.asarray(np.random.default_rng(self.seed).normal(values, precision))
         data = DataBin(evs=values, stds=np.zeros(values.shape), shape=values.shape)
         metadata = {"target_precision": precision, "circuit_metadata": batch.circuit.metadata}
-        return PubResult(data, metadata=metadata)
+        return PubResult(data, metadata=metadata | {"simulator_metadata": dict(about)})
 
 
 class _Batch(CircuitBatch):

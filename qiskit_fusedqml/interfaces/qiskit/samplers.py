@@ -6,8 +6,9 @@ once; shots are drawn for each set of each pub as if it were alone.
 
 from __future__ import annotations
 
+import time
 import warnings
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from qiskit.primitives.containers.sampler_pub import SamplerPub
 from ...arrays import whole_number
 from ...ir.classical import WIDEST_FIXED
 from ...simulation import Outcomes, Shots
+from .backend.options import run_metadata
 from .batches import CircuitBatch, Indices, batch_of, readable_pub
 from .compiled import RunnerOptions, compile_runner
 from .jobs import FinishedJob
@@ -39,10 +41,12 @@ class FusedSampler(EnginePrimitive, BaseSamplerV2):
     Args:
         default_shots: Number of shots for pubs and calls that ask for none.
         seed: Seed of the shots.
+        options: A dictionary as of qiskit-aer's ``SamplerV2``: ``backend_options`` (those of `FusedSimulator`) and
+            ``run_options``, whose ``seed_simulator`` is the seed if there is no ``seed``.
         device, precision, max_memory_mb, num_threads: As of `EngineOptions`.
 
     Raises:
-        InvalidInputError: If ``default_shots`` is not a positive integer.
+        InvalidInputError: If ``default_shots`` is not a positive integer, or for an option that does not exist.
 
     Example:
         >>> from qiskit import QuantumCircuit
@@ -63,12 +67,14 @@ class FusedSampler(EnginePrimitive, BaseSamplerV2):
         *,
         default_shots: int = 1024,
         seed: np.random.Generator | int | None = None,
+        options: Mapping[str, Any] | None = None,
         device: str = "CPU",
         precision: str = "double",
         max_memory_mb: float | None = None,
         num_threads: int | None = None,
     ) -> None:
         self._set_options(
+            options,
             default_shots=default_shots,
             seed=seed,
             device=device,
@@ -99,7 +105,7 @@ class FusedSampler(EnginePrimitive, BaseSamplerV2):
             ValueError: For a malformed pub: wrong numbers of values or shots, NaN or infinite values.
         """
         self._check_shots()
-        options = RunnerOptions(self.engine_options)
+        options = self.runner_options
         shots = self.default_shots if shots is None else whole_number(shots, "shots", least=1)
         coerced = [SamplerPub.coerce(readable_pub(pub, 1), shots) for pub in pubs]
         if any(not pub.circuit.cregs for pub in coerced):
@@ -153,13 +159,15 @@ class _Batch(CircuitBatch):
 def _run(
     requests: Iterable[tuple[SamplerPub, _Batch, slice]], batches: Iterable[_Batch], options: RunnerOptions
 ) -> PrimitiveResult[SamplerPubResult]:
+    began = time.perf_counter()
     for batch in batches:
         batch.evaluate(options)
-    results = [_pub_result(pub, batch.results[sampled]) for pub, batch, sampled in requests]
+    about = run_metadata(options.engine, time.perf_counter() - began)
+    results = [_pub_result(pub, batch.results[sampled], about) for pub, batch, sampled in requests]
     return PrimitiveResult(results, metadata={"version": 2})
 
 
-def _pub_result(pub: SamplerPub, results: Sequence[Outcomes]) -> SamplerPubResult:
+def _pub_result(pub: SamplerPub, results: Sequence[Outcomes], about: Mapping[str, Any]) -> SamplerPubResult:
     index = {clbit: k for k, clbit in enumerate(pub.circuit.clbits)}
     arrays: dict[str, Any] = {}
     for register in pub.circuit.cregs:
@@ -169,7 +177,8 @@ def _pub_result(pub: SamplerPub, results: Sequence[Outcomes]) -> SamplerPubResul
             packed[position] = _packed_bits(result.shots, clbits)
         arrays[register.name] = BitArray(packed.reshape(*pub.shape, *packed.shape[1:]), len(clbits))
     data = DataBin(**arrays, shape=pub.shape)
-    return SamplerPubResult(data, metadata={"shots": pub.shots, "circuit_metadata": pub.circuit.metadata})
+    metadata = {"shots": pub.shots, "circuit_metadata": pub.circuit.metadata, "simulator_metadata": dict(about)}
+    return SamplerPubResult(data, metadata=metadata)
 
 
 def _packed_bits(shots: Shots | None, clbits: Sequence[int]) -> NDArray[np.uint8] | int:

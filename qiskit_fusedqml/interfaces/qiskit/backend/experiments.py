@@ -15,17 +15,15 @@ from qiskit.circuit import Parameter
 from qiskit.result.models import ExperimentResult, ExperimentResultData
 
 from ....arrays import real_array, shown
-from ....engine.options import EngineOptions
 from ....errors import InvalidInputError, OutOfMemoryError, SimulationError
 from ....ir.dynamic import Save, walk
-from ....memory import default_budget
 from ....planner.tape import Block, Diag
 from ....simulation import Outcomes
 from ..batches import check_finite
 from ..cache import CACHE
 from ..compiled import CompiledCircuit, RunnerOptions, compile_runner
 from ..lowering import free_parameters
-from .options import runner_options
+from .options import memory_mb, runner_options
 from .saves import saved_value
 
 SEED_STRIDE = 2113
@@ -215,11 +213,6 @@ def _metadata(compiled: CompiledCircuit, options: RunnerOptions, num_sets: int, 
         metadata["result_types"] = {save.label: f"save_{save.kind}" for save in saves}
         metadata["result_subtypes"] = {save.label: save.subtype for save in saves}
     return metadata
-
-
-def memory_mb(engine: EngineOptions) -> int:
-    """MiB that states may take."""
-    return int(engine.max_memory_mb) if engine.max_memory_mb is not None else default_budget() >> 20
 
 
 def _fusion(compiled: CompiledCircuit, options: RunnerOptions, *, verbose: bool) -> dict[str, Any]:

@@ -20,8 +20,8 @@ from qiskit.result.models import ExperimentResult
 from ....distributed.circuit import ExecutorTasks
 from ....errors import FusedQMLError
 from ..jobs import FinishedJob
-from .experiments import Experiments, list_experiments, memory_mb, run_all
-from .options import runner_options
+from .experiments import Experiments, list_experiments, run_all
+from .options import run_metadata, runner_options
 
 
 @contextmanager
@@ -136,14 +136,7 @@ class FusedSimulatorJob(JobV1):
             date=datetime.now(UTC).isoformat(),
             status=partly if failed else "COMPLETED",
             time_taken=now - self._began,
-            metadata={
-                "time_taken_parameter_binding": self._bound - self._began,
-                "time_taken_execute": now - self._bound,
-                "omp_enabled": False,  # threads of our own
-                "max_gpu_memory_mb": 0,
-                "max_memory_mb": memory_mb(self._engine_options),
-                "parallel_experiments": 1,
-            },
+            metadata=run_metadata(self._engine_options, now - self._bound, self._bound - self._began),
         )
 
 

@@ -16,6 +16,7 @@ from ....devices import MAX_THREADS
 from ....distributed.circuit import check_executor
 from ....engine.options import EngineOptions
 from ....errors import InvalidInputError
+from ....memory import default_budget
 from ..compiled import RunnerOptions
 
 METHODS = ("automatic", "statevector")
@@ -185,3 +186,20 @@ def runner_options(options: Mapping[str, Any]) -> RunnerOptions:
         options["fusion_threshold"] or 0,
         options["enable_truncation"],
     )
+
+
+def memory_mb(engine: EngineOptions) -> int:
+    """MiB that states may take."""
+    return int(engine.max_memory_mb) if engine.max_memory_mb is not None else default_budget() >> 20
+
+
+def run_metadata(engine: EngineOptions, executing: float, binding: float = 0.0) -> dict[str, Any]:
+    """What Aer says about a run: seconds that running circuits and binding parameters took, and the memory allowed."""
+    return {
+        "time_taken_parameter_binding": binding,
+        "time_taken_execute": executing,
+        "omp_enabled": False,  # threads of our own
+        "max_gpu_memory_mb": 0,
+        "max_memory_mb": memory_mb(engine),
+        "parallel_experiments": 1,
+    }
