@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from qiskit_fusedqml.memory import collector_paused
+from qiskit_fusedqml.memory import BoundedCache, collector_paused
 
 
 def test_overlapping_pauses_end_with_the_last() -> None:
@@ -45,3 +45,26 @@ def test_errors_end_a_pause_and_a_collector_that_was_off_stays_off() -> None:
         assert not gc.isenabled()
     finally:
         gc.enable()
+
+
+def test_a_bounded_cache_keeps_most_of_a_few_more_than_fit() -> None:
+    cache: BoundedCache[int, int] = BoundedCache(100)
+    made: list[int] = []
+    for _ in range(20):
+        for key in range(110):
+            assert cache.get(key, lambda key=key: made.append(key) or key * key) == key * key
+    assert len(cache) == cache.size == 100
+    assert len(made) < 110 + 19 * 55  # every time all of them, if the least recently used one went
+
+
+def test_a_bounded_cache_counts_sizes() -> None:
+    cache: BoundedCache[str, str] = BoundedCache(10, len)
+    cache.put("a", "1234")
+    cache.put("a", "123456")
+    cache.put("b", "1234")
+    assert (len(cache), cache.size) == (2, 10)
+    cache.put("c", "x" * 50)
+    assert cache.values() == ["x" * 50]  # larger than the bound, but the newest
+    cache.drop("c")
+    cache.drop("c")
+    assert (cache.find("c"), cache.size) == (None, 0)

@@ -10,7 +10,6 @@ import hashlib
 import pickle
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from typing import Any, Generic, TypeAlias, TypeVar
@@ -22,14 +21,15 @@ from ..arrays import real_array, shown, whole_number
 from ..engine.parameters import checked_arrays
 from ..engine.program_function import Cotangents, ProgramFunction
 from ..errors import InvalidInputError, WorkerError
+from ..memory import BoundedCache
 
 Array: TypeAlias = NDArray[np.floating]
 Result = TypeVar("Result")
 
 MAX_PROGRAMS = 8
-"""Programs that a worker keeps; the least recently used one goes first."""
+"""Programs that a worker keeps."""
 
-_programs: OrderedDict[str, ProgramFunction] = OrderedDict()
+_programs: BoundedCache[str, ProgramFunction] = BoundedCache(MAX_PROGRAMS)
 _programs_lock = threading.Lock()
 
 
@@ -268,12 +268,9 @@ def _shards(batch: int, shards: int) -> Iterator[slice]:
 def _work(key: str, payload: bytes | None, method: str, *arguments: Any) -> Any:
     """In a worker: a method of a program; None if the program is not known and was not sent."""
     with _programs_lock:
-        if key not in _programs:
+        program = _programs.find(key)
+        if program is None:
             if payload is None:
                 return None
-            _programs[key] = pickle.loads(payload)  # noqa: S301 (the caller's own)
-            if len(_programs) > MAX_PROGRAMS:
-                _programs.popitem(last=False)
-        _programs.move_to_end(key)
-        program = _programs[key]
+            program = _programs.put(key, pickle.loads(payload))  # noqa: S301 (the caller's own)
     return getattr(program, method)(*arguments)

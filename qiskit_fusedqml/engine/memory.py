@@ -33,7 +33,7 @@ KET_COPY_BRA = 3
 KET_COPY_BRA_AMPLITUDES = 4
 """States that derivatives by other bras take, which are given as amplitudes on the host."""
 
-MAX_SIZES = 16
+MAX_SIZES = 256
 """Answers of `MemoryBudget.samples` that are kept."""
 
 

@@ -58,12 +58,12 @@ class ParameterBatch(NamedTuple):
     first: int = 0
 
     def part(self, start: int, stop: int) -> ParameterBatch:
-        """Some of the samples; ``shared`` keeps its values, and a batched parameter stays batched."""
+        """Some of the samples, with states of their own; ``shared`` stays, and a batched parameter stays batched."""
         states = self.initial_states
         return self._replace(
             samples=self.samples[start:stop],
             batch=stop - start,
-            initial_states=states if states is None or states.ndim == 1 else states[start:stop],
+            initial_states=states if states is None or states.ndim == 1 else states[start:stop].copy(),
             first=self.first + start,
         )
 

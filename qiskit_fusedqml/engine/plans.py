@@ -9,83 +9,41 @@ whose angles the lowering turns into parameters.
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 from functools import cached_property, partial
 
 from ..devices import Device, has_memory
 from ..ir.angles import AngleMap
 from ..ir.program import Program, Rotation
+from ..memory import BoundedCache
 from .basis_columns import BasisColumnSweeps, find_basis_columns
 from .sweeps import PlannedSweeps, PlanRequest, Sweeps
 
 Planned = PlannedSweeps | BasisColumnSweeps | None
 """What is made for a request: None where basis columns do not exist."""
 
-MAX_PLANS = 16
-"""Plans kept for a program; the least recently used one goes first."""
+MAX_PLANS = 32
+"""Plans kept for a program."""
 
-MAX_SHARED = 64
-"""Plans that programs share; the least recently used one goes first."""
+MAX_ANSWERS = 256
+"""Answers of `Plans.sweeps` that are kept."""
 
-MAX_SHARED_INSTRUCTIONS = 1 << 15
-"""Instructions of the programs of all these plans, which bounds their memory to some ten megabytes."""
+MAX_SHARED_INSTRUCTIONS = 1 << 17
+"""Instructions of the programs of all plans that are shared, which bounds their memory to some forty megabytes."""
+
+PLAN_INSTRUCTIONS = 64
+"""What a plan takes beside its instructions, in instructions."""
 
 ENTRIES_AN_INSTRUCTION = 16
 """Entries of tables and matrices that count as one."""
 
 
-class PlanCache:
-    """A cache of plans, bounded in number and in instructions. Calls from several threads at once are safe.
-
-    Args:
-        max_plans: The most plans.
-        counts_instructions: Whether their programs together have at most `MAX_SHARED_INSTRUCTIONS` instructions.
-    """
-
-    def __init__(self, max_plans: int, *, counts_instructions: bool = False) -> None:
-        self._max_plans = max_plans
-        self._counts_instructions = counts_instructions
-        self._plans: OrderedDict[Hashable, Planned] = OrderedDict()
-        self._instructions = 0
-        self._lock = threading.Lock()
-
-    def get(self, key: Hashable, make: Callable[[], Planned]) -> Planned:
-        """The plan of a key, made now if it is not there."""
-        with self._lock:
-            if key in self._plans:
-                self._plans.move_to_end(key)
-                return self._plans[key]
-        made = make()  # other threads need not wait for it
-        with self._lock:
-            if key not in self._plans:
-                self._instructions += self._size(made)
-            made = self._plans.setdefault(key, made)
-            while len(self._plans) > self._max_plans or self._instructions > MAX_SHARED_INSTRUCTIONS:
-                self._instructions -= self._size(self._plans.popitem(last=False)[1])
-        return made
-
-    def made(self) -> list[Planned]:
-        """What is there, the least recently used first."""
-        with self._lock:
-            return list(self._plans.values())
-
-    def clear(self) -> None:
-        """Forget everything."""
-        with self._lock:
-            self._plans.clear()
-            self._instructions = 0
-
-    def __len__(self) -> int:
-        return len(self._plans)
-
-    def _size(self, planned: Planned) -> int:
-        if not self._counts_instructions or not isinstance(planned, PlannedSweeps):
-            return 0
-        return len(planned.plan.program.instructions)
+def plan_size(planned: Planned) -> int:
+    """What a plan takes, in instructions."""
+    return PLAN_INSTRUCTIONS + (len(planned.plan.program.instructions) if isinstance(planned, PlannedSweeps) else 0)
 
 
-SHARED = PlanCache(MAX_SHARED, counts_instructions=True)
+SHARED: BoundedCache[Hashable, Planned] = BoundedCache(MAX_SHARED_INSTRUCTIONS, plan_size)
 """The plans that all programs of this process share."""
 
 
@@ -105,7 +63,7 @@ class Plans:
         state = program.initial_state
         # basis columns start from one state, and their products are made on the host
         self._has_columns = (state is None or state.ndim == 1) and not has_memory(device)
-        self._cache = PlanCache(MAX_PLANS)
+        self._cache: BoundedCache[Hashable, Planned] = BoundedCache(MAX_PLANS)
         # the latest answers: a step of a small circuit takes microseconds
         self._answers: dict[PlanRequest, Sweeps] = {}
         self._lock = threading.Lock()
@@ -116,7 +74,7 @@ class Plans:
         if found is None:
             with self._lock:  # threads that want the same plan wait for one of them to make it
                 found = self._basis_columns(request) or self.planned(request)
-                if len(self._answers) >= MAX_PLANS:
+                if len(self._answers) >= MAX_ANSWERS:
                     self._answers = {}
                 self._answers[request] = found
         return found
@@ -135,8 +93,8 @@ class Plans:
         return made
 
     def made(self) -> list[Planned]:
-        """See `PlanCache.made`."""
-        return self._cache.made()
+        """What has been made, the newest last."""
+        return self._cache.values()
 
     def _shared(self, key: Hashable, request: PlanRequest) -> Planned:
         device = (self._device.cost_model, self._device.coefficient_map)

@@ -265,26 +265,20 @@ class AngleMap:
         return np.searchsorted(self.slots, np.arange(self.num_angles + 1))
 
     @cached_property
-    def _incidence(self) -> tuple[tuple[csr_array, ...], ...]:
-        """For each group and variable the matrix (P, G) that is 1 where a member's variable is the parameter."""
-        from scipy.sparse import csr_array
-
-        def matrix(row: Indices) -> csr_array:
-            entries = (np.ones(len(row)), (row, np.arange(len(row))))
-            return csr_array(entries, shape=(self.num_parameters, len(row)))
-
-        return tuple(tuple(map(matrix, group.parameters)) for group in self.groups)
+    def _members(self) -> tuple[tuple[tuple[Indices, Indices, Indices], ...], ...]:
+        """For each group and variable: its members by parameter, where each parameter's begin, the parameters."""
+        return tuple(tuple(map(_by_number, group.parameters)) for group in self.groups)
 
     def _add_from_expressions(
         self, result: FloatArray, gradients: FloatArray, slopes: Callable[[FormulaGroup], list[FloatArray]]
     ) -> None:
         """Add what gradients (..., P + G) of the expressions, times slopes (..., G) of each variable, give (..., P)."""
         first = self.num_parameters
-        for group, matrices in zip(self.groups, self._incidence if self.groups else (), strict=True):
+        for group, members in zip(self.groups, self._members if self.groups else (), strict=True):
             outer = gradients[..., first : first + len(group.labels)]
-            for matrix, slope in zip(matrices, slopes(group), strict=True):
+            for (order, starts, parameters), slope in zip(members, slopes(group), strict=True):
                 _check_finite(slope, group)
-                result += _product(matrix, outer * slope)
+                result[..., parameters] += np.add.reduceat((outer * slope)[..., order], starts, axis=-1)
             first += len(group.labels)
 
     def _select_groups(self, columns: Indices) -> tuple[tuple[FormulaGroup, ...], Indices]:
@@ -325,6 +319,13 @@ def _product(matrix: csr_array, vectors: FloatArray) -> FloatArray:
     *leading, size = vectors.shape
     products = matrix @ vectors.reshape(prod(leading), size).T
     return np.ascontiguousarray(products.T).reshape(*leading, matrix.shape[0])
+
+
+def _by_number(numbers: Indices) -> tuple[Indices, Indices, Indices]:
+    """The positions of equal numbers together, where each number's begin, and the numbers."""
+    order = np.argsort(numbers, kind="stable")
+    present, starts = np.unique(numbers[order], return_index=True)
+    return order, starts, present
 
 
 def _check_finite(derivatives: FloatArray, group: FormulaGroup) -> None:

@@ -113,15 +113,16 @@ def test_a_worker_that_does_not_know_the_program_gets_it() -> None:
     assert executor.tasks == 9
 
 
-def test_workers_forget_the_programs_that_were_used_longest_ago() -> None:
+def test_workers_forget_programs_beyond_their_number() -> None:
     sharding._programs.clear()
     executor = Here()
     many = [ShardedCircuit(circuit(max_memory_mb=10 + k), executor, shards=1) for k in range(sharding.MAX_PROGRAMS + 1)]
     for g in many:
         g.values(X, W)
     assert len(sharding._programs) == sharding.MAX_PROGRAMS
-    many[0].values(X, W)
-    assert executor.tasks == len(many) + 2
+    for g in many:  # the one that was forgotten is sent again
+        g.values(X, W)
+    assert len(many) * 2 < executor.tasks <= len(many) * 3
 
 
 def test_programs_can_be_pickled_after_use() -> None:

@@ -52,6 +52,12 @@ def test_both_modes_give_the_same(wrt: str, precision: str, monkeypatch: pytest.
     np.testing.assert_allclose(found, reverse, atol=1e-11 if precision == "double" else 2e-5)
 
 
+def test_the_comparison_sees_wrong_shifts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rotations, "CONTROLLED_SHIFTS", rotations.PLAIN_SHIFTS)
+    with pytest.raises(AssertionError):
+        test_against_differences_of_statevectors()
+
+
 def test_forward_mode_is_taken_where_it_costs_less(monkeypatch: pytest.MonkeyPatch) -> None:
     made, inputs, weights = circuit()
     x, w = np.zeros((1, 2)), np.ones(3)
@@ -110,3 +116,17 @@ def test_the_gradient_of_a_thousand_observables_is_quick() -> None:
     found = FusedEstimatorGradient().run([made] * 1000, [SparsePauliOp(label) for label in labels], [[0.3]] * 1000)
     assert len(found.result().gradients) == 1000
     assert time.process_time() - began < 2.0
+
+
+def test_initial_states_changed_before_the_pullback() -> None:
+    made, inputs, weights = circuit()
+    states = np.array([random_statevector(2**N, seed=seed).data for seed in range(64)])
+    x, w = np.random.default_rng(2).uniform(-1, 1, (64, 2)), np.array([0.4, 1.1, -0.2])
+    expected = DifferentiableCircuit(made, ["ZZII"], inputs, weights).vjp(x, w, initial_states=states)[1](
+        np.ones((64, 1))
+    )
+    f = DifferentiableCircuit(made, ["ZZII"], inputs, weights, max_memory_mb=0.02)
+    given = states.copy()
+    _, pullback = f.vjp(x, w, initial_states=given)
+    given[...] = 0.0
+    np.testing.assert_allclose(pullback(np.ones((64, 1)))[1], expected[1], atol=1e-11)

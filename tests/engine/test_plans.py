@@ -18,13 +18,14 @@ from qiskit_fusedqml import DifferentiableCircuit, FusedSimulator
 from qiskit_fusedqml.devices.cpu import default_threads
 from qiskit_fusedqml.engine import plans, sweeps
 from qiskit_fusedqml.engine.parameters import NO_PARAMETERS
-from qiskit_fusedqml.engine.plans import SHARED, PlanCache
+from qiskit_fusedqml.engine.plans import SHARED
 from qiskit_fusedqml.engine.sweeps import PlannedSweeps, PlanRequest
 from qiskit_fusedqml.errors import InvalidInputError
 from qiskit_fusedqml.interfaces.qiskit.backend import save
 from qiskit_fusedqml.interfaces.qiskit.lowering import lower_dynamic
 from qiskit_fusedqml.ir.angles import AngleMap
 from qiskit_fusedqml.ir.program import Program, Rotation
+from qiskit_fusedqml.memory import BoundedCache
 from qiskit_fusedqml.planner.cost import CostModel
 
 ANSATZ = efficient_su2(4, reps=2)
@@ -261,21 +262,18 @@ def made(program: Program) -> PlannedSweeps:
     return PlannedSweeps(program, angles, CostModel(), PlanRequest(NO_PARAMETERS, NO_PARAMETERS, 1, keep_phase=True))
 
 
-def test_the_store_is_bounded_in_number_and_in_size(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shared_plans_are_bounded_by_their_instructions() -> None:
     turn = Rotation(1, 0, theta=0.3)
-    store = PlanCache(plans.MAX_SHARED, counts_instructions=True)
-    for key in range(plans.MAX_SHARED + 5):
-        store.get(key, lambda: made(Program(1, 0, (turn,))))
-    assert len(store) == plans.MAX_SHARED
-    store.get(plans.MAX_SHARED + 4, lambda: pytest.fail("this plan was the last one"))
+    each = made(Program(1, 0, (turn,) * 4))
+    assert plans.plan_size(each) == plans.PLAN_INSTRUCTIONS + 4
+    assert SHARED.bound == plans.MAX_SHARED_INSTRUCTIONS
+    store: BoundedCache[int, PlannedSweeps] = BoundedCache(10 * plans.plan_size(each), plans.plan_size)
+    for key in range(15):
+        store.get(key, lambda: each)
+    assert len(store) == 10
+    store.get(14, lambda: pytest.fail("this plan was the last one"))
     store.clear()
-    assert len(store) == 0
-    monkeypatch.setattr(plans, "MAX_SHARED_INSTRUCTIONS", 10)
-    for key in range(5):
-        store.get(key, lambda: made(Program(1, 0, (turn,) * 4)))
-    assert len(store) == 2
-    store.get(5, lambda: made(Program(1, 0, (turn,) * 11)))
-    assert len(store) == 0
+    assert (len(store), store.size) == (0, 0)
 
 
 def test_eight_threads_share_plans() -> None:

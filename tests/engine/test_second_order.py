@@ -141,7 +141,7 @@ def test_the_comparisons_see_wrong_shifts(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(rotations, "tangents", lambda f, row, which: original(f, row, which) * 1.001)
     with pytest.raises(AssertionError):
         test_geometric_tensors(True)
-    monkeypatch.setattr(second_order, "_CONTROLLED_SHIFTS", second_order._PLAIN_SHIFTS)
+    monkeypatch.setattr(rotations, "CONTROLLED_SHIFTS", rotations.PLAIN_SHIFTS)
     with pytest.raises(AssertionError):
         test_products_with_the_hessian()
 

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from ...arrays import ComplexArray, FloatArray
 from ...engine.program_function import ProgramFunction
 from ...engine.state_gradients import state_vjp, undo
+from ...memory import BoundedCache
 
 CHUNK_BYTES = 2**20
 """States are made in pieces of at most this size."""
@@ -38,14 +38,16 @@ class StateCache:
     """The states of samples, for one circuit with one set of trained values. Calls from several threads are safe.
 
     Args:
-        maxsize: The most states that are kept; those not used for longest go first. None for no bound.
+        maxsize: The most states that are kept; beyond it they go at random. None for no bound.
     """
 
     def __init__(self, maxsize: int | None = None) -> None:
         self._maxsize = maxsize
         self._lock = threading.Lock()
         self._context: object = None
-        self._kept: OrderedDict[bytes, NDArray[np.complexfloating]] = OrderedDict()
+        self._kept: BoundedCache[bytes, NDArray[np.complexfloating]] = BoundedCache(
+            2**62 if maxsize is None else maxsize
+        )
         self._hits = self._misses = 0
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -63,8 +65,10 @@ class StateCache:
         keys = [sample.tobytes() for sample in samples]
         with self._lock:
             if context != self._context:
-                self._context, self._kept = context, OrderedDict()
-            states = {key: self._kept[key] for key in keys if key in self._kept}
+                self._context = context
+                self._kept.clear()
+            found = {key: self._kept.find(key) for key in keys}
+            states = {key: state for key, state in found.items() if state is not None}
         missing = {key: position for position, key in enumerate(keys) if key not in states}
         if missing:  # copies, not views of the whole batch
             made = make(samples[[*missing.values()]])
@@ -72,12 +76,9 @@ class StateCache:
         with self._lock:
             self._hits += len(keys) - len(missing)
             self._misses += len(missing)
-            if context == self._context:
-                for key, state in states.items():
-                    self._kept[key] = state
-                    self._kept.move_to_end(key)
-                while self._maxsize is not None and len(self._kept) > self._maxsize:
-                    self._kept.popitem(last=False)
+            if context == self._context and self._maxsize != 0:
+                for key in missing:
+                    self._kept.put(key, states[key])
         return np.stack([states[key] for key in keys])
 
     def cache_info(self) -> CacheInfo:

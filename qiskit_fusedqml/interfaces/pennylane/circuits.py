@@ -64,8 +64,8 @@ class Circuit:
         self.num_bits = self._columns.count(_BIT)
         self._column_of = {position: k for k, position in enumerate(self._columns) if position != _BIT}
         self.program = Program(self.num_qubits, len(self._constants), tuple(self._instructions))
-        self._columns_together = lru_cache(maxsize=64)(self._found_columns)
-        self.trained = lru_cache(maxsize=64)(self._trained)
+        self._columns_together = lru_cache(maxsize=1024)(self._found_columns)
+        self.trained = lru_cache(maxsize=1024)(self._trained)
 
     def columns_of(self, place: int | Positions) -> int | IntArray | None:
         """The column of an angle by its position, or the columns (k,) of several; None for what is no angle."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from pennylane.exceptions import DeviceError
 from ...devices.registry import make_device
 from ...engine.options import EngineOptions
 from ...errors import FusedQMLError
+from ...memory import BoundedCache
 from .circuits import Circuit
 from .gradients import (
     Entries,
@@ -45,8 +45,8 @@ def _framework_errors() -> Iterator[None]:
         raise DeviceError(error.message) from error
 
 
-MAX_CIRCUITS = 256
-"""Structures remembered; the one not used for longest is forgotten first."""
+MAX_CIRCUITS = 1 << 10
+"""Structures remembered."""
 
 
 @simulator_tracking
@@ -111,7 +111,7 @@ class FusedQubit(Device):
             made = make_device(device, precision=precision, num_threads=num_threads)
         self._options = EngineOptions(made, precision, max_memory_mb)
         self._labels = None if self.wires is None else self.wires.labels
-        self._simulations: OrderedDict[Hashable, Any] = OrderedDict()
+        self._simulations: BoundedCache[Hashable, Any] = BoundedCache(MAX_CIRCUITS)
         self._held: _Held | None = None
         self._lock = threading.RLock()
 
@@ -281,14 +281,8 @@ class FusedQubit(Device):
         return self._compiled(tape.key, build)  # type: ignore[no-any-return]
 
     def _compiled(self, key: Hashable, build: Callable[[], Any]) -> Any:
-        with self._lock:
-            found = self._simulations.get(key)
-            if found is None:
-                found = self._simulations[key] = build()
-                while len(self._simulations) > MAX_CIRCUITS:
-                    self._simulations.popitem(last=False)
-            self._simulations.move_to_end(key)
-            return found
+        with self._lock:  # threads that want the same thing wait for one of them to build it
+            return self._simulations.get(key, build)
 
     def _trajectories(self, tape: Any) -> Any:
         """Samples and outcomes of a circuit that measures midway, for each number of shots if there are several."""

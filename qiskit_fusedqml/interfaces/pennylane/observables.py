@@ -87,7 +87,7 @@ def squared_sum(observable: PauliSum) -> PauliSum | None:
 def sparse_matrix(obs: Any, wires: tuple[Hashable, ...]) -> Any:
     """An observable as a sparse matrix on all wires, the first one the highest bit."""
     if obs.has_sparse_matrix:
-        return obs.sparse_matrix(wire_order=qml.wires.Wires(wires)).tocsr()
+        return obs.sparse_matrix(wire_order=qml.wires.Wires(wires)).tocsr(copy=True)  # it may be the caller's own
     matrix = np.asarray(qml.math.unwrap([obs.matrix()])[0])
     small = qml.SparseHamiltonian(csr_matrix(matrix), wires=obs.wires)
     return small.sparse_matrix(wire_order=qml.wires.Wires(wires)).tocsr()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,12 +12,16 @@ from ...engine.options import EngineOptions
 from ...engine.program_function import ProgramFunction
 from ...engine.state_gradients import initial_state_cotangents, pull_bras, state_vjp
 from ...ir.measurement import Measurement
+from ...memory import BoundedCache
 from .circuits import Circuit
 from .gradients import Gradients
 from .measurements import FinalState, Measured, SumMoment
 from .samples import Pattern, SampleBatch
 
 Pullback = Callable[[Sequence[Any]], Gradients]
+
+MAX_ENGINES = 64
+"""Engines of a circuit, each for another choice of the columns that are inputs."""
 
 
 class _Engine(NamedTuple):
@@ -50,7 +53,10 @@ class Simulation:
         self.circuit = circuit
         self.measured = Measured(measurements, circuit.wires, circuit.qubit)
         self._options = options
-        self._engine = lru_cache(maxsize=16)(self._made)
+        self._engines: BoundedCache[Pattern, _Engine] = BoundedCache(MAX_ENGINES)
+
+    def _engine(self, pattern: Pattern) -> _Engine:
+        return self._engines.get(pattern, lambda: self._made(pattern))
 
     def _made(self, pattern: Pattern) -> _Engine:
         order = [*pattern.batched, *(k for k in range(self.circuit.num_columns) if k not in set(pattern.batched))]

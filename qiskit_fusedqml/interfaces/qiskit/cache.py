@@ -143,3 +143,10 @@ class KnownCircuit:
 
 CACHE = CircuitCache()
 """The one cache of the package's interfaces."""
+
+
+def owned(circuit: QuantumCircuit) -> QuantumCircuit:
+    """A copy that no change of the circuit reaches; the same copy as long as there is none."""
+    copied = CACHE.known(circuit).snapshot
+    is_named_so = copied.name == circuit.name and copied.metadata == circuit.metadata
+    return copied if is_named_so else Snapshot(circuit).circuit

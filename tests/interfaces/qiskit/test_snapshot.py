@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import Executor, Future
 from typing import Any
 
 import numpy as np
@@ -274,3 +275,30 @@ def test_names_alone_are_trusted_until_the_first_comparison() -> None:
     for _ in range(4):
         cache.get(circuit, "key", built.append)
     assert len(built) == 2
+
+
+class Later(Executor):
+    """Does its work when it is asked for the result."""
+
+    def submit(self, function: Callable[..., Any], /, *arguments: Any, **named: Any) -> Future[Any]:
+        """Remember the work."""
+        future: Future[Any] = Future()
+        self.work = lambda: future.set_result(function(*arguments, **named))
+        return future
+
+
+def test_an_executor_runs_what_was_submitted() -> None:
+    circuit = QuantumCircuit(1, name="first")
+    circuit.append(UnitaryGate(X.copy()), [0])
+    circuit.measure_all()
+    executor = Later()
+    job = FusedSimulator(executor=executor).run(circuit, shots=3)
+    circuit.data[0].operation.params[0][...] = np.eye(2)
+    circuit.name = "second"
+    executor.work()
+    assert job.result().get_counts() == {"1": 3}
+    assert job.result().results[0].header["name"] == "first"
+    job = FusedSimulator(executor=executor).run(circuit, shots=3)
+    executor.work()
+    assert job.result().get_counts() == {"0": 3}
+    assert job.result().results[0].header["name"] == "second"

@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,6 +20,7 @@ from qiskit.result.models import ExperimentResult
 
 from ....distributed.circuit import ExecutorTasks
 from ....errors import FusedQMLError
+from ..cache import owned
 from ..jobs import FinishedJob
 from .experiments import Experiments, list_experiments, run_all
 from .options import run_metadata, runner_options
@@ -67,7 +69,8 @@ class FusedSimulatorJob(JobV1):
         self._async = options["executor"] is not None and listed.done()  # whether there is anything to wait for
         self._finished: FinishedJob[Result] | None = None
         if self._async:
-            tasks = cut_into_tasks(listed.result(), options["max_job_size"])
+            owning = [replace(each, circuit=owned(each.circuit)) for each in listed.result()]
+            tasks = cut_into_tasks(owning, options["max_job_size"])
             self._tasks = ExecutorTasks(options["executor"], run_all, [(task, how) for task in tasks])
         else:
             self._finished = FinishedJob(lambda: self._joined([run_all(listed.result(), how)]))

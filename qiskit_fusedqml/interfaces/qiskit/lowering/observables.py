@@ -13,10 +13,11 @@ from qiskit.quantum_info import Pauli, PauliList, SparseObservable, SparsePauliO
 
 from ....errors import InvalidInputError
 from ....ir.observables import PauliSum, PauliTerm
+from ....memory import BoundedCache
 
 _ACCEPTED = "str, Pauli, SparsePauliOp, SparseObservable or a mapping from labels to real coefficients"
 
-MAX_OPERATORS = 256
+MAX_OPERATORS = 1 << 12
 """Operators whose canonical form is remembered."""
 
 MAX_TERMS = 64
@@ -74,16 +75,10 @@ def canonical(observable: Any) -> Observable:
     paulis = observable.paulis
     content = (paulis.x, paulis.z, paulis.phase, observable.coeffs)
     key = (observable.num_qubits, *(array.tobytes() for array in content))
-    known = _operators.get(key)
-    if known is None:
-        known = from_coerced(ObservablesArray.coerce_observable(observable))
-        if len(_operators) >= MAX_OPERATORS:
-            _operators.clear()
-        _operators[key] = known
-    return known
+    return _operators.get(key, lambda: from_coerced(ObservablesArray.coerce_observable(observable)))
 
 
-_operators: dict[Hashable, Observable] = {}
+_operators: BoundedCache[Hashable, Observable] = BoundedCache(MAX_OPERATORS)
 
 
 def from_coerced(value: SparseObservable | Mapping[str, float]) -> Observable:
