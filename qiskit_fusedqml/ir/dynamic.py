@@ -7,15 +7,15 @@ measurements, see `DynamicProgram.straight_line`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InvalidInputError, UnsupportedInstructionError
-from .classical import Bits, Expression, Target, Variable, leaves
+from .classical import Bits, Expression, Target, Variable, fold, leaves
 from .program import Program, validate as validate_program
 
 SAVE_KINDS = (
@@ -209,10 +209,39 @@ def children(node: Node) -> tuple[tuple[Node, ...], ...]:
 
 def walk(nodes: Sequence[Node]) -> Iterator[Node]:
     """All nodes, those held by others included; parents first."""
-    for node in nodes:
-        yield node
-        for inner in children(node):
-            yield from walk(inner)
+    work = [iter(nodes)]
+    while work:
+        node = next(work[-1], None)
+        if node is None:
+            work.pop()
+        else:
+            yield node
+            work += [iter(inner) for inner in reversed(children(node))]
+
+
+def rebuilt(nodes: Sequence[Node], write: Callable[[list[Node]], Iterable[Node]]) -> tuple[Node, ...]:
+    """``write`` applied to every list of nodes, those held by others first; without recursion, as `walk`."""
+
+    def parts(held: Sequence[Node]) -> list[Sequence[Node]]:
+        return [inner for node in held for inner in children(node)]
+
+    def combine(held: Sequence[Node], results: list[tuple[Node, ...]]) -> tuple[Node, ...]:
+        written = {id(inner): result for inner, result in zip(parts(held), results, strict=True)}
+        return tuple(write([_holding(node, written) for node in held]))
+
+    return fold(nodes, parts, combine)
+
+
+def _holding(node: Node, written: Mapping[int, tuple[Node, ...]]) -> Node:
+    """A node with other lists of nodes in place of its own, which are known by their identities."""
+    match node:
+        case Branch():
+            return replace(node, then=written[id(node.then)], otherwise=written[id(node.otherwise)])
+        case Repeat():
+            return replace(node, rounds=tuple(written[id(nodes)] for nodes in node.rounds))
+        case While():
+            return replace(node, body=written[id(node.body)])
+    return node
 
 
 def validate(dynamic: DynamicProgram) -> None:

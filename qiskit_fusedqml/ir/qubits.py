@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .classical import BOOL, Bits, Constant
-from .dynamic import Assign, Branch, Measure, Node, Prepare, Repeat, Reset, Save, Segment, While, children, walk
+from .dynamic import Assign, Measure, Node, Prepare, Reset, Save, Segment, rebuilt, walk
 from .measurement import clbit_values
 from .observables import PauliSum, PauliTerm
 from .program import Instruction, Program, Rotation, bits, support
@@ -99,7 +99,7 @@ class ActiveQubits:
 
     def nodes(self, nodes: Sequence[Node]) -> tuple[Node, ...]:
         """The nodes of a dynamic program in the program's numbers; idle qubits are measured as 0."""
-        written = [moved for node in nodes for moved in self._node(node)]
+        written = list(rebuilt(nodes, lambda held: itertools.chain.from_iterable(map(self._node, held))))
         pieces: list[Piece] = []
         taken: set[int] = set()
         while written and isinstance(written[0], Prepare) and taken.isdisjoint(written[0].qubits):
@@ -131,18 +131,8 @@ class ActiveQubits:
                     yield self._prepared(tuple(self.place[qubit] for qubit in qubits), amplitudes)
             case Save():
                 yield self._save(node)
-            case Branch():
-                yield replace(node, then=self._inside(node.then), otherwise=self._inside(node.otherwise))
-            case While():
-                yield replace(node, body=self._inside(node.body))
-            case Repeat():
-                done = {id(nodes): self._inside(nodes) for nodes in children(node)}
-                yield replace(node, rounds=tuple(done[id(nodes)] for nodes in node.rounds))
             case _:
                 yield node
-
-    def _inside(self, nodes: Sequence[Node]) -> tuple[Node, ...]:
-        return tuple(moved for node in nodes for moved in self._node(node))
 
     def _prepared(self, qubits: tuple[int, ...], amplitudes: NDArray[np.complex128]) -> Node:
         if len(qubits) < len(self):

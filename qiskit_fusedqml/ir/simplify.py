@@ -18,12 +18,12 @@ from .dynamic import (
     Measure,
     Node,
     Prepare,
-    Repeat,
     Reset,
     Save,
     Segment,
     While,
-    children,
+    rebuilt,
+    walk,
 )
 from .program import Program, numbered, support
 
@@ -49,22 +49,14 @@ def simplify(nodes: Sequence[Node]) -> tuple[Node, ...]:
     Args:
         nodes: Nodes whose segments refer to the angles of the whole program.
     """
-    return tuple(_simplified_inside(node) for node in _join(_defer(nodes)))
+    return rebuilt(nodes, lambda held: map(_with_own_slots, _join(_defer(held))))
 
 
-def _simplified_inside(node: Node) -> Node:
-    match node:
-        case Segment(program):
-            instructions, slots = numbered(program.instructions)
-            return Segment(replace(program, num_angles=len(slots), instructions=instructions), slots)
-        case Branch():
-            return replace(node, then=simplify(node.then), otherwise=simplify(node.otherwise))
-        case While():
-            return replace(node, body=simplify(node.body))
-        case Repeat():
-            done = {id(nodes): simplify(nodes) for nodes in children(node)}
-            return replace(node, rounds=tuple(done[id(nodes)] for nodes in node.rounds))
-    return node
+def _with_own_slots(node: Node) -> Node:
+    if not isinstance(node, Segment):
+        return node
+    instructions, slots = numbered(node.program.instructions)
+    return Segment(replace(node.program, num_angles=len(slots), instructions=instructions), slots)
 
 
 def _defer(nodes: Iterable[Node]) -> list[Node]:
@@ -90,6 +82,14 @@ def _defer(nodes: Iterable[Node]) -> list[Node]:
 
 
 def _footprint(node: Node) -> _Footprint:
+    """What a node touches, with all that it holds."""
+    total = _Footprint()
+    for each in walk([node]):
+        total |= _own_footprint(each)
+    return total
+
+
+def _own_footprint(node: Node) -> _Footprint:
     match node:
         case Segment(program):
             return _Footprint(_support(program))
@@ -105,13 +105,8 @@ def _footprint(node: Node) -> _Footprint:
             written = target.clbits if isinstance(target, Bits) else ()
             return _Footprint(clbits=_mask((*clbits_read(value), *written)))
         case Branch(condition) | While(condition):
-            own = _Footprint(clbits=_mask(clbits_read(condition)))
-        case _:
-            own = _Footprint()
-    for nodes in children(node):
-        for inner in nodes:
-            own |= _footprint(inner)
-    return own
+            return _Footprint(clbits=_mask(clbits_read(condition)))
+    return _Footprint()
 
 
 def _mask(numbers: Iterable[int]) -> int:

@@ -11,7 +11,8 @@ circuits that differ inside a large matrix only.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property, partial
 from threading import RLock
 from typing import Any, TypeVar
@@ -47,6 +48,22 @@ def check_circuit(circuit: object, name: str = "circuit") -> None:
         raise InvalidInputError(f"{name} is {shown(circuit)}; a QuantumCircuit is expected.")
 
 
+@contextmanager
+def refused_if_too_deep(circuit: QuantumCircuit) -> Iterator[None]:
+    """Refuse a circuit that Qiskit cannot copy, as its definitions or blocks are nested deeper than Python's calls.
+
+    Raises:
+        InvalidInputError: Naming the circuit.
+    """
+    try:
+        yield
+    except RecursionError as error:
+        raise InvalidInputError(
+            f"Circuit {circuit.name!r} cannot be copied: its definitions or blocks are nested too deeply for Python. "
+            "Write some of the levels out, with decompose() for instance."
+        ) from error
+
+
 class CircuitCache:
     """A bounded, thread-safe store of what was derived from circuits.
 
@@ -72,7 +89,8 @@ class CircuitCache:
             entry = self._entries.find(id(circuit))
             if entry is None or not entry.is_still(circuit):
                 check_circuit(circuit)
-                entry = KnownCircuit(circuit, partial(self._forget, id(circuit)), by_names=entry is None)
+                with refused_if_too_deep(circuit):
+                    entry = KnownCircuit(circuit, partial(self._forget, id(circuit)), by_names=entry is None)
                 self._entries.put(id(circuit), entry)
         return entry
 

@@ -19,7 +19,7 @@ from ...engine.program_function import Gradients, InitialStates, ProgramFunction
 from ...engine.second_order import geometric_tensor, hessian_product
 from ...engine.state_gradients import overlap_jacobian, state_vjp
 from ...errors import InvalidInputError
-from .cache import check_circuit
+from .cache import check_circuit, refused_if_too_deep
 from .lowering import free_parameters, lower, lower_observables
 
 
@@ -76,7 +76,8 @@ class DifferentiableCircuit(ProgramFunction):
         checkpoint: str | int | None = None,
     ) -> None:
         check_circuit(circuit)
-        self.circuit = circuit.copy()  # as it is now, whatever becomes of it
+        with refused_if_too_deep(circuit):
+            self.circuit = circuit.copy()  # as it is now, whatever becomes of it
         self.inputs = _parameters(inputs, "inputs")
         taken = set(self.inputs)
         others = [p for p in free_parameters(circuit) if p not in taken]

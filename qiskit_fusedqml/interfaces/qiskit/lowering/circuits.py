@@ -7,9 +7,8 @@ explicit matrices, annotated operations); by its row in `GATES`; as its base gat
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,37 +19,26 @@ from scipy.linalg import block_diag
 
 from ....errors import InvalidInputError, UnsupportedInstructionError
 from ....ir.dynamic import Measure
-from ....ir.encoding import AmplitudeEncoding
-from ....ir.gates import GATES, PlacedFactor, place
+from ....ir.gates import GATES, place
 from ....ir.program import (
     MAX_DIAGONAL_QUBITS,
     MAX_MATRIX_QUBITS,
-    MAX_QUBITS,
-    Diagonal,
-    Instruction,
-    Matrix,
-    Program,
-    Rotation,
     inverted,
-    support,
 )
-from ....ir.qubits import Piece, renumbered
-from .expressions import AngleTable
 from .matrices import dense, diagonal, transpositions
 from .operations import (
     FREE,
     RAW_FEATURES,
-    Controls,
     Operands,
     has_the_names_meaning,
     is_current,
     own_row,
-    placed,
     raised,
     under_controls,
     without_modifiers,
 )
 from .states import Amplitudes, amplitude_encoding, prepared_amplitudes
+from .writer import Task, Writer, carry_out
 
 _HANDLERS = {
     "measure": "measure",
@@ -69,57 +57,23 @@ _HANDLERS = {
 }
 """The walker's methods that write operations of these names."""
 
+MAX_MULTIPLEXER_QUBITS = 6
+"""Wider multiplexers are written as matrices under controls, which is less work than one dense matrix."""
+
 
 class AmplitudesWithoutValuesError(UnsupportedInstructionError):
     """Amplitudes are parameters; the message names the instruction and its position."""
 
 
 @dataclass
-class Walker:
-    """Writes the instructions of one program, on all qubits of the circuit.
-
-    Attributes:
-        num_qubits: Number of the circuit's qubits.
-        table: Where the angles go.
-        encodes: Whether amplitudes may be parameters.
-        encoding: Amplitudes that are parameters, if there are any.
-        measurements: The measurements met; qubit -1 stands for one that was in |0>.
-        pieces: The initial states, by qubits.
-        num_resets: How many qubits were reset after something had acted on them; these are numbered from `num_qubits`.
-    """
-
-    num_qubits: int
-    table: AngleTable
-    encodes: bool = False
-    encoding: AmplitudeEncoding | None = None
-    measurements: list[Measure] = field(default_factory=list)
-    pieces: list[Piece] = field(default_factory=list)
-    num_resets: int = 0
-    _prepared: int = 0  # mask of the qubits that have an initial state
-    _acted: int = 0  # mask of those that an instruction acts on
-    _instructions: list[Instruction] = field(default_factory=list)
-    _phase: float = 0.0
-    _measured: int = 0
-    _cuts: list[int] = field(default_factory=list)
-    _path: list[tuple[int, str]] = field(default_factory=list)
-    _unitary: int = 0  # depth of what is being inverted, where nothing but unitaries is possible
-
-    @property
-    def active(self) -> int:
-        """Mask of the qubits that are not in |0>."""
-        return self._acted | self._prepared
-
-    def program(self, num_angles: int) -> Program:
-        """The program written so far, from |0...0>."""
-        instructions = self._instructions
-        phase = math.remainder(self._phase, 2 * math.pi)
-        if phase:
-            slot, theta = self.table.lifted(-2 * phase)
-            instructions = [*instructions, Rotation(0, 0, 0, 0, slot, theta)]
-        return Program(self.num_qubits, num_angles, tuple(instructions), cuts=tuple(self._cuts))
+class Walker(Writer):
+    """Walks a circuit and what it is made of; see `Writer` for the attributes."""
 
     def walk(self, circuit: QuantumCircuit, operands: Operands) -> None:
         """Write a circuit whose bits are the given ones of the program, under controls."""
+        carry_out(self._walk(circuit, operands))
+
+    def _walk(self, circuit: QuantumCircuit, operands: Operands) -> Task:
         qubit_of = dict(zip(circuit.qubits, operands.targets, strict=True))
         clbit_of = dict(zip(circuit.clbits, operands.clbits, strict=True))
         controls = operands.controls
@@ -135,78 +89,48 @@ class Walker:
                 standard(name, instruction.params if row.num_params else (), targets, controls)
             else:
                 clbits = tuple(clbit_of[bit] for bit in instruction.clbits)
-                self._operation(instruction.operation, Operands(targets, clbits, controls))
+                yield self._operation(instruction.operation, Operands(targets, clbits, controls))
         path.pop()
 
-    def _standard(self, name: str, params: Sequence[Any], targets: tuple[int, ...], controls: Controls) -> None:
-        self._emit(placed(name, targets, controls), params)
-
-    def _emit(self, factors: Sequence[Rotation | PlacedFactor], params: Sequence[Any]) -> None:
-        for factor in factors:
-            rotation = factor if isinstance(factor, Rotation) else self._rotation(factor, params)
-            x, z, ctrl_mask, _, slot, theta = rotation
-            touched = x | z | ctrl_mask
-            if slot < 0 and (not touched or not theta):
-                self._phase -= theta / 2
-                continue
-            if touched & self._measured:
-                raise self._after_measurement(touched)
-            self._acted |= touched
-            self._instructions.append(rotation)
-
-    def _rotation(self, factor: PlacedFactor, params: Sequence[Any]) -> Rotation:
-        x, z, ctrl_mask, ctrl_value, coefficients, constant = factor
-        try:
-            slot, theta = self.table.add(coefficients, constant, params)
-        except InvalidInputError as error:
-            where = f"the angle of {self._where()}" if self._path else "the global phase"
-            raise InvalidInputError(f"Cannot read {where}: {error.message}") from error
-        if slot < 0 and (x | z | ctrl_mask):
-            slot, theta = self.table.lifted(theta)
-        return Rotation(x, z, ctrl_mask, ctrl_value, slot, theta)
-
-    def _operation(self, operation: Any, operands: Operands) -> None:
-        """Write any operation that is not one of Qiskit's own standard gates."""
+    def _operation(self, operation: Any, operands: Operands) -> Task | None:
+        """Write any operation that is not one of Qiskit's own standard gates; what is left to do is returned."""
         name = operation.name
         known = has_the_names_meaning(operation)
         if known and name in ("barrier", "delay"):
-            return
+            return None
         handler = _HANDLERS.get(name) if known else None
-        if handler is not None and getattr(self, handler)(operation, operands):
-            return
+        done = handler is not None and getattr(self, handler)(operation, operands)
+        if done:
+            return None if done is True else done
         row = own_row(operation, len(operands.targets))
         if row is not None:
             self._standard(name, operation.params, operands.targets, operands.controls)
-        elif not self._controlled(operation, operands):
-            self._expand(operation, operands)
-
-    def _controlled(self, operation: Any, operands: Operands) -> bool:
-        """Write a gate as its base gate under controls; False where its definition has to be taken."""
+            return None
         row, base, inner = under_controls(operation, operands)
         if row is not None:
             self._emit(place(row, inner.targets, *inner.controls), operation.params)
-        elif base is not None and self._is_bound(base):
-            self._operation(base, inner)
-        else:
-            return False
-        return True
+            return None
+        if base is not None and self._is_bound(base):
+            return self._operation(base, inner)
+        return self._expand(operation, operands)
 
     def _is_bound(self, base: Any) -> bool:
         by_name = own_row(base, base.num_qubits) is not None or (base.name in _HANDLERS and has_the_names_meaning(base))
         return by_name or is_current(base, self._definition(base))
 
-    def _expand(self, operation: Any, operands: Operands) -> None:
+    def _expand(self, operation: Any, operands: Operands) -> Task | None:
         """Write an operation through its definition or, where it has none, its matrix."""
         if operation.name == RAW_FEATURES and any(getattr(param, "parameters", ()) for param in operation.params):
             self._encode(operation, operands)
-            return
+            return None
         definition = self._definition(operation)
         if definition is not None:
-            self.walk(definition, operands)
-        elif not self._dense(self._matrix(operation), operands):
+            return self._walk(definition, operands)
+        if not self._dense(self._matrix(operation), operands):
             raise self._refusal(
                 f"it has no definition, and matrices are used up to {MAX_MATRIX_QUBITS} qubits, controls included"
             )
+        return None
 
     def _definition(self, operation: Any) -> QuantumCircuit | None:
         try:
@@ -233,51 +157,7 @@ class Walker:
             self._append(instruction)
         return instructions is not None
 
-    def _append(self, instruction: Diagonal | Matrix) -> None:
-        touched = support(instruction)
-        if touched & self._measured:
-            raise self._after_measurement(touched)
-        self._acted |= touched
-        self._instructions.append(instruction)
-
-    def _fresh(self, qubits: int) -> bool:
-        """Whether nothing has acted on these qubits, given as a mask."""
-        return not self._unitary and not qubits & (self.active | self._measured)
-
-    def _require_free(self, operands: Operands) -> None:
-        if operands.controls != FREE or self._unitary:
-            raise self._refusal("only unitaries can be controlled by qubits or inverted")
-
-    def _retire(self, qubit: int) -> None:
-        """Leave a qubit as it is, under a number of its own, and go on with a fresh one in its place."""
-        bit, number = 1 << qubit, -1
-        if self.active & bit:
-            number = self.num_qubits + self.num_resets
-            self.num_resets += 1
-
-        def mask(qubits: int) -> int:
-            return qubits ^ bit | 1 << number if qubits & bit else qubits
-
-        def place(other: int) -> int:
-            return number if other == qubit else other
-
-        self._instructions = [
-            renumbered(each, mask, place) if support(each) & bit else each for each in self._instructions
-        ]
-        self.measurements = [Measure(place(each.qubit), each.clbit) for each in self.measurements]
-        self.pieces = [(tuple(map(place, qubits)), amplitudes) for qubits, amplitudes in self.pieces]
-        if self.encoding is not None:
-            self.encoding = replace(self.encoding, qubits=tuple(map(place, self.encoding.qubits)))
-        self._acted, self._prepared = mask(self._acted), mask(self._prepared)
-        self._measured &= ~bit
-        if self.active.bit_count() > MAX_QUBITS:
-            raise self._refusal(
-                f"the circuit has {self.num_qubits} qubits and resets {self.num_resets} of them after their first use. "
-                f"Exact values need a fresh qubit for each of these, {MAX_QUBITS} qubits in all at the most; "
-                "FusedSimulator and FusedSampler have no such limit"
-            )
-
-    # Handlers: True when the operation is written, False to go on as if there were none.
+    # Handlers: True when the operation is written, False to go on as if there were none, or what is left to do.
 
     def measure(self, _operation: Any, operands: Operands) -> bool:
         """Record a measurement; nothing may act on the qubit any more."""
@@ -333,7 +213,7 @@ class Walker:
             self._standard("swap", (), (operands.targets[i], operands.targets[j]), operands.controls)
         return True
 
-    def multiplexer(self, operation: Any, operands: Operands) -> bool:
+    def multiplexer(self, operation: Any, operands: Operands) -> bool | Task:
         """Matrices on the first qubits, one for each value of the others, as qiskit-aer runs the instruction."""
         if operation.definition is not None:  # Qiskit's gate of that name may have left out equal matrices
             return False
@@ -342,15 +222,16 @@ class Walker:
         sizes = {(len(operands.targets), *matrix.shape) for matrix in matrices}
         if sizes != {(num_targets + len(matrices).bit_length() - 1, 1 << num_targets, 1 << num_targets)}:
             raise self._refusal("it needs a matrix on its first qubits for each value of the others")
-        if len(operands.targets) <= MAX_MATRIX_QUBITS and self._dense(block_diag(*matrices), operands):
-            return True
+        small = len(operands.targets) <= MAX_MULTIPLEXER_QUBITS and self._dense(block_diag(*matrices), operands)
+        return small or self._multiplexed(matrices, num_targets, operands)
+
+    def _multiplexed(self, matrices: Sequence[NDArray[np.complex128]], num_targets: int, operands: Operands) -> Task:
         targets, controls = operands.targets[:num_targets], operands.targets[num_targets:]
         for value, matrix in enumerate(matrices):
             inner = Operands((*controls, *targets), controls=operands.controls).under(len(controls), value)
-            self._operation(UnitaryGate(matrix), inner)
-        return True
+            yield self._operation(UnitaryGate(matrix), inner)
 
-    def annotated(self, operation: Any, operands: Operands) -> bool:
+    def annotated(self, operation: Any, operands: Operands) -> Task:
         """A base operation under modifiers: controls, inverse, powers."""
         base, power, operands = without_modifiers(operation, operands)
         if not float(power).is_integer():
@@ -359,35 +240,29 @@ class Walker:
             except Exception as error:  # parameters without values, for one
                 raise self._refusal(f"its power {power} cannot be computed ({error})") from error
         for _ in range(round(abs(power))):
-            if power > 0:
-                self._operation(base, operands)
-            else:
-                self._inverse(base, operands)
-        return True
+            yield self._operation(base, operands) if power > 0 else self._inverse(base, operands)
 
-    def _inverse(self, operation: Any, operands: Operands) -> None:
+    def _inverse(self, operation: Any, operands: Operands) -> Task:
         """Write the inverse of an operation: what it is made of, each inverted, the other way round."""
         start, phase, slot = len(self._instructions), self._phase, self.table.num_angles
         self._unitary += 1
-        self._operation(operation, operands)
+        yield self._operation(operation, operands)
         self._unitary -= 1
         self.table.invert(slot)
         ends = slot + self.table.num_angles - 1
         self._instructions[start:] = [inverted(each, ends) for each in reversed(self._instructions[start:])]
         self._phase = 2 * phase - self._phase
 
-    def box(self, operation: Any, operands: Operands) -> bool:
+    def box(self, operation: Any, operands: Operands) -> Task:
         """A block that is run as it stands."""
-        self.walk(operation.blocks[0], operands)
-        return True
+        yield self._walk(operation.blocks[0], operands)
 
-    def for_loop(self, operation: Any, operands: Operands) -> bool:
+    def for_loop(self, operation: Any, operands: Operands) -> Task:
         """A block for every value of an index."""
         values, index, body = operation.params
         for value in values:
             with self.table.assigned(index, value):
-                self.walk(body, operands)
-        return True
+                yield self._walk(body, operands)
 
     def flow(self, _operation: Any, _operands: Operands) -> bool:
         """Anything that a classical value decides."""
@@ -420,18 +295,3 @@ class Walker:
             )
         self.encoding = amplitude_encoding(operation.params, operands.targets, self.table.parameters)
         self._prepared |= operands.mask
-
-    def _after_measurement(self, touched: int) -> UnsupportedInstructionError:
-        qubits = [str(qubit) for qubit in range(self.num_qubits) if touched & self._measured & 1 << qubit]
-        return self._refusal(
-            f"it acts on qubit {', '.join(qubits)} after a measurement; mid-circuit "
-            "measurements have no values or gradients, and only FusedSimulator and FusedSampler run them"
-        )
-
-    def _refusal(self, reason: str) -> UnsupportedInstructionError:
-        return UnsupportedInstructionError(f"Cannot run {self._where()}: {reason}.")
-
-    def _where(self) -> str:
-        """The instruction being written, from the outermost circuit inwards."""
-        first, *inner = (f"instruction {position} ({name!r})" for position, name in self._path)
-        return first + " of the circuit" + "".join(f", in its definition {place}" for place in inner)

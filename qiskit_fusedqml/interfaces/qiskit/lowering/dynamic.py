@@ -11,6 +11,7 @@ from qiskit import QuantumCircuit
 from qiskit.circuit import BreakLoopOp, ContinueLoopOp, ControlFlowOp, Parameter, Store
 from qiskit.circuit.controlflow import CASE_DEFAULT
 from qiskit.quantum_info.operators.predicates import is_unitary_matrix
+from typing_extensions import override
 
 from ....errors import InvalidInputError, SimulationError, UnsupportedInstructionError
 from ....ir import dynamic as ir
@@ -24,6 +25,7 @@ from .expressions import AngleTable
 from .operations import Controls, Operands, free_parameters, is_straight, placed
 from .programs import Lowered
 from .states import read_save, read_set_statevector
+from .writer import Task
 
 _WITHOUT_CLASS = {
     **{name: name for name in ("set_statevector", "jump", "mark")},
@@ -31,7 +33,9 @@ _WITHOUT_CLASS = {
 }
 """The names of instructions that have no class here, and the methods that write them."""
 
-_Case: TypeAlias = tuple[Expression, tuple[ir.Node, ...]]
+Nodes: TypeAlias = tuple[ir.Node, ...]
+
+_Case: TypeAlias = tuple[Expression, Nodes]
 """A condition and what is run if it holds."""
 
 _FLOW = (ControlFlowOp, BreakLoopOp, ContinueLoopOp, Store)
@@ -92,11 +96,12 @@ class DynamicWalker(Walker):
     _depth: int = 0
     _labels: set[str] = field(default_factory=set)
 
-    def walk(self, circuit: QuantumCircuit, operands: Operands) -> None:
-        """See `Walker.walk`; conditions refer to the innermost circuit's bits, or (after `compose`) to outer ones."""
+    @override
+    def _walk(self, circuit: QuantumCircuit, operands: Operands) -> Task:
+        # conditions refer to the innermost circuit's bits or (after `compose`) to outer ones
         outer = self.reader.clbits
         self.reader.clbits = {**outer, **dict(zip(circuit.clbits, operands.clbits, strict=True))}
-        super().walk(circuit, operands)
+        yield from super()._walk(circuit, operands)
         self.reader.clbits = outer
 
     def flush(self) -> None:
@@ -120,20 +125,26 @@ class DynamicWalker(Walker):
         if len(self._path) == 1 + self._depth:
             self._cuts.append(len(self._instructions))
 
-    def _operation(self, operation: Any, operands: Operands) -> None:
+    def _operation(self, operation: Any, operands: Operands) -> Task | None:
         method = _method(operation)
-        if method is None:
-            super()._operation(operation, operands)
-            if not self.fuse:
-                self._cut()
-            return
+        if method is not None:
+            return self._written(method, operation, operands)
+        task = super()._operation(operation, operands)
+        return task if self.fuse else self._then_cut(task)
+
+    def _then_cut(self, task: Task | None) -> Task:
+        yield task
+        self._cut()
+
+    def _written(self, method: str, operation: Any, operands: Operands) -> Task:
+        """Write a node; an error without a place gets that of the operation."""
         self._require_free(operands)
         self.flush()
         handler = getattr(self, method, None)
         if handler is None:
             raise self._refusal("this kind of control flow is not supported")
         try:
-            handler(operation, operands)
+            yield from handler(operation, operands) or ()
         except (UnsupportedInstructionError, InvalidInputError) as error:
             if error.message.startswith("Cannot "):
                 raise
@@ -191,61 +202,65 @@ class DynamicWalker(Walker):
         """Write an expression's value."""
         self.nodes.append(ir.Assign(self.reader.target(operation.lvalue), self.reader.expression(operation.rvalue)))
 
-    def if_else(self, operation: Any, operands: Operands) -> None:
+    def if_else(self, operation: Any, operands: Operands) -> Task:
         """One of two blocks."""
         condition = self.reader.condition(operation.condition)
-        then, *otherwise = [self._block(block, operands) for block in operation.blocks]
+        blocks: list[Nodes] = []
+        for block in operation.blocks:
+            yield self._block(block, operands, blocks)
+        then, *otherwise = blocks
         self.nodes.append(ir.Branch(condition, then, otherwise[0] if otherwise else ()))
 
-    def switch_case(self, operation: Any, operands: Operands) -> None:
+    def switch_case(self, operation: Any, operands: Operands) -> Task:
         """The block one of whose values is the target's: a tree of branches, decided before any block runs."""
         target = self.reader.value(operation.target)
-        default: tuple[ir.Node, ...] = ()
+        default: Nodes = ()
         cases: list[_Case] = []
         for labels, block in operation.cases_specifier():
-            nodes = self._block(block, operands)
+            blocks: list[Nodes] = []
+            yield self._block(block, operands, blocks)
             if CASE_DEFAULT in labels:
-                default = nodes
+                default = blocks[0]
                 continue
             values = [Constant(_typed(label, target.width), target.width) for label in labels]
-            cases.append((any_of([Apply("EQUAL", (target, value), BOOL) for value in values]), nodes))
+            cases.append((any_of([Apply("EQUAL", (target, value), BOOL) for value in values]), blocks[0]))
         if cases:
             default = (ir.Branch(any_of([condition for condition, _ in cases]), _one_of(cases), default),)
         self.nodes.extend(default)
 
-    def while_loop(self, operation: Any, operands: Operands) -> None:
+    def while_loop(self, operation: Any, operands: Operands) -> Task:
         """A block as long as a condition holds."""
-        self.nodes.append(
-            ir.While(self.reader.condition(operation.condition), self._block(operation.blocks[0], operands))
-        )
+        condition = self.reader.condition(operation.condition)
+        blocks: list[Nodes] = []
+        yield self._block(operation.blocks[0], operands, blocks)
+        self.nodes.append(ir.While(condition, blocks[0]))
 
-    def for_loop(self, operation: Any, operands: Operands) -> bool:
+    def for_loop(self, operation: Any, operands: Operands) -> Task:
         """A block for every value of an index."""
         values, index, body = operation.params
         values = tuple(values)
+        rounds: list[Nodes] = []
         if isinstance(index, Parameter) and index in body.parameters:
             if is_straight(body):  # rounds in a row are fused
                 self._depth += 1
-                super().for_loop(operation, operands)
+                yield from super().for_loop(operation, operands)
                 self._depth -= 1
-                return True
-            bodies = []
+                return
             for value in values:
                 with self.table.assigned(index, value):
-                    bodies.append(self._block(body, operands))
-            self.nodes.append(ir.Repeat(tuple(bodies)))
+                    yield self._block(body, operands, rounds)
+            self.nodes.append(ir.Repeat(tuple(rounds)))
         elif values:
             counter = None if index is None or isinstance(index, Parameter) else self.reader.expression(index)
-            rounds = (self._block(body, operands),) * len(values)
-            self.nodes.append(ir.Repeat(rounds, counter, values if counter else ()))  # type: ignore[arg-type]
-        return True
+            yield self._block(body, operands, rounds)
+            every = tuple(rounds) * len(values)
+            self.nodes.append(ir.Repeat(every, counter, values if counter else ()))  # type: ignore[arg-type]
 
-    def box(self, operation: Any, operands: Operands) -> bool:
+    def box(self, operation: Any, operands: Operands) -> Task:
         """A block that is run as it stands."""
         self._depth += 1
-        self.walk(operation.blocks[0], operands)
+        yield from super().box(operation, operands)
         self._depth -= 1
-        return True
 
     def break_loop(self, _operation: Any, _operands: Operands) -> None:
         """Leave the loop."""
@@ -264,17 +279,18 @@ class DynamicWalker(Walker):
         """A place for jumps to lead to."""
         self.jumps.mark(_mark(operation), self.nodes)
 
-    def _block(self, body: QuantumCircuit, operands: Operands) -> tuple[ir.Node, ...]:
+    def _block(self, body: QuantumCircuit, operands: Operands, blocks: list[Nodes]) -> Task:
+        """Write a block's nodes; they are appended to ``blocks``."""
         outer, self.nodes = self.nodes, []
         around, self.jumps = self.jumps, Jumps()
         self._depth += 1
-        self.walk(body, operands)
+        yield self._walk(body, operands)
         self.flush()
         self.jumps.finish()
         self._depth -= 1
         self._acted |= operands.mask
-        nodes, self.nodes, self.jumps = tuple(self.nodes), outer, around
-        return nodes
+        blocks.append(tuple(self.nodes))
+        self.nodes, self.jumps = outer, around
 
 
 def _method(operation: Any) -> str | None:
@@ -295,7 +311,7 @@ def _mark(operation: Any) -> str:
     return str(operation.params[0])
 
 
-def _one_of(cases: Sequence[_Case]) -> tuple[ir.Node, ...]:
+def _one_of(cases: Sequence[_Case]) -> Nodes:
     """The nodes of the case that holds, as a tree of least depth."""
     if len(cases) == 1:
         return cases[0][1]
