@@ -91,7 +91,13 @@ def cpu_model() -> str:
 
 def user_file() -> Path | None:
     """Where this user's own table is, or would be; None if there is no home folder."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    home = os.environ.get("HOME") or os.environ.get("USERPROFILE")
+    return _user_file(os.environ.get("XDG_CACHE_HOME", ""), home)
+
+
+@lru_cache(maxsize=4)
+def _user_file(given: str, home: str | None) -> Path | None:  # noqa: ARG001 - with another home it is another file
+    cache = Path(given)
     if not cache.is_absolute():  # as the XDG specification wants it
         try:
             cache = Path.home() / ".cache"
