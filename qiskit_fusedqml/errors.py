@@ -1,4 +1,4 @@
-"""The exception types of the package.
+"""The exception types of the package, and its warning.
 
 All of them derive from `FusedQMLError`, itself a `qiskit.exceptions.QiskitError`, so that existing ``except
 QiskitError`` blocks keep working. Wrong shapes and values are also `ValueError`, too much memory is also
@@ -47,3 +47,7 @@ class DivergedError(FusedQMLError, ArithmeticError):
 
 class WorkerError(FusedQMLError, RuntimeError):
     """Part of a job that was spread over an executor did not come back; nothing was computed from the other parts."""
+
+
+class SlowPathWarning(UserWarning):
+    """What was asked for is right and takes much longer than it need; the message says what to write instead."""

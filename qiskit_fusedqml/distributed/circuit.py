@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..arrays import real_array, shown, whole_number
-from ..engine.parameters import checked_arrays
+from ..engine.parameters import Loss, checked_arrays, evaluated_loss
 from ..engine.program_function import Cotangents, ProgramFunction
 from ..errors import InvalidInputError, WorkerError
 from ..memory import BoundedCache
@@ -214,12 +214,12 @@ class ShardedCircuit:
         return values, inputs, total.astype(gradients[0].dtype, copy=False)
 
     def value_and_grad(
-        self, x: ArrayLike | None, w: ArrayLike | None, loss: Callable[[Array], tuple[float, ArrayLike]]
+        self, x: ArrayLike | None = None, w: ArrayLike | None = None, loss: Loss | None = None
     ) -> tuple[float, Array]:
         """The loss and its gradient with respect to the weights, as of `ProgramFunction.value_and_grad`."""
         values, pullback = self.vjp(x, w)
-        scalar, cotangents = loss(values)
-        return float(scalar), pullback(cotangents)[1]
+        scalar, cotangents = evaluated_loss(loss, values)
+        return scalar, pullback(cotangents)[1]
 
     def _checked(self, x: ArrayLike | None, w: ArrayLike | None) -> tuple[Array | None, Array]:
         """Checked, and copied, as by the circuit itself."""

@@ -13,6 +13,9 @@ from ..arrays import FloatArray, IntArray, index_array, real_array, shown
 from ..devices import DeviceWithMemory, _native
 from ..errors import InvalidInputError
 
+Loss = Callable[[NDArray[np.floating]], tuple[float, ArrayLike]]
+"""From values (B, n_obs) to a number and its derivatives by the values."""
+
 Take = Callable[[ArrayLike, str], FloatArray]
 
 
@@ -139,7 +142,8 @@ def checked_arrays(
         if inputs.shape == (num_inputs,):
             inputs = inputs[None, :]
         if inputs.ndim != 2 or inputs.shape[1] != num_inputs or not len(inputs):
-            raise InvalidInputError(f"x has shape {inputs.shape}; (B, {num_inputs}) with B >= 1 is expected.")
+            hint = "" if num_inputs else " The circuit has no inputs: was inputs=... meant when it was made?"
+            raise InvalidInputError(f"x has shape {inputs.shape}; (B, {num_inputs}) with B >= 1 is expected.{hint}")
     elif num_inputs:
         raise InvalidInputError(f"x is None; an array of shape (B, {num_inputs}) is expected.")
     weights = take([] if w is None else w, "w")
@@ -150,6 +154,25 @@ def checked_arrays(
     if inputs is not None and weights.ndim == 2 and len(inputs) != len(weights):
         raise InvalidInputError(f"x has {len(inputs)} rows and w has {len(weights)}; equal numbers are expected.")
     return inputs, weights
+
+
+def evaluated_loss(loss: Loss | None, values: NDArray[np.floating]) -> tuple[float, ArrayLike]:
+    """The loss and its derivatives by the values (B, n_obs); their sum and ones without a loss.
+
+    Raises:
+        InvalidInputError: If the loss does not give both.
+    """
+    if loss is None:
+        return float(values.sum()), np.ones_like(values)
+    result: Any = loss(values)
+    try:
+        scalar, cotangents = result
+        return float(scalar), cotangents
+    except (TypeError, ValueError) as error:
+        raise InvalidInputError(
+            f"The loss returned {result!r:.60}; (loss, dloss/dvalues) is expected, a number and an array of shape "
+            f"{tuple(values.shape)}. Such is the mean: lambda v: (v.mean(), np.full_like(v, 1 / v.size))."
+        ) from error
 
 
 def checked_cotangents(values: ArrayLike, shape: tuple[int, int], memory: DeviceWithMemory | None = None) -> FloatArray:

@@ -35,10 +35,12 @@ from . import rotations
 from .memory import BRA, KET, KET_AND_AMPLITUDES, KET_COPY_BRA_AMPLITUDES, MemoryEstimate
 from .options import EngineOptions
 from .parameters import (
+    Loss,
     ParameterBatch,
     ParameterSet,
     checked_arrays,
     checked_cotangents,
+    evaluated_loss,
     first_parameters,
     parameter_batch,
     parameter_indices,
@@ -231,18 +233,16 @@ class ProgramFunction:
         return values, dx, dw
 
     def value_and_grad(
-        self,
-        x: ArrayLike | None,
-        w: ArrayLike | None,
-        loss: Callable[[NDArray[np.floating]], tuple[float, ArrayLike]],
+        self, x: ArrayLike | None = None, w: ArrayLike | None = None, loss: Loss | None = None
     ) -> tuple[float, NDArray[np.floating]]:
         """What an optimiser wants: the loss and its gradient dw = dloss/dw.
 
-        The loss goes from values (B, n_obs) to (scalar, dloss/dvalues of shape (B, n_obs)).
+        The loss goes from values (B, n_obs) to (scalar, dloss/dvalues of shape (B, n_obs)); without one it is their
+        sum, as in VQE: ``scipy.optimize.minimize(lambda w: f.value_and_grad(w=w), w0, jac=True)``.
         """
         values, pullback = self.vjp(x, w)
-        scalar, cotangents = loss(values)
-        return float(scalar), pullback(cotangents)[1]
+        scalar, cotangents = evaluated_loss(loss, values)
+        return scalar, pullback(cotangents)[1]
 
     def jacobian(
         self,

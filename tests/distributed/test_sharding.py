@@ -71,6 +71,10 @@ def test_all_methods_have_the_circuits_answers(w: np.ndarray, precision: str) ->
     loss = lambda values: (float((values**2).sum()), 2 * values)  # noqa: E731
     for part, right in zip(g.value_and_grad(X, w, loss), f.value_and_grad(X, w, loss), strict=True):
         np.testing.assert_allclose(part, right, **close)
+    for part, right in zip(g.value_and_grad(x=X, w=W), f.value_and_grad(X, W), strict=True):
+        np.testing.assert_allclose(part, right, **close)
+    with pytest.raises(InvalidInputError, match="dloss/dvalues"):
+        g.value_and_grad(X, W, np.mean)
     assert (g.num_qubits, g.num_inputs, g.num_weights) == (4, 4, 8)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -158,6 +159,41 @@ def test_value_and_grad_is_what_an_optimiser_wants() -> None:
     difference = (loss(_expected(x, w + step))[0] - loss(_expected(x, w - step))[0]) / 2e-6
     assert value == pytest.approx(loss(_expected(x, w))[0])
     assert gradient[4] == pytest.approx(difference, abs=1e-7)
+
+
+def test_without_a_loss_the_values_are_summed() -> None:
+    x, w = _data(3)
+    f = _circuit()
+    values, _, gradient = f.value_and_vjp(x, w, np.ones((3, 2)))
+    for found in (f.value_and_grad(x, w), f.value_and_grad(w=w, x=x), f.value_and_grad(x, w, loss=None)):
+        assert found[0] == pytest.approx(values.sum(), abs=1e-12)
+        np.testing.assert_allclose(found[1], gradient, rtol=0, atol=1e-12)
+
+
+def test_an_eigensolver_is_one_line_of_scipy() -> None:
+    from scipy.optimize import minimize
+
+    hamiltonian = SparsePauliOp.from_list([("ZZ", 0.8), ("XI", 0.4), ("IX", 0.3), ("YY", 0.1)])
+    f = DifferentiableCircuit(efficient_su2(2, reps=1), [hamiltonian])
+    start = np.random.default_rng(3).uniform(-1, 1, f.num_weights)
+    found = minimize(lambda w: f.value_and_grad(w=w), start, jac=True)
+    assert found.fun == pytest.approx(np.linalg.eigvalsh(hamiltonian.to_matrix())[0], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [np.mean, np.square, lambda _values: (1.0,), lambda values: (values, values)],
+    ids=["number", "array", "one", "arrays"],
+)
+def test_a_loss_without_derivatives_is_refused(loss: Any) -> None:
+    with pytest.raises(InvalidInputError, match=r"\(loss, dloss/dvalues\) is expected.* shape \(3, 2\)"):
+        _circuit().value_and_grad(*_data(3), loss)
+
+
+def test_inputs_given_to_a_circuit_without_are_asked_about() -> None:
+    f = DifferentiableCircuit(real_amplitudes(2, reps=1), ["ZZ"])
+    with pytest.raises(InvalidInputError, match=r"shape \(2, 4\).*no inputs: was inputs=\.\.\. meant"):
+        f.values(np.zeros((2, 4)), np.zeros(4))
 
 
 class CountingDevice:

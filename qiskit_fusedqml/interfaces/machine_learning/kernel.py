@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,7 @@ from qiskit_machine_learning.utils import algorithm_globals
 from ...arrays import FloatArray, real_array, shown, whole_number
 from ...engine.options import EngineOptions
 from ...engine.program_function import ProgramFunction
-from ...errors import InvalidInputError
+from ...errors import InvalidInputError, SlowPathWarning
 from ..qiskit.batches import ParameterSets
 from ..qiskit.cache import CACHE, check_circuit
 from ..qiskit.lowering import lower
@@ -43,7 +45,8 @@ class FusedFidelityKernel(TrainableFidelityQuantumKernel):
             "off_diagonal" (default with a ``fidelity``), all but the diagonal of a symmetric matrix; "none" (default
             otherwise), those of distinct samples.
         fidelity: What is asked for every entry, as in ``FidelityQuantumKernel`` and at its pace, if it is not a
-            (global) `FusedFidelity`. One of those lends its engine options.
+            (global) `FusedFidelity`; a `SlowPathWarning` says so once for each class. A `FusedFidelity` lends its
+            engine options.
         statevector_type: Taken for compatibility with ``FidelityStatevectorKernel``; without effect.
         cache_size: States that are kept at most with ``auto_clear_cache=False``; None for no bound.
         auto_clear_cache: Whether each call of `evaluate` makes all states anew. If not, those of samples that were seen
@@ -113,6 +116,8 @@ class FusedFidelityKernel(TrainableFidelityQuantumKernel):
                 f"shots={shots} asks for noise on exact entries, and fidelity={type(fidelity).__name__} for entries of "
                 "its own. Give one of them."
             )
+        if fidelity is not None and not isinstance(fidelity, FusedFidelity):
+            _warn_once(type(fidelity).__name__)
 
     @property
     def engine_options(self) -> EngineOptions:
@@ -242,3 +247,14 @@ def _samples(values: ArrayLike, name: str) -> FloatArray:
     if samples.ndim not in (1, 2):
         raise InvalidInputError(f"{name} has shape {samples.shape}; (N, num_features), or one sample, is expected.")
     return samples
+
+
+@lru_cache(maxsize=64)
+def _warn_once(name: str) -> None:
+    """Say once for a class of fidelities what it costs."""
+    warnings.warn(
+        f"fidelity={name} is asked for every entry of the kernel matrix by itself, one circuit each. Leave it out, or "
+        "give FusedFidelity(), for exact entries from one sweep and one matrix product; shots=... adds their noise.",
+        SlowPathWarning,
+        stacklevel=3,
+    )

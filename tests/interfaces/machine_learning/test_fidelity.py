@@ -17,7 +17,7 @@ from qiskit.quantum_info import Statevector
 
 from qiskit_fusedqml import FusedFidelity, FusedFidelityKernel
 from qiskit_fusedqml.engine.program_function import ProgramFunction
-from qiskit_fusedqml.errors import InvalidInputError
+from qiskit_fusedqml.errors import InvalidInputError, SlowPathWarning
 from qiskit_fusedqml.interfaces.machine_learning import overlaps as module
 
 kernels = pytest.importorskip("qiskit_machine_learning.kernels")
@@ -266,6 +266,7 @@ def test_arguments_of_the_stock_kernels_are_taken() -> None:
         FusedFidelityKernel()
 
 
+@pytest.mark.filterwarnings("ignore::qiskit_fusedqml.errors.SlowPathWarning")
 @pytest.mark.parametrize("duplicates", [None, "all", "none"])
 def test_somebody_elses_fidelity_is_asked(duplicates: str | None) -> None:
     from qiskit_machine_learning.primitives import QMLSampler
@@ -410,3 +411,22 @@ def test_threads_copies_and_pickles() -> None:
         np.testing.assert_array_equal(other.evaluate(data[0]), results[0])
     for fidelity in (copy.deepcopy(FusedFidelity()), pickle.loads(pickle.dumps(FusedFidelity()))):
         assert fidelity.run(FEATURES, FEATURES, [0.1] * 3, [0.1] * 3).result().fidelities == pytest.approx([1.0])
+
+
+def test_a_fidelity_that_is_asked_for_every_entry_is_spoken_of_once() -> None:
+    from qiskit_machine_learning.primitives import QMLSampler
+    from qiskit_machine_learning.state_fidelities import ComputeUncompute
+
+    class Mine(ComputeUncompute):
+        pass
+
+    with pytest.warns(SlowPathWarning, match=r"fidelity=Mine .*FusedFidelity\(\)") as seen:
+        kernel = FusedFidelityKernel(feature_map=FEATURES, fidelity=Mine(QMLSampler()))
+    assert seen[0].filename == __file__
+    again = FusedFidelityKernel(feature_map=FEATURES, fidelity=Mine(QMLSampler()))  # warnings are errors here
+    x = RNG.normal(size=(2, 3))
+    for each in (kernel, again):
+        np.testing.assert_allclose(
+            each.evaluate(x), FusedFidelityKernel(feature_map=FEATURES).evaluate(x), rtol=0, atol=1e-9
+        )
+    FusedFidelityKernel(feature_map=FEATURES, fidelity=FusedFidelity(local=True))

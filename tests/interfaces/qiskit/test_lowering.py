@@ -33,6 +33,7 @@ from qiskit.quantum_info import Operator, SparsePauliOp, Statevector, random_cli
 from qiskit.synthesis import SuzukiTrotter
 from support.interpreter import adjoint_gradient, expectation, program_unitary, run_program
 
+from qiskit_fusedqml import DifferentiableCircuit
 from qiskit_fusedqml.errors import FusedQMLError, InvalidInputError, UnsupportedInstructionError
 from qiskit_fusedqml.interfaces.qiskit import lowering
 from qiskit_fusedqml.interfaces.qiskit.lowering import (
@@ -764,3 +765,9 @@ def test_measurements_inside_an_instruction() -> None:
     circuit.h(range(3))
     circuit.append(inner.to_instruction(), [2, 0], [3, 1])
     assert lower(circuit).measurements == ((2, 1), (0, 3))
+
+
+@pytest.mark.parametrize("given", ["Z0", "Z0Z1", "ZA00", {"Z0": 1.0}])
+def test_labels_that_count_qubits_are_answered(given: object) -> None:
+    with pytest.raises(InvalidInputError, match=r'one letter a qubit.*"IIIZ"'):
+        DifferentiableCircuit(QuantumCircuit(5), [given])

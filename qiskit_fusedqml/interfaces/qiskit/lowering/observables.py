@@ -111,7 +111,7 @@ def lower_observable(observable: Any, num_qubits: int) -> PauliSum:
     if sparse.num_qubits != num_qubits:
         raise InvalidInputError(
             f"The observable {_short(observable)} has {sparse.num_qubits} qubits, the circuit has {num_qubits}; "
-            "they must be equal (SparsePauliOp.apply_layout widens an observable)."
+            f"they must be equal (SparsePauliOp.apply_layout widens an observable).{_label_hint(observable)}"
         )
     if not sparse.num_terms:
         raise InvalidInputError("The observable has no terms; write 0 * I for the zero observable.")
@@ -181,9 +181,18 @@ def _sparse(observable: Any) -> SparseObservable:
         if isinstance(observable, Mapping):
             return SparseObservable.from_list([_labelled(*item) for item in observable.items()])
     except (TypeError, ValueError) as error:
-        raise InvalidInputError(f"The observable {_short(observable)} cannot be read: {error}.") from error
+        raise InvalidInputError(
+            f"The observable {_short(observable)} cannot be read: {error}.{_label_hint(observable)}"
+        ) from error
     hint = " (convert a matrix with SparsePauliOp.from_operator)" if hasattr(observable, "data") else ""
     raise InvalidInputError(f"An observable is a {_ACCEPTED}; got {type(observable).__name__}{hint}.")
+
+
+def _label_hint(observable: Any) -> str:
+    """What to know about labels, where one was given: "Z0" is no Z on qubit 0, but 0 is a letter, too."""
+    if not isinstance(observable, str | Mapping):
+        return ""
+    return ' Labels hold one letter a qubit, that of qubit 0 last: Z on qubit 0 of four is "IIIZ".'
 
 
 def _labelled(key: str | Pauli, coefficient: complex) -> tuple[str, complex]:
