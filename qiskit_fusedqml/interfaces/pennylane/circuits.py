@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -13,7 +13,8 @@ from pennylane.operation import Operator, StatePrepBase
 from ...arrays import IntArray
 from ...ir.angles import AngleMap
 from ...ir.gates import Factor, GateRow, PlacedFactor, place
-from ...ir.program import MAX_QUBITS, Diagonal, Instruction, Matrix, Program, Rotation
+from ...ir.program import MAX_QUBITS, Diagonal, Instruction, Matrix, Program, Rotation, support
+from ...ir.qubits import ActiveQubits
 from .operations import Meaning, Wire, meaning
 from .tapes import Positions
 
@@ -24,17 +25,24 @@ _FLIP = GateRow(1, 1, (Factor("X", (1.0,)), Factor("I", (-1.0,))))
 """X to the power of a bit, for the angle ``pi * bit``."""
 
 
+def all_qubits(order: Sequence[Wire]) -> dict[Wire, int]:
+    """From wires to qubits, the first wire being the highest bit."""
+    return {wire: len(order) - 1 - index for index, wire in enumerate(order)}
+
+
 class Circuit:
     """The program of all tapes of one structure. Its parameters are columns: angles, and bits of a basis state.
 
     Args:
         operations: The operations of one of them.
         order: The wires; the first one is the highest bit of an amplitude's index.
+        read: The wires that need amplitudes besides those that an operation acts on; None for all of them.
 
     Attributes:
-        wires: The wires in order.
+        wires: The active wires, which have amplitudes, in order.
         num_qubits: Their number n.
-        qubit: From wires to qubits.
+        qubit: From these wires to qubits.
+        active: Their qubits among those of all wires.
         program: The program.
         num_columns: Number of its parameters.
         num_bits: How many of them, the first ones, are bits of the basis state that is prepared.
@@ -43,12 +51,10 @@ class Circuit:
         trained: From a frozen set of places to the columns of the angles there, ascending.
     """
 
-    def __init__(self, operations: Sequence[Operator], order: tuple[Wire, ...]) -> None:
-        self.wires = order
-        self.num_qubits = len(order)
-        if self.num_qubits > MAX_QUBITS:
-            raise DeviceError(f"The circuit has {self.num_qubits} wires; at most {MAX_QUBITS} are possible.")
-        self.qubit = {wire: self.num_qubits - 1 - index for index, wire in enumerate(order)}
+    def __init__(
+        self, operations: Sequence[Operator], order: tuple[Wire, ...], read: Iterable[Wire] | None = None
+    ) -> None:
+        self.qubit = all_qubits(order)
         self.has_amplitudes = False
         self._columns: list[int] = []
         self._instructions: list[Instruction] = []
@@ -63,9 +69,28 @@ class Circuit:
         self.num_columns = len(self._columns)
         self.num_bits = self._columns.count(_BIT)
         self._column_of = {position: k for k, position in enumerate(self._columns) if position != _BIT}
-        self.program = Program(self.num_qubits, len(self._constants), tuple(self._instructions))
+        program = Program(len(order), len(self._constants), tuple(self._instructions))
+        self._keep_active(program, order, {*operations[0].wires} if self.has_amplitudes else set(), read)
         self._columns_together = lru_cache(maxsize=1024)(self._found_columns)
         self.trained = lru_cache(maxsize=1024)(self._trained)
+
+    def _keep_active(
+        self, program: Program, order: tuple[Wire, ...], prepared: set[Wire], read: Iterable[Wire] | None
+    ) -> None:
+        acted = 0
+        for instruction in program.instructions:
+            acted |= support(instruction)
+        wanted = prepared.union(order if read is None else read)
+        self.wires = tuple(w for w in order if w in wanted or acted >> self.qubit[w] & 1) or order[:1]
+        self.num_qubits = len(self.wires)
+        if self.num_qubits > MAX_QUBITS:
+            raise DeviceError(
+                f"{self.num_qubits} of the circuit's {len(order)} wires are acted on or needed for what is measured; "
+                f"at most {MAX_QUBITS} are possible."
+            )
+        self.active = ActiveQubits(self.qubit[wire] for wire in reversed(self.wires))
+        self.program = self.active.program(program)
+        self.qubit = all_qubits(self.wires)
 
     def columns_of(self, place: int | Positions) -> int | IntArray | None:
         """The column of an angle by its position, or the columns (k,) of several; None for what is no angle."""

@@ -17,7 +17,6 @@ from ...devices.registry import make_device
 from ...engine.options import EngineOptions
 from ...errors import FusedQMLError
 from ...memory import BoundedCache
-from .circuits import Circuit
 from .gradients import (
     Entries,
     Gradients,
@@ -276,9 +275,10 @@ class FusedQubit(Device):
         def build() -> Simulation:
             measurements = tape.tape.measurements
             order = wire_order(tape.operations, measurements, self._labels)
-            return Simulation(Circuit(tape.operations, order), measurements, self._options)
+            return Simulation(tape.operations, () if is_sampled else measurements, order, self._options)
 
-        return self._compiled(tape.key, build)  # type: ignore[no-any-return]
+        is_sampled = bool(tape.tape.shots)
+        return self._compiled((tape.key, is_sampled), build)  # type: ignore[no-any-return]
 
     def _compiled(self, key: Hashable, build: Callable[[], Any]) -> Any:
         with self._lock:  # threads that want the same thing wait for one of them to build it

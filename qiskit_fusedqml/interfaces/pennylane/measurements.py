@@ -18,6 +18,7 @@ from pennylane.measurements import ExpectationMP, ProbabilityMP, StateMP, Varian
 
 from ...arrays import ComplexArray, FloatArray
 from ...ir.observables import PauliSum
+from .circuits import Circuit, all_qubits
 from .observables import pauli_sum, sparse_matrix, squared_sum
 
 Wires: TypeAlias = tuple[Hashable, ...]
@@ -120,18 +121,24 @@ class Probabilities:
 
 
 class FinalState:
-    """The amplitudes themselves."""
+    """The amplitudes themselves, or those of some wires, all others being in ``|0>``."""
 
-    def __init__(self, wires: Wires) -> None:
-        self.shape = (2 ** len(wires),)
+    def __init__(self, measurement: Any, wires: Wires) -> None:
+        own = measurement.wires.labels or wires
+        self._rest = tuple(0 if wire not in set(own) else slice(None) for wire in wires)
+        self._cube = (2,) * len(wires)
+        self.shape = (2 ** len(own),)
 
     def value(self, amplitudes: ComplexArray) -> ComplexArray:
-        """The amplitudes (R, 2**n)."""
-        return amplitudes
+        """The amplitudes (R, 2**k)."""
+        return amplitudes.reshape(-1, *self._cube)[:, *self._rest].reshape(len(amplitudes), -1)
 
-    def pull(self, cotangents: ComplexArray, _amplitudes: ComplexArray) -> ComplexArray:
+    def pull(self, cotangents: ComplexArray, amplitudes: ComplexArray) -> ComplexArray:
         """The framework's cotangents c mean ``dL = Re sum c d amplitudes``."""
-        return np.conj(cotangents)
+        result = np.zeros((len(amplitudes), *self._cube), dtype=np.complex128)
+        place = result[:, *self._rest]
+        place[...] = np.conj(cotangents).reshape(place.shape)
+        return result.reshape(amplitudes.shape)
 
 
 class Processed:
@@ -172,28 +179,29 @@ class Measured:
     """All measurements of a circuit.
 
     Args:
+        operations: The circuit's.
         measurements: The framework's.
-        wires: The wires in order.
-        qubits: From wires to qubits.
+        order: The wires in order.
 
     Attributes:
+        circuit: The circuit on the wires that are acted on or whose amplitudes are needed.
         sums: The Pauli sums whose values are needed.
         parts: The measurements in order.
         reads_amplitudes: Whether amplitudes are needed.
     """
 
-    def __init__(self, measurements: Sequence[Any], wires: Wires, qubits: Mapping[Hashable, int]) -> None:
+    def __init__(self, operations: Sequence[Any], measurements: Sequence[Any], order: Wires) -> None:
         self.sums: list[PauliSum] = []
-        self.parts: list[SumMoment | Moment | Probabilities | FinalState | Processed] = []
-        for measurement in measurements:
-            if not is_differentiable(measurement):
-                self.parts.append(Processed(measurement, wires))
-            elif isinstance(measurement, ProbabilityMP):
-                self.parts.append(Probabilities(measurement, wires))
-            elif isinstance(measurement, StateMP):
-                self.parts.append(FinalState(wires))
-            else:
-                self.parts.append(self._sum_moment(measurement, qubits) or Moment(measurement, wires))
+        qubits = all_qubits(order)
+        moments = [self._sum_moment(measurement, qubits) for measurement in measurements]
+        read: set[Hashable] = set()
+        for measurement, moment in zip(measurements, moments, strict=True):
+            if moment is None:
+                read.update(measurement.wires.labels or order)
+        self.circuit = Circuit(operations, order, read)
+        self.sums = [self.circuit.active.observable(each) for each in self.sums]
+        pairs = zip(measurements, moments, strict=True)
+        self.parts = [moment or _of_amplitudes(measurement, self.circuit.wires) for measurement, moment in pairs]
         self.reads_amplitudes = not all(isinstance(part, SumMoment) for part in self.parts)
 
     def results(self, values: Any, amplitudes: Any) -> list[Any]:
@@ -215,6 +223,8 @@ class Measured:
         return of_sums, of_amplitudes
 
     def _sum_moment(self, measurement: Any, qubits: Mapping[Hashable, int]) -> SumMoment | None:
+        if not isinstance(measurement, ExpectationMP | VarianceMP) or measurement.obs is None:
+            return None
         found = pauli_sum(measurement.obs, qubits)
         if found is None:
             return None
@@ -224,6 +234,15 @@ class Measured:
         first = len(self.sums)
         self.sums += needed
         return SumMoment(*range(first, len(self.sums)))
+
+
+def _of_amplitudes(measurement: Any, wires: Wires) -> Moment | Probabilities | FinalState | Processed:
+    """A measurement that is read off the amplitudes of wires."""
+    if not is_differentiable(measurement):
+        return Processed(measurement, wires)
+    if isinstance(measurement, ProbabilityMP):
+        return Probabilities(measurement, wires)
+    return FinalState(measurement, wires) if isinstance(measurement, StateMP) else Moment(measurement, wires)
 
 
 def _overlaps(left: ComplexArray, right: ComplexArray) -> FloatArray:

@@ -131,11 +131,12 @@ class Trajectories:
 
     def __init__(self, dynamic: DynamicTape, options: EngineOptions) -> None:
         self._options = options
-        self._circuit = Circuit(dynamic.gates.operations, dynamic.order)
+        self._circuit = Circuit(dynamic.gates.operations, dynamic.order, ())
         self._num_outcomes = dynamic.num_outcomes
         self._width = dynamic.num_outcomes + len(dynamic.measured)
         at_end = enumerate(dynamic.measured, dynamic.num_outcomes)
-        nodes = (*self._nodes(dynamic), *(Measure(self._circuit.qubit[wire], clbit) for clbit, wire in at_end))
+        qubit = self._circuit.qubit  # idle wires are found in 0
+        nodes = (*self._nodes(dynamic), *(Measure(qubit[wire], clbit) for clbit, wire in at_end if wire in qubit))
         self._program = DynamicProgram(self._circuit.num_qubits, self._width, nodes)
         self._runner: Runner | None = None
 
@@ -177,8 +178,9 @@ class Trajectories:
             nodes += self._segment(start, gate)
             start = gate
             if kind == "measure":
-                qubit = self._circuit.qubit[which]
-                nodes += [Measure(qubit, outcome), Reset(qubit)] if how else [Measure(qubit, outcome)]
+                qubit = self._circuit.qubit.get(which)
+                if qubit is not None:
+                    nodes += [Measure(qubit, outcome), Reset(qubit)] if how else [Measure(qubit, outcome)]
                 outcome += 1
             else:
                 start = gate = gate + 1

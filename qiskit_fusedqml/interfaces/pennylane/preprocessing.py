@@ -16,7 +16,7 @@ from pennylane.devices.preprocess import (
 )
 from pennylane.exceptions import DeviceError, QuantumFunctionError
 from pennylane.math import Interface, requires_grad
-from pennylane.measurements import ExpectationMP
+from pennylane.measurements import ExpectationMP, StateMP
 from pennylane.operation import StatePrepBase
 from pennylane.transforms import broadcast_expand, defer_measurements, split_to_single_terms
 
@@ -189,8 +189,11 @@ def _read_off_states(tape: Any, wires: Any) -> Any:
     own = [m for m in tape.measurements if is_differentiable(m)]
     if len(own) == len(tape.measurements):
         return (tape,), _first
-    order = qml.wires.Wires(wire_order(tape.operations, tape.measurements, None if wires is None else wires.labels))
-    state_tape = tape.copy(measurements=[*own, qml.state()])
+    given = wire_order(tape.operations, tape.measurements, None if wires is None else wires.labels)
+    of_state = [m.wires.labels or given for m in tape.measurements if not is_differentiable(m)]
+    needed = {wire for labels in [*(op.wires.labels for op in tape.operations), *of_state] for wire in labels}
+    order = qml.wires.Wires([wire for wire in given if wire in needed])
+    state_tape = tape.copy(measurements=[*own, StateMP(wires=order)])
 
     def read_off(results: Any) -> Any:
         *others, state = results[0] if own else (results[0],)

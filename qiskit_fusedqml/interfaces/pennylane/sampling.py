@@ -171,12 +171,16 @@ def draw(simulation: Simulation, tapes: Sequence[ParsedTape], rng: np.random.Gen
             )
     wires = qml.wires.Wires.all_wires([m.wires for m in measurements])
     if not wires or not all(m.wires for m in measurements):
-        wires = qml.wires.Wires(simulation.circuit.wires)
+        wires = qml.wires.Wires(simulation.wires)
+    own = [wire for wire in wires if wire in simulation.circuit.qubit]  # all others are found in 0
+    columns = [wires.index(wire) for wire in own]
     batch = gather(simulation.circuit, tapes)
-    weights = simulation.probabilities(batch, wires)
+    weights = simulation.probabilities(batch, own)
     answers = []
     for tape, _, place in batch.tapes:
-        samples = _samples(np.atleast_2d(weights[place]), tape.tape.shots.total_shots, len(wires), rng)
+        own_samples = _samples(np.atleast_2d(weights[place]), tape.tape.shots.total_shots, len(own), rng)
+        samples = np.zeros((*own_samples.shape[:2], len(wires)), dtype=np.int64)
+        samples[..., columns] = own_samples
         drawn = samples[0] if isinstance(place, int) else samples
         of_parts = [
             unwrapped([m.process_samples(drawn[..., slice(*part), :], wires) for m in tape.tape.measurements])

@@ -13,7 +13,6 @@ from ...engine.program_function import ProgramFunction
 from ...engine.state_gradients import initial_state_cotangents, pull_bras, state_vjp
 from ...ir.measurement import Measurement
 from ...memory import BoundedCache
-from .circuits import Circuit
 from .gradients import Gradients
 from .measurements import FinalState, Measured, SumMoment
 from .samples import Pattern, SampleBatch
@@ -40,18 +39,22 @@ class Simulation:
     """A circuit with its measurements, ready to run.
 
     Args:
-        circuit: The circuit.
-        measurements: What is measured.
+        operations: The circuit's operations.
+        measurements: What is measured; nothing if only samples are wanted.
+        order: The wires in order.
         options: How the engine is made.
 
     Attributes:
         circuit: The circuit.
+        wires: All wires in order.
         measured: The measurements.
     """
 
-    def __init__(self, circuit: Circuit, measurements: Sequence[Any], options: EngineOptions) -> None:
-        self.circuit = circuit
-        self.measured = Measured(measurements, circuit.wires, circuit.qubit)
+    def __init__(
+        self, operations: Sequence[Any], measurements: Sequence[Any], order: tuple[Any, ...], options: EngineOptions
+    ) -> None:
+        self.measured = Measured(operations, measurements, order)
+        self.circuit, self.wires = self.measured.circuit, order
         self._options = options
         self._engines: BoundedCache[Pattern, _Engine] = BoundedCache(MAX_ENGINES)
 
@@ -79,7 +82,7 @@ class Simulation:
         return self.measured.results(values, f.statevector(**given) if self.measured.reads_amplitudes else None)
 
     def probabilities(self, batch: SampleBatch, wires: Sequence[Any]) -> FloatArray:
-        """Probabilities (R, 2**k) of the outcomes of k wires, the first one the highest bit."""
+        """Probabilities (R, 2**k) of the outcomes of k active wires, the first one the highest bit."""
         pairs = tuple((self.circuit.qubit[wire], len(wires) - 1 - k) for k, wire in enumerate(wires))
         f = self._engine(batch.pattern).function
         return f.probabilities(**batch.arguments, measurement=Measurement(pairs, len(wires)))
