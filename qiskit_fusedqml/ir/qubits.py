@@ -68,6 +68,8 @@ class ActiveQubits:
 
     def program(self, program: Program, pieces: Sequence[Piece] = ()) -> Program:
         """A program without what acts on other qubits, from the product of the pieces and ``|0>``."""
+        if self._keeps and not pieces and program.num_qubits == len(self.qubits):
+            return program
         kept, cuts = program.instructions, program.cuts
         inside = [not support(instruction) & ~self._all for instruction in kept]
         if not all(inside):
@@ -174,7 +176,7 @@ def _masks(nodes: Sequence[Node], num_qubits: int) -> Iterator[tuple[int, int]]:
             case Segment(program):
                 if program.initial_state is not None:
                     yield (1 << num_qubits) - 1, 0
-                yield from ((support(instruction), 0) for instruction in program.instructions)
+                yield from ((acts, 0) for acts in set(map(support, program.instructions)))
             case Measure(qubit):
                 yield 0, 1 << qubit
             case Prepare(qubits):

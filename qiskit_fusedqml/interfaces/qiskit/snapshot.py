@@ -52,8 +52,6 @@ _CONSTANTS = (str, bytes, Number, type(None), ParameterExpression, Bit, Register
 _SMALL_BYTES = 4096
 """Arrays of at most this size are compared by their bytes, which for larger ones would have to be copied."""
 
-_NUMBERS = frozenset({int, float, complex, np.float64, np.complex128})
-
 
 class Snapshot:
     """What a circuit holds now.
@@ -137,8 +135,9 @@ def _copied(value: Any, above: frozenset[int]) -> tuple[Any, Check]:
         snapshot = Snapshot(value, above)
         return snapshot.circuit, snapshot.is_of
     if kind in (list, tuple):
-        if set(map(type, value)) <= _NUMBERS:
-            return kind(value), partial(_is_numbers, kind(value))
+        kinds = set(map(type, value))
+        if all(issubclass(each, _CONSTANTS) for each in kinds):
+            return kind(value), partial(_is_constants, kind(value), kinds)
         parts = [_copied(each, above) for each in value]
         return kind([own for own, _ in parts]), partial(_is_list, kind, [check for _, check in parts])
     if kind is dict:
@@ -182,8 +181,8 @@ def _is_array(copied: NDArray[Any], content: bytes | None, given: Any) -> bool:
     return np.array_equal(given, copied) if content is None else given.tobytes() == content
 
 
-def _is_numbers(copied: Any, given: Any) -> bool:
-    return type(given) is type(copied) and set(map(type, given)) <= _NUMBERS and bool(given == copied)
+def _is_constants(copied: Any, kinds: set[type], given: Any) -> bool:
+    return type(given) is type(copied) and set(map(type, given)) <= kinds and bool(given == copied)
 
 
 def _is_list(kind: Any, checks: list[Check], given: Any) -> bool:
