@@ -163,6 +163,24 @@ class ShardedCircuit:
         self._key = hashlib.sha256(self._payload).hexdigest()
         self._sent = False
 
+    def __copy__(self) -> ShardedCircuit:
+        return type(self)(self.function, self.executor, shards=self.shards)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickles, of those executors that can be pickled.
+
+        Raises:
+            InvalidInputError: If the executor cannot be.
+        """
+        try:
+            pickle.dumps(self.executor)
+        except Exception as error:
+            raise InvalidInputError(
+                f"A ShardedCircuit cannot be pickled with its executor, a {type(self.executor).__name__}, whose "
+                "workers belong to this process. Pickle its function, and make a ShardedCircuit with another executor from it."
+            ) from error
+        return vars(self)
+
     def values(self, x: ArrayLike | None = None, w: ArrayLike | None = None) -> Array:
         """Expectation values (B, n_obs), as of `ProgramFunction.values`."""
         return np.concatenate(self._parts("values", *self._checked(x, w)))

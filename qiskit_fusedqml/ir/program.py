@@ -114,7 +114,7 @@ def inverted(instruction: Instruction, ends: int) -> Instruction:
             return Matrix(qubits, matrix.conj().T.copy())
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Program:
     """A straight-line program.
 
@@ -132,6 +132,11 @@ class Program:
     instructions: tuple[Instruction, ...]
     initial_state: NDArray[np.complex128] | None = None
     cuts: tuple[int, ...] = ()
+
+    def __repr__(self) -> str:
+        return (
+            f"<Program of {len(self.instructions)} instructions on {self.num_qubits} qubits, {self.num_angles} angles>"
+        )
 
     def structure(self) -> Hashable:
         """Equal for programs that do the same to every state, whatever the angles in their slots."""

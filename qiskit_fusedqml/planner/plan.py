@@ -15,7 +15,7 @@ SHOWN_BLOCKS = 20
 """`str(plan)` lists at most this many blocks, the first ones and the last."""
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Plan:
     """What `qiskit_fusedqml.planner.fuse` returns; ``print(plan)`` shows blocks, sweeps, bytes and flops each way.
 
@@ -101,6 +101,9 @@ class Plan:
             "gate_by_gate_forward_bytes": self.baseline.forward_bytes,
             "gate_by_gate_backward_bytes": self.baseline.backward_bytes,
         }
+
+    def __repr__(self) -> str:
+        return f"<Plan of {len(self.program.instructions)} instructions in {len(self.tape.blocks)} blocks>"
 
     def __str__(self) -> str:
         s = self.summary()

@@ -206,7 +206,7 @@ class Block:
     undo_from: int = 0
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Tape:
     """What a device runs.
 
@@ -225,3 +225,6 @@ class Tape:
     frame: Frame
     num_overlaps: int
     lane_qubits: int = 0
+
+    def __repr__(self) -> str:
+        return f"<Tape of {len(self.blocks)} blocks on {self.num_qubits} qubits>"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import multiprocessing
 import signal
+import subprocess
+import sys
 import warnings
 import weakref
 from concurrent.futures import ThreadPoolExecutor
@@ -435,3 +437,19 @@ def test_readout_in_frames_of_many_qubits(n, batch, precision):
         order = np.argsort(np.argsort([-q for q in qubits]))  # axes left, the highest qubit first
         marginal = cube.sum(axis=others).transpose(0, *(1 + order[::-1])).reshape(batch, -1)
         np.testing.assert_allclose(device.probabilities(ket, frame, qubits), marginal, atol=TOLERANCE[precision])
+
+
+def test_threads_without_room_for_their_stacks_are_done_without() -> None:
+    program = """
+import resource
+from qiskit import QuantumCircuit
+from qiskit_fusedqml import DifferentiableCircuit
+circuit = QuantumCircuit(16)
+circuit.h(range(16))
+f = DifferentiableCircuit(circuit, ["X" * 16], num_threads=128)
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + (100 << 20),) * 2)
+print(round(float(f.values()[0, 0]), 9))
+"""
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (found.returncode, found.stdout) == (0, "1.0\n"), found.stderr

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from copy import copy
 from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
@@ -231,3 +232,12 @@ def test_states_by_row_are_refused() -> None:
     program = replace(f.program, initial_state=states)
     with pytest.raises(InvalidInputError, match="an initial state for every row"):
         ShardedCircuit(ProgramFunction(program, f.angle_map, f.observables, num_inputs=4), Here(), shards=2)
+
+
+def test_pickles_need_an_executor_that_can_be_pickled() -> None:
+    f = circuit()
+    with ThreadPoolExecutor(1) as executor:
+        sharded = ShardedCircuit(f, executor, shards=2)
+        assert copy(sharded).executor is executor
+        with pytest.raises(InvalidInputError, match=r"cannot be pickled .*a ThreadPoolExecutor.*function"):
+            pickle.dumps(sharded)

@@ -282,3 +282,14 @@ def test_eight_threads_share_plans() -> None:
         for _ in pool.map(check, [bound(seed) for seed in range(40)]):
             pass
     assert len(SHARED) == 1
+
+
+def test_what_long_programs_show_is_bounded() -> None:
+    circuit = QuantumCircuit(4)
+    for k in range(3000):
+        circuit.rx(0.1, k % 4)
+        circuit.cx(k % 4, (k + 1) % 4)
+    plan = DifferentiableCircuit(circuit, ["ZZZZ"]).plan
+    for shown in (plan, plan.tape, plan.program):
+        assert len(repr(shown)) < 100
+    assert len(str(plan)) < 4000

@@ -61,7 +61,7 @@ public:
         Shares shares(parts, threads);
         {
             std::lock_guard<std::mutex> lock(mutex_);
-            for (; workers_ < threads - 1; ++workers_) std::thread([this, own = workers_ + 1] { work(own); }).detach();
+            grow(threads - 1);
             part_ = &part;
             shares_ = &shares;
             job_.fetch_add(1, std::memory_order_release);
@@ -80,6 +80,17 @@ public:
     }
 
 private:
+    // Start threads up to a number, or fewer if the system has no room for their stacks: shares are taken by the others,
+    // with the same results.
+    void grow(int workers) {
+        for (; workers_ < workers; ++workers_) try {
+                std::thread([this, own = workers_ + 1] { work(own); }).detach();
+            } catch (const std::system_error&) {
+                return;
+            } catch (const std::bad_alloc&) {
+                return;
+            }
+    }
     void help(const std::function<void(int)>& part, Shares& shares, int own) {
         for (int i = shares.take(own); i >= 0; i = shares.take(own)) try {
                 part(i);
