@@ -18,6 +18,7 @@ SOURCES := $(shell find qiskit_fusedqml -type f -not -path '*/__pycache__/*' -no
 NOTEBOOKS := $(wildcard tutorials/*.ipynb)
 # -P keeps the source tree, which has no compiled module, out of Python's path: what runs is what was installed
 RUN := $(BIN)/python -P
+SECONDS := 300
 
 .DELETE_ON_ERROR:
 .PHONY: help check install demo test fuzz pennylane lint format docs bench clean
@@ -25,7 +26,8 @@ RUN := $(BIN)/python -P
 help:
 	@echo 'make demo     train a quantum neural network on handwritten digits (options: ARGS="--classes 6 --quick")'
 	@echo 'make test     linters, types, tests and tutorials'
-	@echo 'make fuzz     random circuits against exact distributions, the slow way (options: ARGS="--count 1000")'
+	@echo 'make fuzz     random circuits against exact distributions (options: ARGS="--count 1000"), and five minutes of'
+	@echo '              public calls with wrong arguments (options: SECONDS=60); a seed is printed with each finding'
 	@echo "make pennylane PennyLane's own test suite for devices, all of it"
 	@echo 'make lint     linters and types only'
 	@echo 'make format   let ruff format and mend the code'
@@ -103,6 +105,7 @@ test: $(VENV)/test-dependencies $(if $(filter oldest,$(DEPENDENCIES)),,lint)
 fuzz: $(VENV)/test-dependencies
 	@$(MAKE) --no-print-directory $(VENV)/package
 	PYTHONPATH=tests $(RUN) tests/fuzz_backend.py $(ARGS)
+	PYTHONPATH=tests $(RUN) tests/fuzz_arguments.py --seconds $(SECONDS)
 
 # PennyLane's own test suite for devices, all of it: two minutes
 pennylane: $(VENV)/test-dependencies

@@ -176,8 +176,8 @@ class ShardedCircuit:
             pickle.dumps(self.executor)
         except Exception as error:
             raise InvalidInputError(
-                f"A ShardedCircuit cannot be pickled with its executor, a {type(self.executor).__name__}, whose "
-                "workers belong to this process. Pickle its function, and make a ShardedCircuit with another executor from it."
+                f"A ShardedCircuit cannot be pickled with its executor, a {type(self.executor).__name__}: its workers "
+                "belong to this process. Pickle its function, and make a ShardedCircuit of it with another executor."
             ) from error
         return vars(self)
 

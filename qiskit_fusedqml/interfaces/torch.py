@@ -24,6 +24,7 @@ from numpy.typing import ArrayLike, NDArray
 from qiskit import QuantumCircuit
 from qiskit.circuit import Parameter
 
+from ..arrays import real_array
 from ..engine.options import EngineOptions
 from ..errors import FusedQMLError, InvalidInputError
 from .qiskit.circuit import DifferentiableCircuit
@@ -109,13 +110,12 @@ class FusedLayer(torch.nn.Module):
         self._register()
         self.reset_parameters()
         if initial_weights is not None:
-            given = torch.as_tensor(initial_weights)
+            tensor = isinstance(initial_weights, torch.Tensor)
+            given = torch.as_tensor(initial_weights if tensor else real_array(initial_weights, "initial_weights"))
             if given.shape != self.weight.shape:
-                raise InvalidInputError(
-                    f"initial_weights has shape {tuple(given.shape)}; {tuple(self.weight.shape)} is expected."
-                )
-            with torch.no_grad():
-                self.weight.copy_(given)
+                found, expected = tuple(given.shape), tuple(self.weight.shape)
+                raise InvalidInputError(f"initial_weights has shape {found}; {expected} is expected.")
+            self.weight.data.copy_(given)
 
     def reset_parameters(self) -> None:
         """Draw new weights, uniform in [-1, 1)."""

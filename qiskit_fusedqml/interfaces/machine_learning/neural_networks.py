@@ -26,7 +26,7 @@ from qiskit_machine_learning.gradients import BaseEstimatorGradient, BaseSampler
 from qiskit_machine_learning.neural_networks import EstimatorQNN, NeuralNetwork, SamplerQNN
 from qiskit_machine_learning.primitives import QMLEstimator, QMLSampler
 
-from ...arrays import FloatArray
+from ...arrays import FloatArray, real_array
 from ...engine.options import EngineOptions
 from ...errors import InvalidInputError
 from ..qiskit.cache import check_circuit
@@ -66,6 +66,12 @@ class _Network(NeuralNetwork):
             weights=parameters[self._num_inputs :],
             **asdict(self.engine_options),
         )
+
+    def _validate_input(self, input_data: Any) -> Any:
+        return super()._validate_input(None if input_data is None else _numbers(input_data, "input_data"))
+
+    def _validate_weights(self, weights: Any) -> Any:
+        return super()._validate_weights(None if weights is None else _numbers(weights, "weights"))
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name not in {"differentiable", "_groups"}}
@@ -321,6 +327,13 @@ class FusedSamplerQNN(_Network, SamplerQNN):
             raise NetworkInputError(
                 f"interpret({value}) is {key}, which is no index of an output of shape {self._output_shape}."
             ) from None
+
+
+def _numbers(values: Any, name: str) -> FloatArray:
+    try:
+        return real_array(values, name, copy=False)
+    except InvalidInputError as error:
+        raise NetworkInputError(error.message) from error
 
 
 def _identity(value: int) -> int:

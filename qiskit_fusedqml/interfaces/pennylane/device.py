@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -13,9 +13,10 @@ from pennylane.devices import Device, ExecutionConfig
 from pennylane.devices.modifiers import simulator_tracking, single_tape_support
 from pennylane.exceptions import DeviceError
 
+from ...arrays import shown, whole_number
 from ...devices.registry import make_device
 from ...engine.options import EngineOptions
-from ...errors import FusedQMLError
+from ...errors import FusedQMLError, InvalidInputError
 from ...memory import BoundedCache
 from .gradients import (
     Entries,
@@ -46,6 +47,10 @@ def _framework_errors() -> Iterator[None]:
 
 MAX_CIRCUITS = 1 << 10
 """Structures remembered."""
+
+
+MAX_WIRES = 100_000
+"""Labels are made for all wires of a device, used or not."""
 
 
 @simulator_tracking
@@ -93,6 +98,8 @@ class FusedQubit(Device):
         num_threads: int | None = None,
         max_memory_mb: float | None = None,
     ) -> None:
+        with _framework_errors():
+            _check_numbers(wires, shots)
         super().__init__(wires=wires, shots=shots)
         self._rng = np.random.default_rng(
             np.random.randint(2**31 - 1) if isinstance(seed, str) and seed == "global" else seed  # noqa: NPY002
@@ -108,7 +115,7 @@ class FusedQubit(Device):
     def _prepare(self, device: Any, precision: str, num_threads: int | None, max_memory_mb: float | None) -> None:
         with _framework_errors():
             made = make_device(device, precision=precision, num_threads=num_threads)
-        self._options = EngineOptions(made, precision, max_memory_mb)
+            self._options = EngineOptions(made, precision, max_memory_mb)
         self._labels = None if self.wires is None else self.wires.labels
         self._simulations: BoundedCache[Hashable, Any] = BoundedCache(MAX_CIRCUITS)
         self._held: _Held | None = None
@@ -338,3 +345,13 @@ class _Held:
 
 def _pairs(answers: list[Any]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     return tuple(first for first, _ in answers), tuple(second for _, second in answers)
+
+
+def _check_numbers(wires: Any, shots: Any) -> None:
+    """Refuse numbers of wires and shots that PennyLane would count to, or fail at."""
+    if isinstance(wires, (int, np.integer)):
+        whole_number(wires, "wires", least=1, most=MAX_WIRES)
+    elif wires is not None and isinstance(wires, Sized) and not len(wires):
+        raise InvalidInputError(f"wires is {shown(wires)}; a number, one label or more, or None is expected.")
+    if isinstance(shots, Sized) and not len(shots):
+        raise InvalidInputError(f"shots is {shown(shots)}; a number of shots, a sequence of them or None is expected.")
