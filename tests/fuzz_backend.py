@@ -1,7 +1,8 @@
 """Random circuits on `FusedSimulator`, as many as wanted: ``make fuzz ARGS="--count 1000"``.
 
-Three kinds take turns: dynamic circuits against a follower of every branch, circuits that went through OpenQASM 2 or 3
-against `Statevector`, and, with ``--aer``, dynamic circuits against qiskit-aer's counts with fusion off.
+Four kinds take turns: dynamic circuits against a follower of every branch, circuits that went through OpenQASM 2 or 3
+against `Statevector`, circuits with resets on a few of many qubits against `DensityMatrix`, and, with ``--aer``,
+dynamic circuits against qiskit-aer's counts with fusion off.
 """
 
 from __future__ import annotations
@@ -12,14 +13,15 @@ import time
 from collections.abc import Callable
 
 import numpy as np
-from qiskit import QuantumCircuit, qasm2, qasm3, transpile
+from qiskit import ClassicalRegister, QuantumCircuit, qasm2, qasm3, transpile
+from qiskit.circuit import Parameter
 from qiskit.circuit.random import random_circuit
-from qiskit.quantum_info import Statevector
+from qiskit.quantum_info import DensityMatrix, Pauli, SparsePauliOp, Statevector
 from support.branches import distribution
 from support.counting import assert_drawn_from
 from support.random_dynamic import random_dynamic
 
-from qiskit_fusedqml import FusedSimulator
+from qiskit_fusedqml import DifferentiableCircuit, FusedSimulator
 from qiskit_fusedqml.interfaces.qiskit.backend import save
 
 SHOTS = 4000
@@ -57,6 +59,36 @@ def imported(rng: np.random.Generator, seed: int) -> None:
     np.testing.assert_allclose(state.data, expected.data, rtol=0, atol=1e-10)
 
 
+def wide(rng: np.random.Generator, seed: int) -> None:
+    """A circuit with resets on a few qubits of many, against its density matrix: values, gradient and counts."""
+    n, width = int(rng.integers(1, 5)), int(rng.integers(5, 200))
+    small, angle = QuantumCircuit(n), Parameter("a")
+    for part in range(int(rng.integers(1, 4))):
+        small.compose(random_circuit(n, 2, max_operands=min(n, 3), seed=seed + part), inplace=True)
+        small.rx(angle, int(rng.integers(n)))
+        if part and rng.random() < 0.5:
+            small.reset(int(rng.integers(n)))
+    places = rng.choice(width, n, replace=False).tolist()
+    large = QuantumCircuit(width).compose(small.to_instruction() if seed % 2 else small, places)
+    idle = int(rng.choice([q for q in range(width) if q not in places]))
+    label, letter = "".join(rng.choice(list("IXYZ"), n)), str(rng.choice(list("IZ")))
+    operator = SparsePauliOp.from_sparse_list([(label + letter, [*places, idle], 1.0)], width)
+
+    def value(at: float) -> float:
+        return float(np.real(DensityMatrix(small.assign_parameters([at])).expectation_value(Pauli(label[::-1]))))
+
+    at, step = float(rng.uniform(0, 3)), 1e-5
+    f = DifferentiableCircuit(large, [operator])
+    np.testing.assert_allclose(f.values(None, [at]), [[value(at)]], rtol=0, atol=1e-9)
+    slope = (value(at + step) - value(at - step)) / (2 * step)
+    np.testing.assert_allclose(f.jacobian(None, [at]), [[[slope]]], rtol=0, atol=1e-7)
+    measured = large.assign_parameters([at])
+    measured.add_register(ClassicalRegister(n))
+    measured.measure(places, range(n))
+    chances = DensityMatrix(small.assign_parameters([at])).probabilities()
+    assert_drawn_from(counts_of(measured, seed), dict(enumerate(chances)), SHOTS)
+
+
 def beside_aer(rng: np.random.Generator, seed: int) -> None:
     """Against another simulator's counts, for circuits that it can run."""
     from qiskit_aer import AerSimulator
@@ -83,7 +115,7 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--aer", action="store_true")
     arguments = parser.parse_args()
-    kinds: list[Callable[[np.random.Generator, int], None]] = [dynamic, imported, *([beside_aer] * arguments.aer)]
+    kinds: list[Callable[[np.random.Generator, int], None]] = [dynamic, imported, wide, *([beside_aer] * arguments.aer)]
     began, failures = time.perf_counter(), []
     for seed in range(arguments.first, arguments.first + arguments.count):
         kind = kinds[seed % len(kinds)]
