@@ -16,7 +16,7 @@ from typing_extensions import override
 
 from ..arrays import ComplexArray
 from ..ir.observables import PauliSum
-from ..ir.program import bits
+from ..ir.qubits import bits
 from ..memory import default_budget
 from ..planner.cost import CostModel
 from ..planner.frame import Frame, Functional, PhysicalTerm

@@ -21,7 +21,7 @@ An angle is either a constant or entry ``slot`` of the vector that `qiskit_fused
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
@@ -167,14 +167,6 @@ class Program:
         with damage_named(Path(path)):
             validate(program)
         return program
-
-
-def bits(mask: int) -> Iterator[int]:
-    """Positions of the set bits, ascending."""
-    while mask:
-        low = mask & -mask
-        yield low.bit_length() - 1
-        mask ^= low
 
 
 def support(instruction: Instruction) -> int:

@@ -21,7 +21,7 @@ from .classical import BOOL, Bits, Constant
 from .dynamic import Assign, Measure, Node, Prepare, Reset, Save, Segment, rebuilt, walk
 from .measurement import clbit_values
 from .observables import PauliSum, PauliTerm
-from .program import Instruction, Program, Rotation, bits, support
+from .program import Instruction, Program, Rotation, support
 
 Piece = tuple[tuple[int, ...], NDArray[np.complex128]]
 """Some qubits and their amplitudes; bit j of an amplitude's index is the j-th of the qubits."""
@@ -218,3 +218,11 @@ def product_state(num_qubits: int, pieces: Sequence[Piece]) -> NDArray[np.comple
     place = tuple(slice(None) if qubit in order else 0 for qubit in reversed(range(num_qubits)))
     state[place] = joined.reshape((2,) * k).transpose(axes)
     return state.reshape(-1)
+
+
+def bits(mask: int) -> Iterator[int]:
+    """Positions of the set bits, ascending."""
+    while mask:
+        low = mask & -mask
+        yield low.bit_length() - 1
+        mask ^= low

@@ -12,7 +12,8 @@ from math import pi, remainder
 import numpy as np
 from numpy.typing import NDArray
 
-from ..ir.program import Diagonal, Matrix, Program, Rotation, bits
+from ..ir.program import Diagonal, Matrix, Program, Rotation
+from ..ir.qubits import bits
 from .elements import (
     ALPHA,
     BETA,

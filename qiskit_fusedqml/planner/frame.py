@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from ..ir.observables import PauliSum
-from ..ir.program import bits
+from ..ir.qubits import bits
 from .gf2 import combination
 
 PhysicalIndex: TypeAlias = int

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import product
 
-from ...ir.program import bits
+from ...ir.qubits import bits
 from ...planner.gf2 import pull
 from ...planner.tape import RY, U2, Dense, Diag, Factor, Pauli
 from .layout import NumberLayout

@@ -25,7 +25,8 @@ from qiskit.transpiler.preset_passmanagers.plugin import PassManagerStagePlugin,
 from ...arrays import shown, whole_number
 from ...errors import FusedQMLError, InvalidInputError
 from ...ir.gates import PlacedFactor
-from ...ir.program import Diagonal, Matrix, Rotation, bits
+from ...ir.program import Diagonal, Matrix, Rotation
+from ...ir.qubits import bits
 from ...planner.cost import CostModel
 from ...planner.schedule import Item, group
 from .cache import check_circuit

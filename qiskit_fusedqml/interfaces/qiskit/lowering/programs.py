@@ -16,8 +16,8 @@ from ....ir.angles import AngleMap
 from ....ir.dynamic import DynamicProgram, Measure, Node, Segment, final_writes
 from ....ir.encoding import AmplitudeEncoding
 from ....ir.measurement import Measurement
-from ....ir.program import MAX_QUBITS, Program, bits
-from ....ir.qubits import ActiveQubits
+from ....ir.program import MAX_QUBITS, Program
+from ....ir.qubits import ActiveQubits, bits
 from ....memory import collector_paused
 from .circuits import Walker
 from .expressions import AngleTable, order_parameters
