@@ -338,16 +338,14 @@ class ProgramFunction:
     ) -> ParameterBatch:
         """The samples of a call, checked and copied, to the device if one of x and w is there and ``on_host`` false.
 
-        Finiteness is checked where angles are evaluated, with the parameters' names. Amplitudes (B, 2**n) that are
-        given take the place of the program's initial state.
+        Finiteness is checked where angles are evaluated. Amplitudes (B, 2**n) that are given replace the initial state.
         """
         memory = None if on_host else self.memory_of_device
         there = memory is not None and (memory.is_on_device(x) or memory.is_on_device(w))
         take = memory.take if memory is not None and there else real_array
         inputs, weights = checked_arrays(x, w, self.num_inputs, self.num_weights, take)
-        if given is None:
-            return parameter_batch(inputs, weights, self.program.initial_state)
-        return parameter_batch(inputs, weights, self._given(given))
+        states = self.program.initial_state if given is None else self._given(given)
+        return parameter_batch(inputs, weights, states)
 
     def _given(self, states: NDArray[np.complex128]) -> NDArray[np.complex128]:
         """Amplitudes that are given, one state for all samples without an axis of its own."""
