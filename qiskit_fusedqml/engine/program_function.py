@@ -1,9 +1,8 @@
 """`ProgramFunction`: a program on a device as a differentiable function of a batch of samples and of weights.
 
-One training step is one forward and one backward sweep, for any number of observables: the cotangents of all
-observables go into a single bra. `qiskit_fusedqml.interfaces.qiskit.circuit.DifferentiableCircuit` is the same for a
-Qiskit circuit; derivatives of amplitudes and of probabilities are functions of a `ProgramFunction`
-(`qiskit_fusedqml.engine.state_gradients`, `qiskit_fusedqml.engine.probabilities`).
+One training step is one forward and one backward sweep, for any number of observables: their cotangents make one bra.
+`qiskit_fusedqml.interfaces.qiskit.circuit.DifferentiableCircuit` is the same for a Qiskit circuit; derivatives of
+amplitudes and of probabilities are functions of a `ProgramFunction` (`state_gradients`, `probabilities`).
 
 Arrays in a GPU's memory (CuPy's, or any that DLPack finds on a CUDA device, as PyTorch's) may be given as x, w or
 cotangents. Where x or w is one, all is computed there, on the current stream, and results stay there; only Jacobians,
@@ -197,8 +196,7 @@ class ProgramFunction:
             values (B, n_obs), and pullback(cotangents (B, n_obs)) -> dx (B, num_inputs), None without
             ``input_gradients``, and dw like w.
         """
-        observables = self._observables()
-        parameters = self.read(x, w, initial_states, on_host=False)
+        observables, parameters = self._observables(), self.read(x, w, initial_states, on_host=False)
         request = self._training_request(parameters)
         sweeps = self.plans.sweeps(request)
         states = KET_COPY_BRA_AMPLITUDES if self._trains_amplitudes else sweeps.forward_states + BRA
@@ -257,8 +255,7 @@ class ProgramFunction:
         Args:
             x: Inputs (B, num_inputs) or None.
             w: Weights.
-            wrt: "weights", "inputs", "all" (inputs, then weights), or parameters: their indices in that order or, where
-                the program is a Qiskit circuit's, themselves.
+            wrt: "weights", "inputs", "all" (inputs, then weights), or indices in that order; `Parameter`s of a circuit.
             initial_states: As of `vjp`.
         """
         memory = self.memory_of_device
@@ -392,8 +389,7 @@ class ProgramFunction:
 
     def _any_batch(self, batch: int) -> ParameterBatch:
         """Samples of any values, with shared weights."""
-        batched = first_parameters(self.num_inputs if batch > 1 else 0)
-        nothing = np.empty((batch, 0))
+        batched, nothing = first_parameters(self.num_inputs if batch > 1 else 0), np.empty((batch, 0))
         return ParameterBatch(nothing[0], batched, nothing, batch, initial_states=self.program.initial_state)
 
     def _observables(self) -> tuple[PauliSum, ...]:
