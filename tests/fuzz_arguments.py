@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
+import os
 import sys
 import tempfile
 import time
@@ -28,7 +29,7 @@ Case = tuple[str, Callable[..., Any], Arguments]
 LIMIT_SECONDS = 60
 """A case that takes longer hangs."""
 
-UNCLEAR = ("zip() argument", "values to unpack", "truth value of an array")
+UNCLEAR = ("zip() argument", "values to unpack")
 """Words of Python and NumPy that say nothing about an argument."""
 
 
@@ -300,6 +301,7 @@ def attempt(seed: int, listed: list[Case]) -> str | None:
 def work(connection: Connection) -> None:
     """Run the seeds that arrive, and send what was found."""
     with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)  # some of the wrong values are paths
         listed = list(cases(Path(folder)))
         connection.send("ready")
         for seed in iter(connection.recv, None):

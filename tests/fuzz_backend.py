@@ -1,8 +1,9 @@
 """Random circuits on `FusedSimulator`, as many as wanted: ``make fuzz ARGS="--count 1000"``.
 
-Four kinds take turns: dynamic circuits against a follower of every branch, circuits that went through OpenQASM 2 or 3
-against `Statevector`, circuits with resets on a few of many qubits against `DensityMatrix`, and, with ``--aer``,
-dynamic circuits against qiskit-aer's counts with fusion off.
+The kinds take turns: dynamic circuits against a follower of every branch, circuits that went through OpenQASM 2 or 3
+against `Statevector`, circuits with resets on a few of many qubits against `DensityMatrix`, those of
+`support.random_kinds` (controlled gates of one's own, dense gates, many classical bits), dynamic circuits under other
+budgets against themselves, and, with ``--aer``, dynamic circuits against qiskit-aer's counts with fusion off.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from qiskit.quantum_info import DensityMatrix, Pauli, SparsePauliOp, Statevector
 from support.branches import distribution
 from support.counting import assert_drawn_from
 from support.random_dynamic import random_dynamic
+from support.random_kinds import custom_gate, custom_state, with_dense_gate, with_many_bits
 
 from qiskit_fusedqml import DifferentiableCircuit, FusedSimulator
 from qiskit_fusedqml.interfaces.qiskit.backend import save
@@ -89,6 +91,49 @@ def wide(rng: np.random.Generator, seed: int) -> None:
     assert_drawn_from(counts_of(measured, seed), dict(enumerate(chances)), SHOTS)
 
 
+def custom_gates(rng: np.random.Generator, seed: int) -> None:
+    """A controlled gate of one's own: value and gradient against its matrix, and differences of that."""
+    circuit, u = custom_gate(rng)
+    label, value, step = "".join(np.random.default_rng(seed).choice(list("XYZ"), circuit.num_qubits)), 0.8, 1e-5
+    f = DifferentiableCircuit(circuit, [label], weights=[u])
+    expected = [
+        custom_state(seed, at).expectation_value(Pauli(label)).real for at in (value - step, value, value + step)
+    ]
+    np.testing.assert_allclose(f.values(None, [value])[0, 0], expected[1], rtol=0, atol=1e-10)
+    slope = (expected[2] - expected[0]) / (2 * step)
+    np.testing.assert_allclose(f.jacobian(None, [value])[0, 0, 0], slope, rtol=0, atol=1e-7)
+    bound = circuit.assign_parameters([value])
+    save(bound, "statevector")
+    state = FusedSimulator().run(bound).result().get_statevector()
+    np.testing.assert_allclose(state.data, custom_state(seed, value).data, rtol=0, atol=1e-10)
+
+
+def dense_gates(rng: np.random.Generator, seed: int) -> None:
+    """A large dense gate, against the same as one matrix."""
+    circuit, plain = with_dense_gate(rng, seed)
+    save(circuit, "statevector")
+    state = FusedSimulator().run(circuit).result().get_statevector()
+    np.testing.assert_allclose(state.data, Statevector(plain).data, rtol=0, atol=1e-10)
+
+
+def many_bits(rng: np.random.Generator, seed: int) -> None:
+    """More classical bits than a table has room for, against the distribution of those written."""
+    circuit, expected = with_many_bits(rng, seed)
+    assert_drawn_from(counts_of(circuit, seed), expected, SHOTS)
+
+
+def budgets(rng: np.random.Generator, seed: int) -> None:
+    """The same seed under other budgets and numbers of threads gives the same counts, or none."""
+    circuit = random_dynamic(rng, depth=int(rng.integers(1, 3)))
+    expected = counts_of(circuit, seed)
+    for options in ({"max_memory_mb": 1}, {"max_memory_mb": 0.1}, {"max_parallel_threads": 3}):
+        result = FusedSimulator(seed_simulator=seed, **options).run(circuit, shots=SHOTS).result()
+        if result.success:
+            assert {int(key, 16): count for key, count in result.data(0)["counts"].items()} == expected, options
+        else:
+            assert "memory" in result.status, result.status
+
+
 def beside_aer(rng: np.random.Generator, seed: int) -> None:
     """Against another simulator's counts, for circuits that it can run."""
     from qiskit_aer import AerSimulator
@@ -115,7 +160,10 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--aer", action="store_true")
     arguments = parser.parse_args()
-    kinds: list[Callable[[np.random.Generator, int], None]] = [dynamic, imported, wide, *([beside_aer] * arguments.aer)]
+    kinds: list[Callable[[np.random.Generator, int], None]] = [
+        *(dynamic, imported, custom_gates, wide, dense_gates, many_bits, budgets),
+        *([beside_aer] * arguments.aer),
+    ]
     began, failures = time.perf_counter(), []
     for seed in range(arguments.first, arguments.first + arguments.count):
         kind = kinds[seed % len(kinds)]

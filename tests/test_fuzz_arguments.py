@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from fuzz_arguments import Case, attempt, cases
 
@@ -14,7 +16,10 @@ def listed(tmp_path_factory: pytest.TempPathFactory) -> list[Case]:
 
 
 @pytest.mark.parametrize("first", range(0, SEEDS, 50))
-def test_wrong_arguments_are_refused_in_words(listed: list[Case], first: int) -> None:
+def test_wrong_arguments_are_refused_in_words(
+    listed: list[Case], first: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # some of the wrong values are paths
     found = [attempt(seed, listed) for seed in range(first, first + 50)]
     assert not [each for each in found if each is not None]
 

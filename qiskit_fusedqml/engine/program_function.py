@@ -21,7 +21,7 @@ from typing import Any, NamedTuple, TypeAlias, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..arrays import FloatArray, IntArray, joined, real_array
+from ..arrays import FloatArray, IntArray, joined, real_array, whole_number
 from ..devices import State
 from ..errors import FusedQMLError
 from ..ir.angles import AngleMap
@@ -169,6 +169,7 @@ class ProgramFunction:
 
         The plan itself is not counted. Where memory counts by the page, small circuits take more.
         """
+        batch = whole_number(batch, "batch", least=1)
         sweeps = self.plans.sweeps(self._training_request(self._any_batch(batch)))
         return self.memory.estimate(sweeps, batch, self.num_observables)
 

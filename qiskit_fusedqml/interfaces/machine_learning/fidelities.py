@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import copy
 from typing import Any
 
@@ -14,6 +14,7 @@ from qiskit.transpiler.passmanager import BasePassManager
 from qiskit_machine_learning.state_fidelities import BaseStateFidelity
 from qiskit_machine_learning.state_fidelities.state_fidelity_result import StateFidelityResult
 
+from ...arrays import shown
 from ...errors import InvalidInputError
 from ..qiskit.batches import ParameterSets
 from ..qiskit.cache import CACHE, KnownCircuit, check_circuit
@@ -122,6 +123,9 @@ class FusedFidelity(LentEngineOptions, BaseStateFidelity):
             check_circuit(circuit)
         for one, other in zip(first, second, strict=True):
             self._check_qubits_match(one, other)
+        for name, values in (("values_1", values_1), ("values_2", values_2)):
+            if isinstance(values, Mapping):
+                raise InvalidInputError(f"{name} is {shown(values)}; rows of numbers are expected.")
         rows_1, rows_2 = (
             _rows_of(circuits, self._preprocess_values(circuits, values))
             for circuits, values in ((first, values_1), (second, values_2))

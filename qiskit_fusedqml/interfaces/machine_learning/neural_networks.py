@@ -30,7 +30,7 @@ from ...arrays import FloatArray, real_array
 from ...engine.options import EngineOptions
 from ...errors import InvalidInputError
 from ..qiskit.cache import check_circuit
-from ..qiskit.circuit import DifferentiableCircuit
+from ..qiskit.circuit import DifferentiableCircuit, checked_parameters
 from ..qiskit.primitives import FusedEstimator
 from .entries import refuse_second_derivatives
 from .estimator_gradient import FusedEstimatorGradient
@@ -165,6 +165,8 @@ class FusedEstimatorQNN(_Network, EstimatorQNN):
         checkpoint: str | int | None = None,
     ) -> None:
         check_circuit(circuit)
+        for name, given in (("input_params", input_params), ("weight_params", weight_params)):
+            checked_parameters(() if given is None else given, name)
         self.engine_options = EngineOptions(device, precision, max_memory_mb, num_threads, checkpoint)
         if estimator is None:
             estimator = FusedEstimator(
@@ -251,6 +253,8 @@ class FusedSamplerQNN(_Network, SamplerQNN):
         checkpoint: str | int | None = None,
     ) -> None:
         check_circuit(circuit)
+        for name, given in (("input_params", input_params), ("weight_params", weight_params)):
+            checked_parameters(() if given is None else given, name)
         self.engine_options = EngineOptions(device, precision, max_memory_mb, num_threads, checkpoint)
         if gradient is None:
             gradient = FusedSamplerGradient(sampler, pass_manager=pass_manager)

@@ -78,10 +78,10 @@ class DifferentiableCircuit(ProgramFunction):
         check_circuit(circuit)
         with refused_if_too_deep(circuit):
             self.circuit = circuit.copy()  # as it is now, whatever becomes of it
-        self.inputs = _parameters(inputs, "inputs")
+        self.inputs = checked_parameters(inputs, "inputs")
         taken = set(self.inputs)
         others = [p for p in free_parameters(circuit) if p not in taken]
-        self.weights = _parameters(others if weights is None else weights, "weights")
+        self.weights = checked_parameters(others if weights is None else weights, "weights")
         lowered = lower(circuit, [*self.inputs, *self.weights], encodes=True)
         self._lowered, self.active_qubits = lowered, lowered.active.qubits
         sums = None
@@ -241,7 +241,12 @@ class DifferentiableCircuit(ProgramFunction):
         return np.stack([geometric_tensor(self, row, wanted, phase_fix=phase_fix) for row in self.read(x, w).full()])
 
 
-def _parameters(given: Iterable[Parameter], name: str) -> tuple[Parameter, ...]:
+def checked_parameters(given: Iterable[Parameter], name: str) -> tuple[Parameter, ...]:
+    """Parameters as a tuple.
+
+    Raises:
+        InvalidInputError: If something else is among them.
+    """
     parameters = tuple(given) if isinstance(given, Iterable) and not isinstance(given, (str, bytes)) else (None,)
     if not all(isinstance(parameter, Parameter) for parameter in parameters):
         raise InvalidInputError(f"{name} is {shown(given)}; a sequence of the circuit's parameters is expected.")
