@@ -2,7 +2,7 @@
 
     python benchmarks/networks.py --json results/networks.json     # all of it: about half a minute on a quiet machine
     python benchmarks/networks.py kernel tensor                    # some of it
-    python benchmarks/compare.py results/networks.json --readme README.md
+    python benchmarks/compare.py results/networks.json --readme benchmarks/README.md
 
 Two kinds of lines. *Overhead*: a class of ours beside the engine's call that it stands for, in turns; medians, and the
 median of the differences within a turn. In its turn each is called twice in a row, and the second call counts: in
