@@ -178,7 +178,11 @@ def draw(simulation: Simulation, tapes: Sequence[ParsedTape], rng: np.random.Gen
     weights = simulation.probabilities(batch, own)
     answers = []
     for tape, _, place in batch.tapes:
-        own_samples = _samples(np.atleast_2d(weights[place]), tape.tape.shots.total_shots, len(own), rng)
+        found, shots = np.atleast_2d(weights[place]), tape.tape.shots.total_shots
+        # samples of active wires and of all, and what drawing a row takes: numbers, outcomes and the framework's copy
+        numbers = len(found) * (len(own) + 2 * len(wires)) + 2
+        simulation.check_output(batch, 8 * numbers * shots, f"samples of {shots} shots")
+        own_samples = _samples(found, shots, len(own), rng)
         samples = np.zeros((*own_samples.shape[:2], len(wires)), dtype=np.int64)
         samples[..., columns] = own_samples
         drawn = samples[0] if isinstance(place, int) else samples

@@ -87,6 +87,10 @@ class Simulation:
         f = self._engine(batch.pattern).function
         return f.probabilities(**batch.arguments, measurement=Measurement(pairs, len(wires)))
 
+    def check_output(self, batch: SampleBatch, needed: int, what: str) -> None:
+        """Refuse a result beyond the engine's memory limit, as of `MemoryBudget.check_output`."""
+        self._engine(batch.pattern).function.memory.check_output(needed, what)
+
     def vjp(self, batch: SampleBatch) -> tuple[list[Any], Pullback]:
         """Results, and a function from their cotangents to gradients; it may be called once."""
         engine, given = self._engine(batch.pattern), batch.arguments

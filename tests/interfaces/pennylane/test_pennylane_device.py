@@ -600,3 +600,15 @@ def test_amplitudes_that_the_framework_could_not_normalise_are_refused(scale: fl
         pytest.raises(qml.exceptions.DeviceError, match=r"all 0, or not finite.*largest one first"),
     ):
         circuit(scale * np.array([0.1, 0.2, 0.3, 0.4]))
+
+
+@pytest.mark.parametrize("shots", [2**22, 2**31])
+def test_shots_count_against_the_memory_limit(shots: int) -> None:
+    @qml.set_shots(shots)
+    @qml.qnode(qml.device("fusedqml.qubit", wires=2, max_memory_mb=16))
+    def circuit() -> object:
+        qml.Hadamard(0)
+        return qml.expval(qml.Z(0))
+
+    with pytest.raises(DeviceError, match=f"samples of {shots} shots need .*16.0 MiB are allowed"):
+        circuit()
