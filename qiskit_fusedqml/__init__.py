@@ -17,7 +17,7 @@ A circuit flows in one direction, and every step is data that can be printed::
 `calibrate`    the command that measures what work costs on this machine
 =============  =======================================================================================================
 
-Beside the rooms: `errors`, `arrays` (types, and reading numbers), `memory`, `info`. Imports point one way, from the
+Beside the rooms: `errors`, `arrays` (types, and reading numbers), `memory`, `files`. Imports point one way, from the
 bottom of the table to its top.
 
 The public names are resolved on first use, so that ``import qiskit_fusedqml`` costs next to nothing and needs no extra;

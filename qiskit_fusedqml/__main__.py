@@ -48,7 +48,7 @@ def _refuse(error: Exception) -> int:
 
 
 def _info(_: argparse.Namespace) -> None:
-    from .info import describe
+    from .devices.info import describe
 
     print(describe())
 

@@ -26,7 +26,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 ROOMS = "ir planner devices engine simulation distributed interfaces training demo calibrate".split()
 """Folders of the package; each imports only what stands to its left."""
 
-ORDER = ["errors", "arrays", "memory", "files", *ROOMS, "info", "__main__"]
+ORDER = ["errors", "arrays", "memory", "files", *ROOMS, "__main__"]
 """Rooms and modules beside them, likewise."""
 
 ALLOWED = {

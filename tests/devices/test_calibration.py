@@ -26,7 +26,7 @@ from qiskit_fusedqml.devices.calibration import (
     write,
 )
 from qiskit_fusedqml.devices.cpu import CPUDevice, instruction_set
-from qiskit_fusedqml.info import describe
+from qiskit_fusedqml.devices.info import describe
 from qiskit_fusedqml.planner.cost import KINDS, CostModel, Factors
 from qiskit_fusedqml.planner.frame import Frame
 from qiskit_fusedqml.planner.tape import Tape

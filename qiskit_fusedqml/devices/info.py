@@ -8,7 +8,7 @@ import platform
 import sys
 from importlib.metadata import PackageNotFoundError, version
 
-from .memory import format_bytes, physical_memory
+from ..memory import format_bytes, physical_memory
 
 _PACKAGES = (
     "qiskit-fusedqml",
@@ -77,27 +77,27 @@ def _version(package: str) -> str:
 
 
 def _processor() -> str:
-    from .devices.calibration import cpu_facts
+    from .calibration import cpu_facts
 
     return f"{cpu_facts().get('model name') or platform.processor() or 'unknown'} ({platform.machine()})"
 
 
 def _features() -> str:
-    from .devices.calibration import cpu_facts
+    from .calibration import cpu_facts
 
     present = (cpu_facts().get("flags") or cpu_facts().get("Features", "")).split()
     return " ".join(feature for feature in _FEATURES if feature in present) or "unknown on this system"
 
 
 def _instruction_set() -> str:
-    from .devices.cpu import instruction_set
+    from .cpu import instruction_set
 
     return f"{instruction_set()}, chosen for the CPU device"
 
 
 def _cost_model() -> str:
-    from .devices.calibration import find
-    from .devices.cpu import instruction_set
+    from .calibration import find
+    from .cpu import instruction_set
 
     tables = {precision: find(instruction_set(), precision)[1] for precision in ("double", "single")}
     if len(set(tables.values())) == 1:

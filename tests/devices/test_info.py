@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from qiskit_fusedqml import info
 from qiskit_fusedqml.__main__ import main
+from qiskit_fusedqml.devices import info
 
 
 def test_every_fact_has_a_line(capsys: pytest.CaptureFixture[str]) -> None:
