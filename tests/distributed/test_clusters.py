@@ -58,16 +58,19 @@ def test_dask_gives_up_on_work_that_kills_every_worker(dask: Any, tmp_path: Path
         ShardedCircuit(f, dask, shards=1).value_and_vjp(None, W, COTANGENTS[:1])
 
 
+# On the other ranks sys.argv begins with mpi4py's arguments, and the script is imported without being __main__; the
+# executor tells them where `support` lies.
 MPI = """
 import sys
-sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 from mpi4py.futures import MPIPoolExecutor
-from support.sharded import COTANGENTS, W, check, doomed, ghz
 from qiskit_fusedqml import FusedSimulator, ShardedCircuit
 
 if __name__ == "__main__":
-    with MPIPoolExecutor() as executor:
+    sys.path.insert(0, sys.argv[1])
+    from support.sharded import COTANGENTS, W, check, doomed, ghz
+
+    with MPIPoolExecutor(path=[sys.argv[1]]) as executor:
         for shards in (1, 2, 5):
             check(executor, shards)
         circuits = [ghz(n) for n in (2, 3, 4)]
