@@ -26,7 +26,7 @@ def dask() -> Iterator[Any]:
 
     config.set({"distributed.scheduler.allowed-failures": 2, "distributed.comm.timeouts.connect": "60s"})
     with (
-        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, processes=True) as cluster,
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0", processes=True) as cluster,
         Client(cluster) as client,
     ):
         yield client.get_executor()
