@@ -7,6 +7,9 @@ QiskitError`` blocks keep working. Wrong shapes and values are also `ValueError`
 
 from __future__ import annotations
 
+import warnings
+from functools import lru_cache
+
 try:
     from qiskit.exceptions import QiskitError
 except ImportError:  # programs are loaded, planned and run on machines without Qiskit, too
@@ -51,3 +54,9 @@ class WorkerError(FusedQMLError, RuntimeError):
 
 class SlowPathWarning(UserWarning):
     """What was asked for is right and takes much longer than it need; the message says what to write instead."""
+
+
+@lru_cache(maxsize=64)
+def warn_slow_path(message: str) -> None:
+    """Give a `SlowPathWarning` once, at the line that called the function that calls the caller."""
+    warnings.warn(message, SlowPathWarning, stacklevel=4)

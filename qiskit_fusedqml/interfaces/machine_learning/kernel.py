@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -18,7 +16,7 @@ from qiskit_machine_learning.utils import algorithm_globals
 from ...arrays import FloatArray, real_array, shown, whole_number
 from ...engine.options import EngineOptions
 from ...engine.program_function import ProgramFunction
-from ...errors import InvalidInputError, SlowPathWarning
+from ...errors import InvalidInputError, warn_slow_path
 from ..qiskit.batches import ParameterSets
 from ..qiskit.cache import CACHE, check_circuit
 from ..qiskit.lowering import lower
@@ -117,7 +115,7 @@ class FusedFidelityKernel(TrainableFidelityQuantumKernel):
                 "its own. Give one of them."
             )
         if fidelity is not None and not isinstance(fidelity, FusedFidelity):
-            _warn_once(type(fidelity).__name__)
+            _say_what_it_costs(fidelity)
 
     @property
     def engine_options(self) -> EngineOptions:
@@ -249,12 +247,9 @@ def _samples(values: ArrayLike, name: str) -> FloatArray:
     return samples
 
 
-@lru_cache(maxsize=64)
-def _warn_once(name: str) -> None:
-    """Say once for a class of fidelities what it costs."""
-    warnings.warn(
-        f"fidelity={name} is asked for every entry of the kernel matrix by itself, one circuit each. Leave it out, or "
-        "give FusedFidelity(), for exact entries from one sweep and one matrix product; shots=... adds their noise.",
-        SlowPathWarning,
-        stacklevel=3,
+def _say_what_it_costs(fidelity: BaseStateFidelity) -> None:
+    warn_slow_path(
+        f"fidelity={type(fidelity).__name__} is asked for every entry of the kernel matrix by itself, one circuit "
+        "each. Leave it out, or give FusedFidelity(), for exact entries from one sweep and one matrix product; "
+        "shots=... adds their noise."
     )

@@ -14,7 +14,8 @@ once; estimator, sampler and gradients derive from it what else they are asked f
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from itertools import islice
 from typing import Any, TypeVar
 
 import numpy as np
@@ -24,7 +25,7 @@ from qiskit.circuit import Parameter
 from qiskit.primitives.containers.bindings_array import BindingsArray
 
 from ...arrays import real_array
-from ...errors import InvalidInputError
+from ...errors import InvalidInputError, warn_slow_path
 from .cache import CACHE, check_circuit
 
 Indices = NDArray[np.intp]
@@ -58,9 +59,9 @@ class ParameterSets:
 
     def array(self) -> NDArray[np.float64]:
         """The distinct sets, shape (len(self), width)."""
-        if len(self._parts) == 1:
-            return self._parts[0]
-        return np.concatenate([np.empty((0, self._width)), *self._parts])
+        if len(self._parts) != 1:
+            self._parts = [np.concatenate([np.empty((0, self._width)), *self._parts])]
+        return self._parts[0]
 
 
 class CircuitBatch:
@@ -106,6 +107,41 @@ class CircuitBatch:
         places = self.sets.add(array.reshape(math.prod(shape), array.shape[-1])).reshape(shape)
         self._added[id(values)] = (values, places)
         return places
+
+
+def warn_of_parameter_shift(batches: Collection[CircuitBatch], num_pubs: int, gradient: str) -> None:
+    """Say once that ``gradient`` replaces a parameter shift, if a call's pubs begin with one.
+
+    A stock gradient sends two pubs for each parameter, all of one circuit or, if it transpiles them, of equal ones.
+    """
+    if num_pubs < 4 or num_pubs < sum(len(batch.sets) for batch in batches):  # of one parameter set each
+        return
+    width = len(next(iter(batches)).known.parameters)
+    first = [batch.sets.array() for batch in islice(batches, 2 * width)]
+    if all(sets.shape[1] == width for sets in first) and _begin_with_shifts(np.concatenate(first)[: 2 * width]):
+        warn_slow_path(
+            f"These pubs are a parameter shift: two circuits for each parameter. Write gradient={gradient} where the "
+            "network or the algorithm is made, for the exact gradient with respect to all parameters at once."
+        )
+
+
+def _begin_with_shifts(sets: NDArray[np.float64]) -> bool:
+    """Whether parameter sets (N, P) begin with v + (pi / 2) e_k for two or more k, then v - (pi / 2) e_k for each.
+
+    A single pair is not enough: scans of one parameter, and optimizers that turn one at a time, have such pairs.
+    """
+    partners = np.flatnonzero(np.count_nonzero(sets != sets[0], axis=1) == 1)
+    count = int(partners[0]) if len(partners) else 0
+    if count < 2 or len(sets) < 2 * count:
+        return False
+    plus, minus = sets[:count], sets[count : 2 * count]
+    of_pair, shifted = np.nonzero(plus != minus)
+    return bool(
+        np.array_equal(of_pair, np.arange(count))
+        and len(set(shifted.tolist())) == count
+        and np.allclose((plus - minus)[of_pair, shifted], np.pi, rtol=0, atol=1e-9)
+        and np.allclose(plus + minus, plus[0] + minus[0], rtol=0, atol=1e-9)
+    )
 
 
 def readable_pub(pub: Any, values: int) -> Any:

@@ -24,7 +24,7 @@ from qiskit.quantum_info import SparsePauliOp
 from ...arrays import real_number
 from ...engine.options import EngineOptions
 from .backend.options import run_metadata
-from .batches import CircuitBatch, Indices, batch_of, readable_pub, readable_values
+from .batches import CircuitBatch, Indices, batch_of, readable_pub, readable_values, warn_of_parameter_shift
 from .compiled import compile_circuit, lowered_circuit
 from .jobs import FinishedJob
 from .lowering.observables import Observable, canonical, from_coerced
@@ -132,6 +132,7 @@ class FusedEstimator(EnginePrimitive, BaseEstimatorV2):
         asked = self.default_precision if precision is None else precision
         batches: dict[Hashable, _Batch] = {}
         requests = [_request(pub, asked, batches) for pub in pubs]
+        warn_of_parameter_shift(batches.values(), len(requests), "FusedEstimatorGradient(estimator)")
         return FinishedJob(self._run, requests, batches.values(), options)
 
     def _run(

@@ -22,7 +22,7 @@ from ...arrays import whole_number
 from ...ir.classical import WIDEST_FIXED
 from ...simulation import Outcomes, Shots
 from .backend.options import run_metadata
-from .batches import CircuitBatch, Indices, batch_of, readable_pub
+from .batches import CircuitBatch, Indices, batch_of, readable_pub, warn_of_parameter_shift
 from .compiled import RunnerOptions, compile_runner
 from .jobs import FinishedJob
 from .options import EnginePrimitive
@@ -120,6 +120,7 @@ class FusedSampler(EnginePrimitive, BaseSamplerV2):
         for pub in coerced:
             batch = batch_of(batches, _Batch, pub.circuit, pub.shots)
             requests.append((pub, batch, batch.add_pub(pub, self.seed)))
+        warn_of_parameter_shift(batches.values(), len(requests), "FusedSamplerGradient(sampler)")
         return FinishedJob(_run, requests, batches.values(), options)
 
     def _check_shots(self) -> None:
