@@ -10,6 +10,7 @@
 `measurement`   from outcomes of qubits to values of classical bits
 `classical`     classical bits, variables and expressions of a dynamic program
 `dynamic`       measurements, resets, branches, loops
+`channels`      noise: transfer matrices on Pauli vectors, constant or by parameters
 `qubits`        the qubits that something acts on, and programs on these only
 `simplify`      dynamic programs with measurements deferred and segments joined
 ==============  ======================================================================================================

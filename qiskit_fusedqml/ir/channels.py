@@ -1,0 +1,107 @@
+"""Channels: what noise does to a state, as real matrices on Pauli vectors.
+
+A mixed state rho of n qubits is its **Pauli vector** r_P = Tr(P rho) over the 4**n Pauli strings P. String number
+``sum_j digit_j 4**j`` has I, X, Y or Z (digits 0 to 3) on qubit j. A channel E with Kraus operators K is the real
+**transfer matrix**
+
+    T[a, b] = 2**-k Tr(P_a E(P_b)),   E(rho) = sum K rho K^dagger,   r' = T r,
+
+on the digits of its k qubits. E preserves the trace where ``T[0] = (1, 0, ..., 0)`` and is completely positive where
+its Choi matrix, `choi`, has no negative eigenvalue.
+
+A channel that depends on angles of a program (a probability of an error is an "angle" as any other) names a row of
+`CHANNELS`: the transfer matrix as a function of its parameters, and the derivatives. Several numbers may be given at
+once: parameters are arrays of one shape (...), transfer matrices arrays (..., 4**k, 4**k).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..arrays import ComplexArray, FloatArray
+
+MAX_CHANNEL_QUBITS = 3
+"""A `Channel` acts on at most this many qubits."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ChannelFamily:
+    """Channels that depend on m parameters.
+
+    Attributes:
+        name: The family's name.
+        num_qubits: Number k of qubits.
+        parameters: Names of the m parameters, for messages.
+        transfer: From m arrays (...) to transfer matrices (..., 4**k, 4**k).
+        derivatives: From the same to their derivatives with respect to each parameter, (m, ..., 4**k, 4**k).
+        problem: From m numbers to what is wrong with them, or None.
+    """
+
+    name: str
+    num_qubits: int
+    parameters: tuple[str, ...]
+    transfer: Callable[..., FloatArray]
+    derivatives: Callable[..., FloatArray]
+    problem: Callable[..., str | None]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Channel:
+    """A channel on some qubits of a program.
+
+    Attributes:
+        qubits: The k <= 3 qubits; digit j of the matrix's indices is that of ``qubits[j]``.
+        matrix: The transfer matrix (4**k, 4**k); None where it depends on angles.
+        family: What the matrix is a member of, or None for a constant one.
+        slots: For each parameter of the family the slot of the angle vector it is taken from, or -1.
+        constants: The parameters where the slot is -1, else 0.
+    """
+
+    qubits: tuple[int, ...]
+    matrix: FloatArray | None = None
+    family: ChannelFamily | None = None
+    slots: tuple[int, ...] = ()
+    constants: tuple[float, ...] = ()
+
+
+@cache
+def pauli_matrices(k: int) -> ComplexArray:
+    """The 4**k Pauli strings as matrices, (4**k, 2**k, 2**k); bit j of a matrix's index is qubit j."""
+    one = np.array([[[1, 0], [0, 1]], [[0, 1], [1, 0]], [[0, -1j], [1j, 0]], [[1, 0], [0, -1]]])
+    # a further qubit is the most significant one, of strings and of matrices
+    strings: ComplexArray = one
+    for _ in range(k - 1):
+        strings = np.stack([np.kron(p, q) for p in one for q in strings])
+    return strings
+
+
+def transfer_of_kraus(operators: Sequence[ArrayLike] | NDArray[np.complexfloating]) -> FloatArray:
+    """``T[a, b] = 2**-k Tr(P_a sum K P_b K^dagger)`` of Kraus operators (2**k, 2**k)."""
+    kraus = np.asarray(operators, dtype=np.complex128)
+    k = kraus.shape[-1].bit_length() - 1
+    strings = pauli_matrices(k)
+    images = np.einsum("mij,bjk,mlk->bil", kraus, strings, kraus.conj(), optimize=True)
+    matrix: FloatArray = np.einsum("aij,bji->ab", strings, images).real / 2**k
+    return np.ascontiguousarray(matrix)
+
+
+def choi(matrix: FloatArray) -> ComplexArray:
+    """The Choi matrix ``2**-k sum_ab T[a, b] P_b^T (x) P_a`` (4**k, 4**k); its trace is 2**k."""
+    size = round(len(matrix) ** 0.5)
+    strings = pauli_matrices(size.bit_length() - 1)
+    blocks: ComplexArray = np.einsum("ab,bji,akl->ikjl", matrix, strings, strings, optimize=True) / size
+    return blocks.reshape(size * size, size * size)
+
+
+def channel_problem(matrix: FloatArray, tolerance: float = 1e-8) -> str | None:
+    """What keeps a transfer matrix from being a channel, and by how much; None for a channel."""
+    leak = np.abs(matrix[0] - np.eye(1, len(matrix))[0]).max()
+    if not leak <= tolerance:
+        return f"it does not preserve the trace (off by {leak:.3g})"
+    lowest = float(np.linalg.eigvalsh(choi(matrix))[0])
+    return None if lowest >= -tolerance else f"it is not completely positive (Choi eigenvalue {lowest:.3g})"

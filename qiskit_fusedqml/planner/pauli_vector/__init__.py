@@ -1,0 +1,1 @@
+"""Planning of programs with noise: from channels and gates to tapes for Pauli vectors."""
