@@ -31,15 +31,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .distributed import ShardedCircuit as ShardedCircuit
-    from .interfaces.machine_learning.estimator_gradient import FusedEstimatorGradient as FusedEstimatorGradient
     from .interfaces.machine_learning.fidelities import FusedFidelity as FusedFidelity
-    from .interfaces.machine_learning.geometric_tensor import FusedQGT as FusedQGT
+    from .interfaces.machine_learning.gradients import (
+        FusedEstimatorGradient as FusedEstimatorGradient,
+        FusedQGT as FusedQGT,
+        FusedSamplerGradient as FusedSamplerGradient,
+    )
     from .interfaces.machine_learning.kernel import FusedFidelityKernel as FusedFidelityKernel
     from .interfaces.machine_learning.neural_networks import (
         FusedEstimatorQNN as FusedEstimatorQNN,
         FusedSamplerQNN as FusedSamplerQNN,
     )
-    from .interfaces.machine_learning.sampler_gradient import FusedSamplerGradient as FusedSamplerGradient
     from .interfaces.pennylane import FusedQubit as FusedQubit
     from .interfaces.qiskit.backend import FusedSimulator as FusedSimulator
     from .interfaces.qiskit.circuit import DifferentiableCircuit as DifferentiableCircuit
@@ -54,16 +56,16 @@ if TYPE_CHECKING:
 _HOME = {
     "DifferentiableCircuit": ".interfaces.qiskit.circuit",
     "FusedEstimator": ".interfaces.qiskit.primitives",
-    "FusedEstimatorGradient": ".interfaces.machine_learning.estimator_gradient",
+    "FusedEstimatorGradient": ".interfaces.machine_learning.gradients",
     "FusedEstimatorQNN": ".interfaces.machine_learning.neural_networks",
     "FusedFidelity": ".interfaces.machine_learning.fidelities",
     "FusedFidelityKernel": ".interfaces.machine_learning.kernel",
     "FusedGate": ".interfaces.qiskit.transpiler",
     "FusedLayer": ".interfaces.torch",
-    "FusedQGT": ".interfaces.machine_learning.geometric_tensor",
+    "FusedQGT": ".interfaces.machine_learning.gradients",
     "FusedQubit": ".interfaces.pennylane",
     "FusedSampler": ".interfaces.qiskit.samplers",
-    "FusedSamplerGradient": ".interfaces.machine_learning.sampler_gradient",
+    "FusedSamplerGradient": ".interfaces.machine_learning.gradients",
     "FusedSamplerQNN": ".interfaces.machine_learning.neural_networks",
     "FusedSimulator": ".interfaces.qiskit.backend",
     "FusionPass": ".interfaces.qiskit.transpiler",

@@ -9,7 +9,7 @@ from qiskit.circuit import ParameterVector, QuantumCircuit
 from qiskit.quantum_info import SparsePauliOp
 from qiskit_machine_learning.neural_networks import EstimatorQNN
 
-from ..interfaces.machine_learning.estimator_gradient import FusedEstimatorGradient
+from ..interfaces.machine_learning.gradients import FusedEstimatorGradient
 from ..interfaces.qiskit.primitives import FusedEstimator
 
 

@@ -2,9 +2,7 @@
 
 ====================  ================================================================================================
 `neural_networks`     `FusedEstimatorQNN`, `FusedSamplerQNN`
-`estimator_gradient`  `FusedEstimatorGradient`: expectation values, by the adjoint method
-`sampler_gradient`    `FusedSamplerGradient`: probabilities, by the cheaper of forward and reverse mode
-`geometric_tensor`    `FusedQGT`, of which the Fisher information is the real part
+`gradients`           `FusedEstimatorGradient`, `FusedSamplerGradient`, and `FusedQGT` for the Fisher information
 `entries`             what a call of these three asks for, in batches by circuit
 `kernel`              `FusedFidelityKernel`: kernel matrices, for support vector machines, and their gradients
 `fidelities`          `FusedFidelity`: pairs of circuits, for what takes a ``BaseStateFidelity``

@@ -32,6 +32,13 @@ from ..qiskit.cache import CACHE, check_circuit
 
 Parameters = Sequence[Parameter] | None
 Values = Sequence[Sequence[float]] | FloatArray
+PART: dict[DerivativeType, Callable[[NDArray[Any]], NDArray[Any]]] = {
+    DerivativeType.REAL: np.real,
+    DerivativeType.IMAG: np.imag,
+    DerivativeType.COMPLEX: np.asarray,
+}
+"""What a derivative type takes of complex derivatives."""
+
 Share = tuple[int, Sequence[Parameter], Any]
 """An entry's position in the call, its wanted parameters, and its result."""
 
@@ -244,10 +251,3 @@ class TypedDerivatives:
     def derivative_type(self, derivative_type: DerivativeType) -> None:
         known_derivative_type(derivative_type)
         self._derivative_type = derivative_type  # as it is, for whoever compares it with an enum of their own
-
-
-def part(values: NDArray[Any], kind: DerivativeType) -> NDArray[Any]:
-    """Complex values, or their real or imaginary part."""
-    if kind is DerivativeType.COMPLEX:
-        return values
-    return values.real if kind is DerivativeType.REAL else values.imag

@@ -20,7 +20,7 @@ from ..qiskit.batches import ParameterSets
 from ..qiskit.cache import CACHE, KnownCircuit, check_circuit
 from ..qiskit.compiled import compile_circuit, lowered_circuit
 from ..qiskit.jobs import FinishedJob
-from ..qiskit.options import LentEngineOptions
+from ..qiskit.options import LentEngineOptions, engine_arguments
 from .overlaps import Side, States, local_fidelities, pair_fidelities
 
 
@@ -58,12 +58,7 @@ class FusedFidelity(LentEngineOptions, BaseStateFidelity):
         self._default_options = Options(**(options or {}))
         self._local = local
         self._pass_manager = pass_manager
-        self._given = {
-            "device": device,
-            "precision": precision,
-            "max_memory_mb": max_memory_mb,
-            "num_threads": num_threads,
-        }
+        self._given = engine_arguments(locals())
 
     @property
     def local(self) -> bool:

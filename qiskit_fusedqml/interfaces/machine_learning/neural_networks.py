@@ -8,8 +8,7 @@ primitive with shots or noise, or somebody else's gradient, is used as the stock
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from math import prod
 from typing import Any
@@ -31,10 +30,10 @@ from ...engine.options import EngineOptions
 from ...errors import InvalidInputError
 from ..qiskit.cache import check_circuit
 from ..qiskit.circuit import DifferentiableCircuit, checked_parameters
+from ..qiskit.options import engine_arguments
 from ..qiskit.primitives import FusedEstimator
 from .entries import refuse_second_derivatives
-from .estimator_gradient import FusedEstimatorGradient
-from .sampler_gradient import FusedSamplerGradient, logical_outcomes
+from .gradients import FusedEstimatorGradient, FusedSamplerGradient, logical_outcomes
 
 DENSE_BYTES = 2**26
 """Sparse results are collected from dense pieces of this size."""
@@ -52,8 +51,17 @@ class _Network(NeuralNetwork):
     """
 
     engine_options: EngineOptions
+    _engine_arguments: dict[str, Any]
     _circuit: QuantumCircuit
     _observables: Sequence[BaseOperator] | None = None
+
+    def _take_engine_options(self, arguments: Mapping[str, Any]) -> None:
+        """Check the constructor's arguments, its ``locals()``, and keep those of the engine."""
+        check_circuit(arguments["circuit"])
+        for name in ("input_params", "weight_params"):
+            checked_parameters(() if arguments[name] is None else arguments[name], name)
+        self._engine_arguments = engine_arguments(arguments)
+        self.engine_options = EngineOptions(**self._engine_arguments)
 
     @cached_property
     def differentiable(self) -> DifferentiableCircuit:
@@ -64,7 +72,7 @@ class _Network(NeuralNetwork):
             None if self._observables is None else list(self._observables),
             inputs=parameters[: self._num_inputs],
             weights=parameters[self._num_inputs :],
-            **asdict(self.engine_options),
+            **self._engine_arguments,
         )
 
     def _validate_input(self, input_data: Any) -> Any:
@@ -164,14 +172,10 @@ class FusedEstimatorQNN(_Network, EstimatorQNN):
         num_threads: int | None = None,
         checkpoint: str | int | None = None,
     ) -> None:
-        check_circuit(circuit)
-        for name, given in (("input_params", input_params), ("weight_params", weight_params)):
-            checked_parameters(() if given is None else given, name)
-        self.engine_options = EngineOptions(device, precision, max_memory_mb, num_threads, checkpoint)
+        self._take_engine_options(locals())
         if estimator is None:
-            estimator = FusedEstimator(
-                device=device, precision=precision, max_memory_mb=max_memory_mb, num_threads=num_threads
-            )
+            estimator = FusedEstimator()
+            estimator.options.update_options(**self._engine_arguments)
         if gradient is None:
             gradient = FusedEstimatorGradient(FusedEstimator(), pass_manager=pass_manager)
         super().__init__(
@@ -252,10 +256,7 @@ class FusedSamplerQNN(_Network, SamplerQNN):
         num_threads: int | None = None,
         checkpoint: str | int | None = None,
     ) -> None:
-        check_circuit(circuit)
-        for name, given in (("input_params", input_params), ("weight_params", weight_params)):
-            checked_parameters(() if given is None else given, name)
-        self.engine_options = EngineOptions(device, precision, max_memory_mb, num_threads, checkpoint)
+        self._take_engine_options(locals())
         if gradient is None:
             gradient = FusedSamplerGradient(sampler, pass_manager=pass_manager)
         super().__init__(

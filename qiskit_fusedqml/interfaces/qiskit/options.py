@@ -26,6 +26,15 @@ _ENGINE_NAMES = {name: name for name in ("device", "precision", "max_memory_mb")
 """The simulator's names of options of the engine."""
 
 
+ENGINE_ARGUMENTS = tuple(field.name for field in fields(EngineOptions))
+"""The names of the engine's options."""
+
+
+def engine_arguments(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of a constructor's arguments, ``locals()`` at its beginning, that are options of the engine."""
+    return {name: given[name] for name in ENGINE_ARGUMENTS if name in given}
+
+
 class EnginePrimitive:
     """A primitive whose options are some of its own and those of the engine, also under the names of qiskit-aer.
 
