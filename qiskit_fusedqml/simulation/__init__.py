@@ -19,10 +19,8 @@ had. Results therefore depend neither on the memory nor on what else is run, but
 
 ==============  =====================================================================================================
 `runner`        `Runner`: a compiled program and its runs
-`code`          flat code: branches and loops as jumps
-`interpreter`   runs code for trajectories
-`trajectories`  trajectories and their shots: measuring, parting, joining; random numbers
-`states`        the states of trajectories, on the device or as amplitudes
+`interpreter`   runs programs for trajectories, as flat code: branches and loops as jumps
+`trajectories`  trajectories: states, classical values and shots; measuring, parting, joining; random numbers
 `sampling`      outcomes drawn from probabilities, and the classical bits they are written to
 `saving`        what save instructions keep, reduced over shots
 ==============  =====================================================================================================

@@ -9,7 +9,8 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from ..devices import Device, draws_shots
+from ..devices import draws_shots
+from ..devices.registry import make_device
 from ..engine.options import EngineOptions
 from ..engine.passes import Passes
 from ..errors import OutOfMemoryError
@@ -17,12 +18,10 @@ from ..ir.angles import AngleMap
 from ..ir.classical import Bits
 from ..ir.dynamic import Assign, DynamicProgram, Measure, Save, Segment, final_writes, walk
 from ..planner import Plan
-from .code import flatten
-from .interpreter import STATES_AT_WORK, STATES_OF_ONE, Interpreter
+from .interpreter import STATES_AT_WORK, STATES_OF_ONE, Interpreter, flatten
 from .sampling import Indices, Shots, ShotTable, counted, draw, outcomes_of_shots, present_numbers, written
 from .saving import Recorder, Saved
-from .states import States
-from .trajectories import Draws, TooManyTrajectoriesError, Trajectories
+from .trajectories import Draws, States, TooManyTrajectoriesError, Trajectories
 
 CHUNK_OUTCOMES = 1 << 24
 """Probabilities held at a time."""
@@ -86,13 +85,12 @@ class Runner:
     Args:
         dynamic: The program.
         angle_map: From parameter values to the angles its segments' slots refer to.
-        constants: The values (K,) of the angle map's last K parameters, which parameter sets do not hold; None
-            for none.
-        device: Where states live.
-        precision: "double" or "single".
-        max_memory_mb: Memory for states; None for what the device says.
+        options: Where and how it runs.
+        constants: The values (K,) of the angle map's last K parameters, which parameter sets do not hold.
 
     Attributes:
+        device: Where states live.
+        budget: Bytes that states may take.
         plans: The plan of each segment that has run, by its identity.
         measures: Whether classical bits are written.
         saves: Whether anything is saved.
@@ -102,26 +100,26 @@ class Runner:
         self,
         dynamic: DynamicProgram,
         angle_map: AngleMap,
-        constants: NDArray[np.float64] | None = None,
-        *,
-        device: Device,
-        precision: str = "double",
-        max_memory_mb: float | None = None,
+        options: EngineOptions,
+        constants: Sequence[float] | NDArray[np.float64] = (),
     ) -> None:
         self.dynamic = dynamic
-        self.constants = np.empty(0) if constants is None else constants
-        self.device = device
-        options = EngineOptions(device, precision, max_memory_mb)
-        self.budget = options.budget(device)
+        self.constants = np.array(constants, np.float64)
+        self.device = make_device(options.device, precision=options.precision, num_threads=options.num_threads)
+        options = replace(options, device=self.device)
+        self.budget = options.budget(self.device)
         # a trajectory's classical values, too; a quarter of the memory is for shots
         classical = dynamic.num_clbits + 8 * len(dynamic.variables)
-        self._state_bytes = device.state_bytes(dynamic.num_qubits, 1)
+        self._state_bytes = self.device.state_bytes(dynamic.num_qubits, 1)
         self._max_states = max(STATES_OF_ONE, 3 * self.budget // (4 * (self._state_bytes + classical)))
         self.plans: dict[int, Plan] = {}
         everything = list(walk(dynamic.nodes))
-        segments = {id(node): node for node in everything if isinstance(node, Segment)}
         known: dict[Hashable, Passes] = {}
-        self._segments = {key: self._prepared(segment, angle_map, options, known) for key, segment in segments.items()}
+        self._segments = {
+            id(node): self._prepared(node, angle_map, options, known)
+            for node in everything
+            if isinstance(node, Segment)
+        }
         self._keep_phase = any(isinstance(node, Save) and node.kind in _NEEDS_PHASE for node in everything)
         self.measures = any(
             isinstance(node, Measure) or (isinstance(node, Assign) and isinstance(node.target, Bits))
@@ -224,7 +222,8 @@ class Runner:
         count, shots = len(request.values), request.shots
         before, after = self._recorder(count), self._recorder(len(request.value_of_set))
         start = Trajectories.start(self.dynamic, self.device, count)
-        (shared,) = self._interpreter(request.values, Draws(), before, STATES_AT_WORK * count).run(self._shared, start)
+        run_segment = partial(self._after_segment, request.values)
+        (shared,) = Interpreter(run_segment, Draws(), before, STATES_AT_WORK * count).run(self._shared, start)
         drawn = self._sampled(request, shared) if self.samples else self._followed(request, shared, after)
         # what was saved before anything random is one value for all shots; as on Aer, a list then holds it once if
         # the shots are drawn from one state, else for every shot
@@ -240,11 +239,6 @@ class Runner:
     def _recorder(self, num_sets: int) -> Recorder:
         # where a state fits, so does a copy of it
         return Recorder(num_sets, self.budget + self._state_bytes + SMALL_RESULTS)
-
-    def _interpreter(
-        self, values: NDArray[np.float64], draws: Draws, recorder: Recorder, max_states: int
-    ) -> Interpreter:
-        return Interpreter(partial(self._after_segment, values), draws, recorder, max_states)
 
     def _after_segment(self, values: NDArray[np.float64], segment: Segment, trajectories: Trajectories) -> States:
         """The states of trajectories after a segment, if parameter set k has ``values[k]``."""
@@ -284,7 +278,7 @@ class Runner:
         while first < request.shots:
             draws = Draws(keys, range(first, min(first + size, request.shots)))
             attempt = self._recorder(len(values))
-            interpreter = self._interpreter(values, draws, attempt, self._max_states)
+            interpreter = Interpreter(partial(self._after_segment, values), draws, attempt, self._max_states)
             try:
                 for trajectories in interpreter.run(self._body, shared.spread(request.value_of_set, draws.shots)):
                     self._finish(trajectories, draws, table)

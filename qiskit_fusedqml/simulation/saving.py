@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from ..errors import OutOfMemoryError
 from ..ir.dynamic import Save
-from .states import States
-from .trajectories import Trajectories
+from .trajectories import States, Trajectories
 
 Array = NDArray[Any]
 

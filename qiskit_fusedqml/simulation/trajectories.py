@@ -1,18 +1,24 @@
-"""Trajectories and the shots they stand for."""
+"""Trajectories: their states, their classical values and the shots they stand for; measuring, parting, joining."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..devices import Device
+from ..devices import Device, State, draws_shots
 from ..ir.classical import Memory
 from ..ir.dynamic import DynamicProgram
+from ..ir.observables import PauliSum
+from ..planner.frame import Frame
+from ..planner.tape import Tape
 from .sampling import Indices, outcomes_of_shots, present_numbers
-from .states import States
+
+Amplitudes = NDArray[Any]
 
 CERTAIN = 1e-12
 """An outcome whose probability falls short of 1 by no more than this changes nothing."""
@@ -20,6 +26,127 @@ CERTAIN = 1e-12
 
 class TooManyTrajectoriesError(Exception):
     """More states would have to be held than fit into memory; fewer shots at a time are needed."""
+
+
+class States:
+    """T states of n qubits; never changed in place.
+
+    Args:
+        device: Where they are run.
+        num_qubits: Number of qubits n.
+        count: Number of states T.
+        amplitudes: (T, 2**n); all states are |0...0> if neither these nor a ket is given.
+        ket: The device's states, in a frame.
+        frame: The frame.
+    """
+
+    def __init__(
+        self,
+        device: Device,
+        num_qubits: int,
+        count: int,
+        *,
+        amplitudes: Amplitudes | None = None,
+        ket: State | None = None,
+        frame: Frame | None = None,
+    ) -> None:
+        self.device = device
+        self.num_qubits = num_qubits
+        self.count = count
+        self._given = amplitudes
+        self._ket = ket
+        self._frame = frame or Frame.identity(num_qubits)
+        self._values: dict[PauliSum, NDArray[np.float64]] = {}
+
+    @property
+    def start(self) -> Amplitudes | None:
+        """What a segment starts from: amplitudes, or None for |0...0>."""
+        return None if self._given is None and self._ket is None else self.amplitudes
+
+    @cached_property
+    def amplitudes(self) -> Amplitudes:
+        """(T, 2**n), in the device's precision."""
+        if self._given is not None:
+            return self._given
+        if self._ket is not None:
+            return self.device.amplitudes(self._ket, self._frame)
+        zero = np.zeros((self.count, 2**self.num_qubits), dtype=np.complex128)
+        zero[:, 0] = 1.0
+        return zero
+
+    def probabilities(self, qubits: Sequence[int]) -> NDArray[np.float64]:
+        """Marginal probabilities (T, 2**k); bit j of the outcome is ``qubits[j]``."""
+        return self.device.probabilities(self._on_device(), self._frame, qubits)
+
+    def sample(self, qubits: Sequence[int], shots: int, keys: NDArray[np.uint64], states: Indices) -> NDArray[np.int64]:
+        """Outcomes (R, shots), each row from its state; the device is a `SamplingDevice`."""
+        assert draws_shots(self.device)
+        return self.device.sample(self._on_device(), self._frame, qubits, shots, keys, states)
+
+    def expectation(self, sums: Sequence[PauliSum]) -> NDArray[np.float64]:
+        """Expectation values (T, number of observables); they are kept, so that many can be asked for at once."""
+        new = [observable for observable in sums if observable not in self._values]
+        if new:
+            columns = self.device.expectation(self._on_device(), self._frame, new)
+            self._values.update(zip(new, columns.T, strict=True))
+        return np.stack([self._values[observable] for observable in sums], axis=1)
+
+    def reduced(self, qubits: Sequence[int]) -> Amplitudes:
+        """Amplitudes (T, 2**k, 2**(n - k)) by the basis state of some qubits and by that of all others."""
+        n = self.num_qubits
+        others = [q for q in range(n) if q not in set(qubits)]
+        axes = [n - q for q in reversed(qubits)] + [n - q for q in reversed(others)]
+        cube = self.amplitudes.reshape((self.count,) + (2,) * n).transpose(0, *axes)
+        return cube.reshape(self.count, 2 ** len(qubits), -1)
+
+    def take(self, chosen: Indices) -> States:
+        """Some of the states; one may be taken more than once."""
+        if np.array_equal(chosen, np.arange(self.count)):
+            return self
+        if self.start is None:
+            return States(self.device, self.num_qubits, len(chosen))
+        return self._like(self.amplitudes[chosen])
+
+    def joined(self, others: Sequence[States]) -> States:
+        """These states and then those of others."""
+        return self._like(np.concatenate([self.amplitudes, *(other.amplitudes for other in others)]))
+
+    def projected(
+        self, parents: Indices, qubits: Sequence[int], outcomes: Indices, chances: NDArray[np.float64], *, reset: bool
+    ) -> States:
+        """For each of some parents, which may occur more than once, its state after an outcome of some qubits.
+
+        Bit j of an outcome is ``qubits[j]``; ``chances`` are the outcomes' probabilities, if the parents' states have
+        norm 1. With ``reset`` the qubits are then returned to |0>.
+        """
+        amplitudes = self.amplitudes[parents]
+        for j, qubit in enumerate(qubits):
+            halves = amplitudes.reshape(len(parents), -1, 2, 2**qubit)
+            ones = (outcomes >> j & 1).astype(bool)
+            halves[~ones, :, 1] = 0
+            if reset:
+                halves[ones, :, 0] = halves[ones, :, 1]
+                halves[ones, :, 1] = 0
+            else:
+                halves[ones, :, 0] = 0
+        amplitudes *= (1 / np.sqrt(chances)).astype(amplitudes.real.dtype)[:, None]
+        return self._like(amplitudes)
+
+    def prepared(self, qubits: Sequence[int], amplitudes: NDArray[np.complex128]) -> States:
+        """The states after qubits that are in |0> have been put into another state."""
+        index = np.arange(2**self.num_qubits)
+        mask = sum(1 << q for q in qubits)
+        value = sum((index >> q & 1) << j for j, q in enumerate(qubits))
+        return self._like(self.amplitudes[:, index & ~mask] * amplitudes[value])
+
+    def _like(self, amplitudes: Amplitudes) -> States:
+        return States(self.device, self.num_qubits, len(amplitudes), amplitudes=amplitudes)
+
+    def _on_device(self) -> State:
+        if self._ket is None:
+            tape = Tape(self.num_qubits, (), Frame.identity(self.num_qubits), 0)
+            self._ket = self.device.allocate(tape, self.count, self._given)
+        return self._ket
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +188,9 @@ class Trajectories:
         There must be one trajectory for each parameter set.
         """
         each = np.arange(len(chosen))
-        return Trajectories(
-            self.states.take(chosen),
-            self.memory.take(chosen),
-            each,
-            np.zeros_like(each),
-            np.repeat(each, len(shots)),
-            np.tile(np.arange(shots.start, shots.stop), len(each)),
-        )
+        numbers = np.tile(np.arange(shots.start, shots.stop), len(each))
+        spread = self.of_parents(self.states.take(chosen), chosen, np.repeat(each, len(shots)), numbers)
+        return replace(spread, parameter_sets=each, decisions=np.zeros_like(each))
 
     def take(self, chosen: NDArray[np.bool_]) -> Trajectories | None:
         """Some of the trajectories with their shots, or None for none of them."""
@@ -76,26 +198,24 @@ class Trajectories:
             return self
         if not chosen.any():
             return None
-        kept = np.flatnonzero(chosen)
-        number = np.cumsum(chosen) - 1
+        kept, number = np.flatnonzero(chosen), np.cumsum(chosen) - 1
         inside = chosen[self.of_shot]
-        return Trajectories(
-            self.states.take(kept),
-            self.memory.take(kept),
-            self.parameter_sets[kept],
-            self.decisions[kept],
-            number[self.of_shot[inside]],
-            self.shots[inside],
-        )
+        return self.of_parents(self.states.take(kept), kept, number[self.of_shot[inside]], self.shots[inside])
+
+    def of_parents(self, states: States, parents: Indices, of_shot: Indices, shots: Indices) -> Trajectories:
+        """Trajectories with states and shots of their own, and everything else of their parents."""
+        own = (self.memory.take(parents), self.parameter_sets[parents], self.decisions[parents])
+        return Trajectories(states, *own, of_shot, shots)
 
     @staticmethod
     def concatenate(parts: Sequence[Trajectories]) -> Trajectories:
         """The trajectories of one or more parts in order."""
-        if len(parts) == 1:
-            return parts[0]
+        first, *others = parts
+        if not others:
+            return first
         offsets = np.cumsum([0, *(part.count for part in parts[:-1])])
         return Trajectories(
-            States.concatenate([part.states for part in parts]),
+            first.states.joined([part.states for part in others]),
             Memory.concatenate([part.memory for part in parts]),
             np.concatenate([part.parameter_sets for part in parts]),
             np.concatenate([part.decisions for part in parts]),
@@ -149,18 +269,13 @@ def measure(
 ) -> tuple[Trajectories, Indices]:
     """Measure qubits together; shots of one trajectory with different outcomes part.
 
-    Args:
-        trajectories: The trajectories.
-        qubits: The qubits.
-        draws: The randomness.
-        most: How many trajectories there may be.
-        reset: Whether the qubits are then returned to |0>.
+    With ``reset`` the qubits are then returned to |0>.
 
     Returns:
         The new trajectories, and the outcome (T,) of each; bit j is ``qubits[j]``.
 
     Raises:
-        TooManyTrajectoriesError: If there would be more trajectories.
+        TooManyTrajectoriesError: If there would be more than ``most``.
     """
     states = trajectories.states
     probabilities = states.probabilities(qubits)
@@ -177,12 +292,6 @@ def measure(
     if len(pairs) > most:
         raise TooManyTrajectoriesError
     parents, outcomes = np.divmod(pairs, size)
-    parted = Trajectories(
-        states.projected(parents, qubits, outcomes, probabilities[parents, outcomes], reset=reset),
-        trajectories.memory.take(parents),
-        trajectories.parameter_sets[parents],
-        trajectories.decisions[parents] + 1,
-        of_shot,
-        trajectories.shots,
-    )
-    return parted, outcomes
+    states = states.projected(parents, qubits, outcomes, probabilities[parents, outcomes], reset=reset)
+    parted = trajectories.of_parents(states, parents, of_shot, trajectories.shots)
+    return replace(parted, decisions=parted.decisions + 1), outcomes

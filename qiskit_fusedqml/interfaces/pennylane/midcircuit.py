@@ -19,7 +19,6 @@ from pennylane.ops import Conditional, MidMeasure
 from pennylane.transforms import broadcast_expand
 
 from ...arrays import Int64Array
-from ...devices.registry import make_device
 from ...engine.options import EngineOptions
 from ...ir.classical import BOOL, Apply, Bits, Constant, Expression
 from ...ir.dynamic import Branch, DynamicProgram, Measure, Node, Prepare, Reset, Segment
@@ -157,13 +156,7 @@ class Trajectories:
         if states is not None:
             start = Prepare(tuple(range(program.num_qubits)), states[0])
             program = replace(program, nodes=(start, *program.nodes))
-        runner = Runner(
-            program,
-            self._circuit.angle_map(range(self._circuit.num_columns)),
-            device=make_device(self._options.device, precision=self._options.precision),
-            precision=self._options.precision,
-            max_memory_mb=self._options.max_memory_mb,
-        )
+        runner = Runner(program, self._circuit.angle_map(range(self._circuit.num_columns)), self._options)
         if states is None:
             self._runner = runner
         return runner

@@ -155,18 +155,11 @@ def compile_runner(known: KnownCircuit, options: RunnerOptions) -> CompiledCircu
         if fuses < options.fusion_enable:
             lowered = lower_dynamic(source, qubits, fuse=False, lift=True)
         engine = options.engine
-        device = make_device(engine.device, precision=engine.precision, num_threads=engine.num_threads)
         if options.fusion_max_qubit is not None:
+            device = make_device(engine.device, precision=engine.precision, num_threads=engine.num_threads)
             device.cost_model = replace(device.cost_model, tile_qubits=options.fusion_max_qubit, whole_qubits=0)
-        runner = Runner(
-            lowered.dynamic,
-            lowered.angle_map,
-            lowered.constants,
-            device=device,
-            precision=engine.precision,
-            max_memory_mb=engine.max_memory_mb,
-        )
-        return runner, lowered, fuses
+            engine = replace(engine, device=device)
+        return Runner(lowered.dynamic, lowered.angle_map, engine, lowered.constants), lowered, fuses
 
     def build(source: QuantumCircuit) -> CompiledCircuit:
         num_fused = sum(each.count_ops().get("fused", 0) for each in with_blocks(source))
