@@ -12,9 +12,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
+from ..arrays import whole_number
 from ..errors import InvalidInputError, MissingExtraError
 from .checkpoint import RunFolder
 from .run import Batches, Epoch, Run
@@ -85,7 +85,11 @@ def fit(
         >>> run[-1].loss < 0.01
         True
     """
-    _check(epochs=epochs, batch_size=batch_size, seed=seed, save_every=save_every)
+    # Python's numbers, as products of NumPy's small ones overflow
+    epochs = whole_number(epochs, "epochs", least=1)
+    batch_size = whole_number(batch_size, "batch_size", least=1)
+    seed = whole_number(seed, "seed", "an integer >= 0 of at most 128 bits", least=0, most=2**128 - 1)
+    save_every = _interval(save_every)
     if schedule_by not in ("step", "epoch"):
         raise InvalidInputError(f"schedule_by is {schedule_by!r}; 'step' or 'epoch' is expected.")
     batches = Batches(data, batch_size, seed, collate)
@@ -112,13 +116,14 @@ def fit(
     return run.epochs
 
 
-def _check(epochs: int, batch_size: int, seed: int, save_every: int | timedelta) -> None:
-    for name, value, least in (("epochs", epochs, 1), ("batch_size", batch_size, 1), ("seed", seed, 0)):
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-            raise InvalidInputError(f"{name} is {value!r}; an integer >= {least} is expected.")
-    positive = save_every > timedelta(0) if isinstance(save_every, timedelta) else save_every >= 1
-    if isinstance(save_every, (bool, float)) or not positive:
-        raise InvalidInputError(f"save_every is {save_every!r}; a number of steps or a timedelta is expected.")
+def _interval(save_every: int | timedelta) -> int | timedelta:
+    """The interval between checkpoints, checked."""
+    expected = "a number of steps or a timedelta"
+    if not isinstance(save_every, timedelta):
+        return whole_number(save_every, "save_every", expected, least=1)
+    if save_every <= timedelta(0):
+        raise InvalidInputError(f"save_every is {save_every!r}; {expected} is expected.")
+    return save_every
 
 
 def _progress_bar(wanted: bool | None, total: int, done: int) -> Any:

@@ -410,8 +410,12 @@ def test_a_bad_line_of_metrics_is_named_and_nothing_is_cut_off(tmp_path: Path, l
     ("changes", "message"),
     [
         ({"epochs": 0}, "epochs is 0; an integer >= 1"),
+        ({"epochs": np.uint64(2**63)}, "epochs is .*9223372036854775808.*; an integer >= 1"),
+        ({"epochs": np.bool_(True)}, "epochs is .*True.*; an integer >= 1"),
         ({"batch_size": 2.5}, "batch_size is 2.5; an integer >= 1"),
         ({"seed": -1}, "seed is -1; an integer >= 0"),
+        ({"seed": 2**128}, "seed is .*; an integer >= 0 of at most 128 bits"),
+        ({"save_every": "x"}, "save_every is 'x'; a number of steps or a timedelta"),
         ({"save_every": 0}, "save_every is 0; a number of steps or a timedelta"),
         ({"save_every": timedelta(0)}, "save_every is datetime.timedelta"),
         ({"schedule_by": "year"}, "schedule_by is 'year'; 'step' or 'epoch'"),
@@ -420,11 +424,18 @@ def test_a_bad_line_of_metrics_is_named_and_nothing_is_cut_off(tmp_path: Path, l
         ({"data": torch.utils.data.TensorDataset(X)}, "gives a tuple .* a pair"),
         ({"collate": lambda samples: samples}, "gives a list"),
     ],
-    ids=range(10),
+    ids=range(14),
 )
 def test_bad_arguments_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidInputError, match=message):
         train(None, **changes)
+
+
+def test_small_integers_of_numpy_are_taken_as_pythons() -> None:
+    many = (X.repeat(20, 1), Y.repeat(20, 1))  # more samples than int8 has numbers
+    sizes = {"epochs": 3, "batch_size": 100, "seed": 8, "save_every": 4}
+    model, _ = train(None, many, **{name: np.int8(size) for name, size in sizes.items()})
+    assert weights(model) == weights(train(None, many, **sizes)[0])
 
 
 def test_a_loss_must_be_a_number() -> None:
