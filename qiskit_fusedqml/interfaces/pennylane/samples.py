@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pennylane.exceptions import DeviceError
 from scipy.sparse import issparse
 
-from ...arrays import FloatArray, IntArray
+from ...arrays import FloatArray, IntArray, real_array
 from .circuits import Circuit
 from .tapes import ParsedTape
 
@@ -179,14 +179,26 @@ def _columns(circuit: Circuit, tape: ParsedTape) -> list[tuple[IntArray, Any]]:
         if columns is None:
             continue
         if not isinstance(place, int):
-            result.append((columns, np.real(number)))
+            result.append((columns, _reals(number)))
         elif getattr(number, "ndim", 0):
-            result.append((np.array([columns]), np.real(number)[None]))
+            result.append((np.array([columns]), _reals(number)[None]))
         else:
             single[columns] = number
     if single:
-        result.append((np.array(list(single)), np.array(list(single.values())).real))
+        result.append((np.array(list(single)), _reals(list(single.values()))))
     return result
+
+
+def _reals(values: Any) -> FloatArray:
+    """Parameters of gates as float64; frameworks may give them as complex numbers.
+
+    Raises:
+        InvalidInputError: If they are no real numbers.
+    """
+    array: Any = np.asarray(values)
+    if array.dtype.kind == "c" and not array.imag.any():
+        array = array.real
+    return real_array(array, "Parameters of gates", copy=False)
 
 
 def _side_by_side(batched: Sequence[tuple[IntArray, Any]]) -> tuple[tuple[int, ...], FloatArray | None]:

@@ -578,6 +578,34 @@ def test_refusals_are_the_frameworks(run: Callable[[], Any], kind: type[Exceptio
         run()
 
 
+@pytest.mark.parametrize("shots", [None, 10])
+@pytest.mark.parametrize("measures", [False, True])
+@pytest.mark.parametrize(
+    "angle", [10**400, np.array([10**400], dtype=object), 1j, [1j, 2], None, "x", ["x", "y"]], ids=range(7)
+)
+def test_angles_that_are_no_real_numbers_are_refused(angle: Any, measures: bool, shots: int | None) -> None:
+    @qml.set_shots(shots)
+    @qml.qnode(qml.device("fusedqml.qubit", wires=3))
+    def circuit() -> object:
+        qml.RX(angle, 0)
+        if measures:
+            qml.cond(qml.measure(0), qml.X)(1)
+        return qml.expval(qml.Z(0))
+
+    with pytest.raises(DeviceError, match=r"Parameters of gates: .*real numbers"):
+        circuit()
+
+
+@pytest.mark.parametrize("angle", [np.complex128(0.3), np.array([0.3, 0.4], dtype=complex), 2**70])
+def test_angles_of_any_type_of_numbers_are_taken(angle: Any) -> None:
+    def circuit() -> object:
+        qml.RX(angle, 0)
+        return qml.expval(qml.Z(0))
+
+    found = qml.QNode(circuit, qml.device("fusedqml.qubit", wires=1))()
+    np.testing.assert_allclose(found, np.cos(np.asarray(np.real(angle), dtype=float)), rtol=0, atol=1e-12)
+
+
 def test_trained_matrices_are_refused() -> None:
     @qml.qnode(FusedQubit(wires=1), diff_method="adjoint")
     def circuit(matrix: Any) -> Any:
