@@ -9,10 +9,10 @@ from __future__ import annotations
 import gzip
 import os
 import tempfile
-import weakref
 import zlib
 from collections.abc import Callable
 from math import prod
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import IO, Any
 
@@ -41,8 +41,7 @@ def read_idx(path: Path) -> NDArray[Any]:
         InvalidInputError: The file is not IDX, is damaged, or holds less or more data than its header says.
         OSError: The file cannot be read.
     """
-    file = _IdxFile(path)
-    return file.read(0, file.shape)
+    return _MappedIdx(path)[...]
 
 
 def read_split(directory: Path, split: str) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
@@ -60,7 +59,7 @@ def read_split(directory: Path, split: str) -> tuple[NDArray[np.float64], NDArra
         InvalidInputError: A file is missing, ambiguous or damaged, or images and labels do not belong together.
     """
     images, labels = _open_split(directory, split)
-    return images.read(0, (len(labels), prod(images.shape[1:]))).astype(np.float64), labels
+    return _flat(images[...]).astype(np.float64), labels
 
 
 class IdxImages:
@@ -91,8 +90,8 @@ class IdxImages:
         split: str,
         transform: Callable[[NDArray[Any]], NDArray[Any]] | None = None,
     ) -> None:
-        self._file, self.labels = _open_split(Path(directory), split)
-        self._transform = transform or _pixels
+        self._images, self.labels = _open_split(Path(directory), split)
+        self._transform = transform or (lambda images: _flat(images).astype(np.float32))
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -103,53 +102,44 @@ class IdxImages:
         integers = given.dtype.kind in "iu" or not given.size
         if given.ndim != 1 or not integers or (given.size and (given.min() < -len(self) or given.max() >= len(self))):
             raise IndexError(f"{given!r} is no array (B,) of row numbers below {len(self)}.")
-        rows = given.astype(np.intp) % max(1, len(self))
-        shape = self._file.shape[1:]
-        images = np.empty((len(rows), *shape), self._file.dtype.newbyteorder("="))
-        for image, row in zip(images, rows, strict=True):
-            image[...] = self._file.read(int(row) * prod(shape), shape)
-        return self._transform(images), self.labels[rows]
+        rows = given.astype(np.intp)
+        return self._transform(self._images[rows]), self.labels[rows]
 
 
-class _IdxFile:
-    """An IDX file that can be read anywhere; its header and length have been checked."""
+class _MappedIdx:
+    """An IDX file mapped into memory, whose header and length have been checked; an index gives a copy of a part."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        raw: IO[bytes] = path.open("rb")
-        zipped = raw.read(2) == _GZIP
-        raw.seek(0)
-        self._file = tempfile.TemporaryFile() if zipped else raw  # noqa: SIM115 (open as long as this object is)
-        weakref.finalize(self, self._file.close)
-        if not zipped:
-            self._read_header(raw)
-        else:
-            try:
-                with raw, gzip.open(raw, "rb") as source:
-                    self._read_header(source)
-                    self._unpack(source)
-            except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-                raise InvalidInputError(f"{path} is a damaged gzip file ({error}); fetch it again.") from error
-        announced, found = prod(self.shape) * self.dtype.itemsize, os.fstat(self._file.fileno()).st_size - self._start
+        with path.open("rb") as raw:
+            zipped = raw.read(2) == _GZIP
+            raw.seek(0)
+            if zipped:
+                with tempfile.TemporaryFile() as file:
+                    self._unpack(raw, file)
+                    self._map(file)
+            else:
+                self._map(raw)
+
+    def __getitem__(self, index: Any) -> NDArray[Any]:
+        """A part of the array, in the machine's byte order."""
+        if self._mapping.size() < len(self._mapping):  # what is no longer there cannot be read
+            raise InvalidInputError(f"{self._path} has become shorter since it was opened.")
+        return self.array[index].astype(self.array.dtype.newbyteorder("="))
+
+    def _map(self, file: IO[bytes]) -> None:
+        dtype, shape = self._read_header(file)
+        start = file.tell()
+        announced, found = prod(shape) * dtype.itemsize, os.fstat(file.fileno()).st_size - start
         if found != announced:
             held = "more" if found > announced else str(found)
             raise InvalidInputError(
-                f"{path} says shape {self.shape}, which is {announced} bytes of data, but holds {held}."
+                f"{self._path} says shape {shape}, which is {announced} bytes of data, but holds {held}."
             )
+        self._mapping = mmap(file.fileno(), 0, access=ACCESS_READ)  # it stays when the file is closed
+        self.array: NDArray[Any] = np.frombuffer(self._mapping, dtype, offset=start).reshape(shape)
 
-    def read(self, first: int, shape: tuple[int, ...]) -> NDArray[Any]:
-        """An array of the numbers from a place on, in the machine's byte order."""
-        array = np.empty(prod(shape), self.dtype)
-        content, start = memoryview(array.view(np.uint8).data), self._start + first * self.dtype.itemsize
-        while content:
-            # without a position of its own: threads and forked processes may read at the same time
-            read = os.preadv(self._file.fileno(), [content], start)
-            if not read:
-                raise InvalidInputError(f"{self._path} has become shorter since it was opened.")
-            content, start = content[read:], start + read
-        return array.reshape(shape).astype(self.dtype.newbyteorder("="), copy=False)
-
-    def _read_header(self, file: Any) -> None:
+    def _read_header(self, file: IO[bytes]) -> tuple[np.dtype[Any], tuple[int, ...]]:
         magic = file.read(4)
         if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] not in _TYPES or magic[3] > _MAX_RANK:
             raise InvalidInputError(
@@ -159,34 +149,41 @@ class _IdxFile:
         sizes = file.read(4 * magic[3])
         if len(sizes) < 4 * magic[3]:
             raise InvalidInputError(f"{self._path} ends inside its header: {magic[3]} dimensions were announced.")
-        self.dtype = np.dtype(_TYPES[magic[2]])
-        self.shape = tuple(int(size) for size in np.frombuffer(sizes, ">u4"))
-        self._start = 4 + 4 * magic[3]
-        if prod(max(1, size) for size in self.shape) >= _MAX_SIZE:
-            raise InvalidInputError(f"{self._path} says shape {self.shape}, which is too large.")
+        shape = tuple(int(size) for size in np.frombuffer(sizes, ">u4"))
+        if prod(max(1, size) for size in shape) >= _MAX_SIZE:
+            raise InvalidInputError(f"{self._path} says shape {shape}, which is too large.")
+        return np.dtype(_TYPES[magic[2]]), shape
 
-    def _unpack(self, source: Any) -> None:
-        self._start, left = 0, prod(self.shape) * self.dtype.itemsize + 1
-        while chunk := source.read(min(left, _CHUNK)):
-            self._file.write(chunk)
-            left -= len(chunk)
-        self._file.flush()
+    def _unpack(self, raw: IO[bytes], file: IO[bytes]) -> None:
+        """Unpack what the header announces and, where there is more, one byte of it."""
+        try:
+            with gzip.open(raw, "rb") as source:
+                dtype, shape = self._read_header(source)  # type: ignore[arg-type]
+                left = source.tell() + prod(shape) * dtype.itemsize + 1
+                source.seek(0)
+                while chunk := source.read(min(left, _CHUNK)):
+                    file.write(chunk)
+                    left -= len(chunk)
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise InvalidInputError(f"{self._path} is a damaged gzip file ({error}); fetch it again.") from error
+        file.seek(0)
 
 
-def _open_split(directory: Path, split: str) -> tuple[_IdxFile, NDArray[np.int64]]:
+def _open_split(directory: Path, split: str) -> tuple[_MappedIdx, NDArray[np.int64]]:
     image_file, label_file = (_find(directory, split, kind) for kind in ("images", "labels"))
-    images, labels = _IdxFile(image_file), read_idx(label_file)
+    mapped, labels = _MappedIdx(image_file), read_idx(label_file)
+    images = mapped.array
     integers = np.issubdtype(labels.dtype, np.integer)
     if len(images.shape) < 2 or labels.ndim != 1 or images.shape[0] != len(labels) or not integers:
         raise InvalidInputError(
             f"{image_file} holds {images.dtype} of shape {images.shape} and {label_file} {labels.dtype} of shape "
             f"{labels.shape}; as many images as whole-number labels are expected."
         )
-    return images, labels.astype(np.int64)
+    return mapped, labels.astype(np.int64)
 
 
-def _pixels(images: NDArray[Any]) -> NDArray[np.float32]:
-    return images.reshape(len(images), prod(images.shape[1:])).astype(np.float32)
+def _flat(images: NDArray[Any]) -> NDArray[Any]:
+    return images.reshape(len(images), prod(images.shape[1:]))
 
 
 def _find(directory: Path, split: str, kind: str) -> Path:

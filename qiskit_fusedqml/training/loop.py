@@ -90,8 +90,6 @@ def fit(
     batch_size = whole_number(batch_size, "batch_size", least=1)
     seed = whole_number(seed, "seed", "an integer >= 0 of at most 128 bits", least=0, most=2**128 - 1)
     save_every = _interval(save_every)
-    if schedule_by not in ("step", "epoch"):
-        raise InvalidInputError(f"schedule_by is {schedule_by!r}; 'step' or 'epoch' is expected.")
     batches = Batches(data, batch_size, seed, collate)
     run = Run(model, optimizer, loss, batches, scheduler, schedule_by)
     with ExitStack() as stack:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -102,6 +103,8 @@ class Run:
         scheduler: Any,
         schedule_by: str,
     ) -> None:
+        if schedule_by not in ("step", "epoch"):
+            raise InvalidInputError(f"schedule_by is {schedule_by!r}; 'step' or 'epoch' is expected.")
         self.model, self.optimizer, self.scheduler = model, optimizer, scheduler
         self._loss, self._batches, self._schedule_by = loss, batches, schedule_by
         self.epoch = self.batch = self.step = 0
@@ -132,62 +135,57 @@ class Run:
         rows = self._batches.rows(self.epoch, self.batch)
         device = next((parameter.device for parameter in self.model.parameters()), torch.device("cpu"))
         x, y = self._batches.read(rows, device)
-        losses: list[float] = []
-
-        def evaluate() -> torch.Tensor:
-            self.optimizer.zero_grad()
-            value = self._loss(self.model(x), y)
-            if value.numel() != 1:
-                raise InvalidInputError(f"The loss has shape {tuple(value.shape)}; a scalar is expected.")
-            losses.append(float(value.detach()))
-            if not torch.isfinite(value.detach()):
-                raise self._diverged(f"the loss is {losses[-1]}")
-            value.backward()
-            if not _all_finite(p.grad for p in self.model.parameters()):
-                raise self._diverged("the loss is finite, and a gradient is not")
-            return value
-
-        self.optimizer.step(evaluate)
+        losses: list[float] = []  # LBFGS evaluates several times
+        self.optimizer.step(lambda: self._evaluated(x, y, losses))
         if not _all_finite(self.model.parameters()):
             raise self._diverged("the gradients are finite, and the optimiser made a parameter that is not")
-        if self.scheduler is not None and self._schedule_by == "step":
-            self._schedule(losses[0])
-        self.batch += 1
-        self.step += 1
+        loss = losses[0]
+        if self._schedule_by == "step":
+            self._schedule(loss)
+        self.batch, self.step = self.batch + 1, self.step + 1
         seconds = time.perf_counter() - began
-        self._loss_sum += losses[0] * len(rows)
-        self._seconds += seconds
+        self._loss_sum, self._seconds = self._loss_sum + loss * len(rows), self._seconds + seconds
         rate = self.optimizer.param_groups[0].get("lr")
         self._write(
             {
                 "step": self.step,
                 "epoch": self.epoch,
-                "loss": losses[0],
+                "loss": loss,
                 "learning_rate": None if rate is None else float(rate),
                 "samples_per_second": float(f"{len(rows) / seconds:.6g}"),
             }
         )
-        return len(rows), losses[0]
+        return len(rows), loss
 
-    def finish_epoch(self, callback: Callable[[Epoch], Mapping[str, float] | None] | None) -> Epoch:
+    def _evaluated(self, x: torch.Tensor, y: torch.Tensor, losses: list[float]) -> torch.Tensor:
+        """The loss, whose gradients are then in the parameters; it is appended to the list."""
+        self.optimizer.zero_grad()
+        value = self._loss(self.model(x), y)
+        if value.numel() != 1:
+            raise InvalidInputError(f"The loss has shape {tuple(value.shape)}; a scalar is expected.")
+        losses.append(float(value.detach()))
+        if not math.isfinite(losses[-1]):
+            raise self._diverged(f"the loss is {losses[-1]}")
+        value.backward()
+        if not _all_finite(p.grad for p in self.model.parameters()):
+            raise self._diverged("the loss is finite, and a gradient is not")
+        return value
+
+    def finish_epoch(self, callback: Callable[[Epoch], Mapping[str, float] | None] | None) -> None:
         """Sum an epoch up, and ask the callback about it."""
-        loss = self._loss_sum / self._batches.samples
-        epoch = Epoch(self.epoch + 1, self.step, loss, self._seconds)
-        if self.scheduler is not None and self._schedule_by == "epoch":
-            self._schedule(loss)
+        epoch = Epoch(self.epoch + 1, self.step, self._loss_sum / self._batches.samples, self._seconds)
+        if self._schedule_by == "epoch":
+            self._schedule(epoch.loss)
         if callback is not None:
             self.model.eval()
             with torch.no_grad():
-                found = callback(epoch)
+                found = callback(epoch) or {}
             self.model.train()
-            metrics = {name: float(value) for name, value in (found or {}).items()}
-            epoch = Epoch(epoch.number, epoch.step, epoch.loss, epoch.seconds, metrics)
-        self.epoch, self.batch = epoch.number, 0
-        self._loss_sum = self._seconds = 0.0
+            epoch = replace(epoch, metrics={name: float(value) for name, value in found.items()})
+        self.epoch, self.batch, self._loss_sum, self._seconds = epoch.number, 0, 0.0, 0.0
         self.epochs.append(epoch)
         record = {"step": epoch.step, "epoch": epoch.number, "mean_loss": epoch.loss, "seconds": epoch.seconds}
         self._write(record | dict(epoch.metrics))
-        return epoch
 
     def state(self) -> dict[str, Any]:
         """All that the rest of the trajectory depends on."""
@@ -195,7 +193,7 @@ class Run:
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scheduler": None if self.scheduler is None else self.scheduler.state_dict(),
-            "random": _random_state(),
+            "random": {name: read() for name, (read, _) in _generators().items()},
             "place": {"epoch": self.epoch, "batch": self.batch, "step": self.step},
             "sums": {"loss": self._loss_sum, "seconds": self._seconds},
             "epochs": [asdict(epoch) for epoch in self.epochs],
@@ -227,11 +225,16 @@ class Run:
         self.optimizer.load_state_dict(state["optimizer"])
         if self.scheduler is not None:
             self.scheduler.load_state_dict(state["scheduler"])
-        _restore_random_state(state["random"])
+        random_states = state["random"]
+        for name, (_, restore) in _generators().items():
+            if name in random_states:  # a GPU may be new
+                restore(random_states[name])
         self._loss_sum, self._seconds = state["sums"]["loss"], state["sums"]["seconds"]
         self.epoch, self.batch, self.step, self.epochs, self.settings = epoch, batch, step, epochs, started
 
     def _schedule(self, loss: float) -> None:
+        if self.scheduler is None:
+            return
         if isinstance(self.scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
             self.scheduler.step(loss)
         else:
@@ -269,23 +272,21 @@ def _describe_options(state: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def _random_state() -> dict[str, Any]:
-    """The states of the global random number generators of torch, of its devices, of NumPy and of Python."""
-    numpy: Any = np.random.get_state(legacy=False)  # noqa: NPY002 (what other people's code may draw from)
-    numpy["state"]["key"] = numpy["state"]["key"].tolist()
-    state = {"torch": torch.get_rng_state(), "numpy": numpy, "python": random.getstate()}
+def _generators() -> dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]]:
+    """How the state of each global random number generator is read and set."""
+    found: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
+        "torch": (torch.get_rng_state, torch.set_rng_state),
+        "numpy": (_numpy_state, np.random.set_state),
+        "python": (random.getstate, random.setstate),
+    }
     if torch.cuda.is_available():
-        state["cuda"] = torch.cuda.get_rng_state_all()
+        found["cuda"] = torch.cuda.get_rng_state_all, torch.cuda.set_rng_state_all
     if torch.backends.mps.is_available():
-        state["mps"] = torch.mps.get_rng_state()
-    return state
+        found["mps"] = torch.mps.get_rng_state, torch.mps.set_rng_state
+    return found
 
 
-def _restore_random_state(state: Mapping[str, Any]) -> None:
-    torch.set_rng_state(state["torch"])
-    np.random.set_state(state["numpy"])  # noqa: NPY002
-    random.setstate(state["python"])
-    if "cuda" in state and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(state["cuda"])
-    if "mps" in state and torch.backends.mps.is_available():
-        torch.mps.set_rng_state(state["mps"])
+def _numpy_state() -> dict[str, Any]:
+    state: Any = np.random.get_state(legacy=False)  # noqa: NPY002 (what other people's code may draw from)
+    state["state"]["key"] = state["state"]["key"].tolist()
+    return state  # type: ignore[no-any-return]
