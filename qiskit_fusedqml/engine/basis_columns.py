@@ -96,22 +96,9 @@ class BasisColumnSweeps(Sweeps):
         self._start = start
         self._size = len(start)
         self.tape, self.frame = ansatz.tape, Frame.identity(self._size.bit_length() - 1)
+        self.num_places, self.num_operations = ansatz.num_places, ansatz.num_operations
+        self.shared_bytes = ansatz.shared_bytes + 5 * start.nbytes
         self._rows = logical_rows(ansatz.frame)
-
-    @property
-    @override
-    def num_places(self) -> int:
-        return self._ansatz.num_places
-
-    @property
-    @override
-    def num_operations(self) -> int:
-        return self._ansatz.num_operations
-
-    @property
-    @override
-    def shared_bytes(self) -> int:
-        return self._ansatz.shared_bytes + 5 * self._start.nbytes
 
     @override
     def sample_bytes(self, *, per_sample: bool) -> int:

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..arrays import ComplexArray, FloatArray, IntArray
-from . import rotations
 from .program_function import ProgramFunction
 from .state_gradients import pull_bras
 
@@ -67,7 +66,7 @@ def probability_jacobian(
     """
     labels, wanted = _labels(f, groups)[f.measurement.of_basis_states(f.num_qubits)], f.indices(wrt)
     present = np.unique(labels[labels >= 0])
-    chosen = rotations.depending_on(f, wanted)
+    chosen = f.unrolled.depending_on(wanted)
     num_states = len(chosen) + int(f.unrolled.controlled[chosen].sum())
     if f.passes.encodes(wanted) or num_states > BACKWARD_COST * len(present):
         return _backward(f, x, w, labels, present, num_groups, wanted)
@@ -96,16 +95,16 @@ def _forward(
     f: ProgramFunction, values: FloatArray, labels: IntArray, num_groups: int, wanted: IntArray, chosen: IntArray
 ) -> FloatArray:
     result = np.empty((len(values), num_groups, len(wanted)))
-    samples, block = rotations.blocks(f, len(values), len(chosen))
+    samples, block = f.unrolled.blocks(len(values), len(chosen))
     for start in range(0, len(values), samples):
         part = values[start : start + samples]
-        ket = rotations.states_at(f, part)
+        ket = f.unrolled.states(part)
         derivatives = np.empty((len(part), num_groups, len(chosen)))
         for first in range(0, len(chosen), block):
-            tangents = rotations.tangents(f, part, chosen[first : first + block])
+            tangents = f.unrolled.tangents(part, chosen[first : first + block])
             slopes = 2.0 * (ket.conj()[:, None] * tangents).real
             derivatives[..., first : first + block] = _group_sums(slopes, labels, num_groups).swapaxes(1, 2)
-        result[start : start + samples] = rotations.chain(f, part, chosen, derivatives)[..., wanted]
+        result[start : start + samples] = f.unrolled.chain(part, chosen, derivatives)[..., wanted]
     return result
 
 

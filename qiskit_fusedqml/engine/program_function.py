@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import Any, NamedTuple, TypeAlias, cast
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -45,6 +45,7 @@ from .parameters import (
     parameter_indices,
 )
 from .passes import Forward, Passes
+from .rotations import Unrolled
 from .sweeps import PlanRequest, Sweeps
 from .transforms import after_angles, unrolled
 
@@ -52,20 +53,6 @@ InitialStates: TypeAlias = NDArray[np.complex128] | None
 Cotangents: TypeAlias = ArrayLike | Callable[[NDArray[np.floating]], ArrayLike]
 Gradients: TypeAlias = tuple[NDArray[np.floating] | None, NDArray[np.floating]]
 """(dx, dw), dx None where gradients of the inputs are not wanted."""
-
-
-class Unrolled(NamedTuple):
-    """A program in the angles of its R parametrised rotations, which are parameters of their own.
-
-    Attributes:
-        function: The program; an angle for each rotation in program order, then the encoding's features.
-        source: The slot each rotation takes its angle from, (R,).
-        controlled: Which of them have controls, (R,).
-    """
-
-    function: ProgramFunction
-    source: IntArray
-    controlled: NDArray[np.bool_]
 
 
 class ProgramFunction:
@@ -265,7 +252,8 @@ class ProgramFunction:
             return cast(FloatArray, memory.from_host(self.jacobian(x, w, wrt, initial_states=initial_states)))
         observables, wanted = self._observables(), self.indices(wrt)
         batch, count = self.read(x, w, initial_states), len(observables)
-        found = None if count < rotations.MANY_OBSERVABLES else rotations.value_jacobian(self, batch, wanted)
+        is_reverse = count < rotations.MANY_OBSERVABLES or self.passes.encodes(wanted)
+        found = None if is_reverse else self.unrolled.value_jacobian(batch, wanted)
 
         def bras(sweeps: Sweeps, chunk: ParameterBatch, ket: State) -> Iterator[State]:
             ones = np.ones((chunk.batch, 1))
@@ -325,7 +313,7 @@ class ProgramFunction:
         angle_map, encoding = after_angles(len(source), self.encoding)
         options = replace(self.options, device=self.device, max_memory_mb=self.budget / 2**20)
         function = ProgramFunction(program, angle_map, self.observables, options, encoding=encoding)
-        return Unrolled(function, source, controlled)
+        return Unrolled(function, source, controlled, self.angle_map, self.encoding)
 
     def indices(self, wrt: str | Sequence[int]) -> IntArray:
         """The parameters that "weights", "inputs", "all" or a sequence of numbers means, inputs first."""

@@ -16,7 +16,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..arrays import ComplexArray, FloatArray, IntArray, real_array
 from ..errors import InvalidInputError
-from . import rotations
 from .parameters import checked_cotangents
 from .program_function import ProgramFunction
 
@@ -54,8 +53,8 @@ def hessian_product(
             "Hessians are available for weights of gates; some of these are amplitudes of the initial state. Make "
             "them inputs."
         )
-    chosen = rotations.depending_on(f, columns)
-    slopes = rotations.slopes(f, values, chosen)[..., columns]  # (B, R, num_weights)
+    chosen = f.unrolled.depending_on(columns)
+    slopes = f.unrolled.slopes(values, chosen)[..., columns]  # (B, R, num_weights)
     result = np.zeros(f.num_weights)
     for row, cotangent, slope in zip(values, cotangents, slopes, strict=True):
         result += _angle_product(f, row, chosen, slope @ vector, cotangent) @ slope
@@ -68,27 +67,21 @@ def _angle_product(
     f: ProgramFunction, values: FloatArray, chosen: IntArray, direction: FloatArray, cotangents: FloatArray
 ) -> FloatArray:
     """The Hessian in the angles of some rotations (R',) times a direction (R',)."""
-    shifts = [
-        (rotation, shift, weight * length)
-        for rotation, length in zip(chosen.tolist(), direction.tolist(), strict=True)
-        for shift, weight in (
-            rotations.CONTROLLED_SHIFTS if f.unrolled.controlled[rotation] else rotations.PLAIN_SHIFTS
-        )
-        if length
-    ]
-    if not shifts:
+    places, shifts, weights = f.unrolled.shifts(chosen)
+    lengths = weights * direction[places]
+    places, shifts, lengths = (column[lengths != 0] for column in (places, shifts, lengths))
+    if not len(shifts):
         return np.zeros(len(chosen))
-    shifted, by, weights = (np.array(column) for column in zip(*shifts, strict=True))
-    points = np.repeat(rotations.angle_values(f, values[None]), len(shifts), axis=0)
-    points[np.arange(len(shifts)), shifted] += by
-    _, _, gradients = f.unrolled.function.value_and_vjp(None, points, weights[:, None] * cotangents)
+    points = np.repeat(f.unrolled.angles(values[None]), len(shifts), axis=0)
+    points[np.arange(len(shifts)), chosen[places]] += shifts
+    _, _, gradients = f.unrolled.function.value_and_vjp(None, points, lengths[:, None] * cotangents)
     total: FloatArray = np.asarray(gradients, np.float64).sum(axis=0)
     return total[chosen]
 
 
 def _curvature(f: ProgramFunction, values: FloatArray, direction: FloatArray, cotangents: FloatArray) -> FloatArray:
     """What the angles' own second derivatives add to a product with the Hessian, (P,)."""
-    angles = rotations.angle_values(f, values[None])
+    angles = f.unrolled.angles(values[None])
     _, _, gradients = f.unrolled.function.value_and_vjp(None, angles, cotangents[None])
     source = f.unrolled.source
     by_angle = np.zeros(f.angle_map.num_angles)
@@ -122,7 +115,7 @@ def geometric_tensor(
             "The geometric tensor is available for parameters of gates; some of those wanted are amplitudes of the "
             "initial state. Leave them out of parameters."
         )
-    psi = rotations.states_at(f, row)[0]
+    psi = f.unrolled.states(row)[0]
     size = max(f.budget // (64 * 2**f.num_qubits), 1)
     parts = [slice(first, first + size) for first in range(0, len(columns), size)]
     tensor = np.empty((len(columns), len(columns)), np.complex128)
@@ -139,11 +132,11 @@ def geometric_tensor(
 
 def _derivatives(f: ProgramFunction, row: FloatArray, columns: IntArray) -> ComplexArray:
     """The state's derivatives (n, 2**num_qubits) with respect to some parameters at one sample (1, P)."""
-    chosen = rotations.depending_on(f, columns)
-    slopes = rotations.slopes(f, row, chosen)[0][:, columns]
+    chosen = f.unrolled.depending_on(columns)
+    slopes = f.unrolled.slopes(row, chosen)[0][:, columns]
     result = np.zeros((len(columns), 2**f.num_qubits), np.complex128)
-    _, block = rotations.blocks(f, 1, len(chosen))
+    _, block = f.unrolled.blocks(1, len(chosen))
     for first in range(0, len(chosen), block):
         part = slice(first, first + block)
-        result += slopes[part].T @ rotations.tangents(f, row, chosen[part])[0]
+        result += slopes[part].T @ f.unrolled.tangents(row, chosen[part])[0]
     return result

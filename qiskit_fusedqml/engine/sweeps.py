@@ -58,28 +58,19 @@ class Sweeps(Protocol):
 
     Attributes:
         forward_states: Memory of the forward sweep, in states of the whole batch.
+        shared_bytes: Memory of the coefficients, overlaps and gradients that all samples share.
+        num_places: Number of places where a state may be kept.
+        num_operations: Number of operations that the backward sweep undoes.
         tape: The tape that final states are made for (`Device.allocate`).
         frame: The frame of the final states.
     """
 
     forward_states: int
+    shared_bytes: int
+    num_places: int
+    num_operations: int
     tape: Tape
     frame: Frame
-
-    @property
-    def num_places(self) -> int:
-        """Number of places where a state may be kept."""
-        ...
-
-    @property
-    def num_operations(self) -> int:
-        """Number of operations that the backward sweep undoes."""
-        ...
-
-    @property
-    def shared_bytes(self) -> int:
-        """Memory of the coefficients, overlaps and gradients that all samples share."""
-        ...
 
     def sample_bytes(self, *, per_sample: bool) -> int:
         """Memory of a sample's own coefficients, overlaps and gradients where a backward sweep follows."""
@@ -199,6 +190,9 @@ class PlannedSweeps(Sweeps):
             any_start=request.any_start,
         )
         self.tape, self.frame = self.plan.tape, self.plan.tape.frame
+        self.num_places = num_places(self.tape, self.plan.tables.pair_kinds)
+        self.num_operations = sum(len(block.operations) - block.undo_from for block in self.tape.blocks)
+        self.shared_bytes = 8 * (6 * angle_map.num_angles + 2 * self.tape.num_overlaps)
         self.coefficient_map = self._from_features(coefficient_map(self.plan.tables))
         self._segments: dict[int, tuple[Segment, ...]] = {}
         # whether overlaps are needed by sample: for a batched parameter's gradient, or through an angle that differs
@@ -206,22 +200,6 @@ class PlannedSweeps(Sweeps):
             _members(wanted, batched, angle_map.num_parameters).any()
             or not wanted_slots.isdisjoint(self.batched_slots.tolist())
         )
-
-    @cached_property
-    @override
-    def num_places(self) -> int:
-        return num_places(self.tape, self.plan.tables.pair_kinds)
-
-    @cached_property
-    @override
-    def num_operations(self) -> int:
-        return sum(len(block.operations) - block.undo_from for block in self.tape.blocks)
-
-    @cached_property
-    @override
-    def shared_bytes(self) -> int:
-        angles = len(self.shared_slots) + len(self.batched_slots)
-        return 8 * (6 * angles + 2 * self.tape.num_overlaps)
 
     @override
     def sample_bytes(self, *, per_sample: bool) -> int:

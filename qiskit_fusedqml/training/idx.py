@@ -125,7 +125,8 @@ class _MappedIdx:
         """A part of the array, in the machine's byte order."""
         if self._mapping.size() < len(self._mapping):  # what is no longer there cannot be read
             raise InvalidInputError(f"{self._path} has become shorter since it was opened.")
-        return self.array[index].astype(self.array.dtype.newbyteorder("="))
+        part: NDArray[Any] = self.array[index]
+        return part.astype(part.dtype.newbyteorder("="))
 
     def _map(self, file: IO[bytes]) -> None:
         dtype, shape = self._read_header(file)

@@ -71,7 +71,7 @@ def test_forward_mode_is_taken_where_it_costs_less(monkeypatch: pytest.MonkeyPat
     with monkeypatch.context() as patch:
         patch.setattr(many.passes, "backward", refuse)
         assert many.jacobian(x, w).shape == (1, 60, 3)
-    monkeypatch.setattr(rotations, "value_derivatives", refuse)
+    monkeypatch.setattr(rotations.Unrolled, "value_jacobian", refuse)
     np.testing.assert_array_equal(few.jacobian(x, w), expected)
 
 

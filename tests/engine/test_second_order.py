@@ -124,7 +124,7 @@ def test_geometric_tensors(phase_fix: bool) -> None:
     ours = differentiable().geometric_tensor(x, w, phase_fix=phase_fix)
     np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-9)
     tight = differentiable(max_memory_mb=3 * 64 * 8 / 2**20)
-    assert rotations.blocks(tight, 1, 20)[1] < 20
+    assert tight.unrolled.blocks(1, 20)[1] < 20
     np.testing.assert_allclose(tight.geometric_tensor(x, w, phase_fix=phase_fix), ours, rtol=0, atol=1e-12)
 
 
@@ -137,8 +137,8 @@ def test_the_tensor_of_rows_of_weights() -> None:
 
 
 def test_the_comparisons_see_wrong_shifts(monkeypatch: pytest.MonkeyPatch) -> None:
-    original = rotations.tangents
-    monkeypatch.setattr(rotations, "tangents", lambda f, row, which: original(f, row, which) * 1.001)
+    original = rotations.Unrolled.tangents
+    monkeypatch.setattr(rotations.Unrolled, "tangents", lambda f, row, which: original(f, row, which) * 1.001)
     with pytest.raises(AssertionError):
         test_geometric_tensors(True)
     monkeypatch.setattr(rotations, "CONTROLLED_SHIFTS", rotations.PLAIN_SHIFTS)

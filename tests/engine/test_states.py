@@ -12,7 +12,7 @@ from qiskit.quantum_info import SparsePauliOp, Statevector
 
 from qiskit_fusedqml import DifferentiableCircuit
 from qiskit_fusedqml.devices.registry import make_device
-from qiskit_fusedqml.engine import probabilities as module, rotations as forward_mode
+from qiskit_fusedqml.engine import probabilities as module
 from qiskit_fusedqml.engine.program_function import ProgramFunction
 from qiskit_fusedqml.errors import FusedQMLError, InvalidInputError, OutOfMemoryError
 from qiskit_fusedqml.interfaces.qiskit.lowering import lower
@@ -167,7 +167,7 @@ def test_probabilities_by_classical_bit_in_pieces(cost: float, monkeypatch: pyte
     whole = f.probability_jacobian(None, w, groups, 4)
     np.testing.assert_allclose(whole, expected[:, outcomes], rtol=0, atol=1e-8)
     tight = DifferentiableCircuit(circuit, max_memory_mb=5 * 16 * 8 / 2**20)
-    assert forward_mode.blocks(tight, 3, 12)[1] < 12
+    assert tight.unrolled.blocks(3, 12)[1] < 12
     np.testing.assert_allclose(tight.probability_jacobian(None, w, groups, 4), whole, rtol=0, atol=1e-12)
 
 
@@ -202,10 +202,10 @@ def test_a_slot_that_feeds_several_rotations() -> None:
     f = ProgramFunction(program, lowered.angle_map, None)
     w, step = RNG.normal(size=4), 1e-6
     expected = [(f.statevector(w=w + step * u)[0] - f.statevector(w=w - step * u)[0]) / (2 * step) for u in np.eye(4)]
-    rotations = forward_mode.depending_on(f, np.array([1]))
+    rotations = f.unrolled.depending_on(np.array([1]))
     assert len(rotations) == 3
-    tangents = forward_mode.tangents(f, w[None], rotations)[0]
-    slopes = forward_mode.slopes(f, w[None], rotations)[0]
+    tangents = f.unrolled.tangents(w[None], rotations)[0]
+    slopes = f.unrolled.slopes(w[None], rotations)[0]
     np.testing.assert_allclose(slopes.T @ tangents, np.array(expected) * [[0], [1], [0], [0]], rtol=0, atol=1e-8)
 
 
