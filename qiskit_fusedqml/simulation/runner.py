@@ -26,8 +26,14 @@ from .trajectories import Draws, States, TooManyTrajectoriesError, Trajectories
 CHUNK_OUTCOMES = 1 << 24
 """Probabilities held at a time."""
 
+PROBABILITY_BYTES = 8
+"""Memory of a probability."""
+
 SHOT_BYTES = 128
 """Memory that measuring takes for each shot."""
+
+DRAWN_BYTES = 32
+"""Memory that drawing takes for each shot, and for each outcome where there are fewer of them."""
 
 RESULT_BYTES = 4
 """Memory that the result of a shot takes besides its classical bits."""
@@ -188,7 +194,7 @@ class Runner:
             OutOfMemoryError: If not even one state fits the budget.
         """
         of_set = np.arange(len(values)) if value_of_set is None else value_of_set
-        step = self._sets_at_a_time(shots)
+        step = self._sets_at_a_time(shots, are_shared=len(of_set) > len(values))
         if not (self.measures or self.saves):
             return [Outcomes(None, {}) for _ in of_set]
         each = RESULT_BYTES + self.dynamic.num_clbits // 8
@@ -201,14 +207,26 @@ class Runner:
         parts = (request.part(slice(start, start + step)) for start in range(0, len(of_set), step))
         return [outcomes for part in parts for outcomes in self._run(part)]
 
-    def _sets_at_a_time(self, shots: int) -> int:
-        """How many parameter sets can be run together."""
+    def _sets_at_a_time(self, shots: int, *, are_shared: bool) -> int:
+        """How many parameter sets can be run together; several may share a state."""
         qubits, num_final = self.dynamic.num_qubits, len(self._final_qubits)
         needed = (1 if self.samples else STATES_OF_ONE) * self._state_bytes
         self._check(needed, f"states of {qubits} qubits", "use precision='single'")
-        each = self._state_bytes + (8 << num_final) + SHOT_BYTES * shots
+        drawing = self._drawing_bytes(shots, are_shared=are_shared)
+        advice = "measure fewer qubits, or use precision='single'"
+        self._check(needed + drawing, f"state of {qubits} qubits and the probabilities of outcomes", advice)
+        each = self._state_bytes + (PROBABILITY_BYTES << num_final) + SHOT_BYTES * shots
         most = self.budget // each if self.samples else self._max_states // STATES_AT_WORK
         return max(1, min(most, CHUNK_OUTCOMES >> num_final))
+
+    def _drawing_bytes(self, shots: int, *, are_shared: bool) -> int:
+        """Memory that drawing from one state takes besides: probabilities, their sums, points and outcomes."""
+        if not (self.samples and self._sources) or draws_shots(self.device):
+            return 0
+        num_outcomes = 1 << len(self._final_qubits)
+        drawn = DRAWN_BYTES * min(shots, num_outcomes)
+        # sums take the probabilities' place where no other parameter set needs these
+        return PROBABILITY_BYTES * num_outcomes * (1 + are_shared) + (drawn if drawn > SMALL_RESULTS else 0)
 
     def _check(self, needed: int, what: str, advice: str) -> None:
         if needed > self.budget:

@@ -14,6 +14,7 @@ from qiskit import QuantumCircuit
 from support.peak_memory import peak
 
 from qiskit_fusedqml import FusedSampler, FusedSimulator
+from qiskit_fusedqml.errors import OutOfMemoryError
 from qiskit_fusedqml.interfaces.qiskit.backend import save
 
 ALLOWED = 24.0
@@ -80,11 +81,20 @@ def narrow() -> QuantumCircuit:
     return circuit
 
 
+def sampled() -> QuantumCircuit:
+    """One state, whose probabilities take half as much again, and as many shots as outcomes are worth."""
+    circuit = QuantumCircuit(19)
+    turned(circuit)
+    circuit.measure_all()
+    return circuit
+
+
 CASES: dict[str, tuple[Callable[[], QuantumCircuit], int]] = {
     "while": (leaving_while, 400),
     "for": (leaving_for, 400),
     "branches": (parted, 400),
     "shots": (narrow, 1_000_000),
+    "outcomes": (sampled, 350_000),
 }
 
 
@@ -118,6 +128,21 @@ def test_the_peak_stays_within_what_is_allowed(case: str) -> None:
 
 def test_the_measurement_sees_what_more_memory_is_used_for() -> None:
     assert growth("while", 4000.0) > 2 * ALLOWED
+
+
+def test_the_probabilities_of_outcomes_are_counted() -> None:
+    circuit = sampled()  # 8 MiB, and 4 MiB
+    fitting, tight = FusedSimulator(max_memory_mb=12.01), FusedSimulator(max_memory_mb=11.99)
+    assert (fitting.num_qubits, tight.num_qubits) == (19, 18)
+    assert fitting.run(circuit, shots=10).result().success
+    (result,) = tight.run(circuit, shots=10).result().results
+    assert "state of 19 qubits and the probabilities of outcomes" in result.status
+    sampler = FusedSampler(max_memory_mb=12.01)
+    assert sampler.run([circuit], shots=10).result()[0].data.meas.num_shots == 10
+    with pytest.raises(OutOfMemoryError, match="probabilities"):  # twice: one more table of their sums
+        sampler.run([circuit, circuit], shots=10).result()
+    circuit.remove_final_measurements()
+    assert tight.run(save(circuit, "expval", [0], operator="Z")).result().success
 
 
 def test_results_that_do_not_fit_are_refused() -> None:

@@ -362,7 +362,7 @@ def test_the_width_is_what_a_run_can_take() -> None:
             circuits.append(circuit)
         result = simulator.run(circuits, shots=10).result()
         assert [each.success for each in result.results] == [True, False]
-    assert 2 ** FusedSimulator().num_qubits * 16 <= default_budget()
+    assert 2 ** FusedSimulator().num_qubits * 24 <= default_budget()
 
 
 @pytest.mark.parametrize("level", [0, 1, 2, 3])

@@ -11,9 +11,11 @@ from qiskit.providers import BackendV2, Options
 from qiskit.transpiler import Target
 
 from .... import __version__
+from ....devices import draws_shots
 from ....devices.registry import make_device
 from ....errors import DeviceUnavailableError, InvalidInputError
 from ....ir.program import MAX_QUBITS
+from ....simulation.runner import PROBABILITY_BYTES
 from .job import FusedSimulatorJob, raise_as_aer_error
 from .options import (
     DEVICES,
@@ -139,7 +141,7 @@ class FusedSimulator(BackendV2):
 
     @property
     def num_qubits(self) -> int:
-        """Number of qubits that a run can act on by its memory, or those of the backend it was made from."""
+        """Number of qubits that a run's memory is enough for, measured, or those of the backend it was made from."""
         return StateWidth(self._state_width()) if self._like is None else self._like.num_qubits
 
     @property
@@ -208,7 +210,8 @@ class FusedSimulator(BackendV2):
             make_device(self._options.device, precision=self._options.precision),
         )
         available = device.memory_budget() if limit is None else int(limit * 2**20)
-        return min(MAX_QUBITS, max(1, (available // device.state_bytes(0, 1)).bit_length() - 1))
+        each = device.state_bytes(0, 1) + (0 if draws_shots(device) else PROBABILITY_BYTES)
+        return min(MAX_QUBITS, max(1, (available // each).bit_length() - 1))
 
 
 def _has_errors(target: Target) -> bool:
