@@ -45,8 +45,8 @@ if TYPE_CHECKING:
     from .interfaces.pennylane import FusedQubit as FusedQubit
     from .interfaces.qiskit.backend import FusedSimulator as FusedSimulator
     from .interfaces.qiskit.circuit import DifferentiableCircuit as DifferentiableCircuit
-    from .interfaces.qiskit.primitives import FusedEstimator as FusedEstimator
-    from .interfaces.qiskit.samplers import FusedSampler as FusedSampler
+    from .interfaces.qiskit.estimator import FusedEstimator as FusedEstimator
+    from .interfaces.qiskit.sampler import FusedSampler as FusedSampler
     from .interfaces.qiskit.transpiler import FusedGate as FusedGate, FusionPass as FusionPass, transpile as transpile
     from .interfaces.torch import FusedLayer as FusedLayer
     from .training import fit as fit
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "DifferentiableCircuit": ".interfaces.qiskit.circuit",
-    "FusedEstimator": ".interfaces.qiskit.primitives",
+    "FusedEstimator": ".interfaces.qiskit.estimator",
     "FusedEstimatorGradient": ".interfaces.machine_learning.gradients",
     "FusedEstimatorQNN": ".interfaces.machine_learning.neural_networks",
     "FusedFidelity": ".interfaces.machine_learning.fidelities",
@@ -64,7 +64,7 @@ _HOME = {
     "FusedLayer": ".interfaces.torch",
     "FusedQGT": ".interfaces.machine_learning.gradients",
     "FusedQubit": ".interfaces.pennylane",
-    "FusedSampler": ".interfaces.qiskit.samplers",
+    "FusedSampler": ".interfaces.qiskit.sampler",
     "FusedSamplerGradient": ".interfaces.machine_learning.gradients",
     "FusedSamplerQNN": ".interfaces.machine_learning.neural_networks",
     "FusedSimulator": ".interfaces.qiskit.backend",

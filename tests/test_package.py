@@ -98,7 +98,7 @@ def test_imports_point_one_way() -> None:
         ("engine.plans", "from qiskit import QuantumCircuit"),
         ("engine.plans", "import torch.nn"),
         ("devices.cpu", "import cupy"),
-        ("interfaces.qiskit.primitives", "from torch import nn"),
+        ("interfaces.qiskit.estimator", "from torch import nn"),
         ("utilities", "import os"),
     ],
 )

@@ -10,7 +10,7 @@ from qiskit.quantum_info import SparsePauliOp
 from qiskit_machine_learning.neural_networks import EstimatorQNN
 
 from ..interfaces.machine_learning.gradients import FusedEstimatorGradient
-from ..interfaces.qiskit.primitives import FusedEstimator
+from ..interfaces.qiskit.estimator import FusedEstimator
 
 
 def classifier_circuit(num_qubits: int, num_layers: int) -> tuple[QuantumCircuit, ParameterVector, ParameterVector]:

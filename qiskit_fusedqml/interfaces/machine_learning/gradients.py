@@ -43,10 +43,10 @@ from ...errors import InvalidInputError
 from ..qiskit.batches import Indices, by_identity
 from ..qiskit.cache import KnownCircuit
 from ..qiskit.compiled import compile_circuit, lowered_circuit
+from ..qiskit.estimator import FusedEstimator
 from ..qiskit.jobs import FinishedJob
 from ..qiskit.lowering.observables import Observable, canonical, with_layout
 from ..qiskit.options import LentEngineOptions, engine_arguments
-from ..qiskit.primitives import FusedEstimator
 from .entries import PART, EntryBatch, Parameters, Share, TypedDerivatives, Values, by_entry, entry_batches
 
 Measured = tuple[list[Observable], Indices]

@@ -30,8 +30,8 @@ from ...engine.options import EngineOptions
 from ...errors import InvalidInputError
 from ..qiskit.cache import check_circuit
 from ..qiskit.circuit import DifferentiableCircuit, checked_parameters
+from ..qiskit.estimator import FusedEstimator
 from ..qiskit.options import engine_arguments
-from ..qiskit.primitives import FusedEstimator
 from .entries import refuse_second_derivatives
 from .gradients import FusedEstimatorGradient, FusedSamplerGradient, logical_outcomes
 

@@ -3,8 +3,8 @@
 ===============  =====================================================================================================
 `lowering`       the only reader of Qiskit circuits
 `circuit`        `DifferentiableCircuit`, the engine for a circuit
-`primitives`     `FusedEstimator`, a V2 estimator: exact expectation values of many circuits, values and observables
-`samplers`       `FusedSampler`, a V2 sampler: shots of any circuit, dynamic ones too
+`estimator`      `FusedEstimator`, a V2 estimator: exact expectation values of many circuits, values and observables
+`sampler`        `FusedSampler`, a V2 sampler: shots of any circuit, dynamic ones too
 `backend`        `FusedSimulator`, a backend: circuits in, counts out
 `transpiler`     `FusionPass` and `FusedGate`, the planner as a transpiler pass
 `compiled`       circuits compiled for values and gradients, or for shots

@@ -21,6 +21,7 @@ from ...engine.state_gradients import overlap_jacobian, state_vjp
 from ...errors import InvalidInputError
 from .cache import check_circuit, refused_if_too_deep
 from .lowering import free_parameters, lower, lower_observables
+from .options import engine_arguments
 
 
 class DifferentiableCircuit(ProgramFunction):
@@ -75,6 +76,7 @@ class DifferentiableCircuit(ProgramFunction):
         max_memory_mb: float | None = None,
         checkpoint: str | int | None = None,
     ) -> None:
+        options = EngineOptions(**engine_arguments(locals()))
         check_circuit(circuit)
         with refused_if_too_deep(circuit):
             self.circuit = circuit.copy()  # as it is now, whatever becomes of it
@@ -88,7 +90,6 @@ class DifferentiableCircuit(ProgramFunction):
         if observables is not None:
             wide = lower_observables(observables, circuit.num_qubits)[0]
             sums = [lowered.active.observable(observable) for observable in wide]
-        options = EngineOptions(device, precision, max_memory_mb, num_threads, checkpoint)
         super().__init__(
             lowered.program,
             lowered.angle_map,

@@ -47,10 +47,11 @@ class EnginePrimitive:
     IN_AER_OPTIONS: ClassVar[tuple[str, ...]] = ()
     _options: Options
 
-    def _set_options(self, given: Mapping[str, Any] | None, **options: Any) -> None:
-        """Take the constructor's arguments, checked; ``given`` are those that it takes as Aer does."""
-        self._options = Options(**options, backend_options={}, run_options={})
-        allowed = (*self.IN_AER_OPTIONS, *AER_OPTIONS)
+    def _set_options(self, arguments: Mapping[str, Any]) -> None:
+        """Take the constructor's arguments, its ``locals()``, checked; ``options`` are those given as on Aer."""
+        own = {name: arguments[name] for name in self.OWN_OPTIONS}
+        self._options = Options(**own, **engine_arguments(arguments), backend_options={}, run_options={})
+        given, allowed = arguments["options"], (*self.IN_AER_OPTIONS, *AER_OPTIONS)
         if given is not None and not (isinstance(given, Mapping) and set(allowed).issuperset(given)):
             raise InvalidInputError(f"options is {shown(given)}; a dictionary with keys among {allowed} is expected.")
         self._options.update_options(**(given or {}))
@@ -113,12 +114,10 @@ class EnginePrimitive:
         """
         own = (*self.OWN_OPTIONS, *AER_OPTIONS)
         given = {name: value for name, value in vars(self._options).items() if name not in own}
-        known = [field.name for field in fields(EngineOptions)]
-        unknown = sorted(given.keys() - known)
+        unknown = sorted(given.keys() - set(ENGINE_ARGUMENTS))
         if unknown:
-            raise InvalidInputError(
-                f"{type(self).__name__} has no options {unknown}; the options are {[*self.OWN_OPTIONS, *known]}."
-            )
+            known = [*self.OWN_OPTIONS, *ENGINE_ARGUMENTS]
+            raise InvalidInputError(f"{type(self).__name__} has no options {unknown}; the options are {known}.")
         for name, value in self._simulator_options().items():
             if name in _ENGINE_NAMES and value:  # 0 threads are all of them, on Aer
                 given[_ENGINE_NAMES[name]] = value

@@ -4,47 +4,92 @@ from __future__ import annotations
 
 import itertools
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from qiskit.providers import Options
 
 from ....arrays import MAX_INT, real_number, shown, whole_number
-from ....devices import MAX_THREADS
+from ....devices import MAX_THREADS, PRECISIONS
 from ....distributed.circuit import check_executor
 from ....engine.options import EngineOptions
 from ....errors import InvalidInputError
 from ....memory import default_budget
 from ..compiled import RunnerOptions
 
+Check: TypeAlias = Callable[[str, Any], Any]
+"""From an option's name and a value given to the value it has; raises InvalidInputError for one that is not allowed."""
+
 METHODS = ("automatic", "statevector")
 DEVICES = ("CPU", "GPU")
-PRECISIONS = ("double", "single")
-MEAS_LEVELS = (2,)
 
-DEFAULTS: dict[str, Any] = {
-    "shots": 1024,
-    "method": "automatic",
-    "device": "CPU",
-    "precision": "double",
-    "memory": None,
-    "seed_simulator": None,
-    "max_memory_mb": None,
-    "max_parallel_threads": None,
-    "meas_level": 2,
-    "enable_truncation": True,
-    "executor": None,
-    "fusion_enable": True,
-    "fusion_max_qubit": None,
-    "fusion_threshold": None,
-    "fusion_verbose": False,
-    "max_job_size": None,
-    "noise_model": None,
-    "zero_threshold": 1e-10,
+
+def _one_of(*choices: Any) -> Check:
+    def check(name: str, value: Any) -> Any:
+        if isinstance(value, (str, int)) and value in choices:
+            return value
+        allowed = ", ".join(map(repr, choices))
+        raise InvalidInputError(f"{name}={shown(value)} is not available; choose one of {allowed}.")
+
+    return check
+
+
+def _whole(least: int, most: int = MAX_INT) -> Check:
+    return lambda name, value: whole_number(value, name, least=least, most=most)
+
+
+def _flag(name: str, value: Any) -> Any:
+    if not isinstance(value, (bool, np.bool_)):
+        raise InvalidInputError(f"{name} is {shown(value)}; True or False is expected.")
+    return value
+
+
+def _shots(name: str, value: Any) -> int:
+    """Shots such as 1e4 or "300" as integers, which Aer does with the same warning."""
+    whole = isinstance(value, (float, np.floating)) and float(value).is_integer()
+    if whole or (isinstance(value, str) and value.isdecimal() and len(value) < 20):
+        number = whole_number(int(value), name, least=1)
+        warnings.warn(f"shots={value!r} is taken for {number}; give an integer.", DeprecationWarning, stacklevel=5)
+        return number
+    return whole_number(value, name, least=1)
+
+
+def _executor(_name: str, value: Any) -> Any:
+    check_executor(value)
+    return value
+
+
+def _no_noise(_name: str, _value: Any) -> Any:
+    raise InvalidInputError(
+        "FusedSimulator simulates ideal circuits and takes no noise_model; use AerSimulator for noisy ones."
+    )
+
+
+OPTIONS: dict[str, tuple[Any, Check]] = {
+    "shots": (1024, _shots),
+    "method": ("automatic", _one_of(*METHODS)),
+    "device": ("CPU", _one_of(*DEVICES)),
+    "precision": ("double", _one_of(*PRECISIONS)),
+    "memory": (None, _flag),
+    "seed_simulator": (None, _whole(0)),
+    "max_memory_mb": (None, lambda _, value: EngineOptions(max_memory_mb=value).max_memory_mb),
+    "max_parallel_threads": (None, _whole(0, MAX_THREADS)),
+    "meas_level": (2, _one_of(2)),
+    "enable_truncation": (True, _flag),
+    "executor": (None, _executor),
+    "fusion_enable": (True, _flag),
+    "fusion_max_qubit": (None, _whole(1)),
+    "fusion_threshold": (None, _whole(0)),
+    "fusion_verbose": (False, _flag),
+    "max_job_size": (None, _whole(1)),
+    "noise_model": (None, _no_noise),
+    "zero_threshold": (1e-10, lambda name, value: real_number(value, name, "a number >= 0", least=0.0)),
 }
-"""Options that are obeyed, with their defaults."""
+"""Options that are obeyed: their defaults, and what checks values other than None."""
+
+DEFAULTS: dict[str, Any] = {name: default for name, (default, _) in OPTIONS.items()}
 
 WITHOUT_EFFECT: dict[str, Any] = {
     "accept_distributed_results": None,
@@ -72,22 +117,6 @@ OTHER_METHODS = ("density_matrix_", "extended_stabilizer_", "mps_", "stabilizer_
 """Prefixes of options for Aer's other methods: accepted likewise."""
 
 _DEFAULTS = DEFAULTS | WITHOUT_EFFECT
-
-_CHOICES: dict[str, tuple[Any, ...]] = {
-    "method": METHODS,
-    "device": DEVICES,
-    "precision": PRECISIONS,
-    "meas_level": MEAS_LEVELS,
-}
-_FLAGS = ("enable_truncation", "fusion_enable", "fusion_verbose", "memory")
-_LEAST_INTEGERS = {
-    "shots": 1,
-    "seed_simulator": 0,
-    "max_parallel_threads": 0,
-    "fusion_max_qubit": 1,
-    "fusion_threshold": 0,
-    "max_job_size": 1,
-}
 
 _WARNED: set[str] = set()
 """Options without effect that have been warned of."""
@@ -124,49 +153,15 @@ def checked_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
             f"FusedSimulator has no option {', '.join(unknown)}; the options are {', '.join(DEFAULTS)}."
         )
     checked = {name: _DEFAULTS.get(name) if value is None else value for name, value in fields.items()}
-    if "shots" in checked:
-        checked["shots"] = _whole_shots(checked["shots"])
-    obeyed = {name: value for name, value in checked.items() if name in DEFAULTS and value is not None}
-    checked.update((name, _checked(name, value)) for name, value in obeyed.items())
+    for name, value in checked.items():
+        if name in OPTIONS and value is not None:
+            checked[name] = OPTIONS[name][1](name, value)
     tuned = [name for name, value in checked.items() if name not in DEFAULTS and not _is_default(name, value)]
     tuned = [name for name in tuned if name not in _WARNED]
     if tuned:
         _WARNED.update(tuned)
         warnings.warn(f"FusedSimulator has nothing to do for {', '.join(tuned)}; results are the same.", stacklevel=4)
     return checked
-
-
-def _whole_shots(shots: Any) -> Any:
-    """Shots such as 1e4 or "300" as integers, which Aer does with the same warning."""
-    number = isinstance(shots, (float, np.floating)) and float(shots).is_integer()
-    if not (number or (isinstance(shots, str) and shots.isdecimal() and len(shots) < 20)):
-        return shots
-    whole = whole_number(int(shots), "shots", least=1)
-    warnings.warn(f"shots={shots!r} is taken for {whole}; give an integer.", DeprecationWarning, stacklevel=5)
-    return whole
-
-
-def _checked(name: str, value: Any) -> Any:
-    """A value that an option can have; others are refused."""
-    choices, least = _CHOICES.get(name), _LEAST_INTEGERS.get(name)
-    if choices is not None and not (isinstance(value, (str, int)) and value in choices):
-        allowed = ", ".join(map(repr, choices))
-        raise InvalidInputError(f"{name}={shown(value)} is not available; choose one of {allowed}.")
-    if name == "noise_model":
-        raise InvalidInputError(
-            "FusedSimulator simulates ideal circuits and takes no noise_model; use AerSimulator for noisy ones."
-        )
-    if name == "executor":
-        check_executor(value)
-    elif least is not None:
-        return whole_number(value, name, least=least, most=MAX_THREADS if name == "max_parallel_threads" else MAX_INT)
-    elif name in _FLAGS and not isinstance(value, (bool, np.bool_)):
-        raise InvalidInputError(f"{name} is {shown(value)}; True or False is expected.")
-    elif name == "max_memory_mb":
-        return EngineOptions(max_memory_mb=value).max_memory_mb
-    elif name == "zero_threshold":
-        return real_number(value, name, "a number >= 0", least=0.0)
-    return value
 
 
 def _is_default(name: str, value: Any) -> bool:

@@ -22,7 +22,7 @@ from qiskit.quantum_info import DensityMatrix, Operator, Pauli, SparseObservable
 from qiskit_fusedqml import FusedEstimator
 from qiskit_fusedqml.engine.program_function import ProgramFunction
 from qiskit_fusedqml.errors import InvalidInputError, UnsupportedInstructionError
-from qiskit_fusedqml.interfaces.qiskit import primitives
+from qiskit_fusedqml.interfaces.qiskit import estimator
 from qiskit_fusedqml.interfaces.qiskit.jobs import FinishedJob
 
 RNG = np.random.default_rng(7)
@@ -169,7 +169,7 @@ def test_zipped_pairs_may_be_split_into_blocks(monkeypatch: pytest.MonkeyPatch) 
     circuit, values, several = network(), RNG.normal(size=(6, 9)), observables(3)
     pub = (circuit, [several[0], several[1], several[0], several[2], several[1], several[0]], values)
     assert_as_statevector([pub])
-    monkeypatch.setattr(primitives, "SECONDS_PER_COMPILED_GATE", 0.0)
+    monkeypatch.setattr(estimator, "SECONDS_PER_COMPILED_GATE", 0.0)
     calls = Calls(monkeypatch)
     assert_as_statevector([pub])
     assert sorted(calls.batches) == [(1, 1), (2, 1), (3, 1)]

@@ -73,15 +73,7 @@ class FusedSampler(EnginePrimitive, BaseSamplerV2):
         max_memory_mb: float | None = None,
         num_threads: int | None = None,
     ) -> None:
-        self._set_options(
-            options,
-            default_shots=default_shots,
-            seed=seed,
-            device=device,
-            precision=precision,
-            max_memory_mb=max_memory_mb,
-            num_threads=num_threads,
-        )
+        self._set_options(locals())
         self._check_shots()
 
     @property

@@ -91,15 +91,7 @@ class FusedEstimator(EnginePrimitive, BaseEstimatorV2):
         max_memory_mb: float | None = None,
         num_threads: int | None = None,
     ) -> None:
-        self._set_options(
-            options,
-            default_precision=default_precision,
-            seed=seed,
-            device=device,
-            precision=precision,
-            max_memory_mb=max_memory_mb,
-            num_threads=num_threads,
-        )
+        self._set_options(locals())
         _check_precision(self._options.default_precision)
 
     @property
