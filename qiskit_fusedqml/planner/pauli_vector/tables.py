@@ -16,20 +16,22 @@ CHANNEL = 3
 class AffineSequences:
     """Sequences of rotations and channels of one qubit in time order; the product of each is one affine map.
 
-    Factor k of the F factors of all sequences is the rotation ``exp(-1j/2 (angles[k] + angle of the slot) P)`` about
-    P = X, Y, Z (axis 0, 1, 2), or a channel.
+    Factor k of the F factors of all sequences is the rotation ``exp(-1j/2 (angles[k] + weights[k] * angle of the slot)
+    P)`` about P = X, Y, Z (axis 0, 1, 2), or a channel. Controlled rotations give weights of 1/2**m.
 
     Attributes:
         starts: Sequence r has the factors ``starts[r]`` to ``starts[r + 1]``, (R + 1,).
         axes: (F,), 0 to 2, or `CHANNEL`.
         slots: (F,) of a rotation the slot of its angle, or -1; of a channel its index in `PauliTables.channels`.
             Batched sequences have the position among the batched slots instead of the slot.
+        weights: (F,) what a rotation's slot counts; 0 without one, and of channels.
         angles: (F,) the constant part of a rotation's angle.
     """
 
     starts: IntArray
     axes: IntArray
     slots: IntArray
+    weights: FloatArray
     angles: FloatArray
 
 
