@@ -145,13 +145,9 @@ def _grouped(nodes: Sequence[Node]) -> Iterator[_Item]:
 
 
 class Interpreter:
-    """Runs code for some shots.
+    """Runs code for some shots; at most ``max_states`` states may exist.
 
-    Args:
-        run_segment: From a segment and trajectories to their states after it.
-        draws: The randomness of the shots.
-        recorder: Keeps what is saved.
-        max_states: How many states may exist.
+    ``run_segment`` gives the states of trajectories after a segment.
     """
 
     def __init__(

@@ -36,12 +36,7 @@ class Shots:
 
 
 class ShotTable:
-    """The classical bits of all shots of several parameter sets, filled in parts.
-
-    Args:
-        num_sets: Number of parameter sets.
-        shots: Number of shots of each.
-    """
+    """The classical bits of so many shots of each of several parameter sets, filled in parts."""
 
     def __init__(self, num_sets: int, shots: int) -> None:
         self._values: list[NDArray[Any]] = [np.empty(0, dtype=np.int64)]
@@ -49,14 +44,7 @@ class ShotTable:
         self._count = 0
 
     def fill(self, values: NDArray[Any], of_shot: Indices, parameter_sets: Indices, shots: Indices) -> None:
-        """Set some shots.
-
-        Args:
-            values: (D,) classical bits as integers.
-            of_shot: (S,) the position of each shot's value.
-            parameter_sets: (S,) the parameter set of each shot.
-            shots: (S,) its number among those of its parameter set.
-        """
+        """Set S shots: the places of their bits in values (D,), their parameter sets, and their numbers there."""
         self._place[parameter_sets, shots] = of_shot + self._count
         self._values.append(values)
         self._count += len(values)
@@ -71,16 +59,10 @@ class ShotTable:
 def draw(
     probabilities: NDArray[np.float64], shots: int, rng: np.random.Generator, *, keep: bool, overwrite: bool = False
 ) -> Shots:
-    """Draw outcomes; an outcome of probability 0 is never drawn.
+    """Draw outcomes by their probabilities, which are normalised here; one of probability 0 is never drawn.
 
-    The counts of a seed do not depend on ``keep``.
-
-    Args:
-        probabilities: Shape (number of outcomes,), not negative; normalised here.
-        shots: Number of shots.
-        rng: Where randomness comes from.
-        keep: Whether the sequence is wanted.
-        overwrite: Whether the probabilities may be overwritten, which saves memory of their size.
+    With ``keep`` there is a sequence, which does not change the counts of a seed. With ``overwrite`` the probabilities
+    are overwritten, which saves memory of their size.
     """
     # a multinomial draw costs a step per outcome, inverting the cumulative distribution a search per shot
     if shots < len(probabilities):
@@ -185,12 +167,9 @@ def present_numbers(numbers: Indices, limit: int) -> tuple[Indices, Indices]:
 
 
 def written(outcomes: NDArray[np.int64], sources: Sequence[tuple[int, int]], before: Any) -> NDArray[Any]:
-    """The classical bits after each outcome as integers, bit 0 lowest.
+    """The classical bits after each outcome (D,) as integers, bit 0 lowest; before they were one integer or (D,).
 
-    Args:
-        outcomes: (D,) outcomes of the measured qubits.
-        sources: Pairs (bit of the outcome, classical bit it is written to).
-        before: The classical bits before, one integer or (D,).
+    Sources are pairs (bit of the outcome, classical bit that it is written to).
     """
     width = max((clbit for _, clbit in sources), default=0)
     is_wide = width >= WIDEST_FIXED or np.asarray(before).dtype == object

@@ -77,12 +77,7 @@ class Saved:
 
 
 class Recorder:
-    """Collects what is saved in one run.
-
-    Args:
-        num_sets: Number of parameter sets.
-        max_bytes: Memory that saved values may take.
-    """
+    """Collects what is saved for so many parameter sets in one run, in so much memory at most."""
 
     def __init__(self, num_sets: int, max_bytes: int) -> None:
         self._of_set: list[dict[str, tuple[Save, dict[int, _Entry]]]] = [{} for _ in range(num_sets)]
@@ -126,12 +121,7 @@ class Recorder:
             )
 
     def results(self, parameter_set: int, stands_for: Mapping[str, int] | None = None) -> dict[str, Saved]:
-        """What was saved for a parameter set, by label.
-
-        Args:
-            parameter_set: The parameter set.
-            stands_for: For each label how many shots one recorded value stands for; 1 where nothing is said.
-        """
+        """What was saved for a parameter set, by label; ``stands_for`` says of how many shots a value is."""
         results = {}
         for label, (save, entries) in self._of_set[parameter_set].items():
             times = (stands_for or {}).get(label, 1)

@@ -156,9 +156,6 @@ def entry_batches(
         parameters: For each entry the parameters wanted or None for all; None for all everywhere.
         observables: N observables, or None.
         names: What a message calls values and parameters.
-
-    Raises:
-        InvalidInputError: For lists of other lengths, and for values and parameters that do not fit.
     """
     refuse_second_derivatives()
     circuits = (circuits,) if isinstance(circuits, QuantumCircuit) else circuits
@@ -182,12 +179,7 @@ def entry_batches(
 def by_entry(
     batches: list[EntryBatch], shares: Callable[[EntryBatch], Iterator[Share]]
 ) -> tuple[list[Any], list[Sequence[Parameter]]]:
-    """Results and parameters of all entries, in the order of the call.
-
-    Args:
-        batches: The batches of the call.
-        shares: Gives the shares of a batch's entries.
-    """
+    """Results and parameters of all entries in the order of the call, from the shares of each batch's entries."""
     count = sum(len(batch.entries) for batch in batches)
     results: list[Any] = [None] * count
     wanted: list[Sequence[Parameter]] = [()] * count
@@ -213,9 +205,6 @@ def known_derivative_type(given: Any) -> DerivativeType:
     """The derivative type that a member of any enum means, by its name or its value.
 
     qiskit-algorithms has an enum of its own, and its variational principles write it into gradients they are given.
-
-    Raises:
-        InvalidInputError: For anything else.
     """
     if isinstance(given, DerivativeType):
         return given
@@ -240,11 +229,7 @@ class TypedDerivatives:
 
     @property
     def derivative_type(self) -> DerivativeType:
-        """Which part of the derivatives is computed.
-
-        Raises:
-            InvalidInputError: If it was set to what is no derivative type.
-        """
+        """Which part of the derivatives is computed."""
         return known_derivative_type(self._derivative_type)
 
     @derivative_type.setter

@@ -37,8 +37,7 @@ class CacheInfo(NamedTuple):
 class StateCache:
     """The states of samples, for one circuit with one set of trained values. Calls from several threads are safe.
 
-    Args:
-        maxsize: The most states that are kept; beyond it they go at random. None for no bound.
+    At most ``maxsize`` states are kept, of which some go at random; None for no bound.
     """
 
     def __init__(self, maxsize: int | None = None) -> None:
@@ -55,12 +54,9 @@ class StateCache:
         return type(self), (self._maxsize,)
 
     def get(self, context: object, samples: FloatArray, make: Callable[[FloatArray], ComplexArray]) -> ComplexArray:
-        """The states (N, 2**n) of samples (N, num_features).
+        """The states (N, 2**n) of samples (N, num_features); ``make`` gives those that are not here.
 
-        Args:
-            context: What the states depend on besides; another one empties the cache.
-            samples: The samples.
-            make: Makes the states of samples that are not here.
+        The context is what the states depend on besides; another one empties the cache.
         """
         keys = [sample.tobytes() for sample in samples]
         with self._lock:

@@ -65,10 +65,7 @@ class ParameterSets:
 
 
 class CircuitBatch:
-    """The requests of one call on one circuit.
-
-    Args:
-        circuit: The circuit; it is compared with the copy in the circuit cache once, here.
+    """The requests of one call on one circuit, which is compared with its copy in the circuit cache once, here.
 
     Attributes:
         known: The circuit's entry in the cache.
@@ -84,15 +81,9 @@ class CircuitBatch:
     def add(self, values: BindingsArray | NDArray[np.float64]) -> Indices:
         """Add parameter sets; the very object that was added before is not read again.
 
-        Args:
-            values: Values of the circuit's parameters, an array (..., number of parameters) in their order or Qiskit's
-                container.
-
-        Returns:
-            The position of each set among the distinct ones, in the shape of the values without the parameters' axis.
-
-        Raises:
-            InvalidInputError: For NaN and infinite values.
+        Values of the circuit's parameters are an array (..., number of parameters) in their order or Qiskit's
+        container. Returned is the position of each set among the distinct ones, in the shape of the values without the
+        parameters' axis.
         """
         added = self._added.get(id(values))
         if added is not None:
@@ -145,11 +136,7 @@ def _begin_with_shifts(sets: NDArray[np.float64]) -> bool:
 
 
 def readable_pub(pub: Any, values: int) -> Any:
-    """A pub as Qiskit reads it, with arrays of real numbers at its place for values if it is a tuple.
-
-    Raises:
-        InvalidInputError: If it holds no circuit, or values that are no real numbers.
-    """
+    """A pub as Qiskit reads it, with arrays of real numbers at its place for values if it is a tuple."""
     if not isinstance(pub, tuple | list) or not pub:
         return pub  # Qiskit's to refuse
     check_circuit(pub[0], "the circuit of a pub")
@@ -159,11 +146,7 @@ def readable_pub(pub: Any, values: int) -> Any:
 
 
 def readable_values(values: Any) -> Any:
-    """The values of a pub as Qiskit takes them, with arrays of real numbers.
-
-    Raises:
-        InvalidInputError: If they are something else.
-    """
+    """The values of a pub as Qiskit takes them, with arrays of real numbers."""
     if isinstance(values, Mapping):
         return {key: real_array(each, f"parameter_values[{key!r}]", copy=False) for key, each in values.items()}
     if values is None or isinstance(values, BindingsArray):
@@ -197,11 +180,7 @@ def by_identity(items: Sequence[Any]) -> list[Indices]:
 
 
 def check_finite(values: NDArray[np.float64], parameters: Sequence[Parameter]) -> None:
-    """Refuse NaN and infinite values (..., number of parameters).
-
-    Raises:
-        InvalidInputError: Naming the first such value, its parameter and its position.
-    """
+    """Refuse NaN and infinite values (..., number of parameters)."""
     if np.isfinite(values).all():
         return
     *position, column = (int(i) for i in np.argwhere(~np.isfinite(values))[0])

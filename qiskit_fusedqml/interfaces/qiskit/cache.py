@@ -39,22 +39,14 @@ MAX_COMPILED = 32
 
 
 def check_circuit(circuit: object, name: str = "circuit") -> None:
-    """Refuse what is no circuit.
-
-    Raises:
-        InvalidInputError: Naming the argument.
-    """
+    """Refuse what is no circuit."""
     if not isinstance(circuit, QuantumCircuit):
         raise InvalidInputError(f"{name} is {shown(circuit)}; a QuantumCircuit is expected.")
 
 
 @contextmanager
 def refused_if_too_deep(circuit: QuantumCircuit) -> Iterator[None]:
-    """Refuse a circuit that Qiskit cannot copy, as its definitions or blocks are nested deeper than Python's calls.
-
-    Raises:
-        InvalidInputError: Naming the circuit.
-    """
+    """Refuse a circuit that Qiskit cannot copy, as its definitions or blocks are nested deeper than Python's calls."""
     try:
         yield
     except RecursionError as error:
@@ -126,11 +118,7 @@ class KnownCircuit:
         return {parameter: position for position, parameter in enumerate(self.parameters)}
 
     def columns_of(self, parameters: Sequence[Parameter]) -> list[int]:
-        """The positions of some parameters; those of the last call are compared, which takes less than finding them.
-
-        Raises:
-            KeyError: If one is not the circuit's.
-        """
+        """The positions of some parameters, or KeyError; those of the last call are compared, which takes less time."""
         wanted = list(parameters)
         asked, columns = self._asked
         if asked != wanted:
@@ -144,11 +132,9 @@ class KnownCircuit:
         return tuple(parameter.name for parameter in self.parameters)
 
     def get(self, key: Hashable, build: Callable[[QuantumCircuit], T]) -> T:
-        """What ``build`` made of the circuit, made now if it is not there.
+        """What ``build`` made of the circuit, made now if it is not there; the key has every option it depends on.
 
-        Args:
-            key: What is wanted, with every option it depends on.
-            build: Called with a copy of the circuit, so that nothing it returns can keep the circuit itself alive.
+        ``build`` is called with a copy of the circuit, so that nothing it returns can keep the circuit itself alive.
         """
         with self._lock:  # threads that want the same thing wait for one of them to build it
             made: T = self._compiled.get(key, partial(build, self.snapshot))

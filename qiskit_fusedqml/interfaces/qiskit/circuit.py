@@ -243,11 +243,7 @@ class DifferentiableCircuit(ProgramFunction):
 
 
 def checked_parameters(given: Iterable[Parameter], name: str) -> tuple[Parameter, ...]:
-    """Parameters as a tuple.
-
-    Raises:
-        InvalidInputError: If something else is among them.
-    """
+    """Parameters as a tuple."""
     parameters = tuple(given) if isinstance(given, Iterable) and not isinstance(given, (str, bytes)) else (None,)
     if not all(isinstance(parameter, Parameter) for parameter in parameters):
         raise InvalidInputError(f"{name} is {shown(given)}; a sequence of the circuit's parameters is expected.")

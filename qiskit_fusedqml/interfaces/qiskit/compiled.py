@@ -88,9 +88,7 @@ class RunnerOptions:
 class BindingRunner:
     """Runs a circuit whose amplitudes are parameters: with values it is another circuit for each parameter set.
 
-    Args:
-        circuit: The circuit.
-        make: Makes the runner of a circuit without parameters.
+    ``make`` gives the runner of a circuit without parameters.
     """
 
     def __init__(self, circuit: QuantumCircuit, make: Callable[[QuantumCircuit], Runner]) -> None:

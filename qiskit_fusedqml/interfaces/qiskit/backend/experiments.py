@@ -50,12 +50,7 @@ class Experiments:
 def list_experiments(
     circuits: Sequence[QuantumCircuit], binds: Sequence[Mapping[Any, Any] | None] | None
 ) -> list[Experiments]:
-    """The circuits with the parameter sets that they are run at.
-
-    Raises:
-        InvalidInputError: If there is not one dictionary of ``binds`` per circuit, or parameters are missing, unknown,
-            not finite, or have unequal numbers of values.
-    """
+    """The circuits with the parameter sets that they are run at."""
     expected = "a list of one dictionary per circuit, [{parameter: [value, ...]}],"
     if not isinstance(binds, list | tuple | None):
         raise InvalidInputError(f"parameter_binds is {shown(binds)}; {expected} is expected.")

@@ -142,11 +142,7 @@ def unknown_fields(fields: Iterable[str]) -> list[str]:
 
 
 def checked_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Known options, checked; None stands for the default.
-
-    Raises:
-        InvalidInputError: For a name or a value that is not allowed.
-    """
+    """Known options, checked; None stands for the default."""
     unknown = unknown_fields(fields)
     if unknown:
         raise InvalidInputError(

@@ -44,11 +44,7 @@ class ClassicalReader:
         return ir.Bits(tuple(self.clbits[bit] for bit in target), len(target))
 
     def target(self, node: Any) -> ir.Target:
-        """What a ``store`` writes to.
-
-        Raises:
-            UnsupportedInstructionError: If it is neither a variable nor bits.
-        """
+        """What a ``store`` writes to."""
         if isinstance(node, expr.Index) and isinstance(node.target, expr.Var) and isinstance(node.index, expr.Value):
             register = node.target.var
             if isinstance(register, ClassicalRegister):
@@ -62,11 +58,7 @@ class ClassicalReader:
         return self.bits(node) if isinstance(node, Clbit | ClassicalRegister) else self.expression(node)
 
     def expression(self, node: Any) -> ir.Expression:
-        """An expression.
-
-        Raises:
-            UnsupportedInstructionError: For durations and whatever else has no classical value at run time.
-        """
+        """An expression."""
         return ir.fold(node, _parts, self._combined)
 
     def _combined(self, node: Any, operands: list[ir.Expression]) -> ir.Expression:
@@ -104,11 +96,7 @@ class Jumps:
         self._open.append((mark, condition, len(nodes)))
 
     def mark(self, mark: str, nodes: list[Node]) -> None:
-        """End the jumps to a mark at the end of the nodes written so far.
-
-        Raises:
-            SimulationError: If there are two marks of this name, or another jump leads out of what is jumped over.
-        """
+        """End the jumps to a mark at the end of the nodes written so far."""
         if mark in self._marks:
             raise SimulationError(f"There are two marks {mark!r}; each name marks one place.")
         self._marks.add(mark)
@@ -125,11 +113,7 @@ class Jumps:
                 nodes.append(Branch(condition, (), passed_over))
 
     def finish(self) -> None:
-        """Expect no further mark.
-
-        Raises:
-            SimulationError: If a jump has none.
-        """
+        """Expect no further mark."""
         if self._open:
             raise SimulationError(f"A jump leads to mark {self._open[-1][0]!r}, which does not come after it.")
 

@@ -36,13 +36,9 @@ _PROBES = ((0.6, 0.2), (-0.6, -0.2), (6.0, 2.0), (-6.0, -2.0))
 class AngleTable:
     """Collects the angles of a program, one slot for every parametrised rotation.
 
-    Args:
-        parameters: The circuit's parameters in the order of the values.
-        lifts: Whether `lifted` makes parameters of constants.
-
     Attributes:
         parameters: The circuit's parameters in the order of the values.
-        constants: The values of the parameters that `lifted` made; they come after the circuit's.
+        constants: The values of the parameters that `lifted` made, if it may; they come after the circuit's.
     """
 
     def __init__(self, parameters: Sequence[Parameter], *, lifts: bool = False) -> None:
@@ -59,10 +55,9 @@ class AngleTable:
         self._terms: list[tuple[int, int, float]] = []  # (slot, feature, coefficient)
 
     def add(self, coefficients: Sequence[float], constant: float, params: Sequence[Any]) -> tuple[int, float]:
-        """An angle: a linear combination of a gate's parameters plus a constant.
+        """The slot of an angle, a linear combination of a gate's parameters plus a constant, and 0.
 
-        Returns:
-            The angle's slot and 0, or -1 and the angle if it is a constant.
+        -1 and the angle if it is a constant.
         """
         slot = len(self._constants)
         if len(coefficients) == 1:  # nearly every angle of nearly every circuit
@@ -113,12 +108,9 @@ class AngleTable:
         ]
 
     def lifted(self, theta: float) -> tuple[int, float]:
-        """A constant angle as the value of one more parameter, if constants are lifted.
+        """The slot of a constant angle as the value of one more parameter, and 0; or -1 and the angle, if not lifted.
 
         Multiples of pi/2 stay part of the structure: they make Clifford and T gates, and plans make use of flips.
-
-        Returns:
-            The angle's slot and 0, or -1 and the angle.
         """
         if not self._lifts or abs(remainder(theta, pi / 2)) < STRUCTURAL:
             return -1, theta
@@ -229,11 +221,7 @@ class AngleTable:
 def order_parameters(
     circuit_parameters: Sequence[Parameter], wanted: Sequence[Parameter] | None
 ) -> tuple[Parameter, ...]:
-    """The order of the parameter values: ``wanted``, checked to hold the circuit's parameters once each.
-
-    Raises:
-        InvalidInputError: If a parameter is missing, unknown to the circuit, or listed twice.
-    """
+    """The order of the parameter values: ``wanted``, checked to hold the circuit's parameters once each."""
     if wanted is None:
         return tuple(circuit_parameters)
     ordered = tuple(wanted)

@@ -64,12 +64,7 @@ class Observable:
 
 
 def canonical(observable: Any) -> Observable:
-    """The canonical form of anything Estimator V2 accepts.
-
-    Raises:
-        TypeError: For a type that is not accepted, for instance a dense operator.
-        ValueError: For an observable that is empty or not Hermitian.
-    """
+    """The canonical form of anything Estimator V2 accepts; Qiskit's TypeError or ValueError for anything else."""
     if type(observable) is not SparsePauliOp or observable.size > MAX_TERMS or observable.coeffs.dtype != complex:
         return from_coerced(ObservablesArray.coerce_observable(observable))
     paulis = observable.paulis
@@ -98,15 +93,7 @@ def with_layout(observable: Observable, layout: Any, num_qubits: int | None = No
 
 
 def lower_observable(observable: Any, num_qubits: int) -> PauliSum:
-    """Read one observable.
-
-    Args:
-        observable: A str, Pauli, SparsePauliOp, SparseObservable, or a mapping from labels to coefficients.
-        num_qubits: The width it must have.
-
-    Raises:
-        InvalidInputError: If it is of another type or width, is not Hermitian, or has no terms.
-    """
+    """Read one observable of this width, of the types that `_ACCEPTED` names."""
     sparse = _sparse(observable)
     if sparse.num_qubits != num_qubits:
         raise InvalidInputError(
@@ -141,17 +128,9 @@ def lower_observable(observable: Any, num_qubits: int) -> PauliSum:
 
 
 def lower_observables(observables: Any, num_qubits: int) -> tuple[list[PauliSum], tuple[int, ...]]:
-    """Read anything Estimator V2 accepts: one observable, or an array of them.
+    """Read anything Estimator V2 accepts: one observable, or nested sequences or an array of observables.
 
-    Args:
-        observables: An observable, an ObservablesArray, or nested sequences or an object array of observables.
-        num_qubits: The width of each.
-
-    Returns:
-        The observables flattened in C order, and the array's shape (``()`` for a single one).
-
-    Raises:
-        InvalidInputError: As `lower_observable`, or if nested sequences have unequal lengths.
+    Returned are the observables flattened in C order, and the array's shape (``()`` for a single one).
     """
     if hasattr(observables, "sparse_observables_array"):  # ObservablesArray from Qiskit 2.1 on
         observables = observables.sparse_observables_array()

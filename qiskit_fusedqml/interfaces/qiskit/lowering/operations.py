@@ -148,11 +148,7 @@ def is_current(base: Any, definition: QuantumCircuit | None) -> bool:
 
 
 def without_modifiers(operation: AnnotatedOperation, operands: Operands) -> tuple[Any, float, Operands]:
-    """The base of an annotated operation, the power it is raised to, and the operands that are left to it.
-
-    Raises:
-        UnsupportedInstructionError: For a modifier that is neither controls nor an inverse nor a power.
-    """
+    """The base of an annotated operation, the power it is raised to, and the operands that are left to it."""
     power = 1.0
     # modifiers commute, and each one's controls come before those of the modifiers before it
     for modifier in reversed(operation.modifiers):

@@ -35,9 +35,6 @@ def prepared_amplitudes(params: Sequence[Any], num_qubits: int) -> Amplitudes:
     """The amplitudes (2**k,) of k qubits that a gate's parameters stand for.
 
     These are 2**k amplitudes, the letters of a label such as "01+", or a single integer.
-
-    Raises:
-        InvalidInputError: If the amplitudes are parametrised.
     """
     if any(isinstance(param, ParameterExpression) and param.parameters for param in params):
         raise InvalidInputError(
@@ -69,12 +66,7 @@ def amplitude_encoding(
 
 
 def read_save(operation: Any, qubits: tuple[int, ...], num_qubits: int, labels: set[str]) -> Save:
-    """The node of a save instruction on some of the program's qubits; its label is added to those taken.
-
-    Raises:
-        SimulationError: If the label is taken or reserved, or the qubits are not all there are where they must be.
-        UnsupportedInstructionError: For what only other simulation methods can save.
-    """
+    """The node of a save instruction on some of the program's qubits; its label is added to those taken."""
     kind = _STATE.get(operation.name, operation.name.removeprefix("save_"))
     if kind not in SAVE_KINDS or operation._subtype not in SAVE_SUBTYPES:  # noqa: SLF001 (Aer has no public name)
         known = ", ".join(f"save_{name}" for name in SAVE_KINDS)
@@ -103,12 +95,7 @@ def read_save(operation: Any, qubits: tuple[int, ...], num_qubits: int, labels: 
 
 
 def read_set_statevector(operation: Any, qubits: tuple[int, ...], num_qubits: int) -> Amplitudes:
-    """The amplitudes of a ``set_statevector`` instruction.
-
-    Raises:
-        SimulationError: If it is not applied to all qubits in their order.
-        InvalidInputError: If the state is not normalised or has the wrong length.
-    """
+    """The amplitudes of a ``set_statevector`` instruction."""
     if qubits != tuple(range(num_qubits)):
         raise SimulationError(f"set_statevector was applied to qubits {qubits}; all of them are expected, in order.")
     amplitudes = np.asarray(operation.params[0], dtype=np.complex128).reshape(-1)
