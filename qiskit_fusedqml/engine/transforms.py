@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ..arrays import IntArray
 from ..ir.angles import AngleMap
 from ..ir.encoding import AmplitudeEncoding
-from ..ir.program import Diagonal, Instruction, Matrix, Program, Rotation
+from ..ir.program import Instruction, Program, Rotation, inverted as inverted_instruction
 
 
 def inverted(program: Program, angle_map: AngleMap) -> tuple[Program, AngleMap]:
@@ -19,16 +19,15 @@ def inverted(program: Program, angle_map: AngleMap) -> tuple[Program, AngleMap]:
     for instruction in reversed(program.instructions):
         if isinstance(instruction, Rotation):
             instructions.append(instruction._replace(theta=-instruction.theta))
-        elif isinstance(instruction, Diagonal):
-            instructions.append(Diagonal(instruction.qubits, instruction.table.conj()))
         else:
-            instructions.append(Matrix(instruction.qubits, instruction.matrix.conj().T))
+            instructions.append(inverted_instruction(instruction, 0))
     negative = replace(angle_map, constants=-angle_map.constants, coefficients=-angle_map.coefficients)
     return replace(program, instructions=tuple(instructions), initial_state=None), negative
 
 
 def unrolled(program: Program) -> tuple[Program, IntArray, NDArray[np.bool_]]:
     """The program with a slot for every parametrised rotation, the slots they had, and which have controls."""
+    program.check_pure("a parameter for every rotation")
     instructions: list[Instruction] = []
     source: list[int] = []
     controlled: list[bool] = []

@@ -11,6 +11,7 @@
 `classical`     classical bits, variables and expressions of a dynamic program
 `dynamic`       measurements, resets, branches, loops
 `channels`      noise: transfer matrices on Pauli vectors, constant or by parameters
+`channel_table` channel name -> transfer matrix and derivatives; powers of a channel
 `qubits`        the qubits that something acts on, and programs on these only
 `simplify`      dynamic programs with measurements deferred and segments joined
 ==============  ======================================================================================================

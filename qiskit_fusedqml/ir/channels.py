@@ -10,13 +10,14 @@ on the digits of its k qubits. E preserves the trace where ``T[0] = (1, 0, ..., 
 its Choi matrix, `choi`, has no negative eigenvalue.
 
 A channel that depends on angles of a program (a probability of an error is an "angle" as any other) names a row of
-`CHANNELS`: the transfer matrix as a function of its parameters, and the derivatives. Several numbers may be given at
-once: parameters are arrays of one shape (...), transfer matrices arrays (..., 4**k, 4**k).
+`CHANNELS` in `qiskit_fusedqml.ir.channel_table`: the transfer matrix as a function of its parameters, and the
+derivatives. Several numbers may be given at once: parameters are arrays of one shape (...), transfer matrices arrays
+(..., 4**k, 4**k).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -39,7 +40,9 @@ class ChannelFamily:
         parameters: Names of the m parameters, for messages.
         transfer: From m arrays (...) to transfer matrices (..., 4**k, 4**k).
         derivatives: From the same to their derivatives with respect to each parameter, (m, ..., 4**k, 4**k).
-        problem: From m numbers to what is wrong with them, or None.
+        problem: From m numbers, or arrays (...) of them, to what is wrong with them, or None.
+        base: The transfer matrix that is raised to powers, if that is what the family does; such families have one
+            name, and differ in their bases.
     """
 
     name: str
@@ -48,6 +51,7 @@ class ChannelFamily:
     transfer: Callable[..., FloatArray]
     derivatives: Callable[..., FloatArray]
     problem: Callable[..., str | None]
+    base: FloatArray | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,6 +71,24 @@ class Channel:
     family: ChannelFamily | None = None
     slots: tuple[int, ...] = ()
     constants: tuple[float, ...] = ()
+
+    @property
+    def entries(self) -> FloatArray:
+        """The matrix, or the base of its family; empty if there is neither."""
+        matrix = self.matrix if self.family is None else self.family.base
+        return np.empty(0) if matrix is None else matrix
+
+    def structure(self) -> Hashable:
+        """Equal for channels that do the same to every state, whatever the angles in their slots."""
+        name = None if self.family is None else self.family.name
+        return Channel, self.qubits, name, self.entries.tobytes(), self.slots, self.constants
+
+    def parameters(self, angles: FloatArray) -> list[FloatArray]:
+        """The family's m parameters (...), from a program's angles (..., A)."""
+        return [
+            np.full(angles.shape[:-1], constant) if slot < 0 else angles[..., slot]
+            for slot, constant in zip(self.slots, self.constants, strict=True)
+        ]
 
 
 @cache
@@ -100,6 +122,8 @@ def choi(matrix: FloatArray) -> ComplexArray:
 
 def channel_problem(matrix: FloatArray, tolerance: float = 1e-8) -> str | None:
     """What keeps a transfer matrix from being a channel, and by how much; None for a channel."""
+    if not np.isfinite(matrix).all():
+        return "its transfer matrix is not finite"
     leak = np.abs(matrix[0] - np.eye(1, len(matrix))[0]).max()
     if not leak <= tolerance:
         return f"it does not preserve the trace (off by {leak:.3g})"

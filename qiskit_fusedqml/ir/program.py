@@ -1,4 +1,4 @@
-"""Programs: what a circuit does to a state, as a straight line of three instructions.
+"""Programs: what a circuit does to a state, as a straight line of four instructions.
 
 Bit q of an amplitude's index i is qubit q (Qiskit's order), and ``|m|`` is the number of set bits of m. With a Pauli
 string P given by two masks x and z (Y where both are set), and j the bits of i at an instruction's qubits, ::
@@ -9,6 +9,9 @@ string P given by two masks x and z (Y where both are set), and j the bits of i 
     Rotation   : a'[i] = cos(theta/2) a[i] - 1j sin(theta/2) (P a)[i]   if C(i), else a[i]
     Diagonal   : a'[i] = table[j] a[i]
     Matrix     : a'[i] = sum_k matrix[j, k] a[i with k in place of j]
+
+The fourth, `Channel`, is noise. It acts on density matrices, and a program that holds one is `Program.is_noisy`: its
+states are Pauli vectors, not amplitudes.
 
 A `Rotation` is ``C[exp(-i theta/2 P)]``; nearly every gate is a short product of them. Its derivative is, with
 ``bra = O ket`` taken at any point where the rotation has just been or is about to be applied, ::
@@ -21,15 +24,17 @@ An angle is either a constant or entry ``slot`` of the vector that `qiskit_fused
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InvalidInputError
+from ..errors import InvalidInputError, UnsupportedInstructionError
+from .channel_table import CHANNELS, POWER, powered
+from .channels import MAX_CHANNEL_QUBITS, Channel, channel_problem
 from .program_files import StoredInstruction, StoredProgram, damage_named, read, write
 
 MAX_MATRIX_QUBITS = 12
@@ -98,11 +103,15 @@ class Matrix:
         return self.matrix
 
 
-Instruction: TypeAlias = Rotation | Diagonal | Matrix
+Instruction: TypeAlias = Rotation | Diagonal | Matrix | Channel
 
 
 def inverted(instruction: Instruction, ends: int) -> Instruction:
-    """The inverse of an instruction, where angle ``ends - slot`` is the negative of what angle ``slot`` was."""
+    """The inverse of an instruction, where angle ``ends - slot`` is the negative of what angle ``slot`` was.
+
+    Raises:
+        UnsupportedInstructionError: For a channel.
+    """
     match instruction:
         case Rotation(slot=slot, theta=theta):
             return (
@@ -112,6 +121,8 @@ def inverted(instruction: Instruction, ends: int) -> Instruction:
             return Diagonal(qubits, table.conj())
         case Matrix(qubits, matrix):
             return Matrix(qubits, matrix.conj().T.copy())
+        case Channel(qubits):
+            raise UnsupportedInstructionError(f"The channel on qubits {qubits} has no inverse that is a channel.")
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -140,33 +151,73 @@ class Program:
 
     def structure(self) -> Hashable:
         """Equal for programs that do the same to every state, whatever the angles in their slots."""
-        instructions = tuple(
-            i if isinstance(i, Rotation) else (type(i), i.qubits, i.entries.tobytes()) for i in self.instructions
-        )
+        instructions = tuple(map(_structure, self.instructions))
         return self.num_qubits, self.num_angles, instructions, self.cuts
+
+    @property
+    def is_noisy(self) -> bool:
+        """Whether there are channels."""
+        return any(isinstance(instruction, Channel) for instruction in self.instructions)
+
+    def check_pure(self, what: str) -> None:
+        """Refuse what is defined for programs without channels only.
+
+        Raises:
+            UnsupportedInstructionError: If there is a channel.
+        """
+        if self.is_noisy:
+            count = sum(isinstance(instruction, Channel) for instruction in self.instructions)
+            raise UnsupportedInstructionError(
+                f"The program has {count} channel(s) and so mixed states; {what} needs pure states."
+            )
 
     def save(self, path: str | Path) -> None:
         """Write the program to an ``.npz`` file, whole or not at all; errors as of `program_files.write`."""
-        stored = (
-            StoredInstruction("rotation", i, None)
-            if isinstance(i, Rotation)
-            else StoredInstruction(type(i).__name__.lower(), i.qubits, i.entries)
-            for i in self.instructions
-        )
+        stored = map(_stored, self.instructions)
         write(Path(path), StoredProgram(self.num_qubits, self.num_angles, tuple(stored), self.initial_state, self.cuts))
 
     @classmethod
     def load(cls, path: str | Path) -> Program:
         """Read a program written by `save` and validate it; errors as of `program_files.read`."""
         stored = read(Path(path))
-        instructions = (
-            Rotation(*fields) if entries is None else (Diagonal if kind == "diagonal" else Matrix)(fields, entries)
-            for kind, fields, entries in stored.instructions
-        )
-        program = cls(stored.num_qubits, stored.num_angles, tuple(instructions), stored.initial_state, stored.cuts)
         with damage_named(Path(path)):
+            instructions = tuple(map(_loaded, stored.instructions))
+            program = cls(stored.num_qubits, stored.num_angles, instructions, stored.initial_state, stored.cuts)
             validate(program)
         return program
+
+
+def _structure(instruction: Instruction) -> Hashable:
+    match instruction:
+        case Rotation():
+            return instruction
+        case Channel():
+            return instruction.structure()
+    return type(instruction), instruction.qubits, instruction.entries.tobytes()
+
+
+def _stored(instruction: Instruction) -> StoredInstruction:
+    match instruction:
+        case Rotation():
+            return StoredInstruction("rotation", instruction, None)
+        case Channel(qubits, _, family, slots, constants):
+            name, entries = "" if family is None else family.name, instruction.entries
+            return StoredInstruction("channel", (qubits, name, slots, constants), entries if entries.size else None)
+    return StoredInstruction(type(instruction).__name__.lower(), (instruction.qubits,), instruction.entries)
+
+
+def _loaded(stored: StoredInstruction) -> Instruction:
+    kind, fields, entries = stored
+    if kind == "rotation":
+        return Rotation(*fields)
+    if entries is not None and kind != "channel":
+        return (Diagonal if kind == "diagonal" else Matrix)(fields[0], entries)
+    qubits, name, slots, constants = fields
+    if not name:
+        return Channel(qubits, entries)
+    if name not in CHANNELS and (name != POWER or entries is None):
+        raise InvalidInputError(f"A channel is of the family {name!r}, which is unknown.")
+    return Channel(qubits, None, CHANNELS[name] if entries is None else powered(entries), slots, constants)
 
 
 def support(instruction: Instruction) -> int:
@@ -183,13 +234,31 @@ def numbered(instructions: Iterable[Instruction]) -> tuple[tuple[Instruction, ..
         The instructions, and the slot that each new one had, ascending.
     """
     instructions = tuple(instructions)
-    slots = tuple(sorted({i.slot for i in instructions if isinstance(i, Rotation) and i.slot >= 0}))
+    slots = tuple(sorted({slot for each in instructions for slot in slots_of(each)}))
     if slots == tuple(range(len(slots))):
         return instructions, slots
     number = {slot: position for position, slot in enumerate(slots)}
-    return tuple(
-        i._replace(slot=number[i.slot]) if isinstance(i, Rotation) and i.slot >= 0 else i for i in instructions
-    ), slots
+    return tuple(with_slots(each, number.__getitem__) for each in instructions), slots
+
+
+def slots_of(instruction: Instruction) -> tuple[int, ...]:
+    """The slots of the angles that an instruction takes."""
+    match instruction:
+        case Rotation(slot=slot):
+            return (slot,) if slot >= 0 else ()
+        case Channel(slots=slots):
+            return tuple(slot for slot in slots if slot >= 0)
+    return ()
+
+
+def with_slots(instruction: Instruction, number: Callable[[int], int]) -> Instruction:
+    """An instruction with other slots."""
+    match instruction:
+        case Rotation(slot=slot) if slot >= 0:
+            return instruction._replace(slot=number(slot))
+        case Channel(slots=slots) if slots:
+            return replace(instruction, slots=tuple(slot if slot < 0 else number(slot) for slot in slots))
+    return instruction
 
 
 def validate(program: Program) -> None:
@@ -206,6 +275,8 @@ def validate(program: Program) -> None:
     for position, instruction in enumerate(program.instructions):
         if isinstance(instruction, Rotation):
             problem = _rotation_problem(instruction, n, program.num_angles)
+        elif isinstance(instruction, Channel):
+            problem = _channel_problem(instruction, n, program.num_angles)
         else:
             problem = _problem(instruction, n)
         if problem:
@@ -239,10 +310,40 @@ def _rotation_problem(rotation: Rotation, n: int, num_angles: int) -> str | None
     return None
 
 
+def _qubits_problem(qubits: tuple[int, ...], n: int) -> str | None:
+    valid = len(set(qubits)) == len(qubits) and all(0 <= q < n for q in qubits)
+    return None if valid else f"qubits {qubits} must be distinct and below {n}"
+
+
+def _channel_problem(channel: Channel, n: int, num_angles: int) -> str | None:
+    qubits, matrix, family, slots, constants = (getattr(channel, each.name) for each in fields(channel))
+    k = len(qubits)
+    if not 1 <= k <= MAX_CHANNEL_QUBITS:
+        return f"{k} qubits given, 1 to {MAX_CHANNEL_QUBITS} allowed"
+    if (matrix is None) == (family is None):
+        return "a channel has either a matrix or a family"
+    problem = _qubits_problem(qubits, n)
+    if problem is not None or family is None:
+        if problem is None and (matrix.shape != (4**k, 4**k) or matrix.dtype != np.float64):
+            return f"the matrix has shape {matrix.shape} of {matrix.dtype}, ({4**k}, {4**k}) of float64 expected"
+        return problem or channel_problem(matrix)
+    if family.num_qubits != k:
+        return f"{k} qubits given, {family.name} acts on {family.num_qubits}"
+    if not len(slots) == len(constants) == len(family.parameters):
+        return f"{family.name} has the parameters {family.parameters}; {len(slots)} slots, {len(constants)} constants"
+    if any(not -1 <= slot < num_angles for slot in slots):
+        return f"slots {slots} must lie in -1..{num_angles - 1}"
+    if any(slot >= 0 and constant for slot, constant in zip(slots, constants, strict=True)):
+        return "a parameter is either a slot or a constant, not both"
+    problem = None if family.base is None else channel_problem(family.base)
+    return family.problem(*constants) if problem is None and max(slots) < 0 else problem
+
+
 def _problem(instruction: Diagonal | Matrix, n: int) -> str | None:
     qubits = instruction.qubits
-    if len(set(qubits)) != len(qubits) or any(not 0 <= q < n for q in qubits):
-        return f"qubits {qubits} must be distinct and below {n}"
+    problem = _qubits_problem(qubits, n)
+    if problem is not None:
+        return problem
     k, entries = len(qubits), instruction.entries
     if isinstance(instruction, Diagonal):
         if k > MAX_DIAGONAL_QUBITS:

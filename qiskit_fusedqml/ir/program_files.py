@@ -23,14 +23,15 @@ class StoredInstruction(NamedTuple):
     """An instruction as a file has it.
 
     Attributes:
-        kind: "rotation", "diagonal" or "matrix".
-        fields: A rotation's numbers, or the qubits of another instruction.
-        entries: A table or matrix; None for a rotation.
+        kind: "rotation", "diagonal", "matrix" or "channel".
+        fields: A rotation's numbers; the qubits of another instruction and, of a channel, the name of its family (""
+            for none), its slots and constants.
+        entries: A table or matrix; a channel's transfer matrix or the base of its powers; None where there is none.
     """
 
     kind: str
     fields: tuple[Any, ...]
-    entries: NDArray[np.complex128] | None
+    entries: NDArray[Any] | None
 
 
 class StoredProgram(NamedTuple):
@@ -53,10 +54,7 @@ def write(path: Path, stored: StoredProgram) -> None:
     header = {
         "num_qubits": stored.num_qubits,
         "num_angles": stored.num_angles,
-        "instructions": [
-            [kind, *fields] if entries is None else [kind, list(fields)]
-            for kind, fields, entries in stored.instructions
-        ],
+        "instructions": [[kind, *fields] for kind, fields, _ in stored.instructions],
         "cuts": list(stored.cuts),
     }
     arrays: dict[str, Any] = {f"a{k}": i.entries for k, i in enumerate(stored.instructions) if i.entries is not None}
@@ -82,7 +80,7 @@ def read(path: Path) -> StoredProgram:
                 raise InvalidInputError(f"The header has {shown(value)} in the place of the type {kind.__name__}.")
         if not _are_integers(cuts):
             raise InvalidInputError(f"The cuts are {shown(cuts)}; integers are expected.")
-        state = _complex(arrays, "initial_state") if "initial_state" in arrays else None
+        state = _array(arrays, "initial_state", np.complex128) if "initial_state" in arrays else None
         return StoredProgram(num_qubits, num_angles, tuple(_instructions(instructions, arrays)), state, tuple(cuts))
 
 
@@ -104,7 +102,11 @@ def _instructions(entries: list[Any], arrays: Mapping[str, Any]) -> Iterator[Sto
         if kind == "rotation" and _are_integers(fields[:5]) and len(fields) == 6 and type(fields[5]) in {int, float}:
             yield StoredInstruction(kind, tuple(fields), None)
         elif kind in ("diagonal", "matrix") and len(fields) == 1 and type(fields[0]) is list and _are_integers(*fields):
-            yield StoredInstruction(kind, tuple(fields[0]), _complex(arrays, f"a{position}"))
+            yield StoredInstruction(kind, (tuple(fields[0]),), _array(arrays, f"a{position}", np.complex128))
+        elif kind == "channel" and _is_channel(fields):
+            qubits, family, slots, constants = fields
+            matrix = _array(arrays, f"a{position}", np.float64) if f"a{position}" in arrays else None
+            yield StoredInstruction(kind, (tuple(qubits), family, tuple(slots), tuple(constants)), matrix)
         else:
             raise InvalidInputError(f"Instruction {position} is {shown(entry)}, which is none that is written.")
 
@@ -113,8 +115,15 @@ def _are_integers(values: list[Any]) -> bool:
     return all(type(value) is int for value in values)  # True is none
 
 
-def _complex(arrays: Mapping[str, Any], name: str) -> NDArray[np.complex128]:
-    array: NDArray[np.complex128] = arrays[name]
-    if array.dtype != np.complex128:
-        raise InvalidInputError(f"The array {name} is of type {array.dtype}; complex128 is expected.")
+def _is_channel(fields: list[Any]) -> bool:
+    if [type(field) for field in fields] != [list, str, list, list]:
+        return False
+    qubits, _, slots, constants = fields
+    return _are_integers(qubits) and _are_integers(slots) and all(type(value) in {int, float} for value in constants)
+
+
+def _array(arrays: Mapping[str, Any], name: str, kind: type[np.generic]) -> NDArray[Any]:
+    array: NDArray[Any] = arrays[name]
+    if array.dtype != kind:
+        raise InvalidInputError(f"The array {name} is of type {array.dtype}; {kind.__name__} is expected.")
     return array

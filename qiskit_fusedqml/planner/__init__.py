@@ -55,7 +55,11 @@ def fuse(
 
     Returns:
         The plan; it depends on nothing but the arguments.
+
+    Raises:
+        UnsupportedInstructionError: If the program has channels.
     """
+    program.check_pure("a plan for amplitudes")
     n = program.num_qubits
     widest = max((len(i.qubits) for i in program.instructions if isinstance(i, Matrix)), default=1)
     spread = min(cost_model.lane_qubits(n, batch), max(n - min(widest, MAX_MATRIX_QUBITS), 0))

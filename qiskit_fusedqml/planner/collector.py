@@ -75,7 +75,7 @@ def collect(
             collector.rotation(instruction)
         elif isinstance(instruction, Diagonal):
             collector.diagonal(instruction)
-        else:
+        elif isinstance(instruction, Matrix):
             collector.matrix(instruction)
     last = collector.window()
     yield _without_last_phases(last) if populations else last

@@ -16,6 +16,8 @@ import numpy as np
 import pytest
 
 from qiskit_fusedqml.errors import InvalidInputError
+from qiskit_fusedqml.ir.channel_table import CHANNELS, powered
+from qiskit_fusedqml.ir.channels import Channel
 from qiskit_fusedqml.ir.program import Diagonal, Matrix, Program, Rotation
 
 PROGRAM = Program(
@@ -26,6 +28,9 @@ PROGRAM = Program(
         Matrix((0, 1), np.eye(4, dtype=complex)),
         Diagonal((1,), np.array([1.0, 1.0j])),
         Rotation(0, 2, theta=0),  # an integer, as JSON keeps it
+        Channel((1,), np.diag([1.0, 0.9, 0.9, 0.9])),
+        Channel((0,), None, CHANNELS["bit_flip"], (0,), (0.0,)),
+        Channel((0,), None, powered(np.diag([1.0, 0.8, 0.9, 0.9])), (-1,), (2,)),
     ),
     np.array([0.6, 0.8, 0.0, 0.0], dtype=complex),
     cuts=(1, 2),
@@ -62,7 +67,8 @@ def test_what_is_saved_comes_back(tmp_path: Path) -> None:
     _rewritten(path, lambda *_: None)
     loaded = Program.load(path)
     assert (loaded.num_qubits, loaded.num_angles, loaded.cuts) == (2, 1, (1, 2))
-    assert [type(each) for each in loaded.instructions] == [Rotation, Matrix, Diagonal, Rotation]
+    assert [type(each) for each in loaded.instructions] == [Rotation, Matrix, Diagonal, Rotation, *[Channel] * 3]
+    assert loaded.structure() == PROGRAM.structure()
     assert loaded.instructions[0] == PROGRAM.instructions[0]
     np.testing.assert_array_equal(loaded.initial_state, PROGRAM.initial_state)
 
@@ -127,6 +133,17 @@ HEADERS: list[dict[str, Any]] = [
     {"instructions": [["matrix", [0, 1]], ["matrix", [0, 1]]]},
     {"instructions": [["matrix", [[0], 1]]]},
     {"instructions": [["matrix"]]},
+    {"instructions": [["channel", [1], "", [], []]]},
+    {"instructions": [["channel", [1], "x", [], []]]},
+    {"instructions": [["channel", [1], "power", [0], [0.0]]]},
+    {"instructions": [["channel", [1], "bit_flip", [0], ["0"]]]},
+    {"instructions": [["channel", [1], "bit_flip", [True], [0.0]]]},
+    {"instructions": [["channel", [1], "bit_flip", [-1], [float("nan")]]]},
+    {"instructions": [["channel", [1], "bit_flip", [-1], [1.5]]]},
+    {"instructions": [["channel", [1], "bit_flip", [1], [0.0]]]},
+    {"instructions": [["channel", [1], ["bit_flip"], [0], [0.0]]]},
+    {"instructions": [["channel", 1, "bit_flip", [0], [0.0]]]},
+    {"instructions": [["channel"]]},
     {"instructions": DEEP},
 ]
 
@@ -156,12 +173,19 @@ def test_other_headers(tmp_path: Path, header: Any) -> None:
         ("a1", lambda array: np.nan * array),
         ("a2", lambda array: array.astype(str)),
         ("a2", lambda array: array[0]),
+        ("a4", lambda array: array.astype(complex)),
+        ("a4", lambda array: 0.9 * array),
+        ("a4", lambda array: array[:3]),
+        ("a4", lambda array: np.diag([1.0, 1.0, 1.0, -1.0])),
+        ("a6", lambda array: array.astype(np.float32)),
+        ("a6", lambda array: -array),
+        ("a6", lambda array: 0.9 * array),
         ("initial_state", lambda array: array.real),
         ("initial_state", lambda array: array[0]),
         ("initial_state", lambda array: 2 * array),
         ("header", lambda array: array[:10]),
     ],
-    ids=range(12),
+    ids=range(19),
 )
 def test_arrays_of_another_kind(tmp_path: Path, name: str, change: Callable[[Any], Any]) -> None:
     path = tmp_path / "program.npz"

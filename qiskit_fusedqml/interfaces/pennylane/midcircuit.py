@@ -22,7 +22,7 @@ from ...arrays import Int64Array
 from ...engine.options import EngineOptions
 from ...ir.classical import BOOL, Apply, Bits, Constant, Expression
 from ...ir.dynamic import Branch, DynamicProgram, Measure, Node, Prepare, Reset, Segment
-from ...ir.program import Program, Rotation
+from ...ir.program import Program, with_slots
 from ...simulation import Runner
 from .circuits import Circuit
 from .operations import is_supported
@@ -184,8 +184,7 @@ class Trajectories:
         """Gates as a segment of their own."""
         (low, first), (high, last) = self._circuit.ends[start], self._circuit.ends[stop]
         instructions = [
-            each._replace(slot=each.slot - first) if isinstance(each, Rotation) and each.slot >= 0 else each
-            for each in self._circuit.program.instructions[low:high]
+            with_slots(each, lambda slot: slot - first) for each in self._circuit.program.instructions[low:high]
         ]
         if not instructions:
             return []

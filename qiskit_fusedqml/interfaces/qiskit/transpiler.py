@@ -24,8 +24,9 @@ from qiskit.transpiler.preset_passmanagers.plugin import PassManagerStagePlugin,
 
 from ...arrays import shown, whole_number
 from ...errors import FusedQMLError, InvalidInputError
+from ...ir.channels import Channel
 from ...ir.gates import PlacedFactor
-from ...ir.program import Diagonal, Matrix, Rotation
+from ...ir.program import Diagonal, Instruction as ProgramInstruction, Matrix
 from ...ir.qubits import bits
 from ...planner.cost import CostModel
 from ...planner.schedule import Item, group
@@ -187,13 +188,13 @@ def _generators(operation: Instruction) -> tuple[tuple[int, int], ...] | None:
     return _pauli_strings(program.instructions) if program.initial_state is None else None
 
 
-def _pauli_strings(instructions: Iterable[Rotation | PlacedFactor | Diagonal | Matrix]) -> tuple[tuple[int, int], ...]:
+def _pauli_strings(instructions: Iterable[ProgramInstruction | PlacedFactor]) -> tuple[tuple[int, int], ...]:
     """The distinct masks (x, z) of what instructions are exponentials of, the projectors of their controls included."""
     strings: dict[tuple[int, int], None] = {}
     for instruction in instructions:
-        if isinstance(instruction, (Diagonal, Matrix)):
+        if isinstance(instruction, (Diagonal, Matrix, Channel)):
             strings.update(((0, 1 << q), None) for q in instruction.qubits)
-            if isinstance(instruction, Matrix):
+            if not isinstance(instruction, Diagonal):
                 strings.update(((1 << q, 0), None) for q in instruction.qubits)
         else:
             strings.update({(instruction.x, instruction.z): None})
