@@ -33,7 +33,7 @@ ALLOWED = {
     "qiskit": ("errors", "interfaces", "demo"),
     "qiskit_machine_learning": ("interfaces", "demo"),
     "torch": ("interfaces.torch", "interfaces.pennylane.second_order_torch", "training", "demo"),
-    "cupy": ("devices.cuda",),
+    "cupy": ("devices.gpu.runtime",),
     "pennylane": ("interfaces.pennylane",),
     "sklearn": ("demo",),
     "matplotlib": ("training", "demo"),

@@ -86,9 +86,9 @@ class Gpu:
             fake_cupy.install()
         import cupy
 
-        from qiskit_fusedqml.devices.cuda import CupyRuntime
+        from qiskit_fusedqml.devices.gpu.runtime import Runtime
 
-        self.emulated, self.cupy, self.runtime = emulated, cupy, CupyRuntime()
+        self.emulated, self.cupy, self.runtime = emulated, cupy, Runtime()
         self.folder = Path(tempfile.mkdtemp()) if emulated else cases.FOLDER
         if emulated:
             cases.write_all(self.folder, ("single", "double"), cases.DRY, self.runtime.limits, num_maps=8)
@@ -174,7 +174,6 @@ class Gpu:
         for name in names:
             if time.perf_counter() - start > seconds:
                 break
-            self.runtime.prepare(name)
             found[name] = self.runtime.needs(name)
         whole = time.perf_counter() - start
         return {"compilers_seconds": compiled, "seconds": whole, "registers_and_local_bytes": found}

@@ -18,14 +18,14 @@ import checks  # noqa: E402
 import cupy  # noqa: E402
 from support.conformance import random_run  # noqa: E402
 
-from qiskit_fusedqml.devices.cuda import CupyRuntime  # noqa: E402
 from qiskit_fusedqml.devices.gpu.compiled import Geometry  # noqa: E402
 from qiskit_fusedqml.devices.gpu.device import GPUDevice  # noqa: E402
+from qiskit_fusedqml.devices.gpu.runtime import Runtime  # noqa: E402
 
 
 def main() -> None:
     """A warp, a block, and tiles; coefficients and gradients made on the device."""
-    runtime = CupyRuntime()
+    runtime = Runtime()
     tiles = Geometry(single=True, whole_qubits=8, tile_qubits=9, largest_tile=10, limits=runtime.limits)
     for seed, n, spread, geometry in ((1, 6, 0, None), (2, 10, 0, None), (3, 11, 2, tiles)):
         print(n, max(random_run(seed, n, spread, 2).errors(GPUDevice(runtime, "single", geometry))))

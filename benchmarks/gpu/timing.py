@@ -16,7 +16,8 @@ import cases
 import numpy as np
 from others import GROUP
 
-from qiskit_fusedqml.devices.gpu.device import CACHE_SHARE, GPUDevice
+from qiskit_fusedqml.devices.gpu.device import GPUDevice
+from qiskit_fusedqml.devices.gpu.sequences import CACHE_SHARE
 
 HERE = Path(__file__).resolve().parent
 

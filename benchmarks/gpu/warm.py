@@ -12,9 +12,9 @@ import standin  # noqa: E402
 
 standin.install()
 
-from qiskit_fusedqml.devices.cuda import CupyRuntime  # noqa: E402
+from qiskit_fusedqml.devices.gpu.runtime import Runtime  # noqa: E402
 
 if __name__ == "__main__":
-    runtime = CupyRuntime()
+    runtime = Runtime()
     for name in sys.argv[1:]:
-        runtime.prepare(name)
+        runtime.needs(name)

@@ -6,7 +6,8 @@ from ..arrays import shown
 from ..errors import InvalidInputError
 from . import Device, check_options
 from .cpu import CPUDevice
-from .cuda import CUDADevice
+from .gpu.device import GPUDevice
+from .gpu.runtime import Runtime
 from .reference import ReferenceDevice
 
 DEVICES = ("CPU", "GPU", "reference")
@@ -34,7 +35,7 @@ def make_device(device: str | Device, *, precision: str = "double", num_threads:
                 raise InvalidInputError("The reference device computes in double precision only.")
             return ReferenceDevice()
         case "GPU":
-            return CUDADevice(precision=precision)
+            return GPUDevice(Runtime(), precision)
     assert not isinstance(device, str)
     return device
 

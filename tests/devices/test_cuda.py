@@ -12,7 +12,7 @@ from support.programs import layered
 from support.refusals import check_refusals
 from support.tapes import TapeMaker, random_state, replaced, tape_of
 
-from qiskit_fusedqml.devices.gpu import device as gpu_device
+from qiskit_fusedqml.devices.gpu import sequences
 from qiskit_fusedqml.devices.gpu.compiled import Geometry
 from qiskit_fusedqml.devices.gpu.device import GPUDevice
 from qiskit_fusedqml.devices.gpu.runtime import Limits
@@ -137,7 +137,7 @@ def test_large_states_in_turns(precision, monkeypatch):
     launches = {name for name, *_ in device._runtime.launches if "sweep" in name}
     counts = [sum(name == kernel for kernel, *_ in device._runtime.launches) for name in launches]
     assert max(counts) >= 5 * len(run.tape.blocks) // 2
-    monkeypatch.setattr(gpu_device, "PARTIAL_BYTES", 100)
+    monkeypatch.setattr(sequences, "PARTIAL_BYTES", 100)
     assert max(run.errors(emulated(precision, 5, geometry))) < 3 * TOLERANCE[precision]
     assert max(random_run(4, 9, 0, 5).errors(emulated(precision, 5))) < 3 * TOLERANCE[precision]
 

@@ -12,7 +12,7 @@ from support.emulation.runtime import EmulatedRuntime, Library
 from support.interpreter import expectation, run_program
 
 from qiskit_fusedqml.devices.gpu.device import GPUDevice
-from qiskit_fusedqml.devices.gpu.sources import DOUBLE_KERNELS, kernel_name, source
+from qiskit_fusedqml.devices.gpu.sources import kernel_name, kernel_names, source
 from qiskit_fusedqml.devices.gpu.tables import STEPS
 from qiskit_fusedqml.engine.parameters import ParameterSet, parameter_batch
 from qiskit_fusedqml.engine.sweeps import PlannedSweeps, PlanRequest
@@ -71,7 +71,8 @@ def test_a_missing_barrier_is_seen():
     wrong = "    room[threadIdx.x] = sum;\n    for (unsigned half"
     assert source().count(right) == 1
     example = next(each for each in BindingCase(2).examples() if each.overlaps.ndim == 2 and not each.per_row)
-    kernels = Library(source().replace(right, wrong), [[*DOUBLE_KERNELS, kernel_name("add_segments", single=False)]])
+    names = [*(name for name in kernel_names() if "<" not in name), kernel_name("add_segments", single=False)]
+    kernels = Library(source().replace(right, wrong), [names])
     with pytest.raises((AssertionError, RuntimeError)):
         assert max(example.errors(GPUDevice(EmulatedRuntime(kernels, seed=5)), np.array)) < 1e-11
 

@@ -199,15 +199,15 @@ def test_no_two_lanes_meet_in_a_bank(n, single):
     maker = TapeMaker(np.random.default_rng(n), n, max(n - 11, 0))
     for kinds in ("r", "y", "p", "m"):
         compiled = compile_tape(maker.tape(3, 12, kinds), geometry)
-        for sweep in compiled.steps:
-            if isinstance(sweep, Sweep) and sum(sweep.words[sweep.forward] == 0):
+        for sweep in compiled.sweeps:
+            if sum(sweep.words[sweep.forward] == 0):
                 assert conflicts(sweep, 4 if single else 3) == 1
 
 
 def test_the_count_sees_a_conflict():
     maker = TapeMaker(np.random.default_rng(0), 10)
     maker.frame = Frame.identity(10)
-    (sweep,) = compile_tape(maker.tape(2, 12, "r"), Geometry.of(LIMITS, single=True)).steps
+    (sweep,) = compile_tape(maker.tape(2, 12, "r"), Geometry.of(LIMITS, single=True)).sweeps
     start = next(k for k in sweep.forward if sweep.words[k] == 0)
     first = start + 3 + sweep.shape.register_qubits
     sweep.words[first] = sweep.words[first + 1]

@@ -12,10 +12,10 @@ from support.emulation import fake_cupy
 from support.emulation.fake_cupy import Array, Graph, Stream, Tensor
 from support.tapes import TapeMaker, random_state, tape_of
 
-from qiskit_fusedqml.devices.cuda import CUDADevice, CupyRuntime
 from qiskit_fusedqml.devices.gpu import sequences
 from qiskit_fusedqml.devices.gpu.compiled import Geometry
 from qiskit_fusedqml.devices.gpu.device import GPUDevice
+from qiskit_fusedqml.devices.gpu.runtime import Runtime
 from qiskit_fusedqml.errors import DeviceUnavailableError, OutOfMemoryError
 from qiskit_fusedqml.planner.frame import Frame
 from qiskit_fusedqml.planner.tape import RY
@@ -25,13 +25,13 @@ from qiskit_fusedqml.planner.tape import RY
 def cupy(monkeypatch):
     module = fake_cupy.make()
     monkeypatch.setitem(sys.modules, "cupy", module)
-    monkeypatch.setattr("qiskit_fusedqml.devices.cuda._kernels", {})
+    monkeypatch.setattr("qiskit_fusedqml.devices.gpu.runtime._kernels", {})
     return module
 
 
 def tiled(cache_bytes: int = 50 << 20) -> GPUDevice:
     """A device in double precision whose states of more than 8 qubits are cut into tiles."""
-    runtime = CupyRuntime()
+    runtime = Runtime()
     runtime.limits = replace(runtime.limits, cache_bytes=cache_bytes)
     return GPUDevice(runtime, "double", Geometry(False, 8, 8, 10, runtime.limits))
 
@@ -39,12 +39,12 @@ def tiled(cache_bytes: int = 50 << 20) -> GPUDevice:
 @pytest.mark.parametrize("precision", ["double", "single"])
 @pytest.mark.parametrize("n", [1, 5, 8, 10])
 def test_sweeps(n, precision, cupy):
-    assert max(random_run(n, n, 0, 3).errors(CUDADevice(precision))) < 3 * TOLERANCE[precision]
+    assert max(random_run(n, n, 0, 3).errors(GPUDevice(Runtime(), precision))) < 3 * TOLERANCE[precision]
 
 
 def test_tiles_of_full_size(cupy):
     run = random_run(2, 14, 2, 1, operations=6)
-    assert max(run.errors(CUDADevice("single"))) < 3 * TOLERANCE["single"]
+    assert max(run.errors(GPUDevice(Runtime(), "single"))) < 3 * TOLERANCE["single"]
     threads = {block for name, _, block, _ in cupy.launched if "sweep" in name}
     assert threads <= {256, 512}
 
@@ -89,7 +89,7 @@ def test_results_stay_on_the_device(cupy):
     n, batch = 5, 3
     tape, start = TapeMaker(rng, n).tape(1, 1, "d"), random_state(rng, (batch, 2**n))
     sums = [random_sum(rng, n, 4), random_sum(rng, n, 2)]
-    device = CUDADevice()
+    device = GPUDevice(Runtime())
     ket = device.allocate(tape, batch, start)
     cotangents = rng.normal(size=(batch, 2))
     keys = rng.integers(2**64, size=(batch, 2), dtype=np.uint64)
@@ -122,7 +122,7 @@ def test_results_stay_on_the_device(cupy):
 
 
 def test_what_is_launched_and_compiled(cupy):
-    device = CUDADevice("single")
+    device = GPUDevice(Runtime(), "single")
     assert device.cost_model.tile_qubits == 11
     limits = device.geometry.limits
     assert (limits.shared_bytes, limits.multiprocessors, limits.double_rate) == (227 << 10, 132, 1 / 2)
@@ -140,26 +140,26 @@ def test_what_is_launched_and_compiled(cupy):
 
 def test_memory(monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", fake_cupy.make(free=10 << 20))
-    runtime = CupyRuntime()
+    runtime = Runtime()
     assert runtime.free_bytes() == 12 << 20
-    assert CUDADevice().memory_budget() == 6 << 20
+    assert GPUDevice(Runtime()).memory_budget() == 6 << 20
     assert np.array_equal(runtime.download(runtime.copy(runtime.upload(np.eye(2)))), [1, 0, 0, 1])
     with pytest.raises(
         OutOfMemoryError, match=r"16\.0 MiB do not fit in the GPU's memory, of which 12\.0 MiB are free"
     ):
         runtime.empty(1 << 22, np.float32)
     with pytest.raises(OutOfMemoryError, match=r"16\.0 MiB do not fit .* max_memory_mb, or precision='single'"):
-        CUDADevice("single").allocate(tape_of(n=21), 1, None)
+        GPUDevice(Runtime(), "single").allocate(tape_of(n=21), 1, None)
 
 
 def test_without_cupy_the_extras_are_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", None)
     with pytest.raises(DeviceUnavailableError, match=r"qiskit-fusedqml\[cuda13\] or qiskit-fusedqml\[cuda12\]"):
-        CUDADevice()
+        GPUDevice(Runtime())
 
 
 @pytest.mark.parametrize(("devices", "message"), [(0, "this machine has no GPU"), (-1, "InsufficientDriver")])
 def test_machines_without_a_gpu(devices, message, monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", fake_cupy.make(devices))
     with pytest.raises(DeviceUnavailableError, match=message):
-        CUDADevice()
+        GPUDevice(Runtime())

@@ -26,7 +26,7 @@ N, B = 4, 5
 def cupy(monkeypatch):
     module = fake_cupy.make()
     monkeypatch.setitem(sys.modules, "cupy", module)
-    monkeypatch.setattr("qiskit_fusedqml.devices.cuda._kernels", {})
+    monkeypatch.setattr("qiskit_fusedqml.devices.gpu.runtime._kernels", {})
     return module
 
 

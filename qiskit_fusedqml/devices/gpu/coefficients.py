@@ -19,17 +19,7 @@ from ...planner.tables import BindingTables
 from .. import BoundOnDevice
 from .launches import THREADS, Launcher, Partials
 from .layout import Sizes
-from .runtime import Argument, Buffer, integer, long_integer
-from .sources import (
-    ADD_COLUMNS,
-    BIND_SHARED,
-    BIND_VALUES,
-    EVALUATE_EXPRESSIONS,
-    PULL_EXPRESSIONS,
-    PULL_SEQUENCES,
-    PULL_VALUES,
-    SET_COEFFICIENT_MAP,
-)
+from .runtime import Argument, Buffer
 from .tables import (
     ExpressionTables,
     GradientTables,
@@ -130,7 +120,7 @@ class LoadedMap:
         reals = (np.float64 if a.dtype == np.float64 else np.int32 for a in arrays)
         self._arrays = [launcher.upload(np.asarray(a, kind)) for a, kind in zip(arrays, reals, strict=True)]
         self.record = launcher.runtime.empty(RECORD_BYTES // 8, np.int64)
-        launcher.runtime.launch(SET_COEFFICIENT_MAP, (1, 1), 1, 0, [self.record, *self._arrays])
+        launcher.launch("set_coefficient_map", (1, 1), [self.record, *self._arrays], threads=1)
         dense = [np.stack([m.real, m.imag], -1).ravel() for m in c.dense]
         self.dense = launcher.upload(np.concatenate([np.zeros(0), *dense]))
         self._dense_qubits = tuple(len(matrix).bit_length() - 1 for matrix in c.dense)
@@ -185,13 +175,13 @@ class BoundValues(BoundOnDevice):
         self._launcher, self._map, self._batch = launcher, loaded, batch
         n, e, sizes = loaded.counts, loaded.expressions, loaded.sizes(batch)
         numbers, self._memory = self._room(sizes.places()[1]), self._room(loaded.memory(batch))
-        self._values: list[Argument] = [loaded.record, long_integer(batch), shared, batched]
+        self._values: list[Argument] = [loaded.record, batch, shared, batched]
         self._coefficients = CoefficientsOnDevice(loaded, sizes, numbers)
         if e is not None:
-            self._evaluate(EVALUATE_EXPRESSIONS, e, e.shared_members + (e.members - e.shared_members) * batch, [])
+            self._evaluate("evaluate_expressions", e, e.shared_members + (e.members - e.shared_members) * batch, [])
         count = n.sequences + n.matrices + (n.batched_matrices + n.batched_pairs + n.batched_terms) * batch
-        launcher.threads(BIND_VALUES, count, [*self._values, numbers, self._memory])
-        launcher.threads(BIND_SHARED, n.stretches + n.plain + n.terms, [*self._values, numbers, self._memory])
+        launcher.each("bind_values", count, [*self._values, numbers, self._memory])
+        launcher.each("bind_shared", n.stretches + n.plain + n.terms, [*self._values, numbers, self._memory])
 
     @property
     @override
@@ -209,10 +199,10 @@ class BoundValues(BoundOnDevice):
         if by_sample and not per_sample:
             results.batched = self._room(m.num_batched * batch)
         gates = self._items(n.shared_gates, m.batched_gates, results, batch if by_sample else 0)
-        arguments = [m.record, long_integer(batch), self._coefficients.numbers, self._memory, shared]
-        arguments += [long_integer(rows), batched, gates.shared, gates.batched]
+        arguments = [m.record, batch, self._coefficients.numbers, self._memory, shared]
+        arguments += [rows, batched, gates.shared, gates.batched]
         count = (n.sequences + n.matrices) * rows + (n.batched_matrices * batch if by_sample else 0)
-        self._launcher.threads(PULL_SEQUENCES, count, arguments)
+        self._launcher.each("pull_sequences", count, arguments)
         self._gather(m.gradients, (shared, batched, n.overlaps), gates, results, onto=False)
         if m.expressions is not None:
             slots = self._pull_expressions(m.expressions, results)
@@ -232,17 +222,17 @@ class BoundValues(BoundOnDevice):
             batched, width = results.batched[m.counts.columns :], m.num_batched
         slots = self._items(e.shared_slots, e.batched_slots, results, batch if batched is not None else 0)
         count = e.shared_members * rows + (0 if batched is None else (e.members - e.shared_members) * batch)
-        outer = [integer(e.shared_slots), results.shared[m.counts.parameters :], long_integer(rows)]
-        outer += [long_integer(results.width), batched, long_integer(width), slots.shared, slots.batched]
-        self._evaluate(PULL_EXPRESSIONS, e, count, outer)
+        outer = [e.shared_slots, results.shared[m.counts.parameters :], rows]
+        outer += [results.width, batched, width, slots.shared, slots.batched]
+        self._evaluate("pull_expressions", e, count, outer)
         return slots
 
     def _evaluate(self, kernel: str, e: LoadedExpressions, count: int, outer: list[Argument]) -> None:
         """Launch one of the kernels of expressions, with room for their steps."""
         blocks = max(1, -(-min(count, EXPRESSION_THREADS) // THREADS))
         room = self._room(2 * e.most_nodes * blocks * THREADS)
-        arguments = [*self._values, self._memory, *e.arrays, integer(e.most_nodes), integer(e.members), room, *outer]
-        self._launcher.runtime.launch(kernel, (blocks, 1), THREADS, 0, arguments)
+        arguments = [*self._values, self._memory, *e.arrays, e.most_nodes, e.members, room, *outer]
+        self._launcher.launch(kernel, (blocks, 1), arguments)
 
     def _gather(
         self,
@@ -255,16 +245,16 @@ class BoundValues(BoundOnDevice):
     ) -> None:
         """Add up what makes the gradients: overlaps (shared, by sample, their number), and other items."""
         (of_shared, of_batched, each), (shared, batched, count) = gradients, overlaps
-        width = integer(results.width)
+        width = results.width
         if results.per_sample:
-            return self._sum(each, (shared, count), items.shared, items.batch, (width, integer(onto), results.shared))
+            return self._sum(each, (shared, count), items.shared, items.batch, (width, onto, results.shared))
         if results.batched is not None and items.num_batched:
             partials = Partials(items.batched, items.num_batched, items.batch, items.batch)
             sums, places = items.shared[items.num_shared :], self._launcher.constant(range(items.num_batched))
             self._launcher.add(partials, places, 0, sums, real=False, onto=False)
-        self._sum(of_shared, (shared, count), items.shared, 1, (width, integer(onto), results.shared))
+        self._sum(of_shared, (shared, count), items.shared, 1, (width, onto, results.shared))
         if results.batched is not None:
-            target = integer(self._map.num_batched), integer(onto), results.batched
+            target = self._map.num_batched, onto, results.batched
             self._sum(of_batched, (batched, count), items.batched, items.batch, target)
         return None
 
@@ -277,16 +267,16 @@ class BoundValues(BoundOnDevice):
         results: tuple[Argument, ...],
     ) -> None:
         g = gathering
-        arguments = [self._map.record, self._memory, overlaps[0], integer(overlaps[1]), others, *g.arrays]
-        arguments += [integer(g.targets), long_integer(samples), integer(g.team), *results]
-        self._launcher.threads(PULL_VALUES, g.targets * samples * g.team, arguments)
+        arguments = [self._map.record, self._memory, overlaps[0], overlaps[1], others, *g.arrays]
+        arguments += [g.targets, samples, g.team, *results]
+        self._launcher.each("pull_values", g.targets * samples * g.team, arguments)
 
     def _column_sums(self, overlaps: Any) -> Buffer:
         rows, columns = overlaps.shape
         sums = self._room(columns)
-        arguments = [overlaps.ravel(), long_integer(rows), integer(columns), sums]
+        arguments = [overlaps.ravel(), rows, columns, sums]
         if columns:
-            self._launcher.runtime.launch(ADD_COLUMNS, (-(-columns // 32), 1), THREADS, 8 * THREADS, arguments)
+            self._launcher.launch("add_columns", (-(-columns // 32), 1), arguments, shared_bytes=8 * THREADS)
         return sums
 
     def _items(self, shared: int, batched: int, results: _Gradients, batch: int) -> _Items:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from copy import copy
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -21,38 +20,18 @@ from ...planner.cost import CostModel
 from ...planner.frame import Frame
 from ...planner.tables import BindingTables
 from ...planner.tape import Tape
-from .. import Coefficients, Device, DeviceWithMemory, SamplingDevice, check_options
+from .. import Device, DeviceWithMemory, SamplingDevice, check_options
 from ..coefficients import CompiledCoefficientMap
 from ..observables import ObservableCache
-from .coefficients import BoundValues, CoefficientsOnDevice, LoadedMap
+from .coefficients import BoundValues, LoadedMap
 from .compiled import Geometry, compile_tape
-from .launches import (
-    THREADS,
-    GPUState,
-    Launcher,
-    Partials,
-)
-from .layout import Sizes, turns
+from .launches import THREADS, GPUState, Launcher, Partials
 from .observables import load_observables
-from .runtime import (
-    Buffer,
-    Runtime,
-    integer,
-    long_integer,
-)
-from .sequences import (
-    LoadedTape,
-    Sequences,
-    Workspace,
-    load,
-)
-from .sources import DRAW_OUTCOMES, RUNNING_SUMS, kernel_name
+from .runtime import Buffer, Runtime
+from .sequences import AnyCoefficients, LoadedTape
 
-PARTIAL_BYTES = 256 << 20
-"""Memory for partial overlaps; the batch is cut so that they fit."""
-
-CACHE_SHARE = 0.6
-"""Share of the second-level cache that the ket and the bra of the samples in turn may take."""
+Planned = TypeVar("Planned", Tape, BindingTables)
+Loaded = TypeVar("Loaded")
 
 TABLE_QUBITS = 8
 """Tables of up to 256 entries stay in the first-level cache."""
@@ -65,9 +44,6 @@ OUTCOMES_BITS = 8
 
 CHUNK_ROWS = 4096
 """Rows of which one block takes an expectation value."""
-
-
-AnyCoefficients = Coefficients | CoefficientsOnDevice
 
 
 class GPUDevice(Device, DeviceWithMemory, SamplingDevice):
@@ -97,7 +73,6 @@ class GPUDevice(Device, DeviceWithMemory, SamplingDevice):
         self._runtime = runtime
         self._launcher = Launcher(runtime, self.geometry)
         self._observables = ObservableCache(partial(load_observables, self._launcher))
-        self._sequences = Sequences(self._launcher)
         self._tapes: WeakKeyDictionary[Tape, LoadedTape] = WeakKeyDictionary()
         self._maps: WeakKeyDictionary[BindingTables, LoadedMap] = WeakKeyDictionary()
         self._lock = threading.Lock()
@@ -109,13 +84,12 @@ class GPUDevice(Device, DeviceWithMemory, SamplingDevice):
         n, shape = tape.num_qubits, () if initial_state is None else initial_state.shape
         if initial_state is not None and shape not in {(2**n,), (batch, 2**n)}:
             raise InvalidInputError(f"The initial state has shape {shape}; ({2**n},) or ({batch}, {2**n}) is expected.")
-        state = GPUState(n, batch, self._launcher.amplitudes(batch << n))
+        state = GPUState(n, batch, self._launcher.complexes(batch << n))
         source = None
         if initial_state is not None:
             source = self._runtime.upload(np.asarray(initial_state, dtype=self._launcher.complex))
         stride = 2**n if len(shape) == 2 else 0
-        arguments = [state.amplitudes, source, long_integer(stride), integer(n), long_integer(state.count)]
-        self._launcher.each("set_state", state.count, arguments)
+        self._launcher.each("set_state", state.count, [state.amplitudes, source, stride, n, state.count])
         return state
 
     @override
@@ -124,10 +98,10 @@ class GPUDevice(Device, DeviceWithMemory, SamplingDevice):
 
     @override
     def forward(self, tape: Tape, coefficients: AnyCoefficients, ket: GPUState) -> None:
-        loaded = self._loaded(tape)
-        with self._bound(loaded, coefficients, ket) as workspace:
-            for samples in self._shares(loaded, ket, 1):
-                self._sequences.forward(loaded, workspace, ket, samples)
+        loaded = self._loaded(tape, ket)
+        with loaded.bound(coefficients, ket.batch) as workspace:
+            for samples in loaded.shares(ket, 1):
+                loaded.run(workspace, (ket,), samples)
 
     @override
     def backward(
@@ -135,40 +109,32 @@ class GPUDevice(Device, DeviceWithMemory, SamplingDevice):
     ) -> NDArray[np.float64]:
         if (ket.num_qubits, ket.batch) != (bra.num_qubits, bra.batch):
             raise InvalidInputError("Ket and bra differ in shape.")
-        loaded = self._loaded(tape)
-        width = tape.num_overlaps
+        loaded, width = self._loaded(tape, ket), tape.num_overlaps
         totals = self._runtime.zeros(max(width * (ket.batch if per_sample else 1), 1))
-        with self._bound(loaded, coefficients, ket) as workspace:
-            for samples in self._shares(loaded, ket, 2):
-                self._sequences.backward(loaded, workspace, (ket, bra), samples, totals, per_sample=per_sample)
+        with loaded.bound(coefficients, ket.batch) as workspace:
+            for samples in loaded.shares(ket, 2):
+                loaded.run(workspace, (ket, bra), samples, totals, per_sample=per_sample)
         result: NDArray[np.float64] = totals if self.results_stay else self._runtime.download(totals)
         return result[: width * ket.batch].reshape(ket.batch, width) if per_sample else result[:width]
 
     @override
     def bind(self, tables: BindingTables, shared: Any, batched: Any) -> BoundValues:
-        with self._lock:
-            loaded = self._maps.get(tables)
-        if loaded is None:
-            loaded = LoadedMap(self._launcher, tables)
-            with self._lock:
-                loaded = self._maps.setdefault(tables, loaded)
+        loaded = self._on_device(self._maps, tables, lambda: LoadedMap(self._launcher, tables))
         own = batched.ravel() if loaded.counts.columns else None
         return BoundValues(self._launcher, loaded, shared.ravel(), own, len(batched))
 
     @override
     def expectation(self, ket: GPUState, frame: Frame, sums: Sequence[PauliSum]) -> NDArray[np.float64]:
         self._check_qubits(ket, frame.num_qubits, "frame")
-        o = self._observables.form(frame, sums)
+        terms, _ = self._observables.form(frame, sums)
         chunks = max(1, 2**ket.num_qubits // CHUNK_ROWS)
         rows = ket.batch * chunks
-        partials = self._runtime.empty(max(len(sums), 1) * rows, np.float64)
-        arguments = [ket.amplitudes, integer(ket.num_qubits), o.terms, o.controls, o.coefficients, o.bounds]
-        arguments += [integer(chunks), long_integer(rows), partials]
-        name = kernel_name("expectation", self._launcher.single)
+        partials = self._launcher.reals(len(sums) * rows)
+        values = [ket.amplitudes, ket.num_qubits, terms.words, terms.controls, terms.coefficients, terms.bounds]
         if sums:
-            self._runtime.launch(name, (rows, len(sums)), THREADS, 8 * THREADS, arguments)
-        values = self._launcher.totals(Partials(partials, len(sums), rows, chunks))
-        return self._result(values, ket.batch)
+            blocks, values = (rows, len(sums)), [*values, chunks, rows, partials]
+            self._launcher.launch("expectation", blocks, values, shared_bytes=8 * THREADS)
+        return self._result(self._launcher.totals(Partials(partials, len(sums), rows, chunks)), ket.batch)
 
     @override
     def apply_observables(
@@ -178,20 +144,29 @@ class GPUDevice(Device, DeviceWithMemory, SamplingDevice):
         if tuple(cotangents.shape) != (ket.batch, len(sums)):
             expected = (ket.batch, len(sums))
             raise InvalidInputError(f"Cotangents have shape {tuple(cotangents.shape)}; {expected} is expected.")
-        o = self._observables.form(frame, sums)
-        bra = GPUState(ket.num_qubits, ket.batch, self._launcher.amplitudes(ket.count))
+        _, terms = self._observables.form(frame, sums)
+        bra = GPUState(ket.num_qubits, ket.batch, self._launcher.complexes(ket.count))
         if self.is_on_device(cotangents):
             weights = self._runtime.adopt(cotangents, np.float64)
         else:
             weights = self._launcher.upload(np.asarray(cotangents, dtype=np.float64))
-        arguments = [ket.amplitudes, bra.amplitudes, integer(ket.num_qubits), long_integer(ket.count), o.terms_by_flip]
-        arguments += [integer(o.num_terms), o.controls, o.coefficients_by_flip, weights, integer(len(sums))]
-        self._launcher.each("apply_observables", ket.count, arguments)
+        values = [
+            ket.amplitudes,
+            bra.amplitudes,
+            ket.num_qubits,
+            ket.count,
+            terms.words,
+            terms.num_terms,
+            terms.controls,
+        ]
+        self._launcher.each("apply_observables", ket.count, [*values, terms.coefficients, weights, len(sums)])
         return bra
 
     @override
     def amplitudes(self, ket: GPUState, frame: Frame) -> NDArray[np.complex128] | NDArray[np.complex64]:
-        moved = self._launcher.relabel(ket, frame.columns, frame.offset)
+        moved, columns = self._launcher.complexes(ket.count), self._launcher.constant(tuple(frame.columns))
+        values = [ket.amplitudes, moved, columns, frame.offset, ket.num_qubits, ket.count]
+        self._launcher.each("relabel", ket.count, values)
         return self._result(moved, ket.batch)
 
     @override
@@ -218,13 +193,12 @@ class GPUDevice(Device, DeviceWithMemory, SamplingDevice):
         chunk_bits = min(kept, OUTCOMES_BITS)
         chunks = 1 << kept - chunk_bits
         sums = self._launcher.totals(Partials(weights, 1, ket.batch << kept, 1 << chunk_bits))
-        self._runtime.launch(RUNNING_SUMS, (ket.batch, 1), THREADS, 8 * THREADS, [sums, long_integer(chunks)])
+        self._launcher.launch("running_sums", (ket.batch, 1), [sums, chunks], shared_bytes=8 * THREADS)
         outcomes = self._runtime.empty(len(rows) * shots, np.int64)
-        threads = len(rows) * -(-shots // 4)
-        arguments = [weights, sums, integer(chunk_bits), long_integer(chunks), self._launcher.upload(rows)]
-        arguments += [self._launcher.upload(np.ascontiguousarray(keys, dtype=np.uint64))]
-        arguments += [long_integer(shots), long_integer(threads), outcomes]
-        self._runtime.launch(DRAW_OUTCOMES, (-(-threads // THREADS), 1), THREADS, 0, arguments)
+        drawn, threads = self._launcher.upload(rows), len(rows) * -(-shots // 4)
+        numbers = self._launcher.upload(np.ascontiguousarray(keys, dtype=np.uint64))
+        values = [weights, sums, chunk_bits, chunks, drawn, numbers, shots, threads, outcomes]
+        self._launcher.each("draw_outcomes", threads, values)
         return self._result(outcomes, len(rows))
 
     @cached_property
@@ -271,9 +245,8 @@ class GPUDevice(Device, DeviceWithMemory, SamplingDevice):
         chunk_bits = max(0, n - kept - OUTCOME_ROWS.bit_length() + 1)
         rows = ket.batch << chunk_bits
         partials = self._runtime.empty(rows << kept, np.float64)
-        arguments = [ket.amplitudes, integer(n), columns, integer(frame.offset), integer(kept), integer(chunk_bits)]
-        arguments += [long_integer(rows), long_integer(rows << kept), partials]
-        self._launcher.each("probabilities", rows << kept, arguments)
+        values = [ket.amplitudes, n, columns, frame.offset, kept, chunk_bits, rows, rows << kept, partials]
+        self._launcher.each("probabilities", rows << kept, values)
         return self._launcher.totals(Partials(partials, 1 << kept, rows, 1 << chunk_bits))
 
     def _result(self, buffer: Buffer, rows: int) -> NDArray[Any]:
@@ -283,59 +256,24 @@ class GPUDevice(Device, DeviceWithMemory, SamplingDevice):
             return kept
         return self._runtime.download(buffer).reshape(rows, -1 if len(buffer) else 0)
 
-    def _shares(self, loaded: LoadedTape, ket: GPUState, states: int) -> Iterator[tuple[int, int]]:
-        """Samples in turn, (first, number): large states stay in the cache, partial sums in bounds."""
-        sweeps = [step.sweep for step in loaded.steps]
-        room = ket.batch
-        if len(sweeps) > 1:
-            room = int(CACHE_SHARE * self._runtime.limits.cache_bytes / (states * self.state_bytes(ket.num_qubits, 1)))
-        slots = max((len(sweep.slots) * sweep.tiles for sweep in sweeps), default=0)
-        if states > 1 and slots:
-            room = min(room, PARTIAL_BYTES // (slots * np.dtype(self._launcher.real).itemsize))
-        room = min(max(room, 1), ket.batch)
-        for first in range(0, ket.batch, room):
-            yield first, min(room, ket.batch - first)
-
-    @contextmanager
-    def _bound(self, loaded: LoadedTape, coefficients: AnyCoefficients, ket: GPUState) -> Iterator[Workspace]:
-        """The coefficients where sweeps read them, locked until these are on the stream."""
-        self._check_qubits(ket, loaded.compiled.num_qubits, "tape")
-        sizes = coefficients.sizes if isinstance(coefficients, CoefficientsOnDevice) else Sizes.of(coefficients)
-        loaded.compiled.numbers.check(sizes, ket.batch)
-        workspace = self._sequences.workspace(loaded, ket.batch)
-        with workspace.lock:
-            if workspace.holds is not coefficients:  # they never change: what is there holds for both sweeps
-                workspace.holds = None
-                angles = self._pack(loaded, coefficients, workspace)
-                arguments = (loaded.compiled, loaded.tables, loaded.terms, angles)
-                self._launcher.fill_tables(workspace.bound.tables, *arguments)
-                workspace.holds = coefficients
-            yield workspace
-
-    def _pack(self, loaded: LoadedTape, coefficients: AnyCoefficients, workspace: Workspace) -> Buffer:
-        """Write the numbers where sweeps read them; returns the shared diagonal angles."""
-        layout, numbers = loaded.compiled.numbers, workspace.bound.numbers
-        if not isinstance(coefficients, CoefficientsOnDevice):
-            self._runtime.write(numbers, layout.pack(coefficients, self._launcher.real))
-            return self._launcher.upload(turns(coefficients.angles[: layout.num_angles]))
-        if workspace.pieces is None or workspace.pieces[0] is not coefficients.map:
-            pieces = layout.pieces(coefficients.sizes)
-            workspace.pieces = coefficients.map, self._launcher.upload(pieces), len(pieces)
-        _, pieces, count = workspace.pieces
-        if count:
-            arguments = [coefficients.numbers, coefficients.map.dense, pieces, integer(count)]
-            arguments += [long_integer(len(numbers)), numbers]
-            self._launcher.each("pack_numbers", len(numbers), arguments)
-        return coefficients.numbers
-
-    def _loaded(self, tape: Tape) -> LoadedTape:
-        with self._lock:
-            loaded = self._tapes.get(tape)
-        if loaded is None:
-            loaded = load(self._launcher, compile_tape(tape, self.geometry))
-            with self._lock:
-                loaded = self._tapes.setdefault(tape, loaded)
+    def _loaded(self, tape: Tape, ket: GPUState) -> LoadedTape:
+        loaded = self._on_device(
+            self._tapes, tape, lambda: LoadedTape(self._launcher, compile_tape(tape, self.geometry))
+        )
+        self._check_qubits(ket, loaded.num_qubits, "tape")
         return loaded
+
+    def _on_device(
+        self, kept: WeakKeyDictionary[Planned, Loaded], planned: Planned, load: Callable[[], Loaded]
+    ) -> Loaded:
+        """A tape or tables on the device, as long as they live; threads may load the same ones at once."""
+        with self._lock:
+            found = kept.get(planned)
+        if found is None:
+            found = load()
+            with self._lock:
+                found = kept.setdefault(planned, found)
+        return found
 
     def _check_qubits(self, state: GPUState, expected: int, what: str) -> None:
         if state.num_qubits != expected:

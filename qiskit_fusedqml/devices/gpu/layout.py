@@ -7,15 +7,16 @@ a phase is exp(-1j pi sum +-u), and sums of small numbers stay accurate in singl
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import InvalidInputError
-from ...planner.tape import RY, U2, Dense, Diag, Factor, Operation, Pauli
+from ...planner.tape import Factor
 from .. import Coefficients
 
 SHARED = {"pairs": 2, "scales": 1, "matrices": 8}
@@ -24,7 +25,8 @@ SHARED = {"pairs": 2, "scales": 1, "matrices": 8}
 BATCHED = {"batched_pairs": 2, "batched_matrices": 8, "batched_angles": 1}
 """The same of each that differs from sample to sample, for one sample."""
 
-_KINDS = ("pairs", "batched_pairs", "matrices", "batched_matrices", "angles", "batched_angles", "scales")
+KINDS = ("pairs", "batched_pairs", "matrices", "batched_matrices", "angles", "batched_angles", "scales")
+"""All of them: `Coefficients` without dense matrices."""
 
 _MODERATE = 64.0
 """Angles up to here lose nothing when they are divided by 2 pi."""
@@ -47,7 +49,7 @@ class Sizes:
     @classmethod
     def of(cls, c: Coefficients) -> Sizes:
         """Those of the host."""
-        counts = {kind: len(getattr(c, kind)) for kind in _KINDS}
+        counts = {kind: len(getattr(c, kind)) for kind in KINDS}
         dense = tuple(len(matrix).bit_length() - 1 for matrix in c.dense)
         return cls(counts, dense, max(getattr(c, kind).shape[-1] for kind in BATCHED))
 
@@ -61,56 +63,39 @@ class Sizes:
 
 
 class NumberLayout:
-    """Numbers the coefficients that the operations of a tape use.
-
-    Args:
-        operations: All operations of the tape.
+    """Numbers the coefficients that the operations of a tape use. All are reserved before one is looked up.
 
     Attributes:
-        num_shared: Shared numbers.
-        num_batched: Numbers for each sample.
+        counts: Number of each kind but dense matrices.
         num_entries: Entries of all tables.
         tables: For each table [first entry, d, number of terms, first term, first angle].
         terms: The terms of all tables.
-        num_angles: Shared diagonal angles.
     """
 
-    def __init__(self, operations: Sequence[Operation]) -> None:
-        self._counts = dict.fromkeys(_KINDS, 0)
+    def __init__(self) -> None:
+        self.counts = dict.fromkeys(KINDS, 0)
         self._dense: dict[int, int] = {}
-        for operation in operations:
-            if isinstance(operation, Dense):
-                self._dense[operation.coefficient] = len(operation.xs)
-            for kind, count in _uses(operation):
-                self._counts[kind] = max(self._counts[kind], count)
-        self._dense = dict(sorted(self._dense.items()))
-        self._first, position = {}, 0
-        for kind, width in SHARED.items():
-            self._first[kind] = position
-            position += width * self._counts[kind]
-        self._first_dense = {}
-        for index, k in self._dense.items():
-            self._first_dense[index] = position
-            position += 2 * 4**k
-        self.num_shared, position = position, 0
-        for kind, width in BATCHED.items():
-            self._first[kind] = position
-            position += width * self._counts[kind]
-        self.num_batched = position
-        self.num_angles = self._counts["angles"]
         self.num_entries = 0
         self.tables: list[int] = []
         self.terms: list[int] = []
 
+    def reserve(self, kind: str, count: int, *, batched: bool = False) -> None:
+        """Say that there must be so many coefficients of a kind."""
+        kind = f"batched_{kind}" if batched else kind
+        self.counts[kind] = max(self.counts[kind], count)
+
+    def reserve_dense(self, coefficient: int, num_qubits: int) -> None:
+        """Say that there must be a dense matrix."""
+        self._dense[coefficient] = num_qubits
+
     def index(self, kind: str, coefficient: int, *, batched: bool = False) -> int:
         """Index of a coefficient's numbers, among the shared or the batched ones."""
-        if batched:
-            kind = f"batched_{kind}"
+        kind = f"batched_{kind}" if batched else kind
         return self._first[kind] + (BATCHED[kind] if batched else SHARED[kind]) * coefficient
 
     def dense(self, coefficient: int) -> int:
         """Index of a dense matrix."""
-        return self._first_dense[coefficient]
+        return self._first[coefficient]
 
     def table(self, factor: Factor) -> int:
         """First entry of a new table for a shared factor."""
@@ -120,11 +105,35 @@ class NumberLayout:
         self.num_entries = first + size
         return first
 
+    @cached_property
+    def num_shared(self) -> int:
+        """Shared numbers."""
+        return sum(count for key, count in self._parts if key not in BATCHED)
+
+    @cached_property
+    def num_batched(self) -> int:
+        """Numbers for each sample."""
+        return sum(count for key, count in self._parts if key in BATCHED)
+
+    @cached_property
+    def _parts(self) -> list[tuple[str | int, int]]:
+        """The numbers of each part in order: kinds by name, dense matrices by number; batched ones for one sample."""
+        shared, batched = ([(k, width * self.counts[k]) for k, width in kinds.items()] for kinds in (SHARED, BATCHED))
+        return [*shared, *((index, 2 * 4**k) for index, k in sorted(self._dense.items())), *batched]
+
+    @cached_property
+    def _first(self) -> dict[str | int, int]:
+        """Where each part begins, among the shared or the batched numbers."""
+        ends = np.cumsum([0, *(count for _, count in self._parts)]).tolist()
+        return {
+            key: end - (self.num_shared if key in BATCHED else 0)
+            for (key, _), end in zip(self._parts, ends, strict=False)
+        }
+
     def check(self, sizes: Sizes, batch: int) -> None:
         """Raise InvalidInputError if coefficients of these sizes do not fit the tape or the state."""
-        dense = ("dense matrices", max(self._dense, default=-1) + 1, len(sizes.dense))
-        kinds = ((kind.replace("_", " "), count, sizes.counts[kind]) for kind, count in self._counts.items())
-        for name, count, given in (*kinds, dense):
+        kinds = [(kind.replace("_", " "), count, sizes.counts[kind]) for kind, count in self.counts.items()]
+        for name, count, given in (*kinds, ("dense matrices", max(self._dense, default=-1) + 1, len(sizes.dense))):
             if given < count:
                 raise InvalidInputError(f"The tape needs {count} {name}, got {given}.")
             if name.startswith("batched") and count and sizes.batch != batch:
@@ -144,33 +153,22 @@ class NumberLayout:
         """
         places, _ = sizes.places()
         dense = np.cumsum([0, *(2 * 4**k for k in sizes.dense)])
-        parts = [(places[kind], width * self._counts[kind]) for kind, width in SHARED.items()]
-        parts += [(~dense[index], 2 * 4**k) for index, k in self._dense.items()]
-        parts += [(places[kind], width * self._counts[kind] * sizes.batch) for kind, width in BATCHED.items()]
-        present = [(place, count) for place, count in parts if count]
-        firsts = np.cumsum([0, *(count for _, count in present)])
-        return np.array([(first, *part) for first, part in zip(firsts, present, strict=False)], np.int64).reshape(-1, 3)
+        pieces, first = [], 0
+        for key, count in self._parts:
+            total = count * sizes.batch if key in BATCHED else count
+            if total:
+                pieces.append((first, ~dense[key] if isinstance(key, int) else places[key], total))
+            first += total
+        return np.array(pieces, np.int64).reshape(-1, 3)
 
     def pack(self, coefficients: Coefficients, real: type[np.floating]) -> NDArray[np.floating]:
         """All numbers, shared and batched."""
-        parts = [getattr(coefficients, kind)[: self._counts[kind]] for kind in SHARED]
-        parts += [coefficients.dense[index] for index in self._dense]
-        parts += [getattr(coefficients, kind)[: self._counts[kind]] for kind in BATCHED]
+        parts: list[NDArray[Any]] = [
+            coefficients.dense[key] if isinstance(key, int) else getattr(coefficients, key)[: self.counts[key]]
+            for key, _ in self._parts
+        ]
         parts[-1] = turns(parts[-1])
         return np.concatenate([np.ravel(_reals(part)) for part in parts]).astype(real)
-
-
-def _uses(operation: Operation) -> Iterator[tuple[str, int]]:
-    """The kinds of coefficients that an operation uses, and how many of each there must be."""
-    match operation:
-        case RY() | Pauli():
-            yield "batched_pairs" if operation.batched else "pairs", operation.coefficient + 1
-        case U2():
-            yield "batched_matrices" if operation.batched else "matrices", operation.coefficient + 1
-        case Diag():
-            yield "scales", operation.scale + 1
-            for factor in operation.factors:
-                yield "batched_angles" if factor.batched else "angles", factor.first + len(factor.terms)
 
 
 def turns(angles: NDArray[np.float64]) -> NDArray[np.float64]:

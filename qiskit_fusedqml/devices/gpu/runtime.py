@@ -1,19 +1,39 @@
-"""What the GPU device asks of whatever allocates, copies and launches: CuPy on a GPU, an emulation in the tests."""
+"""CuPy as the device uses it: memory, launches, graphs, streams. This is the only module that imports CuPy.
+
+The tests have another class with the methods of `Runtime`; it runs the same kernels on the CPU.
+"""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
+
+from ...errors import DeviceUnavailableError, OutOfMemoryError
+from ...memory import format_bytes
+from .sources import OPTIONS, source
 
 Buffer = Any
 """A one-dimensional array in device memory; ``buffer[start:]`` is a view."""
 
 Argument = Any
 """A `Buffer`, a NumPy scalar, or None for a null pointer."""
+
+ORDINARY_SHARED_BYTES = 48 << 10
+"""Shared memory that a kernel may have without asking for it."""
+
+CUDA_PLACES = (2, 13)
+"""DLPack's numbers of memory on a CUDA device, and of memory managed by CUDA."""
+
+PER_THREAD_STREAM = 2
+"""The pointer by which every thread calls its own default stream."""
+
+_kernels: dict[tuple[int, str], _Kernel] = {}
+_lock = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -34,79 +54,189 @@ class Limits:
     fma_per_byte: float = 10.0
     double_rate: float = 0.5
 
+    @classmethod
+    def of(cls, attributes: dict[str, int]) -> Limits:
+        """Those of a device with the attributes that CuPy reports."""
+        ratio = attributes.get("SingleToDoublePrecisionPerfRatio", 0)
+        return cls(
+            shared_bytes=attributes.get("MaxSharedMemoryPerBlockOptin") or ORDINARY_SHARED_BYTES,
+            multiprocessors=attributes.get("MultiProcessorCount") or cls.multiprocessors,
+            cache_bytes=attributes.get("L2CacheSize") or cls.cache_bytes,
+            double_rate=1.0 / ratio if ratio else cls.double_rate,
+        )
 
-class Runtime(Protocol):
-    """Everything that one thread asks for is ordered as on one stream."""
 
-    limits: Limits
+class _Kernel:
+    """What CuPy makes of a kernel's name on one device.
+
+    Attributes:
+        needs: Registers of a thread, and bytes it keeps in memory for want of them.
+    """
+
+    def __init__(self, function: Any) -> None:
+        self.function = function
+        # the driver loads a function when it is asked for something: here, and not while a graph is captured
+        self.needs = int(function.num_regs), int(function.local_size_bytes)
+        self._shared_bytes = ORDINARY_SHARED_BYTES
+
+    def allow(self, shared_bytes: int) -> None:
+        """Let blocks have so many bytes of shared memory."""
+        if shared_bytes > self._shared_bytes:
+            self.function.max_dynamic_shared_size_bytes = self._shared_bytes = shared_bytes
+
+
+class Runtime:
+    """Works on the device and the stream that are current in CuPy at each call.
+
+    Everything that one thread asks for is ordered as on one stream.
+
+    Attributes:
+        limits: The device.
+
+    Raises:
+        DeviceUnavailableError: If CuPy is not installed or finds no GPU it can use.
+    """
+
+    def __init__(self) -> None:
+        try:
+            import cupy
+        except ImportError:
+            raise DeviceUnavailableError(
+                "device='GPU' needs CuPy, which is not installed: install qiskit-fusedqml[cuda13] or "
+                "qiskit-fusedqml[cuda12], after the version of CUDA, or use device='CPU'."
+            ) from None
+        try:
+            found = cupy.cuda.runtime.getDeviceCount()
+        except cupy.cuda.runtime.CUDARuntimeError as error:
+            raise DeviceUnavailableError(
+                f"device='GPU' is not available: CuPy finds no CUDA driver it can use ({error}). Use device='CPU'."
+            ) from None
+        if not found:
+            raise DeviceUnavailableError("device='GPU' is not available: this machine has no GPU. Use device='CPU'.")
+        self._cupy = cupy
+        self._noting = threading.local()
+        self.limits = Limits.of(cupy.cuda.Device().attributes)
 
     def empty(self, count: int, dtype: DTypeLike) -> Buffer:
         """A buffer without a value."""
-        ...
+        return self._allocated(count * np.dtype(dtype).itemsize, lambda: self._cupy.empty(count, dtype))
 
     def zeros(self, count: int) -> Buffer:
         """A buffer of zeros in double precision."""
-        ...
+        return self._allocated(8 * count, lambda: self._cupy.zeros(count))
 
     def upload(self, array: NDArray[Any]) -> Buffer:
         """A copy of a host array, flattened."""
-        ...
-
-    def write(self, buffer: Buffer, array: NDArray[Any]) -> None:
-        """Copy a host array into a buffer of its type, from the beginning."""
-        ...
-
-    def download(self, buffer: Buffer) -> NDArray[Any]:
-        """A copy on the host."""
-        ...
-
-    def is_on_device(self, array: object) -> bool:
-        """Whether an array of the caller is in device memory."""
-        ...
-
-    def adopt(self, array: Any, dtype: DTypeLike) -> Buffer:
-        """The caller's array in device memory as a buffer, without a copy where it is one of that type already."""
-        ...
-
-    def take(self, array: Any) -> Any:
-        """A copy in double precision of the caller's array in device memory, in C order and of the same shape."""
-        ...
+        return self._allocated(array.nbytes, lambda: self._cupy.asarray(np.ravel(array)))
 
     def copy(self, buffer: Buffer) -> Buffer:
         """A copy on the device."""
-        ...
+        return self._allocated(buffer.nbytes, buffer.copy)
+
+    def write(self, buffer: Buffer, array: NDArray[Any]) -> None:
+        """Copy a host array into a buffer of its type, from the beginning."""
+        if array.size:
+            buffer[: array.size].set(np.ravel(array))
+
+    def download(self, buffer: Buffer) -> NDArray[Any]:
+        """A copy on the host; waits for the current stream."""
+        return np.asarray(self._cupy.asnumpy(buffer))
+
+    def is_on_device(self, array: object) -> bool:
+        """Whether an array of the caller is CuPy's, or says by DLPack that it is on a CUDA device."""
+        if isinstance(array, self._cupy.ndarray):
+            return True
+        place = getattr(array, "__dlpack_device__", None)
+        return place is not None and int(place()[0]) in CUDA_PLACES
+
+    def adopt(self, array: Any, dtype: DTypeLike) -> Buffer:
+        """The caller's array in device memory as a buffer, without a copy where it is one of that type already."""
+        return self._cupy.ascontiguousarray(self._cupy_array(array), dtype=dtype).ravel()
+
+    def take(self, array: Any) -> Any:
+        """A copy in double precision of the caller's array in device memory, in C order and of the same shape."""
+        return self._cupy.array(self._cupy_array(array), dtype=np.float64, order="C")
 
     def launch(
         self, kernel: str, blocks: tuple[int, int], threads: int, shared_bytes: int, arguments: Sequence[Argument]
     ) -> None:
-        """Launch a kernel by its name expression."""
-        ...
+        """Launch a kernel by its name expression.
+
+        The first launch of a kernel compiles it, unless CuPy (from 14.1 on) has it on disk.
+        """
+        function = self._kernel(kernel, shared_bytes).function
+        pointers = tuple(np.uintp(0) if argument is None else argument for argument in arguments)
+        noted = getattr(self._noting, "launches", None)
+        if noted is None:
+            function(blocks, (threads,), pointers, shared_mem=shared_bytes)
+        else:
+            noted.append((function, blocks, threads, pointers, shared_bytes))
+
+    def needs(self, kernel: str) -> tuple[int, int]:
+        """Compile a kernel, or load it from disk; its registers, and bytes it keeps in memory for want of them."""
+        return self._kernel(kernel, ORDINARY_SHARED_BYTES).needs
 
     def capture(self, work: Callable[[], None]) -> Callable[[], None]:
-        """What launches again all that ``work`` launches, on the stream that is current then.
+        """What launches again all that ``work`` launches, on the stream that is current then: a CUDA graph.
 
-        ``work`` does nothing but launch; nothing is run yet. The caller keeps the buffers alive.
+        ``work`` does nothing but launch; nothing is run yet. The launches are noted first and put on a stream of their
+        own when all kernels have been loaded. The graph keeps their buffers alive.
         """
-        ...
+        launches: list[tuple[Any, tuple[int, int], int, tuple[Any, ...], int]] = []
+        self._noting.launches = launches
+        try:
+            work()
+        finally:
+            self._noting.launches = None
+        stream = self._cupy.cuda.Stream(non_blocking=True)
+        with stream:
+            stream.begin_capture()
+            try:
+                for function, blocks, threads, pointers, shared_bytes in launches:
+                    function(blocks, (threads,), pointers, shared_mem=shared_bytes)
+            finally:
+                graph = stream.end_capture()
+
+        def replay() -> None:
+            assert launches is not None  # their buffers live as long as the graph
+            graph.launch()
+
+        return replay
 
     def stream(self) -> Hashable:
         """The current stream, and its device."""
-        ...
+        pointer = int(self._cupy.cuda.get_current_stream().ptr)
+        thread = threading.get_ident() if pointer == PER_THREAD_STREAM else 0
+        return int(self._cupy.cuda.Device().id), pointer, thread
 
     def synchronize(self) -> None:
         """Wait until all is done, so that what was uploaded can be used on any stream."""
-        ...
+        self._cupy.cuda.get_current_stream().synchronize()
 
     def free_bytes(self) -> int:
-        """Device memory that can still be had."""
-        ...
+        """Device memory that can still be had: what the driver has, and what CuPy's pool keeps unused."""
+        free, _ = self._cupy.cuda.runtime.memGetInfo()
+        return int(free) + int(self._cupy.get_default_memory_pool().free_bytes())
 
+    def _cupy_array(self, array: Any) -> Any:
+        # DLPack makes the current stream wait for the stream that is writing the array
+        return array if isinstance(array, self._cupy.ndarray) else self._cupy.from_dlpack(array)
 
-def integer(value: int) -> np.int32:
-    """A kernel's int."""
-    return np.int32(value)
+    def _kernel(self, name: str, shared_bytes: int) -> _Kernel:
+        key = (int(self._cupy.cuda.Device().id), name)
+        with _lock:
+            kernel = _kernels.get(key)
+            if kernel is None:
+                module = self._cupy.RawModule(code=source(), options=OPTIONS, name_expressions=(name,))
+                kernel = _kernels[key] = _Kernel(module.get_function(name))
+            kernel.allow(shared_bytes)
+        return kernel
 
-
-def long_integer(value: int) -> np.int64:
-    """A kernel's long long."""
-    return np.int64(value)
+    def _allocated(self, needed: int, allocate: Callable[[], Buffer]) -> Buffer:
+        try:
+            return allocate()
+        except self._cupy.cuda.memory.OutOfMemoryError:
+            raise OutOfMemoryError(
+                f"{format_bytes(needed)} do not fit in the GPU's memory, of which {format_bytes(self.free_bytes())} "
+                "are free. Use fewer qubits, a smaller batch or max_memory_mb, or precision='single'."
+            ) from None

@@ -1,10 +1,10 @@
-"""Sequences of sweeps: a tape run forward or back on part of a batch, the sums of its overlaps, and graphs of all that.
+"""Tapes on the device: sequences of sweeps run forward or back on part of a batch, and graphs of them.
 
 A state that is one tile is one launch. A larger one is a launch for each block of its tape, thousands for a deep
 circuit, and as its samples are taken in turn so that they stay in the cache, the host could not launch them as fast
 as the device is done with them. Such a sequence is captured once as a graph for each stream and size of the part, and
 replayed for every part of every batch: where the states are and which sample is first, the device reads from memory
-that is written before (`Launcher.set_part`), and coefficients are written to the same place every time.
+that is written before (`set_part` in the kernels), and coefficients are written to the same place every time.
 
 A tape of a single sweep is launched without one.
 """
@@ -12,25 +12,29 @@ A tape of a single sweep is launched without one.
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from .compiled import CompiledTape
-from .launches import (
-    Bound,
-    Call,
-    GPUState,
-    Launcher,
-    LoadedSweep,
-    Partials,
-)
+from ...memory import BoundedCache
+from .. import Coefficients
+from .coefficients import CoefficientsOnDevice
+from .compiled import CompiledTape, Geometry, Sweep
+from .launches import THREADS, GPUState, Launcher, Partials
+from .layout import Sizes, turns
 from .runtime import Buffer
+from .sources import arguments, sweep_name
 
 KEPT_WORKSPACES = 4
-"""Of a tape, one for each stream and batch; the least recently used one goes first."""
+"""Of a tape, one for each stream and batch."""
+
+PARTIAL_BYTES = 256 << 20
+"""Memory for partial overlaps; the batch is cut so that they fit."""
+
+CACHE_SHARE = 0.6
+"""Share of the second-level cache that the ket and the bra of the samples in turn may take."""
 
 FLUSH_BYTES = 8 << 20
 """Partial overlaps of the sweeps of large states that are added up together."""
@@ -38,183 +42,266 @@ FLUSH_BYTES = 8 << 20
 PART_BYTES = 32
 """Of a `Part` in the kernels."""
 
+WARP_THREADS = 128
+"""Most threads of a block whose warps work alone; `warp_block` in the kernels."""
+
+MOST_TABLES = 2**15
+"""Tables that are filled in one launch."""
+
+AnyCoefficients = Coefficients | CoefficientsOnDevice
+
 
 @dataclass(eq=False)
 class Workspace:
-    """Where a sequence's numbers are, and the graphs that read them there.
+    """Where the numbers of a call are, and the graphs that read them there.
 
     Attributes:
-        bound: The numbers.
+        batch: Samples of the whole batch.
+        numbers: The coefficients as sweeps read them.
+        tables: The tables of shared diagonals.
         part: What differs from one replay to the next; None where nothing is replayed.
         holds: The coefficients whose numbers are there.
         pieces: Of coefficients on the device: their map, and where the numbers come from (`NumberLayout.pieces`).
         replays: The graphs by direction, number of samples, and whether overlaps are wanted by sample.
-        rooms: Their partial overlaps, to keep the memory.
         lock: Held while a call is put on the stream.
     """
 
-    bound: Bound
-    part: Buffer | None = None
+    batch: int
+    numbers: Buffer
+    tables: Buffer
+    part: Buffer | None
     holds: object = None
     pieces: tuple[object, Buffer, int] | None = None
     replays: dict[tuple[bool, int, bool], Callable[[], None]] = field(default_factory=dict)
-    rooms: list[Buffer] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
-@dataclass(eq=False)
-class LoadedTape:
-    """A compiled tape and its arrays on the device.
+@dataclass(frozen=True, eq=False)
+class LoadedSweep:
+    """A sweep and its arrays on the device.
 
     Attributes:
-        compiled: The tape.
-        steps: Its launches.
-        tables: Records of the tables of its diagonals.
-        terms: Their terms.
-        places: The overlap in each slot of all sweeps, in the order in which they are undone.
-        first_places: Where each step's slots begin in ``places``.
-        workspaces: By stream and batch.
+        sweep: The sweep.
+        words: Its records.
+        forward: Those of the forward sweep.
+        backward: Those of the backward sweep.
+        places: The overlap in each slot of this sweep, followed by those of the sweeps that are undone after it.
     """
 
-    compiled: CompiledTape
-    steps: tuple[LoadedSweep, ...]
-    tables: Buffer
-    terms: Buffer
+    sweep: Sweep
+    words: Buffer
+    forward: Buffer
+    backward: Buffer
     places: Buffer
-    first_places: tuple[int, ...]
-    workspaces: OrderedDict[object, Workspace] = field(default_factory=OrderedDict)
-
-    @property
-    def has_graph(self) -> bool:
-        """Whether the tape's sweeps are replayed as a graph."""
-        return len(self.steps) > 1
 
 
-def load(launcher: Launcher, compiled: CompiledTape) -> LoadedTape:
-    """Take a tape to the device, to be read from any stream."""
-    upload = launcher.upload
-    steps = tuple(
-        LoadedSweep(step, *(upload(a) for a in (step.words, step.forward, step.backward))) for step in compiled.steps
-    )
-    places: list[np.ndarray] = [np.zeros(0, np.int32)]
-    first_places = [0] * len(steps)
-    count = 0
-    for number in reversed(range(len(steps))):
-        first_places[number] = count
-        places.append(steps[number].sweep.slots)
-        count += len(steps[number].sweep.slots)
-    tables, terms = (upload(np.array(words, np.int32)) for words in (compiled.numbers.tables, compiled.numbers.terms))
-    loaded = LoadedTape(compiled, steps, tables, terms, upload(np.concatenate(places)), tuple(first_places))
-    launcher.runtime.synchronize()
-    return loaded
-
-
-class Sequences:
-    """Runs tapes on parts of a batch.
+class LoadedTape:
+    """A compiled tape on the device, to be run from any stream.
 
     Args:
         launcher: Launches the kernels.
+        compiled: The tape.
+
+    Attributes:
+        num_qubits: Number of qubits n.
+        workspaces: By stream and batch.
     """
 
-    def __init__(self, launcher: Launcher) -> None:
-        self._launcher = launcher
-        self._runtime = launcher.runtime
-        self._lock = threading.Lock()
+    def __init__(self, launcher: Launcher, compiled: CompiledTape) -> None:
+        self._launcher, self._runtime = launcher, launcher.runtime
+        self._numbers, self._width = compiled.numbers, compiled.num_overlaps
+        self.num_qubits = compiled.num_qubits
+        self.workspaces: BoundedCache[object, Workspace] = BoundedCache(KEPT_WORKSPACES)
+        upload, sweeps = launcher.upload, compiled.sweeps
+        places = upload(np.concatenate([sweep.slots for sweep in reversed(sweeps)] or [np.zeros(0, np.int32)]))
+        firsts = np.cumsum([0, *(len(sweep.slots) for sweep in reversed(sweeps))]).tolist()[-2::-1]
+        self._sweeps = [
+            LoadedSweep(sweep, upload(sweep.words), upload(sweep.forward), upload(sweep.backward), places[first:])
+            for sweep, first in zip(sweeps, firsts, strict=True)
+        ]
+        self._tables, self._terms = (
+            upload(np.array(words, np.int32)) for words in (self._numbers.tables, self._numbers.terms)
+        )
+        self._runtime.synchronize()
 
-    def workspace(self, loaded: LoadedTape, batch: int) -> Workspace:
-        """Room for the numbers of a call on the current stream, the same every time."""
-        layout, launcher = loaded.compiled.numbers, self._launcher
-        key = (self._runtime.stream(), batch)
-        with self._lock:
-            kept = loaded.workspaces.get(key)
-            if kept is not None:
-                loaded.workspaces.move_to_end(key)
-                return kept
-        numbers = self._runtime.empty(max(layout.num_shared + layout.num_batched * batch, 1), launcher.real)
-        tables = self._runtime.empty(max(layout.num_entries, 1), launcher.complex)
-        workspace = Workspace(Bound(numbers, layout.num_shared, tables))
-        if loaded.has_graph:
-            workspace.part = self._runtime.empty(PART_BYTES // 8, np.int64)
-        with self._lock:
-            workspace = loaded.workspaces.setdefault(key, workspace)
-            while len(loaded.workspaces) > KEPT_WORKSPACES:
-                loaded.workspaces.popitem(last=False)
-        return workspace
+    def shares(self, ket: GPUState, states: int) -> Iterator[tuple[int, int]]:
+        """Samples in turn, (first, number): large states stay in the cache, partial sums in bounds."""
+        sweeps = [loaded.sweep for loaded in self._sweeps]
+        room = ket.batch
+        if len(sweeps) > 1:
+            state_bytes = self._launcher.geometry.amplitude_bytes << ket.num_qubits
+            room = int(CACHE_SHARE * self._runtime.limits.cache_bytes / (states * state_bytes))
+        slots = max((len(sweep.slots) * sweep.tiles for sweep in sweeps), default=0)
+        if states > 1 and slots:
+            room = min(room, PARTIAL_BYTES // (slots * np.dtype(self._launcher.real).itemsize))
+        room = min(max(room, 1), ket.batch)
+        for first in range(0, ket.batch, room):
+            yield first, min(room, ket.batch - first)
 
-    def forward(self, loaded: LoadedTape, workspace: Workspace, ket: GPUState, samples: tuple[int, int]) -> None:
-        """Apply the tape to samples (first, number)."""
+    @contextmanager
+    def bound(self, coefficients: AnyCoefficients, batch: int) -> Iterator[Workspace]:
+        """The coefficients where sweeps read them, locked until these are on the stream.
+
+        Raises:
+            InvalidInputError: If they do not fit the tape or the batch.
+        """
+        sizes = coefficients.sizes if isinstance(coefficients, CoefficientsOnDevice) else Sizes.of(coefficients)
+        self._numbers.check(sizes, batch)
+        workspace = self.workspaces.get((self._runtime.stream(), batch), lambda: self._workspace(batch))
+        with workspace.lock:
+            if workspace.holds is not coefficients:  # they never change: what is there holds for both sweeps
+                workspace.holds = None
+                angles = self._pack(coefficients, workspace)
+                count = len(self._numbers.tables) // 5
+                for first in range(0, count, MOST_TABLES):
+                    values = [self._tables[5 * first :], self._terms, angles, workspace.tables]
+                    self._launcher.launch("fill_tables", (1, min(MOST_TABLES, count - first)), values)
+                workspace.holds = coefficients
+            yield workspace
+
+    def run(
+        self,
+        workspace: Workspace,
+        states: Sequence[GPUState],
+        samples: tuple[int, int],
+        totals: Buffer | None = None,
+        *,
+        per_sample: bool = False,
+    ) -> None:
+        """Apply the tape to samples (first, number) of a ket, or undo it on ket and bra.
+
+        Overlaps are added to the totals, or put there by sample.
+        """
         first, count = samples
+        ket, bra = states[0].amplitudes, states[1].amplitudes if len(states) > 1 else None
+        if per_sample and self._width:
+            assert totals is not None
+            totals = totals[first * self._width :]
         if workspace.part is None:
-            return self._forward(loaded, Call(workspace.bound, ket.batch, first, count, ket, None))
-        key = (False, count, False)
+            return self._launch(workspace, (ket, bra), samples, self._room(count, bra), totals, per_sample=per_sample)
+        key = (bra is not None, count, per_sample)
         if key not in workspace.replays:
-            call = Call(workspace.bound, ket.batch, 0, count, None, None, workspace.part)
-            workspace.replays[key] = self._runtime.capture(lambda: self._forward(loaded, call))
-        self._launcher.set_part(workspace.part, ket, None, None, first)
+            room = self._room(count, bra)  # no memory is asked for while launches are captured
+            workspace.replays[key] = self._runtime.capture(
+                lambda: self._launch(workspace, (None, None), (0, count), room, None, per_sample=per_sample)
+            )
+        self._launcher.launch("set_part", (1, 1), [workspace.part, ket, bra, totals, first], threads=1)
         return workspace.replays[key]()
 
-    def backward(
+    def _launch(
         self,
-        loaded: LoadedTape,
         workspace: Workspace,
-        states: tuple[GPUState, GPUState],
+        states: tuple[Buffer | None, Buffer | None],
         samples: tuple[int, int],
-        totals: Buffer,
+        room: Buffer | None,
+        totals: Buffer | None,
         *,
         per_sample: bool,
     ) -> None:
-        """Undo the tape on samples (first, number); add their overlaps to the totals, or put them there."""
-        (ket, bra), (first, count), width = states, samples, loaded.compiled.num_overlaps
-        share = totals[first * width :] if per_sample and width else totals
-        if workspace.part is None:
-            partials = self._room(loaded, count)
-            call = Call(workspace.bound, ket.batch, first, count, ket, bra)
-            return self._backward(loaded, call, partials, share, per_sample=per_sample)
-        key = (True, count, per_sample)
-        if key not in workspace.replays:
-            room = self._room(loaded, count)
-            workspace.rooms.append(room)
-            call = Call(workspace.bound, ket.batch, 0, count, None, None, workspace.part)
-            workspace.replays[key] = self._runtime.capture(
-                lambda: self._backward(loaded, call, room, None, per_sample=per_sample)
-            )
-        self._launcher.set_part(workspace.part, ket, bra, share, first)
-        return workspace.replays[key]()
+        """The sweeps forward, or with room for partial overlaps backward. A part says where states and totals are."""
+        if room is None:
+            for loaded in self._sweeps:
+                if len(loaded.sweep.forward):
+                    self._sweep(loaded, workspace, states, samples, None)
+            return
+        for group in self._groups(samples[1], len(room)):
+            tiles, used = group[0].sweep.tiles, 0
+            rows = samples[1] * tiles
+            for loaded in group:
+                self._sweep(loaded, workspace, states, samples, room[used:] if len(loaded.sweep.slots) else room)
+                used += len(loaded.sweep.slots) * rows
+            if used:
+                partials = Partials(room, used // rows, rows, tiles if per_sample else rows)
+                onto, part, places = not per_sample, workspace.part, group[0].places
+                self._launcher.add(partials, places, self._width, totals, real=True, onto=onto, part=part)
 
-    def _forward(self, loaded: LoadedTape, call: Call) -> None:
-        for step in loaded.steps:
-            if len(step.sweep.forward):
-                self._launcher.sweep(step, call, None)
+    def _groups(self, count: int, room: int) -> Iterator[list[LoadedSweep]]:
+        """Sweeps in backward order; the partial overlaps of a group, all of equal tiles, fit in the room."""
+        group: list[LoadedSweep] = []
+        used = 0
+        for loaded in reversed(self._sweeps):
+            if loaded.sweep.undone:
+                needed = len(loaded.sweep.slots) * loaded.sweep.tiles * count
+                if group and (loaded.sweep.tiles != group[0].sweep.tiles or used + needed > room):
+                    yield group
+                    group, used = [], 0
+                group.append(loaded)
+                used += needed
+        if group:
+            yield group
 
-    def _backward(
-        self, loaded: LoadedTape, call: Call, room: Buffer, totals: Buffer | None, *, per_sample: bool
+    def _sweep(
+        self,
+        loaded: LoadedSweep,
+        workspace: Workspace,
+        states: tuple[Buffer | None, Buffer | None],
+        samples: tuple[int, int],
+        partials: Buffer | None,
     ) -> None:
-        """Sweeps share the room for partial overlaps until it is full; then these are added up in one launch."""
-        used = first_place = slots = rows = tiles = 0
+        """Launch a sweep: forward, or with room for partial overlaps backward."""
+        sweep, undo, geometry = loaded.sweep, partials is not None, self._launcher.geometry
+        shape, (first, count) = sweep.shape, samples
+        order, records = (loaded.backward, sweep.backward) if undo else (loaded.forward, sweep.forward)
+        rows = (sweep.last_rows, sweep.stop_rows) if undo else (sweep.first_rows, sweep.last_rows)
+        blocks, threads, shared_bytes, second = launch_size(geometry, sweep, count, undo=undo)
+        values = [loaded.words, order, len(records), *rows, shape.num_qubits, shape.dimension, workspace.batch]
+        values += [first, count, workspace.part, *states, workspace.numbers, self._numbers.num_shared]
+        values += [workspace.tables, partials, sweep.capacity, second]
+        measured = sweep.measured and undo and not sweep.warp
+        name = sweep_name(geometry.single, shape.register_qubits, sweep.warp, undo, measured)
+        self._runtime.launch(name, (blocks, 1), threads, shared_bytes, arguments("sweep", values))
 
-        def flush() -> None:
-            if slots:
-                places = loaded.places[first_place:]
-                partials = Partials(room, slots, rows, tiles if per_sample else rows)
-                width, part = loaded.compiled.num_overlaps, call.part
-                self._launcher.add(partials, places, width, totals, real=True, onto=not per_sample, part=part)
-
-        for number in reversed(range(len(loaded.steps))):
-            step = loaded.steps[number]
-            if not step.sweep.undone:
-                continue
-            own = len(step.sweep.slots)
-            if step.sweep.tiles != tiles or used + own * rows > len(room):
-                flush()
-                used, slots, first_place = 0, 0, loaded.first_places[number]
-                tiles, rows = step.sweep.tiles, call.count * step.sweep.tiles
-            self._launcher.sweep(step, call, room[used:] if own else room)
-            used, slots = used + own * rows, slots + own
-        flush()
-
-    def _room(self, loaded: LoadedTape, count: int) -> Buffer:
-        """Partial overlaps: at least those of any one sweep, at most all of them."""
-        sweeps = [step.sweep for step in loaded.steps]
-        needs = [len(sweep.slots) * sweep.tiles * count for sweep in sweeps] or [0]
+    def _room(self, count: int, bra: Buffer | None) -> Buffer | None:
+        """For partial overlaps, if there is a bra: at least those of any one sweep, at most all of them."""
+        if bra is None:
+            return None
+        needs = [len(loaded.sweep.slots) * loaded.sweep.tiles * count for loaded in self._sweeps] or [0]
         wanted = min(sum(needs), FLUSH_BYTES // np.dtype(self._launcher.real).itemsize)
         return self._runtime.empty(max(*needs, wanted, 1), self._launcher.real)
+
+    def _workspace(self, batch: int) -> Workspace:
+        numbers, launcher, runtime = self._numbers, self._launcher, self._runtime
+        return Workspace(
+            batch,
+            runtime.empty(max(numbers.num_shared + numbers.num_batched * batch, 1), launcher.real),
+            runtime.empty(max(numbers.num_entries, 1), launcher.complex),
+            runtime.empty(PART_BYTES // 8, np.int64) if len(self._sweeps) > 1 else None,
+        )
+
+    def _pack(self, coefficients: AnyCoefficients, workspace: Workspace) -> Buffer:
+        """Write the numbers where sweeps read them; returns the shared diagonal angles."""
+        numbers = workspace.numbers
+        if not isinstance(coefficients, CoefficientsOnDevice):
+            self._runtime.write(numbers, self._numbers.pack(coefficients, self._launcher.real))
+            return self._launcher.upload(turns(coefficients.angles[: self._numbers.counts["angles"]]))
+        if workspace.pieces is None or workspace.pieces[0] is not coefficients.map:
+            pieces = self._numbers.pieces(coefficients.sizes)
+            workspace.pieces = coefficients.map, self._launcher.upload(pieces), len(pieces)
+        _, pieces, count = workspace.pieces
+        if count:
+            values = [coefficients.numbers, coefficients.map.dense, pieces, count, len(numbers), numbers]
+            self._launcher.each("pack_numbers", len(numbers), values)
+        return coefficients.numbers
+
+
+def launch_size(geometry: Geometry, sweep: Sweep, samples: int, *, undo: bool) -> tuple[int, int, int, int]:
+    """Size of a sweep's launch.
+
+    Returns:
+        Blocks, threads of a block, its bytes of shared memory, and the distance of a second tile in them (0: none).
+    """
+    t, w = sweep.shape.dimension, sweep.shape.register_qubits
+    amplitude = geometry.amplitude_bytes
+    if sweep.warp:
+        # a small batch is spread over the multiprocessors before it fills their blocks
+        warps = -(-(samples << t - w) // 32)
+        threads = 32 * min(-(-warps // geometry.limits.multiprocessors), WARP_THREADS // 32)
+        groups = threads >> t - w
+        return -(-samples // groups), threads, groups * amplitude << t, 0
+    threads = 1 << t - w
+    warps = -(-threads // 32)
+    sums = warps * (sweep.capacity + 1) * amplitude // 2 if undo else 0
+    # two blocks share the memory of a multiprocessor where their registers fit
+    room = geometry.limits.shared_bytes // (2 if threads <= THREADS else 1)
+    double = undo and (2 * amplitude << t) + sums <= room
+    return samples * sweep.tiles, threads, (amplitude << t) * (1 + double) + sums, (1 << t) * double

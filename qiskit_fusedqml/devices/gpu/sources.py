@@ -1,53 +1,29 @@
-"""The text of the kernels and the names of their instances."""
+"""The text of the kernels, and what it says about them: names, instances, parameters."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 FOLDER = Path(__file__).parent.parent / "cuda_src"
 PARTS = (
-    "base",
-    "tile",
-    "turns",
-    "diagonal",
-    "dense",
-    "sweep",
-    "tables",
-    "readout",
-    "sampling",
-    "coefficients",
+    *("base", "tile", "turns", "diagonal", "dense", "sweep", "tables", "readout", "sampling", "coefficients"),
     "formulas",
 )
 """The files in the order in which they build on one another."""
 
-SMALL_KERNELS = (
-    "fill_tables",
-    "set_part",
-    "set_state",
-    "relabel",
-    "expectation",
-    "apply_observables",
-    "probabilities",
-    "add_segments",
-    "pack_numbers",
-)
-"""Those that depend on the precision only."""
-
-RUNNING_SUMS, DRAW_OUTCOMES = "fusedqml::running_sums", "fusedqml::draw_outcomes"
-SET_COEFFICIENT_MAP = "fusedqml::set_coefficient_map"
-BIND_VALUES, BIND_SHARED = "fusedqml::bind_values", "fusedqml::bind_shared"
-ADD_COLUMNS, PULL_SEQUENCES, PULL_VALUES = "fusedqml::add_columns", "fusedqml::pull_sequences", "fusedqml::pull_values"
-EVALUATE_EXPRESSIONS, PULL_EXPRESSIONS = "fusedqml::evaluate_expressions", "fusedqml::pull_expressions"
-
-DOUBLE_KERNELS = (
-    *(RUNNING_SUMS, DRAW_OUTCOMES, SET_COEFFICIENT_MAP, BIND_VALUES, BIND_SHARED, ADD_COLUMNS, PULL_SEQUENCES),
-    *(PULL_VALUES, EVALUATE_EXPRESSIONS, PULL_EXPRESSIONS),
-)
-"""Kernels that know double precision only."""
-
 OPTIONS = ("-std=c++17",)
 """What NVRTC is told besides the architecture."""
+
+_KERNEL = re.compile(
+    r"(?:template <(?P<template>[^>]*)>\s+)?__global__ void\s+(?:__launch_bounds__\([^)]*\)\s+)?"
+    r"(?P<name>\w+)\((?P<parameters>[^)]*)\)"
+)
 
 
 @cache
@@ -56,9 +32,32 @@ def source() -> str:
     return "".join(f'#line 1 "{part}.cuh"\n{(FOLDER / f"{part}.cuh").read_text()}' for part in PARTS)
 
 
-def real_name(single: bool) -> str:
-    """C++ type of a real number."""
-    return "float" if single else "double"
+@cache
+def _declared() -> dict[str, tuple[str, tuple[type[np.integer] | None, ...]]]:
+    """Template parameters of each kernel, and the types of its parameters: None for pointers."""
+    found: dict[str, tuple[str, tuple[type[np.integer] | None, ...]]] = {}
+    for kernel in _KERNEL.finditer(source()):
+        types = (
+            None if "*" in parameter else np.int64 if "long long" in parameter else np.int32
+            for parameter in kernel["parameters"].split(",")
+        )
+        found[kernel["name"]] = kernel["template"] or "", tuple(types)
+    return found
+
+
+def arguments(kernel: str, values: Sequence[Any]) -> list[Any]:
+    """What is passed to a kernel: buffers as they are, None for a null pointer, integers in the kernel's types."""
+    _, types = _declared()[kernel]
+    return [
+        value if scalar is None or value is None else scalar(value) for scalar, value in zip(types, values, strict=True)
+    ]
+
+
+@cache
+def kernel_name(kernel: str, single: bool) -> str:
+    """Name expression of a kernel other than a sweep: there are two of those that depend on the precision."""
+    template, _ = _declared()[kernel]
+    return f"fusedqml::{kernel}<{_real(single)}>" if template else f"fusedqml::{kernel}"
 
 
 @cache
@@ -68,22 +67,25 @@ def sweep_name(single: bool, register_qubits: int, warp: bool, undo: bool, measu
     It is spelled as NVIDIA's demangler does: CuPy 14.1 and 14.2 find what they have on disk by that spelling.
     """
     flags = ", ".join(f"(bool){int(flag)}" for flag in (warp, undo, measured))
-    return f"fusedqml::sweep<{real_name(single)}, (int){register_qubits}, {flags}>"
-
-
-@cache
-def kernel_name(kernel: str, single: bool) -> str:
-    """Name expression of a kernel that depends on the precision only."""
-    return f"fusedqml::{kernel}<{real_name(single)}>"
+    return f"fusedqml::sweep<{_real(single)}, (int){register_qubits}, {flags}>"
 
 
 def kernel_names() -> list[str]:
     """All kernels that a device may launch."""
-    names = [*DOUBLE_KERNELS]
-    for single in (True, False):
-        names += [sweep_name(single, w, warp=True, undo=undo) for w in (1, 2, 3) for undo in (False, True)]
-        block = 4 if single else 3
-        names += [sweep_name(single, block, warp=False, undo=undo) for undo in (False, True)]
-        names += [sweep_name(single, block, warp=False, undo=True, measured=True)]
-        names += [kernel_name(kernel, single) for kernel in SMALL_KERNELS]
+    names = []
+    for kernel, (template, _) in _declared().items():
+        for single in (True, False) if template else (False,):
+            names += _sweep_names(single) if kernel == "sweep" else [kernel_name(kernel, single)]
     return names
+
+
+def _sweep_names(single: bool) -> list[str]:
+    block = 4 if single else 3
+    names = [sweep_name(single, w, warp=True, undo=undo) for w in (1, 2, 3) for undo in (False, True)]
+    names += [sweep_name(single, block, warp=False, undo=undo) for undo in (False, True)]
+    return [*names, sweep_name(single, block, warp=False, undo=True, measured=True)]
+
+
+def _real(single: bool) -> str:
+    """C++ type of a real number."""
+    return "float" if single else "double"

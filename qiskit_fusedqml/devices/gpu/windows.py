@@ -2,7 +2,7 @@
 
 A *place* is an n-bit number: the lowest W bits number a thread's registers, the next t - W its group's threads, the
 rest the tile. A window is a linear map from places to rows. Operations are collected for as long as their flips can
-all be register bits (`collect`), then the window is built around them (`build`). A window's threads are chosen so that
+all be register bits (`Draft`), then the window is built around them (`build`). A window's threads are chosen so that
 the side functionals of its operations depend on the registers and the tile only: then all threads of a group take the
 same way through the kernel. `transposition` gives the addresses in shared memory by which a tile changes its window;
 they are linear in the place, and chosen so that neither the writing nor the reading lanes meet in a bank.
@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from ...planner.gf2 import Span, common_complement, echelon, parity
-from ...planner.tape import RY, U2, Dense, Operation, Pauli
 
 DENSE_REGISTERS = 2
 """Index bits of a dense matrix that are register bits where there are thread bits for the others."""
@@ -67,9 +66,9 @@ class Draft:
         pins: Flip vectors, in the order of their register bits.
         low: Flip vectors that are the lowest thread bits.
         duals: The side functionals (row, functional) that threads should not change.
-        operations: Positions of the operations in the list given to `collect`.
+        operations: Their positions among the operations of the sweep.
         start: Position of the first operation, or of the end.
-        strict: Side functionals of dense matrices, even on whatever else is pinned.
+        strict: Side functionals of dense matrices, even on all else that is pinned.
     """
 
     pins: list[int] = field(default_factory=list)
@@ -79,57 +78,34 @@ class Draft:
     strict: list[int] = field(default_factory=list)
     start: int = 0
 
-    def accepts_flip(self, x: int, room: int) -> bool:
-        """Whether a flip is, or can become, a register bit."""
-        if x in self.pins:
-            return True
-        if len(self.pins) == room or any(parity(w & x) for w in self.strict):
-            return False
-        return x not in Span([*self.pins, *self.low])
+    def pin(self, x: int, w: int | None, room: int) -> bool:
+        """Make a flip one of ``room`` register bits, and its side functional one of the registers alone if that can be.
 
-    def pin(self, x: int, w: int | None) -> None:
-        """Make a flip a register bit, and its side functional one of the registers alone if that can be."""
+        Returns:
+            False, and nothing happens, if it cannot be a register bit.
+        """
+        pinned = [*self.pins, *self.low]
         if x not in self.pins:
+            if len(self.pins) == room or any(parity(f & x) for f in self.strict) or x in Span(pinned):
+                return False
             self.pins.append(x)
         if w is not None and x not in self.duals:
-            consistent = all(not parity(w & other) for other in [*self.pins, *self.low] if other != x)
+            consistent = all(not parity(w & other) for other in pinned if other != x)
             if consistent and all(not parity(dual & x) for dual in self.duals.values()):
                 self.duals[x] = w
+        return True
 
-    def pin_dense(self, operation: Dense, split: int) -> None:
-        """Give a dense matrix the first ``split`` registers and the lowest threads; the draft is empty."""
-        self.pins, self.low = list(operation.xs[:split]), list(operation.xs[split:])
-        self.duals = dict(zip(operation.xs, operation.ws, strict=True))
-        self.strict = list(operation.ws)
+    def pin_dense(self, xs: Sequence[int], ws: Sequence[int], split: int) -> bool:
+        """Give a dense matrix the first ``split`` registers and the lowest threads, or find that it has them.
 
-
-def collect(operations: Sequence[Operation], shape: Shape) -> list[Draft]:
-    """Operations in runs that share a window."""
-    drafts = [Draft()]
-    for position, operation in enumerate(operations):
-        if not _accepts(drafts[-1], operation, shape.register_qubits):
-            drafts.append(Draft(start=position))
-        draft = drafts[-1]
-        match operation:
-            case RY(x, w) | U2(x, w):
-                draft.pin(x, w)
-            case Pauli(x) if x:
-                draft.pin(x, None)
-            case Dense():
-                draft.pin_dense(operation, shape.dense_registers(len(operation.xs)))
-        draft.operations.append(position)
-    return drafts
-
-
-def _accepts(draft: Draft, operation: Operation, register_qubits: int) -> bool:
-    match operation:
-        case RY(x) | U2(x):
-            return draft.accepts_flip(x, register_qubits)
-        case Pauli(x) if x:
-            return draft.accepts_flip(x, register_qubits)
-        case Dense(xs, ws):
-            return not (draft.pins or draft.low) or ((*draft.pins, *draft.low) == xs and draft.strict == list(ws))
-    return True
+        Returns:
+            False, and nothing happens, if others have them.
+        """
+        if self.pins or self.low:
+            return [*self.pins, *self.low] == list(xs) and self.strict == list(ws)
+        self.pins, self.low, self.strict = list(xs[:split]), list(xs[split:]), list(ws)
+        self.duals = dict(zip(xs, ws, strict=True))
+        return True
 
 
 @dataclass(frozen=True)
@@ -138,10 +114,6 @@ class Window:
 
     vectors: tuple[int, ...]
     register_qubits: int
-
-    def lanes(self, count: int) -> tuple[int, ...]:
-        """The rows of the lowest thread bits."""
-        return self.vectors[self.register_qubits : self.register_qubits + count]
 
 
 def build(shape: Shape, draft: Draft) -> Window:
@@ -158,27 +130,20 @@ def build(shape: Shape, draft: Draft) -> Window:
 
 def is_coalesced(shape: Shape, window: Window) -> bool:
     """Whether 32 lanes read whole sectors of slow memory."""
-    group = window.vectors[window.register_qubits : shape.dimension]
-    lanes = group[:5]
+    lanes = window.vectors[window.register_qubits : shape.dimension][:5]
     beyond = Span(vector >> shape.sector_bits for vector in lanes)
     return beyond.dimension == len(lanes) - min(shape.sector_bits, len(lanes))
 
 
-def transposition(shape: Shape, before: Sequence[int], after: Sequence[int]) -> list[int]:
+def transposition(shape: Shape, before: Window, after: Window) -> tuple[int, ...]:
     """Addresses by which a tile changes its window, for each of the t inner bits of a place.
-
-    Args:
-        shape: The layout.
-        before: Rows of the inner bits of the window left.
-        after: Rows of the inner bits of the window entered.
 
     Returns:
         One word each; lower half: address on the side of the window left, upper half: of the window entered.
     """
-    w = shape.register_qubits
-    lanes = min(shape.bank_bits, len(before) - w)
-    rows = (tuple(shape.coordinates(vector) for vector in vectors) for vectors in (before, after))
-    return list(_addresses(*rows, w, lanes))
+    w, t = shape.register_qubits, shape.dimension
+    rows = (tuple(shape.coordinates(vector) for vector in window.vectors[:t]) for window in (before, after))
+    return _addresses(*rows, w, min(shape.bank_bits, t - w))
 
 
 @lru_cache(maxsize=4096)

@@ -16,7 +16,7 @@ from qiskit_fusedqml import FusedSampler, FusedSimulator
 def cupy(monkeypatch):
     module = fake_cupy.make()
     monkeypatch.setitem(sys.modules, "cupy", module)
-    monkeypatch.setattr("qiskit_fusedqml.devices.cuda._kernels", {})
+    monkeypatch.setattr("qiskit_fusedqml.devices.gpu.runtime._kernels", {})
     return module
 
 

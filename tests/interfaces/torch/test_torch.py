@@ -105,7 +105,7 @@ def test_tensors_in_a_gpus_memory_are_passed_on(monkeypatch: pytest.MonkeyPatch)
     from support.emulation import fake_cupy
 
     monkeypatch.setitem(sys.modules, "cupy", fake_cupy.make())
-    monkeypatch.setattr("qiskit_fusedqml.devices.cuda._kernels", {})
+    monkeypatch.setattr("qiskit_fusedqml.devices.gpu.runtime._kernels", {})
     monkeypatch.setattr(torch, "from_dlpack", lambda array: torch.tensor(array.host).as_subclass(OnDevice))
     quantum, x = layer(device="GPU"), samples(4, 3, grad=False)
     cotangents = torch.tensor(RNG.normal(size=(4, 2)))

@@ -185,7 +185,7 @@ def library() -> Library:
 
 
 class EmulatedRuntime:
-    """A `qiskit_fusedqml.devices.gpu.runtime.Runtime` on the CPU. Buffers are arrays between two guards.
+    """`qiskit_fusedqml.devices.gpu.runtime.Runtime`, on the CPU. Buffers are arrays between two guards.
 
     Args:
         kernels: The compiled kernels.
