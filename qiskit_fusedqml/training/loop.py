@@ -85,18 +85,14 @@ def fit(
         >>> run[-1].loss < 0.01
         True
     """
-    # Python's numbers, as products of NumPy's small ones overflow
     epochs = whole_number(epochs, "epochs", least=1)
-    batch_size = whole_number(batch_size, "batch_size", least=1)
-    seed = whole_number(seed, "seed", "an integer >= 0 of at most 128 bits", least=0, most=2**128 - 1)
     save_every = _interval(save_every)
     batches = Batches(data, batch_size, seed, collate)
     run = Run(model, optimizer, loss, batches, scheduler, schedule_by)
     with ExitStack() as stack:
         kept = None if folder is None else RunFolder(Path(folder), run, save_every, stack)
-        bar = _progress_bar(progress, epochs * batches.samples, run.epoch * batches.samples + run.batch * batch_size)
-        if bar is not None:
-            stack.callback(bar.close)
+        done = run.epoch * batches.samples + run.batch * batches.batch_size
+        bar = _progress_bar(progress, epochs * batches.samples, done, stack)
         received = stack.enter_context(_held_signals())
         while run.epoch < epochs and not received:
             samples, value = run.take_step()
@@ -124,7 +120,7 @@ def _interval(save_every: int | timedelta) -> int | timedelta:
     return save_every
 
 
-def _progress_bar(wanted: bool | None, total: int, done: int) -> Any:
+def _progress_bar(wanted: bool | None, total: int, done: int, stack: ExitStack) -> Any:
     """A bar of tqdm over all samples, those of earlier processes included; or None."""
     installed, watched = find_spec("tqdm") is not None, sys.stderr.isatty()
     if wanted and not installed:
@@ -135,7 +131,7 @@ def _progress_bar(wanted: bool | None, total: int, done: int) -> Any:
 
     interval = 0.1 if watched else 1.0  # a line a second is enough for a log file
     options = {"unit": " samples", "unit_scale": True, "mininterval": interval, "maxinterval": interval}
-    return tqdm(desc="training", total=total, initial=done, **options)
+    return stack.enter_context(tqdm(desc="training", total=total, initial=done, **options))
 
 
 @contextmanager

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ..arrays import whole_number
 from ..errors import DivergedError, InvalidInputError
 
 
@@ -48,6 +49,9 @@ class Batches:
     """
 
     def __init__(self, data: Any, batch_size: int, seed: int, collate: Callable[[list[Any]], Any] | None) -> None:
+        # Python's numbers, as products of NumPy's small ones overflow
+        self.batch_size = whole_number(batch_size, "batch_size", least=1)
+        self.seed = whole_number(seed, "seed", "an integer >= 0 of at most 128 bits", least=0, most=2**128 - 1)
         self._pair = isinstance(data, (tuple, list))
         if self._pair and (len(data) != 2 or len(data[0]) != len(data[1])):
             sizes = [len(part) for part in data]
@@ -56,8 +60,7 @@ class Batches:
         self.samples = len(data[0]) if self._pair else len(data)
         if not self.samples:
             raise InvalidInputError("data holds no samples.")
-        self.batch_size, self.seed = batch_size, seed
-        self.per_epoch = -(-self.samples // batch_size)
+        self.per_epoch = -(-self.samples // self.batch_size)
         self._epoch, self._order = -1, np.empty(0, np.intp)
 
     def rows(self, epoch: int, batch: int) -> NDArray[np.intp]:
