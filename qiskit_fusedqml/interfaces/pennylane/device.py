@@ -6,12 +6,13 @@ import threading
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from pennylane.devices import Device, ExecutionConfig
 from pennylane.devices.modifiers import simulator_tracking, single_tape_support
 from pennylane.exceptions import DeviceError
+from typing_extensions import override
 
 from ...arrays import shown, whole_number
 from ...devices.registry import make_device
@@ -45,9 +46,12 @@ def _framework_errors() -> Iterator[None]:
         raise DeviceError(error.message) from error
 
 
+Circuits: TypeAlias = Sequence[Any]
+Config: TypeAlias = ExecutionConfig | None
+Pairs: TypeAlias = tuple[tuple[Any, ...], tuple[Any, ...]]
+
 MAX_CIRCUITS = 1 << 10
 """Structures remembered."""
-
 
 MAX_WIRES = 100_000
 """Labels are made for all wires of a device, used or not."""
@@ -135,30 +139,30 @@ class FusedQubit(Device):
         """The name under which PennyLane finds the device."""
         return "fusedqml.qubit"
 
-    def setup_execution_config(
-        self,
-        config: ExecutionConfig | None = None,
-        circuit: Any = None,
-    ) -> ExecutionConfig:
-        """Fill in what the caller left to the device."""
+    @override
+    def setup_execution_config(self, config: Config = None, circuit: Any = None) -> ExecutionConfig:
         return resolved_config(config or ExecutionConfig(), circuit, self.name)
 
-    def preprocess_transforms(self, execution_config: ExecutionConfig | None = None) -> Any:
-        """The transforms after which the device can run a circuit."""
+    @override
+    def preprocess_transforms(self, execution_config: Config = None) -> Any:
         return pipeline(execution_config or ExecutionConfig(), self.wires, self.name, stacks=not self.tracker.active)
 
-    def supports_derivatives(self, execution_config: ExecutionConfig | None = None, circuit: Any = None) -> bool:
+    def supports_derivatives(self, execution_config: Config = None, circuit: Any = None) -> bool:
         """Whether the gradient is the device's own: by the adjoint method, without shots."""
         if execution_config is None:
             return True
         return execution_config.gradient_method in {"adjoint", "best", "device"} and not (circuit and circuit.shots)
 
-    def supports_vjp(self, execution_config: ExecutionConfig | None = None, circuit: Any = None) -> bool:
-        """The same as `supports_derivatives`."""
+    @override
+    def supports_vjp(self, execution_config: Config = None, circuit: Any = None) -> bool:
+        return self.supports_derivatives(execution_config, circuit)
+
+    @override
+    def supports_jvp(self, execution_config: Config = None, circuit: Any = None) -> bool:
         return self.supports_derivatives(execution_config, circuit)
 
     @_framework_errors()
-    def execute(self, circuits: Sequence[Any], execution_config: ExecutionConfig | None = None) -> tuple[Any, ...]:
+    def execute(self, circuits: Circuits, execution_config: Config = None) -> tuple[Any, ...]:
         """Results of circuits, those of one structure in one batch."""
         config = execution_config or ExecutionConfig()
         pulls = config.gradient_method == "adjoint" and bool(config.use_device_jacobian_product)
@@ -174,33 +178,23 @@ class FusedQubit(Device):
         others = iter(self._by_structure([c for k, c in enumerate(circuits) if k not in midway], run))
         return tuple(midway[k] if k in midway else next(others) for k in range(len(circuits)))
 
+    @override
     @_framework_errors()
     def compute_vjp(
-        self,
-        circuits: Sequence[Any],
-        cotangents: Sequence[Any],
-        execution_config: ExecutionConfig | None = None,  # noqa: ARG002
+        self, circuits: Circuits, cotangents: Sequence[Any], execution_config: Config = None
     ) -> tuple[Any, ...]:
-        """Gradients of ``sum cotangents * results``, one tuple a circuit with an entry a trainable parameter.
-
-        The states that `execute` left are used if the numbers are still the same.
-        """
-
+        # the states that `execute` left are used if the numbers are still the same
         def run(simulation: Simulation, tapes: list[ParsedTape], places: list[int]) -> list[Any]:
             batch = gather(simulation.circuit, tapes, gradients=True)
             return self._gradients(simulation, batch, [cotangents[place] for place in places])
 
         return tuple(self._by_structure(circuits, run))
 
+    @override
     @_framework_errors()
     def execute_and_compute_vjp(
-        self,
-        circuits: Sequence[Any],
-        cotangents: Sequence[Any],
-        execution_config: ExecutionConfig | None = None,  # noqa: ARG002
-    ) -> tuple[Any, Any]:
-        """Results as of `execute`, and gradients as of `compute_vjp`."""
-
+        self, circuits: Circuits, cotangents: Sequence[Any], execution_config: Config = None
+    ) -> Pairs:
         def run(simulation: Simulation, tapes: list[ParsedTape], places: list[int]) -> list[Any]:
             batch = gather(simulation.circuit, tapes, gradients=True)
             results = self._run_and_hold(simulation, batch)
@@ -209,44 +203,28 @@ class FusedQubit(Device):
 
         return _pairs(self._by_structure(circuits, run))
 
-    def compute_derivatives(self, circuits: Sequence[Any], execution_config: ExecutionConfig | None = None) -> Any:  # noqa: ARG002
-        """Jacobians of circuits, for each measurement and each trainable parameter."""
+    @override
+    def compute_derivatives(self, circuits: Circuits, execution_config: Config = None) -> tuple[Any, ...]:
         return self._differentiated(circuits)[1]
 
-    def execute_and_compute_derivatives(
-        self,
-        circuits: Sequence[Any],
-        execution_config: ExecutionConfig | None = None,  # noqa: ARG002
-    ) -> tuple[Any, Any]:
-        """Results as of `execute`, and Jacobians as of `compute_derivatives`."""
+    @override
+    def execute_and_compute_derivatives(self, circuits: Circuits, execution_config: Config = None) -> Pairs:
         return self._differentiated(circuits)
 
-    def supports_jvp(self, execution_config: ExecutionConfig | None = None, circuit: Any = None) -> bool:
-        """The same as `supports_derivatives`."""
-        return self.supports_derivatives(execution_config, circuit)
-
+    @override
     def compute_jvp(
-        self,
-        circuits: Sequence[Any],
-        tangents: Sequence[Any],
-        execution_config: ExecutionConfig | None = None,  # noqa: ARG002
+        self, circuits: Circuits, tangents: Sequence[Any], execution_config: Config = None
     ) -> tuple[Any, ...]:
-        """How results change along tangents, one tuple a circuit with an entry a trainable parameter."""
         return self._differentiated(circuits, tangents)[1]
 
+    @override
     def execute_and_compute_jvp(
-        self,
-        circuits: Sequence[Any],
-        tangents: Sequence[Any],
-        execution_config: ExecutionConfig | None = None,  # noqa: ARG002
-    ) -> tuple[Any, Any]:
-        """Results as of `execute`, and their changes as of `compute_jvp`."""
+        self, circuits: Circuits, tangents: Sequence[Any], execution_config: Config = None
+    ) -> Pairs:
         return self._differentiated(circuits, tangents)
 
     @_framework_errors()
-    def _differentiated(
-        self, circuits: Sequence[Any], tangents: Sequence[Any] | None = None
-    ) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    def _differentiated(self, circuits: Circuits, tangents: Sequence[Any] | None = None) -> Pairs:
         """Results, and Jacobians or, with tangents, how results change along them."""
 
         def run(simulation: Simulation, tapes: list[ParsedTape], places: list[int]) -> list[Any]:
@@ -263,7 +241,7 @@ class FusedQubit(Device):
         return _pairs(self._by_structure(circuits, run))
 
     def _by_structure(
-        self, circuits: Sequence[Any], run: Callable[[Simulation, list[ParsedTape], list[int]], list[Any]]
+        self, circuits: Circuits, run: Callable[[Simulation, list[ParsedTape], list[int]], list[Any]]
     ) -> list[Any]:
         """An answer for each circuit; ``run`` gives those of one structure, whose places among all it is told."""
         tapes = [parse(tape, self._labels) for tape in circuits]
@@ -285,16 +263,14 @@ class FusedQubit(Device):
             return Simulation(tape.operations, () if is_sampled else measurements, order, self._options)
 
         is_sampled = bool(tape.tape.shots)
-        return self._compiled((tape.key, is_sampled), build)  # type: ignore[no-any-return]
-
-    def _compiled(self, key: Hashable, build: Callable[[], Any]) -> Any:
         with self._lock:  # threads that want the same thing wait for one of them to build it
-            return self._simulations.get(key, build)
+            return self._simulations.get((tape.key, is_sampled), build)  # type: ignore[no-any-return]
 
     def _trajectories(self, tape: Any) -> Any:
         """Samples and outcomes of a circuit that measures midway, for each number of shots if there are several."""
         dynamic = DynamicTape(tape, self._labels)
-        compiled = self._compiled(dynamic.gates.key, lambda: Trajectories(dynamic, self._options))
+        with self._lock:
+            compiled = self._simulations.get(dynamic.gates.key, lambda: Trajectories(dynamic, self._options))
         found = [compiled.sample(dynamic, shots, self._rng) for shots in tape.shots]
         return tuple(found) if tape.shots.has_partitioned_shots else found[0]
 
@@ -343,7 +319,7 @@ class _Held:
     jacobians: list[Any] | None = None
 
 
-def _pairs(answers: list[Any]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+def _pairs(answers: list[Any]) -> Pairs:
     return tuple(first for first, _ in answers), tuple(second for _, second in answers)
 
 

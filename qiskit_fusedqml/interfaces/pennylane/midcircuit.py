@@ -27,7 +27,7 @@ from ...simulation import Runner
 from .circuits import Circuit
 from .operations import is_supported
 from .samples import gather
-from .tapes import ParsedTape, read_operations, wire_order
+from .tapes import ParsedTape, read_operations, unchanged, wire_order
 
 MAX_CONDITION_OUTCOMES = 12
 """A condition on more outcomes would have too many cases."""
@@ -46,10 +46,11 @@ def stops_decomposition(op: Any) -> bool:
     return isinstance(op, MidMeasure) or is_supported(op.base if isinstance(op, Conditional) else op)
 
 
+@qml.transform  # type: ignore[untyped-decorator]
 def expanded(tape: Any) -> Any:
     """A transform: circuits that measure midway sample by sample, without conditions on what is not supported."""
     if not measures_midway(tape):
-        return (tape,), lambda results: results[0]
+        return unchanged(tape)
     return broadcast_expand(tape.copy(operations=_supported_conditions(tape.operations)))
 
 

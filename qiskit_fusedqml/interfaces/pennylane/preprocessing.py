@@ -26,7 +26,7 @@ from .operations import PLAIN, holds_matrix, is_supported
 from .samples import unwrapped
 from .sampling import by_samples
 from .second_order import refuse_in_jax, refuse_second_derivatives
-from .tapes import stacked, wire_order
+from .tapes import stacked, unchanged, wire_order
 from .traced import with_arrays
 
 
@@ -86,22 +86,22 @@ def pipeline(config: ExecutionConfig, wires: Any, name: str, *, stacks: bool) ->
     program = qml.CompilePipeline()
     program.add_transform(validate_measurements, name=name)
     deferred = config.mcm_config.mcm_method in {None, "deferred"}
-    program.add_transform(_LOWER, _lowering(adjoint, wires, name, deferred=deferred))
+    program.add_transform(_lower, _lowering(adjoint, wires, name, deferred=deferred))
     if not stacks:
         program.add_transform(validate_device_wires, wires, name=name)
-    program.add_transform(_BY_SAMPLES, config.mcm_config.postselect_mode)
+    program.add_transform(by_samples, config.mcm_config.postselect_mode)
     if adjoint:
         program.add_transform(no_sampling, name=f"adjoint + {name}")
-        program.add_transform(_SPLIT_TRAINED)
-        program.add_transform(_READ_OFF_STATES, wires)
+        program.add_transform(_split_trained)
+        program.add_transform(_read_off_states, wires)
     is_jax = config.interface in {Interface.JAX, Interface.JAX_JIT}
     if adjoint and is_jax:
-        program.add_transform(_ARRAYS)
+        program.add_transform(_with_arrays)
     if stacks:
-        program.add_transform(_STACK)
+        program.add_transform(_stack)
         program.add_transform(validate_device_wires, wires, name=name)  # of one operation, which takes no time
     elif adjoint and config.interface != Interface.NUMPY:
-        program.add_transform(_FIRST_DERIVATIVES_IN_JAX if is_jax else _FIRST_DERIVATIVES)
+        program.add_transform(refuse_in_jax if is_jax else _first_derivatives)
     return program
 
 
@@ -111,8 +111,8 @@ def _lowering(adjoint: bool, wires: Any, name: str, *, deferred: bool) -> Any:
     if deferred:
         program.add_transform(defer_measurements, allow_postselect=False)
     else:
-        program.add_transform(_EXPAND_MIDWAY)
-    program.add_transform(_EXPAND_MATRICES)
+        program.add_transform(expanded)
+    program.add_transform(_expand_matrices)
     program.add_transform(
         decompose,
         stopping_condition=_stops_adjoint if adjoint else stops_decomposition,
@@ -123,10 +123,11 @@ def _lowering(adjoint: bool, wires: Any, name: str, *, deferred: bool) -> Any:
     return program
 
 
+@qml.transform  # type: ignore[untyped-decorator]
 def _lower(tape: Any, program: Any) -> Any:
     """Circuits of rows of the table, as most are after the first step, stay as they are."""
     if _is_plain(tape):
-        return (tape,), _first
+        return unchanged(tape)
     tapes, process = program((tape,))
     return tapes, lambda results: process(results)[0]
 
@@ -141,13 +142,15 @@ def _stops_adjoint(op: Any) -> bool:
     return is_supported(op)
 
 
+@qml.transform  # type: ignore[untyped-decorator]
 def _expand_matrices(tape: Any) -> Any:
     """Circuits with matrices that differ from sample to sample, which no program can hold, sample by sample."""
     if any(holds_matrix(op) and op.batch_size is not None for op in tape.operations):
         return broadcast_expand(tape)
-    return (tape,), _first
+    return unchanged(tape)
 
 
+@qml.transform  # type: ignore[untyped-decorator]
 def _stack(tape: Any) -> Any:
     """All operations as one, unless the numbers of a matrix are not there yet; results have first derivatives only."""
     others: list[int] = []
@@ -155,18 +158,19 @@ def _stack(tape: Any) -> Any:
     for op in () if _is_plain(tape) else tape.operations:
         if holds_matrix(op) or isinstance(op, StatePrepBase):
             if holds_matrix(op) and qml.math.get_interface(*op.data) == "jax":
-                return (tape,), _first
+                return unchanged(tape)
             others += range(position, position + len(op.data))
             batch_size = batch_size or op.batch_size
         position += len(op.data)
     return refuse_second_derivatives(stacked(tape, others, batch_size))
 
 
+@qml.transform  # type: ignore[untyped-decorator]
 def _split_trained(tape: Any) -> Any:
     """Expectation values of observables with trained coefficients, term by term: the framework adds them up."""
     trained = [m for m in tape.measurements if m.obs is not None and any(map(_is_trained, m.obs.data))]
     if not trained:
-        return (tape,), _first
+        return unchanged(tape)
     for m in trained:
         if not isinstance(m, ExpectationMP) or not isinstance(m.obs, _SUMS):
             raise QuantumFunctionError(
@@ -184,11 +188,12 @@ def _is_trained(number: Any) -> bool:
 _SUMS = (qml.ops.Sum, qml.ops.SProd, qml.ops.LinearCombination)
 
 
+@qml.transform  # type: ignore[untyped-decorator]
 def _read_off_states(tape: Any, wires: Any) -> Any:
     """What the device cannot differentiate is read off the state by the framework, which differentiates that."""
     own = [m for m in tape.measurements if is_differentiable(m)]
     if len(own) == len(tape.measurements):
-        return (tape,), _first
+        return unchanged(tape)
     given = wire_order(tape.operations, tape.measurements, None if wires is None else wires.labels)
     of_state = [m.wires.labels or given for m in tape.measurements if not is_differentiable(m)]
     needed = {wire for labels in [*(op.wires.labels for op in tape.operations), *of_state] for wire in labels}
@@ -205,17 +210,9 @@ def _read_off_states(tape: Any, wires: Any) -> Any:
     return (state_tape,), read_off
 
 
-def _first(results: Any) -> Any:
-    return results[0]
+@qml.transform  # type: ignore[untyped-decorator]
+def _with_arrays(tape: Any) -> Any:
+    return unchanged(with_arrays(tape))
 
 
-_BY_SAMPLES = qml.transform(by_samples)
-_EXPAND_MATRICES = qml.transform(_expand_matrices)
-_EXPAND_MIDWAY = qml.transform(expanded)
-_ARRAYS = qml.transform(lambda tape: ((with_arrays(tape),), _first))
-_FIRST_DERIVATIVES_IN_JAX = qml.transform(refuse_in_jax)
-_FIRST_DERIVATIVES = qml.transform(refuse_second_derivatives)
-_LOWER = qml.transform(_lower)
-_READ_OFF_STATES = qml.transform(_read_off_states)
-_SPLIT_TRAINED = qml.transform(_split_trained)
-_STACK = qml.transform(_stack)
+_first_derivatives = qml.transform(refuse_second_derivatives)

@@ -23,12 +23,13 @@ from ...arrays import FloatArray, Int64Array
 from .operations import holds_matrix, identity
 from .samples import gather, unwrapped
 from .simulation import Simulation
-from .tapes import ParsedTape
+from .tapes import ParsedTape, unchanged
 
 _INVALID = np.iinfo(np.int32).min
 """What the framework puts where a shot was not selected and all samples are wanted."""
 
 
+@qml.transform  # type: ignore[untyped-decorator]
 def by_samples(tape: Any, postselect_mode: str | None) -> Any:
     """A transform: everything from samples.
 
@@ -37,7 +38,7 @@ def by_samples(tape: Any, postselect_mode: str | None) -> Any:
         postselect_mode: "pad-invalid-samples" to keep the places of shots that are not selected.
     """
     if not tape.shots:
-        return (tape,), _first
+        return unchanged(tape)
     midway = [op for op in tape.operations if isinstance(op, MidMeasure)]
     for m in tape.measurements if midway else ():
         if not isinstance(m, CountsMP | ExpectationMP | ProbabilityMP | SampleMP | VarianceMP):
@@ -148,10 +149,6 @@ def _basis_changes(measurements: Sequence[Any]) -> list[Any]:
 
 def _numbers(gate: Any) -> tuple[float, ...]:
     return () if holds_matrix(gate) else tuple(map(float, gate.data))
-
-
-def _first(results: Any) -> Any:
-    return results[0]
 
 
 def draw(simulation: Simulation, tapes: Sequence[ParsedTape], rng: np.random.Generator) -> list[Any]:

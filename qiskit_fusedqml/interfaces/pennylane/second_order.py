@@ -16,6 +16,7 @@ from autograd.extend import Box, defvjp_argnums, primitive
 from pennylane.exceptions import DeviceError
 
 from . import traced
+from .tapes import unchanged
 
 
 def refuse_second_derivatives(tape: Any) -> Any:
@@ -29,9 +30,10 @@ def refuse_second_derivatives(tape: Any) -> Any:
         from .second_order_torch import first_only
 
         return (tape,), lambda results: first_only(results[0], tensors, refuse)
-    return (tape,), lambda results: results[0]
+    return unchanged(tape)
 
 
+@qml.transform  # type: ignore[untyped-decorator]
 def refuse_in_jax(tape: Any) -> Any:
     """The same for JAX with ``grad_on_execution=True``, which takes Jacobians for constants; else it refuses itself."""
     numbers = [number for number in tape.get_parameters(trainable_only=False) if traced.is_traced(number)]
