@@ -52,14 +52,7 @@ class ColumnResiduals(NamedTuple):
 def find_basis_columns(
     program: Program, angle_map: AngleMap, device: Device, request: PlanRequest
 ) -> BasisColumnSweeps | None:
-    """The sweeps by columns, or None where they are impossible or far from paying.
-
-    Args:
-        program: The program; all samples start from the same state.
-        angle_map: Its angles.
-        device: The device.
-        request: What the sweeps are for.
-    """
+    """The sweeps by columns, or None where they are impossible or far from paying; all samples start alike."""
     cut = _encoding_length(program, angle_map, request.batched)
     rest = len(program.instructions) - cut
     if not cut or program.num_qubits > MAX_QUBITS or rest < 2**program.num_qubits:

@@ -78,10 +78,7 @@ class MemoryEstimate:
 class MemoryBudget:
     """Cuts batches so that they fit, and says how many states are kept as checkpoints.
 
-    Args:
-        device: The device, whose memory counts.
-        num_qubits: Number of qubits n.
-        options: How many states are kept, and what memory there is.
+    The memory is that of a device, for states of ``num_qubits`` qubits.
     """
 
     def __init__(self, device: Device, num_qubits: int, options: EngineOptions) -> None:

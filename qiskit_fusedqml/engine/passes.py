@@ -36,11 +36,7 @@ Bras = Callable[[Sweeps, ParameterBatch, State], Iterator[State]]
 class Passes:
     """The passes of one program. Calls from several threads at once are safe.
 
-    Args:
-        program: The program.
-        angle_map: From parameters to its angles.
-        options: Where and how it runs.
-        encoding: Amplitudes of the initial state that are parameters, or None.
+    The arguments are those of `ProgramFunction`.
 
     Attributes:
         device: The device.

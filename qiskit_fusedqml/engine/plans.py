@@ -48,13 +48,7 @@ SHARED: BoundedCache[Hashable, Planned] = BoundedCache(MAX_SHARED_INSTRUCTIONS, 
 
 
 class Plans:
-    """Makes plans for a program and keeps them. Calls from several threads at once are safe.
-
-    Args:
-        program: The program.
-        angle_map: Its angles.
-        device: The device, whose numbers plans are made with.
-    """
+    """Makes plans for a program on a device and keeps them. Calls from several threads at once are safe."""
 
     def __init__(self, program: Program, angle_map: AngleMap, device: Device) -> None:
         self._program = program

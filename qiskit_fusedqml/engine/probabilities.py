@@ -21,12 +21,7 @@ def grouped_probabilities(
 ) -> FloatArray:
     """Sums (B, num_groups) of probabilities.
 
-    Args:
-        f: The function.
-        x: Inputs (B, num_inputs) or None.
-        w: Weights.
-        groups: The group of each of `reachable_outcomes`, or of each value of the classical bits; -1 for none.
-        num_groups: Number of groups.
+    ``groups`` are those of all `reachable_outcomes`, or of all values of the classical bits; -1 is for none.
     """
     parameters, labels = f.read(x, w), _labels(f, groups)
     result = np.zeros((parameters.batch, num_groups))

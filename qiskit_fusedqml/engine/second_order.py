@@ -27,15 +27,8 @@ def hessian_product(
 
     With the angles theta(w) of the rotations, ``H v = J^T H_theta J v + sum_r dL/dtheta_r (d^2 theta_r / dw^2) v``.
 
-    Args:
-        f: The function.
-        x: Inputs (B, num_inputs) or None.
-        w: Weights (num_weights,).
-        v: The vector (num_weights,).
-        cotangents: (B, n_obs), ones if None.
-
-    Returns:
-        The product (num_weights,).
+    x and w (num_weights,) are as of `ProgramFunction.values`, v and the product (num_weights,), the cotangents
+    (B, n_obs), ones if None.
 
     Raises:
         InvalidInputError: If a shape is wrong, or weights train amplitudes.

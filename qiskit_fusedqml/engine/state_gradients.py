@@ -28,15 +28,7 @@ def state_vjp(
 ) -> tuple[ComplexArray, Callable[[ArrayLike], Gradients]]:
     """Final amplitudes psi(x, w) and a pullback g -> dx, dw with ``dL = Re sum conj(g) d psi``.
 
-    Args:
-        f: The function.
-        x: Inputs (B, num_inputs) or None.
-        w: Weights.
-        initial_states: As of `ProgramFunction.vjp`.
-
-    Returns:
-        amplitudes (B, 2**n), and pullback(g) as of `ProgramFunction.vjp` for complex g (B, 2**n). It may be called
-        once.
+    As `ProgramFunction.vjp`, but for amplitudes and complex g (B, 2**n).
     """
     parameters, passes, states = f.read(x, w, initial_states), f.passes, KET_COPY_BRA_AMPLITUDES
     sweeps = f.plans.sweeps(passes.request(parameters, f.trained, keep_phase=True))
@@ -89,16 +81,9 @@ def pull_bras(
     count: int,
     initial_states: InitialStates = None,
 ) -> FloatArray:
-    """Derivatives (B, count, n) of real functions of the state, one backward sweep each.
+    """Derivatives (B, count, n) of real functions of the state, one backward sweep each, from a bra of each.
 
-    Args:
-        f: The function.
-        x: Inputs (B, num_inputs) or None.
-        w: Weights.
-        wrt: As of `ProgramFunction.jacobian`.
-        bras: The bra of each function.
-        count: Number of functions.
-        initial_states: As of `ProgramFunction.vjp`.
+    The other arguments are those of `ProgramFunction.jacobian`.
     """
 
     def states(sweeps: Sweeps, _: ParameterBatch, ket: State) -> Iterator[State]:
@@ -132,12 +117,7 @@ def initial_state_cotangents(
 
 
 def undo(f: ProgramFunction, w: ArrayLike, amplitudes: ComplexArray) -> ComplexArray:
-    """The inverse of the program applied to given amplitudes.
-
-    Args:
-        f: The function; it has no inputs.
-        w: Weights by sample (B, num_weights).
-        amplitudes: (B, 2**n).
+    """The inverse of a program without inputs, at weights (B, num_weights), applied to amplitudes (B, 2**n).
 
     Raises:
         InvalidInputError: If the program starts from amplitudes of its own, which cannot be undone.

@@ -147,12 +147,7 @@ class Residuals(NamedTuple):
 class PlannedSweeps(Sweeps):
     """`Sweeps` by the plan and the angle maps for one request.
 
-    Args:
-        program: The program.
-        angle_map: Its angles.
-        cost_model: The device's numbers.
-        request: What the sweeps are for.
-        coefficient_map: The device's.
+    Cost model and coefficient map are the device's.
     """
 
     forward_states = 1
