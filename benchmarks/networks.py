@@ -50,7 +50,7 @@ from qiskit_fusedqml import (
     FusedQGT,
     FusedSamplerQNN,
 )
-from qiskit_fusedqml.demo.model import classifier_circuit
+from qiskit_fusedqml.demo.network import classifier_circuit
 
 SHAPES = {name: sizes(name) for name in ("W1", "W2", "W3")}
 """Qubits, layers, samples of the main workloads."""

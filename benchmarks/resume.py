@@ -56,7 +56,7 @@ def train(data: Path, folder: Path, epochs: int, layers: int, save_seconds: floa
     import torch
 
     from qiskit_fusedqml import FusedLayer
-    from qiskit_fusedqml.demo.model import classifier_circuit
+    from qiskit_fusedqml.demo.network import classifier_circuit
     from qiskit_fusedqml.training import IdxImages, fit
 
     torch.set_num_threads(1)

@@ -2,8 +2,7 @@
 
 =============  ================================================================
 `data`         images -> rotation angles, by principal components
-`model`        the circuit and its stock `EstimatorQNN`
-`training`     the training, and one step beside the stock parameter-shift gradient
+`network`      the stock `EstimatorQNN`, its training, and one step beside the stock parameter-shift gradient
 `run`          what is printed, and the picture of it
 =============  ================================================================
 """

@@ -13,8 +13,7 @@ from sklearn.metrics import ConfusionMatrixDisplay, confusion_matrix
 from ..errors import InvalidInputError
 from . import Options
 from .data import Data, load
-from .model import fused_network, stock_network
-from .training import Trainer, time_stock_step
+from .network import Trainer, fused_network, stock_network, time_stock_step
 
 STEP_REPEATS = 11
 
@@ -28,13 +27,8 @@ def run(options: Options) -> None:
     """
     _check_picture(options)
     torch.set_num_threads(1)  # torch only adds up a few numbers; the cores are for the sweeps
-    data = load(
-        options.data,
-        num_qubits=options.qubits,
-        num_classes=options.classes,
-        samples=options.samples,
-        seed=options.seed,
-    )
+    wanted = {"num_qubits": options.qubits, "num_classes": options.classes}
+    data = load(options.data, samples=options.samples, seed=options.seed, **wanted)
     network = fused_network(options.qubits, options.layers, options.classes, options.threads)
     classes = " ".join(str(name) for name in data.names)
     _say("data", f"{data.source}: {len(data.y_train)} to learn, {len(data.y_test)} to test; classes {classes}")

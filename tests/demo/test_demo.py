@@ -17,13 +17,14 @@ from support.idx_files import write_mnist
 from qiskit_fusedqml.__main__ import _parser, main
 from qiskit_fusedqml.demo import Options
 from qiskit_fusedqml.demo.data import Data, load
-from qiskit_fusedqml.demo.model import (
+from qiskit_fusedqml.demo.network import (
+    Trainer,
     class_observables,
     classifier_circuit,
     fused_network,
     stock_network,
+    time_stock_step,
 )
-from qiskit_fusedqml.demo.training import Trainer, time_stock_step
 from qiskit_fusedqml.errors import InvalidInputError
 
 
@@ -85,7 +86,7 @@ def test_gradients_agree_with_parameter_shift_and_time_is_scaled(monkeypatch: py
     fused, stock = fused_network(3, 1, 2, num_threads=1), stock_network(3, 1, 2)
     weights = rng.uniform(-3, 3, fused.num_weights)
     clock = iter([1.0, 4.0])
-    monkeypatch.setattr("qiskit_fusedqml.demo.training.time.perf_counter", lambda: next(clock))
+    monkeypatch.setattr("qiskit_fusedqml.demo.network.time.perf_counter", lambda: next(clock))
     seconds, difference = time_stock_step(stock, fused, rng.uniform(-1.5, 1.5, (2, 3)), weights)
     assert seconds == 1.5  # of a sample, of two that took three seconds
     assert difference < 1e-12

@@ -1,15 +1,21 @@
-"""Training the demo's network with torch, through Qiskit Machine Learning's `TorchConnector`."""
+"""The demo's network, a stock `EstimatorQNN` with and without this package, and its training through torch."""
 
 from __future__ import annotations
 
 import time
+from itertools import combinations, islice
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from qiskit.circuit import ParameterVector, QuantumCircuit
+from qiskit.quantum_info import SparsePauliOp
 from qiskit_machine_learning.connectors import TorchConnector
+from qiskit_machine_learning.neural_networks import EstimatorQNN
 
+from ..interfaces.machine_learning.gradients import FusedEstimatorGradient
+from ..interfaces.qiskit.estimator import FusedEstimator
 from ..training import Epoch, fit
 from .data import Data
 
@@ -18,6 +24,46 @@ INITIAL_SPREAD = 0.1
 """Standard deviation of the weights at the start: near the identity, where gradients do not vanish."""
 LOGIT_SCALE = 10.0
 """Expectation values lie in [-1, 1], too narrow a range for the logits of cross entropy."""
+
+
+def classifier_circuit(num_qubits: int, num_layers: int) -> tuple[QuantumCircuit, ParameterVector, ParameterVector]:
+    """A feature a qubit in RY, then layers of RX, RY, RZ and a ring of CX; the circuit, its inputs, its weights."""
+    inputs, weights = ParameterVector("x", num_qubits), ParameterVector("w", 3 * num_qubits * num_layers)
+    circuit, weight = QuantumCircuit(num_qubits), iter(weights)
+    for qubit, angle in enumerate(inputs):
+        circuit.ry(angle, qubit)
+    for _ in range(num_layers):
+        for qubit in range(num_qubits):
+            circuit.rx(next(weight), qubit)
+            circuit.ry(next(weight), qubit)
+            circuit.rz(next(weight), qubit)
+        for qubit in range(num_qubits):
+            circuit.cx(qubit, (qubit + 1) % num_qubits)
+    return circuit, inputs, weights
+
+
+def class_observables(num_qubits: int, num_classes: int) -> list[SparsePauliOp]:
+    """One observable a class: Z on one qubit after the other, then on pairs, triples, ..."""
+    strings = (qubits for size in range(1, num_qubits + 1) for qubits in combinations(range(num_qubits), size))
+    return [
+        SparsePauliOp.from_sparse_list([("Z" * len(qubits), list(qubits), 1.0)], num_qubits)
+        for qubits in islice(strings, num_classes)
+    ]
+
+
+def stock_network(num_qubits: int, num_layers: int, num_classes: int, **options: Any) -> Any:
+    """The network as Qiskit Machine Learning makes it by default: exact values, parameter-shift gradient."""
+    circuit, inputs, weights = classifier_circuit(num_qubits, num_layers)
+    observables = class_observables(num_qubits, num_classes)
+    return EstimatorQNN(
+        circuit=circuit, observables=observables, input_params=list(inputs), weight_params=list(weights), **options
+    )
+
+
+def fused_network(num_qubits: int, num_layers: int, num_classes: int, num_threads: int | None) -> Any:
+    """The network whose values and gradients this package computes: two arguments more."""
+    estimator, gradient = FusedEstimator(num_threads=num_threads), FusedEstimatorGradient(num_threads=num_threads)
+    return stock_network(num_qubits, num_layers, num_classes, estimator=estimator, gradient=gradient)
 
 
 class Trainer:
@@ -45,18 +91,9 @@ class Trainer:
         steps = -(-len(self._y) // self._batch_size)
         # the rate falls to zero, so that the last epoch is no better or worse than its neighbours by chance
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self._optimizer, T_max=epochs * steps)
-        fit(
-            self._model,
-            self._optimizer,
-            _loss,
-            (self._x, self._y),
-            epochs=epochs,
-            batch_size=self._batch_size,
-            seed=self._seed,
-            scheduler=schedule,
-            callback=self._finish_epoch,
-            progress=True,
-        )
+        options = {"batch_size": self._batch_size, "seed": self._seed, "scheduler": schedule, "progress": True}
+        data = self._x, self._y
+        fit(self._model, self._optimizer, _loss, data, epochs=epochs, callback=self._finish_epoch, **options)
 
     def predict(self, x: NDArray[np.float64]) -> NDArray[np.int64]:
         """The most likely class (N,) of each sample (N, num_qubits)."""
