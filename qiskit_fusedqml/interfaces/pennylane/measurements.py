@@ -176,12 +176,7 @@ def is_differentiable(measurement: Any) -> bool:
 
 
 class Measured:
-    """All measurements of a circuit.
-
-    Args:
-        operations: The circuit's.
-        measurements: The framework's.
-        order: The wires in order.
+    """All measurements of a circuit on wires in order.
 
     Attributes:
         circuit: The circuit on the wires that are acted on or whose amplitudes are needed.

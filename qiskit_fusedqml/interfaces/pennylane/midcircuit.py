@@ -122,12 +122,7 @@ def _condition(value: Any, numbers: dict[Any, int]) -> tuple[tuple[int, ...], tu
 
 
 class Trajectories:
-    """A circuit that measures midway, ready to run.
-
-    Args:
-        dynamic: The circuit.
-        options: How the engine is made.
-    """
+    """A circuit that measures midway, ready to run."""
 
     def __init__(self, dynamic: DynamicTape, options: EngineOptions) -> None:
         self._options = options

@@ -60,10 +60,6 @@ def _identity(obs: Any) -> Hashable:
 def pauli_sum(obs: Any, qubits: _Qubits) -> PauliSum | None:
     """An observable as a Pauli sum, or None if it would have too many terms.
 
-    Args:
-        obs: The observable.
-        qubits: From wires to qubits.
-
     Raises:
         QuantumFunctionError: If it is not Hermitian.
     """

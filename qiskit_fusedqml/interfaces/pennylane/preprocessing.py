@@ -73,14 +73,7 @@ def _products(config: ExecutionConfig) -> dict[str, Any]:
 
 
 def pipeline(config: ExecutionConfig, wires: Any, name: str, *, stacks: bool) -> Any:
-    """The transforms for an execution.
-
-    Args:
-        config: The execution's configuration.
-        wires: The device's wires, or None.
-        name: The device's name, for messages.
-        stacks: Whether the operations may become one; whoever counts them wants to see them.
-    """
+    """The transforms for an execution; where operations are counted, they may not become one (``stacks``)."""
     adjoint = config.gradient_method == "adjoint"
     stacks = stacks and adjoint and bool(config.use_device_jacobian_product) and config.interface != Interface.NUMPY
     program = qml.CompilePipeline()

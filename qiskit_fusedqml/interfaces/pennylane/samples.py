@@ -106,13 +106,7 @@ class SampleBatch:
 
 
 def gather(circuit: Circuit, tapes: Sequence[ParsedTape], *, gradients: bool = False) -> SampleBatch:
-    """The numbers of tapes of one structure.
-
-    Args:
-        circuit: Their circuit.
-        tapes: The tapes.
-        gradients: Whether gradients of the trainable parameters are wanted.
-    """
+    """The numbers of tapes of one structure, with or without gradients of the trainable parameters."""
     trained: tuple[int, ...] = ()
     trains_states = False
     if gradients:

@@ -152,13 +152,7 @@ def _numbers(gate: Any) -> tuple[float, ...]:
 
 
 def draw(simulation: Simulation, tapes: Sequence[ParsedTape], rng: np.random.Generator) -> list[Any]:
-    """Results with shots of tapes of one structure whose measurements need no change of basis.
-
-    Args:
-        simulation: Their circuit.
-        tapes: The tapes.
-        rng: Where the shots come from.
-    """
+    """Results with shots of tapes of one structure whose measurements need no change of basis."""
     measurements = tapes[0].tape.measurements
     for measurement in measurements:
         if measurement.obs is not None or measurement.mv is not None:

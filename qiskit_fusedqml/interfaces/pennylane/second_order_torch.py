@@ -12,13 +12,7 @@ Refuse = Callable[[], Any]
 
 
 def first_only(results: Any, tensors: Sequence[torch.Tensor], refuse: Refuse) -> Any:
-    """The results of a tape, one or several.
-
-    Args:
-        results: A tensor, or a tuple of them.
-        tensors: The numbers of the tape that have gradients.
-        refuse: Raises the error for whoever differentiates a gradient.
-    """
+    """Results, a tensor or a tuple of them, that depend on tensors; ``refuse`` raises for second derivatives."""
     if isinstance(results, tuple):
         return _FirstOnly.apply(len(results), refuse, *results, *tensors)
     return _FirstOnly.apply(1, refuse, results, *tensors)[0]

@@ -36,13 +36,7 @@ class _Engine(NamedTuple):
 
 
 class Simulation:
-    """A circuit with its measurements, ready to run.
-
-    Args:
-        operations: The circuit's operations.
-        measurements: What is measured; nothing if only samples are wanted.
-        order: The wires in order.
-        options: How the engine is made.
+    """A circuit with its measurements, none if only samples are wanted, ready to run on wires in order.
 
     Attributes:
         circuit: The circuit.

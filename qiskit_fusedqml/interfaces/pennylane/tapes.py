@@ -105,12 +105,7 @@ def _first(results: Any) -> Any:
 
 
 def parse(tape: Any, wires: tuple[Wire, ...] | None) -> ParsedTape:
-    """The structure and the numbers of a tape.
-
-    Args:
-        tape: The tape; its operations have meanings, but for a preparation at the start.
-        wires: The device's wires in order, or None to find them in the tape.
-    """
+    """The structure and the numbers of a tape; the device's wires are None where each tape has its own."""
     measured = tuple([(type(m), m.wires.labels, observable_identity(m)) for m in tape.measurements])
     operations = tape.operations
     if len(operations) == 1 and type(operations[0]) is StackedCircuit:
@@ -149,16 +144,9 @@ def wire_order(
 
 
 class StackedCircuit(Operation):
-    """The operations of a circuit, one after the other; its parameters are all of theirs.
+    """The operations of a circuit, one after the other; the parameters are all of theirs, at the positions.
 
-    Args:
-        data: The parameters, at the positions.
-        operations: The operations; their own parameters do not count.
-        structure: What they are.
-        positions: As of `ParsedTape`, and so are the dimensions.
-        dimensions: There is one axis more where `jax.vmap` has put samples in front.
-        wires: The wires they act on.
-        batch_size: Size of the broadcast parameters, if there are any.
+    Positions and dimensions are as of `ParsedTape`; the operations' own parameters do not count.
     """
 
     num_wires = None
@@ -210,12 +198,12 @@ def _bind(op: StackedCircuit, params: Sequence[Any]) -> StackedCircuit:
 
 
 def stacked(tape: Any, others: Sequence[int], batch_size: int | None) -> Any:
-    """The tape with all operations as one.
+    """The tape with all operations as one; other parameters than angles stand by themselves.
 
     Args:
         tape: The tape.
-        others: Positions of the operations' parameters that are no angles.
-        batch_size: Size of broadcast parameters that are no angles, if there are any.
+        others: Positions of these other parameters.
+        batch_size: Their size, if any of them is broadcast.
     """
     structure, data = read_operations(tape.operations)
     kinds: dict[Hashable, list[int]] = {}
