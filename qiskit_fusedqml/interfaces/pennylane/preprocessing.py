@@ -15,7 +15,7 @@ from pennylane.devices.preprocess import (
     validate_measurements,
 )
 from pennylane.exceptions import DeviceError, QuantumFunctionError
-from pennylane.math import Interface, requires_grad
+from pennylane.math import Interface, is_abstract, requires_grad
 from pennylane.measurements import ExpectationMP, StateMP
 from pennylane.operation import StatePrepBase
 from pennylane.transforms import broadcast_expand, defer_measurements, split_to_single_terms
@@ -36,7 +36,7 @@ def resolved_config(config: ExecutionConfig, circuit: Any, name: str) -> Executi
         raise DeviceError(f"{name} has no option {option!r}; its options are arguments of qml.device.")
     changes: dict[str, Any] = {"mcm_config": _measuring_midway(config.mcm_config, circuit, name)}
     if config.gradient_method in {"adjoint", "best", "device"}:
-        changes |= {"gradient_method": "adjoint", "use_device_gradient": True, **_products(config)}
+        changes |= {"gradient_method": "adjoint", "use_device_gradient": True, **_products(config, circuit)}
     return replace(config, **changes)
 
 
@@ -60,14 +60,17 @@ def _measuring_midway(config: Any, circuit: Any, name: str) -> Any:
     return replace(config, mcm_method=method)
 
 
-def _products(config: ExecutionConfig) -> dict[str, Any]:
+def _products(config: ExecutionConfig, circuit: Any) -> dict[str, Any]:
     """Whether the framework gets products with Jacobians or, for JAX if it is asked to, the Jacobians themselves."""
     is_jax = config.interface in {Interface.JAX, Interface.JAX_JIT}
     asked = bool(config.grad_on_execution)
     if config.use_device_gradient:  # the framework comes twice, and between has forgotten what it was asked
         asked = not config.use_device_jacobian_product
     if is_jax and asked and not config.use_device_jacobian_product:
-        return {"use_device_jacobian_product": False, "convert_to_numpy": True}
+        # under `jax.vmap` numbers have no values, with jit or without: only the framework's way for jit takes them
+        numbers = () if circuit is None else circuit.get_parameters(trainable_only=False)
+        interface = Interface.JAX_JIT if any(map(is_abstract, numbers)) else config.interface
+        return {"use_device_jacobian_product": False, "convert_to_numpy": True, "interface": interface}
     # where numbers are converted, the framework's jit takes full Jacobians, which broadcasting does not have
     return {"use_device_jacobian_product": True, "grad_on_execution": False, "convert_to_numpy": not is_jax}
 

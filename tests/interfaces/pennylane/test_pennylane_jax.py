@@ -96,6 +96,33 @@ def test_forward_mode() -> None:
         np.testing.assert_allclose(ours, theirs, atol=1e-10)
 
 
+@pytest.mark.parametrize("jit", [False, True])
+def test_vmap_with_gradients_on_execution(*, jit: bool) -> None:
+    import jax
+
+    jax.config.update("jax_enable_x64", val=True)
+    rng = np.random.default_rng(3)
+    features, x, w = rng.normal(size=4), jax.numpy.array(rng.normal(size=3)), jax.numpy.array(0.7)
+
+    def functions(f: Any) -> list[Any]:
+        def one(x: Any, w: Any) -> Any:
+            value, weights = f(features, x, w)
+            return value**2 + (weights * np.arange(4)).sum()
+
+        def total(x: Any, w: Any) -> Any:
+            return jax.vmap(one, (0, None))(x, w).sum()
+
+        directed = jax.vmap(lambda x, w: jax.jvp(one, (x, w), (w, x)), (0, None))
+        slopes = [jax.vmap(way(one, argnums=(0, 1)), (0, None)) for way in (jax.grad, jax.jacfwd)]
+        return [jax.vmap(one, (0, None)), directed, *slopes, jax.grad(total, argnums=(0, 1)), jax.jacfwd(total)]
+
+    mine, other = circuit(FusedQubit(wires=4), grad_on_execution=True), circuit(qml.device("default.qubit", wires=4))
+    for ours, theirs in zip(functions(mine), functions(other), strict=True):
+        found = jax.tree.leaves((jax.jit(ours) if jit else ours)(x, w))
+        for result, expected in zip(found, jax.tree.leaves(theirs(x, w)), strict=True):
+            np.testing.assert_allclose(result, expected, atol=1e-10)
+
+
 def test_all_samples_are_kept_where_their_number_must_not_change() -> None:
     import jax
 
