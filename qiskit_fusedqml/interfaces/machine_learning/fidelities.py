@@ -7,6 +7,7 @@ from copy import copy
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from qiskit import QuantumCircuit
 from qiskit.primitives import BaseSamplerV2
 from qiskit.providers import Options
@@ -105,8 +106,11 @@ class FusedFidelity(LentEngineOptions, BaseStateFidelity):
             ValueError: For lengths and widths that do not fit, for no circuits at all, and for values that are not
                 finite.
         """
-        first = [circuits_1] if isinstance(circuits_1, QuantumCircuit) else list(circuits_1)
-        second = [circuits_2] if isinstance(circuits_2, QuantumCircuit) else list(circuits_2)
+        sides = [
+            [circuits] if isinstance(circuits, QuantumCircuit) else list(circuits)
+            for circuits in (circuits_1, circuits_2)
+        ]
+        first, second = sides
         if len(first) != len(second):
             raise InvalidInputError(
                 f"The length of the first circuit list ({len(first)}) and second circuit list ({len(second)}) is not "
@@ -118,45 +122,41 @@ class FusedFidelity(LentEngineOptions, BaseStateFidelity):
             check_circuit(circuit)
         for one, other in zip(first, second, strict=True):
             self._check_qubits_match(one, other)
-        for name, values in (("values_1", values_1), ("values_2", values_2)):
+        rows = []
+        for name, circuits, values in (("values_1", first, values_1), ("values_2", second, values_2)):
             if isinstance(values, Mapping):
                 raise InvalidInputError(f"{name} is {shown(values)}; rows of numbers are expected.")
-        rows_1, rows_2 = (
-            _rows_of(circuits, self._preprocess_values(circuits, values))
-            for circuits, values in ((first, values_1), (second, values_2))
-        )
+            rows.append(_rows_of(circuits, self._preprocess_values(circuits, values)))
         recorded = copy(self._default_options)
         recorded.update_options(**options)
-        return FinishedJob(self._fidelities, first, second, rows_1, rows_2, recorded)
+
+        def compare() -> StateFidelityResult:
+            raw = self._fidelities(sides, rows)
+            metadata: list[Any] = [{}] * len(raw)
+            return StateFidelityResult(
+                fidelities=raw.clip(0.0, 1.0).tolist(), raw_fidelities=raw.tolist(), metadata=metadata, options=recorded
+            )
+
+        return FinishedJob(compare)
 
     def _run(self, *arguments: Any, **options: Any) -> FinishedJob[StateFidelityResult]:
         """The base class's hook; the same as `run`."""
         return self.run(*arguments, **options)
 
-    def _fidelities(
-        self,
-        first: list[QuantumCircuit],
-        second: list[QuantumCircuit],
-        rows_1: list[Sequence[float]],
-        rows_2: list[Sequence[float]],
-        options: Options,
-    ) -> StateFidelityResult:
-        pairs: dict[tuple[int, int], list[int]] = {}
-        for position, (one, other) in enumerate(zip(first, second, strict=True)):
-            pairs.setdefault((id(one), id(other)), []).append(position)
-        raw = np.empty(len(first))
+    def _fidelities(self, sides: list[list[QuantumCircuit]], rows: list[list[Sequence[float]]]) -> NDArray[np.float64]:
+        pairs: dict[tuple[int, ...], list[int]] = {}
+        for position, pair in enumerate(zip(*sides, strict=True)):
+            pairs.setdefault(tuple(map(id, pair)), []).append(position)
+        raw = np.empty(len(sides[0]))
         for positions in pairs.values():
-            pair = [CACHE.known(circuits[positions[0]]) for circuits in (first, second)]
-            left, right = self._states(pair)
-            x, y = (_distinct(rows, positions) for rows in (rows_1, rows_2))
+            known = [CACHE.known(circuits[positions[0]]) for circuits in sides]
+            left, right = self._states(known)
+            x, y = (_distinct(each, positions) for each in rows)
             if self._local:
-                raw[positions] = local_fidelities(left, right, x, y, pair[0].snapshot.num_qubits)
+                raw[positions] = local_fidelities(left, right, x, y, known[0].snapshot.num_qubits)
             else:
                 raw[positions] = pair_fidelities(left, right, x, y)
-        clipped = np.clip(raw, 0.0, 1.0).tolist()
-        return StateFidelityResult(
-            fidelities=clipped, raw_fidelities=raw.tolist(), metadata=[{}] * len(first), options=options
-        )
+        return raw
 
     def _states(self, circuits: Sequence[KnownCircuit]) -> list[States]:
         """The states of circuits on all qubits that any of them acts on."""

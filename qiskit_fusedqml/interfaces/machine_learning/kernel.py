@@ -15,11 +15,11 @@ from qiskit_machine_learning.utils import algorithm_globals
 
 from ...arrays import FloatArray, real_array, shown, whole_number
 from ...engine.options import EngineOptions
-from ...engine.program_function import ProgramFunction
 from ...errors import InvalidInputError, warn_slow_path
 from ..qiskit.batches import ParameterSets
 from ..qiskit.cache import CACHE, check_circuit
-from ..qiskit.lowering import lower
+from ..qiskit.compiled import compile_circuit, lowered_circuit
+from ..qiskit.options import engine_arguments
 from .fidelities import FusedFidelity
 from .overlaps import StateCache, States, gram
 
@@ -82,27 +82,20 @@ class FusedFidelityKernel(TrainableFidelityQuantumKernel):
         max_memory_mb: float | None = None,
         num_threads: int | None = None,
     ) -> None:
-        duplicates = (
-            ("none" if fidelity is None else "off_diagonal") if evaluate_duplicates is None else evaluate_duplicates
-        )
-        if not isinstance(duplicates, str) or duplicates.lower() not in _DUPLICATES:
-            raise InvalidInputError(f"evaluate_duplicates is {shown(duplicates)}; one of {_DUPLICATES} is expected.")
-        for name, number in (
-            ("shots", shots),
-            ("max_circuits_per_job", max_circuits_per_job),
-            ("cache_size", cache_size),
-        ):
-            if number is not None:
-                whole_number(number, name, "a positive number or None", least=name != "cache_size")
+        exact = FusedFidelity(**engine_arguments(locals()))
+        _check_count(shots, "shots")
+        _check_count(max_circuits_per_job, "max_circuits_per_job")
+        _check_count(cache_size, "cache_size", least=0)
         if feature_map is not None:
             check_circuit(feature_map, "feature_map")
-        own = FusedFidelity(device=device, precision=precision, max_memory_mb=max_memory_mb, num_threads=num_threads)
         super().__init__(
             feature_map=feature_map,
-            fidelity=own if fidelity is None else fidelity,
+            fidelity=exact if fidelity is None else fidelity,
             training_parameters=training_parameters,
             enforce_psd=enforce_psd,
-            evaluate_duplicates=duplicates,
+            evaluate_duplicates=_checked_duplicates(
+                evaluate_duplicates, "none" if fidelity is None else "off_diagonal"
+            ),
         )
         del statevector_type
         self._auto_clear_cache = auto_clear_cache
@@ -202,22 +195,11 @@ class FusedFidelityKernel(TrainableFidelityQuantumKernel):
         """The states, and the samples (N, num_features) and (M, num_features) or None."""
         x, y = self._validate_input(_samples(x_vec, "x_vec"), None if y_vec is None else _samples(y_vec, "y_vec"))
         self._check_trainable_parameters()
-        training, options = tuple(self._training_parameters), self.engine_options
-
-        def build(circuit: QuantumCircuit) -> ProgramFunction:
-            features = [parameter for parameter in circuit.parameters if parameter not in set(training)]
-            lowered = lower(circuit, [*features, *training], encodes=True)
-            lowered.check_pure("a fidelity of state vectors")
-            return ProgramFunction(
-                lowered.program,
-                lowered.angle_map,
-                None,
-                options,
-                num_inputs=len(features),
-                encoding=lowered.encoding,
-            )
-
-        engine = CACHE.get(self._feature_map, ("kernel", training, options), build)
+        known, training = CACHE.known(self._feature_map), tuple(self._training_parameters)
+        features = tuple(parameter for parameter in known.parameters if parameter not in set(training))
+        order = (*features, *training)
+        lowered_circuit(known, order).check_pure("a fidelity of state vectors")
+        engine = compile_circuit(known, None, self.engine_options, order, num_inputs=len(features))
         weights = np.asarray(self.parameter_values, np.float64)
         return States(engine, weights, None if self._auto_clear_cache else self._get_statevector), x, y
 
@@ -238,6 +220,19 @@ class FusedFidelityKernel(TrainableFidelityQuantumKernel):
         """The nearest positive semidefinite matrix to the symmetric part."""
         values, vectors = np.linalg.eigh((kernel_matrix + kernel_matrix.T) / 2)
         return np.asarray((vectors * np.maximum(values, 0.0)) @ vectors.T)
+
+
+def _check_count(number: int | None, name: str, least: int = 1) -> None:
+    if number is not None:
+        whole_number(number, name, "a positive number or None", least=least)
+
+
+def _checked_duplicates(given: object, default: str) -> str:
+    if given is None:
+        return default
+    if not isinstance(given, str) or given.lower() not in _DUPLICATES:
+        raise InvalidInputError(f"evaluate_duplicates is {shown(given)}; one of {_DUPLICATES} is expected.")
+    return given
 
 
 def _samples(values: ArrayLike, name: str) -> FloatArray:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from qiskit import QuantumCircuit
+from qiskit.circuit import Parameter
 
 from ...devices.registry import make_device
 from ...engine.options import EngineOptions
@@ -27,29 +28,36 @@ from .lowering import (
 from .lowering.observables import Observable
 
 
-def lowered_circuit(known: KnownCircuit, qubits: tuple[int, ...] | None = None) -> Lowered:
-    """A circuit as a straight-line program, on so many of its qubits or on those that are acted on."""
-    return known.get(("lowered", qubits), lambda copied: lower(copied, encodes=True, qubits=qubits))
+def lowered_circuit(
+    known: KnownCircuit, parameters: tuple[Parameter, ...] | None = None, qubits: tuple[int, ...] | None = None
+) -> Lowered:
+    """A circuit as a straight-line program; parameters and qubits are as of `lower`."""
+    key = ("lowered", parameters, qubits)
+    return known.get(key, lambda copied: lower(copied, parameters, encodes=True, qubits=qubits))
 
 
 def compile_circuit(
     known: KnownCircuit,
     observables: Sequence[Observable] | None,
     options: EngineOptions,
+    parameters: tuple[Parameter, ...] | None = None,
     *,
+    num_inputs: int = 0,
     qubits: tuple[int, ...] | None = None,
 ) -> ProgramFunction:
-    """The engine for a circuit whose weights are all its parameters, in the order of ``circuit.parameters``.
+    """The engine for a circuit; measurements at its end are ignored by values.
 
     Args:
-        known: The circuit; measurements at its end are ignored by values.
+        known: The circuit.
         observables: The observables; None when only states and probabilities are wanted.
         options: The engine's options.
+        parameters: Inputs and weights; by default the circuit's parameters in their order, all of which are weights.
+        num_inputs: Number of inputs.
         qubits: The qubits that get amplitudes; None for those that are acted on.
     """
 
     def build(snapshot: QuantumCircuit) -> ProgramFunction:
-        source, sums = lowered_circuit(known, qubits), None
+        source, sums = lowered_circuit(known, parameters, qubits), None
         if observables is not None:
             wide = (lower_observable(observable.value, snapshot.num_qubits) for observable in observables)
             sums = [source.active.observable(observable) for observable in wide]
@@ -58,12 +66,13 @@ def compile_circuit(
             source.angle_map,
             sums,
             options,
+            num_inputs=num_inputs,
             encoding=source.encoding,
             measurement=source.measurement,
         )
 
     names = None if observables is None else tuple(observable.key for observable in observables)
-    return known.get(("engine", names, options, qubits), build)
+    return known.get(("engine", names, options, parameters, num_inputs, qubits), build)
 
 
 @dataclass(frozen=True, slots=True)
