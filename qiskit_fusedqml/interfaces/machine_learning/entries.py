@@ -131,7 +131,7 @@ class EntryBatch(CircuitBatch):
     def _kind(self, wanted: Parameters, positions: Indices) -> tuple[Sequence[Parameter], list[int], Indices]:
         parameters = self.known.snapshot.parameters if wanted is None else wanted
         try:
-            return parameters, self.known.columns_of(parameters), positions
+            return parameters, [self.known.columns[parameter] for parameter in parameters], positions
         except KeyError:
             entry = self.entries[positions[0]]
             foreign = [parameter for parameter in parameters if parameter not in self.known.columns]

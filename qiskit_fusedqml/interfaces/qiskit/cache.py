@@ -11,7 +11,7 @@ circuits that differ inside a large matrix only.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from functools import cached_property, partial
 from threading import RLock
@@ -103,7 +103,6 @@ class KnownCircuit:
         self._snapshot = Snapshot(circuit, by_names=by_names)
         self.snapshot: QuantumCircuit = self._snapshot.circuit
         self._compiled: BoundedCache[Hashable, Any] = BoundedCache(MAX_COMPILED)
-        self._asked: tuple[list[Parameter], list[int]] = ([], [])
         self.size = CIRCUIT_INSTRUCTIONS + len(circuit.data)
         self._lock = RLock()
 
@@ -116,15 +115,6 @@ class KnownCircuit:
     def columns(self) -> dict[Parameter, int]:
         """The position of each parameter."""
         return {parameter: position for position, parameter in enumerate(self.parameters)}
-
-    def columns_of(self, parameters: Sequence[Parameter]) -> list[int]:
-        """The positions of some parameters, or KeyError; those of the last call are compared, which takes less time."""
-        wanted = list(parameters)
-        asked, columns = self._asked
-        if asked != wanted:
-            columns = [self.columns[parameter] for parameter in wanted]
-            self._asked = (wanted, columns)
-        return columns
 
     @cached_property
     def names(self) -> tuple[str, ...]:

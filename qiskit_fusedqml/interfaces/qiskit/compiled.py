@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,16 +93,23 @@ class RunnerOptions:
     truncate: bool = True
 
 
-class BindingRunner:
-    """Runs a circuit whose amplitudes are parameters: with values it is another circuit for each parameter set.
+@dataclass(slots=True)
+class CompiledCircuit:
+    """A circuit ready to be sampled.
 
-    ``make`` gives the runner of a circuit without parameters.
+    Attributes:
+        runner: Runs it; where amplitudes are parameters, the runner for those of the last parameter set.
+        qubits: The circuit's qubits that the runner's stand for, in order.
+        num_fused: Number of fused gates in the circuit.
+        fuses: Whether gates are fused.
+        bound: Where amplitudes are parameters, makes the runner of a parameter set, which is a circuit of its own.
     """
 
-    def __init__(self, circuit: QuantumCircuit, make: Callable[[QuantumCircuit], Runner]) -> None:
-        self._circuit = circuit
-        self._make = make
-        self._last: Runner | None = None
+    runner: Runner
+    qubits: tuple[int, ...]
+    num_fused: int
+    fuses: bool
+    bound: Callable[[NDArray[np.float64]], Runner] | None = None
 
     def run(
         self,
@@ -114,37 +120,14 @@ class BindingRunner:
         keep: bool,
         value_of_set: NDArray[np.intp] | None = None,
     ) -> list[Outcomes]:
-        """See `Runner.run`."""
-        rows = values if value_of_set is None else values[value_of_set]
+        """Run parameter sets, values of which are in the order of ``circuit.parameters``; see `Runner.run`."""
+        if self.bound is None:
+            return self.runner.run(values, shots, generators, keep=keep, value_of_set=value_of_set)
         results = []
-        for row, generator in zip(rows, generators, strict=True):
-            bound = self._circuit.assign_parameters(dict(zip(free_parameters(self._circuit), row, strict=True)))
-            self._last = self._make(bound)
-            results += self._last.run(np.empty((1, 0)), shots, [generator], keep=keep)
+        for row, generator in zip(values if value_of_set is None else values[value_of_set], generators, strict=True):
+            self.runner = runner = self.bound(row)
+            results += runner.run(np.empty((1, 0)), shots, [generator], keep=keep)
         return results
-
-    def __getattr__(self, name: str) -> Any:
-        """What the last runner has: its program, its plans, its device."""
-        if name.startswith("__") or self._last is None:
-            raise AttributeError(name)
-        return getattr(self._last, name)
-
-
-@dataclass(frozen=True, slots=True)
-class CompiledCircuit:
-    """A circuit ready to be sampled.
-
-    Attributes:
-        runner: Runs it; parameter values are in the order of ``circuit.parameters``.
-        qubits: The circuit's qubits that the runner's stand for, in order.
-        num_fused: Number of fused gates in the circuit.
-        fuses: Whether gates are fused.
-    """
-
-    runner: Runner | BindingRunner
-    qubits: tuple[int, ...]
-    num_fused: int
-    fuses: bool
 
 
 def compile_runner(known: KnownCircuit, options: RunnerOptions) -> CompiledCircuit:
@@ -170,13 +153,19 @@ def compile_runner(known: KnownCircuit, options: RunnerOptions) -> CompiledCircu
 
     def build(source: QuantumCircuit) -> CompiledCircuit:
         num_fused = sum(each.count_ops().get("fused", 0) for each in with_blocks(source))
+        parameters, bound = free_parameters(source), None
+
+        def bind(row: NDArray[np.float64]) -> QuantumCircuit:
+            return source.assign_parameters(dict(zip(parameters, row, strict=True)))
+
         try:
             runner, lowered, fuses = make(source)
         except AmplitudesWithoutValuesError:
-            example = source.assign_parameters(dict.fromkeys(free_parameters(source), 0.618))
-            _, lowered, fuses = make(example)
-            binding = BindingRunner(source, lambda bound: make(bound)[0])
-            return CompiledCircuit(binding, lowered.active.qubits, num_fused, fuses)
-        return CompiledCircuit(runner, lowered.active.qubits, num_fused, fuses)
+            runner, lowered, fuses = make(bind(np.full(len(parameters), 0.618)))
+
+            def bound(row: NDArray[np.float64]) -> Runner:
+                return make(bind(row))[0]
+
+        return CompiledCircuit(runner, lowered.active.qubits, num_fused, fuses, bound)
 
     return known.get(("runner", options), build)

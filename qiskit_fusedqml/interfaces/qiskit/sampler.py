@@ -144,9 +144,11 @@ class _Batch(CircuitBatch):
 
     def evaluate(self, options: RunnerOptions) -> None:
         """Sample all parameter sets."""
-        runner = compile_runner(self.known, options).runner
+        compiled = compile_runner(self.known, options)
         value_of_set = np.concatenate(self.sampled)
-        self.results = runner.run(self.sets.array(), self.shots, self.generators, keep=True, value_of_set=value_of_set)
+        self.results = compiled.run(
+            self.sets.array(), self.shots, self.generators, keep=True, value_of_set=value_of_set
+        )
 
 
 def _run(

@@ -123,7 +123,7 @@ def _run(experiments: Experiments, options: Mapping[str, Any]) -> list[Experimen
         compiled = compile_runner(CACHE.known(circuit), compiling)
         began = time.perf_counter()
         generators = [np.random.default_rng(seed) for seed in seeds]
-        outcomes = compiled.runner.run(experiments.sets, shots, generators, keep=bool(options["memory"]))
+        outcomes = compiled.run(experiments.sets, shots, generators, keep=bool(options["memory"]))
         share = (time.perf_counter() - began) / max(count, 1)
         metadata = _metadata(compiled, compiling, count, verbose=options["fusion_verbose"]) | {"time_taken": share}
         counted = compiled.runner.dynamic.num_clbits > 0

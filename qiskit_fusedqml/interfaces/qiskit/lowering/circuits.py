@@ -40,20 +40,12 @@ from .operations import (
 from .states import Amplitudes, amplitude_encoding, prepared_amplitudes
 from .writer import Task, Writer, carry_out
 
+_STATES = ("measure", "reset", "initialize", "state_preparation")
+_UNITARIES = ("unitary", "hamiltonian", "permutation", "diagonal", "multiplexer", "annotated")
+_FLOW = ("break_loop", "continue_loop", "if_else", "store", "switch_case", "while_loop")
 _HANDLERS = {
-    "measure": "measure",
-    "reset": "reset",
-    "initialize": "initialize",
-    "state_preparation": "state_preparation",
-    "unitary": "unitary",
-    "hamiltonian": "hamiltonian",
-    "permutation": "permutation",
-    "diagonal": "diagonal",
-    "multiplexer": "multiplexer",
-    "annotated": "annotated",
-    "box": "box",
-    "for_loop": "for_loop",
-    **dict.fromkeys(("break_loop", "continue_loop", "if_else", "store", "switch_case", "while_loop"), "flow"),
+    **{name: name for name in (*_STATES, *_UNITARIES, "box", "for_loop")},
+    **dict.fromkeys(_FLOW, "flow"),
 }
 """The walker's methods that write operations of these names."""
 
@@ -69,11 +61,13 @@ class AmplitudesWithoutValuesError(UnsupportedInstructionError):
 class Walker(Writer):
     """Walks a circuit and what it is made of; see `Writer` for the attributes."""
 
-    def walk(self, circuit: QuantumCircuit, operands: Operands) -> None:
-        """Write a circuit whose bits are the given ones of the program, under controls."""
-        carry_out(self._walk(circuit, operands))
+    def walk(self, circuit: QuantumCircuit) -> None:
+        """Write the circuit that the program is of."""
+        own = Operands(tuple(range(circuit.num_qubits)), tuple(range(circuit.num_clbits)))
+        carry_out(self._walk(circuit, own))
 
     def _walk(self, circuit: QuantumCircuit, operands: Operands) -> Task:
+        """Write a circuit whose bits are the given ones of the program, under controls."""
         qubit_of = dict(zip(circuit.qubits, operands.targets, strict=True))
         clbit_of = dict(zip(circuit.clbits, operands.clbits, strict=True))
         controls = operands.controls

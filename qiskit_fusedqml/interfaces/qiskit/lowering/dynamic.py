@@ -22,8 +22,8 @@ from ....ir.simplify import simplify
 from .circuits import Walker
 from .classical import ClassicalReader, Jumps
 from .expressions import AngleTable
-from .operations import Controls, Operands, free_parameters, is_straight, placed
-from .programs import Lowered
+from .operations import Controls, Operands, free_parameters, is_straight
+from .programs import Lowered, check_readable
 from .states import read_save, read_set_statevector
 from .writer import Task
 
@@ -59,16 +59,13 @@ def lower_dynamic(
         UnsupportedInstructionError: If it holds an instruction that cannot be run; the message says which and where.
         SimulationError: If it uses more than 40 qubits, or saves two results under one label.
     """
-    if not isinstance(circuit, QuantumCircuit):
-        raise InvalidInputError(f"A QuantumCircuit is expected, got {type(circuit).__name__}.")
+    check_readable(circuit)
     inputs = [var.name for var in circuit.iter_input_vars()]
     if inputs:
         raise UnsupportedInstructionError(f"Circuit {circuit.name!r} has input variables {inputs}; they have no value.")
-    if not circuit.num_qubits:
-        raise InvalidInputError("The circuit has no qubits; at least 1 is needed.")
     table = AngleTable(free_parameters(circuit), lifts=lift)
     walker = DynamicWalker(circuit.num_qubits, table, fuse=fuse)
-    walker.walk(circuit, Operands(tuple(range(circuit.num_qubits)), tuple(range(circuit.num_clbits))))
+    walker.walk(circuit)
     walker.flush()
     walker.jumps.finish()
     active = ActiveQubits(read_qubits(walker.nodes, circuit.num_qubits) if qubits is None else qubits)
@@ -115,8 +112,9 @@ class DynamicWalker(Walker):
         self._instructions, self._phase, self._cuts = [], 0.0, []
         self._acted, self.pieces, self._prepared = self.active, [], 0
 
+    @override
     def _standard(self, name: str, params: Sequence[Any], targets: tuple[int, ...], controls: Controls) -> None:
-        self._emit(placed(name, targets, controls), params)
+        super()._standard(name, params, targets, controls)
         if not self.fuse:
             self._cut()
 
@@ -222,7 +220,8 @@ class DynamicWalker(Walker):
             if CASE_DEFAULT in labels:
                 default = blocks[0]
                 continue
-            values = [Constant(_typed(label, target.width), target.width) for label in labels]
+            kind = bool if target.width == BOOL else int
+            values = [Constant(kind(label), target.width) for label in labels]
             cases.append((any_of([Apply("EQUAL", (target, value), BOOL) for value in values]), blocks[0]))
         if cases:
             default = (ir.Branch(any_of([condition for condition, _ in cases]), _one_of(cases), default),)
@@ -317,7 +316,3 @@ def _one_of(cases: Sequence[_Case]) -> Nodes:
         return cases[0][1]
     first, second = cases[: len(cases) // 2], cases[len(cases) // 2 :]
     return (ir.Branch(any_of([condition for condition, _ in first]), _one_of(first), _one_of(second)),)
-
-
-def _typed(value: Any, width: int) -> bool | int:
-    return bool(value) if width == BOOL else int(value)

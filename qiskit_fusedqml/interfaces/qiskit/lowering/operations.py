@@ -7,22 +7,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, TypeAlias
 
-from qiskit import QuantumCircuit
-from qiskit.circuit import (
-    AnnotatedOperation,
-    Barrier,
-    BoxOp,
-    ControlFlowOp,
-    ControlledGate,
-    ControlModifier,
-    Delay,
-    ForLoopOp,
-    Gate,
-    Instruction,
-    InverseModifier,
-    Parameter,
-    PowerModifier,
-)
+from qiskit import QuantumCircuit, circuit as qc
+from qiskit.circuit import Parameter
 from qiskit.circuit.controlflow import CONTROL_FLOW_OP_NAMES
 from qiskit.circuit.library import UnitaryGate
 from qiskit.quantum_info import Operator
@@ -125,7 +111,7 @@ def under_controls(operation: Any, operands: Operands) -> tuple[GateRow | None, 
         return row, None, operands if row is None else operands.under(num_targets - row.num_targets, -1)
     inner = operands.under(num_ctrl, operation.ctrl_state)
     # v-chains with relative phases are not X under controls, and gates with ancillas assume that those are clean
-    if name.startswith("mcx_vchain") or not (by_name or type(operation) is ControlledGate):
+    if name.startswith("mcx_vchain") or not (by_name or type(operation) is qc.ControlledGate):
         return None, None, inner
     row = GATES.get(name.partition("_o")[0]) if by_name else None
     if row is not None and (row.num_ctrl, row.num_params) == (num_ctrl, len(params)):
@@ -147,16 +133,16 @@ def is_current(base: Any, definition: QuantumCircuit | None) -> bool:
     return len(own) == len(base.params) and own == list(definition.parameters)
 
 
-def without_modifiers(operation: AnnotatedOperation, operands: Operands) -> tuple[Any, float, Operands]:
+def without_modifiers(operation: qc.AnnotatedOperation, operands: Operands) -> tuple[Any, float, Operands]:
     """The base of an annotated operation, the power it is raised to, and the operands that are left to it."""
     power = 1.0
     # modifiers commute, and each one's controls come before those of the modifiers before it
     for modifier in reversed(operation.modifiers):
-        if isinstance(modifier, ControlModifier):
+        if isinstance(modifier, qc.ControlModifier):
             operands = operands.under(modifier.num_ctrl_qubits, modifier.ctrl_state)
-        elif isinstance(modifier, InverseModifier):
+        elif isinstance(modifier, qc.InverseModifier):
             power = -power
-        elif isinstance(modifier, PowerModifier):
+        elif isinstance(modifier, qc.PowerModifier):
             power *= modifier.power
         else:
             raise UnsupportedInstructionError(
@@ -190,14 +176,15 @@ def with_blocks(circuit: QuantumCircuit) -> Iterator[QuantumCircuit]:
         circuit = work.pop()
         yield circuit
         if not CONTROL_FLOW_OP_NAMES.isdisjoint(circuit.count_ops()):
-            flow = [each.operation for each in circuit.data if isinstance(each.operation, ControlFlowOp)]
+            flow = [each.operation for each in circuit.data if isinstance(each.operation, qc.ControlFlowOp)]
             work += [block for operation in reversed(flow) for block in reversed(operation.blocks)]
 
 
 def is_straight(circuit: QuantumCircuit) -> bool:
     """Whether a circuit is made of gates, in boxes and loops of known length perhaps, and of barriers and delays."""
     return all(
-        instruction.is_standard_gate() or isinstance(instruction.operation, (Gate, Barrier, Delay, BoxOp, ForLoopOp))
+        instruction.is_standard_gate()
+        or isinstance(instruction.operation, (qc.Gate, qc.Barrier, qc.Delay, qc.BoxOp, qc.ForLoopOp))
         for each in with_blocks(circuit)
         for instruction in each.data
     )
@@ -215,7 +202,7 @@ def free_parameters(circuit: QuantumCircuit) -> tuple[Parameter, ...]:
         for block in with_blocks(circuit)
         if "for_loop" in block.count_ops()
         for each in block.data
-        if isinstance(each.operation, ForLoopOp)
+        if isinstance(each.operation, qc.ForLoopOp)
     )
     indices = {loop.params[1] for loop in loops}
     return tuple(parameter for parameter in circuit.parameters if parameter not in indices)
@@ -236,6 +223,6 @@ def has_the_names_meaning(operation: Any) -> bool:
 @lru_cache(maxsize=256)
 def _is_of_qiskit(kind: type) -> bool | None:
     """Whether Qiskit says what a class of operations means; None if its names do, where there is no definition."""
-    if kind in (Gate, Instruction) or kind.__module__.startswith("qiskit_aer."):
+    if kind in (qc.Gate, qc.Instruction) or kind.__module__.startswith("qiskit_aer."):
         return None
-    return kind is not ControlledGate and kind.__module__.startswith("qiskit.circuit.")
+    return kind is not qc.ControlledGate and kind.__module__.startswith("qiskit.circuit.")

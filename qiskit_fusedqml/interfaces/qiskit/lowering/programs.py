@@ -21,7 +21,7 @@ from ....ir.qubits import ActiveQubits, bits
 from ....memory import collector_paused
 from .circuits import Walker
 from .expressions import AngleTable, order_parameters
-from .operations import Operands, free_parameters
+from .operations import free_parameters
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,11 +54,6 @@ class Lowered:
     def program(self) -> Program:
         """The straight-line program before the measurements."""
         return self.dynamic.straight_line()
-
-    @property
-    def measurements(self) -> tuple[tuple[int, int], ...]:
-        """Pairs (qubit, clbit) by ascending clbit; clbits that are never written are left out."""
-        return self.dynamic.terminal_measurements()
 
     def check_pure(self, what: str) -> None:
         """Refuse what is defined for pure states only.
@@ -99,13 +94,10 @@ def lower(
             parameters are not its.
         UnsupportedInstructionError: If it holds an instruction that cannot be run; the message says which and where.
     """
-    if not isinstance(circuit, QuantumCircuit):
-        raise InvalidInputError(f"A QuantumCircuit is expected, got {type(circuit).__name__}.")
-    if not circuit.num_qubits:
-        raise InvalidInputError("The circuit has no qubits; at least 1 is needed.")
+    check_readable(circuit)
     table = AngleTable(order_parameters(free_parameters(circuit), parameters))
     walker = Walker(circuit.num_qubits, table, encodes)
-    walker.walk(circuit, Operands(tuple(range(circuit.num_qubits)), tuple(range(circuit.num_clbits))))
+    walker.walk(circuit)
     active = ActiveQubits(bits(walker.active or 1) if qubits is None else qubits)
     if len(active) > MAX_QUBITS:
         raise InvalidInputError(
@@ -132,3 +124,11 @@ def lower(
         measurement=measurement,
         num_resets=walker.num_resets,
     )
+
+
+def check_readable(circuit: object) -> None:
+    """Refuse what is no circuit, and circuits without qubits."""
+    if not isinstance(circuit, QuantumCircuit):
+        raise InvalidInputError(f"A QuantumCircuit is expected, got {type(circuit).__name__}.")
+    if not circuit.num_qubits:
+        raise InvalidInputError("The circuit has no qubits; at least 1 is needed.")
