@@ -19,7 +19,7 @@ from ...planner.tables import BindingTables
 from .. import BoundOnDevice
 from .launches import THREADS, Launcher, Partials
 from .layout import Sizes
-from .runtime import Argument, Buffer
+from .runtime import Buffer
 from .tables import (
     ExpressionTables,
     GradientTables,
@@ -68,13 +68,13 @@ class Gathering:
 
     def __init__(self, launcher: Launcher, weights: csr_array) -> None:
         self.targets = weights.shape[0]
-        self.arrays = [launcher.upload(a.astype(np.int32)) for a in (weights.indptr, weights.indices)]
-        self.arrays.append(launcher.upload(weights.data))
         self.team = 32 if weights.nnz > LONG_ROW * self.targets else 1
+        indices = [launcher.upload(a.astype(np.int32)) for a in (weights.indptr, weights.indices)]
+        self.arrays = [*indices, launcher.upload(weights.data)]
 
 
-def _loaded(launcher: Launcher, tables: GradientTables) -> tuple[Gathering, ...]:
-    return tuple(Gathering(launcher, weights) for weights in tables)
+def _loaded(launcher: Launcher, tables: GradientTables) -> dict[str, Gathering]:
+    return {kind: Gathering(launcher, weights) for kind, weights in tables._asdict().items()}
 
 
 class LoadedExpressions:
@@ -174,8 +174,8 @@ class BoundValues(BoundOnDevice):
     ) -> None:
         self._launcher, self._map, self._batch = launcher, loaded, batch
         n, e, sizes = loaded.counts, loaded.expressions, loaded.sizes(batch)
-        numbers, self._memory = self._room(sizes.places()[1]), self._room(loaded.memory(batch))
-        self._values: list[Argument] = [loaded.record, batch, shared, batched]
+        numbers, self._memory = launcher.reals(sizes.places()[1]), launcher.reals(loaded.memory(batch))
+        self._values: list[Any] = [loaded.record, batch, shared, batched]
         self._coefficients = CoefficientsOnDevice(loaded, sizes, numbers)
         if e is not None:
             self._evaluate("evaluate_expressions", e, e.shared_members + (e.members - e.shared_members) * batch, [])
@@ -191,125 +191,117 @@ class BoundValues(BoundOnDevice):
     @override
     def pull(self, overlaps: Any, *, per_sample: bool) -> tuple[Any, Any]:
         m, n, batch = self._map, self._map.counts, self._batch
-        by_sample, rows = overlaps.ndim == 2, batch if per_sample else 1
-        batched = overlaps.ravel() if by_sample else None
-        shared = self._column_sums(overlaps) if by_sample and not per_sample else overlaps.ravel()
+        by_sample = overlaps.ndim == 2
+        both = by_sample and not per_sample
+        samples = batch if by_sample else 0
+        shared = self._column_sums(overlaps) if both else overlaps.ravel()
         width = m.num_shared + (m.num_batched - n.columns if per_sample else 0)
-        results = _Gradients(self._room(width * rows), width, rows, per_sample)
-        if by_sample and not per_sample:
-            results.batched = self._room(m.num_batched * batch)
-        gates = self._items(n.shared_gates, m.batched_gates, results, batch if by_sample else 0)
-        arguments = [m.record, batch, self._coefficients.numbers, self._memory, shared]
-        arguments += [rows, batched, gates.shared, gates.batched]
-        count = (n.sequences + n.matrices) * rows + (n.batched_matrices * batch if by_sample else 0)
-        self._launcher.each("pull_sequences", count, arguments)
-        self._gather(m.gradients, (shared, batched, n.overlaps), gates, results, onto=False)
+        targets = [self._target("each" if per_sample else "shared", shared, batch if per_sample else 1, width)]
+        if both:
+            targets.append(self._target("batched", overlaps.ravel(), batch, m.num_batched))
+        self._add_up(m.gradients, n.overlaps, self._pull_sequences(targets, samples), targets, onto=False)
         if m.expressions is not None:
-            slots = self._pull_expressions(m.expressions, results)
-            self._gather(m.expressions.gradients, (shared, batched, 0), slots, results, onto=True)
-        parameters = _table(results.shared, rows, width)[:, : n.parameters]
+            slots = self._pull_expressions(m.expressions, targets, samples)
+            self._add_up(m.expressions.gradients, 0, slots, targets, onto=True)
+        parameters = targets[0].table()[:, : n.parameters]
         if per_sample:
             return parameters, None
-        if results.batched is None:
-            return parameters[0], None
-        return parameters[0], _table(results.batched, batch, m.num_batched)[:, : n.columns]
+        return parameters[0], targets[1].table()[:, : n.columns] if both else None
 
-    def _pull_expressions(self, e: LoadedExpressions, results: _Gradients) -> _Items:
+    def _pull_sequences(self, targets: list[_Target], samples: int) -> _Items:
+        """The gradients of the gates of all sequences."""
+        m, n, rows = self._map, self._map.counts, targets[0].samples
+        gates = self._items(n.shared_gates, m.batched_gates, targets, samples)
+        values = [m.record, self._batch, self._coefficients.numbers, self._memory, targets[0].overlaps, rows]
+        values += [targets[-1].overlaps if samples else None, gates.shared, gates.batched]
+        count = (n.sequences + n.matrices) * rows + n.batched_matrices * samples
+        self._launcher.each("pull_sequences", count, values)
+        return gates
+
+    def _pull_expressions(self, e: LoadedExpressions, targets: list[_Target], samples: int) -> _Items:
         """The derivatives for the variables of the expressions."""
-        m, batch, rows = self._map, self._batch, results.rows
-        batched, width = (results.shared[m.num_shared :], results.width) if results.per_sample else (None, 0)
-        if results.batched is not None:
-            batched, width = results.batched[m.counts.columns :], m.num_batched
-        slots = self._items(e.shared_slots, e.batched_slots, results, batch if batched is not None else 0)
-        count = e.shared_members * rows + (0 if batched is None else (e.members - e.shared_members) * batch)
-        outer = [e.shared_slots, results.shared[m.counts.parameters :], rows]
-        outer += [results.width, batched, width, slots.shared, slots.batched]
-        self._evaluate("pull_expressions", e, count, outer)
+        m, n, (first, last) = self._map, self._map.counts, (targets[0], targets[-1])
+        slots = self._items(e.shared_slots, e.batched_slots, targets, samples)
+        batched = last.gradients[m.num_shared if first is last else n.columns :] if samples else None
+        values = [e.shared_slots, first.gradients[n.parameters :], first.samples, first.width]
+        values += [batched, last.width, slots.shared, slots.batched]
+        count = e.shared_members * first.samples + (e.members - e.shared_members) * samples
+        self._evaluate("pull_expressions", e, count, values)
         return slots
 
-    def _evaluate(self, kernel: str, e: LoadedExpressions, count: int, outer: list[Argument]) -> None:
+    def _evaluate(self, kernel: str, e: LoadedExpressions, count: int, outer: list[Any]) -> None:
         """Launch one of the kernels of expressions, with room for their steps."""
         blocks = max(1, -(-min(count, EXPRESSION_THREADS) // THREADS))
-        room = self._room(2 * e.most_nodes * blocks * THREADS)
-        arguments = [*self._values, self._memory, *e.arrays, e.most_nodes, e.members, room, *outer]
-        self._launcher.launch(kernel, (blocks, 1), arguments)
+        room = self._launcher.reals(2 * e.most_nodes * blocks * THREADS)
+        values = [*self._values, self._memory, *e.arrays, e.most_nodes, e.members, room, *outer]
+        self._launcher.launch(kernel, (blocks, 1), values)
 
-    def _gather(
-        self,
-        gradients: tuple[Gathering, ...],
-        overlaps: tuple[Buffer, Buffer | None, int],
-        items: _Items,
-        results: _Gradients,
-        *,
-        onto: bool,
+    def _add_up(
+        self, gradients: dict[str, Gathering], num_overlaps: int, items: _Items, targets: list[_Target], *, onto: bool
     ) -> None:
-        """Add up what makes the gradients: overlaps (shared, by sample, their number), and other items."""
-        (of_shared, of_batched, each), (shared, batched, count) = gradients, overlaps
-        width = results.width
-        if results.per_sample:
-            return self._sum(each, (shared, count), items.shared, items.batch, (width, onto, results.shared))
-        if results.batched is not None and items.num_batched:
-            partials = Partials(items.batched, items.num_batched, items.batch, items.batch)
-            sums, places = items.shared[items.num_shared :], self._launcher.constant(range(items.num_batched))
-            self._launcher.add(partials, places, 0, sums, real=False, onto=False)
-        self._sum(of_shared, (shared, count), items.shared, 1, (width, onto, results.shared))
-        if results.batched is not None:
-            target = self._map.num_batched, onto, results.batched
-            self._sum(of_batched, (batched, count), items.batched, items.batch, target)
-        return None
-
-    def _sum(
-        self,
-        gathering: Gathering,
-        overlaps: tuple[Buffer | None, int],
-        others: Buffer,
-        samples: int,
-        results: tuple[Argument, ...],
-    ) -> None:
-        g = gathering
-        arguments = [self._map.record, self._memory, overlaps[0], overlaps[1], others, *g.arrays]
-        arguments += [g.targets, samples, g.team, *results]
-        self._launcher.each("pull_values", g.targets * samples * g.team, arguments)
+        """Add up what makes the gradients: overlaps and items."""
+        if len(targets) > 1 and items.num_batched:
+            partials = Partials(items.batched, items.num_batched, self._batch, self._batch)
+            places = self._launcher.constant(range(items.num_batched))
+            self._launcher.add(partials, places, 0, items.sums, real=False, onto=False)
+        for target, others in zip(targets, (items.shared, items.batched), strict=False):
+            g, samples = gradients[target.kind], target.samples
+            values = [self._map.record, self._memory, target.overlaps, num_overlaps, others, *g.arrays]
+            values += [g.targets, samples, g.team, target.width, onto, target.gradients]
+            self._launcher.each("pull_values", g.targets * samples * g.team, values)
 
     def _column_sums(self, overlaps: Any) -> Buffer:
         rows, columns = overlaps.shape
-        sums = self._room(columns)
-        arguments = [overlaps.ravel(), rows, columns, sums]
+        sums = self._launcher.reals(columns)
         if columns:
-            self._launcher.launch("add_columns", (-(-columns // 32), 1), arguments, shared_bytes=8 * THREADS)
+            values = [overlaps.ravel(), rows, columns, sums]
+            self._launcher.launch("add_columns", (-(-columns // 32), 1), values, shared_bytes=8 * THREADS)
         return sums
 
-    def _items(self, shared: int, batched: int, results: _Gradients, batch: int) -> _Items:
-        # for the gradients of the whole batch the sums of batched items follow the shared ones
-        before = shared * results.rows + (0 if results.per_sample else batched)
-        buffer = self._room(before + batched * batch)
-        return _Items(buffer, buffer[before:], shared, batched, batch)
+    def _target(self, kind: str, overlaps: Buffer, samples: int, width: int) -> _Target:
+        return _Target(kind, overlaps, samples, width, self._launcher.reals(width * samples))
 
-    def _room(self, count: int) -> Buffer:
-        return self._launcher.runtime.empty(max(count, 1), np.float64)
+    def _items(self, shared: int, batched: int, targets: list[_Target], samples: int) -> _Items:
+        ends = np.cumsum([shared * targets[0].samples, batched if len(targets) > 1 else 0, batched * samples]).tolist()
+        buffer = self._launcher.reals(ends[-1])
+        return _Items(buffer, buffer[ends[0] :], buffer[ends[1] :], batched)
 
 
-@dataclass
-class _Gradients:
-    """Results: of what samples share [row][target], and of their own [sample][target] where that is apart."""
+@dataclass(frozen=True)
+class _Target:
+    """Gradients that are added up.
 
-    shared: Buffer
+    Attributes:
+        kind: Which: a field of `GradientTables`.
+        overlaps: The overlaps they are made of, [sample][overlap].
+        samples: Samples that have gradients of their own; 1 for those of the batch.
+        width: Number of gradients of each.
+        gradients: The results, [sample][gradient].
+    """
+
+    kind: str
+    overlaps: Buffer
+    samples: int
     width: int
-    rows: int
-    per_sample: bool
-    batched: Buffer | None = None
+    gradients: Buffer
+
+    def table(self) -> Any:
+        """The results (samples, width)."""
+        return self.gradients[: self.samples * self.width].reshape(self.samples, self.width)
 
 
 @dataclass(frozen=True)
 class _Items:
-    """Numbers that are added up: [shared][row], the batched ones' sums if there is one row, and [batched][sample]."""
+    """What is added up beside overlaps, in one buffer.
+
+    Attributes:
+        shared: Items [item][sample] for the first target, which for gradients by sample include the batched ones.
+        sums: For gradients of the batch, those of the batched items follow.
+        batched: Batched items [item][sample].
+        num_batched: Their number.
+    """
 
     shared: Buffer
+    sums: Buffer
     batched: Buffer
-    num_shared: int
     num_batched: int
-    batch: int
-
-
-def _table(buffer: Buffer, rows: int, columns: int) -> Any:
-    return buffer[: rows * columns].reshape(rows, columns)
