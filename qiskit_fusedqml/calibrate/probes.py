@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from math import cos, pi, sin, tan
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,12 @@ _WORK = 50
 
 _SMALL_ANGLE = 0.005
 """A factored rotation stretches the state a little each time; by such an angle it may do so for long."""
+
+_FACTORED = ("ry_factored", "pauli")
+"""Kinds that are timed with one coefficient equal to 1."""
+
+_DENSE = {"dense_2": 2, "dense_3": 3}
+"""Qubits of the matrices that are timed."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +74,7 @@ class Timer:
         return [sorted(kept)[len(kept) // 20] for kept in times]
 
 
-@dataclass(frozen=True)
-class States:
+class States(NamedTuple):
     """A ket and a bra whose samples fill the lanes once; probes that share them find them in the cache."""
 
     device: CPUDevice
@@ -86,28 +91,37 @@ class States:
         return cls(device, ket, device.copy(ket))
 
 
-@dataclass(frozen=True)
-class Probe:
+class Probe(NamedTuple):
     """A forward and a backward sweep to be timed, and their work per amplitude as the planner counts it."""
 
     forward: Action
     backward: Action
     work: Work
 
+    @classmethod
+    def of(cls, states: States, tape: Tape, coefficients: Coefficients, work: Work) -> Probe:
+        """The sweeps of a tape."""
+        device, ket, bra = states
+        return cls(
+            lambda: device.forward(tape, coefficients, ket),
+            lambda: device.backward(tape, coefficients, ket, bra, per_sample=False),
+            work,
+        )
+
 
 def operations_probe(kind: str, states: States) -> Probe:
     """Many operations of a kind, on every qubit in turn, in states that are one tile."""
     num_qubits = states.ket.num_qubits
-    frame = Frame.folded(num_qubits, 0, states.device.cost_model.fold_bits)  # as the planner numbers rows
-    layer, overlaps = _layer(kind, frame)
-    factored = kind in {"ry_factored", "pauli"}
-    once = sum((operation_work(op, factored=factored, undone=True) for op in layer), start=Work())
-    layers = -(-_WORK // max(int(once.forward), 1))
-    operations = [_moved(op, overlaps * number) for number in range(layers) for op in layer]
+    frame = Frame.folded(num_qubits, 0, states.device.cost_model.fold_bits)  # as the planner numbers amplitudes
+    operations: list[Operation] = []
+    work = Work()
+    while work.forward < _WORK:
+        layer = _layer(kind, frame, sum(op.num_overlaps for op in operations))
+        work = sum((operation_work(op, factored=kind in _FACTORED, undone=True) for op in layer), start=work)
+        operations += layer
     tile = tuple(1 << q for q in range(num_qubits))
-    tape = Tape(num_qubits, (Block(tile, tuple(operations)),), frame, overlaps * layers)
-    work = Work(layers * once.forward, layers * once.backward)
-    return _probe(states, tape, _coefficients(kind, num_qubits), work)
+    tape = Tape(num_qubits, (Block(tile, tuple(operations)),), frame, sum(op.num_overlaps for op in operations))
+    return Probe.of(states, tape, _coefficients(kind, num_qubits), work)
 
 
 def traffic_probe(states: States) -> Probe:
@@ -123,7 +137,7 @@ def traffic_probe(states: States) -> Probe:
     moved = 2.0 * model.amplitude_bytes * len(blocks)
     rotations = operation_work(blocks[0].operations[0], factored=True, undone=True)
     work = Work(len(blocks) * rotations.forward, len(blocks) * rotations.backward, moved, 2 * moved)
-    return _probe(states, tape, _coefficients("ry_factored", num_qubits), work)
+    return Probe.of(states, tape, _coefficients("ry_factored", num_qubits), work)
 
 
 def program_step(device: CPUDevice, num_qubits: int, layers: int, batch: int) -> Action:
@@ -164,47 +178,29 @@ def layered_program(num_qubits: int, layers: int) -> Program:
     return Program(num_qubits, slot, tuple(instructions))
 
 
-def _probe(states: States, tape: Tape, coefficients: Coefficients, work: Work) -> Probe:
-    device, ket, bra = states.device, states.ket, states.bra
-    return Probe(
-        lambda: device.forward(tape, coefficients, ket),
-        lambda: device.backward(tape, coefficients, ket, bra, per_sample=False),
-        work,
-    )
-
-
-def _layer(kind: str, frame: Frame) -> tuple[list[Operation], int]:
-    """A layer of a kind on all qubits with the overlaps that training wants, and the number of these."""
+def _layer(kind: str, frame: Frame, first: int) -> list[Operation]:
+    """A layer of a kind on all qubits, with the overlaps that training wants from number ``first`` on."""
     n, xs, ws = frame.num_qubits, frame.columns, frame.duals
-    table = Factor(ws, tuple(1 << q for q in range(n)), 0, False)
-    half = Factor(ws[: n // 2], tuple(1 << q for q in range(n // 2)), 0, False)
-    layers: dict[str, Callable[[], Iterable[Operation]]] = {
-        "ry_factored": lambda: (RY(xs[q], ws[q], 0, False, 2 * q, 2) for q in range(n)),
-        "ry_plain": lambda: (RY(xs[q], ws[q], 0, False, 2 * q, 2) for q in range(n)),
-        "u2": lambda: (U2(xs[q], ws[q], 0, False, 3 * q) for q in range(n)),
-        "pauli": lambda: (Pauli(xs[q] ^ xs[q + 1], 0, 0, (), 0, False, q) for q in range(n - 1)),
-        "diag_one_table": lambda: (Diag((table,), -1, 0, ws),),
-        "diag_more_tables": lambda: (Diag((table, half), -1, 0, ws),),
-        "dense_2": lambda: (Dense(xs[q : q + 2], ws[q : q + 2], 0) for q in range(0, n - 1, 2)),
-        "dense_3": lambda: (Dense(xs[q : q + 3], ws[q : q + 3], 0) for q in range(0, n - 2, 3)),
-    }
-    layer = list(layers[kind]())
-    return layer, sum(operation.num_overlaps for operation in layer if not isinstance(operation, Dense))
-
-
-def _moved(operation: Operation, overlaps: int) -> Operation:
-    """The operation with its overlaps that much further on."""
-    if isinstance(operation, RY | U2 | Pauli | Diag) and operation.overlap >= 0:
-        return replace(operation, overlap=operation.overlap + overlaps)
-    return operation
+    match kind:
+        case "ry_factored" | "ry_plain":
+            return [RY(xs[q], ws[q], 0, False, first + 2 * q, 2) for q in range(n)]
+        case "u2":
+            return [U2(xs[q], ws[q], 0, False, first + 3 * q) for q in range(n)]
+        case "pauli":
+            return [Pauli(xs[q] ^ xs[q + 1], 0, 0, (), 0, False, first + q) for q in range(n - 1)]
+        case "diag_one_table" | "diag_more_tables":
+            sizes = (n,) if kind == "diag_one_table" else (n, n // 2)
+            factors = (Factor(ws[:size], tuple(1 << q for q in range(size)), 0, False) for size in sizes)
+            return [Diag(tuple(factors), -1, first, ws)]
+        case _:
+            k = _DENSE[kind]
+            return [Dense(xs[q : q + k], ws[q : q + k], 0) for q in range(0, n - k + 1, k)]
 
 
 def _coefficients(kind: str, n: int) -> Coefficients:
     """Coefficients for `_layer`: one pair, one matrix, one angle a qubit."""
     rng = np.random.default_rng(3)
-    size = {"dense_2": 4, "dense_3": 8}.get(kind)
-    angle = _SMALL_ANGLE
-    pair = (1.0, tan(angle)) if kind in {"ry_factored", "pauli"} else (cos(angle), sin(angle))
+    pair = (1.0, tan(_SMALL_ANGLE)) if kind in _FACTORED else (cos(_SMALL_ANGLE), sin(_SMALL_ANGLE))
     return Coefficients(
         pairs=np.array([pair]),
         batched_pairs=np.zeros((0, 2, 1)),
@@ -213,7 +209,7 @@ def _coefficients(kind: str, n: int) -> Coefficients:
         angles=rng.uniform(-3, 3, n),
         batched_angles=np.zeros((0, 1)),
         scales=np.zeros(0),
-        dense=() if size is None else (_unitary(rng, size),),
+        dense=(_unitary(rng, 2 ** _DENSE[kind]),) if kind in _DENSE else (),
     )
 
 

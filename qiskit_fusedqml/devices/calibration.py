@@ -14,7 +14,6 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from math import isfinite
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -30,10 +29,27 @@ MAX_BYTES = 1 << 20
 
 COMMAND = "python -m qiskit_fusedqml calibrate"
 
-_MOST_QUBITS = 30
 _LONGEST = 200
-_MOST_COST = 1e4
-"""Nothing costs this much more than a factored RY; a number beyond it is a mistake."""
+"""Characters of a text in a table."""
+
+Check: TypeAlias = tuple[Callable[[Any], bool], str]
+"""Whether a value is allowed, and the words for what is."""
+
+_QUBITS: Check = (lambda v: type(v) is int and 1 <= v <= 30, "a whole number from 1 to 30")
+_FLAG: Check = (lambda v: isinstance(v, bool), "true or false")
+# nothing costs so much more than a factored RY; a number beyond it is a mistake
+_COST: Check = (lambda v: type(v) in (int, float) and 0 < v < 1e4, "a number above 0 and below 10000")
+_TEXT: Check = (lambda v: isinstance(v, str) and 0 < len(v) <= _LONGEST, f"a text of at most {_LONGEST} characters")
+
+_NUMBERS = {
+    "tile_qubits": _QUBITS,
+    "whole_qubits": _QUBITS,
+    "half_width": _FLAG,
+    "byte_cost": _COST,
+    **{f"factors.{kind}.{direction}": _COST for kind in KINDS for direction in ("forward", "backward")},
+}
+_MEASURED = {"measured.cpu": _TEXT, "measured.date": _TEXT}
+"""What an entry of a table must hold, by its place, and where it was measured if it was."""
 
 
 @dataclass(frozen=True)
@@ -177,11 +193,13 @@ def read(path: Path) -> Table:
         raise TableError(f"It is not JSON: {error}.") from None
     if not isinstance(content, dict) or content.get("format") != FORMAT or not isinstance(content.get("entries"), dict):
         raise TableError(f"It is no table of calibrations in format {FORMAT}.")
-    return {
-        (isa, precision): _entry(f"{isa}, {precision}"[:80], entry)
-        for isa, precisions in content["entries"].items()
-        for precision, entry in _mapping(isa[:80], precisions).items()
-    }
+    table: Table = {}
+    for isa, precisions in content["entries"].items():
+        if not isinstance(precisions, dict):
+            raise TableError(f"{isa[:80]}: precisions with entries are expected, got {shown(precisions)}.")
+        for precision, entry in precisions.items():
+            table[isa, precision] = _entry(f"{isa}, {precision}"[:80], entry)
+    return table
 
 
 def write(table: Mapping[tuple[str, str], Calibration], path: Path) -> None:
@@ -210,49 +228,29 @@ def _plain(entry: Calibration) -> dict[str, Any]:
 
 
 def _entry(where: str, entry: Any) -> Calibration:
-    entry = _mapping(where, entry)
-    measured = entry.get("measured")
-    by = {} if measured is None else _mapping(f"{where}: measured", measured)
-    factors = _mapping(f"{where}: factors", entry.get("factors"))
-    if set(factors) != set(KINDS):
-        raise TableError(f"{where}: factors for {', '.join(KINDS)} are expected, got {shown(list(factors))}.")
+    is_measured = _at(entry, "measured") is not None
+    values = {}
+    for place, (is_allowed, expected) in (_NUMBERS | _MEASURED if is_measured else _NUMBERS).items():
+        values[place] = value = _at(entry, place)
+        if not is_allowed(value):
+            raise TableError(f"{where}: {place} is {shown(value)}; {expected} is expected.")
+    if set(entry["factors"]) != set(KINDS):
+        given = shown(list(entry["factors"]))
+        raise TableError(f"{where}: factors for {', '.join(KINDS)} are expected, got {given}.")
+    factors = {k: (float(values[f"factors.{k}.forward"]), float(values[f"factors.{k}.backward"])) for k in KINDS}
     return Calibration(
-        tile_qubits=_checked(where, entry, "tile_qubits", "qubits"),
-        whole_qubits=_checked(where, entry, "whole_qubits", "qubits"),
-        half_width=_checked(where, entry, "half_width", "flag"),
-        byte_cost=float(_checked(where, entry, "byte_cost", "number", "cost")),
-        factors=Factors(**{kind: _both_ways(f"{where}: {kind}", factors[kind]) for kind in KINDS}),
-        cpu=_checked(f"{where}: measured", by, "cpu", "text") if by else None,
-        date=_checked(f"{where}: measured", by, "date", "text") if by else None,
+        values["tile_qubits"],
+        values["whole_qubits"],
+        values["half_width"],
+        float(values["byte_cost"]),
+        Factors(**factors),
+        values.get("measured.cpu"),
+        values.get("measured.date"),
     )
 
 
-def _both_ways(where: str, factor: Any) -> tuple[float, float]:
-    factor = _mapping(where, factor)
-    forward, backward = (_checked(where, factor, way, "number", "cost") for way in ("forward", "backward"))
-    return float(forward), float(backward)
-
-
-def _mapping(where: str, value: Any) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise TableError(f"{where}: names with values are expected, got {shown(value)}.")
-    return value
-
-
-_CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "qubits": (lambda v: type(v) is int and 1 <= v <= _MOST_QUBITS, f"a whole number from 1 to {_MOST_QUBITS}"),
-    "flag": (lambda v: isinstance(v, bool), "true or false"),
-    "number": (lambda v: type(v) is int or (type(v) is float and isfinite(v)), "a number"),
-    "cost": (lambda v: 0 < v < _MOST_COST, f"more than 0 and less than {_MOST_COST:g}"),
-    "text": (lambda v: isinstance(v, str) and 0 < len(v) <= _LONGEST, f"a text of at most {_LONGEST} characters"),
-}
-"""What a value must be, and the words for it."""
-
-
-def _checked(where: str, values: Mapping[str, Any], name: str, *kinds: str) -> Any:
-    value = values.get(name)
-    for kind in kinds:
-        is_good, expected = _CHECKS[kind]
-        if not is_good(value):
-            raise TableError(f"{where}: {name} is {shown(value)}; {expected} is expected.")
-    return value
+def _at(entry: Any, place: str) -> Any:
+    """What an entry has at a place; None where there is nothing."""
+    for name in place.split("."):
+        entry = entry.get(name) if isinstance(entry, dict) else None
+    return entry

@@ -15,8 +15,7 @@ from support.programs import layered
 
 from qiskit_fusedqml import calibrate as package
 from qiskit_fusedqml.__main__ import main
-from qiskit_fusedqml.calibrate import Sizes, calibrate
-from qiskit_fusedqml.calibrate.measure import measure
+from qiskit_fusedqml.calibrate import Sizes, calibrate, measure
 from qiskit_fusedqml.calibrate.probes import (
     Action,
     States,
