@@ -1,8 +1,13 @@
-"""`EngineOptions`: where and how a program runs, the same for every interface."""
+"""`EngineOptions`: where and how a program runs, the same for every interface.
+
+An option is a field here and an argument of every public constructor; nothing between them names it.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
 
 from ..arrays import real_number, whole_number
 from ..devices import Device, check_options
@@ -57,3 +62,12 @@ class EngineOptions:
 
     def _set(self, name: str, value: object) -> None:
         object.__setattr__(self, name, value)
+
+
+ENGINE_ARGUMENTS = tuple(field.name for field in fields(EngineOptions))
+"""The names of the engine's options."""
+
+
+def engine_arguments(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of a constructor's arguments, ``locals()`` at its beginning, that are options of the engine."""
+    return {name: given[name] for name in ENGINE_ARGUMENTS if name in given}

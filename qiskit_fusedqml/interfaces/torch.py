@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import count
 from math import prod
@@ -25,7 +25,7 @@ from qiskit import QuantumCircuit
 from qiskit.circuit import Parameter
 
 from ..arrays import real_array
-from ..engine.options import EngineOptions
+from ..engine.options import engine_arguments
 from ..errors import FusedQMLError, InvalidInputError
 from .qiskit.circuit import DifferentiableCircuit
 
@@ -103,7 +103,7 @@ class FusedLayer(torch.nn.Module):
         checkpoint: str | int | None = None,
     ) -> None:
         super().__init__()
-        self._options = asdict(EngineOptions(device, precision, max_memory_mb, num_threads, checkpoint))
+        self._options = engine_arguments(locals())
         self._observables = observables
         self.function = DifferentiableCircuit(circuit, observables, inputs, weights, **self._options)
         self.weight = torch.nn.Parameter(torch.empty(self.function.num_weights, dtype=dtype))

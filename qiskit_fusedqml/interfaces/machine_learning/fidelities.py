@@ -16,12 +16,13 @@ from qiskit_machine_learning.state_fidelities import BaseStateFidelity
 from qiskit_machine_learning.state_fidelities.state_fidelity_result import StateFidelityResult
 
 from ...arrays import shown
+from ...engine.options import engine_arguments
 from ...errors import InvalidInputError
 from ..qiskit.batches import ParameterSets
 from ..qiskit.cache import CACHE, KnownCircuit, check_circuit
 from ..qiskit.compiled import compile_circuit, lowered_circuit
 from ..qiskit.jobs import FinishedJob
-from ..qiskit.options import LentEngineOptions, engine_arguments
+from ..qiskit.options import LentEngineOptions
 from .overlaps import Side, States, local_fidelities, pair_fidelities
 
 

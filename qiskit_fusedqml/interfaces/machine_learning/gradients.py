@@ -36,6 +36,7 @@ from qiskit_machine_learning.gradients import (
 from qiskit_machine_learning.gradients.base.base_qgt import BaseQGT
 from qiskit_machine_learning.gradients.base.qgt_result import QGTResult
 
+from ...engine.options import engine_arguments
 from ...engine.probabilities import probability_jacobian, reachable_outcomes
 from ...engine.second_order import geometric_tensor
 from ...engine.state_gradients import overlap_jacobian
@@ -46,7 +47,7 @@ from ..qiskit.compiled import compile_circuit, lowered_circuit
 from ..qiskit.estimator import FusedEstimator
 from ..qiskit.jobs import FinishedJob
 from ..qiskit.lowering.observables import Observable, canonical, with_layout
-from ..qiskit.options import LentEngineOptions, engine_arguments
+from ..qiskit.options import LentEngineOptions
 from .entries import PART, EntryBatch, Parameters, Share, TypedDerivatives, Values, by_entry, entry_batches
 
 Measured = tuple[list[Observable], Indices]

@@ -14,12 +14,11 @@ from qiskit_machine_learning.state_fidelities import BaseStateFidelity
 from qiskit_machine_learning.utils import algorithm_globals
 
 from ...arrays import FloatArray, real_array, shown, whole_number
-from ...engine.options import EngineOptions
+from ...engine.options import EngineOptions, engine_arguments
 from ...errors import InvalidInputError, warn_slow_path
 from ..qiskit.batches import ParameterSets
 from ..qiskit.cache import CACHE, check_circuit
 from ..qiskit.compiled import compile_circuit, lowered_circuit
-from ..qiskit.options import engine_arguments
 from .fidelities import FusedFidelity
 from .overlaps import StateCache, States, gram
 
@@ -102,13 +101,7 @@ class FusedFidelityKernel(TrainableFidelityQuantumKernel):
         self._get_statevector = StateCache(cache_size)  # the stock class's name for what keeps its states
         self.max_circuits_per_job = max_circuits_per_job
         self._shots = shots
-        if shots is not None and self._exact is None:
-            raise InvalidInputError(
-                f"shots={shots} asks for noise on exact entries, and fidelity={type(fidelity).__name__} for entries of "
-                "its own. Give one of them."
-            )
-        if fidelity is not None and not isinstance(fidelity, FusedFidelity):
-            _say_what_it_costs(fidelity)
+        self._check_fidelity()
 
     @property
     def engine_options(self) -> EngineOptions:
@@ -129,6 +122,21 @@ class FusedFidelityKernel(TrainableFidelityQuantumKernel):
         """The fidelity if it is the one that the engine computes."""
         fidelity = self.fidelity
         return fidelity if isinstance(fidelity, FusedFidelity) and not fidelity.local else None
+
+    def _check_fidelity(self) -> None:
+        """Refuse noise of two kinds, and say once what a fidelity costs that is asked for every entry."""
+        kind = type(self.fidelity).__name__
+        if self._shots is not None and self._exact is None:
+            raise InvalidInputError(
+                f"shots={self._shots} asks for noise on exact entries, and fidelity={kind} for entries of its own. "
+                "Give one of them."
+            )
+        if not isinstance(self.fidelity, FusedFidelity):
+            warn_slow_path(
+                f"fidelity={kind} is asked for every entry of the kernel matrix by itself, one circuit each. Leave it "
+                "out, or give FusedFidelity(), for exact entries from one sweep and one matrix product; shots=... adds "
+                "their noise."
+            )
 
     @property
     def shots(self) -> int | None:
@@ -196,10 +204,10 @@ class FusedFidelityKernel(TrainableFidelityQuantumKernel):
         x, y = self._validate_input(_samples(x_vec, "x_vec"), None if y_vec is None else _samples(y_vec, "y_vec"))
         self._check_trainable_parameters()
         known, training = CACHE.known(self._feature_map), tuple(self._training_parameters)
-        features = tuple(parameter for parameter in known.parameters if parameter not in set(training))
-        order = (*features, *training)
+        trained = set(training)
+        order = (*(parameter for parameter in known.parameters if parameter not in trained), *training)
         lowered_circuit(known, order).check_pure("a fidelity of state vectors")
-        engine = compile_circuit(known, None, self.engine_options, order, num_inputs=len(features))
+        engine = compile_circuit(known, None, self.engine_options, order, num_inputs=len(order) - len(training))
         weights = np.asarray(self.parameter_values, np.float64)
         return States(engine, weights, None if self._auto_clear_cache else self._get_statevector), x, y
 
@@ -240,11 +248,3 @@ def _samples(values: ArrayLike, name: str) -> FloatArray:
     if samples.ndim not in (1, 2):
         raise InvalidInputError(f"{name} has shape {samples.shape}; (N, num_features), or one sample, is expected.")
     return samples
-
-
-def _say_what_it_costs(fidelity: BaseStateFidelity) -> None:
-    warn_slow_path(
-        f"fidelity={type(fidelity).__name__} is asked for every entry of the kernel matrix by itself, one circuit "
-        "each. Leave it out, or give FusedFidelity(), for exact entries from one sweep and one matrix product; "
-        "shots=... adds their noise."
-    )

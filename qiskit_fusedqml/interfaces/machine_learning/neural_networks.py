@@ -26,12 +26,11 @@ from qiskit_machine_learning.neural_networks import EstimatorQNN, NeuralNetwork,
 from qiskit_machine_learning.primitives import QMLEstimator, QMLSampler
 
 from ...arrays import FloatArray, real_array
-from ...engine.options import EngineOptions
+from ...engine.options import EngineOptions, engine_arguments
 from ...errors import InvalidInputError
 from ..qiskit.cache import check_circuit
 from ..qiskit.circuit import DifferentiableCircuit, checked_parameters
 from ..qiskit.estimator import FusedEstimator
-from ..qiskit.options import engine_arguments
 from .entries import refuse_second_derivatives
 from .gradients import FusedEstimatorGradient, FusedSamplerGradient, logical_outcomes
 

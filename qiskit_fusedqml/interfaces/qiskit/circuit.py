@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from ...arrays import ComplexArray, shown
 from ...devices import Device
-from ...engine.options import EngineOptions
+from ...engine.options import EngineOptions, engine_arguments
 from ...engine.probabilities import grouped_probabilities, probability_jacobian, reachable_outcomes
 from ...engine.program_function import Gradients, InitialStates, ProgramFunction
 from ...engine.second_order import geometric_tensor, hessian_product
@@ -21,7 +21,6 @@ from ...engine.state_gradients import overlap_jacobian, state_vjp
 from ...errors import InvalidInputError
 from .cache import check_circuit, refused_if_too_deep
 from .lowering import free_parameters, lower, lower_observables
-from .options import engine_arguments
 
 
 class DifferentiableCircuit(ProgramFunction):

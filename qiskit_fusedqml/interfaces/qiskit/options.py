@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from copy import copy
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from qiskit.providers import BackendV2, Options
 
 from ...arrays import check_seed, shown
-from ...engine.options import EngineOptions
+from ...engine.options import ENGINE_ARGUMENTS, EngineOptions, engine_arguments
 from ...errors import InvalidInputError
 from .backend.options import DEFAULTS, checked_fields, is_option, runner_options
 from .backend.simulator import FusedSimulator
@@ -24,15 +24,6 @@ _ENGINE_NAMES = {name: name for name in ("device", "precision", "max_memory_mb")
     "max_parallel_threads": "num_threads"
 }
 """The simulator's names of options of the engine."""
-
-
-ENGINE_ARGUMENTS = tuple(field.name for field in fields(EngineOptions))
-"""The names of the engine's options."""
-
-
-def engine_arguments(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of a constructor's arguments, ``locals()`` at its beginning, that are options of the engine."""
-    return {name: given[name] for name in ENGINE_ARGUMENTS if name in given}
 
 
 class EnginePrimitive:

@@ -17,14 +17,7 @@ from ....errors import DeviceUnavailableError, InvalidInputError
 from ....ir.program import MAX_QUBITS
 from ....simulation.runner import PROBABILITY_BYTES
 from .job import FusedSimulatorJob, raise_as_aer_error
-from .options import (
-    DEVICES,
-    METHODS,
-    checked_fields,
-    default_options,
-    is_option,
-    unknown_fields,
-)
+from .options import DEVICES, METHODS, checked_fields, default_options, is_option, unknown_fields
 from .target import NOT_COUPLED, WIDEST, build_target, target_like
 
 

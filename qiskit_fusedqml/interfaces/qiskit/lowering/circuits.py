@@ -20,11 +20,7 @@ from scipy.linalg import block_diag
 from ....errors import InvalidInputError, UnsupportedInstructionError
 from ....ir.dynamic import Measure
 from ....ir.gates import GATES, place
-from ....ir.program import (
-    MAX_DIAGONAL_QUBITS,
-    MAX_MATRIX_QUBITS,
-    inverted,
-)
+from ....ir.program import MAX_DIAGONAL_QUBITS, MAX_MATRIX_QUBITS, inverted
 from .matrices import dense, diagonal, transpositions
 from .operations import (
     FREE,
@@ -43,10 +39,7 @@ from .writer import Task, Writer, carry_out
 _STATES = ("measure", "reset", "initialize", "state_preparation")
 _UNITARIES = ("unitary", "hamiltonian", "permutation", "diagonal", "multiplexer", "annotated")
 _FLOW = ("break_loop", "continue_loop", "if_else", "store", "switch_case", "while_loop")
-_HANDLERS = {
-    **{name: name for name in (*_STATES, *_UNITARIES, "box", "for_loop")},
-    **dict.fromkeys(_FLOW, "flow"),
-}
+_HANDLERS = {name: name for name in (*_STATES, *_UNITARIES, "box", "for_loop")} | dict.fromkeys(_FLOW, "flow")
 """The walker's methods that write operations of these names."""
 
 MAX_MULTIPLEXER_QUBITS = 6
