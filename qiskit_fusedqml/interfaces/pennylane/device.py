@@ -259,8 +259,8 @@ class FusedQubit(Device):
     def _simulation(self, tape: ParsedTape) -> Simulation:
         def build() -> Simulation:
             measurements = tape.tape.measurements
-            order = wire_order(tape.operations, measurements, self._labels)
-            return Simulation(tape.operations, () if is_sampled else measurements, order, self._options)
+            order = wire_order(tape.layout.operations, measurements, self._labels)
+            return Simulation(tape.layout.operations, () if is_sampled else measurements, order, self._options)
 
         is_sampled = bool(tape.tape.shots)
         with self._lock:  # threads that want the same thing wait for one of them to build it

@@ -122,7 +122,7 @@ def _entry(circuit: Circuit, tape: ParsedTape, numbers: TapeParameters, own: Gra
 
 def _of_states(circuit: Circuit, tape: ParsedTape, cotangents: Any, *, per_sample: bool) -> Any:
     """The gradient of a preparation's amplitudes, which are some of those of the whole state."""
-    own = cotangents[:, circuit.amplitudes_of(tape.operations[0].wires.labels)]
+    own = cotangents[:, circuit.amplitudes_of(tape.layout.operations[0].wires.labels)]
     own = own.conj() if np.iscomplexobj(tape.prepared) else own.real
     return own if per_sample or np.ndim(tape.prepared) > 1 else own.sum(axis=0)
 
@@ -132,7 +132,7 @@ def _shape(tape: ParsedTape, numbers: TapeParameters, index: int) -> tuple[int, 
     if index >= len(tape.data):
         return tuple(np.shape(tape.tape.get_parameters(trainable_only=False)[index]))
     shape = tuple(np.shape(tape.data[index]))
-    if numbers.per_sample and tape.dimensions is not None and len(shape) == tape.dimensions[index]:
+    if numbers.per_sample and tape.layout.dimensions is not None and len(shape) == tape.layout.dimensions[index]:
         return numbers.size or 1, *shape
     return shape
 

@@ -102,9 +102,8 @@ class DynamicTape:
         self.num_outcomes = len(numbers)
         self.measured = tape.measurements[0].wires.labels
         self.order = wire_order(tape.operations, tape.measurements[:1], labels)
-        structure, data = read_operations(gates)
-        key = (structure, tuple(self.steps), self.order, self.measured)
-        self.gates = ParsedTape(key, tape, gates, range(len(data)), data)
+        layout, data = read_operations(gates)
+        self.gates = ParsedTape((layout.structure, tuple(self.steps), self.order, self.measured), tape, layout, data)
 
 
 def _condition(value: Any, numbers: dict[Any, int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -126,7 +125,7 @@ class Trajectories:
 
     def __init__(self, dynamic: DynamicTape, options: EngineOptions) -> None:
         self._options = options
-        self._circuit = Circuit(dynamic.gates.operations, dynamic.order, ())
+        self._circuit = Circuit(dynamic.gates.layout.operations, dynamic.order, ())
         self._num_outcomes = dynamic.num_outcomes
         self._width = dynamic.num_outcomes + len(dynamic.measured)
         at_end = enumerate(dynamic.measured, dynamic.num_outcomes)

@@ -112,7 +112,7 @@ def gather(circuit: Circuit, tapes: Sequence[ParsedTape], *, gradients: bool = F
     if gradients:
         places = frozenset(tape.place(index) for tape in tapes for index in tape.tape.trainable_params)
         trained = circuit.trained(places)
-        trains_states = circuit.has_amplitudes and 0 in places and bool(tapes[0].operations[0].data)
+        trains_states = circuit.has_amplitudes and 0 in places and bool(tapes[0].layout.operations[0].data)
     own = [_parameters(circuit, tape) for tape in tapes]
     batched: tuple[int, ...] = ()
     inputs, weights, states = None, own[0].shared, own[0].states
@@ -168,7 +168,7 @@ def _columns(circuit: Circuit, tape: ParsedTape) -> list[tuple[IntArray, Any]]:
     single: dict[int, Any] = {}
     if circuit.num_bits:
         result.append((np.arange(circuit.num_bits), np.pi * np.asarray(tape.prepared, dtype=np.float64).T))
-    for place, number in zip(tape.positions, tape.data, strict=True):
+    for place, number in zip(tape.layout.positions, tape.data, strict=True):
         columns: Any = circuit.columns_of(place)
         if columns is None:
             continue
@@ -210,7 +210,7 @@ def _side_by_side(batched: Sequence[tuple[IntArray, Any]]) -> tuple[tuple[int, .
 
 def _states(circuit: Circuit, tape: ParsedTape) -> tuple[NDArray[np.complex128], bool]:
     """Amplitudes (B, 2**n) or (1, 2**n), and whether they differ from sample to sample."""
-    preparation = tape.operations[0]
+    preparation = tape.layout.operations[0]
     if not preparation.data:
         vector = preparation.state_vector(wire_order=qml.wires.Wires(circuit.wires))
         return np.asarray(vector, dtype=np.complex128).reshape(1, -1), False

@@ -8,7 +8,6 @@ measures midway, of the outcomes there, and processes them. `draw` is the device
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -51,11 +50,16 @@ def by_samples(tape: Any, postselect_mode: str | None) -> Any:
 
     def answers(results: Sequence[Any]) -> Any:
         """What is measured, for one number of shots."""
-        drawn = [_Drawn.of(*each, midway, postselect_mode) for each in zip(results, wires, strict=True)]
-        pairs = zip(tapes, drawn, strict=True)
-        merged = merge(tuple(unwrapped([own.at_end(m) for m in each.measurements]) for each, own in pairs))
+        drawn = [_drawn(result, midway) for result in results]
+        parts = [
+            unwrapped([_value(m, samples, own, valid, postselect_mode) for m in each.measurements])
+            for each, own, (samples, _, valid) in zip(tapes, wires, drawn, strict=True)
+        ]
+        merged = merge(tuple(parts))
         found = iter(merged if len(at_end) > 1 else (merged,))
-        others = map(drawn[0].in_middle, of_outcomes)
+        _, outcomes, valid = drawn[0]
+        order = qml.wires.Wires([(op.meas_uid, "outcome") for op in midway])
+        others = (_value(m, outcomes, order, valid, postselect_mode) for m in of_outcomes)
         return unwrapped([next(others if m.mv is not None and midway else found) for m in tape.measurements])
 
     def process(results: Any) -> Any:
@@ -74,45 +78,27 @@ def by_samples(tape: Any, postselect_mode: str | None) -> Any:
     return sampled, process
 
 
-@dataclass(frozen=True)
-class _Drawn:
-    """Samples of wires at the end and, of circuits that measure midway, outcomes and which shots were selected."""
+def _drawn(result: Any, midway: Sequence[Any]) -> tuple[Any, Any, NDArray[np.bool_] | None]:
+    """Samples at the end and, of circuits that measure midway, outcomes there and which shots were selected."""
+    if not midway:
+        return result, None, None
+    samples, outcomes = result
+    selected = np.array([-1 if op.postselect is None else int(op.postselect) for op in midway])
+    return samples, outcomes, np.all((outcomes == selected) | (selected < 0), axis=1)
 
-    samples: Any
-    wires: Any
-    outcomes: Any
-    order: Any
-    valid: NDArray[np.bool_] | None
-    mode: str | None
 
-    @classmethod
-    def of(cls, result: Any, wires: Any, midway: Sequence[Any], mode: str | None) -> _Drawn:
-        if not midway:
-            return cls(result, wires, None, None, None, mode)
-        samples, outcomes = result
-        selected = np.array([-1 if op.postselect is None else int(op.postselect) for op in midway])
-        valid = np.all((outcomes == selected) | (selected < 0), axis=1)
-        return cls(samples, wires, outcomes, qml.wires.Wires([(op.meas_uid, "outcome") for op in midway]), valid, mode)
-
-    def at_end(self, measurement: Any) -> Any:
-        """What the samples amount to."""
-        return self._value(measurement, self.samples, self.wires)
-
-    def in_middle(self, measurement: Any) -> Any:
-        """What the outcomes amount to, for a measurement as of `_relabelled`."""
-        return self._value(measurement, self.outcomes, self.order)
-
-    def _value(self, measurement: Any, samples: Any, order: Any) -> Any:
-        if self.valid is None:
-            return measurement.process_samples(samples, order)
-        if isinstance(measurement, SampleMP) and self.mode == "pad-invalid-samples":
-            found = np.array(measurement.process_samples(samples, order))
-            found[~self.valid] = _INVALID
-            return found
-        if not self.valid.any():  # as the framework has it
-            shape = measurement.eigvals() if isinstance(measurement, ProbabilityMP) else 0.0
-            return np.nan * np.ones_like(shape, dtype=np.float64)
-        return measurement.process_samples(samples[self.valid], order)
+def _value(measurement: Any, samples: Any, order: Any, valid: NDArray[np.bool_] | None, mode: str | None) -> Any:
+    """What the valid samples of wires amount to."""
+    if valid is None:
+        return measurement.process_samples(samples, order)
+    if isinstance(measurement, SampleMP) and mode == "pad-invalid-samples":
+        found = np.array(measurement.process_samples(samples, order))
+        found[~valid] = _INVALID
+        return found
+    if not valid.any():  # as the framework has it
+        shape = measurement.eigvals() if isinstance(measurement, ProbabilityMP) else 0.0
+        return np.nan * np.ones_like(shape, dtype=np.float64)
+    return measurement.process_samples(samples[valid], order)
 
 
 def _measured_wires(tape: Any) -> Any:

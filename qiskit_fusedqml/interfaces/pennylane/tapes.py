@@ -59,39 +59,54 @@ def _known(structure: Structure) -> Structure:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Layout:
+    """Operations without their numbers.
+
+    Attributes:
+        structure: What they are.
+        operations: The operations; their own parameters do not count.
+        positions: For each of a tape's parameters which of the operations' it is, or which are stacked in it.
+        dimensions: The number of axes that each was made with, to which `jax.vmap` adds one in front; None for a tape
+            that is not stacked.
+    """
+
+    structure: Structure
+    operations: Sequence[Any]
+    positions: Sequence[int | Positions]
+    dimensions: Sequence[int] | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class ParsedTape:
     """A tape as structure and numbers.
 
     Attributes:
-        key: The structure.
+        key: Equal for tapes that differ in numbers only.
         tape: The tape.
-        operations: Its operations.
-        positions: For each of the tape's parameters which of the operations' it is, or which are stacked in it.
+        layout: Its operations.
         data: The parameters.
-        dimensions: The number of axes that each was made with; None for a tape that is not stacked.
     """
 
     key: Hashable
     tape: Any
-    operations: Sequence[Any]
-    positions: Sequence[int | Positions]
+    layout: Layout
     data: Sequence[Any]
-    dimensions: Sequence[int] | None = None
 
     def place(self, index: int) -> int | Positions:
         """The position of a parameter of the tape; -1 for one of its measurements'."""
-        return self.positions[index] if index < len(self.data) else -1
+        return self.layout.positions[index] if index < len(self.data) else -1
 
     @property
     def prepared(self) -> Any:
         """The parameter of the preparation that the tape begins with."""
-        return self.data[self.positions.index(0)]
+        return self.data[self.layout.positions.index(0)]
 
     @property
     def is_mapped(self) -> bool:
         """Whether `jax.vmap` has put samples in front of a parameter that was made without them."""
-        return self.dimensions is not None and any(
-            np.ndim(number) > count for number, count in zip(self.data, self.dimensions, strict=True)
+        dimensions = self.layout.dimensions
+        return dimensions is not None and any(
+            np.ndim(number) > count for number, count in zip(self.data, dimensions, strict=True)
         )
 
 
@@ -109,14 +124,13 @@ def parse(tape: Any, wires: tuple[Wire, ...] | None) -> ParsedTape:
     measured = tuple([(type(m), m.wires.labels, observable_identity(m)) for m in tape.measurements])
     operations = tape.operations
     if len(operations) == 1 and type(operations[0]) is StackedCircuit:
-        one = operations[0]
-        key = (wires, one.structure, measured)
-        return ParsedTape(key, tape, one.operations, one.positions, one.data, one.dimensions)
-    structure, data = read_operations(operations)
-    return ParsedTape((wires, structure, measured), tape, operations, range(len(data)), data)
+        layout, data = operations[0].layout, operations[0].data
+    else:
+        layout, data = read_operations(operations)
+    return ParsedTape((wires, layout.structure, measured), tape, layout, data)
 
 
-def read_operations(operations: Sequence[Any]) -> tuple[Structure, list[Any]]:
+def read_operations(operations: Sequence[Any]) -> tuple[Layout, list[Any]]:
     """What operations are, and their parameters in order."""
     names: list[Any] = []
     data: list[Any] = []
@@ -125,7 +139,7 @@ def read_operations(operations: Sequence[Any]) -> tuple[Structure, list[Any]]:
         names.append((kind, labels(op)) if kind in PLAIN or issubclass(kind, StatePrepBase) else identity(op))
         if op.data:
             data.extend(op.data)
-    return Structure(tuple(names)), data
+    return Layout(Structure(tuple(names)), operations, range(len(data))), data
 
 
 def wire_order(
@@ -144,38 +158,23 @@ def wire_order(
 
 
 class StackedCircuit(Operation):
-    """The operations of a circuit, one after the other; the parameters are all of theirs, at the positions.
-
-    Positions and dimensions are as of `ParsedTape`; the operations' own parameters do not count.
-    """
+    """The operations of a circuit, one after the other; the parameters are all of theirs, at the positions."""
 
     num_wires = None
     grad_method = None
 
-    def __init__(
-        self,
-        *data: Any,
-        operations: Sequence[Any],
-        structure: Structure,
-        positions: tuple[int | Positions, ...],
-        dimensions: tuple[int, ...],
-        wires: Any,
-        batch_size: int | None = None,
-    ) -> None:
+    def __init__(self, *data: Any, layout: Layout, wires: Any, batch_size: int | None = None) -> None:
         super().__init__(*data, wires=wires)
         self._batch_size = batch_size
-        self.operations = operations
-        self.structure = structure
-        self.positions = positions
-        self.dimensions = dimensions
+        self.layout = layout
 
     @override
     def decomposition(self) -> list[Any]:
         numbers: dict[int, Any] = {}
-        for place, own in zip(self.positions, self.data, strict=True):
+        for place, own in zip(self.layout.positions, self.data, strict=True):
             numbers |= {place: own} if isinstance(place, int) else dict(zip(place, own, strict=True))
         result, start = [], 0
-        for op in self.operations:
+        for op in self.layout.operations:
             stop = start + len(op.data)
             result.append(bind_new_parameters(op, [numbers[k] for k in range(start, stop)]) if op.data else op)
             start = stop
@@ -193,8 +192,7 @@ class StackedCircuit(Operation):
 
 @bind_new_parameters.register  # type: ignore[untyped-decorator]
 def _bind(op: StackedCircuit, params: Sequence[Any]) -> StackedCircuit:
-    names = ("operations", "structure", "positions", "dimensions", "wires", "batch_size")
-    return StackedCircuit(*params, **{name: getattr(op, name) for name in names})
+    return StackedCircuit(*params, layout=op.layout, wires=op.wires, batch_size=op.batch_size)
 
 
 def stacked(tape: Any, others: Sequence[int], batch_size: int | None) -> Any:
@@ -205,7 +203,7 @@ def stacked(tape: Any, others: Sequence[int], batch_size: int | None) -> Any:
         others: Positions of these other parameters.
         batch_size: Their size, if any of them is broadcast.
     """
-    structure, data = read_operations(tape.operations)
+    layout, data = read_operations(tape.operations)
     kinds: dict[Hashable, list[int]] = {}
     single = set(others)
     for position, number in enumerate(data):
@@ -217,17 +215,11 @@ def stacked(tape: Any, others: Sequence[int], batch_size: int | None) -> Any:
         if at not in single and np.ndim(number) > (not isinstance(at, int)):
             batch_size = number.shape[-1]
             break
+    structure, dimensions = _known(layout.structure), tuple([np.ndim(number) for number in numbers])
+    wires = list(dict.fromkeys(wire for name in structure.names for wire in name[1]))
+    layout = Layout(structure, tape.operations, positions, dimensions)
     with qml.QueuingManager.stop_recording():
-        one = StackedCircuit(
-            *numbers,
-            operations=tape.operations,
-            structure=_known(structure),
-            positions=positions,
-            dimensions=tuple([np.ndim(number) for number in numbers]),
-            wires=list(dict.fromkeys(wire for name in structure.names for wire in name[1])),
-            batch_size=batch_size,
-        )
-    return tape.copy(operations=[one])
+        return tape.copy(operations=[StackedCircuit(*numbers, layout=layout, wires=wires, batch_size=batch_size)])
 
 
 def _kind(number: Any) -> Hashable:
