@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +16,11 @@ from ..devices.reference import logical_rows
 from ..devices.registry import make_device
 from ..ir.angles import AngleMap
 from ..ir.encoding import AmplitudeEncoding
+from ..ir.measurement import Measurement
 from ..ir.program import Program
 from ..planner import Plan
 from .forward_cache import KEPT, ForwardCache, ForwardPass
-from .memory import KET_COPY_BRA, KET_COPY_BRA_AMPLITUDES, MemoryBudget
+from .memory import KET, KET_AND_AMPLITUDES, KET_COPY_BRA, KET_COPY_BRA_AMPLITUDES, MemoryBudget
 from .options import EngineOptions
 from .parameters import NO_PARAMETERS, ParameterBatch, ParameterSet, checked_arrays, parameter_batch
 from .plans import Plans
@@ -210,6 +211,31 @@ class Passes:
             forward = None
         total = joined(shared) if per_sample else sum(shared[1:], start=shared[0])
         return total, joined(batched) if batched else None
+
+    def probabilities(self, parameters: ParameterBatch, measurement: Measurement) -> FloatArray:
+        """Probabilities (B, 2**num_clbits), as of `ProgramFunction.probabilities`."""
+        qubits, outcomes, size = measurement.qubits, measurement.outcomes(), 2**measurement.num_clbits
+        what = f"probabilities of {measurement.num_clbits} classical bits"
+        self.memory.check_output(8 * size * parameters.batch, what)
+        sweeps = self.plans.sweeps(self.request(parameters, populations=True))
+        device = self.device_of(parameters)
+        parts = (
+            (chunk.first, device.probabilities(self.forward(sweeps, chunk)[1], sweeps.frame, qubits))
+            for chunk in self.memory.chunks(parameters, KET)
+        )
+        memory = self.memory_of_device if parameters.on_device else None
+        if memory is not None and np.array_equal(outcomes, np.arange(size)):
+            return joined([part for _, part in parts])
+        result = np.zeros((parameters.batch, size))
+        for first, part in parts:
+            result[first : first + len(part), outcomes] = part if memory is None else memory.to_host(part)
+        return result if memory is None else cast(FloatArray, memory.from_host(result))
+
+    def amplitudes(self, parameters: ParameterBatch) -> ComplexArray:
+        """Final amplitudes (B, 2**n), global phase included."""
+        sweeps = self.plans.sweeps(self.request(parameters, keep_phase=True))
+        device, chunks = self.device_of(parameters), self.memory.chunks(parameters, KET_AND_AMPLITUDES)
+        return joined([device.amplitudes(self.forward(sweeps, chunk)[1], sweeps.frame) for chunk in chunks])
 
     def state(self, sweeps: Sweeps, amplitudes: ComplexArray) -> State:
         """Amplitudes (B, 2**n) of any norm as states in the frame of the sweeps' final states."""

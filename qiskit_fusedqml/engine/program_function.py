@@ -31,7 +31,7 @@ from ..ir.observables import PauliSum
 from ..ir.program import Program
 from ..planner import Plan
 from . import rotations
-from .memory import BRA, KET, KET_AND_AMPLITUDES, KET_COPY_BRA_AMPLITUDES, MemoryEstimate
+from .memory import BRA, KET_COPY_BRA_AMPLITUDES, MemoryEstimate
 from .options import EngineOptions
 from .parameters import (
     Loss,
@@ -280,31 +280,14 @@ class ProgramFunction:
             measurement: Where outcomes go; None for the function's own.
             initial_states: As of `vjp`.
         """
-        parameters, measured = self.read(x, w, initial_states, on_host=False), measurement or self.measurement
-        qubits, outcomes, size = measured.qubits, measured.outcomes(), 2**measured.num_clbits
-        self.memory.check_output(8 * size * parameters.batch, f"probabilities of {measured.num_clbits} classical bits")
-        sweeps = self.plans.sweeps(self.passes.request(parameters, populations=True))
-        device = self.passes.device_of(parameters)
-        parts = (
-            (chunk.first, device.probabilities(self.passes.forward(sweeps, chunk)[1], sweeps.frame, qubits))
-            for chunk in self.memory.chunks(parameters, KET)
-        )
-        memory = self.memory_of_device if parameters.on_device else None
-        if memory is not None and np.array_equal(outcomes, np.arange(size)):
-            return joined([part for _, part in parts])
-        result = np.zeros((parameters.batch, size))
-        for first, part in parts:
-            result[first : first + len(part), outcomes] = part if memory is None else memory.to_host(part)
-        return result if memory is None else cast(FloatArray, memory.from_host(result))
+        parameters = self.read(x, w, initial_states, on_host=False)
+        return self.passes.probabilities(parameters, measurement or self.measurement)
 
     def statevector(
         self, x: ArrayLike | None = None, w: ArrayLike | None = None, *, initial_states: InitialStates = None
     ) -> NDArray[np.complexfloating]:
         """Final amplitudes psi(x_b, w), (B, 2**n), global phase included."""
-        parameters = self.read(x, w, initial_states, on_host=False)
-        sweeps = self.plans.sweeps(self.passes.request(parameters, keep_phase=True))
-        device, chunks = self.passes.device_of(parameters), self.memory.chunks(parameters, KET_AND_AMPLITUDES)
-        return joined([device.amplitudes(self.passes.forward(sweeps, chunk)[1], sweeps.frame) for chunk in chunks])
+        return self.passes.amplitudes(self.read(x, w, initial_states, on_host=False))
 
     @cached_property
     def unrolled(self) -> Unrolled:
