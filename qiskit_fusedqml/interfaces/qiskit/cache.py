@@ -11,8 +11,7 @@ circuits that differ inside a large matrix only.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Hashable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable
 from functools import cached_property, partial
 from threading import RLock
 from typing import Any, TypeVar
@@ -44,18 +43,6 @@ def check_circuit(circuit: object, name: str = "circuit") -> None:
         raise InvalidInputError(f"{name} is {shown(circuit)}; a QuantumCircuit is expected.")
 
 
-@contextmanager
-def refused_if_too_deep(circuit: QuantumCircuit) -> Iterator[None]:
-    """Refuse a circuit that Qiskit cannot copy, as its definitions or blocks are nested deeper than Python's calls."""
-    try:
-        yield
-    except RecursionError as error:
-        raise InvalidInputError(
-            f"Circuit {circuit.name!r} cannot be copied: its definitions or blocks are nested too deeply for Python. "
-            "Write some of the levels out, with decompose() for instance."
-        ) from error
-
-
 class CircuitCache:
     """A bounded, thread-safe store of what was derived from circuits.
 
@@ -81,8 +68,7 @@ class CircuitCache:
             entry = self._entries.find(id(circuit))
             if entry is None or not entry.is_still(circuit):
                 check_circuit(circuit)
-                with refused_if_too_deep(circuit):
-                    entry = KnownCircuit(circuit, partial(self._forget, id(circuit)), by_names=entry is None)
+                entry = KnownCircuit(circuit, partial(self._forget, id(circuit)), by_names=entry is None)
                 self._entries.put(id(circuit), entry)
         return entry
 

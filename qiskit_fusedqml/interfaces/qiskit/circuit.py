@@ -19,8 +19,9 @@ from ...engine.program_function import Gradients, InitialStates, ProgramFunction
 from ...engine.second_order import geometric_tensor, hessian_product
 from ...engine.state_gradients import overlap_jacobian, state_vjp
 from ...errors import InvalidInputError
-from .cache import check_circuit, refused_if_too_deep
+from .cache import check_circuit
 from .lowering import free_parameters, lower, lower_observables
+from .snapshot import Snapshot
 
 
 class DifferentiableCircuit(ProgramFunction):
@@ -77,8 +78,7 @@ class DifferentiableCircuit(ProgramFunction):
     ) -> None:
         options = EngineOptions(**engine_arguments(locals()))
         check_circuit(circuit)
-        with refused_if_too_deep(circuit):
-            self.circuit = circuit.copy()  # as it is now, whatever becomes of it
+        self.circuit = Snapshot(circuit, by_names=True).circuit  # as it is now, whatever becomes of it
         self.inputs = checked_parameters(inputs, "inputs")
         taken = set(self.inputs)
         others = [p for p in free_parameters(circuit) if p not in taken]

@@ -9,12 +9,11 @@ in them, and definitions only where there are some already.
 from __future__ import annotations
 
 import copy
-import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from numbers import Number
 from types import BuiltinFunctionType, FunctionType, ModuleType
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,8 +32,15 @@ from qiskit.circuit import (
 from qiskit.circuit.library import DiagonalGate, Initialize, StatePreparation, UnitaryGate
 from qiskit.circuit.library.standard_gates import get_standard_gate_name_mapping
 
-Check = Callable[[Any], bool]
-"""Whether something given holds what was copied."""
+from ...errors import InvalidInputError
+from .tasks import Task, carry_out
+
+Check: TypeAlias = Callable[[Any], "Iterable[tuple[Check, Any]] | None"]
+"""Compares something given with what was copied, except for its parts.
+
+Returns these and the checks that are for them, so that no depth of nesting is too deep; None where there is a
+difference.
+"""
 
 _PLAIN = frozenset({Barrier, Delay, Measure, Reset})
 """Operations that hold nothing that can be changed; Qiskit compares them as it does standard gates."""
@@ -58,156 +64,201 @@ class Snapshot:
 
     Args:
         circuit: The circuit.
-        above: The objects that it is a part of, by identity.
         by_names: Whether operations with the names of standard gates are taken for these at first, which saves new
             circuits a walk through their instructions. Where they are others, the first comparison fails.
 
     Attributes:
         circuit: A copy that shares nothing with it that can be changed.
+
+    Raises:
+        InvalidInputError: If Qiskit itself cannot take the circuit apart and put it together again.
     """
 
-    def __init__(self, circuit: QuantumCircuit, above: frozenset[int] = frozenset(), *, by_names: bool = False) -> None:
-        self.circuit: QuantumCircuit = circuit.copy()
-        self._checks: list[tuple[int, Check]] = []
-        self._instructions: list[CircuitInstruction] | None = None
-        if not (by_names and circuit.count_ops().keys() <= _PLAIN_NAMES):
-            self._instructions = list(self.circuit.data)
-            self._take_operations(circuit, self._instructions, above)
-
-    def _take_operations(
-        self, circuit: QuantumCircuit, instructions: list[CircuitInstruction], above: frozenset[int]
-    ) -> None:
-        for place, instruction in enumerate(instructions):
-            if not _is_plain(instruction):
-                operation, check = _copied(circuit.data[place].operation, above)
-                self._checks.append((place, check))
-                instructions[place] = instruction.replace(operation=operation)
-        if any(instructions[place].is_control_flow() for place, _ in self._checks):
-            self.circuit = circuit.copy_empty_like()  # where Qiskit 2.6 replaces blocks it counts them wrongly
-            self.circuit.data = instructions
-        else:
-            for place, _ in self._checks:
-                self.circuit.data[place] = instructions[place]
+    def __init__(self, circuit: QuantumCircuit, *, by_names: bool = False) -> None:
+        self.circuit: QuantumCircuit
+        self._check: Check | None = None
+        try:
+            if by_names and circuit.count_ops().keys() <= _PLAIN_NAMES:
+                self.circuit = circuit.copy()
+            else:
+                self.circuit, self._check = carry_out(_copied_circuit(circuit, set()))
+        except RecursionError as error:
+            raise InvalidInputError(
+                f"Circuit {circuit.name!r} cannot be copied: its definitions or blocks are nested too deeply for "
+                "Qiskit. Write some of the levels out, with decompose() for instance."
+            ) from error
 
     def is_of(self, circuit: Any) -> bool:
         """Whether a circuit holds the same: instructions, bits, phase."""
-        own, instructions = self.circuit, self._instructions
-        if instructions is None:
-            instructions = list(own.data)
+        if self._check is None:
+            instructions = list(self.circuit.data)
             if not all(map(_is_plain, instructions)):
                 return False
-            self._instructions = instructions
-        if not isinstance(circuit, QuantumCircuit) or not (
-            circuit.num_qubits == own.num_qubits
-            and circuit.num_clbits == own.num_clbits
-            and circuit.global_phase == own.global_phase
-        ):
-            return False
-        if not self._checks:
-            return bool(circuit.data == instructions)
-        data, start = list(circuit.data), 0
-        if len(data) != len(instructions):
-            return False
-        for place, check in self._checks:
-            given, copied = data[place], instructions[place]
-            if given.qubits != copied.qubits or given.clbits != copied.clbits or not check(given.operation):
+            self._check = partial(_compare_circuits, self.circuit, instructions, ())
+        work: list[tuple[Check, Any]] = [(self._check, circuit)]
+        for check, given in work:  # which grows
+            parts = check(given)
+            if parts is None:
                 return False
-            if data[start:place] != instructions[start:place]:
-                return False
-            start = place + 1
-        return bool(data[start:] == instructions[start:])
+            if parts:
+                work += parts
+        return True
 
 
 def _is_plain(instruction: CircuitInstruction) -> bool:
     return bool(instruction.is_standard_gate()) or getattr(instruction.operation, "base_class", None) in _PLAIN
 
 
-def _copied(value: Any, above: frozenset[int]) -> tuple[Any, Check]:
-    """A copy of an operation or of a part of one, and the check against it; ``above`` as of `Snapshot`."""
+def _copied(value: Any, above: set[int]) -> Task:
+    """Returns a copy of an operation or of a part of one, and the check against it.
+
+    Args:
+        value: What is copied.
+        above: The objects that it is a part of, by identity; the one set of them all, as parts are copied in turn.
+    """
     kind = type(value)
     if isinstance(value, _CONSTANTS):
-        return value, partial(_is_constant, value)
+        return value, partial(_compare_constant, value)
     if isinstance(value, np.ndarray):
         array = value.copy()
         array.flags.writeable = False
-        return array, partial(_is_array, array, array.tobytes() if array.nbytes <= _SMALL_BYTES else None)
+        return array, partial(_compare_arrays, array, array.tobytes() if array.nbytes <= _SMALL_BYTES else None)
     if isinstance(value, QuantumCircuit):
-        snapshot = Snapshot(value, above)
-        return snapshot.circuit, snapshot.is_of
+        return (yield _copied_circuit(value, above))
     if kind in (list, tuple):
         kinds = set(map(type, value))
         if all(issubclass(each, _CONSTANTS) for each in kinds):
-            return kind(value), partial(_is_constants, kind(value), kinds)
-        parts = [_copied(each, above) for each in value]
-        return kind([own for own, _ in parts]), partial(_is_list, kind, [check for _, check in parts])
+            return kind(value), partial(_compare_constants, kind(value), kinds)
+        owns, checks = yield _copied_parts(dict(enumerate(value)), above)
+        return kind(owns.values()), partial(_compare_lists, kind, list(checks.values()))
     if kind is dict:
-        named = {key: _copied(each, above) for key, each in value.items()}
-        return {key: own for key, (own, _) in named.items()}, partial(
-            _is_dictionary, {key: check for key, (_, check) in named.items()}
-        )
-    return _copied_object(value, above)
+        owns, checks = yield _copied_parts(value, above)
+        return owns, partial(_compare_dictionaries, checks)
+    return (yield _copied_object(value, above))
 
 
-def _copied_object(value: Any, above: frozenset[int]) -> tuple[Any, Check]:
+def _copied_parts(parts: dict[Any, Any], above: set[int]) -> Task:
+    """Returns copies of a dictionary's values, and the checks against these."""
+    owns, checks = {}, {}
+    for name, each in parts.items():
+        owns[name], checks[name] = yield _copied(each, above)
+    return owns, checks
+
+
+def _copied_circuit(circuit: QuantumCircuit, above: set[int]) -> Task:
+    """Returns a copy of a circuit, and the check against it. Qiskit's own would copy operations with all levels."""
+    instructions = list(circuit.data)
+    checks: list[tuple[int, Check]] = []
+    for place, instruction in enumerate(instructions):
+        if not _is_plain(instruction):
+            operation, check = yield _copied(instruction.operation, above)
+            checks.append((place, check))
+            instructions[place] = instruction.replace(operation=operation)
+    if not checks:
+        own = circuit.copy()
+    elif any(instructions[place].is_control_flow() for place, _ in checks):
+        own = circuit.copy_empty_like(circuit.name)  # where Qiskit 2.6 replaces blocks it counts them wrongly
+        own.data = instructions
+    else:
+        own = circuit.copy_empty_like(circuit.name, vars_mode="drop")
+        own.global_phase = 0
+        own.compose(circuit, copy=False, inplace=True)
+        for place, _ in checks:
+            own.data[place] = instructions[place]
+    return own, partial(_compare_circuits, own, instructions, checks)
+
+
+def _copied_object(value: Any, above: set[int]) -> Task:
+    """Returns a copy of an object by its attributes, and the check against it."""
     kind: Any = type(value)
     attributes = getattr(value, "__dict__", None)
     unknown = not attributes and kind.__eq__ is object.__eq__  # nothing says what it holds
     if unknown or id(value) in above:  # or it refers to what it is a part of
-        return value, partial(operator.is_, value)
+        return value, partial(_compare_identities, value)
     try:
         own = copy.copy(value) if isinstance(value, Operation) else copy.deepcopy(value)
     except Exception:  # noqa: BLE001 (whatever the author of a gate raises)
         own = value
     if attributes is None:
-        return own, partial(_is_constant, own)
-    parts = {name: _copied(each, above | {id(value)}) for name, each in attributes.items()}
+        return own, partial(_compare_constant, own)
+    constants = {name: each for name, each in attributes.items() if isinstance(each, _CONSTANTS)}
+    others = {name: each for name, each in attributes.items() if name not in constants}
+    above.add(id(value))
+    parts, checks = yield _copied_parts(others, above)
+    above.remove(id(value))
     if isinstance(value, Operation) and own is not value:
-        vars(own).update({name: part for name, (part, _) in parts.items()})
-    ignored = ("_definition",) if isinstance(value, _BY_PARAMS) else ()
-    constants = {
-        name: each for name, each in attributes.items() if isinstance(each, _CONSTANTS) and name not in ignored
-    }
-    checks = {name: check for name, (_, check) in parts.items() if name not in constants and name not in ignored}
-    return own, partial(_is_object, kind, len(attributes), constants, checks)
+        vars(own).update(parts)
+    if isinstance(value, _BY_PARAMS):
+        for compared in (constants, checks):
+            compared.pop("_definition", None)
+    return own, partial(_compare_objects, kind, len(attributes), constants, checks)
 
 
-def _is_constant(copied: Any, given: Any) -> bool:
-    return given is copied or (type(given) is type(copied) and bool(given == copied))
+def _compare_circuits(
+    own: QuantumCircuit,
+    instructions: list[CircuitInstruction],
+    checks: Sequence[tuple[int, Check]],
+    given: Any,
+) -> Iterable[tuple[Check, Any]] | None:
+    if not isinstance(given, QuantumCircuit) or not (
+        given.num_qubits == own.num_qubits
+        and given.num_clbits == own.num_clbits
+        and given.global_phase == own.global_phase
+    ):
+        return None
+    if not checks:
+        return () if given.data == instructions else None
+    data, start, operations = list(given.data), 0, []
+    if len(data) != len(instructions):
+        return None
+    for place, check in checks:
+        found, copied = data[place], instructions[place]
+        if found.qubits != copied.qubits or found.clbits != copied.clbits:
+            return None
+        if data[start:place] != instructions[start:place]:
+            return None
+        operations.append((check, found.operation))
+        start = place + 1
+    return operations if data[start:] == instructions[start:] else None
 
 
-def _is_array(copied: NDArray[Any], content: bytes | None, given: Any) -> bool:
+def _compare_identities(copied: Any, given: Any) -> tuple[()] | None:
+    return () if given is copied else None
+
+
+def _compare_constant(copied: Any, given: Any) -> tuple[()] | None:
+    return () if given is copied or (type(given) is type(copied) and given == copied) else None
+
+
+def _compare_arrays(copied: NDArray[Any], content: bytes | None, given: Any) -> tuple[()] | None:
     if type(given) is not type(copied) or given.dtype != copied.dtype or given.shape != copied.shape:
-        return False
-    return np.array_equal(given, copied) if content is None else given.tobytes() == content
+        return None
+    return () if (np.array_equal(given, copied) if content is None else given.tobytes() == content) else None
 
 
-def _is_constants(copied: Any, kinds: set[type], given: Any) -> bool:
-    return type(given) is type(copied) and set(map(type, given)) <= kinds and bool(given == copied)
+def _compare_constants(copied: Any, kinds: set[type], given: Any) -> tuple[()] | None:
+    return () if type(given) is type(copied) and set(map(type, given)) <= kinds and given == copied else None
 
 
-def _is_list(kind: Any, checks: list[Check], given: Any) -> bool:
-    if type(given) is not kind or len(given) != len(checks):
-        return False
-    for check, each in zip(checks, given, strict=True):  # noqa: SIM110 (a loop takes half the time)
-        if not check(each):
-            return False
-    return True
+def _compare_lists(kind: Any, checks: list[Check], given: Any) -> Iterable[tuple[Check, Any]] | None:
+    return zip(checks, given, strict=True) if type(given) is kind and len(given) == len(checks) else None
 
 
-def _is_dictionary(checks: dict[Any, Check], given: Any) -> bool:
-    return type(given) is dict and given.keys() == checks.keys() and all(checks[key](given[key]) for key in given)
+def _compare_dictionaries(checks: dict[Any, Check], given: Any) -> Iterable[tuple[Check, Any]] | None:
+    if type(given) is not dict or given.keys() != checks.keys():
+        return None
+    return [(check, given[key]) for key, check in checks.items()]
 
 
-def _is_object(kind: type, count: int, constants: dict[str, Any], checks: dict[str, Check], given: Any) -> bool:
+def _compare_objects(
+    kind: type, count: int, constants: dict[str, Any], checks: dict[str, Check], given: Any
+) -> Iterable[tuple[Check, Any]] | None:
     if type(given) is not kind:
-        return False
+        return None
     found = vars(given)
     try:
         if len(found) != count or not constants.items() <= found.items():
-            return False
-    except (TypeError, ValueError):  # a number has become an array
-        return False
-    for name, check in checks.items():  # noqa: SIM110 (a loop takes half the time)
-        if name not in found or not check(found[name]):
-            return False
-    return True
+            return None
+        return [(check, found[name]) for name, check in checks.items()]
+    except (KeyError, TypeError, ValueError):  # another attribute is there, or a number has become an array
+        return None

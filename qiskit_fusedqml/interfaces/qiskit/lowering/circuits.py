@@ -21,6 +21,7 @@ from ....errors import InvalidInputError, UnsupportedInstructionError
 from ....ir.dynamic import Measure
 from ....ir.gates import GATES, place
 from ....ir.program import MAX_DIAGONAL_QUBITS, MAX_MATRIX_QUBITS, inverted
+from ..tasks import Task, carry_out
 from .matrices import dense, diagonal, transpositions
 from .operations import (
     FREE,
@@ -34,7 +35,7 @@ from .operations import (
     without_modifiers,
 )
 from .states import Amplitudes, amplitude_encoding, prepared_amplitudes
-from .writer import Task, Writer, carry_out
+from .writer import Writer
 
 _STATES = ("measure", "reset", "initialize", "state_preparation")
 _UNITARIES = ("unitary", "hamiltonian", "permutation", "diagonal", "multiplexer", "annotated")

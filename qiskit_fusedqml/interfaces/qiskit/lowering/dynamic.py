@@ -19,13 +19,13 @@ from ....ir.classical import BOOL, Apply, Constant, Expression, any_of
 from ....ir.program import MAX_QUBITS, Program
 from ....ir.qubits import ActiveQubits, read_qubits
 from ....ir.simplify import simplify
+from ..tasks import Task
 from .circuits import Walker
 from .classical import ClassicalReader, Jumps
 from .expressions import AngleTable
 from .operations import Controls, Operands, free_parameters, is_straight
 from .programs import Lowered, check_readable
 from .states import read_save, read_set_statevector
-from .writer import Task
 
 _WITHOUT_CLASS = {
     **{name: name for name in ("set_statevector", "jump", "mark")},

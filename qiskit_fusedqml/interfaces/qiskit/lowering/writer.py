@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeAlias
+from typing import Any
 
 from ....errors import InvalidInputError, UnsupportedInstructionError
 from ....ir.dynamic import Measure
@@ -18,22 +18,6 @@ from .operations import FREE, Controls, Operands, placed
 
 LEVELS_SHOWN = 4
 """How many levels of nested definitions messages show from the outside, and from the inside."""
-
-Task: TypeAlias = Generator["Task | None", None, None]
-"""Work in steps, each of which is another task to be done before the next step, or None."""
-
-
-def carry_out(task: Task) -> None:
-    """Do a task and those that are its steps; without recursion, as circuits may be nested deeper than calls."""
-    stack = [task]
-    while stack:
-        try:
-            step = next(stack[-1])
-        except StopIteration:
-            stack.pop()
-        else:
-            if step is not None:
-                stack.append(step)
 
 
 @dataclass
