@@ -83,11 +83,14 @@ class BoundedCache(Generic[Key, Value]):
                 self.drop(next(islice(self._kept, place, None)))
         return value
 
-    def drop(self, key: Key) -> None:
-        """Forget what is kept under the key, if anything is."""
+    def drop(self, key: Key) -> Value | None:
+        """Forget what is kept under the key, if anything is; it goes to the caller, and to no other thread."""
         with self._lock:
             found = self._kept.pop(key, None)
-            self.size -= 0 if found is None else found[1]
+            if found is None:
+                return None
+            self.size -= found[1]
+            return found[0]
 
     def values(self) -> list[Value]:
         """What is kept, the newest last."""

@@ -65,6 +65,5 @@ def test_a_bounded_cache_counts_sizes() -> None:
     assert (len(cache), cache.size) == (2, 10)
     cache.put("c", "x" * 50)
     assert cache.values() == ["x" * 50]  # larger than the bound, but the newest
-    cache.drop("c")
-    cache.drop("c")
+    assert (cache.drop("c"), cache.drop("c")) == ("x" * 50, None)
     assert (cache.find("c"), cache.size) == (None, 0)

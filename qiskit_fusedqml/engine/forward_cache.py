@@ -8,61 +8,31 @@ values free the states. Programs that are not differentiated keep nothing.
 
 from __future__ import annotations
 
-import threading
 import weakref
-from collections import OrderedDict
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..devices import State
+from ..memory import BoundedCache
 from .parameters import ParameterBatch
 from .sweeps import PlanRequest, Sweeps
 
 MAX_BYTES = 256 * 2**20
-"""Memory for the states that all programs together keep; the oldest are freed first."""
+"""Memory for the states that all programs together keep."""
 
 
 class ForwardPass(NamedTuple):
-    """A forward sweep: at which values, which one, and what it left (see `Sweeps.forward`)."""
+    """A forward sweep: at which values, which one, what it left (see `Sweeps.forward`), and the bytes of that."""
 
     parameters: ParameterBatch
     sweeps: Sweeps
     forward: tuple[Any, State]
+    size: int
 
 
-class KeptPasses:
-    """What all programs keep, the oldest first. Each state is given out once, to one thread.
-
-    Args:
-        max_bytes: The most that is kept.
-    """
-
-    def __init__(self, max_bytes: int = MAX_BYTES) -> None:
-        self.max_bytes = max_bytes
-        self.bytes = 0
-        self._kept: OrderedDict[int, tuple[ForwardPass, int]] = OrderedDict()
-        self._lock = threading.RLock()  # reentrant: the garbage collector may end a program's life anywhere
-
-    def put(self, key: int, kept: ForwardPass, size: int) -> None:
-        """Keep a pass of ``size`` bytes, in place of what was there under this key."""
-        with self._lock:
-            self.take(key)
-            self._kept[key] = (kept, size)
-            self.bytes += size
-            while self.bytes > self.max_bytes:
-                self.take(next(iter(self._kept)))
-
-    def take(self, key: int) -> ForwardPass | None:
-        """What is kept under the key, which then is no longer here."""
-        with self._lock:
-            kept, size = self._kept.pop(key, (None, 0))
-            self.bytes -= size
-            return kept
-
-
-KEPT = KeptPasses()
-"""The passes that the programs of this process keep."""
+KEPT: BoundedCache[int, ForwardPass] = BoundedCache(MAX_BYTES, lambda kept: kept.size)
+"""The passes that the programs of this process keep. Each is given out once, to one thread."""
 
 
 class ForwardCache:
@@ -75,7 +45,7 @@ class ForwardCache:
     def __init__(self) -> None:
         self.last: ParameterBatch | None = None
         self._followed_by: PlanRequest | None = None
-        weakref.finalize(self, KEPT.take, id(self)).atexit = False
+        weakref.finalize(self, KEPT.drop, id(self)).atexit = False
 
     def begin(self, parameters: ParameterBatch) -> PlanRequest | None:
         """Free the states of the last forward sweep, as another one begins.
@@ -83,14 +53,14 @@ class ForwardCache:
         Returns:
             What the sweeps of the derivatives that are likely to follow are for; None where none are.
         """
-        KEPT.take(id(self))
+        KEPT.drop(id(self))
         self.last = None if parameters.on_device else parameters  # the host would wait for a comparison
         followed_by = None if parameters.on_device else self._followed_by
         return followed_by and followed_by._replace(batched=parameters.batched, batch=parameters.batch)
 
-    def keep(self, kept: ForwardPass, size: int) -> None:
-        """Keep what a sweep of ``size`` bytes left; the caller must not use it any more."""
-        KEPT.put(id(self), kept, size)
+    def keep(self, kept: ForwardPass) -> None:
+        """Keep what a sweep left; the caller must not use it any more."""
+        KEPT.put(id(self), kept)
 
     def take(self, parameters: ParameterBatch, request: PlanRequest, sweeps: Sweeps) -> tuple[Any, State] | None:
         """What the forward sweep at these values left, if it was the last one and is still there.
@@ -103,7 +73,7 @@ class ForwardCache:
         last, self.last = self.last, None
         if last is None:
             return None
-        kept = KEPT.take(id(self))
+        kept = KEPT.drop(id(self))
         if kept is not None and kept.sweeps is sweeps and _equal(kept.parameters, parameters):
             return kept.forward
         if _equal(last, parameters):

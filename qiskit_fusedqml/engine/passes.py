@@ -126,10 +126,10 @@ class Passes:
         if followed_by is not None and self.memory.fits(parameters.batch, KET_COPY_BRA_AMPLITUDES):
             size = self.device.state_bytes(self._program.num_qubits, parameters.batch)
             kept = self.plans.sweeps(followed_by)
-            if size <= KEPT.max_bytes and type(kept) is type(sweeps):
+            if size <= KEPT.bound and type(kept) is type(sweeps):
                 forward = self.forward(kept, parameters)
                 yield parameters, kept, forward[1]
-                self._forward_cache.keep(ForwardPass(parameters, kept, forward), size)
+                self._forward_cache.keep(ForwardPass(parameters, kept, forward, size))
                 return
         for chunk in self.memory.chunks(parameters, sweeps.forward_states + extra):
             yield chunk, sweeps, self.forward(sweeps, chunk)[1]

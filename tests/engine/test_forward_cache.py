@@ -13,7 +13,7 @@ from qiskit.quantum_info import Statevector
 
 from qiskit_fusedqml import DifferentiableCircuit
 from qiskit_fusedqml.engine import forward_cache
-from qiskit_fusedqml.engine.forward_cache import KEPT, ForwardPass, KeptPasses
+from qiskit_fusedqml.engine.forward_cache import KEPT
 from qiskit_fusedqml.engine.passes import Passes
 from qiskit_fusedqml.errors import InvalidInputError
 
@@ -25,7 +25,7 @@ Point = tuple[np.ndarray, np.ndarray]
 @pytest.fixture(autouse=True)
 def _without_states_of_other_tests() -> None:
     for key in list(KEPT._kept):
-        KEPT.take(key)
+        KEPT.drop(key)
 
 
 def circuit(**options: Any) -> DifferentiableCircuit:
@@ -120,12 +120,12 @@ def test_other_values_free_the_states(kind: Any, sweeps: list[int]) -> None:
     changed = (a[0].copy(), a[1])
     for other in (b, (a[0][:2], a[1]), (a[0], b[1]), changed):
         kind.forward(f, a)
-        assert KEPT.bytes == f.device.state_bytes(3, 3)
+        assert KEPT.size == f.device.state_bytes(3, 3)
         changed[0][2, 1] += 1e-15
         sweeps.clear()
         np.testing.assert_allclose(kind.backward(f, other), jacobian(*other)[:, kind.columns], atol=1e-12)
         assert sweeps == [len(other[0])]
-        assert KEPT.bytes == 0
+        assert KEPT.size == 0
     kind.forward(f, a)
     np.testing.assert_allclose(kind.forward(f, b), values(*b)[:, kind.columns], atol=1e-12)
     np.testing.assert_allclose(kind.backward(f, a), jacobian(*a)[:, kind.columns], atol=1e-12)
@@ -135,10 +135,10 @@ def test_values_alone_keep_nothing() -> None:
     f, (a, b) = circuit(), points(2)
     for point in (a, b, a):
         f.values(*point)
-        assert KEPT.bytes == 0
+        assert KEPT.size == 0
     f.jacobian(*b)
     f.values(*b)
-    assert KEPT.bytes == 0
+    assert KEPT.size == 0
 
 
 def test_derivatives_of_another_kind_are_right() -> None:
@@ -162,11 +162,11 @@ def test_large_batches_and_checkpoints_keep_nothing(kind: Any, monkeypatch: pyte
         ({}, state - 1),
         ({"checkpoint": 2}, forward_cache.MAX_BYTES),
     ):
-        monkeypatch.setattr(KEPT, "max_bytes", most)
+        monkeypatch.setattr(KEPT, "bound", most)
         f = circuit(**options)
         for _ in range(3):
             np.testing.assert_allclose(kind.forward(f, point), values(*point)[:, kind.columns], atol=1e-12)
-            assert KEPT.bytes == 0
+            assert KEPT.size == 0
             np.testing.assert_allclose(kind.backward(f, point), jacobian(*point)[:, kind.columns], atol=1e-12)
 
 
@@ -174,27 +174,25 @@ def test_states_end_with_their_program() -> None:
     f, (a,) = circuit(), points(1)
     for _ in range(2):
         f.values(*a)
-        kept = KEPT.bytes
+        kept = KEPT.size
         f.jacobian(*a)
     f.values(*a)
-    assert KEPT.bytes == kept > 0
+    assert KEPT.size == kept > 0
     del f
-    assert KEPT.bytes == 0  # at once, not when the garbage collector comes by
+    assert KEPT.size == 0  # at once, not when the garbage collector comes by
 
 
-def test_the_oldest_states_go_first() -> None:
-    kept, passes = KeptPasses(10), [ForwardPass(None, None, (k, None)) for k in range(4)]  # type: ignore[arg-type]
-    kept.put(0, passes[0], 4)
-    kept.put(1, passes[1], 4)
-    kept.put(0, passes[0], 5)
-    assert kept.bytes == 9
-    kept.put(2, passes[2], 3)
-    assert kept.bytes == 8
-    assert kept.take(1) is None
-    assert kept.take(0) is passes[0]
-    assert kept.take(0) is None
-    kept.put(3, passes[3], 11)
-    assert (kept.bytes, kept.take(2), kept.take(3)) == (0, None, None)
+def test_states_of_many_programs_stay_within_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    programs, (a,) = [circuit() for _ in range(4)], points(1)
+    state = programs[0].device.state_bytes(3, 3)
+    monkeypatch.setattr(KEPT, "bound", 2 * state)
+    for f in programs:
+        f.values(*a), f.jacobian(*a)
+    for f in programs:
+        f.values(*a)
+    assert KEPT.size == 2 * state
+    for f in programs:  # from what was kept, or from the beginning
+        np.testing.assert_allclose(f.jacobian(*a), jacobian(*a)[:, :2], atol=1e-12)
 
 
 @KINDS
@@ -212,7 +210,7 @@ def test_eight_threads_share_a_program(kind: Any) -> None:
         for done in [pool.submit(work, k) for k in range(8)]:
             done.result()
     kind.forward(f, chosen[0]), kind.backward(f, chosen[0])
-    assert KEPT.bytes == 0
+    assert KEPT.size == 0
 
 
 @pytest.mark.parametrize(
