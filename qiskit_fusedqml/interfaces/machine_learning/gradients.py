@@ -185,8 +185,7 @@ class FusedSamplerGradient(_Derivatives, BaseSamplerGradient):
 
     Args:
         sampler: See above.
-        options: Default options, recorded in the results.
-        pass_manager: Transpiles each circuit, once, before it is differentiated.
+        options, pass_manager: As of `FusedEstimatorGradient`.
         device, precision, max_memory_mb, num_threads, checkpoint: As of `EngineOptions`; by default the sampler's.
 
     Example:
@@ -265,10 +264,9 @@ class FusedQGT(_Derivatives, TypedDerivatives, BaseQGT):
     Args:
         estimator: Taken for compatibility; a `FusedEstimator` lends its engine options.
         phase_fix: Whether the second term is taken off.
-        derivative_type: ``COMPLEX`` for the tensor, ``REAL`` or ``IMAG`` for one of its parts. Members of other
-            enums count by their name or value.
+        derivative_type: ``COMPLEX`` for the tensor, ``REAL`` or ``IMAG`` for one of its parts.
         precision: Taken for compatibility and recorded in the results; the tensor is exact.
-        pass_manager: Transpiles each circuit, once.
+        pass_manager: As of `FusedEstimatorGradient`.
         device, engine_precision, max_memory_mb, num_threads: As of `EngineOptions`, where the second one is called
             ``precision``; by default those of a `FusedEstimator`.
 

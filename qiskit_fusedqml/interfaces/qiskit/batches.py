@@ -37,7 +37,6 @@ class ParameterSets:
     def __init__(self, width: int) -> None:
         self._width = width
         self._places: dict[bytes, int] = {}
-        self._parts: list[NDArray[np.float64]] = []
 
     def __len__(self) -> int:
         """Number of distinct sets."""
@@ -46,22 +45,12 @@ class ParameterSets:
     def add(self, sets: NDArray[np.float64]) -> Indices:
         """Add sets (N, width); returns the position (N,) of each among the distinct ones."""
         sets = np.ascontiguousarray(sets, dtype=np.float64)
-        known = len(self)
         keys = sets.view(f"V{sets.itemsize * self._width}").ravel().tolist() if self._width else [b""] * len(sets)
-        places = np.array([self._places.setdefault(key, len(self._places)) for key in keys], dtype=np.intp)
-        fresh = places >= known
-        if fresh.all() and len(self) - known == len(sets):
-            self._parts.append(sets)
-        elif fresh.any():
-            _, first = np.unique(places[fresh], return_index=True)
-            self._parts.append(sets[np.flatnonzero(fresh)[first]])
-        return places
+        return np.array([self._places.setdefault(key, len(self._places)) for key in keys], dtype=np.intp)
 
     def array(self) -> NDArray[np.float64]:
         """The distinct sets, shape (len(self), width)."""
-        if len(self._parts) != 1:
-            self._parts = [np.concatenate([np.empty((0, self._width)), *self._parts])]
-        return self._parts[0]
+        return np.frombuffer(bytearray().join(self._places)).reshape(len(self), self._width)
 
 
 class CircuitBatch:
