@@ -203,11 +203,10 @@ class DynamicWalker(Walker):
     def if_else(self, operation: Any, operands: Operands) -> Task:
         """One of two blocks."""
         condition = self.reader.condition(operation.condition)
-        blocks: list[Nodes] = []
-        for block in operation.blocks:
-            yield self._block(block, operands, blocks)
-        then, *otherwise = blocks
-        self.nodes.append(ir.Branch(condition, then, otherwise[0] if otherwise else ()))
+        body, *more = operation.blocks
+        then: Nodes = yield self._block(body, operands)
+        otherwise: Nodes = (yield self._block(more[0], operands)) if more else ()
+        self.nodes.append(ir.Branch(condition, then, otherwise))
 
     def switch_case(self, operation: Any, operands: Operands) -> Task:
         """The block one of whose values is the target's: a tree of branches, decided before any block runs."""
@@ -215,14 +214,13 @@ class DynamicWalker(Walker):
         default: Nodes = ()
         cases: list[_Case] = []
         for labels, block in operation.cases_specifier():
-            blocks: list[Nodes] = []
-            yield self._block(block, operands, blocks)
+            nodes: Nodes = yield self._block(block, operands)
             if CASE_DEFAULT in labels:
-                default = blocks[0]
+                default = nodes
                 continue
             kind = bool if target.width == BOOL else int
             values = [Constant(kind(label), target.width) for label in labels]
-            cases.append((any_of([Apply("EQUAL", (target, value), BOOL) for value in values]), blocks[0]))
+            cases.append((any_of([Apply("EQUAL", (target, value), BOOL) for value in values]), nodes))
         if cases:
             default = (ir.Branch(any_of([condition for condition, _ in cases]), _one_of(cases), default),)
         self.nodes.extend(default)
@@ -230,9 +228,8 @@ class DynamicWalker(Walker):
     def while_loop(self, operation: Any, operands: Operands) -> Task:
         """A block as long as a condition holds."""
         condition = self.reader.condition(operation.condition)
-        blocks: list[Nodes] = []
-        yield self._block(operation.blocks[0], operands, blocks)
-        self.nodes.append(ir.While(condition, blocks[0]))
+        body: Nodes = yield self._block(operation.blocks[0], operands)
+        self.nodes.append(ir.While(condition, body))
 
     def for_loop(self, operation: Any, operands: Operands) -> Task:
         """A block for every value of an index."""
@@ -247,13 +244,12 @@ class DynamicWalker(Walker):
                 return
             for value in values:
                 with self.table.assigned(index, value):
-                    yield self._block(body, operands, rounds)
+                    rounds.append((yield self._block(body, operands)))
             self.nodes.append(ir.Repeat(tuple(rounds)))
         elif values:
             counter = None if index is None or isinstance(index, Parameter) else self.reader.expression(index)
-            yield self._block(body, operands, rounds)
-            every = tuple(rounds) * len(values)
-            self.nodes.append(ir.Repeat(every, counter, values if counter else ()))  # type: ignore[arg-type]
+            rounds = [(yield self._block(body, operands))] * len(values)
+            self.nodes.append(ir.Repeat(tuple(rounds), counter, values if counter else ()))  # type: ignore[arg-type]
 
     def box(self, operation: Any, operands: Operands) -> Task:
         """A block that is run as it stands."""
@@ -278,8 +274,8 @@ class DynamicWalker(Walker):
         """A place for jumps to lead to."""
         self.jumps.mark(_mark(operation), self.nodes)
 
-    def _block(self, body: QuantumCircuit, operands: Operands, blocks: list[Nodes]) -> Task:
-        """Write a block's nodes; they are appended to ``blocks``."""
+    def _block(self, body: QuantumCircuit, operands: Operands) -> Task:
+        """Write a block; returns its nodes."""
         outer, self.nodes = self.nodes, []
         around, self.jumps = self.jumps, Jumps()
         self._depth += 1
@@ -288,8 +284,8 @@ class DynamicWalker(Walker):
         self.jumps.finish()
         self._depth -= 1
         self._acted |= operands.mask
-        blocks.append(tuple(self.nodes))
-        self.nodes, self.jumps = outer, around
+        written, self.nodes, self.jumps = tuple(self.nodes), outer, around
+        return written
 
 
 def _method(operation: Any) -> str | None:
