@@ -11,7 +11,7 @@ from typing import Any
 
 from ..arrays import real_number, whole_number
 from ..devices import Device, check_options
-from ..devices.registry import check_device
+from ..devices.registry import check_device, make_device
 
 LARGEST_BUDGET = 2.0**42
 """MiB of 2**62 bytes, as good as infinity: bytes are counted in 64 bits."""
@@ -55,6 +55,10 @@ class EngineOptions:
         if self.checkpoint is not None and not (isinstance(self.checkpoint, str) and self.checkpoint == "auto"):
             expected = "None, 'auto' or a number of states (0 or more)"
             self._set("checkpoint", whole_number(self.checkpoint, "checkpoint", expected, least=0))
+
+    def make_device(self) -> Device:
+        """The device that is meant, or that was given."""
+        return make_device(self.device, precision=self.precision, num_threads=self.num_threads)
 
     def budget(self, device: Device) -> int:
         """Bytes that the states of one call may take on a device."""

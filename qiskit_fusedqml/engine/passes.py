@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from ..arrays import ComplexArray, FloatArray, IntArray, joined
 from ..devices import Device, State, has_memory
 from ..devices.reference import logical_rows
-from ..devices.registry import make_device
 from ..ir.angles import AngleMap
 from ..ir.encoding import AmplitudeEncoding
 from ..ir.measurement import Measurement
@@ -54,7 +53,7 @@ class Passes:
         encoding: AmplitudeEncoding | None = None,
     ) -> None:
         self._program, self._angle_map, self._options, self._encoding = program, angle_map, options, encoding
-        self.device = make_device(options.device, precision=options.precision, num_threads=options.num_threads)
+        self.device = options.make_device()
         self.memory_of_device = self.device if has_memory(self.device) else None
         # the device whose results stay in its memory
         self._device_there: Device = self.device if self.memory_of_device is None else self.memory_of_device.on_device

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..devices import draws_shots
-from ..devices.registry import make_device
 from ..engine.options import EngineOptions
 from ..engine.passes import Passes
 from ..errors import OutOfMemoryError
@@ -111,7 +110,7 @@ class Runner:
     ) -> None:
         self.dynamic = dynamic
         self.constants = np.array(constants, np.float64)
-        self.device = make_device(options.device, precision=options.precision, num_threads=options.num_threads)
+        self.device = options.make_device()
         options = replace(options, device=self.device)
         self.budget = options.budget(self.device)
         # a trajectory's classical values, too; a quarter of the memory is for shots

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from qiskit import QuantumCircuit
 from qiskit.circuit import Parameter
 
-from ...devices.registry import make_device
 from ...engine.options import EngineOptions
 from ...engine.program_function import ProgramFunction
 from ...simulation import Outcomes, Runner
@@ -146,7 +145,7 @@ def compile_runner(known: KnownCircuit, options: RunnerOptions) -> CompiledCircu
             lowered = lower_dynamic(source, qubits, fuse=False, lift=True)
         engine = options.engine
         if options.fusion_max_qubit is not None:
-            device = make_device(engine.device, precision=engine.precision, num_threads=engine.num_threads)
+            device = engine.make_device()
             device.cost_model = replace(device.cost_model, tile_qubits=options.fusion_max_qubit, whole_qubits=0)
             engine = replace(engine, device=device)
         return Runner(lowered.dynamic, lowered.angle_map, engine, lowered.constants), lowered, fuses

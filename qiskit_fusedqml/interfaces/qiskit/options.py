@@ -13,17 +13,12 @@ from qiskit.providers import BackendV2, Options
 from ...arrays import check_seed, shown
 from ...engine.options import ENGINE_ARGUMENTS, EngineOptions, engine_arguments
 from ...errors import InvalidInputError
-from .backend.options import DEFAULTS, checked_fields, is_option, runner_options
+from .backend.options import DEFAULTS, checked_fields, engine_fields, is_option, runner_options
 from .backend.simulator import FusedSimulator
 from .compiled import RunnerOptions
 
 AER_OPTIONS = ("backend_options", "run_options")
 """What the ``options`` of qiskit-aer's V2 primitives hold: the simulator's, and those of its runs, which come first."""
-
-_ENGINE_NAMES = {name: name for name in ("device", "precision", "max_memory_mb")} | {
-    "max_parallel_threads": "num_threads"
-}
-"""The simulator's names of options of the engine."""
 
 
 class EnginePrimitive:
@@ -109,10 +104,7 @@ class EnginePrimitive:
         if unknown:
             known = [*self.OWN_OPTIONS, *ENGINE_ARGUMENTS]
             raise InvalidInputError(f"{type(self).__name__} has no options {unknown}; the options are {known}.")
-        for name, value in self._simulator_options().items():
-            if name in _ENGINE_NAMES and value:  # 0 threads are all of them, on Aer
-                given[_ENGINE_NAMES[name]] = value
-        return EngineOptions(**given)
+        return EngineOptions(**given | engine_fields(self._simulator_options()))
 
 
 class LentEngineOptions:

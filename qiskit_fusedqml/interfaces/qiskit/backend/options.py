@@ -91,6 +91,14 @@ OPTIONS: dict[str, tuple[Any, Check]] = {
 
 DEFAULTS: dict[str, Any] = {name: default for name, (default, _) in OPTIONS.items()}
 
+ENGINE_NAMES = {
+    "device": "device",
+    "precision": "precision",
+    "max_memory_mb": "max_memory_mb",
+    "max_parallel_threads": "num_threads",
+}
+"""The options that are the engine's, and their names there."""
+
 WITHOUT_EFFECT: dict[str, Any] = {
     "accept_distributed_results": None,
     "batched_shots_gpu": False,
@@ -166,12 +174,16 @@ def _is_default(name: str, value: Any) -> bool:
     return value is default or (isinstance(value, (bool, int, float, str)) and bool(value == default))
 
 
+def engine_fields(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that are the engine's, under its names, without those that stand for its defaults."""
+    found = {engine: options.get(name) for name, engine in ENGINE_NAMES.items()}
+    return {name: value for name, value in found.items() if value}  # Aer's 0 threads are all of them
+
+
 def runner_options(options: Mapping[str, Any]) -> RunnerOptions:
     """How circuits are compiled."""
-    threads = options["max_parallel_threads"] or None  # Aer's 0 means all of them
-    engine = EngineOptions(options["device"], options["precision"], options["max_memory_mb"], threads)
     return RunnerOptions(
-        engine,
+        EngineOptions(**engine_fields(options)),
         options["fusion_enable"],
         options["fusion_max_qubit"],
         options["fusion_threshold"] or 0,
