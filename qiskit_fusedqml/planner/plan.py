@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any, Protocol
 
 from ..ir.program import Program, Rotation
 from .cost import CostModel, Work, block_bytes, gate_by_gate, operation_kind, operation_work
@@ -13,6 +15,22 @@ from .tape import RY, Block, Pauli, Tape
 
 SHOWN_BLOCKS = 20
 """`str(plan)` lists at most this many blocks, the first ones and the last."""
+
+
+class AnyBlock(Protocol):
+    """A block of a tape of either kind."""
+
+    @property
+    def tile(self) -> Sequence[int]:
+        """Its tile."""
+
+    @property
+    def operations(self) -> Sequence[Any]:
+        """Its operations."""
+
+    @property
+    def undo_from(self) -> int:
+        """The first operation that is undone."""
 
 
 @dataclass(eq=False, repr=False)
@@ -92,50 +110,57 @@ class Plan:
             "tile_qubits": max((len(block.tile) for block in self.tape.blocks), default=0),
             "forward_passes": len(self.tape.blocks),
             "backward_passes": undone,
-            "forward_fma": self.work.forward,
-            "backward_fma": self.work.backward,
-            "forward_bytes": self.work.forward_bytes,
-            "backward_bytes": self.work.backward_bytes,
-            "gate_by_gate_forward_fma": self.baseline.forward,
-            "gate_by_gate_backward_fma": self.baseline.backward,
-            "gate_by_gate_forward_bytes": self.baseline.forward_bytes,
-            "gate_by_gate_backward_bytes": self.baseline.backward_bytes,
+            **account(self.work, self.baseline),
         }
 
     def __repr__(self) -> str:
         return f"<Plan of {len(self.program.instructions)} instructions in {len(self.tape.blocks)} blocks>"
 
     def __str__(self) -> str:
-        s = self.summary()
-        blocks = f"{s['blocks']} block" + ("s" if s["blocks"] != 1 else "")
-        sizes = f"{s['instructions']} instructions -> {s['operations']} operations in {blocks}"
-        lines = [
-            f"Plan: {s['num_qubits']} qubits, {sizes}",
-            f"{'per amplitude and sample':<26}{'forward':>12}{'backward':>12}{'one by one':>14}{'':>12}{'saved':>9}",
-        ]
-        for unit, label in (("fma", "multiply-adds"), ("bytes", "bytes, slow memory")):
-            ours = s[f"forward_{unit}"] + s[f"backward_{unit}"]
-            theirs = s[f"gate_by_gate_forward_{unit}"] + s[f"gate_by_gate_backward_{unit}"]
-            saved = f"{theirs / ours:.1f}x" if ours else "-"
-            lines.append(
-                f"{label:<26}{s[f'forward_{unit}']:>12.0f}{s[f'backward_{unit}']:>12.0f}"
-                f"{s[f'gate_by_gate_forward_{unit}']:>14.0f}{s[f'gate_by_gate_backward_{unit}']:>12.0f}{saved:>9}"
-            )
-        return "\n".join([*lines, *self._block_lines()])
+        return "\n".join(block_lines("amplitude", "qubits", self.summary(), self.tape.blocks))
 
-    def _block_lines(self) -> list[str]:
-        blocks = list(enumerate(self.tape.blocks))
-        hidden = len(blocks) - SHOWN_BLOCKS
-        if hidden > 0:
-            blocks = blocks[: SHOWN_BLOCKS - 1] + blocks[-1:]
-        lines = []
-        for index, block in blocks:
-            if hidden > 0 and index == len(self.tape.blocks) - 1:
-                lines.append(f"  ... {hidden} more blocks")
-            kinds: dict[str, int] = {}
-            for operation in block.operations:
-                kinds[type(operation).__name__] = kinds.get(type(operation).__name__, 0) + 1
-            content = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
-            undone = len(block.operations) - block.undo_from
-            lines.append(f"  block {index}: tile of {len(block.tile)} qubits, {content}; {undone} undone backward")
-        return lines
+
+def account(work: Work, baseline: Work) -> dict[str, float]:
+    """A plan's work and that of one instruction at a time, as entries of its summary."""
+    return {
+        f"{prefix}{name}": getattr(of, name.removesuffix("_fma"))
+        for prefix, of in (("", work), ("gate_by_gate_", baseline))
+        for name in ("forward_fma", "backward_fma", "forward_bytes", "backward_bytes")
+    }
+
+
+def block_lines(per: str, dimensions: str, summary: Mapping[str, float | int], blocks: Sequence[AnyBlock]) -> list[str]:
+    """The lines of a printed plan.
+
+    Args:
+        per: What work is counted by.
+        dimensions: What a tile's dimensions are called.
+        summary: The plan's summary.
+        blocks: The blocks of its tape.
+    """
+    count = f"{summary['blocks']} block" + ("s" if summary["blocks"] != 1 else "")
+    sizes = f"{summary['instructions']} instructions -> {summary['operations']} operations in {count}"
+    lines = [
+        f"Plan: {summary['num_qubits']} qubits, {sizes}",
+        f"{f'per {per} and sample':<26}{'forward':>12}{'backward':>12}{'one by one':>14}{'':>12}{'saved':>9}",
+    ]
+    for unit, label in (("fma", "multiply-adds"), ("bytes", "bytes, slow memory")):
+        ours = summary[f"forward_{unit}"] + summary[f"backward_{unit}"]
+        theirs = summary[f"gate_by_gate_forward_{unit}"] + summary[f"gate_by_gate_backward_{unit}"]
+        saved = f"{theirs / ours:.1f}x" if ours else "-"
+        lines.append(
+            f"{label:<26}{summary[f'forward_{unit}']:>12.0f}{summary[f'backward_{unit}']:>12.0f}"
+            f"{summary[f'gate_by_gate_forward_{unit}']:>14.0f}{summary[f'gate_by_gate_backward_{unit}']:>12.0f}{saved:>9}"
+        )
+    shown = list(enumerate(blocks))
+    hidden = len(shown) - SHOWN_BLOCKS
+    if hidden > 0:
+        shown = shown[: SHOWN_BLOCKS - 1] + shown[-1:]
+    for index, block in shown:
+        if hidden > 0 and index == len(blocks) - 1:
+            lines.append(f"  ... {hidden} more blocks")
+        kinds = Counter(type(operation).__name__ for operation in block.operations)
+        content = ", ".join(f"{number} {kind}" for kind, number in kinds.items())
+        undone = len(block.operations) - block.undo_from
+        lines.append(f"  block {index}: tile of {len(block.tile)} {dimensions}, {content}; {undone} undone backward")
+    return lines
