@@ -12,20 +12,20 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.sparse import csr_array, vstack
+from scipy.sparse import csr_array
 from typing_extensions import override
 
 from ...planner.tables import BindingTables
 from .. import BoundOnDevice
 from .launches import THREADS, Launcher, Partials
-from .layout import Sizes
+from .layout import KINDS, Sizes
 from .runtime import Buffer
 from .tables import (
+    AngleRows,
     ExpressionTables,
     GradientTables,
     expression_gradients,
     overlap_gradients,
-    rows_of_values,
     scaling_words,
     sequence_words,
     source_words,
@@ -54,9 +54,9 @@ class Counts(NamedTuple):
     gates: int
     pairs: int
     scales: int
-    terms: int
+    angles: int
     batched_pairs: int
-    batched_terms: int
+    batched_angles: int
     stretches: int
     plain: int
     scalings: int
@@ -99,24 +99,21 @@ class LoadedMap:
     """
 
     def __init__(self, launcher: Launcher, tables: BindingTables) -> None:
-        c, groups = tables.coefficients, rows_of_values(tables)
-        lengths = [len(group.constants) for group in groups]
-        weights = vstack([group.weights for group in groups], format="csr")
+        c, rows = tables.coefficients, AngleRows.of(tables)
         words, stretch_start, plain = scaling_words(tables)
         self.num_shared, self.num_batched = tables.angles.num_shared, tables.angles.num_batched
-        self.batched_gates = lengths[2]
+        sequence_gates, matrix_gates, self.batched_gates, batched_pairs, batched_terms, pairs, terms = rows.lengths
         counts = (
             *(tables.num_parameters, len(tables.batched_parameters), self.num_shared - tables.num_parameters),
             *(len(each[0]) for each in (c.sequences, c.matrices, c.batched_matrices)),
-            *(lengths[0] + lengths[1], sum(lengths[:3]), lengths[5], c.num_scales, lengths[6], lengths[3], lengths[4]),
-            *(len(stretch_start) - 1, len(plain), len(words), c.num_overlaps),
+            *(sequence_gates + matrix_gates, sum(rows.lengths[:3]), pairs, c.num_scales, terms),
+            *(batched_pairs, batched_terms, len(stretch_start) - 1, len(plain), len(words), c.num_overlaps),
         )
-        self.counts = n = Counts._make(counts)
+        self.counts = Counts._make(counts)
         matrix_overlaps = np.concatenate([c.matrices[1].ravel(), c.batched_matrices[1].ravel()])
-        arrays = [np.array(n), weights.indptr, source_words(weights.indices, tables), weights.data]
-        arrays += [np.concatenate([group.constants for group in groups]), *sequence_words(tables)]
-        arrays += [words, stretch_start, plain, c.sequences[1], c.sequences[3], matrix_overlaps]
-        arrays += [c.scales.overlap_position, c.sequences[2]]
+        arrays = [np.array(self.counts), rows.weights.indptr, source_words(rows.weights.indices, tables)]
+        arrays += [rows.weights.data, rows.constants, *sequence_words(tables), words, stretch_start, plain]
+        arrays += [c.sequences[1], c.sequences[3], matrix_overlaps, c.scales.overlap_position, c.sequences[2]]
         reals = (np.float64 if a.dtype == np.float64 else np.int32 for a in arrays)
         self._arrays = [launcher.upload(np.asarray(a, kind)) for a, kind in zip(arrays, reals, strict=True)]
         self.record = launcher.runtime.empty(RECORD_BYTES // 8, np.int64)
@@ -124,17 +121,14 @@ class LoadedMap:
         dense = [np.stack([m.real, m.imag], -1).ravel() for m in c.dense]
         self.dense = launcher.upload(np.concatenate([np.zeros(0), *dense]))
         self._dense_qubits = tuple(len(matrix).bit_length() - 1 for matrix in c.dense)
-        self.gradients = _loaded(launcher, overlap_gradients(tables, groups))
+        self.gradients = _loaded(launcher, overlap_gradients(tables, rows))
         has_expressions = tables.shared_expressions or tables.batched_expressions
         self.expressions = LoadedExpressions(launcher, tables) if has_expressions else None
         launcher.runtime.synchronize()  # it is read from any stream from now on
 
     def sizes(self, batch: int) -> Sizes:
         """How many coefficients there are."""
-        n = self.counts
-        counts = {"pairs": n.pairs, "scales": n.scales, "matrices": n.matrices, "angles": n.terms}
-        batched = {"pairs": n.batched_pairs, "matrices": n.batched_matrices, "angles": n.batched_terms}
-        return Sizes(counts | {f"batched_{kind}": count for kind, count in batched.items()}, self._dense_qubits, batch)
+        return Sizes({kind: getattr(self.counts, kind) for kind in KINDS}, self._dense_qubits, batch)
 
     def memory(self, batch: int) -> int:
         """Numbers kept for the backward pass; see `Values` in the kernels."""
@@ -179,9 +173,9 @@ class BoundValues(BoundOnDevice):
         self._coefficients = CoefficientsOnDevice(loaded, sizes, numbers)
         if e is not None:
             self._evaluate("evaluate_expressions", e, e.shared_members + (e.members - e.shared_members) * batch, [])
-        count = n.sequences + n.matrices + (n.batched_matrices + n.batched_pairs + n.batched_terms) * batch
+        count = n.sequences + n.matrices + (n.batched_matrices + n.batched_pairs + n.batched_angles) * batch
         launcher.each("bind_values", count, [*self._values, numbers, self._memory])
-        launcher.each("bind_shared", n.stretches + n.plain + n.terms, [*self._values, numbers, self._memory])
+        launcher.each("bind_shared", n.stretches + n.plain + n.angles, [*self._values, numbers, self._memory])
 
     @property
     @override

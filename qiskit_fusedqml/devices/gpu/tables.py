@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from scipy.sparse import block_diag, csr_array, diags_array, eye_array, hstack, vstack
+from scipy.sparse import block_array, csr_array, eye_array, vstack
 
 from ...arrays import FloatArray, IntArray
 from ...ir.expressions import Node
@@ -29,18 +29,43 @@ _SCALE = 3
 """Kind of a scaling operation that is a diagonal's; those of pairs are their own."""
 
 
-@dataclass(frozen=True, eq=False)
-class Affine:
-    """Rows ``constants + weights @ values``."""
+class AngleRows(NamedTuple):
+    """All angles that a step binds, rows ``constants + weights @ values``, group by group.
+
+    The groups are the gates of rotation sequences, of shared and of batched matrices, batched pairs, batched terms,
+    pairs and terms.
+    """
 
     weights: csr_array
     constants: FloatArray
+    lengths: tuple[int, ...]
 
     @classmethod
-    def of(cls, rows: CSRRows, sources: Affine) -> Affine:
-        """Rows of sources that are such rows themselves."""
-        outer = rows.sparse(len(sources.constants))
-        return cls(csr_array(outer @ sources.weights), rows.constant + outer @ sources.constants)
+    def of(cls, tables: BindingTables) -> AngleRows:
+        """Those of a binding."""
+        c, angles = tables.coefficients, tables.angles
+        shared, batched = angles.shared, (angles.from_shared, angles.from_batched)
+        # the sources of rows: the angles, the Euler angles, the batched angles
+        first = c.num_angles + 3 * c.num_sequences
+        gates = (_gates(each[0]) for each in (c.sequences, c.matrices, c.batched_matrices))
+        groups = (*gates, c.batched_pairs[0], c.batched_terms[0], c.pairs[0], c.terms[0])
+        offsets = (0, 0, first, first, first, 0, 0)
+        parts = (
+            csr_array((rows.weight, rows.index + offset, rows.start), shape=(len(rows), first + c.num_batched))
+            for rows, offset in zip(groups, offsets, strict=True)
+        )
+        of_sources = vstack(list(parts), format="csr")
+        of_values = block_array(
+            [
+                [shared.sparse(angles.num_shared), None, None],
+                [None, eye_array(3 * c.num_sequences), None],
+                [batched[0].sparse(angles.num_shared), None, batched[1].sparse(angles.num_batched)],
+            ],
+            format="csr",
+        )
+        sources = [shared.constant, np.zeros(3 * c.num_sequences), batched[0].constant + batched[1].constant]
+        constants = np.concatenate([rows.constant for rows in groups]) + of_sources @ np.concatenate(sources)
+        return cls(csr_array(of_sources @ of_values), constants, tuple(map(len, groups)))
 
 
 def _gates(sequences: RotationSequences) -> CSRRows:
@@ -48,35 +73,6 @@ def _gates(sequences: RotationSequences) -> CSRRows:
     has = sequences.source >= 0
     start = np.concatenate([[0], np.cumsum(has)])
     return CSRRows(start, sequences.source[has], np.ones(int(has.sum())), sequences.constant)
-
-
-def rows_of_values(tables: BindingTables) -> list[Affine]:
-    """The rows of the kernels' `CoefficientMap`, group by group.
-
-    The groups are the gates of rotation sequences, of shared and of batched matrices, batched pairs, batched terms,
-    pairs and terms.
-    """
-    c, angles = tables.coefficients, tables.angles
-    euler = 3 * c.num_sequences
-    own = block_diag([angles.shared.sparse(angles.num_shared), eye_array(euler)])
-    shared = Affine(
-        hstack([own, csr_array((own.shape[0], angles.num_batched))], format="csr"),
-        np.concatenate([angles.shared.constant, np.zeros(euler)]),
-    )
-    parts = (angles.from_shared.sparse(angles.num_shared), angles.from_batched.sparse(angles.num_batched))
-    batched = Affine(
-        hstack([parts[0], csr_array((c.num_batched, euler)), parts[1]], format="csr"),
-        angles.from_shared.constant + angles.from_batched.constant,
-    )
-    return [
-        Affine.of(_gates(c.sequences[0]), shared),
-        Affine.of(_gates(c.matrices[0]), shared),
-        Affine.of(_gates(c.batched_matrices[0]), batched),
-        Affine.of(c.batched_pairs[0], batched),
-        Affine.of(c.batched_terms[0], batched),
-        Affine.of(c.pairs[0], shared),
-        Affine.of(c.terms[0], shared),
-    ]
 
 
 def source_words(columns: IntArray, tables: BindingTables) -> IntArray:
@@ -169,7 +165,7 @@ class GradientTables(NamedTuple):
 
     Attributes:
         shared: Gradients of what all samples share, of the whole batch.
-        batched: Of a sample's own.
+        batched: Of a sample's own values.
         each: Of parameters, shared and batched expressions, sample by sample.
     """
 
@@ -179,7 +175,7 @@ class GradientTables(NamedTuple):
 
     @classmethod
     def of(cls, items: csr_array, tables: BindingTables, kept: int, common: int) -> GradientTables:
-        """From the weights of items (items, columns of values).
+        """From the weights of items (items, shared values and batched values).
 
         Args:
             items: The weights.
@@ -187,49 +183,39 @@ class GradientTables(NamedTuple):
             kept: Items before these keep their numbers in ``batched``.
             common: Number of items after them that samples have in common.
         """
-        num_shared, num_batched = tables.angles.num_shared, tables.angles.num_batched
-        parameters = tables.batched_parameters
-        targets = items.tocsc()
-        shared, batched = targets[:, :num_shared], targets[:, targets.shape[1] - num_batched :]
-        own = vstack([batched[:kept], batched[kept + common :]], format="csc")
-        others = num_batched - len(parameters)
-        places = np.concatenate([parameters, num_shared + np.arange(others)])
-        place = csr_array(
-            (np.ones(num_batched), (np.arange(num_batched), places)), shape=(num_batched, num_shared + others)
-        )
-        each = hstack([shared, csr_array((items.shape[0], others))]) + batched @ place
-        return cls(*(_sorted(matrix.T) for matrix in (shared, own, each)))
+        num_shared, parameters = tables.angles.num_shared, tables.batched_parameters
+        expressions = tables.angles.num_batched - len(parameters)
+        places = np.concatenate([np.arange(num_shared), parameters, num_shared + np.arange(expressions)])
+        each = items @ csr_array(eye_array(num_shared + expressions))[places]
+        own = np.delete(np.arange(items.shape[0]), np.arange(kept, kept + common))
+        return cls(*(_by_target(matrix) for matrix in (items[:, :num_shared], items[own][:, num_shared:], each)))
 
 
-def _sorted(matrix: csr_array) -> csr_array:
-    """In CSR form, the items of each target in ascending order: so they are added up."""
-    rows = csr_array(matrix)
+def _by_target(items: csr_array) -> csr_array:
+    """A row for each target, its items in ascending order: so they are added up."""
+    rows = csr_array(items.T)
     rows.sort_indices()
     return rows
 
 
-def overlap_gradients(tables: BindingTables, groups: Sequence[Affine]) -> GradientTables:
+def overlap_gradients(tables: BindingTables, rows: AngleRows) -> GradientTables:
     """From the overlaps, followed by the gradients of all gates."""
-    c = tables.coefficients
-    gates = []
-    sequences_and_overlaps = (c.sequences[:2], c.matrices, c.batched_matrices)
-    for group, (sequences, overlaps) in zip(groups, sequences_and_overlaps, strict=False):
-        wanted = np.repeat(overlaps[:, 0] >= 0, np.diff(sequences.start))
-        gates.append(diags_array(wanted.astype(float)) @ group.weights)
-    direct = csr_array((c.num_overlaps, groups[0].weights.shape[1]))
-    of_rows = (c.batched_pairs[1], c.batched_terms[1], c.pairs[2], c.terms[1])
-    for group, overlaps in zip(groups[3:], of_rows, strict=True):
-        (rows,) = np.nonzero(overlaps >= 0)
-        chosen = csr_array((np.ones(len(rows)), (overlaps[rows], rows)), shape=(c.num_overlaps, len(overlaps)))
-        direct = direct + chosen @ group.weights
-    shared_gates = sum(len(group.constants) for group in groups[:2])
-    return GradientTables.of(vstack([direct, *gates], format="csr"), tables, c.num_overlaps, shared_gates)
+    c, num_gates = tables.coefficients, sum(rows.lengths[:3])
+    sequences = (c.sequences[:2], c.matrices, c.batched_matrices)
+    wanted = [np.repeat(overlaps[:, 0] >= 0, np.diff(each.start)) for each, overlaps in sequences]
+    of_gates = np.where(np.concatenate(wanted), c.num_overlaps + np.arange(num_gates), -1)
+    item = np.concatenate([of_gates, c.batched_pairs[1], c.batched_terms[1], c.pairs[2], c.terms[1]])
+    (chosen,) = np.nonzero(item >= 0)
+    shape = c.num_overlaps + num_gates, len(item)
+    weights = csr_array((np.ones(len(chosen)), (item[chosen], chosen)), shape=shape) @ rows.weights
+    euler = tables.angles.num_shared + np.arange(3 * c.num_sequences)
+    values = np.delete(np.arange(weights.shape[1]), euler)
+    return GradientTables.of(csr_array(weights)[:, values], tables, c.num_overlaps, sum(rows.lengths[:2]))
 
 
 def expression_gradients(tables: BindingTables, expressions: ExpressionTables) -> GradientTables:
     """From the derivatives for the variables of the expressions."""
     slots, angles = expressions.slots, tables.angles
     columns = np.where(slots >= 0, slots, angles.num_shared + ~slots)
-    shape = len(slots), angles.num_shared + angles.num_batched
-    items = csr_array((np.ones(len(slots)), (np.arange(len(slots)), columns)), shape=shape)
-    return GradientTables.of(items, tables, 0, expressions.shared_slots)
+    values = csr_array(eye_array(angles.num_shared + angles.num_batched))
+    return GradientTables.of(values[columns], tables, 0, expressions.shared_slots)
