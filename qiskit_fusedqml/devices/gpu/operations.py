@@ -1,17 +1,15 @@
-"""The kinds of operations: all that the device's Python knows of each, in one class a kind.
+"""The kinds of operations: all that the device's Python knows of each, in one table.
 
-A new operation of `qiskit_fusedqml.planner.tape` needs a subclass of `Kind` here, which goes into `KINDS`, a number in
-`records`, and in ``cuda_src`` the function that applies its record, called by ``apply`` in ``sweep.cuh``.
+A new operation of `qiskit_fusedqml.planner.tape` needs a row of `KINDS` here, a number in `records`, and in
+``cuda_src`` the function that applies its record, called by ``apply`` in ``sweep.cuh``.
 """
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import product
 from typing import Any, Generic, TypeVar
-
-from typing_extensions import override
 
 from ...ir.qubits import bits
 from ...planner.gf2 import Span, combination, parity, pull
@@ -27,201 +25,25 @@ MAX_TABLE_QUBITS = 16
 """Numbers of a table's entries are half words."""
 
 Op = TypeVar("Op", bound=Operation)
-OnVirtualQubit = TypeVar("OnVirtualQubit", RY, U2)
 
 
+@dataclass(frozen=True)
 class Kind(Generic[Op]):
-    """A kind of operation."""
+    """A kind of operation.
 
-    def flips(self, op: Op) -> tuple[int, ...]:
-        """Its flip vectors."""
-        return () if isinstance(op, Diag | Dense) else (op.x,)
+    Attributes:
+        flips: Its flip vectors.
+        problem: What is wrong with an operation by itself; empty if nothing is.
+        reserve: Says which coefficients there must be.
+        join: Makes its flips register bits of a draft, and whether that can be; an empty draft takes any operation.
+        write: Writes its records; where it is undone, for the backward sweep, too.
+    """
 
-    @abstractmethod
-    def problem(self, op: Op) -> str:
-        """What is wrong with an operation by itself; empty if nothing is."""
-
-    @abstractmethod
-    def reserve(self, op: Op, numbers: NumberLayout) -> None:
-        """Say which coefficients there must be."""
-
-    @abstractmethod
-    def join(self, op: Op, draft: Draft, shape: Shape) -> bool:
-        """Make its flips register bits of a draft, if that can be; an empty draft takes any operation."""
-
-    @abstractmethod
-    def write(self, op: Op, writer: Writer, undone: bool) -> None:
-        """Write its records; with ``undone`` for the backward sweep, too."""
-
-
-class _OnVirtualQubit(Kind[OnVirtualQubit]):
-    @override
-    def problem(self, op: OnVirtualQubit) -> str:
-        return "" if parity(op.w & op.x) else "has a side functional that is not odd on its flip vector"
-
-    @override
-    def join(self, op: OnVirtualQubit, draft: Draft, shape: Shape) -> bool:
-        return draft.pin(op.x, op.w, shape.register_qubits)
-
-
-class _RY(_OnVirtualQubit[RY]):
-    @override
-    def reserve(self, op: RY, numbers: NumberLayout) -> None:
-        numbers.reserve("pairs", op.coefficient + 1, batched=op.batched)
-
-    @override
-    def write(self, op: RY, writer: Writer, undone: bool) -> None:
-        # RYs on different register bits, in ascending order, are one record
-        bit, overlaps = writer.bit(op.x), _overlaps(op, undone)
-        layer = writer.layer
-        if layer and layer[1] < bit and layer[2] == undone and writer.has_room(len(overlaps)):
-            start = layer[0]
-            writer.slots.extend(overlaps)
-        else:
-            words = [writer.slot(overlaps)] + [0] * (3 * writer.window.register_qubits)
-            start = writer.record(TURN, words, undone=undone)
-        optional = op.x_optional and not op.batched
-        flags = 1 | op.batched << 1 | (len(overlaps) > 0) << 2 | (len(overlaps) > 1) << 3 | optional << 4
-        index = writer.numbers.index("pairs", op.coefficient, batched=op.batched)
-        writer.words[start + 2 + 3 * bit : start + 5 + 3 * bit] = [writer.functional(op.w), index, flags]
-        writer.layer = start, bit, undone
-
-
-class _U2(_OnVirtualQubit[U2]):
-    @override
-    def reserve(self, op: U2, numbers: NumberLayout) -> None:
-        numbers.reserve("matrices", op.coefficient + 1, batched=op.batched)
-
-    @override
-    def write(self, op: U2, writer: Writer, undone: bool) -> None:
-        overlaps = _overlaps(op, undone)
-        slot = writer.slot(overlaps) if overlaps else -1
-        index = writer.numbers.index("matrices", op.coefficient, batched=op.batched)
-        words = [slot, writer.functional(op.w), index, int(op.batched)]
-        writer.record(UNITARY | writer.bit(op.x) << 4, words, undone=undone)
-
-
-class _Pauli(Kind[Pauli]):
-    @override
-    def problem(self, op: Pauli) -> str:
-        if parity(op.z & op.x) != op.power & 1:
-            return "has a power that does not match its functional"
-        even = not any(parity(functional & op.x) for functional in op.controls)
-        return "" if even else "has controls that must be even on its flip vector"
-
-    @override
-    def reserve(self, op: Pauli, numbers: NumberLayout) -> None:
-        numbers.reserve("pairs", op.coefficient + 1, batched=op.batched)
-
-    @override
-    def join(self, op: Pauli, draft: Draft, shape: Shape) -> bool:
-        return not op.x or draft.pin(op.x, None, shape.register_qubits)
-
-    @override
-    def write(self, op: Pauli, writer: Writer, undone: bool) -> None:
-        overlaps = _overlaps(op, undone)
-        slot = writer.slot(overlaps) if overlaps else -1
-        controls = [writer.functional(f) for f in op.controls]
-        index = writer.numbers.index("pairs", op.coefficient, batched=op.batched)
-        words = [slot, writer.functional(op.z), index, int(op.batched), op.power, len(controls), *controls]
-        writer.record(PAULI | writer.bit(op.x) << 4 if op.x else PHASE, words, undone=undone)
-
-
-class _Diag(Kind[Diag]):
-    @override
-    def problem(self, op: Diag) -> str:
-        largest = max((len(factor.basis) for factor in op.factors if not factor.batched), default=0)
-        limit = f"has a table on {largest} functionals; {MAX_TABLE_QUBITS} are allowed on a GPU"
-        return "" if largest <= MAX_TABLE_QUBITS else limit
-
-    @override
-    def reserve(self, op: Diag, numbers: NumberLayout) -> None:
-        numbers.reserve("scales", op.scale + 1)
-        for factor in op.factors:
-            numbers.reserve("angles", factor.first + len(factor.terms), batched=factor.batched)
-
-    @override
-    def join(self, op: Diag, draft: Draft, shape: Shape) -> bool:
-        return True
-
-    @override
-    def write(self, op: Diag, writer: Writer, undone: bool) -> None:
-        words = [-1 if op.scale < 0 else writer.numbers.index("scales", op.scale), 0]
-        factors = list(op.factors)
-        while factors:
-            words[1] += 1
-            factor = factors.pop(0)
-            if factor.batched:
-                functionals = [writer.functional(functional) for functional in _functionals(factor, writer.num_qubits)]
-                first = writer.numbers.index("angles", factor.first, batched=True)
-                words += [1, first, len(functionals), *functionals]
-            elif factors and not factors[0].batched:
-                other = factors.pop(0)
-                columns = zip(_columns(factor, writer), _columns(other, writer), strict=True)
-                tables = writer.numbers.table(factor), writer.numbers.table(other)
-                words += [2, *tables, *(first | second << 16 for first, second in columns)]
-            else:
-                words += [0, writer.numbers.table(factor), *_columns(factor, writer)]
-        writer.record(DIAGONAL, words, undone=undone)
-        overlaps = _overlaps(op, undone)
-        for first in range(0, len(overlaps), MAX_KEPT):
-            self._measure(op, writer, overlaps[first : first + MAX_KEPT])
-
-    def _measure(self, op: Diag, writer: Writer, overlaps: Sequence[int]) -> None:
-        """Overlaps, ordered by the register bits of their functionals."""
-        size = 1 << writer.window.register_qubits
-        measured = [(writer.functional(op.overlap_functionals[k - op.overlap]), k) for k in overlaps]
-        measured.sort(key=lambda pair: pair[0] & (size - 1))
-        bounds = [sum(f & (size - 1) < i for f, _ in measured) for i in range(size + 1)]
-        slot = writer.slot([overlap for _, overlap in measured])
-        writer.record(MEASURE, [slot, *bounds, *(f for f, _ in measured)], undone=True, only_undone=True)
-
-
-class _Dense(Kind[Dense]):
-    @override
-    def flips(self, op: Dense) -> tuple[int, ...]:
-        return op.xs
-
-    @override
-    def problem(self, op: Dense) -> str:
-        if len(op.xs) > MAX_DENSE_QUBITS:
-            return f"is a matrix on {len(op.xs)} qubits; {MAX_DENSE_QUBITS} are allowed on a GPU"
-        dual = all(parity(w & x) == (i == j) for i, w in enumerate(op.ws) for j, x in enumerate(op.xs))
-        return "" if dual and 1 <= len(op.xs) == len(op.ws) else "has functionals that are not dual to its flips"
-
-    @override
-    def reserve(self, op: Dense, numbers: NumberLayout) -> None:
-        numbers.reserve_dense(op.coefficient, len(op.xs))
-
-    @override
-    def join(self, op: Dense, draft: Draft, shape: Shape) -> bool:
-        return draft.pin_dense(op.xs, op.ws, shape.dense_registers(len(op.xs)))
-
-    @override
-    def write(self, op: Dense, writer: Writer, undone: bool) -> None:
-        # its overlaps are flushed as they come, so that no others may be kept at that time
-        k, w = len(op.xs), writer.window.register_qubits
-        inner = sum(x in writer.window.vectors[:w] for x in op.xs)
-        functionals = [
-            writer.functional(functional) ^ 1 << (j if j < inner else w + j - inner)  # without its own bit
-            for j, functional in enumerate(op.ws)
-        ]
-        overlaps = _overlaps(op, undone)
-        if overlaps:
-            writer.close_stretch()
-        slot = len(writer.slots) if overlaps else -1
-        words = [k, writer.numbers.dense(op.coefficient), slot, *functionals]
-        writer.record(DENSE | inner << 4, words, undone=undone)
-        if overlaps:
-            size = 1 << k
-            order = product(range(size >> inner), range(size), range(1 << inner), range(2))
-            writer.slots += [overlaps[(part * size + (h << inner | d)) * size + j] for h, j, d, part in order]
-            writer.capacity = max(writer.capacity, 2 << inner)
-            writer.first_slot = len(writer.slots)
-            writer.begin_stretch()
-
-
-KINDS: dict[type[Operation], Kind[Any]] = {RY: _RY(), U2: _U2(), Pauli: _Pauli(), Diag: _Diag(), Dense: _Dense()}
+    flips: Callable[[Op], tuple[int, ...]]
+    problem: Callable[[Op], str]
+    reserve: Callable[[Op, NumberLayout], None]
+    join: Callable[[Op, Draft, Shape], bool]
+    write: Callable[[Op, Writer, bool], None]
 
 
 def problem(tape: Tape, tile: Span, op: Operation) -> str:
@@ -241,6 +63,108 @@ def _overlaps(op: Operation, undone: bool) -> range:
     return range(op.overlap, op.overlap + op.num_overlaps) if undone and op.overlap >= 0 else range(0)
 
 
+def _pin(op: RY | U2 | Pauli, draft: Draft, shape: Shape) -> bool:
+    return not op.x or draft.pin(op.x, None if isinstance(op, Pauli) else op.w, shape.register_qubits)
+
+
+def _side_problem(op: RY | U2) -> str:
+    return "" if parity(op.w & op.x) else "has a side functional that is not odd on its flip vector"
+
+
+def _reserve_pair(op: RY | Pauli, numbers: NumberLayout) -> None:
+    numbers.reserve("pairs", op.coefficient + 1, batched=op.batched)
+
+
+def _write_ry(op: RY, writer: Writer, undone: bool) -> None:
+    # RYs on different register bits, in ascending order, are one record
+    bit, overlaps = writer.bit(op.x), _overlaps(op, undone)
+    layer = writer.layer
+    if layer and layer[1] < bit and layer[2] == undone and writer.has_room(len(overlaps)):
+        start = layer[0]
+        writer.slots.extend(overlaps)
+    else:
+        words = [writer.slot(overlaps)] + [0] * (3 * writer.window.register_qubits)
+        start = writer.record(TURN, words, undone=undone)
+    optional = op.x_optional and not op.batched
+    flags = 1 | op.batched << 1 | (len(overlaps) > 0) << 2 | (len(overlaps) > 1) << 3 | optional << 4
+    index = writer.numbers.index("pairs", op.coefficient, batched=op.batched)
+    writer.words[start + 2 + 3 * bit : start + 5 + 3 * bit] = [writer.functional(op.w), index, flags]
+    writer.layer = start, bit, undone
+
+
+def _reserve_u2(op: U2, numbers: NumberLayout) -> None:
+    numbers.reserve("matrices", op.coefficient + 1, batched=op.batched)
+
+
+def _write_u2(op: U2, writer: Writer, undone: bool) -> None:
+    overlaps = _overlaps(op, undone)
+    slot = writer.slot(overlaps) if overlaps else -1
+    index = writer.numbers.index("matrices", op.coefficient, batched=op.batched)
+    words = [slot, writer.functional(op.w), index, int(op.batched)]
+    writer.record(UNITARY | writer.bit(op.x) << 4, words, undone=undone)
+
+
+def _pauli_problem(op: Pauli) -> str:
+    if parity(op.z & op.x) != op.power & 1:
+        return "has a power that does not match its functional"
+    even = not any(parity(functional & op.x) for functional in op.controls)
+    return "" if even else "has controls that must be even on its flip vector"
+
+
+def _write_pauli(op: Pauli, writer: Writer, undone: bool) -> None:
+    overlaps = _overlaps(op, undone)
+    slot = writer.slot(overlaps) if overlaps else -1
+    controls = [writer.functional(f) for f in op.controls]
+    index = writer.numbers.index("pairs", op.coefficient, batched=op.batched)
+    words = [slot, writer.functional(op.z), index, int(op.batched), op.power, len(controls), *controls]
+    writer.record(PAULI | writer.bit(op.x) << 4 if op.x else PHASE, words, undone=undone)
+
+
+def _diag_problem(op: Diag) -> str:
+    largest = max((len(factor.basis) for factor in op.factors if not factor.batched), default=0)
+    limit = f"has a table on {largest} functionals; {MAX_TABLE_QUBITS} are allowed on a GPU"
+    return "" if largest <= MAX_TABLE_QUBITS else limit
+
+
+def _reserve_diag(op: Diag, numbers: NumberLayout) -> None:
+    numbers.reserve("scales", op.scale + 1)
+    for factor in op.factors:
+        numbers.reserve("angles", factor.first + len(factor.terms), batched=factor.batched)
+
+
+def _write_diag(op: Diag, writer: Writer, undone: bool) -> None:
+    words = [-1 if op.scale < 0 else writer.numbers.index("scales", op.scale), 0]
+    factors = list(op.factors)
+    while factors:
+        words[1] += 1
+        factor = factors.pop(0)
+        if factor.batched:
+            functionals = [writer.functional(functional) for functional in _functionals(factor, writer.num_qubits)]
+            first = writer.numbers.index("angles", factor.first, batched=True)
+            words += [1, first, len(functionals), *functionals]
+        elif factors and not factors[0].batched:
+            other = factors.pop(0)
+            columns = zip(_columns(factor, writer), _columns(other, writer), strict=True)
+            tables = writer.numbers.table(factor), writer.numbers.table(other)
+            words += [2, *tables, *(first | second << 16 for first, second in columns)]
+        else:
+            words += [0, writer.numbers.table(factor), *_columns(factor, writer)]
+    writer.record(DIAGONAL, words, undone=undone)
+    overlaps = _overlaps(op, undone)
+    for first in range(0, len(overlaps), MAX_KEPT):
+        _write_measure(op, writer, overlaps[first : first + MAX_KEPT])
+
+
+def _write_measure(op: Diag, writer: Writer, overlaps: Sequence[int]) -> None:
+    """Overlaps of a diagonal, ordered by the register bits of their functionals."""
+    size = 1 << writer.window.register_qubits
+    measured = [(writer.functional(op.overlap_functionals[k - op.overlap]), k) for k in overlaps]
+    measured.sort(key=lambda pair: pair[0] & (size - 1))
+    bounds = [sum(f & (size - 1) < i for f, _ in measured) for i in range(size + 1)]
+    slot = writer.slot([overlap for _, overlap in measured])
+    writer.record(MEASURE, [slot, *bounds, *(f for f, _ in measured)], undone=True, only_undone=True)
+
+
 def _columns(factor: Factor, writer: Writer) -> list[int]:
     """What each bit of a place contributes to the number of a table's entry."""
     columns = [0] * writer.num_qubits
@@ -254,3 +178,50 @@ def _functionals(factor: Factor, num_qubits: int) -> list[int]:
     """The functional of each term."""
     d = len(factor.basis)
     return [combination(factor.basis, term & ((1 << d) - 1)) | term >> d << num_qubits for term in factor.terms]
+
+
+def _dense_problem(op: Dense) -> str:
+    if len(op.xs) > MAX_DENSE_QUBITS:
+        return f"is a matrix on {len(op.xs)} qubits; {MAX_DENSE_QUBITS} are allowed on a GPU"
+    dual = all(parity(w & x) == (i == j) for i, w in enumerate(op.ws) for j, x in enumerate(op.xs))
+    return "" if dual and 1 <= len(op.xs) == len(op.ws) else "has functionals that are not dual to its flips"
+
+
+def _reserve_dense(op: Dense, numbers: NumberLayout) -> None:
+    numbers.reserve_dense(op.coefficient, len(op.xs))
+
+
+def _pin_dense(op: Dense, draft: Draft, shape: Shape) -> bool:
+    return draft.pin_dense(op.xs, op.ws, shape.dense_registers(len(op.xs)))
+
+
+def _write_dense(op: Dense, writer: Writer, undone: bool) -> None:
+    # its overlaps are flushed as they come, so that no others may be kept at that time
+    k, w = len(op.xs), writer.window.register_qubits
+    inner = sum(x in writer.window.vectors[:w] for x in op.xs)
+    functionals = [
+        writer.functional(functional) ^ 1 << (j if j < inner else w + j - inner)  # without its own bit
+        for j, functional in enumerate(op.ws)
+    ]
+    overlaps = _overlaps(op, undone)
+    if overlaps:
+        writer.close_stretch()
+    slot = len(writer.slots) if overlaps else -1
+    words = [k, writer.numbers.dense(op.coefficient), slot, *functionals]
+    writer.record(DENSE | inner << 4, words, undone=undone)
+    if overlaps:
+        size = 1 << k
+        order = product(range(size >> inner), range(size), range(1 << inner), range(2))
+        writer.slots += [overlaps[(part * size + (h << inner | d)) * size + j] for h, j, d, part in order]
+        writer.capacity = max(writer.capacity, 2 << inner)
+        writer.first_slot = len(writer.slots)
+        writer.begin_stretch()
+
+
+KINDS: dict[type[Operation], Kind[Any]] = {
+    RY: Kind(lambda op: (op.x,), _side_problem, _reserve_pair, _pin, _write_ry),
+    U2: Kind(lambda op: (op.x,), _side_problem, _reserve_u2, _pin, _write_u2),
+    Pauli: Kind(lambda op: (op.x,), _pauli_problem, _reserve_pair, _pin, _write_pauli),
+    Diag: Kind(lambda _: (), _diag_problem, _reserve_diag, lambda *_: True, _write_diag),
+    Dense: Kind(lambda op: op.xs, _dense_problem, _reserve_dense, _pin_dense, _write_dense),
+}
