@@ -19,7 +19,7 @@ from .layout import NumberLayout
 from .operations import KINDS, problem
 from .records import Writer
 from .runtime import Limits
-from .windows import Draft, Shape, Window, build, is_coalesced, transposition, widened
+from .windows import Shape, Window, is_coalesced, transposition, widened
 
 WARP_QUBITS = 8
 """Largest states of which several, or one, belong to a single warp."""
@@ -173,40 +173,40 @@ def compile_tape(tape: Tape, geometry: Geometry) -> CompiledTape:
     if not 1 <= n <= MAX_QUBITS:
         raise InvalidInputError(f"The tape has {n} qubits; 1 to {MAX_QUBITS} are allowed on a GPU.")
     _check(tape)
-    operations = [operation for block in tape.blocks for operation in block.operations]
-    if _measures_matrices(operations):
+    every = [operation for block in tape.blocks for operation in block.operations]
+    if _measures_matrices(every):
         geometry = geometry.narrowed()
     numbers = NumberLayout()
-    for operation in operations:
+    for operation in every:
         KINDS[type(operation)].reserve(operation, numbers)
     undone = sum(len(block.operations) - block.undo_from for block in tape.blocks)
     parts: list[tuple[Sequence[int] | None, Sequence[Operation], int]]
-    parts = [(None, operations, len(operations) - undone)]
+    parts = [(None, every, len(every) - undone)]
     if n > geometry.whole_qubits:
         parts = [(block.tile, block.operations, block.undo_from) for block in tape.blocks]
-    sweeps = tuple(_compile(geometry, Writer(n, geometry.is_warp(n), numbers), *part) for part in parts)
-    return CompiledTape(sweeps, numbers, n, tape.num_overlaps)
+    sweeps = []
+    for tile, operations, stop in parts:
+        writer = Writer(geometry.shape(n, tile), geometry.is_warp(n), numbers)
+        sweeps.append(_compile(writer, operations, stop, tiled=tile is not None))
+    return CompiledTape(tuple(sweeps), numbers, n, tape.num_overlaps)
 
 
-def _compile(
-    geometry: Geometry, writer: Writer, tile: Sequence[int] | None, operations: Sequence[Operation], stop: int
-) -> Sweep:
-    """The sweep over the tiles given, or (None) over whole states, whose backward part undoes ``operations[stop:]``."""
-    shape = geometry.shape(writer.num_qubits, tile)
-    windows = _windows(shape, operations)
+def _compile(writer: Writer, operations: Sequence[Operation], stop: int, *, tiled: bool) -> Sweep:
+    """The sweep whose backward part undoes ``operations[stop:]``."""
+    shape, windows = writer.shape, _windows(writer.shape, operations)
     # the first and the last window read slow memory in a row
-    if tile is not None and not is_coalesced(shape, windows[-1][1]):
-        windows.append(_window(shape, Draft(start=len(operations))))
-    leads_in = tile is not None and not is_coalesced(shape, windows[0][1])
+    if tiled and not is_coalesced(shape, windows[-1]):
+        windows.append(Window(len(operations)).build(shape))
+    leads_in = tiled and not is_coalesced(shape, windows[0])
     if leads_in:
-        windows.insert(0, _window(shape, Draft()))
+        windows.insert(0, Window().build(shape))
     before, first_rows, stop_rows = None, 0, -1
-    for draft, window in windows:
+    for window in windows:
         addresses = None if before is None else transposition(shape, before, window)
-        writer.enter(window, addresses, undone=stop < draft.start or (leads_in and stop == 0))
+        writer.enter(window, addresses, undone=stop < window.start or (leads_in and stop == 0))
         if before is None:
             first_rows = writer.rows()
-        for position in draft.operations:
+        for position in window.operations:
             if position == stop:
                 stop_rows = writer.rows()
                 writer.begin_stretch()
@@ -232,20 +232,16 @@ def _compile(
     )
 
 
-def _windows(shape: Shape, operations: Sequence[Operation]) -> list[tuple[Draft, Window]]:
-    """Operations in sequence that share a window, and the windows."""
-    drafts = [Draft()]
+def _windows(shape: Shape, operations: Sequence[Operation]) -> list[Window]:
+    """The windows of operations, each of as many in sequence as share one."""
+    windows = [Window()]
     for position, operation in enumerate(operations):
         kind = KINDS[type(operation)]
-        if not kind.join(operation, drafts[-1], shape):
-            drafts.append(Draft(start=position))
-            kind.join(operation, drafts[-1], shape)
-        drafts[-1].operations.append(position)
-    return [_window(shape, draft) for draft in drafts]
-
-
-def _window(shape: Shape, draft: Draft) -> tuple[Draft, Window]:
-    return draft, build(shape, draft)
+        if not kind.join(operation, windows[-1], shape):
+            windows.append(Window(position))
+            kind.join(operation, windows[-1], shape)
+        windows[-1].operations.append(position)
+    return [window.build(shape) for window in windows]
 
 
 def _measures_matrices(operations: Sequence[Operation]) -> bool:

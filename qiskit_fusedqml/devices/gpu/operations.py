@@ -16,7 +16,7 @@ from ...planner.gf2 import Span, combination, parity, pull
 from ...planner.tape import RY, U2, Dense, Diag, Factor, Operation, Pauli, Tape
 from .layout import NumberLayout
 from .records import DENSE, DIAGONAL, MAX_KEPT, MEASURE, PAULI, PHASE, TURN, UNITARY, Writer
-from .windows import Draft, Shape
+from .windows import Shape, Window
 
 MAX_DENSE_QUBITS = 6
 """Largest matrices that the kernels apply."""
@@ -35,14 +35,14 @@ class Kind(Generic[Op]):
         flips: Its flip vectors.
         problem: What is wrong with an operation by itself; empty if nothing is.
         reserve: Says which coefficients there must be.
-        join: Makes its flips register bits of a draft, and whether that can be; an empty draft takes any operation.
+        join: Makes its flips register bits of a window, and whether that can be; an empty window takes any operation.
         write: Writes its records; where it is undone, for the backward sweep, too.
     """
 
     flips: Callable[[Op], tuple[int, ...]]
     problem: Callable[[Op], str]
     reserve: Callable[[Op, NumberLayout], None]
-    join: Callable[[Op, Draft, Shape], bool]
+    join: Callable[[Op, Window, Shape], bool]
     write: Callable[[Op, Writer, bool], None]
 
 
@@ -63,8 +63,8 @@ def _overlaps(op: Operation, undone: bool) -> range:
     return range(op.overlap, op.overlap + op.num_overlaps) if undone and op.overlap >= 0 else range(0)
 
 
-def _pin(op: RY | U2 | Pauli, draft: Draft, shape: Shape) -> bool:
-    return not op.x or draft.pin(op.x, None if isinstance(op, Pauli) else op.w, shape.register_qubits)
+def _pin(op: RY | U2 | Pauli, window: Window, shape: Shape) -> bool:
+    return not op.x or window.pin(op.x, None if isinstance(op, Pauli) else op.w, shape.register_qubits)
 
 
 def _side_problem(op: RY | U2) -> str:
@@ -83,7 +83,7 @@ def _write_ry(op: RY, writer: Writer, undone: bool) -> None:
         start = layer[0]
         writer.slots.extend(overlaps)
     else:
-        words = [writer.slot(overlaps)] + [0] * (3 * writer.window.register_qubits)
+        words = [writer.slot(overlaps)] + [0] * (3 * writer.shape.register_qubits)
         start = writer.record(TURN, words, undone=undone)
     optional = op.x_optional and not op.batched
     flags = 1 | op.batched << 1 | (len(overlaps) > 0) << 2 | (len(overlaps) > 1) << 3 | optional << 4
@@ -139,7 +139,9 @@ def _write_diag(op: Diag, writer: Writer, undone: bool) -> None:
         words[1] += 1
         factor = factors.pop(0)
         if factor.batched:
-            functionals = [writer.functional(functional) for functional in _functionals(factor, writer.num_qubits)]
+            functionals = [
+                writer.functional(functional) for functional in _functionals(factor, writer.shape.num_qubits)
+            ]
             first = writer.numbers.index("angles", factor.first, batched=True)
             words += [1, first, len(functionals), *functionals]
         elif factors and not factors[0].batched:
@@ -157,7 +159,7 @@ def _write_diag(op: Diag, writer: Writer, undone: bool) -> None:
 
 def _write_measure(op: Diag, writer: Writer, overlaps: Sequence[int]) -> None:
     """Overlaps of a diagonal, ordered by the register bits of their functionals."""
-    size = 1 << writer.window.register_qubits
+    size = 1 << writer.shape.register_qubits
     measured = [(writer.functional(op.overlap_functionals[k - op.overlap]), k) for k in overlaps]
     measured.sort(key=lambda pair: pair[0] & (size - 1))
     bounds = [sum(f & (size - 1) < i for f, _ in measured) for i in range(size + 1)]
@@ -167,7 +169,7 @@ def _write_measure(op: Diag, writer: Writer, overlaps: Sequence[int]) -> None:
 
 def _columns(factor: Factor, writer: Writer) -> list[int]:
     """What each bit of a place contributes to the number of a table's entry."""
-    columns = [0] * writer.num_qubits
+    columns = [0] * writer.shape.num_qubits
     for j, functional in enumerate(factor.basis):
         for k in bits(pull(functional, writer.window.vectors)):
             columns[k] |= 1 << j
@@ -191,13 +193,13 @@ def _reserve_dense(op: Dense, numbers: NumberLayout) -> None:
     numbers.reserve_dense(op.coefficient, len(op.xs))
 
 
-def _pin_dense(op: Dense, draft: Draft, shape: Shape) -> bool:
-    return draft.pin_dense(op.xs, op.ws, shape.dense_registers(len(op.xs)))
+def _pin_dense(op: Dense, window: Window, shape: Shape) -> bool:
+    return window.pin_dense(op.xs, op.ws, shape.dense_registers(len(op.xs)))
 
 
 def _write_dense(op: Dense, writer: Writer, undone: bool) -> None:
     # its overlaps are flushed as they come, so that no others may be kept at that time
-    k, w = len(op.xs), writer.window.register_qubits
+    k, w = len(op.xs), writer.shape.register_qubits
     inner = sum(x in writer.window.vectors[:w] for x in op.xs)
     functionals = [
         writer.functional(functional) ^ 1 << (j if j < inner else w + j - inner)  # without its own bit

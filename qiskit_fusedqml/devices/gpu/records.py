@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from ...planner.gf2 import pull
 from .layout import NumberLayout
-from .windows import Window
+from .windows import Shape, Window
 
 EXCHANGE, FLUSH, TURN, UNITARY, PAULI, PHASE, DIAGONAL, MEASURE, DENSE = range(9)
 """`Kind` in ``sweep.cuh``."""
@@ -24,7 +24,7 @@ class Writer:
     """Writes the records of one sweep and numbers its overlaps.
 
     Attributes:
-        num_qubits: Number of qubits n.
+        shape: The layout.
         warp: Whether warps work alone: overlaps are then written where they belong at once.
         numbers: Where coefficients lie.
         words: All records.
@@ -38,7 +38,7 @@ class Writer:
             undone.
     """
 
-    num_qubits: int
+    shape: Shape
     warp: bool
     numbers: NumberLayout
     words: list[int] = field(default_factory=list)
@@ -47,7 +47,7 @@ class Writer:
     slots: list[int] = field(default_factory=list)
     first_slot: int = 0
     capacity: int = 0
-    window: Window = field(default_factory=lambda: Window((), 0))
+    window: Window = field(default_factory=Window)
     layer: tuple[int, int, bool] | None = None
     _opening: int = -1
 
@@ -76,7 +76,7 @@ class Writer:
     def rows(self) -> int:
         """Write the current window's rows; where they begin."""
         self.words.extend(self.window.vectors)
-        return len(self.words) - self.num_qubits
+        return len(self.words) - self.shape.num_qubits
 
     def has_room(self, count: int) -> bool:
         """Whether the stretch takes so many overlaps more."""
@@ -102,8 +102,9 @@ class Writer:
 
     def bit(self, x: int) -> int:
         """The register bit of a flip."""
-        return self.window.vectors[: self.window.register_qubits].index(x)
+        return self.window.vectors[: self.shape.register_qubits].index(x)
 
     def functional(self, functional: int) -> int:
         """A functional on the places of the current window."""
-        return pull(functional, self.window.vectors) | functional >> self.num_qubits << self.num_qubits
+        n = self.shape.num_qubits
+        return pull(functional, self.window.vectors) | functional >> n << n

@@ -2,7 +2,7 @@
 
 A *place* is an n-bit number: the lowest W bits number a thread's registers, the next t - W its group's threads, the
 rest the tile. A window is a linear map from places to rows. Operations are collected for as long as their flips can
-all be register bits (`Draft`), then the window is built around them (`build`). A window's threads are chosen so that
+all be register bits, then the window's vectors are chosen around them. A window's threads are chosen so that
 the side functionals of its operations depend on the registers and the tile only: then all threads of a group take the
 same way through the kernel. `transposition` gives the addresses in shared memory by which a tile changes its window;
 they are linear in the place, and chosen so that neither the writing nor the reading lanes meet in a bank.
@@ -59,24 +59,26 @@ class Shape:
 
 
 @dataclass
-class Draft:
-    """Operations that share a window.
+class Window:
+    """Operations that share a window, and once these are known its vectors.
 
     Attributes:
+        start: Position of the first operation among those of the sweep, or of the end.
+        operations: Positions of all of them.
         pins: Flip vectors, in the order of their register bits.
         low: Flip vectors that are the lowest thread bits.
-        duals: The side functionals (row, functional) that threads should not change.
-        operations: Their positions among the operations of the sweep.
-        start: Position of the first operation, or of the end.
+        duals: The side functionals, by flip vector, that threads should not change.
         strict: Side functionals of dense matrices, even on all else that is pinned.
+        vectors: The physical index of each bit of a place.
     """
 
+    start: int = 0
+    operations: list[int] = field(default_factory=list)
     pins: list[int] = field(default_factory=list)
     low: list[int] = field(default_factory=list)
     duals: dict[int, int] = field(default_factory=dict)
-    operations: list[int] = field(default_factory=list)
     strict: list[int] = field(default_factory=list)
-    start: int = 0
+    vectors: tuple[int, ...] = ()
 
     def pin(self, x: int, w: int | None, room: int) -> bool:
         """Make a flip one of ``room`` register bits, and its side functional one of the registers alone if that can be.
@@ -107,30 +109,20 @@ class Draft:
         self.duals = dict(zip(xs, ws, strict=True))
         return True
 
-
-@dataclass(frozen=True)
-class Window:
-    """A row for each bit of a place."""
-
-    vectors: tuple[int, ...]
-    register_qubits: int
-
-
-def build(shape: Shape, draft: Draft) -> Window:
-    """The window around a draft. Threads get the lowest vectors of the tile, so that memory is read in a row."""
-    w, t = shape.register_qubits, shape.dimension
-    span = Span([*draft.pins, *draft.low])
-    rest = [vector for vector in shape.tile if span.add(vector)]
-    for x, functional in draft.duals.items():
-        rest = [vector ^ x if parity(functional & vector) else vector for vector in rest]
-    threads = t - w - len(draft.low)
-    registers = [*draft.pins, *rest[threads:]]
-    return Window((*registers, *draft.low, *rest[:threads], *shape.outer), w)
+    def build(self, shape: Shape) -> Window:
+        """Choose the vectors. Threads get the lowest ones of the tile, so that memory is read in a row."""
+        span = Span([*self.pins, *self.low])
+        rest = [vector for vector in shape.tile if span.add(vector)]
+        for x, functional in self.duals.items():
+            rest = [vector ^ x if parity(functional & vector) else vector for vector in rest]
+        threads = shape.dimension - shape.register_qubits - len(self.low)
+        self.vectors = (*self.pins, *rest[threads:], *self.low, *rest[:threads], *shape.outer)
+        return self
 
 
 def is_coalesced(shape: Shape, window: Window) -> bool:
     """Whether 32 lanes read whole sectors of slow memory."""
-    lanes = window.vectors[window.register_qubits : shape.dimension][:5]
+    lanes = window.vectors[shape.register_qubits : shape.dimension][:5]
     beyond = Span(vector >> shape.sector_bits for vector in lanes)
     return beyond.dimension == len(lanes) - min(shape.sector_bits, len(lanes))
 
