@@ -17,4 +17,4 @@ from qiskit_fusedqml.devices.gpu.runtime import Runtime  # noqa: E402
 if __name__ == "__main__":
     runtime = Runtime()
     for name in sys.argv[1:]:
-        runtime.needs(name)
+        runtime.kernel(name)

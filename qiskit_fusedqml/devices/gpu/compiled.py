@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,17 +94,14 @@ class Geometry:
         """32 bytes are read at once from slow memory."""
         return 2 if self.single else 1
 
-    def is_warp(self, num_qubits: int) -> bool:
-        """Whether warps work alone."""
-        return num_qubits <= WARP_QUBITS
-
     def shape(self, num_qubits: int, tile: Sequence[int] | None) -> Shape:
         """The layout of a sweep over tiles, or over whole states.
 
         Raises:
             InvalidInputError: If a tile is too large.
         """
-        registers = min(num_qubits, 3) if self.is_warp(num_qubits) else self.block_registers
+        warp = num_qubits <= WARP_QUBITS
+        registers = min(num_qubits, 3) if warp else self.block_registers
         vectors = tuple(1 << q for q in range(num_qubits))
         if tile is not None:
             if len(tile) > self.largest_tile:
@@ -112,7 +110,7 @@ class Geometry:
                     "Plan with the device's own cost model."
                 )
             vectors = widened(tile, num_qubits, self.tile_qubits, self.largest_tile, self.sector_bits)
-        return Shape(num_qubits, vectors, registers, 4 if self.single else 3, self.sector_bits)
+        return Shape(num_qubits, vectors, registers, warp, 4 if self.single else 3, self.sector_bits)
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,46 +119,32 @@ class Sweep:
 
     Attributes:
         shape: The layout.
-        warp: Whether warps work alone.
         words: All records and rows.
         forward: Records of the forward sweep.
         backward: Records of the backward sweep, in the order in which they are undone.
-        first_rows: Where the rows of the first window are.
-        last_rows: Those of the last window.
+        last_rows: Where the rows of the last window are; those of the first one come first.
         stop_rows: Those of the window in which the backward sweep ends.
         slots: The overlap in each slot.
         capacity: Overlaps kept between flushes.
-        undone: Whether there is a backward sweep.
-        measured: Whether that measures matrices.
+        measured: Whether the backward sweep measures matrices.
     """
 
     shape: Shape
-    warp: bool
     words: NDArray[np.int32]
     forward: NDArray[np.int32]
     backward: NDArray[np.int32]
-    first_rows: int
     last_rows: int
     stop_rows: int
     slots: NDArray[np.int32]
     capacity: int
-    undone: bool
     measured: bool
 
-    @property
-    def tiles(self) -> int:
-        """Tiles of one sample."""
-        return 1 << self.shape.num_qubits - self.shape.dimension
 
-
-@dataclass(frozen=True, eq=False)
-class CompiledTape:
+class CompiledTape(NamedTuple):
     """What is launched for a tape."""
 
     sweeps: tuple[Sweep, ...]
     numbers: NumberLayout
-    num_qubits: int
-    num_overlaps: int
 
 
 def compile_tape(tape: Tape, geometry: Geometry) -> CompiledTape:
@@ -186,9 +170,9 @@ def compile_tape(tape: Tape, geometry: Geometry) -> CompiledTape:
         parts = [(block.tile, block.operations, block.undo_from) for block in tape.blocks]
     sweeps = []
     for tile, operations, stop in parts:
-        writer = Writer(geometry.shape(n, tile), geometry.is_warp(n), numbers)
+        writer = Writer(geometry.shape(n, tile), numbers)
         sweeps.append(_compile(writer, operations, stop, tiled=tile is not None))
-    return CompiledTape(tuple(sweeps), numbers, n, tape.num_overlaps)
+    return CompiledTape(tuple(sweeps), numbers)
 
 
 def _compile(writer: Writer, operations: Sequence[Operation], stop: int, *, tiled: bool) -> Sweep:
@@ -200,12 +184,12 @@ def _compile(writer: Writer, operations: Sequence[Operation], stop: int, *, tile
     leads_in = tiled and not is_coalesced(shape, windows[0])
     if leads_in:
         windows.insert(0, Window().build(shape))
-    before, first_rows, stop_rows = None, 0, -1
+    before, stop_rows = None, -1
     for window in windows:
         addresses = None if before is None else transposition(shape, before, window)
         writer.enter(window, addresses, undone=stop < window.start or (leads_in and stop == 0))
         if before is None:
-            first_rows = writer.rows()
+            writer.rows()
         for position in window.operations:
             if position == stop:
                 stop_rows = writer.rows()
@@ -215,19 +199,16 @@ def _compile(writer: Writer, operations: Sequence[Operation], stop: int, *, tile
     last_rows = writer.rows()
     writer.close_stretch()
     if leads_in and stop == 0:
-        stop_rows = first_rows
+        stop_rows = 0
     return Sweep(
         shape,
-        writer.warp,
         np.array(writer.words, np.int64).astype(np.int32),  # some words are two halves, and then have a sign
         np.array(writer.forward, np.int32),
         np.array(writer.backward[::-1], np.int32),
-        first_rows,
         last_rows,
         last_rows if stop_rows < 0 else stop_rows,
         np.array(writer.slots, np.int32),
         writer.capacity,
-        stop < len(operations),
         _measures_matrices(operations[stop:]),
     )
 

@@ -24,7 +24,7 @@ from .. import Device, DeviceWithMemory, SamplingDevice, check_options
 from ..coefficients import CompiledCoefficientMap
 from ..observables import ObservableCache
 from .coefficients import BoundValues, LoadedMap
-from .compiled import Geometry, compile_tape
+from .compiled import Geometry
 from .launches import THREADS, GPUState, Launcher, Partials
 from .observables import load_observables
 from .runtime import Buffer, Runtime
@@ -257,10 +257,8 @@ class GPUDevice(Device, DeviceWithMemory, SamplingDevice):
         return self._runtime.download(buffer).reshape(rows, -1 if len(buffer) else 0)
 
     def _loaded(self, tape: Tape, ket: GPUState) -> LoadedTape:
-        loaded = self._on_device(
-            self._tapes, tape, lambda: LoadedTape(self._launcher, compile_tape(tape, self.geometry))
-        )
-        self._check_qubits(ket, loaded.num_qubits, "tape")
+        loaded = self._on_device(self._tapes, tape, lambda: LoadedTape(self._launcher, tape))
+        self._check_qubits(ket, tape.num_qubits, "tape")
         return loaded
 
     def _on_device(

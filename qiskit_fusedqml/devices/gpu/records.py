@@ -21,11 +21,10 @@ MAX_KEPT = 64
 
 @dataclass
 class Writer:
-    """Writes the records of one sweep and numbers its overlaps.
+    """Writes the records of one sweep and numbers its overlaps; warps that work alone write theirs where they belong.
 
     Attributes:
         shape: The layout.
-        warp: Whether warps work alone: overlaps are then written where they belong at once.
         numbers: Where coefficients lie.
         words: All records.
         forward: Where the records of the forward sweep begin.
@@ -39,7 +38,6 @@ class Writer:
     """
 
     shape: Shape
-    warp: bool
     numbers: NumberLayout
     words: list[int] = field(default_factory=list)
     forward: list[int] = field(default_factory=list)
@@ -60,7 +58,7 @@ class Writer:
 
     def begin_stretch(self) -> None:
         """Begin another stretch of kept overlaps. Backwards, its flush comes after what it keeps."""
-        if not self.warp:
+        if not self.shape.warp:
             self.close_stretch()
             self._opening = self.record(FLUSH, [0, 0], undone=True, only_undone=True)
 
@@ -80,13 +78,13 @@ class Writer:
 
     def has_room(self, count: int) -> bool:
         """Whether the stretch takes so many overlaps more."""
-        return self.warp or not count or len(self.slots) - self.first_slot + count <= MAX_KEPT
+        return self.shape.warp or not count or len(self.slots) - self.first_slot + count <= MAX_KEPT
 
     def slot(self, overlaps: Sequence[int]) -> int:
         """The number by which a record keeps its overlaps: within the stretch, or for lone warps within the sweep."""
         if not self.has_room(len(overlaps)):
             self.begin_stretch()
-        slot = len(self.slots) - (0 if self.warp else self.first_slot)
+        slot = len(self.slots) - (0 if self.shape.warp else self.first_slot)
         self.slots.extend(overlaps)
         return slot
 

@@ -32,7 +32,9 @@ CUDA_PLACES = (2, 13)
 PER_THREAD_STREAM = 2
 """The pointer by which every thread calls its own default stream."""
 
-_kernels: dict[tuple[int, str], _Kernel] = {}
+_kernels: dict[tuple[int, str], tuple[Any, int]] = {}
+"""CuPy's functions by device and name, and the shared memory that their blocks may have."""
+
 _lock = threading.Lock()
 
 
@@ -64,25 +66,6 @@ class Limits:
             cache_bytes=attributes.get("L2CacheSize") or cls.cache_bytes,
             double_rate=1.0 / ratio if ratio else cls.double_rate,
         )
-
-
-class _Kernel:
-    """What CuPy makes of a kernel's name on one device.
-
-    Attributes:
-        needs: Registers of a thread, and bytes it keeps in memory for want of them.
-    """
-
-    def __init__(self, function: Any) -> None:
-        self.function = function
-        # the driver loads a function when it is asked for something: here, and not while a graph is captured
-        self.needs = int(function.num_regs), int(function.local_size_bytes)
-        self._shared_bytes = ORDINARY_SHARED_BYTES
-
-    def allow(self, shared_bytes: int) -> None:
-        """Let blocks have so many bytes of shared memory."""
-        if shared_bytes > self._shared_bytes:
-            self.function.max_dynamic_shared_size_bytes = self._shared_bytes = shared_bytes
 
 
 class Runtime:
@@ -164,7 +147,7 @@ class Runtime:
 
         The first launch of a kernel compiles it, unless CuPy (from 14.1 on) has it on disk.
         """
-        function = self._kernel(kernel, shared_bytes).function
+        function = self.kernel(kernel, shared_bytes)
         pointers = tuple(np.uintp(0) if argument is None else argument for argument in arguments)
         noted = getattr(self._noting, "launches", None)
         if noted is None:
@@ -172,9 +155,20 @@ class Runtime:
         else:
             noted.append((function, blocks, threads, pointers, shared_bytes))
 
-    def needs(self, kernel: str) -> tuple[int, int]:
-        """Compile a kernel, or load it from disk; its registers, and bytes it keeps in memory for want of them."""
-        return self._kernel(kernel, ORDINARY_SHARED_BYTES).needs
+    def kernel(self, name: str, shared_bytes: int = 0) -> Any:
+        """CuPy's function of a kernel, compiled or loaded, whose blocks may have so many bytes of shared memory."""
+        key = (int(self._cupy.cuda.Device().id), name)
+        with _lock:
+            function, allowed = _kernels.get(key, (None, ORDINARY_SHARED_BYTES))
+            if function is None:
+                module = self._cupy.RawModule(code=source(), options=OPTIONS, name_expressions=(name,))
+                function = module.get_function(name)
+                # the driver loads a function when it is asked for something: here, and not while a graph is captured
+                int(function.num_regs)
+            if shared_bytes > allowed:
+                function.max_dynamic_shared_size_bytes = shared_bytes
+            _kernels[key] = function, max(shared_bytes, allowed)
+        return function
 
     def capture(self, work: Callable[[], None]) -> Callable[[], None]:
         """What launches again all that ``work`` launches, on the stream that is current then: a CUDA graph.
@@ -221,16 +215,6 @@ class Runtime:
     def _cupy_array(self, array: Any) -> Any:
         # DLPack makes the current stream wait for the stream that is writing the array
         return array if isinstance(array, self._cupy.ndarray) else self._cupy.from_dlpack(array)
-
-    def _kernel(self, name: str, shared_bytes: int) -> _Kernel:
-        key = (int(self._cupy.cuda.Device().id), name)
-        with _lock:
-            kernel = _kernels.get(key)
-            if kernel is None:
-                module = self._cupy.RawModule(code=source(), options=OPTIONS, name_expressions=(name,))
-                kernel = _kernels[key] = _Kernel(module.get_function(name))
-            kernel.allow(shared_bytes)
-        return kernel
 
     def _allocated(self, needed: int, allocate: Callable[[], Buffer]) -> Buffer:
         try:

@@ -19,9 +19,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ...memory import BoundedCache
+from ...planner.tape import Tape
 from .. import Coefficients
 from .coefficients import CoefficientsOnDevice
-from .compiled import CompiledTape, Geometry, Sweep
+from .compiled import Geometry, Sweep, compile_tape
 from .launches import THREADS, GPUState, Launcher, Partials
 from .layout import Sizes, turns
 from .runtime import Buffer
@@ -96,23 +97,22 @@ class LoadedSweep:
 
 
 class LoadedTape:
-    """A compiled tape on the device, to be run from any stream.
+    """A tape on the device, to be run from any stream.
 
     Args:
         launcher: Launches the kernels.
-        compiled: The tape.
+        tape: The tape.
 
     Attributes:
-        num_qubits: Number of qubits n.
         workspaces: By stream and batch.
     """
 
-    def __init__(self, launcher: Launcher, compiled: CompiledTape) -> None:
+    def __init__(self, launcher: Launcher, tape: Tape) -> None:
         self._launcher, self._runtime = launcher, launcher.runtime
-        self._numbers, self._width = compiled.numbers, compiled.num_overlaps
-        self.num_qubits = compiled.num_qubits
+        sweeps, self._numbers = compile_tape(tape, launcher.geometry)
+        self._width = tape.num_overlaps
         self.workspaces: BoundedCache[object, Workspace] = BoundedCache(KEPT_WORKSPACES)
-        upload, sweeps = launcher.upload, compiled.sweeps
+        upload = launcher.upload
         places = upload(np.concatenate([sweep.slots for sweep in reversed(sweeps)] or [np.zeros(0, np.int32)]))
         firsts = np.cumsum([0, *(len(sweep.slots) for sweep in reversed(sweeps))]).tolist()[-2::-1]
         self._sweeps = [
@@ -131,7 +131,7 @@ class LoadedTape:
         if len(sweeps) > 1:
             state_bytes = self._launcher.geometry.amplitude_bytes << ket.num_qubits
             room = int(CACHE_SHARE * self._runtime.limits.cache_bytes / (states * state_bytes))
-        slots = max((len(sweep.slots) * sweep.tiles for sweep in sweeps), default=0)
+        slots = max((len(sweep.slots) * sweep.shape.tiles for sweep in sweeps), default=0)
         if states > 1 and slots:
             room = min(room, PARTIAL_BYTES // (slots * np.dtype(self._launcher.real).itemsize))
         room = min(max(room, 1), ket.batch)
@@ -205,7 +205,7 @@ class LoadedTape:
                     self._sweep(loaded, workspace, states, samples, None)
             return
         for group in self._groups(samples[1], len(room)):
-            tiles, used = group[0].sweep.tiles, 0
+            tiles, used = group[0].sweep.shape.tiles, 0
             rows = samples[1] * tiles
             for loaded in group:
                 self._sweep(loaded, workspace, states, samples, room[used:] if len(loaded.sweep.slots) else room)
@@ -220,9 +220,9 @@ class LoadedTape:
         group: list[LoadedSweep] = []
         used = 0
         for loaded in reversed(self._sweeps):
-            if loaded.sweep.undone:
-                needed = len(loaded.sweep.slots) * loaded.sweep.tiles * count
-                if group and (loaded.sweep.tiles != group[0].sweep.tiles or used + needed > room):
+            if len(loaded.sweep.backward):
+                needed = len(loaded.sweep.slots) * loaded.sweep.shape.tiles * count
+                if group and (loaded.sweep.shape.tiles != group[0].sweep.shape.tiles or used + needed > room):
                     yield group
                     group, used = [], 0
                 group.append(loaded)
@@ -242,20 +242,20 @@ class LoadedTape:
         sweep, undo, geometry = loaded.sweep, partials is not None, self._launcher.geometry
         shape, (first, count) = sweep.shape, samples
         order, records = (loaded.backward, sweep.backward) if undo else (loaded.forward, sweep.forward)
-        rows = (sweep.last_rows, sweep.stop_rows) if undo else (sweep.first_rows, sweep.last_rows)
+        rows = (sweep.last_rows, sweep.stop_rows) if undo else (0, sweep.last_rows)
         blocks, threads, shared_bytes, second = launch_size(geometry, sweep, count, undo=undo)
         values = [loaded.words, order, len(records), *rows, shape.num_qubits, shape.dimension, workspace.batch]
         values += [first, count, workspace.part, *states, workspace.numbers, self._numbers.num_shared]
         values += [workspace.tables, partials, sweep.capacity, second]
-        measured = sweep.measured and undo and not sweep.warp
-        name = sweep_name(geometry.single, shape.register_qubits, sweep.warp, undo, measured)
+        measured = sweep.measured and undo and not shape.warp
+        name = sweep_name(geometry.single, shape.register_qubits, shape.warp, undo, measured)
         self._runtime.launch(name, (blocks, 1), threads, shared_bytes, arguments("sweep", values))
 
     def _room(self, count: int, bra: Buffer | None) -> Buffer | None:
         """For partial overlaps, if there is a bra: at least those of any one sweep, at most all of them."""
         if bra is None:
             return None
-        needs = [len(loaded.sweep.slots) * loaded.sweep.tiles * count for loaded in self._sweeps] or [0]
+        needs = [len(loaded.sweep.slots) * loaded.sweep.shape.tiles * count for loaded in self._sweeps] or [0]
         wanted = min(sum(needs), FLUSH_BYTES // np.dtype(self._launcher.real).itemsize)
         return self._runtime.empty(max(*needs, wanted, 1), self._launcher.real)
 
@@ -292,7 +292,7 @@ def launch_size(geometry: Geometry, sweep: Sweep, samples: int, *, undo: bool) -
     """
     t, w = sweep.shape.dimension, sweep.shape.register_qubits
     amplitude = geometry.amplitude_bytes
-    if sweep.warp:
+    if sweep.shape.warp:
         # a small batch is spread over the multiprocessors before it fills their blocks
         warps = -(-(samples << t - w) // 32)
         threads = 32 * min(-(-warps // geometry.limits.multiprocessors), WARP_THREADS // 32)
@@ -304,4 +304,4 @@ def launch_size(geometry: Geometry, sweep: Sweep, samples: int, *, undo: bool) -
     # two blocks share the memory of a multiprocessor where their registers fit
     room = geometry.limits.shared_bytes // (2 if threads <= THREADS else 1)
     double = undo and (2 * amplitude << t) + sums <= room
-    return samples * sweep.tiles, threads, (amplitude << t) * (1 + double) + sums, (1 << t) * double
+    return samples * sweep.shape.tiles, threads, (amplitude << t) * (1 + double) + sums, (1 << t) * double

@@ -28,6 +28,7 @@ class Shape:
         num_qubits: Number of qubits n.
         tile: Basis of the tile in reduced echelon form; its dimension is t.
         register_qubits: W.
+        warp: Whether warps work alone.
         bank_bits: Lanes served at once in shared memory, as a power of two.
         sector_bits: Amplitudes moved at once between slow memory and the chip, as a power of two.
     """
@@ -35,6 +36,7 @@ class Shape:
     num_qubits: int
     tile: tuple[int, ...]
     register_qubits: int
+    warp: bool
     bank_bits: int
     sector_bits: int
 
@@ -42,6 +44,11 @@ class Shape:
     def dimension(self) -> int:
         """Dimension t of the tile."""
         return len(self.tile)
+
+    @property
+    def tiles(self) -> int:
+        """Tiles of one sample."""
+        return 1 << self.num_qubits - self.dimension
 
     def dense_registers(self, k: int) -> int:
         """Index bits of a dense matrix on k qubits that are register bits; the others are thread bits."""
