@@ -19,9 +19,9 @@ BACKWARD_COST = 3.0
 def grouped_probabilities(
     f: ProgramFunction, x: ArrayLike | None, w: ArrayLike | None, groups: IntArray, num_groups: int
 ) -> FloatArray:
-    """Sums (B, num_groups) of probabilities.
+    """Sums (B, num_groups) of probabilities of outcomes.
 
-    ``groups`` are those of all `reachable_outcomes`, or of all values of the classical bits; -1 is for none.
+    ``groups`` has the group of each of `reachable_outcomes`, or of each value of the classical bits; -1 for none.
     """
     parameters, labels = f.read(x, w), _labels(f, groups)
     result = np.zeros((parameters.batch, num_groups))
@@ -32,7 +32,10 @@ def grouped_probabilities(
 
 
 def reachable_outcomes(f: ProgramFunction) -> tuple[NDArray[Any], IntArray]:
-    """The values the classical bits can take, ascending, and a group for each of them."""
+    """The values the classical bits can take, ascending, and the groups that number them.
+
+    Values of more than 63 bits are Python's integers.
+    """
     outcomes = np.sort(f.measurement.outcomes())
     return outcomes, np.arange(len(outcomes))
 
@@ -55,7 +58,7 @@ def probability_jacobian(
     num_groups: int,
     wrt: str | Sequence[int] = "weights",
 ) -> FloatArray:
-    """Derivatives (B, num_groups, n) of `grouped_probabilities`.
+    """Derivatives (B, num_groups, n) of `grouped_probabilities`, by the cheaper of forward and reverse mode.
 
     Reverse mode is one backward sweep a group, forward mode one or two states a wanted rotation.
     """

@@ -21,9 +21,12 @@ from .program_function import ProgramFunction
 
 
 def hessian_product(
-    f: ProgramFunction, x: ArrayLike | None, w: ArrayLike, v: ArrayLike, cotangents: ArrayLike | None
+    f: ProgramFunction, x: ArrayLike | None, w: ArrayLike, v: ArrayLike, cotangents: ArrayLike | None = None
 ) -> FloatArray:
-    """``H v`` with ``H = d^2 L / dw^2``, L being ``sum cotangents * values``.
+    """``H v`` with ``H = d^2 L / dw^2``, L being ``sum cotangents * values``; exact.
+
+    For a loss that is not linear in the values add the Gauss-Newton term, ``J.T @ (loss'' * (J @ v))`` with J of
+    `ProgramFunction.jacobian`.
 
     With the angles theta(w) of the rotations, ``H v = J^T H_theta J v + sum_r dL/dtheta_r (d^2 theta_r / dw^2) v``.
 

@@ -13,10 +13,9 @@ from typing_extensions import override
 
 from ...arrays import ComplexArray, shown
 from ...devices import Device
+from ...engine import probabilities, second_order
 from ...engine.options import EngineOptions, engine_arguments
-from ...engine.probabilities import grouped_probabilities, probability_jacobian, reachable_outcomes
 from ...engine.program_function import Gradients, InitialStates, ProgramFunction
-from ...engine.second_order import geometric_tensor, hessian_product
 from ...engine.state_gradients import overlap_jacobian, state_vjp
 from ...errors import InvalidInputError
 from .cache import check_circuit
@@ -101,6 +100,11 @@ class DifferentiableCircuit(ProgramFunction):
         )
         self._position = {parameter: k for k, parameter in enumerate((*self.inputs, *self.weights))}
 
+    grouped_probabilities = probabilities.grouped_probabilities
+    probability_jacobian = probabilities.probability_jacobian
+    reachable_outcomes = probabilities.reachable_outcomes
+    hvp = second_order.hessian_product
+
     @override
     def indices(self, wrt: str | Sequence[int | Parameter]) -> NDArray[np.intp]:
         if isinstance(wrt, (str, bytes)):
@@ -178,52 +182,6 @@ class DifferentiableCircuit(ProgramFunction):
         self._lowered.check_pure("the imaginary part of <psi|O|d psi>")
         return overlap_jacobian(self, x, w, wrt)
 
-    def grouped_probabilities(
-        self, x: ArrayLike | None, w: ArrayLike | None, groups: NDArray[np.intp], num_groups: int
-    ) -> NDArray[np.float64]:
-        """Sums (B, num_groups) of probabilities of outcomes.
-
-        ``groups`` has the group of each of `reachable_outcomes`, or of each value of the clbits; -1 for none.
-        """
-        return grouped_probabilities(self, x, w, groups, num_groups)
-
-    def probability_jacobian(
-        self,
-        x: ArrayLike | None,
-        w: ArrayLike | None,
-        groups: NDArray[np.intp],
-        num_groups: int,
-        wrt: str | Sequence[int | Parameter] = "weights",
-    ) -> NDArray[np.float64]:
-        """Derivatives (B, num_groups, n) of `grouped_probabilities`, by the cheaper of forward and reverse mode."""
-        return probability_jacobian(self, x, w, groups, num_groups, wrt)
-
-    def reachable_outcomes(self) -> tuple[NDArray[Any], NDArray[np.intp]]:
-        """The values the classical bits can take, ascending, and the groups that number them.
-
-        Values of more than 63 bits are Python's integers.
-        """
-        return reachable_outcomes(self)
-
-    def hvp(
-        self, x: ArrayLike | None, w: ArrayLike, v: ArrayLike, cotangents: ArrayLike | None = None
-    ) -> NDArray[np.float64]:
-        """The Hessian with respect to the weights of ``sum cotangents * values``, times a vector; exact.
-
-        For a loss that is not linear in the values add the Gauss-Newton term, ``J.T @ (loss'' * (J @ v))`` with J of
-        `jacobian`.
-
-        Args:
-            x: Inputs (B, num_inputs) or None.
-            w: Weights (num_weights,).
-            v: The vector (num_weights,).
-            cotangents: (B, n_obs), ones if None.
-
-        Returns:
-            The product (num_weights,).
-        """
-        return hessian_product(self, x, w, v, cotangents)
-
     def geometric_tensor(
         self, x: ArrayLike | None = None, w: ArrayLike | None = None, *, phase_fix: bool = True
     ) -> NDArray[np.complex128]:
@@ -238,7 +196,9 @@ class DifferentiableCircuit(ProgramFunction):
         """
         self._lowered.check_pure("the quantum geometric tensor")
         wanted = range(self.num_inputs, self.num_inputs + self.num_weights)
-        return np.stack([geometric_tensor(self, row, wanted, phase_fix=phase_fix) for row in self.read(x, w).full()])
+        return np.stack(
+            [second_order.geometric_tensor(self, row, wanted, phase_fix=phase_fix) for row in self.read(x, w).full()]
+        )
 
 
 def checked_parameters(given: Iterable[Parameter], name: str) -> tuple[Parameter, ...]:
