@@ -98,7 +98,12 @@ def group(items: Sequence[Item], n: int, tile_limit: int) -> list[Group]:
     table = levels(items, n)
     if tile_limit >= n and not any(item.alone for item in items):
         return [Group(tuple(1 << q for q in range(n)), [level for level in table if level])]
-    remaining = [index for level in table for index in level]
+    return group_in_order(items, [index for level in table for index in level], n, tile_limit)
+
+
+def group_in_order(items: Sequence[Item], order: Sequence[int], n: int, tile_limit: int) -> list[Group]:
+    """As `group`, of items in an order that their commuting allows: what comes first is taken first."""
+    remaining = list(order)
     groups: list[Group] = []
     while remaining:
         picker = _Picker(items, n, tile_limit)

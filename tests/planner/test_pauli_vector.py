@@ -193,8 +193,10 @@ class TestWhatFuses:
         counts = kinds(plan)
         # RY of the data; a sequence of each qubit and layer; a pair of each CX with all that follows it
         assert counts == {Turn: n, Affine: n * layers, Pair: n * layers}
-        assert plan.work.forward < 4.44 * n * layers
-        assert plan.work.forward + plan.work.backward < 16.3 * n * layers
+        # 9/4 of a unital sequence and 15/16 + 2/4 of a pair; backward, three times the first and twice the second
+        assert plan.work.forward == n + 3.6875 * n * layers
+        assert plan.work.backward == (3 * 2.25 + 2 * 1.4375) * n * layers
+        assert all(o.unital for b in plan.tape.blocks for o in b.operations if isinstance(o, Affine))
         assert plan.channels["channels"] == n + 6 * n * layers
         assert plan.channels["dense"] == 0
 

@@ -84,6 +84,7 @@ def apply(operation: PauliOperation, tables: PauliTables, angles: Vector, rows: 
     if isinstance(operation, Affine):
         table = tables.batched_affine if operation.batched else tables.affine
         matrix = sequence_matrix(table, operation.coefficient, tables, angles, operation.batched)
+        assert not operation.unital or np.abs(matrix[1:, 0]).max() < 1e-13
         return mix((operation.qubit,), matrix, rows)
     assert isinstance(operation, Transfer)
     return mix(operation.qubits, channel_matrix(tables.transfers[operation.coefficient], angles), rows)

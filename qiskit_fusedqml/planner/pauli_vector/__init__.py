@@ -3,16 +3,19 @@
 Three steps, one module each, for one window of a deep program after the other:
 
 1. `collector.collect` takes networks of CX, CZ and SWAP into a frame, and what acts on one qubit into sequences;
-2. `qiskit_fusedqml.planner.schedule.group` orders the elements and cuts them into blocks;
+2. `qiskit_fusedqml.planner.schedule.group_in_order` cuts the elements into blocks;
 3. `emit.PauliEmitter` writes the tape and the tables of its coefficients.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ...ir.program import Program
 from ...memory import collector_paused
-from ..schedule import Item, group
+from ..schedule import Group, Item, group_in_order
 from .collector import collect
+from .elements import Element
 from .emit import PauliEmitter
 from .plan import PauliPlan
 from .tape import PauliBlock, PauliFrame
@@ -48,9 +51,17 @@ def fuse_channels(
     frame = PauliFrame.identity(program.num_qubits)
     for window in collect(program, batched_slots):
         elements, frame = window
-        items = [Item(element.generators(bits), element.vectors) for element in elements]
-        widest = max((len(item.vectors) for item in items), default=0)
-        if items:
-            blocks += [emitter.block(g, elements) for g in group(items, bits, max(tile_bits, widest))]
+        blocks += [emitter.block(group, elements) for group in _grouped(elements, bits, tile_bits)]
     tape = emitter.tape(program.num_qubits, blocks, frame)
     return PauliPlan(program, tape, emitter.tables(), wanted_slots)
+
+
+def _grouped(elements: Sequence[Element], bits: int, tile_bits: int) -> list[Group]:
+    """The elements in blocks; their order is that of the collector, who ends a sequence when its qubit is needed."""
+    if not elements:
+        return []
+    if tile_bits >= bits:
+        return [Group(tuple(1 << k for k in range(bits)), [list(range(len(elements)))])]
+    items = [Item(element.generators(bits), element.vectors) for element in elements]
+    widest = max(len(item.vectors) for item in items)
+    return group_in_order(items, range(len(items)), bits, max(tile_bits, widest))

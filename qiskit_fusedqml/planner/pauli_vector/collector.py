@@ -21,7 +21,7 @@ from ...ir.qubits import bits
 from ..gf2 import parity
 from . import structure
 from .elements import AffineElement, Angle, Element, Gate, PairElement, Sequence, TransferElement, TurnElement
-from .sequences import EPSILON, append, joint, parts, summed, take_last_channels, whole_turn
+from .sequences import EPSILON, append, joint, leading_gain, parts, summed, take_last_channels, whole_turn
 from .strings import AXIS_X, AXIS_Y, AXIS_Z, String, controlled, product, walsh
 from .tape import PauliFrame, PauliQubit
 
@@ -290,6 +290,9 @@ class _Collector:
             sequence = self.open.pop(q, None)
             if sequence is None:
                 continue
+            first = leading_gain(sequence)
+            if first is not None and self._join(q, first):
+                del sequence.factors[0]
             found = parts(sequence, alone=self.n == 1)
             if found is None:
                 self._append(AffineElement(self.qubits[q], sequence), (q,))

@@ -46,6 +46,11 @@ class Sequence:
         found = {f.angle.slot for f in self.factors if isinstance(f, Gate)}
         return found.union(*(f.slots for f in self.factors if isinstance(f, Channel))) - {-1}
 
+    @property
+    def unital(self) -> bool:
+        """Whether nothing is gained from I."""
+        return all(isinstance(f, Gate) or one_qubit(f).unital for f in self.factors)
+
 
 @dataclass(slots=True)
 class AffineElement:

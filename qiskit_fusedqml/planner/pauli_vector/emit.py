@@ -123,7 +123,7 @@ class PauliEmitter:
         match element:
             case AffineElement(qubit, sequence):
                 coefficient, overlap = self._sequence(sequence), self._overlaps(sequence.slots, 12)
-                return Affine(qubit, coefficient, bool(sequence.batched), overlap)
+                return Affine(qubit, coefficient, bool(sequence.batched), overlap, sequence.unital)
             case PairElement(qubits):
                 return Pair(qubits, self._pair(element), element.gains, self._overlaps(element.slots, 18))
             case TurnElement(x, side, z, y_of_string, angle, batched):

@@ -103,7 +103,7 @@ def operation_work(operation: PauliOperation, *, undone: bool) -> Work:
     """Multiply-adds of one operation per string; backward, both vectors are undone and overlaps summed."""
     match operation:
         case Affine():
-            apply = overlap = 3.0
+            apply = overlap = 2.25 if operation.unital else 3.0
         case Pair():
             gains = 0.25 * sum(operation.shifts)
             apply, overlap = 15 / 16 + gains, 1.0 + gains

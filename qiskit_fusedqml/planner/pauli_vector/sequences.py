@@ -1,7 +1,8 @@
 """Sequences of one qubit: what joins them, and what is made of them when they end.
 
-An affine map takes three multiply-adds a string, a Pauli rotation one, and a shift (`elements.PairElement`) next to
-nothing where a pair is there to take it. So a sequence of few rotations becomes turns, after at most one shift.
+An affine map takes three multiply-adds a string, or 9/4 if it is unital, a Pauli rotation one, and a shift
+(`elements.PairElement`) 1/4 or nothing where a pair is there to take it. So a sequence of few rotations becomes turns,
+after at most one shift, and where a shift comes first it goes to the pair.
 """
 
 from __future__ import annotations
@@ -88,6 +89,15 @@ def take_last_channels(sequence: Sequence) -> list[Channel]:
         taken.insert(0, last)
         sequence.factors.pop()
     return taken
+
+
+def leading_gain(sequence: Sequence) -> Channel | None:
+    """The shift at the beginning, if it alone makes the sequence gain from I: a pair gains with less work."""
+    first = sequence.factors[0]
+    if not isinstance(first, Channel) or not one_qubit(first).gain or not one_qubit(first).shift:
+        return None
+    rest = Sequence(sequence.factors[1:])
+    return first if rest.factors and rest.unital else None
 
 
 def parts(sequence: Sequence, *, alone: bool) -> Parts | None:

@@ -68,7 +68,8 @@ class OneQubit:
     Attributes:
         identity: Whether it does nothing.
         shift: Whether ``T = diag(1, s_x, s_y, s_z)`` but for ``T[3, 0]``, what Z gains from I.
-        gain: Whether ``T[3, 0]``, what Z gains from I differs from 0.
+        gain: Whether ``T[3, 0]`` differs from 0.
+        unital: Whether ``T[1:, 0]`` is 0.
         axes: Axes (0 to 2) of the rotations of this qubit that it commutes with.
         letters: Axes of the letters whose multi-qubit rotations, and controls, it commutes with.
     """
@@ -76,6 +77,7 @@ class OneQubit:
     identity: bool
     shift: bool
     gain: bool
+    unital: bool
     axes: frozenset[int]
     letters: frozenset[int]
 
@@ -86,11 +88,12 @@ def one_qubit(channel: Channel) -> OneQubit:
     all_of_them = members(channel)
     off = all_of_them * (1 - np.eye(4))
     gain = not _vanishes(off[:, 3, 0])
+    unital = _vanishes(off[:, :, 0])
     off[:, 3, 0] = 0
     turned = [rotation_matrix(axis, 1.0) for axis in range(3)]
     axes = frozenset(a for a, r in enumerate(turned) if _vanishes(all_of_them @ r - r @ all_of_them))
     letters = frozenset(a for a in axes if _vanishes(all_of_them[:, (0, a + 1)] - np.eye(4)[[0, a + 1]]))
-    return OneQubit(_vanishes(all_of_them - np.eye(4)), _vanishes(off), gain, axes, letters)
+    return OneQubit(_vanishes(all_of_them - np.eye(4)), _vanishes(off), gain, unital, axes, letters)
 
 
 def _vanishes(matrix: FloatArray) -> bool:

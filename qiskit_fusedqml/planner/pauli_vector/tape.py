@@ -64,12 +64,15 @@ class Affine:
         coefficient: Index into the shared or batched (3, 4) maps.
         batched: Whether they differ from sample to sample.
         overlap: Index of the first overlap, or -1.
+        unital: Whether ``T[a, I] = 0`` at all angles. A device may then leave r[I] alone, and the overlaps M[a, I],
+            which nothing depends on, at 0.
     """
 
     qubit: PauliQubit
     coefficient: int
     batched: bool = False
     overlap: int = -1
+    unital: bool = False
 
     @property
     def num_overlaps(self) -> int:
