@@ -31,7 +31,7 @@ from ..errors import InvalidInputError
 from ..ir.observables import PauliSum
 from ..planner.cost import CostModel
 from ..planner.frame import Frame
-from ..planner.tables import AngleTables, BindingTables, CoefficientTables
+from ..planner.tables import AngleTables, BindingTables
 from ..planner.tape import Tape
 
 __all__ = [
@@ -102,10 +102,10 @@ class CoefficientMap(Protocol):
         angles: The map before them, None for angles that are the values themselves.
     """
 
-    tables: CoefficientTables
+    tables: Any
     angles: AngleTables | None
 
-    def __init__(self, tables: CoefficientTables) -> None: ...
+    def __init__(self, tables: Any) -> None: ...
 
     @abstractmethod
     def over(self, angles: AngleTables) -> CoefficientMap:

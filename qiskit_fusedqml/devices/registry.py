@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from ..arrays import shown
-from ..errors import InvalidInputError
+from ..errors import DeviceUnavailableError, InvalidInputError
 from . import Device, check_options
 from .cpu import CPUDevice
 from .gpu.device import GPUDevice
 from .gpu.runtime import Runtime
+from .pauli_vector.device import MixedStateDevice
+from .pauli_vector.reference import ReferencePauliDevice
 from .reference import ReferenceDevice
 
 DEVICES = ("CPU", "GPU", "reference")
@@ -38,6 +40,23 @@ def make_device(device: str | Device, *, precision: str = "double", num_threads:
             return GPUDevice(Runtime(), precision)
     assert not isinstance(device, str)
     return device
+
+
+def make_mixed_device(device: str | Device, *, precision: str = "double", num_threads: int | None = None) -> Device:
+    """The device for mixed states that goes with a device; arguments as of `make_device`.
+
+    Raises:
+        InvalidInputError: As of `make_device`.
+        DeviceUnavailableError: If there is none.
+    """
+    made = make_device(device, precision=precision, num_threads=num_threads)
+    if isinstance(made, MixedStateDevice):
+        return made
+    if isinstance(made, ReferenceDevice | CPUDevice):
+        return MixedStateDevice(ReferencePauliDevice())
+    raise DeviceUnavailableError(
+        f"The device {made.name} has no mixed states yet; exact noise runs on 'CPU', trajectories on every device."
+    )
 
 
 def check_device(device: object) -> None:

@@ -13,6 +13,7 @@ The two products cost 8 * 2**n multiply-adds per amplitude and sample at the spe
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import compress
 from typing import NamedTuple
 
 import numpy as np
@@ -23,9 +24,9 @@ from ..arrays import ComplexArray, FloatArray
 from ..devices import Device, State
 from ..devices.reference import logical_rows
 from ..ir.angles import AngleMap
-from ..ir.program import Instruction, Program, Rotation, numbered
+from ..ir.program import Program, numbered, slots_of, support
 from ..planner.frame import Frame
-from .parameters import NO_PARAMETERS, ParameterBatch, ParameterSet
+from .parameters import NO_PARAMETERS, ParameterBatch
 from .sweeps import PlannedSweeps, PlanRequest, Residuals, Sweeps
 
 MAX_QUBITS = 10
@@ -53,16 +54,12 @@ def find_basis_columns(
     program: Program, angle_map: AngleMap, device: Device, request: PlanRequest
 ) -> BasisColumnSweeps | None:
     """The sweeps by columns, or None where they are impossible or far from paying; all samples start alike."""
-    cut = _encoding_length(program, angle_map, request.batched)
-    rest = len(program.instructions) - cut
-    if not cut or program.num_qubits > MAX_QUBITS or rest < 2**program.num_qubits:
-        return None
-    encoder, encoder_map = _part(program, angle_map, program.instructions[:cut], program.initial_state)
-    if encoder_map.depends_on(request.wanted.indices).any():
-        return None
     size = 2**program.num_qubits
-    start = np.eye(size, dtype=np.complex128)
-    ansatz, ansatz_map = _part(program, angle_map, program.instructions[cut:], start)
+    start = np.eye(size, dtype=np.complex128) if program.num_qubits <= MAX_QUBITS else None
+    parts = encoding_and_rest(program, angle_map, request, start)
+    if parts is None or start is None or len(parts[1][0].instructions) < size:
+        return None
+    (encoder, encoder_map), (ansatz, ansatz_map) = parts
     encoding = PlanRequest(request.batched, NO_PARAMETERS, 2 * size)
     columns = PlanRequest(NO_PARAMETERS, request.wanted, size, populations=request.populations)
     return BasisColumnSweeps(
@@ -142,23 +139,32 @@ class BasisColumnSweeps(Sweeps):
         return gradients, None
 
 
-def _encoding_length(program: Program, angle_map: AngleMap, batched: ParameterSet) -> int:
-    """Number of instructions up to the last one that differs from sample to sample."""
-    depends = angle_map.depends_on(batched.indices)
-    positions = [
-        position
-        for position, instruction in enumerate(program.instructions)
-        if isinstance(instruction, Rotation) and instruction.slot >= 0 and depends[instruction.slot]
-    ]
-    return positions[-1] + 1 if positions else 0
+def encoding_and_rest(
+    program: Program, angle_map: AngleMap, request: PlanRequest, start: NDArray[np.complex128] | None = None
+) -> tuple[tuple[Program, AngleMap], tuple[Program, AngleMap]] | None:
+    """The program as one that differs from sample to sample and one, from ``start``, that does not.
+
+    The first has the batched instructions and those before them that share qubits with later ones of its own; all
+    others commute to behind it. None where no instruction is batched, or the first has parameters that are wanted.
+    """
+    depends = angle_map.depends_on(request.batched.indices)
+    inside = [False] * len(program.instructions)
+    mask = 0
+    for position in range(len(inside) - 1, -1, -1):
+        instruction = program.instructions[position]
+        qubits = support(instruction)
+        if qubits & mask or any(depends[slot] for slot in slots_of(instruction)):
+            inside[position] = True
+            mask |= qubits
+    encoder, encoder_map = _part(program, angle_map, inside, program.initial_state)
+    if not mask or encoder_map.depends_on(request.wanted.indices).any():
+        return None
+    return (encoder, encoder_map), _part(program, angle_map, [not chosen for chosen in inside], start)
 
 
 def _part(
-    program: Program,
-    angle_map: AngleMap,
-    instructions: Sequence[Instruction],
-    initial_state: NDArray[np.complex128] | None,
+    program: Program, angle_map: AngleMap, chosen: Sequence[bool], initial_state: NDArray[np.complex128] | None
 ) -> tuple[Program, AngleMap]:
     """Some instructions as a program of their own."""
-    instructions, slots = numbered(instructions)
-    return Program(program.num_qubits, len(slots), instructions, initial_state), angle_map.select(slots)
+    instructions, used = numbered(compress(program.instructions, chosen))
+    return Program(program.num_qubits, len(used), instructions, initial_state), angle_map.select(used)

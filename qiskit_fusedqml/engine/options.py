@@ -11,7 +11,7 @@ from typing import Any
 
 from ..arrays import real_number, whole_number
 from ..devices import Device, check_options
-from ..devices.registry import check_device, make_device
+from ..devices.registry import check_device, make_device, make_mixed_device
 
 LARGEST_BUDGET = 2.0**42
 """MiB of 2**62 bytes, as good as infinity: bytes are counted in 64 bits."""
@@ -56,9 +56,10 @@ class EngineOptions:
             expected = "None, 'auto' or a number of states (0 or more)"
             self._set("checkpoint", whole_number(self.checkpoint, "checkpoint", expected, least=0))
 
-    def make_device(self) -> Device:
-        """The device that is meant, or that was given."""
-        return make_device(self.device, precision=self.precision, num_threads=self.num_threads)
+    def make_device(self, *, mixed: bool = False) -> Device:
+        """The device that is meant, or that was given; for mixed states, the one that goes with it."""
+        make = make_mixed_device if mixed else make_device
+        return make(self.device, precision=self.precision, num_threads=self.num_threads)
 
     def budget(self, device: Device) -> int:
         """Bytes that the states of one call may take on a device."""

@@ -53,7 +53,7 @@ class Passes:
         encoding: AmplitudeEncoding | None = None,
     ) -> None:
         self._program, self._angle_map, self._options, self._encoding = program, angle_map, options, encoding
-        self.device = options.make_device()
+        self.device = options.make_device(mixed=program.is_noisy)
         self.memory_of_device = self.device if has_memory(self.device) else None
         # the device whose results stay in its memory
         self._device_there: Device = self.device if self.memory_of_device is None else self.memory_of_device.on_device
@@ -72,12 +72,12 @@ class Passes:
         *,
         keep_phase: bool = False,
         populations: bool = False,
-        basis_columns: bool = False,
+        summed: bool = False,
     ) -> PlanRequest:
         """What sweeps over a batch are for; arguments as of `PlanRequest`."""
         any_start = self._encoding is not None or parameters.initial_states is not self._program.initial_state
         batched, batch = parameters.batched, parameters.batch
-        return PlanRequest(batched, wanted, batch, keep_phase, populations, any_start, basis_columns)
+        return PlanRequest(batched, wanted, batch, keep_phase, populations, any_start, summed)
 
     def forward(self, sweeps: Sweeps, parameters: ParameterBatch, states: int = 0) -> Forward:
         """The forward sweep; ``states`` states are needed in all if a backward sweep follows."""

@@ -13,13 +13,15 @@ from collections.abc import Hashable
 from functools import cached_property, partial
 
 from ..devices import Device, has_memory
+from ..devices.pauli_vector.device import MixedStateDevice
 from ..ir.angles import AngleMap
 from ..ir.program import Program, Rotation
 from ..memory import BoundedCache
 from .basis_columns import BasisColumnSweeps, find_basis_columns
+from .mixed_sweeps import CollapsedSweeps, MixedSweeps, find_collapsed
 from .sweeps import PlannedSweeps, PlanRequest, Sweeps
 
-Planned = PlannedSweeps | BasisColumnSweeps | None
+Planned = PlannedSweeps | BasisColumnSweeps | CollapsedSweeps | None
 """What is made for a request: None where basis columns do not exist."""
 
 MAX_PLANS = 32
@@ -54,6 +56,7 @@ class Plans:
         self._program = program
         self._angle_map = angle_map
         self._device = device
+        self._is_noisy = program.is_noisy
         state = program.initial_state
         # basis columns start from one state, and their products are made on the host
         self._has_columns = (state is None or state.ndim == 1) and not has_memory(device)
@@ -67,7 +70,7 @@ class Plans:
         found = self._answers.get(request)
         if found is None:
             with self._lock:  # threads that want the same plan wait for one of them to make it
-                found = self._basis_columns(request) or self.planned(request)
+                found = self._for_all_samples(request) or self.planned(request)
                 if len(self._answers) >= MAX_ANSWERS:
                     self._answers = {}
                 self._answers[request] = found
@@ -80,7 +83,7 @@ class Plans:
         key = (
             lane_qubits,
             model.tile_limit(n, lane_qubits, request.batch),
-            request._replace(batch=0, basis_columns=False),
+            request._replace(batch=0, summed=False),
         )
         made = self._cache.get(key, partial(self._shared, key, request))
         assert isinstance(made, PlannedSweeps)
@@ -92,7 +95,8 @@ class Plans:
 
     def _shared(self, key: Hashable, request: PlanRequest) -> Planned:
         device = (self._device.cost_model, self._device.coefficient_map)
-        make = partial(PlannedSweeps, self._program, self._angle_map, device[0], request, device[1])
+        kind = MixedSweeps if self._is_noisy else PlannedSweeps
+        make = partial(kind, self._program, self._angle_map, device[0], request, device[1])
         return make() if self._structure is None else SHARED.get((self._structure, device, key), make)
 
     @cached_property
@@ -106,9 +110,21 @@ class Plans:
         angles = self._angle_map.structure()
         return None if angles is None else (program.structure(), angles)
 
+    def _for_all_samples(self, request: PlanRequest) -> Sweeps | None:
+        """Sweeps with states that all samples share, where there are any and they are cheaper."""
+        if self._is_noisy:
+            return self._collapsed(request) if request.summed and request.batch > 1 else None
+        return self._basis_columns(request)
+
+    def _collapsed(self, request: PlanRequest) -> CollapsedSweeps | None:
+        assert isinstance(self._device, MixedStateDevice)
+        make = partial(find_collapsed, self._program, self._angle_map, self._device, request)
+        found = self._cache.get(request._replace(batch=0), make)
+        return found if isinstance(found, CollapsedSweeps) else None
+
     def _basis_columns(self, request: PlanRequest) -> BasisColumnSweeps | None:
         wide = request.batch >> self._program.num_qubits > 1
-        if not (self._has_columns and request.basis_columns and wide) or request.any_start:
+        if not (self._has_columns and request.summed and wide) or request.any_start:
             return None
         make = partial(find_basis_columns, self._program, self._angle_map, self._device, request)
         columns = self._cache.get(request._replace(batch=0), make)

@@ -9,8 +9,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..arrays import ComplexArray, FloatArray, IntArray
+from ..devices import State
+from ..devices.pauli_vector.device import MixedStateDevice
+from .parameters import ParameterBatch
 from .program_function import ProgramFunction
 from .state_gradients import pull_bras
+from .sweeps import Sweeps
 
 BACKWARD_COST = 3.0
 """A backward sweep moves two states and takes overlaps; in forward sweeps."""
@@ -62,6 +66,8 @@ def probability_jacobian(
 
     Reverse mode is one backward sweep a group, forward mode one or two states a wanted rotation.
     """
+    if f.program.is_noisy:
+        return _of_mixed_states(f, f.read(x, w), _labels(f, groups), num_groups, f.indices(wrt))
     labels, wanted = _labels(f, groups)[f.measurement.of_basis_states(f.num_qubits)], f.indices(wrt)
     present = np.unique(labels[labels >= 0])
     chosen = f.unrolled.depending_on(wanted)
@@ -69,6 +75,23 @@ def probability_jacobian(
     if f.passes.encodes(wanted) or num_states > BACKWARD_COST * len(present):
         return _backward(f, x, w, labels, present, num_groups, wanted)
     return _forward(f, f.read(x, w).full(), labels, num_groups, wanted, chosen)
+
+
+def _of_mixed_states(
+    f: ProgramFunction, parameters: ParameterBatch, labels: IntArray, num_groups: int, wanted: IntArray
+) -> FloatArray:
+    """A backward sweep a group; the probability of some outcomes is a sum of products of Z."""
+    assert isinstance(f.device, MixedStateDevice)
+    device, present = f.device, np.unique(labels[labels >= 0])
+
+    def bras(sweeps: Sweeps, chunk: ParameterBatch, _: State) -> Iterator[State]:
+        for group in present:
+            yield device.bra_of_outcomes(chunk.batch, sweeps.frame, f.measurement.qubits, labels == group)
+
+    found = f.passes.derivatives(parameters, wanted, bras, len(present), keep_phase=False)
+    result = np.zeros((parameters.batch, num_groups, len(wanted)))
+    result[:, present] = found
+    return result
 
 
 def _backward(

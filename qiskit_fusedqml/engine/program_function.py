@@ -104,6 +104,8 @@ class ProgramFunction:
         self.input_gradients = input_gradients and num_inputs > 0
         self.measurement = measurement or Measurement(tuple((q, q) for q in range(self.num_qubits)), self.num_qubits)
         self.dtype = np.dtype(np.float32 if self.options.precision == "single" else np.float64)
+        # mixed states that all samples share are one for each observable
+        self._least_summed = len(self.observables or ()) + 1 if program.is_noisy else 0
         self._diagonal = self.observables is not None and all(o.is_diagonal for o in self.observables)
         self._prepare()
         default = "all" if self.input_gradients else "weights"
@@ -340,8 +342,11 @@ class ProgramFunction:
 
     def _values(self, parameters: ParameterBatch, spare: int = 0) -> NDArray[np.floating]:
         """Values; with a spare state, in pieces of the size that a backward sweep has, which finds its memory made."""
-        by_columns = not parameters.per_sample
-        request = self.passes.request(parameters, populations=self._diagonal, basis_columns=by_columns)
+        request = self.passes.request(
+            parameters,
+            populations=self._diagonal,
+            summed=not parameters.per_sample and parameters.batch >= self._least_summed,
+        )
         parts = self.passes.final_states(parameters, request, spare)
         return joined([self._expectation(parameters, sweeps, ket) for _, sweeps, ket in parts])
 
@@ -356,7 +361,7 @@ class ProgramFunction:
             self.trained,
             keep_phase=amplitudes,
             populations=self._diagonal and not amplitudes,
-            basis_columns=not (amplitudes or parameters.per_sample),
+            summed=not amplitudes and not parameters.per_sample and parameters.batch >= self._least_summed,
         )
 
     def _any_batch(self, batch: int) -> ParameterBatch:

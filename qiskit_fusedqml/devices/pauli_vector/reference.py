@@ -8,7 +8,8 @@ disagrees with this one, the other is wrong.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from functools import lru_cache
+from typing import Any, TypeAlias
 
 import numpy as np
 from typing_extensions import override
@@ -226,19 +227,25 @@ def _matrix(operation: Affine | Pair | Transfer, coefficients: PauliCoefficients
     return np.concatenate([top, rows], axis=1)
 
 
-def _entries(qubits: tuple[PauliQubit, ...], size: int) -> Iterator[tuple[int, int, IntArray, IntArray, FloatArray]]:
+Entry: TypeAlias = tuple[int, int, IntArray, IntArray, FloatArray]
+
+
+@lru_cache(maxsize=256)
+def _entries(qubits: tuple[PauliQubit, ...], size: int) -> tuple[Entry, ...]:
     """For all letters a and b on some qubits: the strings with a, those with b instead, and sign(a, b)."""
     rows = np.arange(size)
     letters = sum(_letters(qubit, rows) << 2 * j for j, qubit in enumerate(qubits))
     count = 4 ** len(qubits)
     num_y = np.array([sum(a >> 2 * j & 3 == 2 for j in range(len(qubits))) for a in range(count)])
     flips = [_vector(qubits, a) for a in range(count)]
+    found: list[Entry] = []
     for a in range(count):
         own = rows[letters == a]
         others = y_parity(own) ^ num_y[a] & 1
         for b in range(count):
             signs = 1.0 - 2.0 * ((((others + num_y[a]) // 2) + (others + num_y[b]) // 2) & 1)
-            yield a, b, own, own ^ flips[a] ^ flips[b], signs
+            found.append((a, b, own, own ^ flips[a] ^ flips[b], signs))
+    return tuple(found)
 
 
 def _letters(qubit: PauliQubit, rows: IntArray) -> IntArray:

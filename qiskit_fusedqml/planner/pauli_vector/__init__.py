@@ -30,6 +30,7 @@ def fuse_channels(
     tile_bits: int,
     batched_slots: frozenset[int] = frozenset(),
     wanted_slots: frozenset[int] = frozenset(),
+    frame: PauliFrame | None = None,
 ) -> PauliPlan:
     """Plan a program for the Pauli vectors of mixed states.
 
@@ -38,6 +39,7 @@ def fuse_channels(
         tile_bits: Dimensions of the tiles a device works on; a qubit takes two. Operations that need more get more.
         batched_slots: Slots whose angles differ from sample to sample.
         wanted_slots: Slots whose gradients are wanted.
+        frame: The frame of the vectors that the tape is applied to; None for the identity.
 
     Returns:
         The plan; it depends on nothing but the arguments.
@@ -48,8 +50,8 @@ def fuse_channels(
     bits = 2 * program.num_qubits
     emitter = PauliEmitter(program.num_angles, batched_slots, wanted_slots)
     blocks: list[PauliBlock] = []
-    frame = PauliFrame.identity(program.num_qubits)
-    for window in collect(program, batched_slots):
+    frame = frame or PauliFrame.identity(program.num_qubits)
+    for window in collect(program, batched_slots, frame):
         elements, frame = window
         blocks += [emitter.block(group, elements) for group in _grouped(elements, bits, tile_bits)]
     tape = emitter.tape(program.num_qubits, blocks, frame)

@@ -40,14 +40,14 @@ class Window(NamedTuple):
     frame: PauliFrame
 
 
-def collect(program: Program, batched_slots: frozenset[int]) -> Iterator[Window]:
-    """A program as elements, window by window; none reaches over a cut.
+def collect(program: Program, batched_slots: frozenset[int], frame: PauliFrame) -> Iterator[Window]:
+    """A program as elements from a frame on, window by window; none reaches over a cut.
 
     Raises:
         UnsupportedInstructionError: For what acts on too many qubits at once, and for channels whose parameters differ
             from sample to sample.
     """
-    collector = _Collector(program.num_qubits, batched_slots)
+    collector = _Collector(frame, batched_slots)
     first = 0
     cuts = set(program.cuts)
     for position, instruction in enumerate(program.instructions):
@@ -72,13 +72,13 @@ class _Collector:
     as nothing has touched the qubit since. Turns that all later elements commute with are in ``turns``.
     """
 
-    def __init__(self, num_qubits: int, batched_slots: frozenset[int]) -> None:
-        self.n = num_qubits
+    def __init__(self, frame: PauliFrame, batched_slots: frozenset[int]) -> None:
+        self.n = len(frame.qubits)
         self.batched_slots = batched_slots
-        self.qubits = list(PauliFrame.identity(num_qubits).qubits)
+        self.qubits = list(frame.qubits)
         self.elements: list[Element] = []
         self.open: dict[int, Sequence] = {}
-        self.last: list[Element | None] = [None] * num_qubits
+        self.last: list[Element | None] = [None] * self.n
         self.turns: dict[tuple[int, int, bool], TurnElement] = {}
         self.known: dict[Hashable, Channel] = {}
 

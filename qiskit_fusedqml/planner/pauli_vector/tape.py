@@ -181,7 +181,7 @@ class PauliTape:
     Attributes:
         num_qubits: Number of qubits n.
         blocks: The blocks in forward order.
-        frame: The frame after the last block; before the first it is the identity.
+        frame: The frame after the last block; before the first it is the identity, or whatever the vectors' frame is.
         num_overlaps: Number of real overlaps of a backward sweep.
     """
 

@@ -1,0 +1,352 @@
+"""From angles to the coefficients of a `PauliTape`, and from overlaps back to gradients of the angles.
+
+Sequences (`sequences`) are bound and pulled back by compiled code where a device has it; all else is few numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from copy import copy
+from math import prod
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+from scipy.sparse import csr_array
+from typing_extensions import override
+
+from ...arrays import FloatArray, IntArray
+from ...ir.channels import Channel
+from ...planner.pauli_vector.tables import CHANNEL, AffineSequences, PauliTables, TurnAngles
+from ...planner.pauli_vector.tape import Affine, Pair, PauliTape, Transfer, Turn
+from ...planner.tables import AngleTables
+from .. import CoefficientMap
+from . import PauliCoefficients
+from .channels import (
+    depends_on_angles,
+    inverse_affine,
+    inverse_pairs,
+    log_kappa,
+    log_kappa_of_pairs,
+    pair_channels,
+    pair_slopes,
+    pair_table,
+    slopes,
+    transfer,
+)
+from .sequences import bind_sequences, pull_sequences
+
+LARGEST_KAPPA = 20.0
+"""Operations with a larger kappa are not undone: the state before them is kept."""
+
+IDENTITY = np.eye(3, 4, 1)
+"""The affine map that does nothing."""
+
+NO_PAIR = np.array([1.0] * 16 + [0.0] * 2)
+"""The table of a pair that does nothing."""
+
+
+class PauliBound(NamedTuple):
+    """Coefficients, and what the pullback needs of the values they were made of.
+
+    Attributes:
+        coefficients: The coefficients.
+        angles: The shared angles (A,) by slot; those of batched slots are not used.
+        batched: The batched angles (B, A').
+        maps: The one-qubit channels' maps (C, 3, 4).
+        log_kappas: log10 of what undoing each operation of the tape may multiply errors by, in order.
+    """
+
+    coefficients: PauliCoefficients
+    angles: FloatArray
+    batched: FloatArray
+    maps: FloatArray
+    log_kappas: FloatArray
+
+
+class _Fixed(NamedTuple):
+    """What does not depend on parameters of channels, or was made for some values of them."""
+
+    maps: FloatArray
+    pairs: FloatArray
+    transfers: tuple[FloatArray, ...]
+    log_kappas: FloatArray
+    held: tuple[IntArray, IntArray, IntArray, IntArray]
+    inverse_pairs: FloatArray
+    inverse_transfers: tuple[FloatArray, ...]
+
+
+class PauliCoefficientMap(CoefficientMap):
+    """See `CoefficientMap`.
+
+    Args:
+        tables: The tables.
+        tape: The tape, for the places of its overlaps.
+        bind: As `bind_sequences`.
+        pull: As `pull_sequences`.
+    """
+
+    def __init__(
+        self,
+        tables: PauliTables,
+        tape: PauliTape,
+        bind: Callable[[AffineSequences, FloatArray, FloatArray], FloatArray] = bind_sequences,
+        pull: Callable[..., tuple[FloatArray, FloatArray]] = pull_sequences,
+    ) -> None:
+        self.tables, self._bind, self._pull = tables, bind, pull
+        self.angles: AngleTables | None = None
+        self.before: _AffineAngles | None = None
+        self._places = _Places(tape, tables)
+        self._channels = _Varying.of(tables.channels, lambda channel: (channel,), transfer)
+        self._pairs = _Varying.of(tables.pairs, pair_channels, pair_table)
+        self._transfers = _Varying.of(tables.transfers, lambda channel: (channel,), transfer)
+        varies = self._channels.groups or self._pairs.groups or self._transfers.groups
+        self._fixed = None if varies else self._at(np.zeros(tables.num_angles))
+
+    @override
+    def over(self, angles: AngleTables) -> PauliCoefficientMap:
+        other = copy(self)
+        other.angles, other.before = angles, _AffineAngles(angles)
+        return other
+
+    @override
+    def bind(self, shared: FloatArray, batched: FloatArray) -> PauliBound | None:
+        """See `CoefficientMap.bind`.
+
+        Raises:
+            InvalidInputError: If a parameter of a channel is outside its range.
+        """
+        angles, own = self.before.evaluate(shared, batched) if self.before else (shared, batched)
+        if not (np.isfinite(angles).all() and np.isfinite(own).all()):
+            return None
+        own = np.ascontiguousarray(own)
+        fixed = self._fixed or self._at(angles)
+        tables = self.tables
+        affine = self._bind(tables.affine, angles, fixed.maps)
+        batched_affine = self._bind(tables.batched_affine, own, fixed.maps)
+        coefficients = PauliCoefficients(
+            affine,
+            batched_affine,
+            fixed.pairs,
+            _turns(tables.turns, angles),
+            _turns(tables.batched_turns, own),
+            fixed.transfers,
+            _undone(affine, fixed.held[0]),
+            np.moveaxis(_undone(np.moveaxis(batched_affine, -1, 1), fixed.held[1]), 1, -1),
+            fixed.inverse_pairs,
+            fixed.inverse_transfers,
+        )
+        return PauliBound(coefficients, angles, own, fixed.maps, fixed.log_kappas)
+
+    @override
+    def pullback(
+        self, bound: PauliBound, overlaps: FloatArray, *, per_sample: bool = False
+    ) -> tuple[FloatArray, FloatArray | None]:
+        by_sample = overlaps.ndim == 2
+        shared = overlaps.sum(axis=0) if by_sample and not per_sample else overlaps
+        by_angle, by_map = self._pull(
+            self.tables.affine, bound.angles, bound.maps, _gathered(shared, self._places.affine, (3, 4))
+        )
+        by_own = None
+        if by_sample:
+            by_own, by_map_of_samples = self._pull(
+                self.tables.batched_affine,
+                bound.batched,
+                bound.maps,
+                _gathered(overlaps, self._places.batched_affine, (3, 4)),
+            )
+            by_map = by_map + (by_map_of_samples if per_sample else by_map_of_samples.sum(axis=0))
+            _pull_turns(self.tables.batched_turns, _gathered(overlaps, self._places.batched_turns), by_own)
+        _pull_turns(self.tables.turns, _gathered(shared, self._places.turns), by_angle)
+        self._pull_channels(bound.angles, by_map, shared, by_angle)
+        return self.before.pullback(by_angle, by_own, per_sample=per_sample) if self.before else (by_angle, by_own)
+
+    def _pull_channels(
+        self, angles: FloatArray, by_map: FloatArray, overlaps: FloatArray, by_angle: FloatArray
+    ) -> None:
+        """Add the derivatives by parameters of channels."""
+        for numbers in self._channels.groups:
+            total = by_map[..., numbers, :, :].sum(axis=-3)
+            for slot, slope in slopes(self.tables.channels[numbers[0]], angles):
+                by_angle[..., slot] += (total * slope[1:]).sum(axis=(-1, -2))
+        for numbers in self._pairs.groups:
+            total = _gathered(overlaps, self._places.pairs[numbers], (18,)).sum(axis=-2)
+            for slot, slope in pair_slopes(self.tables.pairs[numbers[0]], angles):
+                by_angle[..., slot] += total @ slope
+        for numbers in self._transfers.groups:
+            channel = self.tables.transfers[numbers[0]]
+            total = _gathered(overlaps, self._places.transfers[numbers], (16 ** len(channel.qubits),)).sum(axis=-2)
+            for slot, slope in slopes(channel, angles):
+                by_angle[..., slot] += total @ slope.reshape(-1)
+
+    def _at(self, angles: FloatArray) -> _Fixed:
+        """What depends on parameters of channels, at some angles."""
+        tables = self.tables
+        channels = self._channels.at(lambda number: transfer(tables.channels[number], angles))
+        pairs = np.array(self._pairs.at(lambda number: pair_table(tables.pairs[number], angles))).reshape(-1, 18)
+        transfers = tuple(self._transfers.at(lambda number: transfer(tables.transfers[number], angles)))
+        by_channel = log_kappa(channels)
+        parts = (
+            _of_sequences(tables.affine, by_channel),
+            _of_sequences(tables.batched_affine, by_channel),
+            log_kappa_of_pairs(pairs),
+            log_kappa(transfers),
+        )
+        limit = np.log10(LARGEST_KAPPA)
+        held = tuple(np.flatnonzero(part > limit) for part in parts)
+        undone = pairs.copy()
+        undone[held[2]] = NO_PAIR
+        inverses = [np.eye(len(t)) if k in held[3] else np.linalg.inv(t) for k, t in enumerate(transfers)]
+        maps = np.array(channels).reshape(-1, 4, 4)[:, 1:]
+        log_kappas = np.concatenate([*parts, [0.0]])[self._places.order]
+        return _Fixed(maps, pairs, transfers, log_kappas, held, inverse_pairs(undone), tuple(inverses))  # type: ignore[arg-type]
+
+
+class _Places:
+    """Where overlaps are, -1 for none, and each operation's number among the affine maps, pairs, transfers, turns."""
+
+    def __init__(self, tape: PauliTape, tables: PauliTables) -> None:
+        counts = {
+            "affine": len(tables.affine.starts) - 1,
+            "batched_affine": len(tables.batched_affine.starts) - 1,
+            "pairs": len(tables.pairs),
+            "transfers": len(tables.transfers),
+            "turns": len(tables.turns.slots),
+            "batched_turns": len(tables.batched_turns.slots),
+        }
+        first = np.cumsum([0, *counts.values()])
+        offsets = dict(zip(counts, first[:-1].tolist(), strict=True))
+        found = {name: np.full(count, -1, dtype=np.intp) for name, count in counts.items()}
+        order = []
+        for operation in (operation for block in tape.blocks for operation in block.operations):
+            kind = {Affine: "affine", Pair: "pairs", Transfer: "transfers", Turn: "turns"}[type(operation)]
+            if isinstance(operation, Affine | Turn) and operation.batched:
+                kind = f"batched_{kind}"
+            found[kind][operation.coefficient] = operation.overlap
+            # turns have no kappa: they share the entry after all others
+            order.append(first[4] if isinstance(operation, Turn) else offsets[kind] + operation.coefficient)
+        self.affine, self.batched_affine = found["affine"], found["batched_affine"]
+        self.pairs, self.transfers = found["pairs"], found["transfers"]
+        self.turns, self.batched_turns = found["turns"], found["batched_turns"]
+        self.order: IntArray = np.array(order, dtype=np.intp)
+
+
+class _Varying(NamedTuple):
+    """Items (channels or pairs) and those of them that depend on angles.
+
+    Attributes:
+        constants: The value of each item, None where it depends on angles.
+        groups: Items by number, those that are equal at all angles together.
+    """
+
+    constants: list[FloatArray | None]
+    groups: tuple[IntArray, ...]
+
+    @classmethod
+    def of(
+        cls, items: Sequence[Any], parts: Callable[[Any], Sequence[Channel]], value: Callable[[Any, FloatArray], Any]
+    ) -> _Varying:
+        """Of items, the channels of each, and an item's value at angles."""
+        groups: dict[Hashable, list[int]] = {}
+        constants: list[FloatArray | None] = []
+        for number, item in enumerate(items):
+            varies = any(map(depends_on_angles, parts(item)))
+            constants.append(None if varies else value(item, np.zeros(0)))
+            if varies:
+                groups.setdefault(_key(item), []).append(number)
+        return cls(constants, tuple(np.array(numbers) for numbers in groups.values()))
+
+    def at(self, value: Callable[[int], FloatArray]) -> list[FloatArray]:
+        """The values of all items, by that of each group's first."""
+        found = list(self.constants)
+        for numbers in self.groups:
+            made = value(int(numbers[0]))
+            for number in numbers:
+                found[number] = made
+        return cast("list[FloatArray]", found)
+
+
+def _key(item: Any) -> Hashable:
+    """Equal for channels and pairs that are equal at all angles."""
+    if isinstance(item, Channel):
+        return id(item.family), id(item.matrix), item.slots, item.constants
+    return tuple(map(_key, item)) if isinstance(item, tuple) else item
+
+
+def _of_sequences(sequences: AffineSequences, by_channel: FloatArray) -> FloatArray:
+    """The sums (R,) of a number of each channel over the channels of each sequence."""
+    is_channel = sequences.axes == CHANNEL
+    numbers = np.zeros(len(sequences.axes))
+    numbers[is_channel] = by_channel[sequences.slots[is_channel]]
+    sums = np.concatenate([[0.0], np.cumsum(numbers)])
+    return np.asarray(sums[sequences.starts[1:]] - sums[sequences.starts[:-1]])
+
+
+def _undone(maps: FloatArray, held: IntArray) -> FloatArray:
+    """The inverses of affine maps (R, ..., 3, 4), the identity for those that are held."""
+    if len(held):
+        maps = maps.copy()
+        maps[held] = IDENTITY
+    return inverse_affine(maps)
+
+
+def _turns(turns: TurnAngles, angles: FloatArray) -> FloatArray:
+    """(cos, sin) of turns at angles (A,) or (B, A'): (T, 2) or (T, 2, B)."""
+    own = (
+        np.where(turns.slots >= 0, angles[..., turns.slots], 0.0)
+        if angles.shape[-1]
+        else np.zeros((*angles.shape[:-1], len(turns.slots)))
+    )
+    own = (own * turns.weights + turns.constants).T
+    return np.ascontiguousarray(np.stack([np.cos(own), np.sin(own)], axis=1))
+
+
+def _pull_turns(turns: TurnAngles, overlaps: FloatArray, by_angle: FloatArray) -> None:
+    """Add the derivatives (..., T) by turns to those (..., A) by angles."""
+    depends = np.flatnonzero(turns.slots >= 0)
+    for number in depends:
+        by_angle[..., turns.slots[number]] += turns.weights[number] * overlaps[..., number]
+
+
+def _gathered(overlaps: FloatArray, places: IntArray, shape: tuple[int, ...] = ()) -> FloatArray:
+    """The overlaps (..., *places, *shape) that begin at places; zeros for places -1."""
+    size = prod(shape)
+    numbers = places[..., None] + np.arange(size)
+    found = (
+        overlaps[..., np.where(places[..., None] < 0, 0, numbers)]
+        if overlaps.shape[-1]
+        else np.zeros((*overlaps.shape[:-1], *numbers.shape))
+    )
+    found = np.where(places[..., None] < 0, 0.0, found)
+    return found.reshape(*overlaps.shape[:-1], *places.shape, *shape)
+
+
+class _AffineAngles:
+    """Angles as affine functions of other values, see `AngleTables`."""
+
+    def __init__(self, tables: AngleTables) -> None:
+        self._tables = tables
+        self._shared = tables.shared.sparse(tables.num_shared)
+        self._from_shared = tables.from_shared.sparse(tables.num_shared)
+        self._from_batched = tables.from_batched.sparse(tables.num_batched)
+
+    def evaluate(self, shared: FloatArray, batched: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """The angles (A,) and (B, A') at values (F,) and (B, F')."""
+        of_shared = self._from_shared @ shared + self._tables.from_shared.constant
+        own = (self._from_batched @ batched.T).T + of_shared
+        return self._shared @ shared + self._tables.shared.constant, own
+
+    def pullback(
+        self, by_angle: FloatArray, by_own: FloatArray | None, *, per_sample: bool
+    ) -> tuple[FloatArray, FloatArray | None]:
+        """The derivatives by the values, as of `CoefficientMap.pullback`."""
+        by_shared = _transposed(self._shared, by_angle)
+        if by_own is None:
+            return by_shared, None
+        summed = by_own if per_sample else np.asarray(by_own.sum(axis=0))
+        return by_shared + _transposed(self._from_shared, summed), _transposed(self._from_batched, by_own)
+
+
+def _transposed(matrix: csr_array, vectors: FloatArray) -> FloatArray:
+    """``matrix.T`` applied to vectors (..., M)."""
+    flat = vectors.reshape(-1, vectors.shape[-1])
+    return np.ascontiguousarray((matrix.T @ flat.T).T).reshape(*vectors.shape[:-1], matrix.shape[1])

@@ -1,0 +1,227 @@
+"""Sweeps over mixed states: a program with noise on the Pauli vectors of a batch.
+
+The backward sweep undoes noise, too. A state is kept in the forward sweep only where undoing would amplify rounding
+errors (`qiskit_fusedqml.planner.pauli_vector.segments`).
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from typing_extensions import override
+
+from ..arrays import FloatArray
+from ..devices import CoefficientMap, Device, State
+from ..devices.pauli_vector.coefficients import LARGEST_KAPPA, PauliBound
+from ..devices.pauli_vector.collapsed import CollapsedBra, CollapsedKet
+from ..devices.pauli_vector.device import MixedStateDevice
+from ..ir.angles import AngleMap
+from ..ir.program import Program
+from ..planner.cost import CostModel
+from ..planner.pauli_vector import PauliPlan, fuse_channels
+from ..planner.pauli_vector.segments import PauliSegment, cut
+from ..planner.pauli_vector.tape import PauliFrame
+from .basis_columns import encoding_and_rest
+from .parameters import NO_PARAMETERS, ParameterBatch
+from .sweeps import PlannedSweeps, PlanRequest, Residuals, Sweeps
+
+KAPPA_LIMITS = {8: 1.0, 16: 6.0}
+"""log10 of what errors may grow by between two states that are kept, by `CostModel.amplitude_bytes`."""
+
+
+class MixedSweeps(PlannedSweeps):
+    """`PlannedSweeps` of a program with channels.
+
+    Args:
+        program: The program.
+        angle_map: Its angles.
+        cost_model: The device's numbers.
+        request: What the sweeps are for.
+        coefficient_map: The device's.
+        start: The frame of the vectors that it starts from; None for the identity.
+    """
+
+    plan: PauliPlan  # type: ignore[assignment]
+    tape: Any
+
+    def __init__(
+        self,
+        program: Program,
+        angle_map: AngleMap,
+        cost_model: CostModel,
+        request: PlanRequest,
+        coefficient_map: type[CoefficientMap],
+        start: PauliFrame | None = None,
+    ) -> None:
+        self._start, self._limit = start, KAPPA_LIMITS[cost_model.amplitude_bytes]
+        self._cuts: dict[bytes, tuple[PauliSegment, ...]] = {}
+        super().__init__(program, angle_map, cost_model, request, coefficient_map)
+
+    @override
+    def _planned(  # type: ignore[override]
+        self, program: Program, cost_model: CostModel, request: PlanRequest, wanted_slots: frozenset[int]
+    ) -> PauliPlan:
+        return fuse_channels(
+            program,
+            tile_bits=cost_model.tile_qubits,
+            batched_slots=frozenset(self.batched_slots.tolist()),
+            wanted_slots=wanted_slots,
+            frame=self._start,
+        )
+
+    @override
+    def _num_places(self) -> int:
+        operations: int = sum(len(block.operations) for block in self.tape.blocks)
+        return max(operations - 1, 0)
+
+    @override
+    def _map(self, coefficient_map: Any) -> CoefficientMap:
+        made: CoefficientMap = coefficient_map(self.plan.tables, self.tape)
+        return made
+
+    @override
+    def table_bytes(self, checkpoints: int) -> int:
+        size: int = 8 * self.tape.num_overlaps
+        return size
+
+    @override
+    def forward(
+        self,
+        device: Device,
+        parameters: ParameterBatch,
+        initial_states: NDArray[np.complex128] | None,
+        checkpoints: int = 0,
+    ) -> tuple[Residuals, State]:
+        residuals = self.bind(parameters)
+        ket = device.allocate(self.tape, parameters.batch, initial_states)
+        segments, kept = self.segments(residuals.bound, checkpoints), []
+        for segment in segments:
+            if segment.kept:
+                kept.append(device.copy(ket))
+            tape: Any = segment.tape
+            device.forward(tape, residuals.bound.coefficients, ket)
+        return residuals._replace(segments=segments, checkpoints=tuple(kept)), ket  # type: ignore[arg-type]
+
+    @override
+    def backward(
+        self, device: Device, residuals: Residuals, ket: State, bra: State, *, per_sample: bool, last: bool = True
+    ) -> tuple[FloatArray, FloatArray | None]:
+        by_sample = per_sample or self.has_batched_gradients
+        parts: list[FloatArray] = []
+        kept = list(residuals.checkpoints)
+        segments: Any = residuals.segments
+        for segment in reversed(segments):
+            before = None
+            if segment.kept:
+                before = kept.pop() if last else device.copy(kept.pop())
+            ket = before if segment.held else ket
+            coefficients = residuals.bound.coefficients
+            parts.append(device.backward(segment.tape, coefficients, ket, bra, per_sample=by_sample))
+            ket = ket if before is None else before
+        overlaps = parts[0] if len(parts) == 1 else np.concatenate(parts[::-1], axis=-1)
+        return self.pullback(residuals, overlaps, per_sample=per_sample)
+
+    def segments(self, bound: Any, checkpoints: int = 0) -> tuple[PauliSegment, ...]:
+        """The tape in pieces, as the kappas of its operations ask for; with checkpoints, also evenly."""
+        assert isinstance(bound, PauliBound)
+        if not self.tape.num_overlaps:
+            return (PauliSegment(self.tape),)
+        key = bound.log_kappas.tobytes() + checkpoints.to_bytes(8, "little")
+        found = self._cuts.get(key)
+        if found is None:
+            largest = float(np.log10(LARGEST_KAPPA))
+            found = cut(self.tape, bound.log_kappas, checkpoints, limit=self._limit, largest=largest)
+            if len(self._cuts) > MAX_CUTS:
+                self._cuts = {}
+            self._cuts[key] = found
+        return found
+
+
+MAX_CUTS = 16
+"""Ways to cut a tape that are kept: kappas change where parameters of channels do."""
+
+
+class CollapsedResiduals(NamedTuple):
+    """What the forward sweep leaves: the ansatz's residuals, and the ket that is still to go through it."""
+
+    ansatz: Residuals
+    ket: CollapsedKet
+
+
+class CollapsedSweeps(Sweeps):
+    """`Sweeps` of a program ``U(w) E(x)`` with one state for all samples (`CollapsedKet`).
+
+    Args:
+        encoder: E, without gradients.
+        ansatz: U, of which no angle is batched.
+    """
+
+    forward_states = 1
+
+    def __init__(self, encoder: MixedSweeps, ansatz: MixedSweeps) -> None:
+        self._encoder, self._ansatz = encoder, ansatz
+        self.tape, self.frame = ansatz.tape, ansatz.frame
+        self.num_places, self.num_operations = ansatz.num_places, ansatz.num_operations
+        self.shared_bytes = ansatz.shared_bytes
+
+    @override
+    def sample_bytes(self, *, per_sample: bool) -> int:
+        return self._encoder.sample_bytes(per_sample=per_sample)
+
+    @override
+    def table_bytes(self, checkpoints: int) -> int:
+        return self._ansatz.table_bytes(checkpoints)
+
+    @override
+    def forward(
+        self,
+        device: Device,
+        parameters: ParameterBatch,
+        initial_states: NDArray[np.complex128] | None,
+        checkpoints: int = 0,
+    ) -> tuple[CollapsedResiduals, State]:
+        assert isinstance(device, MixedStateDevice)
+        _, kets = self._encoder.forward(device, parameters, initial_states)
+        shared = ParameterBatch(parameters.shared, NO_PARAMETERS, np.empty((1, 0)), 1)
+        residuals = self._ansatz.bind(shared)
+        segments = self._ansatz.segments(residuals.bound, checkpoints)
+        ket = CollapsedKet(kets, self.tape.num_qubits, segments, residuals.bound.coefficients)
+        return CollapsedResiduals(residuals, ket), ket
+
+    @override
+    def backward(
+        self,
+        device: Device,
+        residuals: CollapsedResiduals,
+        ket: State,
+        bra: State,
+        *,
+        per_sample: bool,
+        last: bool = True,
+    ) -> tuple[FloatArray, FloatArray | None]:
+        """See `Sweeps.backward`; ``per_sample`` must be false."""
+        assert isinstance(device, MixedStateDevice)
+        assert isinstance(bra, CollapsedBra)
+        assert not per_sample
+        parts = residuals.ket.joint(device.inner, bra)
+        overlaps = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1)
+        return self._ansatz.pullback(residuals.ansatz, overlaps, per_sample=False)
+
+
+def find_collapsed(
+    program: Program, angle_map: AngleMap, device: MixedStateDevice, request: PlanRequest
+) -> CollapsedSweeps | None:
+    """The sweeps with one state for all samples, or None where samples differ after the first wanted parameter."""
+    parts = encoding_and_rest(program, angle_map, request)
+    if parts is None:
+        return None
+    (encoder, encoder_map), (ansatz, ansatz_map) = parts
+    of_encoder = request._replace(wanted=NO_PARAMETERS)
+    of_ansatz = request._replace(batched=NO_PARAMETERS)
+    first = MixedSweeps(encoder, encoder_map, device.cost_model, of_encoder, device.coefficient_map)
+    start = first.tape.frame
+    return CollapsedSweeps(
+        first, MixedSweeps(ansatz, ansatz_map, device.cost_model, of_ansatz, device.coefficient_map, start)
+    )

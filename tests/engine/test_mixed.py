@@ -1,0 +1,261 @@
+"""Programs with noise: values, gradients, probabilities, against density matrices in NumPy and finite differences."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from qiskit_fusedqml.engine.mixed_sweeps import CollapsedSweeps
+from qiskit_fusedqml.engine.options import EngineOptions
+from qiskit_fusedqml.engine.probabilities import probability_jacobian
+from qiskit_fusedqml.engine.program_function import ProgramFunction
+from qiskit_fusedqml.errors import FusedQMLError, InvalidInputError
+from qiskit_fusedqml.ir.angles import AngleMap
+from qiskit_fusedqml.ir.channel_table import CHANNELS
+from qiskit_fusedqml.ir.channels import Channel, pauli_matrices
+from qiskit_fusedqml.ir.observables import PauliSum, PauliTerm
+from qiskit_fusedqml.ir.program import Instruction, Program, Rotation
+
+N = 3
+
+
+def identity_map(count: int) -> AngleMap:
+    """Angles that are the parameters."""
+    numbers = np.arange(count)
+    return AngleMap(count, np.zeros(count), numbers, numbers, np.ones(count))
+
+
+def density(program: Program, angles: NDArray[np.float64]) -> NDArray[np.complex128]:
+    """The density matrix, by matrices of every rotation and channel on all qubits."""
+    n = program.num_qubits
+    rho = np.zeros((2**n, 2**n), dtype=complex)
+    rho[0, 0] = 1.0
+    if program.initial_state is not None:
+        rho = np.outer(program.initial_state, program.initial_state.conj())
+    for instruction in program.instructions:
+        if isinstance(instruction, Rotation):
+            u = rotation_matrix(instruction, n, angles)
+            rho = u @ rho @ u.conj().T
+        else:
+            assert isinstance(instruction, Channel)
+            rho = channel_on(instruction, rho, n, angles)
+    return rho
+
+
+def string(x: int, z: int, n: int) -> NDArray[np.complex128]:
+    index = sum({0: 0, 1: 1, 3: 2, 2: 3}[(x >> q & 1) | (z >> q & 1) << 1] << 2 * q for q in range(n))
+    return pauli_matrices(n)[index]
+
+
+def rotation_matrix(r: Rotation, n: int, angles: NDArray[np.float64]) -> NDArray[np.complex128]:
+    theta = angles[r.slot] if r.slot >= 0 else r.theta
+    inside = np.diag([(i & r.ctrl_mask) == r.ctrl_value for i in range(2**n)]).astype(complex)
+    turn = np.cos(theta / 2) * np.eye(2**n) - 1j * np.sin(theta / 2) * string(r.x, r.z, n)
+    return np.eye(2**n) - inside + inside @ turn
+
+
+def channel_on(c: Channel, rho: NDArray[np.complex128], n: int, angles: NDArray[np.float64]) -> NDArray[np.complex128]:
+    if c.matrix is not None:
+        matrix = c.matrix
+    else:
+        assert c.family is not None
+        values = [angles[s] if s >= 0 else v for s, v in zip(c.slots, c.constants, strict=True)]
+        matrix = c.family.transfer(*values)
+    strings = pauli_matrices(n)
+    r = np.einsum("aij,ji->a", strings, rho).real
+    out = np.zeros_like(r)
+    for a in range(4**n):
+        letters = [a >> 2 * q & 3 for q in c.qubits]
+        row = sum(letter << 2 * j for j, letter in enumerate(letters))
+        rest = a & ~sum(3 << 2 * q for q in c.qubits)
+        for column in range(len(matrix)):
+            out[a] += (
+                matrix[row, column] * r[rest | sum((column >> 2 * j & 3) << 2 * q for j, q in enumerate(c.qubits))]
+            )
+    return np.einsum("a,aij->ij", out, strings) / 2**n
+
+
+def channel(name: str, qubits: tuple[int, ...], *values: float) -> Channel:
+    """A constant member of a family."""
+    family = CHANNELS[name]
+    return Channel(qubits, family=family, slots=(-1,) * len(values), constants=values)
+
+
+def model(reupload: bool = False, strong: bool = False) -> tuple[Program, int, int]:
+    """Encoding, weights and noise on three qubits: the program, the inputs' and the weights' number."""
+    damping = 0.97 if strong else 0.1
+    instructions: list[Instruction] = []
+    slot = N
+    for layer in range(2):
+        if layer == 0 or reupload:
+            for q in range(N):
+                instructions += [Rotation(1 << q, 1 << q, slot=q), channel("depolarizing", (q,), 0.02)]
+        for q in range(N):
+            instructions += [Rotation(1 << q, 0, slot=slot), channel("phase_damping", (q,), 0.05)]
+            instructions += [Rotation(0, 1 << q, slot=slot + 1)]
+            slot += 2
+        for q in range(N):
+            c, t = 1 << q, 1 << (q + 1) % N
+            instructions += [Rotation(t, 0, c, c, theta=np.pi), Rotation(0, 0, c, c, theta=-np.pi)]
+            instructions += [
+                channel("depolarizing2", (q, (q + 1) % N), 0.04),
+                channel("amplitude_damping", (q,), damping),
+            ]
+        instructions += [Rotation(3, 6, slot=slot), Rotation(4, 0, 1, 0, slot=slot + 1)]
+        slot += 2
+    # parameters of channels are angles, too
+    family = CHANNELS["amplitude_damping"]
+    instructions += [Channel((1,), family=family, slots=(slot,), constants=(0.0,))]
+    instructions += [Channel((2, 0), family=CHANNELS["depolarizing2"], slots=(slot + 1,), constants=(0.0,))]
+    slot += 2
+    return Program(N, slot, tuple(instructions)), N, slot - N
+
+
+OBSERVABLES = (
+    PauliSum(N, (PauliTerm(0.7, 0, 1), PauliTerm(-0.4, 3, 6), PauliTerm(0.3, 7, 7))),
+    PauliSum(N, (PauliTerm(1.1, 2, 2, 5, 1),)),
+)
+
+
+def function(program: Program, inputs: int, **options: object) -> ProgramFunction:
+    options = {"device": "reference", **options}
+    keywords = {k: options.pop(k) for k in ("input_gradients",) if k in options}
+    made = EngineOptions(**options)  # type: ignore[arg-type]
+    return ProgramFunction(
+        program,
+        identity_map(program.num_angles),
+        OBSERVABLES,
+        made,
+        num_inputs=inputs,
+        **keywords,  # type: ignore[arg-type]
+    )
+
+
+def point(inputs: int, weights: int, batch: int, seed: int = 1) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    rng = np.random.default_rng(seed)
+    w = rng.uniform(-3, 3, weights)
+    w[-2:] = 0.2, 0.1
+    return rng.uniform(-3, 3, (batch, inputs)), w
+
+
+def expected(program: Program, x: NDArray[np.float64], w: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Values (B, K) from density matrices."""
+    return np.array(
+        [[np.trace(matrix(o) @ density(program, np.concatenate([row, w]))).real for o in OBSERVABLES] for row in x]
+    )
+
+
+def matrix(observable: PauliSum) -> NDArray[np.complex128]:
+    total = np.zeros((2**N, 2**N), dtype=complex)
+    for term in observable.terms:
+        inside = np.diag([(i & term.ctrl_mask) == term.ctrl_value for i in range(2**N)]).astype(complex)
+        total += term.coefficient * inside @ string(term.x, term.z, N)
+    return total
+
+
+DEVICES = ("reference",)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("strong", [False, True])
+@pytest.mark.parametrize("reupload", [False, True])
+@pytest.mark.parametrize("batch", [1, 5])
+def test_values_and_gradients(device: str, strong: bool, reupload: bool, batch: int) -> None:
+    program, inputs, weights = model(reupload, strong)
+    f = function(program, inputs, device=device)
+    x, w = point(inputs, weights, batch)
+    values, pullback = f.vjp(x, w)
+    np.testing.assert_allclose(values, expected(program, x, w), atol=1e-12)
+    np.testing.assert_allclose(f.values(x, w), values, atol=1e-12)
+    cotangents = np.random.default_rng(3).normal(size=values.shape)
+    _, dw = pullback(cotangents)
+    step = 1e-5
+    for k in range(weights):
+        shift = np.eye(weights)[k] * step
+        slope = (f.values(x, w + shift) - f.values(x, w - shift)) / (2 * step)
+        assert dw[k] == pytest.approx(np.sum(cotangents * slope), abs=1e-8), k
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("reupload", [False, True])
+def test_input_gradients_and_jacobians(device: str, reupload: bool) -> None:
+    program, inputs, weights = model(reupload)
+    f = function(program, inputs, device=device, input_gradients=True)
+    x, w = point(inputs, weights, 4)
+    values, pullback = f.vjp(x, w)
+    cotangents = np.random.default_rng(3).normal(size=values.shape)
+    dx, dw = pullback(cotangents)
+    jacobian = f.jacobian(x, w, "all")
+    np.testing.assert_allclose(np.einsum("bk,bki->bi", cotangents, jacobian[..., :inputs]), dx, atol=1e-12)
+    np.testing.assert_allclose(np.einsum("bk,bki->i", cotangents, jacobian[..., inputs:]), dw, atol=1e-12)
+    step = 1e-5
+    for k in range(inputs):
+        shift = np.eye(inputs)[k] * step
+        slope = (f.values(x + shift, w) - f.values(x - shift, w)) / (2 * step)
+        np.testing.assert_allclose(jacobian[..., k], slope, atol=1e-8)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_the_batch_collapses(device: str) -> None:
+    program, inputs, weights = model()
+    f = function(program, inputs, device=device)
+    x, w = point(inputs, weights, 5)
+    sweeps = f.plans.sweeps(f._training_request(f.read(x, w)))
+    assert isinstance(sweeps, CollapsedSweeps)
+    values, pullback = f.vjp(x, w)
+    rows = [f.vjp(x[b : b + 1], w) for b in range(5)]
+    np.testing.assert_allclose(values, np.concatenate([v for v, _ in rows]), atol=1e-12)
+    ones = np.ones((1, len(OBSERVABLES)))
+    np.testing.assert_allclose(
+        pullback(np.repeat(ones, 5, axis=0))[1], sum(pull(ones)[1] for _, pull in rows), atol=1e-12
+    )
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_weights_by_sample(device: str) -> None:
+    program, inputs, weights = model()
+    f = function(program, inputs, device=device)
+    x, w = point(inputs, weights, 3)
+    each = np.stack([w, w + 0.1, w - 0.2])
+    each[:, -2:] = w[-2:]  # channels' parameters are shared
+    values, pullback = f.vjp(x, each)
+    _, dw = pullback(np.ones_like(values))
+    for b in range(3):
+        value, pull = f.vjp(x[b : b + 1], each[b])
+        np.testing.assert_allclose(values[b], value[0], atol=1e-12)
+        np.testing.assert_allclose(dw[b], pull(np.ones_like(value))[1], atol=1e-11)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_probabilities(device: str) -> None:
+    program, inputs, weights = model()
+    f = function(program, inputs, device=device)
+    x, w = point(inputs, weights, 3)
+    wanted = np.stack([np.diag(density(program, np.concatenate([row, w]))).real for row in x])
+    np.testing.assert_allclose(f.probabilities(x, w), wanted, atol=1e-12)
+    groups = np.array([0, 1, 1, 0, -1, 2, 2, 1])
+    found = probability_jacobian(f, x, w, groups, 3)
+    step = 1e-5
+    for k in range(weights):
+        shift = np.eye(weights)[k] * step
+        slope = (f.probabilities(x, w + shift) - f.probabilities(x, w - shift)) / (2 * step)
+        for group in range(3):
+            np.testing.assert_allclose(found[:, group, k], slope[:, groups == group].sum(axis=1), atol=1e-8)
+
+
+def test_what_needs_pure_states_is_refused() -> None:
+    program, inputs, weights = model()
+    f = function(program, inputs)
+    x, w = point(inputs, weights, 2)
+    with pytest.raises(FusedQMLError, match="mixed state"):
+        f.statevector(x, w)
+
+
+def test_a_parameter_outside_its_range_is_named() -> None:
+    program, inputs, weights = model()
+    f = function(program, inputs)
+    x, w = point(inputs, weights, 2)
+    w[-2] = 1.5
+    with pytest.raises(InvalidInputError, match="amplitude_damping"):
+        f.values(x, w)
