@@ -28,8 +28,8 @@ had. Results therefore depend neither on the memory nor on what else is run, but
 
 from __future__ import annotations
 
-from .runner import Outcomes, Runner
+from .runner import Outcomes, Request, Runner
 from .sampling import Shots
 from .saving import Saved
 
-__all__ = ["Outcomes", "Runner", "Saved", "Shots"]
+__all__ = ["Outcomes", "Request", "Runner", "Saved", "Shots"]

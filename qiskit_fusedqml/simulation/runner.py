@@ -57,12 +57,12 @@ class Outcomes:
 
 
 @dataclass(frozen=True, slots=True)
-class _Request:
-    """What is asked for.
+class Request:
+    """What is asked of a runner: R parameter sets.
 
     Attributes:
-        values: (D, number of parameters), distinct.
-        value_of_set: (R,) the place of each parameter set's values among them.
+        values: (D, number of parameters).
+        value_of_set: (R,) the place of each parameter set's values among them; sets share what is not random.
         shots: Number of shots of each parameter set.
         generators: The randomness of each parameter set.
         keep: Whether the order of the shots is wanted.
@@ -74,10 +74,10 @@ class _Request:
     generators: Sequence[np.random.Generator]
     keep: bool
 
-    def part(self, sets: slice) -> _Request:
+    def part(self, sets: slice) -> Request:
         """Some of the parameter sets."""
         distinct, value_of_set = np.unique(self.value_of_set[sets], return_inverse=True)
-        return _Request(self.values[distinct], value_of_set, self.shots, self.generators[sets], self.keep)
+        return Request(self.values[distinct], value_of_set, self.shots, self.generators[sets], self.keep)
 
     def keys(self) -> NDArray[np.uint64]:
         """A key (R, 2) of random numbers for each parameter set."""
@@ -170,37 +170,20 @@ class Runner:
         """Whether all shots share one final state, from which they are drawn."""
         return not self._body
 
-    def run(
-        self,
-        values: NDArray[np.float64],
-        shots: int,
-        generators: Sequence[np.random.Generator],
-        *,
-        keep: bool,
-        value_of_set: Indices | None = None,
-    ) -> list[Outcomes]:
+    def run(self, request: Request) -> list[Outcomes]:
         """Run parameter sets.
-
-        Args:
-            values: (D, number of parameters).
-            shots: Number of shots of each parameter set.
-            generators: The randomness of each parameter set.
-            keep: Whether the order of the shots is wanted.
-            value_of_set: (R,) for each parameter set which of the values it has, so that sets with the same values
-                share what is not random; one set for each of the values by default.
 
         Raises:
             OutOfMemoryError: If not even one state fits the budget.
         """
-        of_set = np.arange(len(values)) if value_of_set is None else value_of_set
-        step = self._sets_at_a_time(shots, are_shared=len(of_set) > len(values))
+        of_set, shots = request.value_of_set, request.shots
+        step = self._sets_at_a_time(shots, are_shared=len(of_set) > len(request.values))
         if not (self.measures or self.saves):
             return [Outcomes(None, {}) for _ in of_set]
         each = RESULT_BYTES + self.dynamic.num_clbits // 8
-        results = each * shots * len(of_set) if keep or not self.samples else 0
+        results = each * shots * len(of_set) if request.keep or not self.samples else 0
         if results > SMALL_RESULTS:
             self._check(results, f"results of {shots} shots of {len(of_set)} parameter sets", "ask for fewer shots")
-        request = _Request(values, of_set, shots, generators, keep)
         if 0 < len(of_set) <= step:
             return self._run(request)
         parts = (request.part(slice(start, start + step)) for start in range(0, len(of_set), step))
@@ -234,7 +217,7 @@ class Runner:
                 f"{self.budget >> 20}M. Raise max_memory_mb if the machine has more, or {advice}."
             )
 
-    def _run(self, request: _Request) -> list[Outcomes]:
+    def _run(self, request: Request) -> list[Outcomes]:
         """Run parameter sets whose states fit: first what their values decide, then what is random."""
         count, shots = len(request.values), request.shots
         before, after = self._recorder(count), self._recorder(len(request.value_of_set))
@@ -266,7 +249,7 @@ class Runner:
         self.plans[id(segment)] = plan
         return States(self.device, self.dynamic.num_qubits, trajectories.count, ket=ket, frame=plan.tape.frame)
 
-    def _sampled(self, request: _Request, shared: Trajectories) -> list[Shots]:
+    def _sampled(self, request: Request, shared: Trajectories) -> list[Shots]:
         """All shots of a parameter set from its one final state, by the device if it draws shots itself."""
         states, of_set, shots = shared.states, request.value_of_set, request.shots
         if self._sources and draws_shots(self.device):
@@ -287,7 +270,7 @@ class Runner:
             for each, value in zip(drawn, of_set.tolist(), strict=True)
         ]
 
-    def _followed(self, request: _Request, shared: Trajectories, recorder: Recorder) -> list[Shots]:
+    def _followed(self, request: Request, shared: Trajectories, recorder: Recorder) -> list[Shots]:
         """Run the random part, for as many shots at a time as there is memory for their states."""
         values, keys = request.values[request.value_of_set], request.keys()
         table = ShotTable(len(values), request.shots)

@@ -26,6 +26,7 @@ from qiskit_fusedqml.interfaces.qiskit.backend import save
 from qiskit_fusedqml.interfaces.qiskit.cache import CACHE
 from qiskit_fusedqml.interfaces.qiskit.compiled import RunnerOptions, compile_runner
 from qiskit_fusedqml.simulation import (
+    Request,
     Runner,
     Shots,
     runner as runner_module,
@@ -43,9 +44,16 @@ def counts_of(shots: Shots | None) -> dict[int, int]:
     return counts
 
 
+def request(
+    values: Any, shots: int, generators: list[np.random.Generator], *, keep: bool = False, value_of_set: Any = None
+) -> Request:
+    of_set = np.arange(len(values)) if value_of_set is None else value_of_set
+    return Request(values, of_set, shots, generators, keep)
+
+
 def sample(circuit: QuantumCircuit, shots: int = SHOTS, seed: int = 1, **options: Any) -> dict[int, int]:
     runner = compile_runner(CACHE.known(circuit), RunnerOptions(**options)).runner
-    result = runner.run(np.empty((1, 0)), shots, [np.random.default_rng(seed)], keep=True)[0]
+    result = runner.run(request(np.empty((1, 0)), shots, [np.random.default_rng(seed)], keep=True))[0]
     assert result.shots is not None
     assert result.shots.sequence is not None
     np.testing.assert_array_equal(
@@ -257,7 +265,7 @@ def test_the_rounds_of_a_loop_share_a_plan(monkeypatch: pytest.MonkeyPatch) -> N
     original = runner_module.Passes
     monkeypatch.setattr(runner_module, "Passes", lambda *args: made.append(args) or original(*args))
     runner = compile_runner(CACHE.known(circuit), RunnerOptions()).runner
-    (outcomes,) = runner.run(np.array([[0.7]]), SHOTS, [np.random.default_rng(1)], keep=False)
+    (outcomes,) = runner.run(request(np.array([[0.7]]), SHOTS, [np.random.default_rng(1)], keep=False))
     bound = circuit.assign_parameters({angle: 0.7})
     assert_drawn_from(counts_of(outcomes.shots), distribution(bound), SHOTS)
     assert_drawn_from(sample(bound), distribution(bound), SHOTS)
@@ -304,7 +312,7 @@ def test_rows_of_values_do_not_depend_on_each_other() -> None:
     def run(values: Any, first: int, **options: Any) -> list[dict[int, int]]:
         count = len(options.get("value_of_set", values))
         generators = [np.random.default_rng(first + k) for k in range(count)]
-        return [counts_of(r.shots) for r in runner.run(values, 4000, generators, keep=False, **options)]
+        return [counts_of(r.shots) for r in runner.run(request(values, 4000, generators, **options))]
 
     together = run(rows, 0)
     for k, row in enumerate(rows):
@@ -355,7 +363,7 @@ def test_gate_by_gate_gives_the_same_state(fuse: bool) -> None:
     runner = compile_runner(
         CACHE.known(save(circuit.copy(), "statevector", label="state")), RunnerOptions(fusion_enable=fuse)
     ).runner
-    (outcomes,) = runner.run(np.empty((1, 0)), 1, [np.random.default_rng(1)], keep=False)
+    (outcomes,) = runner.run(request(np.empty((1, 0)), 1, [np.random.default_rng(1)], keep=False))
     (plan,) = runner.plans.values()
     assert (len(plan.tape.blocks) > 10) != fuse
     state = outcomes.saved["state"].value
@@ -389,7 +397,7 @@ def test_a_state_prepared_on_all_qubits_leaves_nothing_random() -> None:
     circuit.measure_all()
     runner = compile_runner(CACHE.known(circuit), RunnerOptions()).runner
     assert runner.samples
-    (found,) = runner.run(np.empty((1, 0)), 20_000, [np.random.default_rng(1)], keep=False)
+    (found,) = runner.run(request(np.empty((1, 0)), 20_000, [np.random.default_rng(1)], keep=False))
     assert found.shots is not None
     counts = dict(zip(found.shots.outcomes.tolist(), found.shots.counts.tolist(), strict=True))
     assert_drawn_from(counts, distribution(circuit), 20_000)
@@ -442,7 +450,7 @@ def test_jumps(fuse: bool) -> None:
     for each in (circuit, expected):
         each.measure([0, 1], [2, 3])
     runner = compile_runner(CACHE.known(circuit), RunnerOptions(fusion_enable=fuse)).runner
-    (found,) = runner.run(np.empty((1, 0)), 20_000, [np.random.default_rng(2)], keep=False)
+    (found,) = runner.run(request(np.empty((1, 0)), 20_000, [np.random.default_rng(2)], keep=False))
     assert found.shots is not None
     counts = dict(zip(found.shots.outcomes.tolist(), found.shots.counts.tolist(), strict=True))
     assert_drawn_from(counts, distribution(expected), 20_000)

@@ -23,7 +23,7 @@ from ...engine.options import EngineOptions
 from ...ir.classical import BOOL, Apply, Bits, Constant, Expression
 from ...ir.dynamic import Branch, DynamicProgram, Measure, Node, Prepare, Reset, Segment
 from ...ir.program import Program, with_slots
-from ...simulation import Runner
+from ...simulation import Request, Runner
 from .circuits import Circuit
 from .operations import is_supported
 from .samples import gather
@@ -137,7 +137,8 @@ class Trajectories:
     def sample(self, dynamic: DynamicTape, shots: int, rng: np.random.Generator) -> tuple[Int64Array, Int64Array]:
         """Samples (shots, wires) at the end, and outcomes (shots, n) in the middle."""
         batch = gather(self._circuit, [dynamic.gates])
-        found = self._prepared(batch.states).run(np.atleast_2d(batch.weights), shots, [rng], keep=True)[0].shots
+        request = Request(np.atleast_2d(batch.weights), np.zeros(1, np.intp), shots, [rng], keep=True)
+        found = self._prepared(batch.states).run(request)[0].shots
         assert found is not None
         assert found.sequence is not None
         bits = (found.outcomes[:, None] >> np.arange(self._width) & 1).astype(np.int64)[found.sequence]

@@ -12,7 +12,7 @@ from qiskit.circuit import Parameter
 
 from ...engine.options import EngineOptions
 from ...engine.program_function import ProgramFunction
-from ...simulation import Outcomes, Runner
+from ...simulation import Outcomes, Request, Runner
 from .cache import KnownCircuit
 from .lowering import (
     AmplitudesWithoutValuesError,
@@ -110,22 +110,16 @@ class CompiledCircuit:
     fuses: bool
     bound: Callable[[NDArray[np.float64]], Runner] | None = None
 
-    def run(
-        self,
-        values: NDArray[np.float64],
-        shots: int,
-        generators: Sequence[np.random.Generator],
-        *,
-        keep: bool,
-        value_of_set: NDArray[np.intp] | None = None,
-    ) -> list[Outcomes]:
-        """Run parameter sets, values of which are in the order of ``circuit.parameters``; see `Runner.run`."""
+    def run(self, request: Request) -> list[Outcomes]:
+        """See `Runner.run`; values are in the order of ``circuit.parameters``."""
         if self.bound is None:
-            return self.runner.run(values, shots, generators, keep=keep, value_of_set=value_of_set)
+            return self.runner.run(request)
         results = []
-        for row, generator in zip(values if value_of_set is None else values[value_of_set], generators, strict=True):
+        for row, generator in zip(request.values[request.value_of_set], request.generators, strict=True):
             self.runner = runner = self.bound(row)
-            results += runner.run(np.empty((1, 0)), shots, [generator], keep=keep)
+            results += runner.run(
+                Request(np.empty((1, 0)), np.zeros(1, np.intp), request.shots, [generator], request.keep)
+            )
         return results
 
 

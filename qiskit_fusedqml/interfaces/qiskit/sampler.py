@@ -20,7 +20,7 @@ from qiskit.primitives.containers.sampler_pub import SamplerPub
 
 from ...arrays import whole_number
 from ...ir.classical import WIDEST_FIXED
-from ...simulation import Outcomes, Shots
+from ...simulation import Outcomes, Request, Shots
 from .backend.options import run_metadata
 from .batches import CircuitBatch, Indices, batch_of, readable_pub, warn_of_parameter_shift
 from .compiled import RunnerOptions, compile_runner
@@ -144,11 +144,8 @@ class _Batch(CircuitBatch):
 
     def evaluate(self, options: RunnerOptions) -> None:
         """Sample all parameter sets."""
-        compiled = compile_runner(self.known, options)
-        value_of_set = np.concatenate(self.sampled)
-        self.results = compiled.run(
-            self.sets.array(), self.shots, self.generators, keep=True, value_of_set=value_of_set
-        )
+        request = Request(self.sets.array(), np.concatenate(self.sampled), self.shots, self.generators, keep=True)
+        self.results = compile_runner(self.known, options).run(request)
 
 
 def _run(

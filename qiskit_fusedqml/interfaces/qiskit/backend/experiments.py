@@ -18,7 +18,7 @@ from ....arrays import real_array, shown
 from ....errors import InvalidInputError, OutOfMemoryError, SimulationError
 from ....ir.dynamic import Save, walk
 from ....planner.tape import Block, Diag
-from ....simulation import Outcomes
+from ....simulation import Outcomes, Request
 from ..batches import check_finite
 from ..cache import CACHE
 from ..compiled import CompiledCircuit, RunnerOptions, compile_runner
@@ -123,7 +123,9 @@ def _run(experiments: Experiments, options: Mapping[str, Any]) -> list[Experimen
         compiled = compile_runner(CACHE.known(circuit), compiling)
         began = time.perf_counter()
         generators = [np.random.default_rng(seed) for seed in seeds]
-        outcomes = compiled.run(experiments.sets, shots, generators, keep=bool(options["memory"]))
+        outcomes = compiled.run(
+            Request(experiments.sets, np.arange(count), shots, generators, keep=bool(options["memory"]))
+        )
         share = (time.perf_counter() - began) / max(count, 1)
         metadata = _metadata(compiled, compiling, count, verbose=options["fusion_verbose"]) | {"time_taken": share}
         counted = compiled.runner.dynamic.num_clbits > 0
