@@ -33,8 +33,8 @@ KET_COPY_BRA = 3
 KET_COPY_BRA_AMPLITUDES = 4
 """States that derivatives by other bras take, which are given as amplitudes on the host."""
 
-MAX_SIZES = 256
-"""Answers of `MemoryBudget.samples` that are kept."""
+MAX_SIZES = 64
+"""Answers of `MemoryBudget.samples` that are kept; they keep their sweeps, with their plans, from being freed."""
 
 
 @dataclass(frozen=True, slots=True)

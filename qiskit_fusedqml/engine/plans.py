@@ -27,8 +27,8 @@ Planned = PlannedSweeps | BasisColumnSweeps | CollapsedSweeps | None
 MAX_PLANS = 32
 """Plans kept for a program."""
 
-MAX_ANSWERS = 256
-"""Answers of `Plans.sweeps` that are kept."""
+MAX_ANSWERS = 2 * MAX_PLANS
+"""Answers of `Plans.sweeps` that are kept; they keep their plans from being freed."""
 
 MAX_SHARED_INSTRUCTIONS = 1 << 17
 """Instructions of the programs of all plans that are shared, which bounds their memory to some forty megabytes."""
