@@ -67,15 +67,12 @@ def by_samples(tape: Any, postselect_mode: str | None) -> Any:
             return tuple(answers(of_part) for of_part in zip(*results, strict=True))
         return answers(results)
 
-    outcomes = [qml.sample(op=[MeasurementValue([outcome]) for outcome in midway])] if midway else []
-    sampled = [
-        tape.copy(
-            operations=[*each.operations, *_basis_changes(each.measurements)],
-            measurements=[qml.sample(wires=own), *outcomes],
-        )
-        for each, own in zip(tapes, wires, strict=True)
-    ]
-    return sampled, process
+    sampled = [[qml.sample(wires=own)] for own in wires]
+    if midway:
+        sampled = [[*own, qml.sample(op=[MeasurementValue([outcome]) for outcome in midway])] for own in sampled]
+    operations = [[*each.operations, *_basis_changes(each.measurements)] for each in tapes]
+    pairs = zip(operations, sampled, strict=True)
+    return [tape.copy(operations=own, measurements=measured) for own, measured in pairs], process
 
 
 def _drawn(result: Any, midway: Sequence[Any]) -> tuple[Any, Any, NDArray[np.bool_] | None]:
