@@ -18,13 +18,11 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from qiskit import QuantumCircuit
 from qiskit.primitives import BaseEstimatorV2, BaseSamplerV2, StatevectorEstimator
 from qiskit.providers import Options
 from qiskit.quantum_info import SparseObservable
 from qiskit.quantum_info.operators.base_operator import BaseOperator
-from qiskit.transpiler import TranspileLayout
 from qiskit.transpiler.passmanager import BasePassManager
 from qiskit_machine_learning.gradients import (
     BaseEstimatorGradient,
@@ -42,13 +40,13 @@ from ...engine.second_order import geometric_tensor
 from ...engine.state_gradients import overlap_jacobian
 from ...errors import InvalidInputError
 from ..qiskit.batches import Indices, by_identity
-from ..qiskit.cache import KnownCircuit
 from ..qiskit.compiled import compile_circuit, lowered_circuit
 from ..qiskit.estimator import FusedEstimator
 from ..qiskit.jobs import FinishedJob
 from ..qiskit.lowering.observables import Observable, canonical, with_layout
 from ..qiskit.options import LentEngineOptions
 from .entries import PART, EntryBatch, Parameters, Share, TypedDerivatives, Values, by_entry, entry_batches
+from .outcomes import read_outcome_bits
 
 Measured = tuple[list[Observable], Indices]
 """The distinct observables of a batch, and the place (E,) of each entry's among them."""
@@ -248,9 +246,8 @@ class FusedSamplerGradient(_Derivatives, BaseSamplerGradient):
         """For each entry the derivatives of all outcomes that can occur, by parameter."""
         batch.transpile(self._pass_manager, measured=True)
         circuit = compile_circuit(batch.simulated, None, self.engine_options)
-        outcomes, groups = np.unique(
-            _before_transpilation(batch.known, reachable_outcomes(circuit)[0]), return_inverse=True
-        )
+        bits = batch.known.get("outcome bits", lambda copied: read_outcome_bits(copied, copied.layout))
+        outcomes, groups = np.unique(bits.of_clbits(reachable_outcomes(circuit)[0]), return_inverse=True)
         sets, columns = batch.effective
         jacobian = probability_jacobian(circuit, None, sets, groups, len(outcomes), columns)
         keys = outcomes.tolist()
@@ -374,22 +371,3 @@ def _check_estimator(estimator: object) -> None:
             "not enter. Leave the estimator out to say so: FusedEstimatorGradient().",
             stacklevel=3,
         )
-
-
-def logical_outcomes(outcomes: NDArray[Any], layout: TranspileLayout) -> NDArray[Any]:
-    """Outcomes of all qubits of a transpiled circuit as those of the qubits before transpilation."""
-    logical = np.zeros_like(outcomes)
-    for position, qubit in enumerate(layout.final_index_layout(filter_ancillas=True)):
-        logical |= (outcomes >> qubit & 1) << position
-    return logical
-
-
-def _before_transpilation(known: KnownCircuit, outcomes: NDArray[Any]) -> NDArray[Any]:
-    """The outcomes; of a transpiled circuit measured qubit by qubit, as they were before transpilation."""
-    circuit = known.snapshot
-    if circuit.layout is None:
-        return outcomes
-    lowered = lowered_circuit(known)
-    measurement, qubits = lowered.measurement, lowered.active.qubits
-    own = measurement.num_clbits == circuit.num_qubits and all(qubits[k] == clbit for k, clbit in measurement.pairs)
-    return logical_outcomes(outcomes, circuit.layout) if own else outcomes

@@ -32,7 +32,8 @@ from ..qiskit.cache import check_circuit
 from ..qiskit.circuit import DifferentiableCircuit, checked_parameters
 from ..qiskit.estimator import FusedEstimator
 from .entries import refuse_second_derivatives
-from .gradients import FusedEstimatorGradient, FusedSamplerGradient, logical_outcomes
+from .gradients import FusedEstimatorGradient, FusedSamplerGradient
+from .outcomes import OutcomeBits, read_outcome_bits
 
 DENSE_BYTES = 2**26
 """Sparse results are collected from dense pieces of this size."""
@@ -216,7 +217,8 @@ class FusedSamplerQNN(_Network, SamplerQNN):
 
     Args:
         circuit, input_params, weight_params, input_gradients, pass_manager: As of ``SamplerQNN``.
-        sparse, interpret, output_shape: As of ``SamplerQNN``; without classical bits all qubits are measured.
+        sparse, interpret, output_shape: As of ``SamplerQNN``; without classical bits all qubits are measured. Outcomes
+            are those of the registers that something is measured into, or of "meas" if there is one (`OutcomeBits`).
         sampler: See above; by default exact probabilities.
         gradient: See above.
         device, precision, max_memory_mb, num_threads, checkpoint: As of `EngineOptions`.
@@ -288,7 +290,9 @@ class FusedSamplerQNN(_Network, SamplerQNN):
         return isinstance(self.gradient, FusedSamplerGradient)
 
     def _values(self, x: FloatArray | None, w: FloatArray) -> Any:
-        outputs = self.differentiable.grouped_probabilities(x, w, self._groups, prod(self._output_shape))
+        return self._shaped(self.differentiable.grouped_probabilities(x, w, self._groups, prod(self._output_shape)))
+
+    def _shaped(self, outputs: FloatArray) -> Any:
         shaped = outputs.reshape(len(outputs), *self._output_shape)
         return _sparse_package().COO.from_numpy(shaped) if self._sparse else shaped
 
@@ -307,30 +311,38 @@ class FusedSamplerQNN(_Network, SamplerQNN):
 
     @cached_property
     def _groups(self) -> NDArray[np.intp]:
-        """For each value that the classical bits can take the (flat) output it counts for, or -1."""
+        """For each value that the classical bits can take the (flat) output it counts for."""
         outcomes, groups = self.differentiable.reachable_outcomes()
-        logical = self._logical(outcomes)
-        inside = (logical < 2**self.num_virtual_qubits).astype(bool)
-        groups[:] = -1
-        groups[inside] = [self._output(value) for value in logical[inside].tolist()]
+        groups[:] = [self._output(value) for value in self._outcome_bits.of_clbits(outcomes).tolist()]
         return groups
 
-    def _logical(self, outcomes: NDArray[Any]) -> NDArray[Any]:
-        """Outcomes in terms of the qubits before transpilation, where all qubits are measured after it."""
-        layout = self._org_circuit.layout
-        if layout is None or self._org_circuit.num_clbits:
-            return outcomes
-        return logical_outcomes(outcomes, layout)
+    @cached_property
+    def _outcome_bits(self) -> OutcomeBits:
+        return read_outcome_bits(self._circuit, self._org_circuit.layout)
+
+    def _postprocess(self, num_samples: int, result: Any) -> Any:
+        """Frequencies of the (interpreted) outcomes of a sampler; the stock class is at a loss for other registers."""
+        if not self._outcome_bits.registers:
+            return super()._postprocess(num_samples, result)
+        bits = result[0].join_data(self._outcome_bits.registers)
+        outputs = np.zeros((num_samples, prod(self._output_shape)))
+        for sample, row in enumerate(outputs):
+            counts = bits.get_int_counts(sample)
+            values = self._outcome_bits.of_registers(np.array(list(counts), dtype=object))
+            for value, count in zip(values.tolist(), counts.values(), strict=True):
+                row[self._output(value)] += count
+        return self._shaped(outputs / bits.num_shots)
 
     def _output(self, value: int) -> int:
         key = self._interpret(value)
         index = tuple(int(part) for part in (key if isinstance(key, Sequence | np.ndarray) else (key,)))
-        try:
-            return int(np.ravel_multi_index(index, self._output_shape))
-        except ValueError:
-            raise NetworkInputError(
-                f"interpret({value}) is {key}, which is no index of an output of shape {self._output_shape}."
-            ) from None
+        shape = self._output_shape
+        if len(index) == len(shape) and all(0 <= part < size for part, size in zip(index, shape, strict=True)):
+            return int(np.ravel_multi_index(index, shape))
+        hint = ""
+        if self._interpret is _identity:
+            hint = " Measure into the first bits of a register, or give interpret and output_shape."
+        raise NetworkInputError(f"interpret({value}) is {key}, which is no index of an output of shape {shape}.{hint}")
 
 
 def _numbers(values: Any, name: str) -> FloatArray:

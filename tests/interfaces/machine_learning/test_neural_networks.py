@@ -192,19 +192,23 @@ def test_interpret_is_called_once_for_each_outcome() -> None:
 
 
 @pytest.mark.parametrize("clbits", [3, 4])
-def test_some_qubits_measured(clbits: int) -> None:
+@pytest.mark.parametrize("interpret", [None, lambda outcome: outcome % 5])
+def test_some_qubits_measured(clbits: int, interpret: Any) -> None:
     circuit = FEATURES.compose(ANSATZ)
     circuit.add_bits(QuantumCircuit(0, clbits).clbits)
     circuit.measure([2, 0], [0, clbits - 1])
-    ours = sampler_networks(circuit=circuit)[0]
+    ours = sampler_networks(circuit=circuit, interpret=interpret, output_shape=interpret and 5)[0]
     x, w = RNG.normal(size=(2, 3)), RNG.normal(size=6)
+    if clbits == 4 and interpret is None:
+        with pytest.raises(InvalidInputError, match=r"interpret\(8\) is 8, .*\(8,\)\. Measure into the first"):
+            ours.forward(x, w)
+        return
     state = sampler_networks()[1].forward(x, w).reshape(2, 2, 2, 2).sum(axis=2)  # (sample, q2, q0)
-    expected = np.zeros((2, 8))
+    expected = np.zeros((2, 5 if interpret else 8))
     for q2 in (0, 1):
         for q0 in (0, 1):
             outcome = q2 | q0 << (clbits - 1)
-            if outcome < 8:  # the stock class drops the others
-                expected[:, outcome] = state[:, q2, q0]
+            expected[:, interpret(outcome) if interpret else outcome] += state[:, q2, q0]
     np.testing.assert_allclose(ours.forward(x, w), expected, rtol=0, atol=1e-9)
     step, unit = 1e-6, np.eye(6)[4]
     slope = (ours.forward(x, w + step * unit) - ours.forward(x, w - step * unit)) / (2 * step)

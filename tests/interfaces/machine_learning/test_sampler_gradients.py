@@ -194,9 +194,16 @@ def test_classical_bits_far_beyond_the_qubits(num_clbits: int) -> None:
     circuit.measure(0, num_clbits - 1)
     ((gradient,),) = FusedSamplerGradient().run([circuit], [[0.4]]).result().gradients
     assert gradient == pytest.approx({0: -np.sin(0.4) / 2, 1 << (num_clbits - 1): np.sin(0.4) / 2}, abs=1e-12)
-    ours = FusedSamplerQNN(circuit=circuit, weight_params=[angle])  # outcomes of one qubit are 0 and 1
-    np.testing.assert_allclose(ours.forward(None, [0.4]), [[np.cos(0.2) ** 2, 0]], rtol=0, atol=1e-12)
-    np.testing.assert_allclose(ours.backward(None, [0.4])[1], [[[-np.sin(0.4) / 2], [0]]], rtol=0, atol=1e-12)
+    bit = num_clbits - 1
+    ours = FusedSamplerQNN(
+        circuit=circuit, weight_params=[angle], interpret=lambda outcome: outcome >> bit, output_shape=2
+    )
+    np.testing.assert_allclose(ours.forward(None, [0.4]), [[np.cos(0.2) ** 2, np.sin(0.2) ** 2]], rtol=0, atol=1e-12)
+    slope = np.sin(0.4) / 2
+    np.testing.assert_allclose(ours.backward(None, [0.4])[1], [[[-slope], [slope]]], rtol=0, atol=1e-12)
+    ours.set_interpret()  # outcomes of one qubit are 0 and 1
+    with pytest.raises(InvalidInputError, match=f"interpret\\({1 << bit}\\) is .*Measure into the first bits"):
+        ours.forward(None, [0.4])
 
 
 def test_eight_threads_at_once_copies_and_pickles() -> None:
