@@ -98,10 +98,7 @@ class GPUDevice(Device, DeviceWithMemory, SamplingDevice):
 
     @override
     def forward(self, tape: Tape, coefficients: AnyCoefficients, ket: GPUState) -> None:
-        loaded = self._loaded(tape, ket)
-        with loaded.bound(coefficients, ket.batch) as workspace:
-            for samples in loaded.shares(ket, 1):
-                loaded.run(workspace, (ket,), samples)
+        self._loaded(tape, ket).run(coefficients, (ket,))
 
     @override
     def backward(
@@ -109,11 +106,9 @@ class GPUDevice(Device, DeviceWithMemory, SamplingDevice):
     ) -> NDArray[np.float64]:
         if (ket.num_qubits, ket.batch) != (bra.num_qubits, bra.batch):
             raise InvalidInputError("Ket and bra differ in shape.")
-        loaded, width = self._loaded(tape, ket), tape.num_overlaps
+        width = tape.num_overlaps
         totals = self._runtime.zeros(max(width * (ket.batch if per_sample else 1), 1))
-        with loaded.bound(coefficients, ket.batch) as workspace:
-            for samples in loaded.shares(ket, 2):
-                loaded.run(workspace, (ket, bra), samples, totals, per_sample=per_sample)
+        self._loaded(tape, ket).run(coefficients, (ket, bra), totals, per_sample=per_sample)
         result: NDArray[np.float64] = totals if self.results_stay else self._runtime.download(totals)
         return result[: width * ket.batch].reshape(ket.batch, width) if per_sample else result[:width]
 

@@ -53,9 +53,14 @@ class Sizes:
         dense = tuple(len(matrix).bit_length() - 1 for matrix in c.dense)
         return cls(counts, dense, max(getattr(c, kind).shape[-1] for kind in BATCHED))
 
-    def places(self) -> tuple[dict[str, int], int]:
-        """Where each kind begins among those made on the device (`Values` in the kernels), and the end."""
-        places, end = {}, 0
+    def places(self) -> tuple[dict[str | int, int], int]:
+        """Where each kind begins among those made on the device (`Values` in the kernels), and the end.
+
+        ``~k`` is place k among the dense matrices of the coefficient map, which are found by number.
+        """
+        ends = np.cumsum([0, *(2 * 4**k for k in self.dense)]).tolist()
+        places: dict[str | int, int] = {index: ~first for index, first in enumerate(ends)}
+        end = 0
         for kind, width in (("angles", 1), *SHARED.items(), *BATCHED.items()):
             places[kind] = end
             end += width * self.counts[kind] * (self.batch if kind in BATCHED else 1)
@@ -147,17 +152,13 @@ class NumberLayout:
                 raise InvalidInputError(f"Dense matrix {index} has shape {(found, found)}; {(2**k, 2**k)} is expected.")
 
     def pieces(self, sizes: Sizes) -> NDArray[np.int64]:
-        """All numbers, shared and batched, out of those made on the device: [first number, where it is, count].
-
-        ``~k`` is place k among the dense matrices of the coefficient map.
-        """
+        """All numbers, shared and batched, out of those made on the device: [first number, its place, count]."""
         places, _ = sizes.places()
-        dense = np.cumsum([0, *(2 * 4**k for k in sizes.dense)])
         pieces, first = [], 0
         for key, count in self._parts:
             total = count * sizes.batch if key in BATCHED else count
             if total:
-                pieces.append((first, ~dense[key] if isinstance(key, int) else places[key], total))
+                pieces.append((first, places[key], total))
             first += total
         return np.array(pieces, np.int64).reshape(-1, 3)
 

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
@@ -124,69 +124,39 @@ class LoadedTape:
         )
         self._runtime.synchronize()
 
-    def shares(self, ket: GPUState, states: int) -> Iterator[tuple[int, int]]:
-        """Samples in turn, (first, number): large states stay in the cache, partial sums in bounds."""
-        sweeps = [loaded.sweep for loaded in self._sweeps]
-        room = ket.batch
-        if len(sweeps) > 1:
-            state_bytes = self._launcher.geometry.amplitude_bytes << ket.num_qubits
-            room = int(CACHE_SHARE * self._runtime.limits.cache_bytes / (states * state_bytes))
-        slots = max((len(sweep.slots) * sweep.shape.tiles for sweep in sweeps), default=0)
-        if states > 1 and slots:
-            room = min(room, PARTIAL_BYTES // (slots * np.dtype(self._launcher.real).itemsize))
-        room = min(max(room, 1), ket.batch)
-        for first in range(0, ket.batch, room):
-            yield first, min(room, ket.batch - first)
-
-    @contextmanager
-    def bound(self, coefficients: AnyCoefficients, batch: int) -> Iterator[Workspace]:
-        """The coefficients where sweeps read them, locked until these are on the stream.
-
-        Raises:
-            InvalidInputError: If they do not fit the tape or the batch.
-        """
-        sizes = coefficients.sizes if isinstance(coefficients, CoefficientsOnDevice) else Sizes.of(coefficients)
-        self._numbers.check(sizes, batch)
-        workspace = self.workspaces.get((self._runtime.stream(), batch), lambda: self._workspace(batch))
-        with workspace.lock:
-            if workspace.holds is not coefficients:  # they never change: what is there holds for both sweeps
-                workspace.holds = None
-                angles = self._pack(coefficients, workspace)
-                count = len(self._numbers.tables) // 5
-                for first in range(0, count, MOST_TABLES):
-                    values = [self._tables[5 * first :], self._terms, angles, workspace.tables]
-                    self._launcher.launch("fill_tables", (1, min(MOST_TABLES, count - first)), values)
-                workspace.holds = coefficients
-            yield workspace
-
     def run(
         self,
-        workspace: Workspace,
+        coefficients: AnyCoefficients,
         states: Sequence[GPUState],
-        samples: tuple[int, int],
         totals: Buffer | None = None,
         *,
         per_sample: bool = False,
     ) -> None:
-        """Apply the tape to samples (first, number) of a ket, or undo it on ket and bra.
+        """Apply the tape to a ket, or undo it on ket and bra and put their overlaps into the totals, which are zero.
 
-        Overlaps are added to the totals, or put there by sample.
+        Raises:
+            InvalidInputError: If the coefficients do not fit the tape or the states.
         """
-        first, count = samples
+        batch = states[0].batch
+        sizes = coefficients.sizes if isinstance(coefficients, CoefficientsOnDevice) else Sizes.of(coefficients)
+        self._numbers.check(sizes, batch)
+        workspace = self.workspaces.get((self._runtime.stream(), batch), lambda: self._workspace(batch))
         ket, bra = states[0].amplitudes, states[1].amplitudes if len(states) > 1 else None
-        if per_sample and self._width:
-            assert totals is not None
-            totals = totals[first * self._width :]
-        if workspace.part is None:
-            return self._launch(workspace, (ket, bra), samples, self._room(count, bra), totals, per_sample=per_sample)
-        key = (bra is not None, count, per_sample)
-        if key not in workspace.replays:
-            room = self._room(count, bra)  # no memory is asked for while launches are captured
-            workspace.replays[key] = self._runtime.capture(
-                lambda: self._launch(workspace, (None, None), (0, count), room, None, per_sample=per_sample)
-            )
-        self._launcher.launch("set_part", (1, 1), [workspace.part, ket, bra, totals, first], threads=1)
-        return workspace.replays[key]()
+        with workspace.lock:  # until all is on the stream
+            self._bind(coefficients, workspace)
+            for first, count in self._shares(states):
+                own = totals[first * self._width :] if totals is not None and per_sample and self._width else totals
+                if workspace.part is None:
+                    self._launch(
+                        workspace, (ket, bra), (first, count), self._room(count, bra), own, per_sample=per_sample
+                    )
+                    continue
+                key = (bra is not None, count, per_sample)
+                if key not in workspace.replays:
+                    sweeps = partial(self._launch, workspace, (None, None), (0, count), self._room(count, bra), None)
+                    workspace.replays[key] = self._runtime.capture(partial(sweeps, per_sample=per_sample))
+                self._launcher.launch("set_part", (1, 1), [workspace.part, ket, bra, own, first], threads=1)
+                workspace.replays[key]()
 
     def _launch(
         self,
@@ -199,21 +169,34 @@ class LoadedTape:
         per_sample: bool,
     ) -> None:
         """The sweeps forward, or with room for partial overlaps backward. A part says where states and totals are."""
+        sweep = partial(self._sweep, workspace, states, samples)
         if room is None:
             for loaded in self._sweeps:
                 if len(loaded.sweep.forward):
-                    self._sweep(loaded, workspace, states, samples, None)
+                    sweep(loaded, None)
             return
         for group in self._groups(samples[1], len(room)):
             tiles, used = group[0].sweep.shape.tiles, 0
             rows = samples[1] * tiles
             for loaded in group:
-                self._sweep(loaded, workspace, states, samples, room[used:] if len(loaded.sweep.slots) else room)
+                sweep(loaded, room[used:] if len(loaded.sweep.slots) else room)
                 used += len(loaded.sweep.slots) * rows
             if used:
                 partials = Partials(room, used // rows, rows, tiles if per_sample else rows)
                 onto, part, places = not per_sample, workspace.part, group[0].places
                 self._launcher.add(partials, places, self._width, totals, real=True, onto=onto, part=part)
+
+    def _shares(self, states: Sequence[GPUState]) -> Iterator[tuple[int, int]]:
+        """Samples in turn, (first, number): large states stay in the cache, partial sums in bounds."""
+        batch, room = states[0].batch, states[0].batch
+        if len(self._sweeps) > 1:
+            each = self._launcher.geometry.amplitude_bytes * len(states) << states[0].num_qubits
+            room = int(CACHE_SHARE * self._runtime.limits.cache_bytes / each)
+        slots = max((len(loaded.sweep.slots) * loaded.sweep.shape.tiles for loaded in self._sweeps), default=0)
+        if len(states) > 1 and slots:
+            room = min(room, PARTIAL_BYTES // (slots * np.dtype(self._launcher.real).itemsize))
+        room = min(max(room, 1), batch)
+        return ((first, min(room, batch - first)) for first in range(0, batch, room))
 
     def _groups(self, count: int, room: int) -> Iterator[list[LoadedSweep]]:
         """Sweeps in backward order; the partial overlaps of a group, all of equal tiles, fit in the room."""
@@ -232,10 +215,10 @@ class LoadedTape:
 
     def _sweep(
         self,
-        loaded: LoadedSweep,
         workspace: Workspace,
         states: tuple[Buffer | None, Buffer | None],
         samples: tuple[int, int],
+        loaded: LoadedSweep,
         partials: Buffer | None,
     ) -> None:
         """Launch a sweep: forward, or with room for partial overlaps backward."""
@@ -268,20 +251,29 @@ class LoadedTape:
             runtime.empty(PART_BYTES // 8, np.int64) if len(self._sweeps) > 1 else None,
         )
 
-    def _pack(self, coefficients: AnyCoefficients, workspace: Workspace) -> Buffer:
-        """Write the numbers where sweeps read them; returns the shared diagonal angles."""
-        numbers = workspace.numbers
-        if not isinstance(coefficients, CoefficientsOnDevice):
-            self._runtime.write(numbers, self._numbers.pack(coefficients, self._launcher.real))
-            return self._launcher.upload(turns(coefficients.angles[: self._numbers.counts["angles"]]))
-        if workspace.pieces is None or workspace.pieces[0] is not coefficients.map:
-            pieces = self._numbers.pieces(coefficients.sizes)
-            workspace.pieces = coefficients.map, self._launcher.upload(pieces), len(pieces)
-        _, pieces, count = workspace.pieces
-        if count:
-            values = [coefficients.numbers, coefficients.map.dense, pieces, count, len(numbers), numbers]
-            self._launcher.each("pack_numbers", len(numbers), values)
-        return coefficients.numbers
+    def _bind(self, coefficients: AnyCoefficients, workspace: Workspace) -> None:
+        """Write coefficients where sweeps read them; they never change: what is there holds for both sweeps."""
+        if workspace.holds is coefficients:
+            return
+        workspace.holds = None
+        numbers, launcher, layout = workspace.numbers, self._launcher, self._numbers
+        if isinstance(coefficients, CoefficientsOnDevice):
+            if workspace.pieces is None or workspace.pieces[0] is not coefficients.map:
+                pieces = layout.pieces(coefficients.sizes)
+                workspace.pieces = coefficients.map, launcher.upload(pieces), len(pieces)
+            _, places, count = workspace.pieces
+            if count:
+                values = [coefficients.numbers, coefficients.map.dense, places, count, len(numbers), numbers]
+                launcher.each("pack_numbers", len(numbers), values)
+            angles = coefficients.numbers
+        else:
+            self._runtime.write(numbers, layout.pack(coefficients, launcher.real))
+            angles = launcher.upload(turns(coefficients.angles[: layout.counts["angles"]]))
+        tables = len(layout.tables) // 5
+        for first in range(0, tables, MOST_TABLES):
+            values = [self._tables[5 * first :], self._terms, angles, workspace.tables]
+            launcher.launch("fill_tables", (1, min(MOST_TABLES, tables - first)), values)
+        workspace.holds = coefficients
 
 
 def launch_size(geometry: Geometry, sweep: Sweep, samples: int, *, undo: bool) -> tuple[int, int, int, int]:
