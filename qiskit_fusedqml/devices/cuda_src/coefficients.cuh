@@ -2,14 +2,15 @@
 // gpu/coefficients.py the launches. Always in double precision; sums have a fixed order.
 namespace fusedqml {
 
-// What is known of a map before there are values. "Own", or batched, is what differs from sample to sample.
+// What is known of a map before there are values. Batched is what differs from sample to sample.
 //
-// Rows "constant + sum weight * source" give the angles of the gates of all sequences, then of own pairs, own terms, shared pairs and shared terms. A source
-// k >= 0 is shared: a parameter, the value of an expression or an Euler angle; ~k is a sample's own: a column of its row, or the value of an expression.
+// Rows "constant + sum weight * source" of a sparse matrix give the angles of the gates of all sequences, then of batched pairs, batched terms, shared pairs
+// and shared terms. A source k >= 0 is shared: a parameter, the value of an expression or an Euler angle; ~k is batched: a column of the sample's values, or
+// the value of an expression.
 struct CoefficientMap {
     const int *start, *source;
     const double *weight, *constant;
-    const int *sequence_start, *axis;        // of each sequence, of each gate: turned sequences, shared matrices, own matrices
+    const int *sequence_start, *axis;        // of each sequence, of each gate: turned sequences, shared matrices, batched matrices
     const int *order, *stretch_start;   // scaling operations, 4 * number + kind, stretch by stretch
     const int* plain;                   // pairs that are not among them
     const int *sequence_overlaps, *sequence_pairs, *matrix_overlaps, *position;
@@ -31,12 +32,12 @@ __global__ void set_coefficient_map(CoefficientMap* map, const int* sizes, const
                sizes[14], sizes[15], sizes[16]};
 }
 
-// The numbers of one call. numbers: [shared terms, pairs, scales, matrices][own pairs, matrices, terms], the own ones [..][sample];
-// memory: [behind, phases, shared expressions, shared sines][own sines, expressions], likewise.
+// The numbers of one call. numbers: [shared terms, pairs, scales, matrices][batched pairs, matrices, terms], the batched ones [..][sample];
+// memory: [behind, phases, shared expressions, shared sines][batched sines, expressions], likewise.
 struct Values {
     const CoefficientMap& r;
     long long batch;
-    const double *base, *rows;
+    const double *shared_values, *batched_values;
     double *numbers, *memory;
 
     __device__ __forceinline__ double* pairs() const { return numbers + r.num_terms; }
@@ -60,12 +61,12 @@ struct Values {
     __device__ __forceinline__ double* batched_expressions() const { return half_angle(r.num_gates, 0); }
 
     __device__ __forceinline__ double at(int source, long long sample) const {
-        if (source >= 0) return source < r.num_parameters ? base[source] : shared_expressions()[source - r.num_parameters];
-        const int own = ~source;
-        return own < r.num_columns ? rows[sample * r.num_columns + own] : batched_expressions()[(own - r.num_columns) * batch + sample];
+        if (source >= 0) return source < r.num_parameters ? shared_values[source] : shared_expressions()[source - r.num_parameters];
+        const int number = ~source;
+        return number < r.num_columns ? batched_values[sample * r.num_columns + number] : batched_expressions()[(number - r.num_columns) * batch + sample];
     }
 
-    __device__ __forceinline__ double row(int number, long long sample) const {
+    __device__ __forceinline__ double angle(int number, long long sample) const {
         double sum = r.constant[number];
         for (int k = r.start[number]; k < r.start[number + 1]; ++k) sum += r.weight[k] * at(r.source[k], sample);
         return sum;
@@ -102,7 +103,7 @@ __device__ __forceinline__ void multiply_sequence(const Values& v, int sequence,
     q[1] = q[2] = q[3] = 0;
     for (int gate = v.r.sequence_start[sequence]; gate < v.r.sequence_start[sequence + 1]; ++gate) {
         double s, c;
-        sincos(0.5 * v.row(gate, sample), &s, &c);
+        sincos(0.5 * v.angle(gate, sample), &s, &c);
         double* half_angle = v.half_angle(gate, sample);
         half_angle[0] = c;
         half_angle[v.sine_step(gate)] = s;
@@ -135,9 +136,9 @@ __device__ __forceinline__ void put_euler(const Values& v, int sequence, const d
     v.phases()[2 * sequence + 1] = c * e + s * d;
 }
 
-// All that depends on the values alone: a thread for each turned sequence and shared matrix, then for each own matrix, pair and term of each sample.
-__global__ void bind_values(const CoefficientMap* map, long long batch, const double* base, const double* rows, double* numbers, double* memory) {
-    const Values v = {*map, batch, base, rows, numbers, memory};
+// All that depends on the values alone: a thread for each turned sequence and shared matrix, then for each batched matrix, pair and term of each sample.
+__global__ void bind_values(const CoefficientMap* map, long long batch, const double* shared_values, const double* batched_values, double* numbers, double* memory) {
+    const Values v = {*map, batch, shared_values, batched_values, numbers, memory};
     long long k = static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x;
     const int shared = v.r.num_sequences + v.r.num_matrices;
     double q[4];
@@ -149,25 +150,25 @@ __global__ void bind_values(const CoefficientMap* map, long long batch, const do
         return;
     }
     k -= shared;
-    int own = static_cast<int>(k / batch);
+    int number = static_cast<int>(k / batch);
     const long long sample = k % batch;
-    if (own < v.r.num_batched_matrices) {
-        multiply_sequence(v, shared + own, sample, q);
-        return put_matrix(q, v.batched_matrices() + 8 * own * batch + sample, batch);
+    if (number < v.r.num_batched_matrices) {
+        multiply_sequence(v, shared + number, sample, q);
+        return put_matrix(q, v.batched_matrices() + 8 * number * batch + sample, batch);
     }
-    own -= v.r.num_batched_matrices;
-    const int row = v.r.num_gates + own;
-    if (own < v.r.num_batched_pairs) {
-        double* pair = v.batched_pairs() + 2 * own * batch + sample;
-        sincos(0.5 * v.row(row, sample), pair + batch, pair);
-    } else if (own < v.r.num_batched_pairs + v.r.num_batched_terms) {
-        v.batched_terms()[(own - v.r.num_batched_pairs) * batch + sample] = turns_of(v.row(row, sample));
+    number -= v.r.num_batched_matrices;
+    const int place = v.r.num_gates + number;
+    if (number < v.r.num_batched_pairs) {
+        double* pair = v.batched_pairs() + 2 * number * batch + sample;
+        sincos(0.5 * v.angle(place, sample), pair + batch, pair);
+    } else if (number < v.r.num_batched_pairs + v.r.num_batched_terms) {
+        v.batched_terms()[(number - v.r.num_batched_pairs) * batch + sample] = turns_of(v.angle(place, sample));
     }
 }
 
 __device__ __forceinline__ double* put_pair(const Values& v, int pair) {
     double* to = v.pairs() + 2 * pair;
-    sincos(0.5 * v.row(v.r.num_gates + v.r.num_batched_pairs + v.r.num_batched_terms + pair, 0), to + 1, to);
+    sincos(0.5 * v.angle(v.r.num_gates + v.r.num_batched_pairs + v.r.num_batched_terms + pair, 0), to + 1, to);
     return to;
 }
 
@@ -211,8 +212,8 @@ __device__ __forceinline__ void bind_stretch(const Values& v, int start, int sto
 }
 
 // What may depend on Euler angles: a thread for each stretch, for each other shared pair, and for each shared term.
-__global__ void bind_shared(const CoefficientMap* map, long long batch, const double* base, const double* rows, double* numbers, double* memory) {
-    const Values v = {*map, batch, base, rows, numbers, memory};
+__global__ void bind_shared(const CoefficientMap* map, long long batch, const double* shared_values, const double* batched_values, double* numbers, double* memory) {
+    const Values v = {*map, batch, shared_values, batched_values, numbers, memory};
     int k = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
     if (k < v.r.num_stretches) return bind_stretch(v, v.r.stretch_start[k], v.r.stretch_start[k + 1]);
     k -= v.r.num_stretches;
@@ -221,7 +222,7 @@ __global__ void bind_shared(const CoefficientMap* map, long long batch, const do
         return;
     }
     k -= v.r.num_plain;
-    if (k < v.r.num_terms) v.numbers[k] = turns_of(v.row(v.r.num_gates + v.r.num_batched_pairs + v.r.num_batched_terms + v.r.num_pairs + k, 0));
+    if (k < v.r.num_terms) v.numbers[k] = turns_of(v.angle(v.r.num_gates + v.r.num_batched_pairs + v.r.num_batched_terms + v.r.num_pairs + k, 0));
 }
 
 // The numbers in the order of a tape. Pieces [first number, where it comes from, count]; ~k is place k among the constant dense matrices.
@@ -236,13 +237,13 @@ __global__ void pack_numbers(const double* __restrict__ from, const double* __re
     to[k] = static_cast<Real>(source < 0 ? dense[~source + place] : from[source + place]);
 }
 
-// Sums over the rows of [row][column], 32 columns a block.
-__global__ void __launch_bounds__(256) add_columns(const double* __restrict__ values, long long rows, int columns, double* sums) {
+// Sums over the samples of [sample][column], 32 columns a block.
+__global__ void __launch_bounds__(256) add_columns(const double* __restrict__ values, long long samples, int columns, double* sums) {
     double* room = reinterpret_cast<double*>(shared_memory);
     const int column = static_cast<int>(blockIdx.x * 32 + (threadIdx.x & 31u));
     double sum = 0;
     if (column < columns)
-        for (long long row = threadIdx.x >> 5; row < rows; row += blockDim.x >> 5) sum += values[row * columns + column];
+        for (long long sample = threadIdx.x >> 5; sample < samples; sample += blockDim.x >> 5) sum += values[sample * columns + column];
     room[threadIdx.x] = sum;
     __syncthreads();
     for (unsigned half = blockDim.x / 2; half >= 32; half /= 2) {
@@ -293,19 +294,19 @@ __device__ __forceinline__ void turned_overlaps(const Values& v, int sequence, c
     h[2] = g[2];
 }
 
-// Gradients of the gates of all sequences whose overlaps are wanted, gates [shared gate][shared row] and own_gates [own gate][sample]. shared: overlaps
-// (shared_rows, S); own: (batch, S), or null where the own ones are not wanted.
-__global__ void pull_sequences(const CoefficientMap* map, long long batch, double* numbers, double* memory, const double* shared, long long shared_rows,
-                          const double* own, double* gates, double* own_gates) {
+// Gradients of the gates of all sequences whose overlaps are wanted, gates [shared gate][shared sample] and batched_gates [batched gate][sample]. shared: overlaps
+// (shared_samples, S); batched: (batch, S), or null where the batched ones are not wanted.
+__global__ void pull_sequences(const CoefficientMap* map, long long batch, double* numbers, double* memory, const double* shared, long long shared_samples,
+                          const double* batched, double* gates, double* batched_gates) {
     const Values v = {*map, batch, nullptr, nullptr, numbers, memory};
     long long k = static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x;
     const long long both = v.r.num_sequences + v.r.num_matrices;
-    const bool is_own = k >= both * shared_rows;
-    if (is_own) k -= both * shared_rows;
-    const long long step = is_own ? batch : shared_rows, sample = k % step;
-    const int sequence = static_cast<int>(k / step + (is_own ? both : 0));
-    if (sequence >= both + (own ? v.r.num_batched_matrices : 0)) return;
-    const double* overlaps = (is_own ? own : shared) + sample * v.r.num_overlaps;
+    const bool is_batched = k >= both * shared_samples;
+    if (is_batched) k -= both * shared_samples;
+    const long long step = is_batched ? batch : shared_samples, sample = k % step;
+    const int sequence = static_cast<int>(k / step + (is_batched ? both : 0));
+    if (sequence >= both + (batched ? v.r.num_batched_matrices : 0)) return;
+    const double* overlaps = (is_batched ? batched : shared) + sample * v.r.num_overlaps;
     double h[3];
     if (sequence < v.r.num_sequences) {
         if (v.r.sequence_overlaps[4 * sequence] < 0) return;
@@ -317,7 +318,7 @@ __global__ void pull_sequences(const CoefficientMap* map, long long batch, doubl
         for (int k3 = 0; k3 < 3; ++k3) h[k3] = scaled(v, overlaps, wanted[k3]);
     }
     const int gate = v.r.sequence_start[sequence];
-    double* to = (is_own ? own_gates + (gate - v.r.num_shared_gates) * batch : gates + gate * shared_rows) + sample;
+    double* to = (is_batched ? batched_gates + (gate - v.r.num_shared_gates) * batch : gates + gate * shared_samples) + sample;
     pull_gates(v, sequence, sample, h, to, step);
 }
 

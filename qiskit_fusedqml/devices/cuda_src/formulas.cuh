@@ -115,39 +115,40 @@ struct Features {
     }
 };
 
-// Threads take the shared members, then the own ones of each sample, in turns.
-__global__ void evaluate_expressions(const CoefficientMap* map, long long batch, const double* base, const double* rows, double* memory, const int* members,
+// Threads take the shared members, then the batched ones of each sample, in turns.
+__global__ void evaluate_expressions(const CoefficientMap* map, long long batch, const double* shared_values, const double* batched_values, double* memory,
+                                  const int* members,
                                   const int* nodes, const int* slots, const double* constants, int most_nodes, int num_members, double* room) {
-    const Values v = {*map, batch, base, rows, nullptr, memory};
+    const Values v = {*map, batch, shared_values, batched_values, nullptr, memory};
     const long long thread = static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x, threads = static_cast<long long>(gridDim.x) * blockDim.x;
     const Features f = {members, nodes, slots, constants, room, threads, thread, most_nodes};
     const int shared = v.r.num_expressions;
     for (long long k = thread; k < shared + (num_members - shared) * batch; k += threads) {
-        const long long own = k - shared, sample = own < 0 ? 0 : own % batch;
-        const int member = own < 0 ? static_cast<int>(k) : shared + static_cast<int>(own / batch);
+        const long long batched = k - shared, sample = batched < 0 ? 0 : batched % batch;
+        const int member = batched < 0 ? static_cast<int>(k) : shared + static_cast<int>(batched / batch);
         f.evaluate(v, member, sample);
-        *(own < 0 ? v.shared_expressions() + k : v.batched_expressions() + own) = f.value(members[4 * member + 1] - 1);
+        *(batched < 0 ? v.shared_expressions() + k : v.batched_expressions() + batched) = f.value(members[4 * member + 1] - 1);
     }
 }
 
-// The derivatives for the members' variables: [slot of a shared member][shared row], and [slot of an own one][sample]. outer: the derivatives for the
-// members, of shared ones at shared_outer[row * shared_stride + member], of own ones at own_outer[sample * own_stride + member].
-__global__ void pull_expressions(const CoefficientMap* map, long long batch, const double* base, const double* rows, double* memory, const int* members,
+// The derivatives for the members' variables: [slot of a shared member][shared sample], and [slot of a batched one][sample]. outer: the derivatives for the
+// members, of shared ones at shared_outer[sample * shared_stride + member], of batched ones at batched_outer[sample * batched_stride + member].
+__global__ void pull_expressions(const CoefficientMap* map, long long batch, const double* shared_values, const double* batched_values, double* memory, const int* members,
                               const int* nodes, const int* slots, const double* constants, int most_nodes, int num_members, double* room, int shared_slots,
-                              const double* shared_outer, long long shared_rows, long long shared_stride, const double* own_outer, long long own_stride,
-                              double* shared_results, double* own_results) {
-    const Values v = {*map, batch, base, rows, nullptr, memory};
+                              const double* shared_outer, long long shared_samples, long long shared_stride, const double* batched_outer, long long batched_stride,
+                              double* shared_results, double* batched_results) {
+    const Values v = {*map, batch, shared_values, batched_values, nullptr, memory};
     const long long thread = static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x, threads = static_cast<long long>(gridDim.x) * blockDim.x;
     const Features f = {members, nodes, slots, constants, room, threads, thread, most_nodes};
     const int shared = v.r.num_expressions;
-    const long long of_shared = shared * shared_rows, of_own = own_outer ? (num_members - shared) * batch : 0;
-    for (long long k = thread; k < of_shared + of_own; k += threads) {
-        const bool is_own = k >= of_shared;
-        const long long place = is_own ? k - of_shared : k, step = is_own ? batch : shared_rows, sample = place % step;
-        const int number = static_cast<int>(place / step), member = is_own ? shared + number : number, slot = members[4 * member + 2];
+    const long long of_shared = shared * shared_samples, of_batched = batched_outer ? (num_members - shared) * batch : 0;
+    for (long long k = thread; k < of_shared + of_batched; k += threads) {
+        const bool is_batched = k >= of_shared;
+        const long long place = is_batched ? k - of_shared : k, step = is_batched ? batch : shared_samples, sample = place % step;
+        const int number = static_cast<int>(place / step), member = is_batched ? shared + number : number, slot = members[4 * member + 2];
         f.evaluate(v, member, sample);
-        const double outer = is_own ? own_outer[sample * own_stride + number] : shared_outer[sample * shared_stride + number];
-        double* to = (is_own ? own_results + (slot - shared_slots) * batch : shared_results + slot * shared_rows) + sample;
+        const double outer = is_batched ? batched_outer[sample * batched_stride + number] : shared_outer[sample * shared_stride + number];
+        double* to = (is_batched ? batched_results + (slot - shared_slots) * batch : shared_results + slot * shared_samples) + sample;
         f.pull(member, outer, to, step);
     }
 }

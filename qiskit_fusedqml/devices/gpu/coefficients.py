@@ -204,11 +204,11 @@ class BoundValues(BoundOnDevice):
 
     def _pull_sequences(self, targets: list[_Target], samples: int) -> _Items:
         """The gradients of the gates of all sequences."""
-        m, n, rows = self._map, self._map.counts, targets[0].samples
+        m, n, first = self._map, self._map.counts, targets[0]
         gates = self._items(n.shared_gates, m.batched_gates, targets, samples)
-        values = [m.record, self._batch, self._coefficients.numbers, self._memory, targets[0].overlaps, rows]
+        values = [m.record, self._batch, self._coefficients.numbers, self._memory, first.overlaps, first.samples]
         values += [targets[-1].overlaps if samples else None, gates.shared, gates.batched]
-        count = (n.sequences + n.matrices) * rows + n.batched_matrices * samples
+        count = (n.sequences + n.matrices) * first.samples + n.batched_matrices * samples
         self._launcher.each("pull_sequences", count, values)
         return gates
 
@@ -245,10 +245,10 @@ class BoundValues(BoundOnDevice):
             self._launcher.each("pull_values", g.targets * samples * g.team, values)
 
     def _column_sums(self, overlaps: Any) -> Buffer:
-        rows, columns = overlaps.shape
+        samples, columns = overlaps.shape
         sums = self._launcher.reals(columns)
         if columns:
-            values = [overlaps.ravel(), rows, columns, sums]
+            values = [overlaps.ravel(), samples, columns, sums]
             self._launcher.launch("add_columns", (-(-columns // 32), 1), values, shared_bytes=8 * THREADS)
         return sums
 

@@ -26,7 +26,7 @@ WARP_QUBITS = 8
 """Largest states of which several, or one, belong to a single warp."""
 
 MAX_QUBITS = 30
-"""Rows and functionals are 32-bit words."""
+"""Vectors and functionals are 32-bit words."""
 
 _RESERVE = 9 << 10
 """Bytes of shared memory kept for sums of overlaps."""
@@ -81,7 +81,7 @@ class Geometry:
 
     @property
     def planned_tile(self) -> int:
-        """Dimensions that a planner should fill: room is left for the rows of a sector of slow memory."""
+        """Dimensions that a planner should fill: room is left for the amplitudes of a sector of slow memory."""
         return self.largest_tile - self.sector_bits
 
     @property
@@ -119,11 +119,11 @@ class Sweep:
 
     Attributes:
         shape: The layout.
-        words: All records and rows.
+        words: All records, and vectors of windows.
         forward: Records of the forward sweep.
         backward: Records of the backward sweep, in the order in which they are undone.
-        last_rows: Where the rows of the last window are; those of the first one come first.
-        stop_rows: Those of the window in which the backward sweep ends.
+        last_vectors: Where the vectors of the last window are; those of the first one come first.
+        stop_vectors: Those of the window in which the backward sweep ends.
         slots: The overlap in each slot.
         capacity: Overlaps kept between flushes.
         measured: Whether the backward sweep measures matrices.
@@ -133,8 +133,8 @@ class Sweep:
     words: NDArray[np.int32]
     forward: NDArray[np.int32]
     backward: NDArray[np.int32]
-    last_rows: int
-    stop_rows: int
+    last_vectors: int
+    stop_vectors: int
     slots: NDArray[np.int32]
     capacity: int
     measured: bool
@@ -178,35 +178,35 @@ def compile_tape(tape: Tape, geometry: Geometry) -> CompiledTape:
 def _compile(writer: Writer, operations: Sequence[Operation], stop: int, *, tiled: bool) -> Sweep:
     """The sweep whose backward part undoes ``operations[stop:]``."""
     shape, windows = writer.shape, _windows(writer.shape, operations)
-    # the first and the last window read slow memory in a row
+    # the first and the last window read whole sectors of slow memory
     if tiled and not is_coalesced(shape, windows[-1]):
         windows.append(Window(len(operations)).build(shape))
     leads_in = tiled and not is_coalesced(shape, windows[0])
     if leads_in:
         windows.insert(0, Window().build(shape))
-    before, stop_rows = None, -1
+    before, stop_vectors = None, -1
     for window in windows:
         addresses = None if before is None else transposition(shape, before, window)
         writer.enter(window, addresses, undone=stop < window.start or (leads_in and stop == 0))
         if before is None:
-            writer.rows()
+            writer.vectors()
         for position in window.operations:
             if position == stop:
-                stop_rows = writer.rows()
+                stop_vectors = writer.vectors()
                 writer.begin_stretch()
             KINDS[type(operations[position])].write(operations[position], writer, position >= stop)
         before = window
-    last_rows = writer.rows()
+    last_vectors = writer.vectors()
     writer.close_stretch()
     if leads_in and stop == 0:
-        stop_rows = 0
+        stop_vectors = 0
     return Sweep(
         shape,
         np.array(writer.words, np.int64).astype(np.int32),  # some words are two halves, and then have a sign
         np.array(writer.forward, np.int32),
         np.array(writer.backward[::-1], np.int32),
-        last_rows,
-        last_rows if stop_rows < 0 else stop_rows,
+        last_vectors,
+        last_vectors if stop_vectors < 0 else stop_vectors,
         np.array(writer.slots, np.int32),
         writer.capacity,
         _measures_matrices(operations[stop:]),

@@ -36,14 +36,14 @@ Loaded = TypeVar("Loaded")
 TABLE_QUBITS = 8
 """Tables of up to 256 entries stay in the first-level cache."""
 
-OUTCOME_ROWS = 1024
-"""Rows whose probabilities one thread adds up."""
+OUTCOME_AMPLITUDES = 1024
+"""Amplitudes whose probabilities one thread adds up."""
 
 OUTCOMES_BITS = 8
 """Outcomes among which a shot is sought one by one, as a power of two."""
 
-CHUNK_ROWS = 4096
-"""Rows of which one block takes an expectation value."""
+CHUNK_AMPLITUDES = 4096
+"""Amplitudes of which one block takes an expectation value."""
 
 
 class GPUDevice(Device, DeviceWithMemory, SamplingDevice):
@@ -115,21 +115,21 @@ class GPUDevice(Device, DeviceWithMemory, SamplingDevice):
     @override
     def bind(self, tables: BindingTables, shared: Any, batched: Any) -> BoundValues:
         loaded = self._on_device(self._maps, tables, lambda: LoadedMap(self._launcher, tables))
-        own = batched.ravel() if loaded.counts.columns else None
-        return BoundValues(self._launcher, loaded, shared.ravel(), own, len(batched))
+        columns = batched.ravel() if loaded.counts.columns else None
+        return BoundValues(self._launcher, loaded, shared.ravel(), columns, len(batched))
 
     @override
     def expectation(self, ket: GPUState, frame: Frame, sums: Sequence[PauliSum]) -> NDArray[np.float64]:
         self._check_qubits(ket, frame.num_qubits, "frame")
         terms, _ = self._observables.form(frame, sums)
-        chunks = max(1, 2**ket.num_qubits // CHUNK_ROWS)
-        rows = ket.batch * chunks
-        partials = self._launcher.reals(len(sums) * rows)
+        chunks = max(1, 2**ket.num_qubits // CHUNK_AMPLITUDES)
+        parts = ket.batch * chunks
+        partials = self._launcher.reals(len(sums) * parts)
         values = [ket.amplitudes, ket.num_qubits, terms.words, terms.controls, terms.coefficients, terms.bounds]
         if sums:
-            blocks, values = (rows, len(sums)), [*values, chunks, rows, partials]
+            blocks, values = (parts, len(sums)), [*values, chunks, parts, partials]
             self._launcher.launch("expectation", blocks, values, shared_bytes=8 * THREADS)
-        return self._result(self._launcher.totals(Partials(partials, len(sums), rows, chunks)), ket.batch)
+        return self._result(self._launcher.totals(Partials(partials, len(sums), parts, chunks)), ket.batch)
 
     @override
     def apply_observables(
@@ -178,10 +178,10 @@ class GPUDevice(Device, DeviceWithMemory, SamplingDevice):
         keys: NDArray[np.uint64],
         states: NDArray[np.integer] | None = None,
     ) -> NDArray[np.int64]:
-        rows = np.arange(ket.batch, dtype=np.int32) if states is None else np.asarray(states, dtype=np.int32)
-        if shots < 1 or keys.shape != (len(rows), 2) or not np.all((rows >= 0) & (rows < ket.batch)):
+        drawn = np.arange(ket.batch, dtype=np.int32) if states is None else np.asarray(states, dtype=np.int32)
+        if shots < 1 or keys.shape != (len(drawn), 2) or not np.all((drawn >= 0) & (drawn < ket.batch)):
             raise InvalidInputError(
-                f"{shots} shots, keys of shape {keys.shape} and {len(rows)} rows of {ket.batch} states were given; at "
+                f"{shots} shots, keys of shape {keys.shape} and {len(drawn)} rows of {ket.batch} states were given; at "
                 "least one shot, keys (rows, 2) and rows that name states are expected."
             )
         weights, kept = self._weights(ket, frame, qubits), len(qubits)
@@ -189,12 +189,12 @@ class GPUDevice(Device, DeviceWithMemory, SamplingDevice):
         chunks = 1 << kept - chunk_bits
         sums = self._launcher.totals(Partials(weights, 1, ket.batch << kept, 1 << chunk_bits))
         self._launcher.launch("running_sums", (ket.batch, 1), [sums, chunks], shared_bytes=8 * THREADS)
-        outcomes = self._runtime.empty(len(rows) * shots, np.int64)
-        drawn, threads = self._launcher.upload(rows), len(rows) * -(-shots // 4)
+        outcomes = self._runtime.empty(len(drawn) * shots, np.int64)
+        threads = len(drawn) * -(-shots // 4)
         numbers = self._launcher.upload(np.ascontiguousarray(keys, dtype=np.uint64))
-        values = [weights, sums, chunk_bits, chunks, drawn, numbers, shots, threads, outcomes]
+        values = [weights, sums, chunk_bits, chunks, self._launcher.upload(drawn), numbers, shots, threads, outcomes]
         self._launcher.each("draw_outcomes", threads, values)
-        return self._result(outcomes, len(rows))
+        return self._result(outcomes, len(drawn))
 
     @cached_property
     @override
@@ -237,19 +237,19 @@ class GPUDevice(Device, DeviceWithMemory, SamplingDevice):
             raise InvalidInputError(f"The qubits {tuple(qubits)} must be distinct and below {n}.")
         order = [*qubits, *(q for q in range(n) if q not in set(qubits))]
         columns = self._launcher.constant(tuple(frame.columns[q] for q in order))
-        chunk_bits = max(0, n - kept - OUTCOME_ROWS.bit_length() + 1)
-        rows = ket.batch << chunk_bits
-        partials = self._runtime.empty(rows << kept, np.float64)
-        values = [ket.amplitudes, n, columns, frame.offset, kept, chunk_bits, rows, rows << kept, partials]
-        self._launcher.each("probabilities", rows << kept, values)
-        return self._launcher.totals(Partials(partials, 1 << kept, rows, 1 << chunk_bits))
+        chunk_bits = max(0, n - kept - OUTCOME_AMPLITUDES.bit_length() + 1)
+        parts = ket.batch << chunk_bits
+        partials = self._runtime.empty(parts << kept, np.float64)
+        values = [ket.amplitudes, n, columns, frame.offset, kept, chunk_bits, parts, parts << kept, partials]
+        self._launcher.each("probabilities", parts << kept, values)
+        return self._launcher.totals(Partials(partials, 1 << kept, parts, 1 << chunk_bits))
 
-    def _result(self, buffer: Buffer, rows: int) -> NDArray[Any]:
-        """A result in rows, as the caller wants it."""
+    def _result(self, buffer: Buffer, samples: int) -> NDArray[Any]:
+        """A result by sample, where the caller wants it."""
         if self.results_stay:
-            kept: NDArray[Any] = buffer.reshape(rows, len(buffer) // rows)
+            kept: NDArray[Any] = buffer.reshape(samples, len(buffer) // samples)
             return kept
-        return self._runtime.download(buffer).reshape(rows, -1 if len(buffer) else 0)
+        return self._runtime.download(buffer).reshape(samples, -1 if len(buffer) else 0)
 
     def _loaded(self, tape: Tape, ket: GPUState) -> LoadedTape:
         loaded = self._on_device(self._tapes, tape, lambda: LoadedTape(self._launcher, tape))

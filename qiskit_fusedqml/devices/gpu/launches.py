@@ -23,7 +23,7 @@ KEPT_CONSTANTS = 128
 
 @dataclass
 class GPUState:
-    """B states of n qubits: complex amplitudes [sample][row]."""
+    """B states of n qubits: complex amplitudes [sample][physical index]."""
 
     num_qubits: int
     batch: int
@@ -37,11 +37,11 @@ class GPUState:
 
 @dataclass(frozen=True)
 class Partials:
-    """Sums still to be added up: [slot][row], each ``segment`` of a slot's rows into one total."""
+    """Sums still to be added up: [slot][part], each ``segment`` of a slot's parts into one total."""
 
     buffer: Buffer
     slots: int
-    rows: int
+    parts: int
     segment: int
 
 
@@ -113,15 +113,15 @@ class Launcher:
         """
         segment = partials.segment
         team = 1 if segment < 32 else 32 if segment < 1024 else THREADS
-        blocks = -(-partials.slots * (partials.rows // segment) * team // THREADS)
-        values = [partials.buffer, partials.slots, partials.rows, segment, places, width, onto, team, part, totals]
+        blocks = -(-partials.slots * (partials.parts // segment) * team // THREADS)
+        values = [partials.buffer, partials.slots, partials.parts, segment, places, width, onto, team, part, totals]
         single = self.single and real
         self.launch("add_segments", (blocks, 1), values, shared_bytes=8 * THREADS, single=single)
 
     def totals(self, partials: Partials) -> Buffer:
         """Sums [group][slot] of partial sums in double precision."""
         slots = partials.slots
-        totals = self.runtime.empty(partials.rows // partials.segment * slots, np.float64)
+        totals = self.runtime.empty(partials.parts // partials.segment * slots, np.float64)
         if slots:
             self.add(partials, self.constant(range(slots)), slots, totals, real=False, onto=False)
         return totals

@@ -71,8 +71,8 @@ class Writer:
         self.first_slot = len(self.slots)
         self._opening = -1
 
-    def rows(self) -> int:
-        """Write the current window's rows; where they begin."""
+    def vectors(self) -> int:
+        """Write the current window's vectors; where they begin."""
         self.words.extend(self.window.vectors)
         return len(self.words) - self.shape.num_qubits
 

@@ -145,17 +145,17 @@ class LoadedTape:
         with workspace.lock:  # until all is on the stream
             self._bind(coefficients, workspace)
             for first, count in self._shares(states):
-                own = totals[first * self._width :] if totals is not None and per_sample and self._width else totals
+                part = totals[first * self._width :] if totals is not None and per_sample and self._width else totals
                 if workspace.part is None:
                     self._launch(
-                        workspace, (ket, bra), (first, count), self._room(count, bra), own, per_sample=per_sample
+                        workspace, (ket, bra), (first, count), self._room(count, bra), part, per_sample=per_sample
                     )
                     continue
                 key = (bra is not None, count, per_sample)
                 if key not in workspace.replays:
                     sweeps = partial(self._launch, workspace, (None, None), (0, count), self._room(count, bra), None)
                     workspace.replays[key] = self._runtime.capture(partial(sweeps, per_sample=per_sample))
-                self._launcher.launch("set_part", (1, 1), [workspace.part, ket, bra, own, first], threads=1)
+                self._launcher.launch("set_part", (1, 1), [workspace.part, ket, bra, part, first], threads=1)
                 workspace.replays[key]()
 
     def _launch(
@@ -177,12 +177,12 @@ class LoadedTape:
             return
         for group in self._groups(samples[1], len(room)):
             tiles, used = group[0].sweep.shape.tiles, 0
-            rows = samples[1] * tiles
+            parts = samples[1] * tiles
             for loaded in group:
                 sweep(loaded, room[used:] if len(loaded.sweep.slots) else room)
-                used += len(loaded.sweep.slots) * rows
+                used += len(loaded.sweep.slots) * parts
             if used:
-                partials = Partials(room, used // rows, rows, tiles if per_sample else rows)
+                partials = Partials(room, used // parts, parts, tiles if per_sample else parts)
                 onto, part, places = not per_sample, workspace.part, group[0].places
                 self._launcher.add(partials, places, self._width, totals, real=True, onto=onto, part=part)
 
@@ -225,9 +225,9 @@ class LoadedTape:
         sweep, undo, geometry = loaded.sweep, partials is not None, self._launcher.geometry
         shape, (first, count) = sweep.shape, samples
         order, records = (loaded.backward, sweep.backward) if undo else (loaded.forward, sweep.forward)
-        rows = (sweep.last_rows, sweep.stop_rows) if undo else (0, sweep.last_rows)
+        ends = (sweep.last_vectors, sweep.stop_vectors) if undo else (0, sweep.last_vectors)
         blocks, threads, shared_bytes, second = launch_size(geometry, sweep, count, undo=undo)
-        values = [loaded.words, order, len(records), *rows, shape.num_qubits, shape.dimension, workspace.batch]
+        values = [loaded.words, order, len(records), *ends, shape.num_qubits, shape.dimension, workspace.batch]
         values += [first, count, workspace.part, *states, workspace.numbers, self._numbers.num_shared]
         values += [workspace.tables, partials, sweep.capacity, second]
         measured = sweep.measured and undo and not shape.warp

@@ -187,8 +187,8 @@ class GradientTables(NamedTuple):
         expressions = tables.angles.num_batched - len(parameters)
         places = np.concatenate([np.arange(num_shared), parameters, num_shared + np.arange(expressions)])
         each = items @ csr_array(eye_array(num_shared + expressions))[places]
-        own = np.delete(np.arange(items.shape[0]), np.arange(kept, kept + common))
-        return cls(*(_by_target(matrix) for matrix in (items[:, :num_shared], items[own][:, num_shared:], each)))
+        of_samples = np.delete(np.arange(items.shape[0]), np.arange(kept, kept + common))
+        return cls(*(_by_target(matrix) for matrix in (items[:, :num_shared], items[of_samples][:, num_shared:], each)))
 
 
 def _by_target(items: csr_array) -> csr_array:

@@ -1,8 +1,8 @@
 """Windows: which amplitudes of a tile a thread holds in its registers, and the way from one window to the next.
 
 A *place* is an n-bit number: the lowest W bits number a thread's registers, the next t - W its group's threads, the
-rest the tile. A window is a linear map from places to rows. Operations are collected for as long as their flips can
-all be register bits, then the window's vectors are chosen around them. A window's threads are chosen so that
+rest the tile. A window is a linear map from places to physical indices. Operations are collected for as long as their
+flips can all be register bits, then the window's vectors are chosen around them. A window's threads are chosen so that
 the side functionals of its operations depend on the registers and the tile only: then all threads of a group take the
 same way through the kernel. `transposition` gives the addresses in shared memory by which a tile changes its window;
 they are linear in the place, and chosen so that neither the writing nor the reading lanes meet in a bank.
@@ -56,7 +56,7 @@ class Shape:
 
     @property
     def outer(self) -> tuple[int, ...]:
-        """The rows of the tiles: a row for each bit of the tile's number."""
+        """The vector of each bit of the tile's number."""
         pivots = sum(1 << vector.bit_length() - 1 for vector in self.tile)
         return tuple(1 << q for q in range(self.num_qubits) if not pivots >> q & 1)
 
@@ -117,7 +117,7 @@ class Window:
         return True
 
     def build(self, shape: Shape) -> Window:
-        """Choose the vectors. Threads get the lowest ones of the tile, so that memory is read in a row."""
+        """Choose the vectors. Threads get the lowest ones of the tile, so that memory is read in whole sectors."""
         span = Span([*self.pins, *self.low])
         rest = [vector for vector in shape.tile if span.add(vector)]
         for x, functional in self.duals.items():
@@ -141,8 +141,8 @@ def transposition(shape: Shape, before: Window, after: Window) -> tuple[int, ...
         One word each; lower half: address on the side of the window left, upper half: of the window entered.
     """
     w, t = shape.register_qubits, shape.dimension
-    rows = (tuple(shape.coordinates(vector) for vector in window.vectors[:t]) for window in (before, after))
-    return _addresses(*rows, w, min(shape.bank_bits, t - w))
+    sides = (tuple(shape.coordinates(vector) for vector in window.vectors[:t]) for window in (before, after))
+    return _addresses(*sides, w, min(shape.bank_bits, t - w))
 
 
 @lru_cache(maxsize=4096)
@@ -159,7 +159,7 @@ def _addresses(before: tuple[int, ...], after: tuple[int, ...], w: int, lanes: i
 
 
 def widened(tile: Iterable[int], num_qubits: int, wanted: int, largest: int, sector_bits: int) -> tuple[int, ...]:
-    """The tile's basis in echelon form, with the lowest rows added.
+    """The tile's basis in echelon form, with the lowest unit vectors added.
 
     Those of a sector of slow memory are added first, if ``largest`` allows, then others up to ``wanted`` dimensions.
     """
