@@ -161,11 +161,7 @@ class Interpreter:
         self._rounds: dict[Label, int] = {}
 
     def run(self, code: Code, trajectories: Trajectories) -> Iterator[Trajectories]:
-        """The trajectories at the end of the code, in parts as they come there.
-
-        Raises:
-            TooManyTrajectoriesError: If more states would exist than may.
-        """
+        """The trajectories at the end of the code, in parts as they come there; or TooManyTrajectoriesError."""
         waiting: dict[int, list[Trajectories]] = {}
         num_waiting = 0
         arriving: Parts = [(0, trajectories)]

@@ -105,11 +105,7 @@ class FusedFidelityKernel(TrainableFidelityQuantumKernel):
 
     @property
     def engine_options(self) -> EngineOptions:
-        """The options handed to the engine.
-
-        Raises:
-            InvalidInputError: If entries are asked of a ``fidelity`` that does not use it.
-        """
+        """The options handed to the engine, if entries are not asked of a ``fidelity`` that does not use it."""
         if self._exact is None:
             raise InvalidInputError(
                 f"The entries come from {type(self.fidelity).__name__}, one by one; the engine knows none of them. "

@@ -124,12 +124,7 @@ class CompiledCircuit:
 
 
 def compile_runner(known: KnownCircuit, options: RunnerOptions) -> CompiledCircuit:
-    """A circuit ready to be sampled, made now if the cache does not have it.
-
-    Raises:
-        UnsupportedInstructionError: Naming the instruction and its position.
-        SimulationError: If the circuit's saves cannot be carried out.
-    """
+    """A circuit ready to be sampled, made now if the cache does not have it; raises what `lower_dynamic` raises."""
 
     def make(source: QuantumCircuit) -> tuple[Runner, Lowered, bool]:
         qubits = None if options.truncate else tuple(range(source.num_qubits))

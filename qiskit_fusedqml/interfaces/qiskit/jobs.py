@@ -36,19 +36,11 @@ class FinishedJob(BasePrimitiveJob, Generic[ResultT]):
         return name
 
     def submit(self) -> None:
-        """Refuse: ``run`` has submitted the job.
-
-        Raises:
-            JobError: Always, as for any job submitted twice.
-        """
+        """Refuse with a `JobError`: ``run`` has submitted the job."""
         raise JobError("The job has been submitted already: its result() is there.")
 
     def result(self) -> ResultT:
-        """The result.
-
-        Raises:
-            Exception: What the computation raised.
-        """
+        """The result; raises what the computation raised."""
         if self._error is not None:
             raise self._error
         return self._result  # type: ignore[return-value]

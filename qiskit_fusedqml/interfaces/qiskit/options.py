@@ -93,11 +93,7 @@ class EnginePrimitive:
 
     @property
     def engine_options(self) -> EngineOptions:
-        """The options handed to the engine.
-
-        Raises:
-            InvalidInputError: If `options` has been given a field that does not exist.
-        """
+        """The options handed to the engine; fields of `options` that do not exist are refused here."""
         own = (*self.OWN_OPTIONS, *AER_OPTIONS)
         given = {name: value for name, value in vars(self._options).items() if name not in own}
         unknown = sorted(given.keys() - set(ENGINE_ARGUMENTS))

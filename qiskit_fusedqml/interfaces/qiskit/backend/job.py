@@ -54,11 +54,7 @@ class FusedSimulatorJob(JobV1):
         binds: Sequence[Mapping[Any, Any]] | None,
         options: Mapping[str, Any],
     ) -> None:
-        """Run the circuits, or have an executor run them; ``options`` have been checked.
-
-        Raises:
-            WorkerError: If the executor takes no tasks.
-        """
+        """Run the circuits, or have an executor run them; ``options`` have been checked."""
         super().__init__(backend, str(uuid.uuid4()), circuits=list(circuits))
         self._began = time.perf_counter()
         seed = options["seed_simulator"]
@@ -80,19 +76,12 @@ class FusedSimulatorJob(JobV1):
         return list(self.metadata["circuits"])
 
     def submit(self) -> None:
-        """Refuse: ``run`` has submitted the job.
-
-        Raises:
-            JobError: Always.
-        """
+        """Refuse with a `JobError`: ``run`` has submitted the job."""
         ending = "there or on its way" if self._async else "there"
         raise JobError(f"The job has been submitted already: its result() is {ending}.")
 
     def result(self, timeout: float | None = None) -> Result:
-        """The result.
-
-        Args:
-            timeout: Seconds to wait for an executor at most.
+        """The result; an executor is waited for, ``timeout`` seconds at most.
 
         Raises:
             FusedQMLError: If a circuit cannot be run: unsupported instructions, parameters without values.

@@ -67,15 +67,7 @@ class FusedSimulator(BackendV2):
     """
 
     def __init__(self, **options: Any) -> None:
-        """Set options.
-
-        Args:
-            **options: See the class.
-
-        Raises:
-            InvalidInputError: For a name or a value that is not allowed.
-            DeviceUnavailableError: If the device does not exist on this machine.
-        """
+        """Set options, as `set_options` does; see the class."""
         super().__init__(
             name="fused_simulator",
             description="Statevector simulation with fused gates",
@@ -86,11 +78,7 @@ class FusedSimulator(BackendV2):
 
     @classmethod
     def from_backend(cls, backend: BackendV2, **options: Any) -> FusedSimulator:
-        """An ideal simulator with the instructions and the connections of another backend.
-
-        Args:
-            backend: The backend.
-            **options: As for the constructor.
+        """An ideal simulator with the instructions and the connections of another backend; options as usual.
 
         Raises:
             InvalidInputError: If it is no `BackendV2`, or for an option that is not allowed.
