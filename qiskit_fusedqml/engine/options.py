@@ -31,6 +31,9 @@ class EngineOptions:
         checkpoint: States kept in the forward sweep, from which the backward sweep goes on instead of from what it has
             undone so far: None for none, a number of them, evenly spaced, or "auto"
             (`qiskit_fusedqml.engine.memory.MemoryBudget.checkpoints`).
+        trajectories: For programs with noise: None for exact values by Pauli vectors, or the number of trajectories of
+            pure states that values and gradients are estimated from (`qiskit_fusedqml.engine.trajectories`).
+        noise_seed: What trajectories are drawn from, the same ones in every call; None for a random one.
 
     Raises:
         InvalidInputError: For another device or precision, or a number that is not allowed; whatever interface the
@@ -42,6 +45,8 @@ class EngineOptions:
     max_memory_mb: float | None = None
     num_threads: int | None = None
     checkpoint: str | int | None = None
+    trajectories: int | None = None
+    noise_seed: int | None = None
 
     def __post_init__(self) -> None:
         """Check, and keep NumPy's numbers as Python's."""
@@ -55,6 +60,10 @@ class EngineOptions:
         if self.checkpoint is not None and not (isinstance(self.checkpoint, str) and self.checkpoint == "auto"):
             expected = "None, 'auto' or a number of states (0 or more)"
             self._set("checkpoint", whole_number(self.checkpoint, "checkpoint", expected, least=0))
+        for name, least in (("trajectories", 1), ("noise_seed", 0)):
+            if getattr(self, name) is not None:
+                expected = f"None or an integer >= {least}"
+                self._set(name, whole_number(getattr(self, name), name, expected, least=least))
 
     def make_device(self, *, mixed: bool = False) -> Device:
         """The device that is meant, or that was given; for mixed states, the one that goes with it."""

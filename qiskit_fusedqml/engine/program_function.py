@@ -47,6 +47,7 @@ from .parameters import (
 from .passes import Forward, Passes
 from .rotations import Unrolled
 from .sweeps import PlanRequest, Sweeps
+from .trajectories import CALLED_BEFORE, Estimate, PauliTrajectories
 from .transforms import after_angles, unrolled
 
 InitialStates: TypeAlias = NDArray[np.complex128] | None
@@ -113,6 +114,12 @@ class ProgramFunction:
         self._trains_amplitudes = self.passes.encodes(self.trained.indices)
 
     def _prepare(self) -> None:
+        # what takes the place of all passes where a program with noise is estimated from trajectories
+        self.sampled: PauliTrajectories | None = None
+        if self.program.is_noisy and self.options.trajectories is not None:
+            self.sampled = PauliTrajectories(
+                self.program, self.angle_map, self.observables or (), self.options, ProgramFunction
+            )
         self.passes = Passes(self.program, self.angle_map, self.options, self.encoding)
         self.device, self.memory_of_device = self.passes.device, self.passes.memory_of_device
         self.memory, self.plans = self.passes.memory, self.passes.plans
@@ -126,7 +133,7 @@ class ProgramFunction:
 
     def __getstate__(self) -> dict[str, Any]:
         """Pickles and copies hold neither the device nor what was made for it."""
-        made = {"passes", "device", "memory_of_device", "memory", "plans", "unrolled"}
+        made = {"sampled", "passes", "device", "memory_of_device", "memory", "plans", "unrolled"}
         return {name: value for name, value in vars(self).items() if name not in made}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -167,7 +174,17 @@ class ProgramFunction:
     ) -> NDArray[np.floating]:
         """Expectation values ``f_k(x_b, w) = <psi(x_b, w)| O_k |psi(x_b, w)>``, (B, n_obs)."""
         self._observables()
+        if self.sampled is not None:
+            return self.estimate(x, w).values
         return self._values(self.read(x, w, initial_states, on_host=False))
+
+    def estimate(self, x: ArrayLike | None = None, w: ArrayLike | None = None) -> Estimate:
+        """Values (B, n_obs) and their standard deviations, which are 0 unless trajectories estimate them."""
+        if self.sampled is None:
+            values = self.values(x, w)
+            return Estimate(values, np.zeros_like(values))
+        values, stds = self.sampled.estimate(self.read(x, w))
+        return Estimate(values.astype(self.dtype, copy=False), stds.astype(self.dtype, copy=False))
 
     def vjp(
         self, x: ArrayLike | None = None, w: ArrayLike | None = None, *, initial_states: InitialStates = None
@@ -186,6 +203,8 @@ class ProgramFunction:
             values (B, n_obs), and pullback(cotangents (B, n_obs)) -> dx (B, num_inputs), None without
             ``input_gradients``, and dw like w.
         """
+        if self.sampled is not None:
+            return self.sampled.gradients(self, self.read(x, w))
         observables, parameters = self._observables(), self.read(x, w, initial_states, on_host=False)
         request = self._training_request(parameters)
         sweeps = self.plans.sweeps(request)
@@ -199,9 +218,7 @@ class ProgramFunction:
 
         def pullback(cotangents: ArrayLike) -> Gradients:
             if not unused:
-                raise FusedQMLError(
-                    "This pullback was called before; each belongs to one backward sweep. Call vjp again."
-                )
+                raise FusedQMLError(CALLED_BEFORE)
             checked = checked_cotangents(cotangents, (parameters.batch, len(observables)), self.memory_of_device)
 
             def bra(chunk: ParameterBatch, ket: State) -> State:
@@ -254,7 +271,9 @@ class ProgramFunction:
             return cast(FloatArray, memory.from_host(self.jacobian(x, w, wrt, initial_states=initial_states)))
         observables, wanted = self._observables(), self.indices(wrt)
         batch, count = self.read(x, w, initial_states), len(observables)
-        is_reverse = count < rotations.MANY_OBSERVABLES or self.passes.encodes(wanted)
+        if self.sampled is not None:
+            return self.sampled.jacobian(batch)[..., wanted].astype(self.dtype, copy=False)
+        is_reverse = count < rotations.MANY_OBSERVABLES or self.program.is_noisy or self.passes.encodes(wanted)
         found = None if is_reverse else self.unrolled.value_jacobian(batch, wanted)
 
         def bras(sweeps: Sweeps, chunk: ParameterBatch, ket: State) -> Iterator[State]:
@@ -283,6 +302,8 @@ class ProgramFunction:
             initial_states: As of `vjp`.
         """
         parameters = self.read(x, w, initial_states, on_host=False)
+        if self.sampled is not None:
+            return self.sampled.probabilities(parameters, measurement or self.measurement)
         return self.passes.probabilities(parameters, measurement or self.measurement)
 
     def statevector(

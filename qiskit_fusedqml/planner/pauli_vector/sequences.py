@@ -15,8 +15,10 @@ from typing import NamedTuple
 import numpy as np
 
 from ...ir.channels import Channel
-from .elements import EPSILON, Angle, Gate, Sequence, whole_turn
+from .elements import Angle, Gate, Sequence
 from .structure import composed, is_constant, one_qubit, rotation_matrix
+
+EPSILON = 1e-14
 
 MAX_TURNS = 2
 """A sequence of more rotations, without channels, is one affine map."""
@@ -27,6 +29,11 @@ class Parts(NamedTuple):
 
     shift: Channel | None
     turns: tuple[Gate, ...]
+
+
+def whole_turn(angle: Angle) -> bool:
+    """Whether a rotation by this angle does nothing but change a global sign."""
+    return angle.slot < 0 and abs(remainder(angle.constant, 2 * pi)) < EPSILON
 
 
 def summed(first: Angle, second: Angle) -> Angle | None:
