@@ -65,6 +65,10 @@ class EngineOptions:
                 expected = f"None or an integer >= {least}"
                 self._set(name, whole_number(getattr(self, name), name, expected, least=least))
 
+    def arguments(self) -> dict[str, Any]:
+        """The options by name, as a constructor takes them; a device is not copied."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
     def make_device(self, *, mixed: bool = False) -> Device:
         """The device that is meant, or that was given; for mixed states, the one that goes with it."""
         make = make_mixed_device if mixed else make_device

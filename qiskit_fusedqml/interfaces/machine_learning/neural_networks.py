@@ -51,7 +51,6 @@ class _Network(NeuralNetwork):
     """
 
     engine_options: EngineOptions
-    _engine_arguments: dict[str, Any]
     _circuit: QuantumCircuit
     _observables: Sequence[BaseOperator] | None = None
 
@@ -60,8 +59,7 @@ class _Network(NeuralNetwork):
         check_circuit(arguments["circuit"])
         for name in ("input_params", "weight_params"):
             checked_parameters(() if arguments[name] is None else arguments[name], name)
-        self._engine_arguments = engine_arguments(arguments)
-        self.engine_options = EngineOptions(**self._engine_arguments)
+        self.engine_options = EngineOptions(**engine_arguments(arguments))
 
     @cached_property
     def differentiable(self) -> DifferentiableCircuit:
@@ -72,7 +70,7 @@ class _Network(NeuralNetwork):
             None if self._observables is None else list(self._observables),
             inputs=parameters[: self._num_inputs],
             weights=parameters[self._num_inputs :],
-            **self._engine_arguments,
+            **self.engine_options.arguments(),
         )
 
     def _validate_input(self, input_data: Any) -> Any:
@@ -175,7 +173,7 @@ class FusedEstimatorQNN(_Network, EstimatorQNN):
         self._take_engine_options(locals())
         if estimator is None:
             estimator = FusedEstimator()
-            estimator.options.update_options(**self._engine_arguments)
+            estimator.options.update_options(**self.engine_options.arguments())
         if gradient is None:
             gradient = FusedEstimatorGradient(FusedEstimator(), pass_manager=pass_manager)
         super().__init__(
