@@ -25,7 +25,9 @@ class StateWidth(int):
     """The most qubits that a state can have.
 
     A circuit may have many more that nothing acts on: Qiskit's ``transpile`` refuses circuits of which
-    ``circuit.num_qubits > backend.num_qubits`` is true, and it is true of those that are wider than the target.
+    ``circuit.num_qubits > backend.num_qubits`` is true, and it is true of those that are wider than the target. As
+    that comparison is all that Qiskit asks for, a plain number would either shut out circuits with idle qubits or promise
+    states that no memory holds.
     """
 
     def __lt__(self, width: int) -> bool:
