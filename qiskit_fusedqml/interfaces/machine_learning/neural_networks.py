@@ -31,6 +31,7 @@ from ...errors import InvalidInputError
 from ..qiskit.cache import check_circuit
 from ..qiskit.circuit import DifferentiableCircuit, checked_parameters
 from ..qiskit.estimator import FusedEstimator
+from ..qiskit.snapshot import refused_if_too_deep
 from .entries import refuse_second_derivatives
 from .gradients import FusedEstimatorGradient, FusedSamplerGradient
 from .outcomes import OutcomeBits, read_outcome_bits
@@ -176,17 +177,18 @@ class FusedEstimatorQNN(_Network, EstimatorQNN):
             estimator.options.update_options(**self.engine_options.arguments())
         if gradient is None:
             gradient = FusedEstimatorGradient(FusedEstimator(), pass_manager=pass_manager)
-        super().__init__(
-            circuit=circuit,
-            estimator=estimator,
-            observables=observables,
-            input_params=input_params,
-            weight_params=weight_params,
-            gradient=gradient,
-            input_gradients=input_gradients,
-            default_precision=default_precision,
-            pass_manager=pass_manager,
-        )
+        with refused_if_too_deep(f"Circuit {circuit.name!r} cannot be given the network's parameters"):
+            super().__init__(
+                circuit=circuit,
+                estimator=estimator,
+                observables=observables,
+                input_params=input_params,
+                weight_params=weight_params,
+                gradient=gradient,
+                input_gradients=input_gradients,
+                default_precision=default_precision,
+                pass_manager=pass_manager,
+            )
 
     def _has_exact_values(self) -> bool:
         estimator = self.estimator
@@ -258,18 +260,19 @@ class FusedSamplerQNN(_Network, SamplerQNN):
         self._take_engine_options(locals())
         if gradient is None:
             gradient = FusedSamplerGradient(sampler, pass_manager=pass_manager)
-        super().__init__(
-            circuit=circuit,
-            sampler=sampler,
-            input_params=input_params,
-            weight_params=weight_params,
-            sparse=sparse,
-            interpret=interpret,
-            output_shape=output_shape,
-            gradient=gradient,
-            input_gradients=input_gradients,
-            pass_manager=pass_manager,
-        )
+        with refused_if_too_deep(f"Circuit {circuit.name!r} cannot be given the network's parameters"):
+            super().__init__(
+                circuit=circuit,
+                sampler=sampler,
+                input_params=input_params,
+                weight_params=weight_params,
+                sparse=sparse,
+                interpret=interpret,
+                output_shape=output_shape,
+                gradient=gradient,
+                input_gradients=input_gradients,
+                pass_manager=pass_manager,
+            )
 
     def set_interpret(
         self,

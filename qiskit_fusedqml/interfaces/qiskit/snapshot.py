@@ -9,7 +9,8 @@ in them, and definitions only where there are some already.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from numbers import Number
 from types import BuiltinFunctionType, FunctionType, ModuleType
@@ -59,6 +60,25 @@ _SMALL_BYTES = 4096
 """Arrays of at most this size are compared by their bytes, which for larger ones would have to be copied."""
 
 
+@contextmanager
+def refused_if_too_deep(cannot: str) -> Iterator[None]:
+    """Refuse a circuit to which Qiskit cannot do something, as it calls itself for every level.
+
+    Args:
+        cannot: What cannot be done, to which circuit.
+
+    Raises:
+        InvalidInputError: Saying so.
+    """
+    try:
+        yield
+    except RecursionError as error:
+        raise InvalidInputError(
+            f"{cannot}: its definitions or blocks are nested too deeply for Qiskit. Write some of the levels out, with "
+            "decompose() for instance."
+        ) from error
+
+
 class Snapshot:
     """What a circuit holds now.
 
@@ -77,16 +97,11 @@ class Snapshot:
     def __init__(self, circuit: QuantumCircuit, *, by_names: bool = False) -> None:
         self.circuit: QuantumCircuit
         self._check: Check | None = None
-        try:
+        with refused_if_too_deep(f"Circuit {circuit.name!r} cannot be copied"):
             if by_names and circuit.count_ops().keys() <= _PLAIN_NAMES:
                 self.circuit = circuit.copy()
             else:
                 self.circuit, self._check = carry_out(_copied_circuit(circuit, set()))
-        except RecursionError as error:
-            raise InvalidInputError(
-                f"Circuit {circuit.name!r} cannot be copied: its definitions or blocks are nested too deeply for "
-                "Qiskit. Write some of the levels out, with decompose() for instance."
-            ) from error
 
     def is_of(self, circuit: Any) -> bool:
         """Whether a circuit holds the same: instructions, bits, phase."""

@@ -33,7 +33,7 @@ from ...planner.schedule import Item, group
 from .cache import check_circuit
 from .lowering import lower
 from .lowering.operations import FREE, own_row, placed
-from .snapshot import Snapshot
+from .snapshot import Snapshot, refused_if_too_deep
 
 FUSED = "fused"
 """The one name of all fused gates; `qiskit_fusedqml.FusedSimulator`'s target holds it as a class."""
@@ -236,7 +236,7 @@ def transpile(
         A circuit, or a list for several.
 
     Raises:
-        InvalidInputError: For circuits, a backend or passes that are something else.
+        InvalidInputError: For circuits, a backend or passes that are something else, and circuits nested too deeply.
     """
     if not isinstance(passes, Iterable):
         raise InvalidInputError(f"passes is {shown(passes)}; a list is expected: passes=[FusionPass].")
@@ -248,11 +248,12 @@ def transpile(
         raise InvalidInputError(f"backend is {shown(backend)}; a backend, a Target or None is expected.")
     for circuit in circuits if isinstance(circuits, list) else [circuits]:
         check_circuit(circuit)
-    result = qiskit_transpile(circuits, backend, **options)
-    if not tasks:
-        return result
-    manager = PassManager(tasks)
-    return [_run(manager, c) for c in result] if isinstance(result, list) else _run(manager, result)
+    with refused_if_too_deep("A circuit cannot be transpiled"):
+        result = qiskit_transpile(circuits, backend, **options)
+        if not tasks:
+            return result
+        manager = PassManager(tasks)
+        return [_run(manager, c) for c in result] if isinstance(result, list) else _run(manager, result)
 
 
 def _run(manager: PassManager, circuit: QuantumCircuit) -> QuantumCircuit:

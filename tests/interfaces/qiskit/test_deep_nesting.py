@@ -10,7 +10,16 @@ from qiskit.circuit.classical import expr
 from qiskit.circuit.library import RXGate
 from support.interpreter import program_unitary
 
-from qiskit_fusedqml import DifferentiableCircuit, FusedEstimator, FusedSampler, FusedSimulator
+from qiskit_fusedqml import (
+    DifferentiableCircuit,
+    FusedEstimator,
+    FusedEstimatorQNN,
+    FusedSampler,
+    FusedSamplerQNN,
+    FusedSimulator,
+    FusionPass,
+    transpile,
+)
 from qiskit_fusedqml.errors import InvalidInputError, UnsupportedInstructionError
 from qiskit_fusedqml.interfaces.qiskit.lowering import lower, lower_dynamic
 from qiskit_fusedqml.interfaces.qiskit.snapshot import Snapshot
@@ -154,6 +163,16 @@ def test_blocks_are_run() -> None:
     chance, shots = np.sin((0.3 + 0.001 * levels) / 2) ** 2, 10_000
     counts = FusedSimulator(seed_simulator=1).run(circuit, shots=shots).result().get_counts()
     assert abs(counts["1"] / shots - chance) < 5 * np.sqrt(chance * (1 - chance) / shots)
+
+
+def test_what_qiskit_cannot_do_is_refused() -> None:
+    t = Parameter("t")
+    circuit = _nested_gates(1500, t)
+    with pytest.raises(InvalidInputError, match=r"cannot be transpiled: .* nested too deeply for Qiskit"):
+        transpile(circuit, passes=[FusionPass])
+    for network in (FusedEstimatorQNN, FusedSamplerQNN):
+        with pytest.raises(InvalidInputError, match=r"cannot be given the network's parameters: .* nested too deeply"):
+            network(circuit=circuit, weight_params=[t])
 
 
 def test_what_qiskit_cannot_copy_is_refused() -> None:

@@ -26,8 +26,8 @@ class StateWidth(int):
 
     A circuit may have many more that nothing acts on: Qiskit's ``transpile`` refuses circuits of which
     ``circuit.num_qubits > backend.num_qubits`` is true, and it is true of those that are wider than the target. As
-    that comparison is all that Qiskit asks for, a plain number would either shut out circuits with idle qubits or promise
-    states that no memory holds.
+    that comparison is all that Qiskit asks for, a plain number would either shut out circuits with idle qubits or
+    promise states that no memory holds.
     """
 
     def __lt__(self, width: int) -> bool:
