@@ -17,7 +17,7 @@ derivatives. Several numbers may be given at once: parameters are arrays of one 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -110,6 +110,33 @@ def transfer_of_kraus(operators: Sequence[ArrayLike] | NDArray[np.complexfloatin
     images = np.einsum("mij,bjk,mlk->bil", kraus, strings, kraus.conj(), optimize=True)
     matrix: FloatArray = np.einsum("aij,bji->ab", strings, images).real / 2**k
     return np.ascontiguousarray(matrix)
+
+
+def transfer_of_superop(matrix: ArrayLike) -> FloatArray:
+    """``T[a, b] = 2**-k Tr(P_a E(P_b))`` of ``vec(E(rho)) = S vec(rho)`` (4**k, 4**k), vec stacking columns."""
+    superop = np.asarray(matrix, dtype=np.complex128)
+    size = round(len(superop) ** 0.5)
+    columns = pauli_matrices(size.bit_length() - 1).transpose(0, 2, 1).reshape(size * size, size * size)
+    result: FloatArray = (columns.conj() @ superop @ columns.T).real / size  # Tr(P Q) = vec(P)^dagger vec(Q)
+    return np.ascontiguousarray(result)
+
+
+def tensor(factors: Iterable[FloatArray]) -> FloatArray:
+    """Transfer matrices, or their diagonals, on some qubits, on all of these; the first is on the first qubits."""
+    first, *others = factors
+    for factor in others:  # a further qubit is the more significant one
+        first = np.asarray(np.kron(factor, first), dtype=np.float64)
+    return first
+
+
+def embedded(matrix: FloatArray, places: Sequence[int], num_qubits: int) -> FloatArray:
+    """A transfer matrix on some of ``num_qubits`` qubits as one on all of them, which does nothing to the others."""
+    rest = [qubit for qubit in range(num_qubits) if qubit not in places]
+    order = [*places, *rest]
+    full = tensor([matrix, np.eye(4 ** len(rest))])
+    axes = [num_qubits - 1 - order.index(qubit) for qubit in reversed(range(num_qubits))]
+    moved = full.reshape((4,) * (2 * num_qubits)).transpose(*axes, *(num_qubits + axis for axis in axes))
+    return moved.reshape(len(full), len(full))
 
 
 def choi(matrix: FloatArray) -> ComplexArray:

@@ -45,12 +45,23 @@ class Segment:
     slots: tuple[int, ...] = ()
 
 
+NEVER = (0.0, 0.0)
+"""Measurements that are read without error."""
+
+
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """Measure a qubit in the Z basis and write the outcome to a classical bit."""
+    """Measure a qubit in the Z basis and write the outcome to a classical bit.
+
+    Attributes:
+        qubit: The qubit.
+        clbit: The bit.
+        flips: The probabilities that the bit is 1 where the outcome is 0, and 0 where it is 1.
+    """
 
     qubit: int
     clbit: int
+    flips: tuple[float, float] = NEVER
 
 
 @dataclass(frozen=True, slots=True)

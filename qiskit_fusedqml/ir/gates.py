@@ -222,7 +222,12 @@ GATES: dict[str, GateRow] = {
     "swap": _SWAP,
     "iswap": GateRow(2, factors=(Factor("XX", (), -pi / 2), Factor("YY", (), -pi / 2))),
     "dcx": GateRow(2, factors=sequence(2, (_CX, (0, 1)), (_CX, (1, 0)))),
-    "ecr": GateRow(2, frame=(Factor("ZX", (), pi / 4),), core=(Factor("XI", (), pi), _phase("II", pi / 2))),
+    "ecr": GateRow(
+        2,
+        factors=(Factor("ZX", (), pi / 2), Factor("XI", (), pi), _phase("II", pi / 2)),
+        core=(Factor("XI", (), pi), _phase("II", pi / 2)),
+        frame=(Factor("ZX", (), pi / 4),),
+    ),
     "rccx": GateRow(3, frame=sequence(3, *_RCCX_FRAME), core=sequence(3, (_CX, (0, 2)))),
     "rcccx": GateRow(4, frame=sequence(4, *_RCCCX_FRAME), core=sequence(4, *_RCCCX_CORE)),
     "cx": _CX,

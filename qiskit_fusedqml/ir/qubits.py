@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .classical import BOOL, Bits, Constant
-from .dynamic import Assign, Measure, Node, Prepare, Reset, Save, Segment, rebuilt, walk
+from .dynamic import NEVER, Assign, Measure, Node, Prepare, Reset, Save, Segment, rebuilt, walk
 from .measurement import clbit_values
 from .observables import PauliSum, PauliTerm
 from .program import Instruction, Program, Rotation, support
@@ -123,8 +123,8 @@ class ActiveQubits:
                 if moved.instructions or moved.initial_state is not None:
                     yield Segment(moved)
             case Measure(qubit, clbit):
-                place = self.place.get(qubit)
-                yield Assign(Bits((clbit,), BOOL), Constant(False, BOOL)) if place is None else Measure(place, clbit)
+                idle = Assign(Bits((clbit,), BOOL), Constant(False, BOOL))
+                yield replace(node, qubit=self.place[qubit]) if qubit in self.place else idle
             case Reset(qubit):
                 if qubit in self.place:
                     yield Reset(self.place[qubit])
@@ -177,8 +177,9 @@ def _masks(nodes: Sequence[Node], num_qubits: int) -> Iterator[tuple[int, int]]:
                 if program.initial_state is not None:
                     yield (1 << num_qubits) - 1, 0
                 yield from ((acts, 0) for acts in set(map(support, program.instructions)))
-            case Measure(qubit):
-                yield 0, 1 << qubit
+            case Measure(qubit, flips=flips):
+                # an idle qubit is read as 0, unless readout is noisy
+                yield (0 if flips == NEVER else 1 << qubit), 1 << qubit
             case Prepare(qubits):
                 yield sum(1 << qubit for qubit in qubits), 0
             case Save(kind, _, qubits, _, argument):

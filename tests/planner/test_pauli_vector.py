@@ -20,7 +20,7 @@ from qiskit_fusedqml.planner.gf2 import Span, parity
 from qiskit_fusedqml.planner.pauli_vector import PauliPlan, collector, fuse_channels
 from qiskit_fusedqml.planner.pauli_vector.emit import PauliEmitter
 from qiskit_fusedqml.planner.pauli_vector.structure import factors
-from qiskit_fusedqml.planner.pauli_vector.tape import Affine, Pair, Transfer, Turn
+from qiskit_fusedqml.planner.pauli_vector.tape import Affine, Pair, PauliFrame, Transfer, Turn
 from qiskit_fusedqml.planner.schedule import Group
 
 ALL = frozenset(range(1000))
@@ -87,7 +87,7 @@ def test_elements_that_do_not_meet_commute(seed):
     case = Case(seed, n=3, length=16)
     emitter = PauliEmitter(case.program.num_angles, case.batched, frozenset())
     bits, low = 6, 63
-    for elements, _ in collector.collect(case.program, case.batched):
+    for elements, _ in collector.collect(case.program, case.batched, PauliFrame.identity(3)):
         operations = [emitter.block(Group((), [[k]]), elements).operations[0] for k in range(len(elements))]
         generators = [e.generators(bits) for e in elements]
         tables = emitter.tables()

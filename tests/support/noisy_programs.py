@@ -32,7 +32,7 @@ class NoisySampler(ProgramSampler):
     def program(self, length: int) -> Program:
         """A program of about that many instructions, with cuts or without."""
         kinds = [self.single] * 2 + [self.channel] * 2 + [self.device_error] * 2 + [self.cx] * 2
-        kinds += [self.cz, self.pauli, self.diagonal, self.matrix, self.general]
+        kinds += [self.cz, self.clifford, self.pauli, self.diagonal, self.matrix, self.general]
         instructions: list[Instruction] = []
         for _ in range(length):
             instructions += kinds[self.rng.integers(len(kinds))]()
@@ -54,6 +54,11 @@ class NoisySampler(ProgramSampler):
             return []
         mask = sum(1 << q for q in self.some_qubits(2))
         return [Rotation(0, 0, mask, mask, theta=2 * pi)]
+
+    def clifford(self) -> list[Instruction]:
+        """A quarter or half turn about a string of at most two letters."""
+        x, z = (sum(int(self.rng.integers(2)) << q for q in self.some_qubits(2)) for _ in "xz")
+        return [Rotation(x, z, theta=float(self.rng.choice([pi / 2, -pi / 2, pi, 1.5 * pi])))]
 
     def channel(self) -> list[Instruction]:
         """Any row of CHANNELS, some of its parameters from slots."""

@@ -64,7 +64,7 @@ class EntryBatch(CircuitBatch):
         self.kinds = [self._kind(wanted[positions[0]], positions) for positions in by_identity(wanted)]
 
     def transpile(self, manager: BasePassManager | None, *, measured: bool = False) -> None:
-        """Simulate what a pass manager, if there is one, makes of the circuit.
+        """Simulate what a pass manager, if there is one, makes of the circuit; as long as both stay as they are, once.
 
         Args:
             manager: The pass manager.
@@ -73,10 +73,15 @@ class EntryBatch(CircuitBatch):
         if manager is None:
             return
 
-        def run(circuit: QuantumCircuit) -> QuantumCircuit:
-            return manager.run(circuit.measure_all(inplace=False) if measured and not circuit.num_clbits else circuit)
+        parts = _parts(manager)
 
-        self.simulated = CACHE.known(self.known.get(("transpiled", measured, manager), run))
+        def run(circuit: QuantumCircuit) -> tuple[list[Any], QuantumCircuit]:
+            source = circuit.measure_all(inplace=False) if measured and not circuit.num_clbits else circuit
+            return parts, manager.run(source)
+
+        # what is kept holds the parts, so that no others get their identities
+        _, transpiled = self.known.get(("transpiled", measured, *map(id, parts)), run)
+        self.simulated = CACHE.known(transpiled)
         self._own = {self.known.columns[parameter]: k for k, parameter in enumerate(self.simulated.parameters)}
 
     @cached_property
@@ -236,3 +241,14 @@ class TypedDerivatives:
     def derivative_type(self, derivative_type: DerivativeType) -> None:
         known_derivative_type(derivative_type)
         self._derivative_type = derivative_type  # as it is, for whoever compares it with an enum of their own
+
+
+def _parts(manager: BasePassManager) -> list[Any]:
+    """The passes of a pass manager, in order, and what they are set to."""
+    work, parts = [*manager.to_flow_controller().tasks], []
+    while work:
+        task = work.pop()
+        settings = getattr(task, "__dict__", {})
+        parts += [task, *(value for name, value in settings.items() if name not in {"tasks", "property_set"})]
+        work += settings.get("tasks", ())
+    return parts

@@ -75,7 +75,7 @@ class FusedEstimatorGradient(_Derivatives, TypedDerivatives, BaseEstimatorGradie
         derivative_type: ``DerivativeType.REAL`` for the derivative of the expectation value, which is
             ``2 Re <psi|O|d psi>``; ``IMAG`` for ``2 Im <psi|O|d psi>`` and ``COMPLEX`` for both, which a parametrised
             global phase enters. Members of other enums count by their name or value.
-        pass_manager: Transpiles each circuit, once, before it is differentiated.
+        pass_manager: Transpiles each circuit before it is differentiated; once, as long as both stay as they are.
         device, precision, max_memory_mb, num_threads, checkpoint: As of `EngineOptions`; by default those of a
             `FusedEstimator`.
 

@@ -2,6 +2,7 @@
 
 ===============  =====================================================================================================
 `lowering`       the only reader of Qiskit circuits
+`noise`          noise models of qiskit-aer, of backends, and `ParametricNoiseModel`
 `circuit`        `DifferentiableCircuit`, the engine for a circuit
 `estimator`      `FusedEstimator`, a V2 estimator: exact expectation values of many circuits, values and observables
 `sampler`        `FusedSampler`, a V2 sampler: shots of any circuit, dynamic ones too

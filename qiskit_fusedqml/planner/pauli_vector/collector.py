@@ -20,8 +20,19 @@ from ...ir.program import Diagonal, Instruction, Matrix, Program, Rotation
 from ...ir.qubits import bits
 from ..gf2 import parity
 from . import structure
-from .elements import AffineElement, Angle, Element, Gate, PairElement, Sequence, TransferElement, TurnElement
-from .sequences import EPSILON, append, joint, leading_gain, parts, summed, take_last_channels, whole_turn
+from .elements import (
+    EPSILON,
+    AffineElement,
+    Angle,
+    Element,
+    Gate,
+    PairElement,
+    Sequence,
+    TransferElement,
+    TurnElement,
+    whole_turn,
+)
+from .sequences import append, joint, leading_gain, parts, summed, take_last_channels
 from .strings import AXIS_X, AXIS_Y, AXIS_Z, String, controlled, product, walsh
 from .tape import PauliFrame, PauliQubit
 
@@ -85,7 +96,7 @@ class _Collector:
     def window(self) -> Window:
         """The elements since the last call; what comes later joins none of them."""
         self.close((1 << self.n) - 1)
-        elements = [e for e in self.elements if not (isinstance(e, PairElement) and e.empty)]
+        elements = [e for e in self.elements if not e.empty]
         self.elements, self.last, self.turns = [], [None] * self.n, {}
         return Window(elements, PauliFrame(tuple(self.qubits)))
 
@@ -144,8 +155,8 @@ class _Collector:
         for (q, axis), angle in found.single.items():
             if (q, axis) in before:
                 self._extend(q, Gate(axis, angle))
-        for first, second in found.czs:
-            self._cz(first, second)
+        for control, target, axis in found.controlled:
+            (self._cz if axis == AXIS_Z else self._cx)(control, target)
         for string, angle in found.turns:
             self._turn(string, angle)
         for (q, axis), angle in found.single.items():
@@ -244,7 +255,10 @@ class _Collector:
 
     def _known(self, channel: Channel) -> Channel:
         """The same channel on positions, as the same object each time."""
-        return self.known.setdefault(structure.key(channel), structure.fixed(channel))
+        place = structure.key(channel)
+        if place not in self.known:
+            self.known[place] = structure.fixed(channel)
+        return self.known[place]
 
     def _pair_diagonal(self, first: int, second: int, channel: Channel) -> None:
         self.close(1 << first | 1 << second)

@@ -9,12 +9,16 @@ diagonal commutes with all that moves no string across the places where it chang
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import pi, remainder
 from typing import NamedTuple, TypeAlias
 
 from ...ir.channels import Channel
 from ..frame import Functional, Vector
 from .structure import algebra, is_constant, one_qubit, swapped
 from .tape import PauliQubit
+
+EPSILON = 1e-14
+"""What angles may differ by where one is taken for another."""
 
 
 class Angle(NamedTuple):
@@ -23,6 +27,11 @@ class Angle(NamedTuple):
     slot: int
     weight: float
     constant: float
+
+
+def whole_turn(angle: Angle) -> bool:
+    """Whether a rotation by this angle does nothing but change a global sign."""
+    return angle.slot < 0 and abs(remainder(angle.constant, 2 * pi)) < EPSILON
 
 
 class Gate(NamedTuple):
@@ -58,6 +67,11 @@ class AffineElement:
 
     qubit: PauliQubit
     sequence: Sequence
+
+    @property
+    def empty(self) -> bool:
+        """Whether it does nothing."""
+        return False
 
     @property
     def vectors(self) -> tuple[Vector, ...]:
@@ -132,6 +146,11 @@ class TurnElement:
     batched: bool
 
     @property
+    def empty(self) -> bool:
+        """Whether it does nothing."""
+        return whole_turn(self.angle)
+
+    @property
     def vectors(self) -> tuple[Vector, ...]:
         """The string's vector."""
         return (self.x,)
@@ -152,6 +171,11 @@ class TransferElement:
 
     qubits: tuple[PauliQubit, ...]
     channel: Channel
+
+    @property
+    def empty(self) -> bool:
+        """Whether it does nothing."""
+        return False
 
     @property
     def vectors(self) -> tuple[Vector, ...]:

@@ -15,10 +15,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ...ir.channels import Channel
-from .elements import Angle, Gate, Sequence
+from .elements import EPSILON, Angle, Gate, Sequence, whole_turn
 from .structure import composed, is_constant, one_qubit, rotation_matrix
-
-EPSILON = 1e-14
 
 MAX_TURNS = 2
 """A sequence of more rotations, without channels, is one affine map."""
@@ -29,11 +27,6 @@ class Parts(NamedTuple):
 
     shift: Channel | None
     turns: tuple[Gate, ...]
-
-
-def whole_turn(angle: Angle) -> bool:
-    """Whether a rotation by this angle does nothing but change a global sign."""
-    return angle.slot < 0 and abs(remainder(angle.constant, 2 * pi)) < EPSILON
 
 
 def summed(first: Angle, second: Angle) -> Angle | None:

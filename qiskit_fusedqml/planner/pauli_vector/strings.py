@@ -14,8 +14,8 @@ import numpy as np
 from ...errors import UnsupportedInstructionError
 from ...ir.program import Diagonal, Rotation
 from ...ir.qubits import bits
-from .elements import Angle
-from .sequences import EPSILON, summed, whole_turn
+from .elements import EPSILON, Angle, whole_turn
+from .sequences import summed
 
 AXIS_X, AXIS_Y, AXIS_Z = range(3)
 
@@ -87,10 +87,10 @@ def walsh(d: Diagonal) -> dict[String, Angle]:
 
 @dataclass(slots=True)
 class Product:
-    """Commuting rotations: those about one qubit (qubit, axis), CZ gates, and those about several qubits."""
+    """Commuting rotations: those about one qubit (qubit, axis), controlled Z or X, and those about several qubits."""
 
     single: dict[tuple[int, int], Angle] = field(default_factory=dict)
-    czs: list[tuple[int, int]] = field(default_factory=list)
+    controlled: list[tuple[int, int, int]] = field(default_factory=list)
     turns: list[tuple[String, Angle]] = field(default_factory=list)
 
     def extend(self, place: tuple[int, int], angle: Angle) -> None:
@@ -101,7 +101,7 @@ class Product:
 
 
 def product(angles: dict[String, Angle]) -> Product:
-    """Sort rotations. Constant ones that are Pauli strings or ZZ(+-pi/2) become one-qubit gates and CZ."""
+    """Sort rotations. Constant ones that are Pauli strings or ZZ, ZX(+-pi/2) become one-qubit gates, CZ and CX."""
     found = Product()
     for string, angle in angles.items():
         letters = string.letters
@@ -111,12 +111,12 @@ def product(angles: dict[String, Angle]) -> Product:
         if len(letters) == 1 or abs(turned - pi) < EPSILON:
             for place in letters.items():
                 found.extend(place, angle)
-        elif abs(turned - pi / 2) < EPSILON and not string.x and len(letters) == 2:
-            # CZ = RZ(pi/2) RZ(pi/2) RZZ(-pi/2), its own inverse
-            first, second = letters
-            found.czs.append((first, second))
-            for q in letters:
-                found.extend((q, AXIS_Z), Angle(-1, 0.0, remainder(angle.constant, 2 * pi)))
+        elif abs(turned - pi / 2) < EPSILON and sorted(letters.values()) in ([AXIS_X, AXIS_Z], [AXIS_Z, AXIS_Z]):
+            # CP = RZ(pi/2) RP(pi/2) RZP(-pi/2) for P = Z, X, its own inverse
+            control, target = sorted(letters, key=letters.__getitem__, reverse=True)
+            found.controlled.append((control, target, letters[target]))
+            for place in letters.items():
+                found.extend(place, Angle(-1, 0.0, remainder(angle.constant, 2 * pi)))
         else:
             found.turns.append((string, angle))
     return found

@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 from qiskit import QuantumCircuit
 from qiskit.circuit import Parameter, ParameterVector
-from qiskit.circuit.library import efficient_su2, real_amplitudes, zz_feature_map
+from qiskit.circuit.library import RXGate, efficient_su2, real_amplitudes, zz_feature_map
 from qiskit.dagcircuit import DAGCircuit
+from qiskit.passmanager import ConditionalController
 from qiskit.primitives import BackendEstimatorV2, StatevectorEstimator
 from qiskit.providers.fake_provider import GenericBackendV2
 from qiskit.quantum_info import Pauli, SparsePauliOp, Statevector
-from qiskit.transpiler import PassManager, TransformationPass, generate_preset_pass_manager
+from qiskit.transpiler import PassManager, StagedPassManager, TransformationPass, generate_preset_pass_manager
 
 from qiskit_fusedqml import FusedEstimator, FusedEstimatorGradient
 from qiskit_fusedqml.engine.passes import Passes
@@ -390,6 +391,45 @@ def test_a_pass_manager_may_widen_and_permute() -> None:
     ours = FusedEstimatorGradient(pass_manager=manager).run([circuit] * 2, several, values).result().gradients
     expected = FusedEstimatorGradient().run([circuit] * 2, several, values).result().gradients
     np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-10)
+
+
+class Scale(TransformationPass):
+    """Multiplies the angle of each RX."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor, self.runs = factor, []
+
+    def run(self, dag: Any) -> Any:
+        self.runs.append(self.factor)
+        for node in dag.named_nodes("rx"):
+            dag.substitute_node(node, RXGate(self.factor * node.op.params[0]))
+        return dag
+
+
+def test_a_pass_manager_may_be_changed_in_place() -> None:
+    angle = Parameter("a")
+    circuit = QuantumCircuit(1)
+    circuit.rx(angle, 0)
+    first, nested = Scale(2.0), Scale(3.0)
+    manager = StagedPassManager(["init", "last"], init=PassManager([first]))
+    gradient = FusedEstimatorGradient(pass_manager=manager)
+
+    def check(factor: float) -> None:
+        for _ in range(2):
+            found = gradient.run([circuit], [SparsePauliOp("Z")], [[0.3]]).result().gradients[0]
+            np.testing.assert_allclose(found, [-factor * np.sin(factor * 0.3)], rtol=0, atol=1e-10)
+
+    check(2.0)
+    assert first.runs == [2.0]  # transpiled once
+    manager.init.append(ConditionalController([nested], condition=lambda properties: True))
+    check(6.0)
+    nested.factor = 0.5
+    check(1.0)
+    manager.last = PassManager([Scale(4.0)])
+    check(4.0)
+    manager.init = PassManager([Scale(1.5)])
+    check(6.0)
 
 
 def test_a_pass_manager_may_remove_parameters() -> None:

@@ -14,15 +14,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from qiskit import QuantumCircuit
+from qiskit.circuit import CircuitInstruction
 from qiskit.circuit.library import UnitaryGate
 from scipy.linalg import block_diag
 
 from ....errors import InvalidInputError, UnsupportedInstructionError
+from ....ir.channels import Channel
 from ....ir.dynamic import Measure
 from ....ir.gates import GATES, place
 from ....ir.program import MAX_DIAGONAL_QUBITS, MAX_MATRIX_QUBITS, inverted
+from ..noise.errors import RESET
 from ..tasks import Task, carry_out
 from .matrices import dense, diagonal, transpositions
+from .noise import NoiseOfInstruction, channels_of, is_one_unitary
 from .operations import (
     FREE,
     RAW_FEATURES,
@@ -39,8 +43,13 @@ from .writer import Writer
 
 _STATES = ("measure", "reset", "initialize", "state_preparation")
 _UNITARIES = ("unitary", "hamiltonian", "permutation", "diagonal", "multiplexer", "annotated")
+_CHANNELS = ("kraus", "superop", "quantum_channel", "qerror_loc", "roerror")
 _FLOW = ("break_loop", "continue_loop", "if_else", "store", "switch_case", "while_loop")
-_HANDLERS = {name: name for name in (*_STATES, *_UNITARIES, "box", "for_loop")} | dict.fromkeys(_FLOW, "flow")
+_HANDLERS = {
+    **{name: name for name in (*_STATES, *_UNITARIES, "box", "for_loop")},
+    **dict.fromkeys(_CHANNELS, "channel"),
+    **dict.fromkeys(_FLOW, "flow"),
+}
 """The walker's methods that write operations of these names."""
 
 MAX_MULTIPLEXER_QUBITS = 6
@@ -67,22 +76,45 @@ class Walker(Writer):
         controls = operands.controls
         self._emit(place(GATES["global_phase"], (), *controls), (circuit.global_phase,))
         path, standard = self._path, self._standard
+        has_noise = self.noise is not None and controls == FREE and not (self._unitary or self._noiseless)
         path.append((0, ""))
         for position, instruction in enumerate(circuit.data):
             name = instruction.name
             path[-1] = (position, name)
             targets = tuple([qubit_of[bit] for bit in instruction.qubits])
             row = GATES.get(name) if instruction.is_standard_gate() else None
-            if row is not None:
+            if has_noise and (channels := self._noise_of(instruction, targets)):
+                clbits = tuple(clbit_of[bit] for bit in instruction.clbits)
+                yield self._noisy(instruction.operation, Operands(targets, clbits), channels)
+            elif row is not None:
                 standard(name, instruction.params if row.num_params else (), targets, controls)
             else:
                 clbits = tuple(clbit_of[bit] for bit in instruction.clbits)
                 yield self._operation(instruction.operation, Operands(targets, clbits, controls))
         path.pop()
 
+    def _noise_of(self, instruction: CircuitInstruction, targets: tuple[int, ...]) -> NoiseOfInstruction:
+        assert self.noise is not None
+        with self._at_place():
+            return self.noise.of(instruction, targets)
+
+    def _noisy(self, operation: Any, operands: Operands, channels: NoiseOfInstruction) -> Task:
+        """Write an operation with its noise; what it is made of has none."""
+        before = operation.name == "measure"
+        for qubits, channel in channels if before else ():
+            self._channel(channel, qubits)
+        self._noiseless += 1
+        yield self._operation(operation, operands)
+        self._noiseless -= 1
+        for qubits, channel in () if before else channels:
+            self._channel(channel, qubits)
+
     def _operation(self, operation: Any, operands: Operands) -> Task | None:
         """Write any operation that is not one of Qiskit's own standard gates; what is left to do is returned."""
         name = operation.name
+        if hasattr(operation, "_quantum_error"):  # its definition is made when it is asked for, and takes long
+            self.channel(operation, operands)
+            return None
         known = has_the_names_meaning(operation)
         if known and name in ("barrier", "delay"):
             return None
@@ -150,6 +182,9 @@ class Walker(Writer):
     def measure(self, _operation: Any, operands: Operands) -> bool:
         """Record a measurement; nothing may act on the qubit any more."""
         self._require_free(operands)
+        if self.noise is not None:
+            with self._at_place():
+                self.noise.measured(operands.targets, operands.clbits)
         self.measurements.extend(Measure(q, c) for q, c in zip(operands.targets, operands.clbits, strict=True))
         self._measured |= operands.mask
         return True
@@ -158,13 +193,22 @@ class Walker(Writer):
         """A reset; of a qubit that still is in |0> it does nothing."""
         self._require_free(operands)
         for qubit in operands.targets:
-            if not self._fresh(1 << qubit):
-                self._retire(qubit)
+            if self.is_mixed and not (self._fresh(1 << qubit) or self._measured >> qubit & 1):
+                self._append(Channel((qubit,), RESET))
+            else:
+                self._renew(qubit)
         return True
+
+    def _renew(self, qubit: int) -> None:
+        if not self._fresh(1 << qubit):
+            self._retire(qubit)
 
     def initialize(self, operation: Any, operands: Operands) -> bool:
         """A reset and an initial state."""
-        return self.reset(operation, operands) and self._prepare(operation, operands)
+        self._require_free(operands)
+        for qubit in operands.targets:
+            self._renew(qubit)
+        return self._prepare(operation, operands)
 
     def state_preparation(self, operation: Any, operands: Operands) -> bool:
         """An initial state if nothing has acted on the qubits, otherwise the unitary of its definition."""
@@ -175,6 +219,17 @@ class Walker(Writer):
         if len(operands.targets) == 1 and operands.controls != FREE:
             return False  # three controlled rotations cost less than a dense matrix that includes the controls
         return self._is_dense(np.asarray(operation.params[0], dtype=np.complex128), operands)
+
+    def channel(self, operation: Any, operands: Operands) -> bool:
+        """A channel, which may be one unitary."""
+        self._require_free(operands)
+        if is_one_unitary(operation):
+            return self._is_dense(np.asarray(operation.params[0], dtype=np.complex128), operands)
+        with self._at_place():
+            channels = [*channels_of(operation)]
+        for channel in channels:
+            self._channel(channel, *channel.on(operands.targets))
+        return True
 
     def hamiltonian(self, operation: Any, operands: Operands) -> bool:
         """The evolution ``exp(-1j t H)`` of a dense H for a known time t."""

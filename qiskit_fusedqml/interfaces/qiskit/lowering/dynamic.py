@@ -10,7 +10,6 @@ import numpy as np
 from qiskit import QuantumCircuit
 from qiskit.circuit import BreakLoopOp, ContinueLoopOp, ControlFlowOp, Parameter, Store
 from qiskit.circuit.controlflow import CASE_DEFAULT
-from qiskit.quantum_info.operators.predicates import is_unitary_matrix
 from typing_extensions import override
 
 from ....errors import InvalidInputError, SimulationError, UnsupportedInstructionError
@@ -23,13 +22,13 @@ from ..tasks import Task
 from .circuits import Walker
 from .classical import ClassicalReader, Jumps
 from .expressions import AngleTable
+from .noise import has_channels, is_one_unitary, noise_writer, warn_if_unused, with_parameters
 from .operations import Controls, Operands, free_parameters, is_straight
 from .programs import Lowered, check_readable
 from .states import read_save, read_set_statevector
 
 _WITHOUT_CLASS = {
     **{name: name for name in ("set_statevector", "jump", "mark")},
-    **dict.fromkeys(("kraus", "superop", "quantum_channel", "qerror_loc", "roerror"), "channel"),
 }
 """The names of instructions that have no class here, and the methods that write them."""
 
@@ -42,7 +41,14 @@ _FLOW = (ControlFlowOp, BreakLoopOp, ContinueLoopOp, Store)
 
 
 def lower_dynamic(
-    circuit: QuantumCircuit, qubits: Sequence[int] | None = None, *, fuse: bool = True, lift: bool = False
+    circuit: QuantumCircuit,
+    qubits: Sequence[int] | None = None,
+    *,
+    fuse: bool = True,
+    lift: bool = False,
+    channels: bool = False,
+    noise: Any = None,
+    noise_scale: Any = 1.0,
 ) -> Lowered:
     """Read a circuit with measurements, resets, initial states, saves and control flow anywhere.
 
@@ -53,6 +59,9 @@ def lower_dynamic(
         fuse: If not, programs are cut after every operation of the circuit, and of the blocks of control flow.
         lift: Whether constant angles become parameters with values (`Lowered.constants`), so that circuits that differ
             in them only, as the bound copies of an ansatz do, are one program and have one plan.
+        channels: Whether segments may hold channels; a circuit that has some is refused otherwise.
+        noise: A noise model, as of `lower`; segments hold channels then, and measurements are misread.
+        noise_scale: As of `lower`.
 
     Raises:
         InvalidInputError: If the circuit is not a `QuantumCircuit` or has no qubits.
@@ -63,8 +72,12 @@ def lower_dynamic(
     inputs = [var.name for var in circuit.iter_input_vars()]
     if inputs:
         raise UnsupportedInstructionError(f"Circuit {circuit.name!r} has input variables {inputs}; they have no value.")
-    table = AngleTable(free_parameters(circuit), lifts=lift)
-    walker = DynamicWalker(circuit.num_qubits, table, fuse=fuse)
+    writer = noise_writer(noise, noise_scale)
+    table = AngleTable(with_parameters(free_parameters(circuit), writer), lifts=lift)
+    has_errors = writer is not None and writer.model.has_errors
+    walker = DynamicWalker(circuit.num_qubits, table, noise=writer, fuse=fuse, channels=channels or has_errors)
+    walker.is_mixed = has_errors or has_channels(circuit)
+    circuit = circuit if writer is None else writer.prepared(circuit)
     walker.walk(circuit)
     walker.flush()
     walker.jumps.finish()
@@ -75,6 +88,7 @@ def lower_dynamic(
             f"its {circuit.num_qubits} that gates act on or whose state is saved. Required memory: "
             f"{2 ** (len(active) - 16)}M; no machine is asked for more than {MAX_QUBITS} qubits."
         )
+    warn_if_unused(writer, circuit)
     angle_map = table.angle_map()
     nodes = simplify(active.nodes(walker.nodes))
     dynamic = ir.DynamicProgram(len(active), circuit.num_clbits, nodes, walker.reader.variables)
@@ -87,6 +101,7 @@ class DynamicWalker(Walker):
     """Writes the nodes of a dynamic program; gates gather until something else comes."""
 
     fuse: bool = True
+    channels: bool = False
     nodes: list[ir.Node] = field(default_factory=list)
     reader: ClassicalReader = field(default_factory=ClassicalReader)
     jumps: Jumps = field(default_factory=Jumps)
@@ -155,11 +170,16 @@ class DynamicWalker(Walker):
         """A measurement."""
         self._require_free(operands)
         self.flush()
-        self.nodes.extend(map(ir.Measure, operands.targets, operands.clbits))
+        with self._at_place():
+            misread = self.noise.misreadings(operands.targets) if self.noise is not None else {}
+        for place, (qubit, clbit) in enumerate(zip(operands.targets, operands.clbits, strict=True)):
+            self.nodes.append(ir.Measure(qubit, clbit, misread.get(place, ir.NEVER)))
         return True
 
     def reset(self, _operation: Any, operands: Operands) -> bool:
         """A reset, unless the qubit still is in |0>."""
+        if self.is_mixed:
+            return super().reset(_operation, operands)
         self._require_free(operands)
         if not self._fresh(operands.mask):
             self.flush()
@@ -190,11 +210,12 @@ class DynamicWalker(Walker):
         self.nodes.append(ir.Segment(Program(self.num_qubits, 0, (), amplitudes)))
         self._acted = (1 << self.num_qubits) - 1
 
-    def channel(self, operation: Any, operands: Operands) -> None:
-        """A channel, which has to be one unitary."""
-        single = operation.name == "kraus" and len(operation.params) == 1
-        if not (single and is_unitary_matrix(np.asarray(operation.params[0])) and self.unitary(operation, operands)):
-            raise UnsupportedInstructionError("it is a noise channel, and only ideal circuits are simulated")
+    @override
+    def channel(self, operation: Any, operands: Operands) -> bool:
+        self._require_free(operands)
+        if not (self.channels or is_one_unitary(operation)):
+            raise self._refusal("it is a noise channel, and only ideal circuits are simulated")
+        return super().channel(operation, operands)
 
     def store(self, operation: Any, _operands: Operands) -> None:
         """Write an expression's value."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,7 @@ from ....ir.qubits import ActiveQubits, bits
 from ....memory import collector_paused
 from .circuits import Walker
 from .expressions import AngleTable, order_parameters
+from .noise import has_channels, noise_writer, warn_if_unused, with_parameters
 from .operations import free_parameters
 
 
@@ -31,7 +33,7 @@ class Lowered:
     Attributes:
         dynamic: The program and the measurements at its end, on the active qubits.
         angle_map: Parameter values -> the program's angles; slot k is the k-th parametrised rotation.
-        parameters: The parameters in the order of the values.
+        parameters: The parameters in the order of the values; those of the noise come last.
         active: The circuit's qubits that the program's stand for; numbers beyond the circuit's are what a reset has
             left behind.
         encoding: Amplitudes that are parameters; the engine has to prepare them.
@@ -75,6 +77,8 @@ def lower(
     *,
     encodes: bool = False,
     qubits: Sequence[int] | None = None,
+    noise: Any = None,
+    noise_scale: Any = 1.0,
 ) -> Lowered:
     """Read a circuit.
 
@@ -88,6 +92,10 @@ def lower(
         encodes: Whether the caller prepares amplitudes that are parameters (`Lowered.encoding`); else a circuit with
             such a `RawFeatureVector` is refused.
         qubits: The circuit's qubits that get amplitudes, ascending; by default those that are acted on.
+        noise: A noise model as `qiskit_fusedqml.interfaces.qiskit.noise.read_noise` takes it, or None. Its parameters
+            come after the circuit's. Resets are channels then, unless the qubit has been measured.
+        noise_scale: What the noise is multiplied by: its channels are raised to that power. A number from 0 on, a
+            `Parameter` or an expression of some.
 
     Raises:
         InvalidInputError: If it is not a `QuantumCircuit`, has no qubits or acts on more than 40 of them, or the
@@ -95,8 +103,11 @@ def lower(
         UnsupportedInstructionError: If it holds an instruction that cannot be run; the message says which and where.
     """
     check_readable(circuit)
-    table = AngleTable(order_parameters(free_parameters(circuit), parameters))
-    walker = Walker(circuit.num_qubits, table, encodes)
+    writer = noise_writer(noise, noise_scale)
+    table = AngleTable(order_parameters(with_parameters(free_parameters(circuit), writer), parameters))
+    is_mixed = has_channels(circuit) or (writer is not None and writer.model.has_errors)
+    walker = Walker(circuit.num_qubits, table, encodes, noise=writer, is_mixed=is_mixed)
+    circuit = circuit if writer is None else writer.prepared(circuit)
     walker.walk(circuit)
     active = ActiveQubits(bits(walker.active or 1) if qubits is None else qubits)
     if len(active) > MAX_QUBITS:
@@ -110,8 +121,9 @@ def lower(
         encoding = replace(encoding, qubits=tuple(active.place[qubit] for qubit in encoding.qubits))
     measured = [(active.place.get(qubit), clbit) for qubit, clbit in final_writes(walker.measurements)]
     pairs = tuple((qubit, clbit) for qubit, clbit in measured if qubit is not None)  # others give 0
+    warn_if_unused(writer, circuit)
     nodes: tuple[Node, ...] = (Segment(program), *itertools.starmap(Measure, pairs))
-    measurement = Measurement(pairs, circuit.num_clbits)
+    measurement = Measurement(pairs, circuit.num_clbits, () if writer is None else tuple(writer.confusions))
     if not measured:
         own = tuple((k, qubit) for qubit, k in active.place.items() if qubit < circuit.num_qubits)
         measurement = Measurement(own, circuit.num_qubits)

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ....errors import InvalidInputError, UnsupportedInstructionError
+from ....ir.channels import Channel
 from ....ir.dynamic import Measure
 from ....ir.encoding import AmplitudeEncoding
 from ....ir.gates import PlacedFactor
 from ....ir.program import MAX_QUBITS, Diagonal, Instruction, Matrix, Program, Rotation, support
 from ....ir.qubits import Piece, renumbered
+from ..noise import PlacedChannel
 from .expressions import AngleTable
+from .noise import NoiseWriter
 from .operations import FREE, Controls, Operands, placed
 
 LEVELS_SHOWN = 4
@@ -32,6 +36,8 @@ class Writer:
         measurements: The measurements met; qubit -1 stands for one that was in |0>.
         pieces: The initial states, by qubits.
         num_resets: How many qubits were reset after something had acted on them; these are numbered from `num_qubits`.
+        noise: What operations are followed by.
+        is_mixed: Whether states are mixed anyway, so that a reset is a channel.
     """
 
     num_qubits: int
@@ -41,6 +47,8 @@ class Writer:
     measurements: list[Measure] = field(default_factory=list)
     pieces: list[Piece] = field(default_factory=list)
     num_resets: int = 0
+    noise: NoiseWriter | None = None
+    is_mixed: bool = False
     _prepared: int = 0  # mask of the qubits that have an initial state
     _acted: int = 0  # mask of those that an instruction acts on
     _instructions: list[Instruction] = field(default_factory=list)
@@ -48,6 +56,7 @@ class Writer:
     _measured: int = 0
     _cuts: list[int] = field(default_factory=list)
     _path: list[tuple[int, str]] = field(default_factory=list)
+    _noiseless: int = 0  # depth of what has its noise as a whole
     _unitary: int = 0  # depth of what is being inverted, where nothing but unitaries is possible
 
     @property
@@ -91,12 +100,26 @@ class Writer:
             slot, theta = self.table.lifted(theta)
         return Rotation(x, z, ctrl_mask, ctrl_value, slot, theta)
 
-    def _append(self, instruction: Diagonal | Matrix) -> None:
+    def _append(self, instruction: Diagonal | Matrix | Channel) -> None:
         touched = support(instruction)
         if touched & self._measured:
             raise self._after_measurement(touched)
         self._acted |= touched
         self._instructions.append(instruction)
+
+    def _channel(self, channel: PlacedChannel, qubits: tuple[int, ...]) -> None:
+        """Write a channel; one of a qubit that has been measured for good matters to nothing."""
+        if len(qubits) == 1 and self._measured >> qubits[0] & 1:
+            return
+        if channel.family is None:
+            self._append(Channel(qubits, channel.matrix))
+            return
+        try:
+            slots, constants = zip(*(self.table.add((1.0,), 0.0, (p,)) for p in channel.parameters), strict=True)
+        except InvalidInputError as error:
+            what = f"the parameters {', '.join(map(str, channel.parameters))} of {channel.family.name}"
+            raise InvalidInputError(f"Cannot read {what}, noise of {self._where()}: {error.message}") from error
+        self._append(Channel(qubits, None, channel.family, slots, constants))
 
     def _fresh(self, qubits: int) -> bool:
         """Whether nothing has acted on these qubits, given as a mask."""
@@ -122,7 +145,7 @@ class Writer:
         self._instructions = [
             renumbered(each, mask, place) if support(each) & bit else each for each in self._instructions
         ]
-        self.measurements = [Measure(place(each.qubit), each.clbit) for each in self.measurements]
+        self.measurements = [replace(each, qubit=place(each.qubit)) for each in self.measurements]
         self.pieces = [(tuple(map(place, qubits)), amplitudes) for qubits, amplitudes in self.pieces]
         if self.encoding is not None:
             self.encoding = replace(self.encoding, qubits=tuple(map(place, self.encoding.qubits)))
@@ -134,6 +157,14 @@ class Writer:
                 f"Exact values need a fresh qubit for each of these, {MAX_QUBITS} qubits in all at the most; "
                 "FusedSimulator and FusedSampler have no such limit"
             )
+
+    @contextmanager
+    def _at_place(self) -> Iterator[None]:
+        """Say in an error at which instruction it was."""
+        try:
+            yield
+        except (InvalidInputError, UnsupportedInstructionError) as error:
+            raise type(error)(self._refusal(error.message.rstrip(".")).message) from error
 
     def _after_measurement(self, touched: int) -> UnsupportedInstructionError:
         qubits = [str(qubit) for qubit in range(self.num_qubits) if touched & self._measured & 1 << qubit]

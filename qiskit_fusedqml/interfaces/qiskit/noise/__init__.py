@@ -1,0 +1,14 @@
+"""Noise models: those of qiskit-aer, read without importing it, and those of one's own, whose strengths are parameters.
+
+`errors` reads errors as channels, `model` finds those of an operation by Aer's rules, `parametric` is
+`ParametricNoiseModel`, and `backends` makes one of what a backend's target reports.
+"""
+
+from __future__ import annotations
+
+from .backends import noise_model_from_backend
+from .errors import PlacedChannel
+from .model import Noise, read_noise
+from .parametric import ParametricNoiseModel
+
+__all__ = ["Noise", "ParametricNoiseModel", "PlacedChannel", "noise_model_from_backend", "read_noise"]
