@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence, Sized
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -104,22 +104,18 @@ class FusedQubit(Device):
     ) -> None:
         with _framework_errors():
             _check_numbers(wires, shots)
+            self._given = EngineOptions(device, precision, max_memory_mb, num_threads)
         super().__init__(wires=wires, shots=shots)
         self._rng = np.random.default_rng(
             np.random.randint(2**31 - 1) if isinstance(seed, str) and seed == "global" else seed  # noqa: NPY002
         )
-        self._resources: dict[str, Any] = {
-            "device": device,
-            "precision": precision,
-            "num_threads": num_threads,
-            "max_memory_mb": max_memory_mb,
-        }
-        self._prepare(**self._resources)
+        self._prepare()
 
-    def _prepare(self, device: Any, precision: str, num_threads: int | None, max_memory_mb: float | None) -> None:
+    def _prepare(self) -> None:
+        given = self._given
         with _framework_errors():
-            made = make_device(device, precision=precision, num_threads=num_threads)
-            self._options = EngineOptions(made, precision, max_memory_mb)
+            made = make_device(given.device, precision=given.precision, num_threads=given.num_threads)
+        self._options = replace(given, device=made)
         self._labels = None if self.wires is None else self.wires.labels
         self._simulations: BoundedCache[Hashable, Any] = BoundedCache(MAX_CIRCUITS)
         self._held: _Held | None = None
@@ -132,7 +128,7 @@ class FusedQubit(Device):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._prepare(**self._resources)
+        self._prepare()
 
     @property
     def name(self) -> str:
