@@ -7,13 +7,15 @@ from functools import lru_cache
 
 import numpy as np
 import pennylane as qml
+from numpy.typing import NDArray
 from pennylane.exceptions import DeviceError
 from pennylane.operation import Operator, StatePrepBase
 
 from ...arrays import IntArray
 from ...ir.angles import AngleMap
 from ...ir.gates import Factor, GateRow, PlacedFactor, place
-from ...ir.program import MAX_QUBITS, Diagonal, Instruction, Matrix, Program, Rotation, support
+from ...ir.matrices import dense, diagonal
+from ...ir.program import MAX_QUBITS, Instruction, Program, Rotation, support
 from ...ir.qubits import ActiveQubits
 from .operations import Meaning, Wire, meaning
 from .tapes import Positions
@@ -132,17 +134,15 @@ class Circuit:
         found = meaning(op)
         if found is None:
             raise DeviceError(f"Operation {op} is not supported; qml.compile or a decomposition may help.")
-        if found.row is None:
-            self._append_matrix(found)
-        else:
+        if found.matrix is not None:
+            self._append_matrix(found, found.matrix)
+        elif found.row is not None:
             self._append_row(found, found.row, range(position, position + len(op.data)))
 
     def _append_row(self, found: Meaning, row: GateRow, positions: Sequence[int]) -> None:
         first_column = len(self._columns)
         self._columns.extend(positions)
-        controls = [(1 << self.qubit[wire], value) for wire, value in found.controls]
-        mask, value = sum(bit for bit, _ in controls), sum(bit for bit, value in controls if value)
-        for factor in place(row, [self.qubit[wire] for wire in found.wires], mask, value):
+        for factor in place(row, [self.qubit[wire] for wire in found.wires], *self._controls(found)):
             self._append_factor(factor, first_column)
 
     def _append_factor(self, factor: PlacedFactor, first_column: int) -> None:
@@ -155,19 +155,15 @@ class Circuit:
         self._terms += [(slot, first_column + k, c) for k, c in enumerate(factor.coefficients) if c]
         self._instructions.append(Rotation(*masks, slot=slot))
 
-    def _append_matrix(self, found: Meaning) -> None:
-        assert found.matrix is not None
-        # the first wire is the highest bit; the controls come above
-        controls = [(self.qubit[wire], value) for wire, value in reversed(found.controls)]
-        qubits = (*(self.qubit[wire] for wire in reversed(found.wires)), *(qubit for qubit, _ in controls))
-        size, full = len(found.matrix), 2 ** len(qubits)
-        start = size * sum(1 << k for k, (_, value) in enumerate(controls) if value)
-        block = slice(start, start + size)
-        if found.matrix.ndim == 1:
-            table = np.ones(full, dtype=np.complex128)
-            table[block] = found.matrix
-            self._instructions.append(Diagonal(qubits, table))
-            return
-        matrix = np.eye(full, dtype=np.complex128)
-        matrix[block, block] = found.matrix
-        self._instructions.append(Matrix(qubits, matrix))
+    def _append_matrix(self, found: Meaning, matrix: NDArray[np.complex128]) -> None:
+        targets = tuple([self.qubit[wire] for wire in reversed(found.wires)])  # the first wire is the highest bit
+        controls = self._controls(found)
+        one = diagonal(matrix, targets, controls) if matrix.ndim == 1 else None
+        written = dense(matrix, targets, controls) if one is None else [one]
+        assert written is not None  # `meaning` gives what fits
+        self._instructions += written
+
+    def _controls(self, found: Meaning) -> tuple[int, int]:
+        """Mask and values of the controls."""
+        controls = [(1 << self.qubit[wire], value) for wire, value in found.controls]
+        return sum(bit for bit, _ in controls), sum(bit for bit, value in controls if value)

@@ -14,7 +14,7 @@ from qiskit.quantum_info import SparsePauliOp, Statevector, random_hermitian, ra
 from qiskit_fusedqml import DifferentiableCircuit, FusedEstimator, FusedSimulator
 from qiskit_fusedqml.errors import UnsupportedInstructionError
 from qiskit_fusedqml.interfaces.qiskit.backend import save
-from qiskit_fusedqml.interfaces.qiskit.lowering import matrices
+from qiskit_fusedqml.ir import matrices
 
 
 @pytest.fixture(autouse=True)

@@ -22,10 +22,10 @@ from ....errors import InvalidInputError, UnsupportedInstructionError
 from ....ir.channels import Channel
 from ....ir.dynamic import Measure
 from ....ir.gates import GATES, place
+from ....ir.matrices import dense, diagonal, transpositions
 from ....ir.program import MAX_DIAGONAL_QUBITS, MAX_MATRIX_QUBITS, inverted
 from ..noise.errors import RESET
 from ..tasks import Task, carry_out
-from .matrices import dense, diagonal, transpositions
 from .noise import NoiseOfInstruction, channels_of, is_one_unitary
 from .operations import (
     FREE,
@@ -172,7 +172,7 @@ class Walker(Writer):
 
     def _dense(self, matrix: NDArray[np.complex128], operands: Operands) -> bool:
         """Write a matrix; False if it is too large."""
-        instructions = dense(matrix, operands)
+        instructions = dense(matrix, operands.targets, operands.controls)
         for instruction in instructions or ():
             self._append(instruction)
         return instructions is not None
@@ -244,7 +244,7 @@ class Walker(Writer):
 
     def diagonal(self, operation: Any, operands: Operands) -> bool:
         """A diagonal given by its entries."""
-        instruction = diagonal(operation.params, operands)
+        instruction = diagonal(operation.params, operands.targets, operands.controls)
         if instruction is None:
             raise self._refusal(f"diagonals are used up to {MAX_DIAGONAL_QUBITS} qubits, controls included")
         self._append(instruction)

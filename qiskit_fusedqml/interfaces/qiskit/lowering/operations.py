@@ -62,14 +62,6 @@ class Operands:
             value |= (ctrl_state >> position & 1) << qubit
         return Operands(self.targets[num_ctrl:], self.clbits, (mask, value))
 
-    def qubits_and_block(self) -> tuple[tuple[int, ...], slice]:
-        """The targets followed by the controls, and the basis states in which the controls have their values."""
-        mask, value = self.controls
-        controls = tuple(qubit for qubit in range(mask.bit_length()) if mask >> qubit & 1)
-        position = sum((value >> qubit & 1) << k for k, qubit in enumerate(controls))
-        size = 1 << len(self.targets)
-        return (*self.targets, *controls), slice(position * size, (position + 1) * size)
-
 
 @lru_cache(maxsize=1 << 16)
 def placed(name: str, targets: tuple[int, ...], controls: Controls) -> tuple[Rotation | PlacedFactor, ...]:
