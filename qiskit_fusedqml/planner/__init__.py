@@ -14,15 +14,18 @@ from __future__ import annotations
 from ..ir.program import MAX_MATRIX_QUBITS, Matrix, Program
 from ..memory import collector_paused
 from .collector import collect
-from .cost import CostModel, operation_work
+from .cost import CostModel
 from .elements import DiagonalElement, Element, ZRotation
 from .emit import Emitter
 from .frame import Frame
 from .plan import Plan
 from .schedule import Item, group
-from .tape import U2, Block
+from .tape import Block
 
 __all__ = ["Plan", "fuse"]
+
+ORDERING_GAIN = 0.05
+"""The share of a plan's arithmetic that another order of operations may save: the first one found is not the best."""
 
 PLANNING_COST = 25_000
 """Multiply-adds a sweep must save for each instruction that is planned again: a tenth of what planning it takes."""
@@ -84,10 +87,8 @@ def fuse(
     by_angles = plan(euler=True)
     if not by_angles.tables.num_sequences:
         return by_angles
-    # as matrices, the sequences alone would cost this much; on most devices only a shallow circuit can gain from it
-    matrix = operation_work(U2(0, 0, 0), factored=False, undone=bool(wanted_slots))
-    gain = by_angles.arithmetic_cost - by_angles.tables.num_sequences * cost_model.cost(matrix, "u2")
-    if gain <= 0:
+    gain = by_angles.gain_of_matrices() + ORDERING_GAIN * by_angles.arithmetic_cost
+    if gain <= 0:  # as for most deep circuits, which take long to plan
         return by_angles
     # a few samples without gradients are often run once, and planning a small circuit again takes longer than that
     if spread and not wanted_slots and gain * 2**n < PLANNING_COST * len(program.instructions):

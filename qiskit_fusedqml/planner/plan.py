@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Protocol
 
 from ..ir.program import Program, Rotation
 from .cost import CostModel, Work, block_bytes, gate_by_gate, operation_kind, operation_work
 from .tables import FACTORED, CoefficientTables
-from .tape import RY, Block, Pauli, Tape
+from .tape import RY, U2, Block, Diag, Operation, Pauli, Tape
 
 SHOWN_BLOCKS = 20
 """`str(plan)` lists at most this many blocks, the first ones and the last."""
@@ -80,14 +80,54 @@ class Plan:
         """What the whole plan takes on the device, with the moves of tiles. The planner makes this small."""
         return sum(sum(self.block_cost(block)) for block in self.tape.blocks)
 
+    def gain_of_matrices(self) -> float:
+        """What 2x2 matrices instead of Euler angles can save of the arithmetic, at most, in the unit of `cost`.
+
+        The rotations RY in the middle become matrices, and diagonals that hold nothing but Euler angles go; those that
+        hold more keep a factor. All other operations stay, and cannot be ordered better: what commutes with a
+        sequence's matrix commutes with its rotations.
+        """
+        tables = self.tables
+        is_euler = tables.pairs[0].with_sources(tables.num_angles).tolist()
+        terms = tables.terms[0]
+        has_own = ((terms.constant != 0.0) | terms.with_sources(0, tables.num_angles)).tolist()
+        matrix = U2(0, 0, 0)
+        gain = 0.0
+        for block in self.tape.blocks:
+            for position, operation in enumerate(block.operations):
+                undone = position >= block.undo_from
+                match operation:
+                    case Diag(factors):
+                        stays = any(f.batched or any(has_own[f.first : f.first + len(f.terms)]) for f in factors)
+                        left = replace(operation, factors=factors[:1])
+                        gain += self._cost_of(operation, undone) - (self._cost_of(left, undone) if stays else 0.0)
+                    case RY(batched=False) if is_euler[operation.coefficient]:
+                        rotation = self._cost_of(operation, undone, self._is_factored(operation))
+                        gain += rotation - self._cost_of(matrix, undone)
+                    case RY() | Pauli() if not self._is_factored(operation):
+                        gain += max(self._cost_of(operation, undone) - self._cost_of(operation, undone, True), 0.0)
+        return gain
+
     def _operations(self, block: Block) -> Iterator[tuple[str, Work]]:
         """Kind and work of each operation."""
-        kinds = self.tables.pair_kinds
         for position, operation in enumerate(block.operations):
-            pair = isinstance(operation, (RY, Pauli)) and not operation.batched
-            factored = pair and bool(kinds[operation.coefficient] == FACTORED)  # type: ignore[union-attr]
+            factored = self._is_factored(operation)
             work = operation_work(operation, factored=factored, undone=position >= block.undo_from)
             yield operation_kind(operation, factored=factored), work
+
+    @cached_property
+    def _factored_pairs(self) -> list[bool]:
+        return [kind == FACTORED for kind in self.tables.pair_kinds.tolist()]
+
+    def _is_factored(self, operation: Operation) -> bool:
+        """Whether a rotation's cosine is taken out."""
+        if isinstance(operation, RY | Pauli) and not operation.batched:
+            return self._factored_pairs[operation.coefficient]
+        return False
+
+    def _cost_of(self, operation: Operation, undone: bool, factored: bool = False) -> float:
+        work = operation_work(operation, factored=factored, undone=undone)
+        return self.cost_model.cost(work, operation_kind(operation, factored=factored))
 
     def _traffic(self, block: Block) -> Work:
         return block_bytes(block, self.cost_model.amplitude_bytes)

@@ -129,7 +129,8 @@ class _Picker:
         self.waiting: list[int] = []
         self.waiting_signs: list[int] = []
         self.closed = False
-        self.left = Span()
+        # what the items left behind generate, in echelon form by highest bit, and the same swapped
+        self.left: dict[int, int] = {}
         self.left_swapped: list[int] = []
 
     def pick(self, remaining: list[int]) -> list[int]:
@@ -143,7 +144,7 @@ class _Picker:
                 idle = 0
                 continue
             idle += 1
-            if self.closed or idle > PATIENCE * self.n or self.left.dimension == 2 * self.n:
+            if self.closed or idle > PATIENCE * self.n or len(self.left) == 2 * self.n:
                 stop = position + 1
                 break
         if len(taken) == len(remaining) or not self.steps:
@@ -185,6 +186,11 @@ class _Picker:
             self.waiting, self.waiting_signs = [], []
 
     def _leave(self, generators: tuple[int, ...]) -> None:
+        left = self.left
         for g in generators:
-            if self.left.add(g):
-                self.left_swapped.append(g >> self.n | (g & self.low) << self.n)
+            rest = g
+            while rest and (pivot := left.get(rest.bit_length())):
+                rest ^= pivot
+            if rest:
+                left[rest.bit_length()] = rest
+                self.left_swapped.append(rest >> self.n | (rest & self.low) << self.n)

@@ -46,6 +46,13 @@ class CSRRows:
     def __len__(self) -> int:
         return len(self.constant)
 
+    def with_sources(self, first: int, end: int | None = None) -> NDArray[np.bool_]:
+        """Which rows have a source from ``first`` on, before ``end`` if there is one."""
+        chosen = self.index >= first if end is None else (self.index >= first) & (self.index < end)
+        found = np.zeros(len(self), dtype=bool)
+        found[np.repeat(np.arange(len(self)), np.diff(self.start))[chosen]] = True
+        return found
+
     def sparse(self, num_sources: int) -> csr_array:
         """The weights as a matrix (rows, sources)."""
         return csr_array((self.weight, self.index, self.start), shape=(len(self), num_sources))

@@ -388,6 +388,31 @@ def test_a_small_circuit_that_may_run_once_is_planned_once() -> None:
     assert chosen(10, 1, 12)
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_matrices_are_tried_wherever_they_win(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(seed)
+    programs = [ProgramSampler(rng, int(n)).program(int(length)) for n in (2, 3, 5, 8) for length in (4, 12, 40)]
+    factors = Factors(u2=(0.5 + rng.random(), 0.5 + rng.random()))
+    models = [CostModel(), CostModel(tile_qubits=4, factors=factors)]
+    wanted = [frozenset(range(0 if seed % 2 else program.num_angles // 2, program.num_angles)) for program in programs]
+
+    def costs() -> list[float]:
+        return [fuse(p, model, wanted_slots=w).cost for p, w in zip(programs, wanted, strict=True) for model in models]
+
+    chosen = costs()
+    monkeypatch.setattr(Plan, "gain_of_matrices", lambda _: np.inf)
+    for cost, best in zip(chosen, costs(), strict=True):
+        assert cost <= 1.03 * best  # narrow tiles may be filled better by chance
+
+
+def test_what_matrices_may_gain_is_counted_by_hand() -> None:
+    turns = (Rotation(1, 0, theta=0.3), Rotation(0, 1, theta=0.4), Rotation(1, 0, theta=0.5))
+    plan = fuse(Program(2, 0, (*turns, Rotation(0, 3, theta=0.7))), CostModel())
+    assert [type(operation) for operation in plan.tape.blocks[0].operations] == [Diag, RY, Diag]
+    # a diagonal of Euler angles only goes, a matrix comes for the factored rotation, and the phase at the end stays
+    assert plan.gain_of_matrices() == 4.0 + 2.0 - 8.0
+
+
 def test_either_direction_counts() -> None:
     program = layered(4, 3)
 
