@@ -22,7 +22,7 @@ from .layout import KINDS, Sizes
 from .runtime import Buffer
 from .tables import (
     AngleRows,
-    ExpressionTables,
+    ExpressionWords,
     GradientTables,
     expression_gradients,
     overlap_gradients,
@@ -81,13 +81,14 @@ class LoadedExpressions:
     """Expressions and their gradients on the device."""
 
     def __init__(self, launcher: Launcher, tables: BindingTables) -> None:
-        e = ExpressionTables.of(tables.shared_expressions, tables.batched_expressions)
-        self.members, self.shared_members = len(e.members), e.num_shared
-        self.shared_slots, self.batched_slots = e.shared_slots, len(e.slots) - e.shared_slots
+        shared = tables.shared_expressions
+        e = ExpressionWords.of((*shared, *tables.batched_expressions))
+        self.members, self.shared_members = len(e.members), sum(each.batched.shape[1] for each in shared)
+        self.shared_slots = sum(each.batched.size for each in shared)
+        self.batched_slots = len(e.slots) - self.shared_slots
         self.most_nodes = int(e.members[:, 1].max())
-        self.arrays = [launcher.upload(a.astype(np.int32)) for a in (e.members, e.nodes, e.slots)]
-        self.arrays.append(launcher.upload(e.constants))
-        self.gradients = _loaded(launcher, expression_gradients(tables, e))
+        self.arrays = [launcher.upload(a.astype(np.int32)) for a in e[:3]] + [launcher.upload(e.constants)]
+        self.gradients = _loaded(launcher, expression_gradients(tables, e.slots, self.shared_slots))
 
 
 class LoadedMap:

@@ -8,7 +8,6 @@ Euler angle by its column k, and a sample's own batched value j by ~j.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -108,44 +107,35 @@ def scaling_words(tables: BindingTables) -> tuple[IntArray, IntArray, IntArray]:
     return words, np.append(changes, len(words)), np.flatnonzero(kinds == PLAIN)
 
 
-@dataclass(frozen=True, eq=False)
-class ExpressionTables:
+class ExpressionWords(NamedTuple):
     """Expressions for the kernels, the shared ones first.
 
     Attributes:
         members: (G, 4) first node, number of nodes, first slot, number of variables.
         nodes: Steps, each [step, argument, argument].
-        constants: The values of the steps that are numbers.
         slots: Sources of the members' variables.
-        num_shared: Number of shared members.
-        shared_slots: Number of their slots.
+        constants: The values of the steps that are numbers.
     """
 
     members: IntArray
     nodes: IntArray
-    constants: FloatArray
     slots: IntArray
-    num_shared: int
-    shared_slots: int
+    constants: FloatArray
 
     @classmethod
-    def of(cls, shared: Sequence[Expressions], batched: Sequence[Expressions]) -> ExpressionTables:
-        """Those of a binding, of which there is at least one."""
-        groups = (*shared, *batched)
+    def of(cls, groups: Sequence[Expressions]) -> ExpressionWords:
+        """Those of groups, of which there is at least one."""
         sizes = [len(each.formula.nodes) for each in groups]
         variables, counts = zip(*(each.batched.shape for each in groups), strict=True)
         first_nodes = np.cumsum([0, *sizes])[:-1]
         numbers = np.repeat(variables, counts)
         columns = (np.repeat(first_nodes, counts), np.repeat(sizes, counts), np.cumsum(numbers) - numbers, numbers)
-        slots = [np.where(each.batched < 0, each.shared, ~each.batched).T.reshape(-1) for each in groups]
         nodes = [node for each in groups for node in each.formula.nodes]
         return cls(
             np.stack(columns, axis=1),
             np.array([_node_words(node) for node in nodes]),
+            np.concatenate([np.where(each.batched < 0, each.shared, ~each.batched).T.reshape(-1) for each in groups]),
             np.array([node.number for node in nodes]),
-            np.concatenate(slots),
-            sum(counts[: len(shared)]),
-            sum(map(len, slots[: len(shared)])),
         )
 
 
@@ -213,9 +203,9 @@ def overlap_gradients(tables: BindingTables, rows: AngleRows) -> GradientTables:
     return GradientTables.of(csr_array(weights)[:, values], tables, c.num_overlaps, sum(rows.lengths[:2]))
 
 
-def expression_gradients(tables: BindingTables, expressions: ExpressionTables) -> GradientTables:
+def expression_gradients(tables: BindingTables, slots: IntArray, shared_slots: int) -> GradientTables:
     """From the derivatives for the variables of the expressions."""
-    slots, angles = expressions.slots, tables.angles
+    angles = tables.angles
     columns = np.where(slots >= 0, slots, angles.num_shared + ~slots)
     values = csr_array(eye_array(angles.num_shared + angles.num_batched))
-    return GradientTables.of(values[columns], tables, 0, expressions.shared_slots)
+    return GradientTables.of(values[columns], tables, 0, shared_slots)
