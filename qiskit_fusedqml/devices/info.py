@@ -9,6 +9,9 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 
 from ..memory import format_bytes, physical_memory
+from . import PRECISIONS
+from .calibration import cpu_facts, find
+from .cpu import instruction_set
 
 _PACKAGES = (
     "qiskit-fusedqml",
@@ -28,15 +31,17 @@ _CUDA_LIBRARIES = ("libcuda.so.1", "libcuda.so", "libcuda.dylib", "nvcuda.dll")
 
 def describe() -> str:
     """The whole report, one fact a line. Imports neither CuPy nor torch."""
-    lines = [("python", f"{platform.python_version()} on {platform.platform()}")]
-    lines += [(package, _version(package)) for package in _PACKAGES]
-    lines += [
-        ("processor", _processor()),
-        ("features", _features()),
-        ("instruction set", _instruction_set()),
-        ("cost model", _cost_model()),
+    isa, facts = instruction_set(), cpu_facts()
+    present = (facts.get("flags") or facts.get("Features", "")).split()
+    lines = [
+        ("python", f"{platform.python_version()} on {platform.platform()}"),
+        *((package, _version(package)) for package in _PACKAGES),
+        ("processor", f"{facts.get('model name') or platform.processor() or 'unknown'} ({platform.machine()})"),
+        ("features", " ".join(feature for feature in _FEATURES if feature in present) or "unknown on this system"),
+        ("instruction set", f"{isa}, chosen for the CPU device"),
+        ("cost model", _cost_model(isa)),
         ("threads", _threads()),
-        ("memory", _memory()),
+        ("memory", "unknown on this system" if sys.platform == "win32" else format_bytes(physical_memory())),
         ("CUDA", cuda_state()),
     ]
     return "\n".join(f"{what:<24}{text}" for what, text in lines)
@@ -76,30 +81,8 @@ def _version(package: str) -> str:
         return "not installed"
 
 
-def _processor() -> str:
-    from .calibration import cpu_facts
-
-    return f"{cpu_facts().get('model name') or platform.processor() or 'unknown'} ({platform.machine()})"
-
-
-def _features() -> str:
-    from .calibration import cpu_facts
-
-    present = (cpu_facts().get("flags") or cpu_facts().get("Features", "")).split()
-    return " ".join(feature for feature in _FEATURES if feature in present) or "unknown on this system"
-
-
-def _instruction_set() -> str:
-    from .cpu import instruction_set
-
-    return f"{instruction_set()}, chosen for the CPU device"
-
-
-def _cost_model() -> str:
-    from .calibration import find
-    from .cpu import instruction_set
-
-    tables = {precision: find(instruction_set(), precision)[1] for precision in ("double", "single")}
+def _cost_model(isa: str) -> str:
+    tables = {precision: find(isa, precision)[1] for precision in PRECISIONS}
     if len(set(tables.values())) == 1:
         return tables["double"]
     return "; ".join(f"{precision}: {table}" for precision, table in tables.items())
@@ -108,10 +91,5 @@ def _cost_model() -> str:
 def _threads() -> str:
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     cap = os.environ.get("OMP_NUM_THREADS")
-    return f"{usable} of {os.cpu_count()} cores are open to this process" + (
-        f"; OMP_NUM_THREADS is {cap}" if cap else ""
-    )
-
-
-def _memory() -> str:
-    return "unknown on this system" if sys.platform == "win32" else format_bytes(physical_memory())
+    said = f"; OMP_NUM_THREADS is {cap}" if cap else ""
+    return f"{usable} of {os.cpu_count()} cores are open to this process{said}"
