@@ -257,9 +257,10 @@ class BoundValues(BoundOnDevice):
         return _Target(kind, overlaps, samples, width, self._launcher.reals(width * samples))
 
     def _items(self, shared: int, batched: int, targets: list[_Target], samples: int) -> _Items:
-        ends = np.cumsum([shared * targets[0].samples, batched if len(targets) > 1 else 0, batched * samples]).tolist()
-        buffer = self._launcher.reals(ends[-1])
-        return _Items(buffer, buffer[ends[0] :], buffer[ends[1] :], batched)
+        first = shared * targets[0].samples
+        second = first + (batched if len(targets) > 1 else 0)
+        buffer = self._launcher.reals(second + batched * samples)
+        return _Items(buffer, buffer[first:], buffer[second:], batched)
 
 
 @dataclass(frozen=True)

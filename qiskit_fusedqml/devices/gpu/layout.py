@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -58,7 +59,7 @@ class Sizes:
 
         ``~k`` is place k among the dense matrices of the coefficient map, which are found by number.
         """
-        ends = np.cumsum([0, *(2 * 4**k for k in self.dense)]).tolist()
+        ends = accumulate((2 * 4**k for k in self.dense), initial=0)
         places: dict[str | int, int] = {index: ~first for index, first in enumerate(ends)}
         end = 0
         for kind, width in (("angles", 1), *SHARED.items(), *BATCHED.items()):
@@ -129,7 +130,7 @@ class NumberLayout:
     @cached_property
     def _first(self) -> dict[str | int, int]:
         """Where each part begins, among the shared or the batched numbers."""
-        ends = np.cumsum([0, *(count for _, count in self._parts)]).tolist()
+        ends = accumulate((count for _, count in self._parts), initial=0)
         return {
             key: end - (self.num_shared if key in BATCHED else 0)
             for (key, _), end in zip(self._parts, ends, strict=False)
@@ -137,15 +138,17 @@ class NumberLayout:
 
     def check(self, sizes: Sizes, batch: int) -> None:
         """Raise InvalidInputError if coefficients of these sizes do not fit the tape or the state."""
-        kinds = [(kind.replace("_", " "), count, sizes.counts[kind]) for kind, count in self.counts.items()]
-        for name, count, given in (*kinds, ("dense matrices", max(self._dense, default=-1) + 1, len(sizes.dense))):
-            if given < count:
-                raise InvalidInputError(f"The tape needs {count} {name}, got {given}.")
-            if name.startswith("batched") and count and sizes.batch != batch:
+        for kind, count in self.counts.items():
+            if sizes.counts[kind] < count:
+                raise InvalidInputError(f"The tape needs {count} {kind.replace('_', ' ')}, got {sizes.counts[kind]}.")
+            if count and sizes.batch != batch and kind in BATCHED:
                 raise InvalidInputError(
-                    f"The {name} have {sizes.batch} values; the state holds {batch} samples and one value for "
-                    "each is expected."
+                    f"The {kind.replace('_', ' ')} have {sizes.batch} values; the state holds {batch} samples and one "
+                    "value for each is expected."
                 )
+        matrices = max(self._dense, default=-1) + 1
+        if len(sizes.dense) < matrices:
+            raise InvalidInputError(f"The tape needs {matrices} dense matrices, got {len(sizes.dense)}.")
         for index, k in self._dense.items():
             if sizes.dense[index] != k:
                 found = 2 ** sizes.dense[index]

@@ -139,9 +139,7 @@ def _write_diag(op: Diag, writer: Writer, undone: bool) -> None:
         words[1] += 1
         factor = factors.pop(0)
         if factor.batched:
-            functionals = [
-                writer.functional(functional) for functional in _functionals(factor, writer.shape.num_qubits)
-            ]
+            functionals = _functionals(factor, writer)
             first = writer.numbers.index("angles", factor.first, batched=True)
             words += [1, first, len(functionals), *functionals]
         elif factors and not factors[0].batched:
@@ -176,10 +174,11 @@ def _columns(factor: Factor, writer: Writer) -> list[int]:
     return columns
 
 
-def _functionals(factor: Factor, num_qubits: int) -> list[int]:
+def _functionals(factor: Factor, writer: Writer) -> list[int]:
     """The functional of each term."""
-    d = len(factor.basis)
-    return [combination(factor.basis, term & ((1 << d) - 1)) | term >> d << num_qubits for term in factor.terms]
+    d, n = len(factor.basis), writer.shape.num_qubits
+    masks = [(term & ((1 << d) - 1), term >> d) for term in factor.terms]
+    return [writer.functional(combination(factor.basis, mask) | constant << n) for mask, constant in masks]
 
 
 def _dense_problem(op: Dense) -> str:

@@ -47,10 +47,8 @@ def _declared() -> dict[str, tuple[str, tuple[type[np.integer] | None, ...]]]:
 
 def arguments(kernel: str, values: Sequence[Any]) -> list[Any]:
     """What is passed to a kernel: buffers as they are, None for a null pointer, integers in the kernel's types."""
-    _, types = _declared()[kernel]
-    return [
-        value if scalar is None or value is None else scalar(value) for scalar, value in zip(types, values, strict=True)
-    ]
+    types = _declared()[kernel][1]
+    return [value if scalar is None else scalar(value) for scalar, value in zip(types, values, strict=True)]
 
 
 @cache
