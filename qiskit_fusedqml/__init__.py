@@ -46,6 +46,10 @@ if TYPE_CHECKING:
     from .interfaces.qiskit.backend import FusedSimulator as FusedSimulator
     from .interfaces.qiskit.circuit import DifferentiableCircuit as DifferentiableCircuit
     from .interfaces.qiskit.estimator import FusedEstimator as FusedEstimator
+    from .interfaces.qiskit.noise import (
+        ParametricNoiseModel as ParametricNoiseModel,
+        noise_model_from_backend as noise_model_from_backend,
+    )
     from .interfaces.qiskit.sampler import FusedSampler as FusedSampler
     from .interfaces.qiskit.transpiler import FusedGate as FusedGate, FusionPass as FusionPass, transpile as transpile
     from .interfaces.torch import FusedLayer as FusedLayer
@@ -69,8 +73,10 @@ _HOME = {
     "FusedSamplerQNN": ".interfaces.machine_learning.neural_networks",
     "FusedSimulator": ".interfaces.qiskit.backend",
     "FusionPass": ".interfaces.qiskit.transpiler",
+    "ParametricNoiseModel": ".interfaces.qiskit.noise",
     "ShardedCircuit": ".distributed",
     "fit": ".training",
+    "noise_model_from_backend": ".interfaces.qiskit.noise",
     "transpile": ".interfaces.qiskit.transpiler",
 }
 """Public name -> the module it lives in."""

@@ -18,7 +18,8 @@ from typing import TypeAlias
 import numpy as np
 
 from ..arrays import FloatArray
-from .channels import ChannelFamily, channel_problem, pauli_matrices
+from ..errors import InvalidInputError
+from .channels import Channel, ChannelFamily, channel_problem, pauli_matrices
 
 POWER = "power"
 """The name of the families that `powered` makes."""
@@ -320,3 +321,22 @@ def _power(logarithm: FloatArray, scale: _Number) -> FloatArray:
         result: FloatArray = entries[..., None] * np.eye(len(logarithm))
         return result
     return np.asarray(expm(exponents))
+
+
+def named_channel(
+    qubits: tuple[int, ...],
+    name: str,
+    slots: tuple[int, ...],
+    constants: tuple[float, ...],
+    entries: FloatArray | None,
+) -> Channel:
+    """The channel of the `Channel.parts` and entries, None for none.
+
+    Raises:
+        InvalidInputError: If there is no such family.
+    """
+    if not name:
+        return Channel(qubits, entries)
+    if name not in CHANNELS and (name != POWER or entries is None):
+        raise InvalidInputError(f"A channel is of the family {name!r}, which is unknown.")
+    return Channel(qubits, None, CHANNELS[name] if entries is None else powered(entries), slots, constants)

@@ -78,10 +78,14 @@ class Channel:
         matrix = self.matrix if self.family is None else self.family.base
         return np.empty(0) if matrix is None else matrix
 
+    @property
+    def parts(self) -> tuple[tuple[int, ...], str, tuple[int, ...], tuple[float, ...]]:
+        """All that makes up the channel beside its `entries`; the family by its name, "" where there is none."""
+        return self.qubits, "" if self.family is None else self.family.name, self.slots, self.constants
+
     def structure(self) -> Hashable:
         """Equal for channels that do the same to every state, whatever the angles in their slots."""
-        name = None if self.family is None else self.family.name
-        return Channel, self.qubits, name, self.entries.tobytes(), self.slots, self.constants
+        return Channel, *self.parts, self.entries.tobytes()
 
     def parameters(self, angles: FloatArray) -> list[FloatArray]:
         """The family's m parameters (...), from a program's angles (..., A)."""
@@ -89,6 +93,35 @@ class Channel:
             np.full(angles.shape[:-1], constant) if slot < 0 else angles[..., slot]
             for slot, constant in zip(self.slots, self.constants, strict=True)
         ]
+
+    def problem(self, num_angles: int) -> str | None:
+        """What keeps it from being an instruction of a program of so many angles, its qubits aside."""
+        k = len(self.qubits)
+        if not 1 <= k <= MAX_CHANNEL_QUBITS:
+            return f"{k} qubits given, 1 to {MAX_CHANNEL_QUBITS} allowed"
+        if (self.matrix is None) == (self.family is None):
+            return "a channel has either a matrix or a family"
+        if self.matrix is not None:
+            if self.matrix.shape == (4**k, 4**k) and self.matrix.dtype == np.float64:
+                return channel_problem(self.matrix)
+            given = f"shape {self.matrix.shape} of {self.matrix.dtype}"
+            return f"the matrix has {given}, ({4**k}, {4**k}) of float64 expected"
+        assert self.family is not None
+        return self._family_problem(self.family, num_angles)
+
+    def _family_problem(self, family: ChannelFamily, num_angles: int) -> str | None:
+        k, slots, constants = len(self.qubits), self.slots, self.constants
+        if family.num_qubits != k:
+            return f"{k} qubits given, {family.name} acts on {family.num_qubits}"
+        if not len(slots) == len(constants) == len(family.parameters):
+            counts = f"{len(slots)} slots, {len(constants)} constants"
+            return f"{family.name} has the parameters {family.parameters}; {counts}"
+        if any(not -1 <= slot < num_angles for slot in slots):
+            return f"slots {slots} must lie in -1..{num_angles - 1}"
+        if any(slot >= 0 and constant for slot, constant in zip(slots, constants, strict=True)):
+            return "a parameter is either a slot or a constant, not both"
+        problem = None if family.base is None else channel_problem(family.base)
+        return family.problem(*constants) if problem is None and max(slots) < 0 else problem
 
 
 @cache

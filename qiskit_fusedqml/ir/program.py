@@ -25,7 +25,7 @@ An angle is either a constant or entry ``slot`` of the vector that `qiskit_fused
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
@@ -33,8 +33,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InvalidInputError, UnsupportedInstructionError
-from .channel_table import CHANNELS, POWER, powered
-from .channels import MAX_CHANNEL_QUBITS, Channel, channel_problem
+from .channel_table import named_channel
+from .channels import Channel
 from .program_files import StoredInstruction, StoredProgram, damage_named, read, write
 
 MAX_MATRIX_QUBITS = 12
@@ -197,13 +197,11 @@ def _structure(instruction: Instruction) -> Hashable:
 
 
 def _stored(instruction: Instruction) -> StoredInstruction:
-    match instruction:
-        case Rotation():
-            return StoredInstruction("rotation", instruction, None)
-        case Channel(qubits, _, family, slots, constants):
-            name, entries = "" if family is None else family.name, instruction.entries
-            return StoredInstruction("channel", (qubits, name, slots, constants), entries if entries.size else None)
-    return StoredInstruction(type(instruction).__name__.lower(), (instruction.qubits,), instruction.entries)
+    if isinstance(instruction, Rotation):
+        return StoredInstruction("rotation", instruction, None)
+    own = instruction.parts if isinstance(instruction, Channel) else (instruction.qubits,)
+    entries = instruction.entries if instruction.entries.size else None
+    return StoredInstruction(type(instruction).__name__.lower(), own, entries)
 
 
 def _loaded(stored: StoredInstruction) -> Instruction:
@@ -213,11 +211,7 @@ def _loaded(stored: StoredInstruction) -> Instruction:
     if entries is not None and kind != "channel":
         return (Diagonal if kind == "diagonal" else Matrix)(fields[0], entries)
     qubits, name, slots, constants = fields
-    if not name:
-        return Channel(qubits, entries)
-    if name not in CHANNELS and (name != POWER or entries is None):
-        raise InvalidInputError(f"A channel is of the family {name!r}, which is unknown.")
-    return Channel(qubits, None, CHANNELS[name] if entries is None else powered(entries), slots, constants)
+    return named_channel(qubits, name, slots, constants, entries)
 
 
 def support(instruction: Instruction) -> int:
@@ -276,7 +270,7 @@ def validate(program: Program) -> None:
         if isinstance(instruction, Rotation):
             problem = _rotation_problem(instruction, n, program.num_angles)
         elif isinstance(instruction, Channel):
-            problem = _channel_problem(instruction, n, program.num_angles)
+            problem = _qubits_problem(instruction.qubits, n) or instruction.problem(program.num_angles)
         else:
             problem = _problem(instruction, n)
         if problem:
@@ -313,30 +307,6 @@ def _rotation_problem(rotation: Rotation, n: int, num_angles: int) -> str | None
 def _qubits_problem(qubits: tuple[int, ...], n: int) -> str | None:
     valid = len(set(qubits)) == len(qubits) and all(0 <= q < n for q in qubits)
     return None if valid else f"qubits {qubits} must be distinct and below {n}"
-
-
-def _channel_problem(channel: Channel, n: int, num_angles: int) -> str | None:
-    qubits, matrix, family, slots, constants = (getattr(channel, each.name) for each in fields(channel))
-    k = len(qubits)
-    if not 1 <= k <= MAX_CHANNEL_QUBITS:
-        return f"{k} qubits given, 1 to {MAX_CHANNEL_QUBITS} allowed"
-    if (matrix is None) == (family is None):
-        return "a channel has either a matrix or a family"
-    problem = _qubits_problem(qubits, n)
-    if problem is not None or family is None:
-        if problem is None and (matrix.shape != (4**k, 4**k) or matrix.dtype != np.float64):
-            return f"the matrix has shape {matrix.shape} of {matrix.dtype}, ({4**k}, {4**k}) of float64 expected"
-        return problem or channel_problem(matrix)
-    if family.num_qubits != k:
-        return f"{k} qubits given, {family.name} acts on {family.num_qubits}"
-    if not len(slots) == len(constants) == len(family.parameters):
-        return f"{family.name} has the parameters {family.parameters}; {len(slots)} slots, {len(constants)} constants"
-    if any(not -1 <= slot < num_angles for slot in slots):
-        return f"slots {slots} must lie in -1..{num_angles - 1}"
-    if any(slot >= 0 and constant for slot, constant in zip(slots, constants, strict=True)):
-        return "a parameter is either a slot or a constant, not both"
-    problem = None if family.base is None else channel_problem(family.base)
-    return family.problem(*constants) if problem is None and max(slots) < 0 else problem
 
 
 def _problem(instruction: Diagonal | Matrix, n: int) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from support.mixed import final_state, lowered_state
 from qiskit_fusedqml.devices.registry import make_device
 from qiskit_fusedqml.errors import InvalidInputError, UnsupportedInstructionError
 from qiskit_fusedqml.interfaces.qiskit.lowering import lower, lower_dynamic
+from qiskit_fusedqml.interfaces.qiskit.lowering.circuits import Walker
 from qiskit_fusedqml.interfaces.qiskit.noise import ParametricNoiseModel, noise_model_from_backend, read_noise
 from qiskit_fusedqml.ir import dynamic as ir
 from qiskit_fusedqml.ir.channels import Channel
@@ -155,6 +157,35 @@ def test_what_is_controlled_or_inverted_has_no_noise_inside() -> None:
     with pytest.warns(UserWarning, match="run without noise"):
         lowered = lower(circuit, noise=noise_model())
     assert not lowered.program.is_noisy
+
+
+def test_the_comparison_notices_a_default_error_composed_with_that_of_exact_qubits() -> None:
+    circuit, model = QuantumCircuit(3), noise_model()
+    circuit.cx(0, 1)
+    found = lower(circuit, noise=model)
+    np.testing.assert_allclose(lowered_state(found, 3).data, density_matrix(circuit, model), atol=1e-12)
+    noise = read_noise(model)
+    errors = dict(noise.errors["cx"])
+    wrong = replace(noise, errors={"cx": {(0, 1): [*errors[None], *errors[0, 1]]}})
+    assert np.abs(lowered_state(lower(circuit, noise=wrong), 3).data - density_matrix(circuit, model)).max() > 1e-3
+
+
+def test_the_comparison_notices_an_error_of_a_measurement_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = aer.NoiseModel()
+    model.add_all_qubit_quantum_error(aer.pauli_error([("X", 0.25), ("I", 0.75)]), "measure")
+    circuit = QuantumCircuit(1, 1)
+    circuit.measure(0, 0)
+    written = Walker._noisy
+
+    def after(self: Any, operation: Any, operands: Any, channels: Any) -> Any:
+        yield from written(self, operation, operands, [])
+        for qubits, channel in channels:
+            self._channel(channel, qubits)
+
+    expected = aer_frequencies(circuit, model)
+    assert np.abs(probabilities(circuit, model) - expected).max() < 0.02
+    monkeypatch.setattr(Walker, "_noisy", after)
+    assert np.abs(probabilities(circuit, model) - expected).max() > 0.2
 
 
 # Measurements
@@ -301,6 +332,22 @@ def test_parameters_of_noise_come_after_those_of_the_circuit() -> None:
     np.testing.assert_allclose(again.data, state.data, atol=1e-14)
     with pytest.raises(InvalidInputError, match="listed nowhere: p"):
         lower(circuit, list(circuit.parameters), noise=model)
+
+
+def test_parameters_of_noise_out_of_range_are_named() -> None:
+    lowered = lower(ansatz(), noise=parametric()[0])
+    lowered.check_strengths([0.3, 0.5, 0.7, 0.1, 0.2, 0.15])
+    lowered.check_strengths([[0.3, 0.5, 0.7, 1.1, 0.2, 0.15], [0.3, 0.5, 0.7, 0.1, 0.2, 1.0]])
+    with pytest.raises(InvalidInputError, match=r"parameters p\[0\] are not possible: p of depolarizing is 1.5; 0 to"):
+        lowered.check_strengths([[0.3, 0.5, 0.7, 0.1, 0.2, 0.15], [0.3, 0.5, 0.7, 1.5, 0.2, 0.15]])
+    with pytest.raises(InvalidInputError, match=r"p\[1\], p\[2\] are not possible: gamma of amplitude_damping is -0.2"):
+        lowered.check_strengths([0.3, 0.5, 0.7, 0.1, 0.2, -1.0])
+
+
+def test_what_is_of_pure_states_is_refused() -> None:
+    lowered = lower(ansatz(), noise=parametric()[0])
+    with pytest.raises(UnsupportedInstructionError, match="circuit has noise, which leaves a mixed state; a QGT is of"):
+        lowered.check_pure("a QGT")
 
 
 def test_derivatives_with_respect_to_noise_are_those_of_differences() -> None:

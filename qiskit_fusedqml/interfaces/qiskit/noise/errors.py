@@ -32,7 +32,7 @@ RESET = np.array([[1.0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0], [1.0, 0, 0, 0]])
 """The transfer matrix of a reset."""
 
 _TOLERANCE = 1e-8
-_IDENTITY = 1e-15
+_ROUNDING = 1e-14
 
 
 @dataclass(frozen=True)
@@ -90,8 +90,11 @@ def constant(places: tuple[int, ...], matrix: FloatArray, what: str) -> tuple[Pl
     problem = channel_problem(matrix, _TOLERANCE)
     if problem is not None:
         raise InvalidInputError(f"{what} is no channel: {problem}.")
-    is_identity = np.abs(matrix - np.eye(len(matrix))).max() <= _IDENTITY
-    return () if is_identity else (PlacedChannel(places, matrix),)
+    # without the rounding errors of Kraus operators more channels are seen to be diagonal, or unital
+    clean = np.where(np.abs(matrix) < _ROUNDING, 0.0, matrix)
+    clean[0] = np.eye(1, len(matrix))
+    is_identity = np.abs(clean - np.eye(len(matrix))).max() < _ROUNDING
+    return () if is_identity else (PlacedChannel(places, clean),)
 
 
 def read_error(error: Mapping[str, Any]) -> tuple[PlacedChannel, ...]:
