@@ -24,7 +24,8 @@ from ..arrays import ComplexArray, FloatArray
 from ..devices import Device, State
 from ..devices.reference import logical_rows
 from ..ir.angles import AngleMap
-from ..ir.program import Program, numbered, slots_of, support
+from ..ir.program import Program, support
+from ..ir.slots import numbered, slots_of
 from ..planner.frame import Frame
 from .parameters import NO_PARAMETERS, ParameterBatch
 from .sweeps import PlannedSweeps, PlanRequest, Residuals, Sweeps

@@ -12,6 +12,7 @@
 `dynamic`       measurements, resets, branches, loops
 `channels`      noise: transfer matrices on Pauli vectors, constant or by parameters
 `channel_table` channel name -> transfer matrix and derivatives; powers of a channel
+`slots`         which angles instructions take
 `qubits`        the qubits that something acts on, and programs on these only
 `simplify`      dynamic programs with measurements deferred and segments joined
 ==============  ======================================================================================================

@@ -24,8 +24,8 @@ An angle is either a constant or entry ``slot`` of the vector that `qiskit_fused
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Hashable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
@@ -151,7 +151,9 @@ class Program:
 
     def structure(self) -> Hashable:
         """Equal for programs that do the same to every state, whatever the angles in their slots."""
-        instructions = tuple(map(_structure, self.instructions))
+        instructions = tuple(
+            i if isinstance(i, Rotation) else (*_stored(i)[:2], i.entries.tobytes()) for i in self.instructions
+        )
         return self.num_qubits, self.num_angles, instructions, self.cuts
 
     @property
@@ -187,15 +189,6 @@ class Program:
         return program
 
 
-def _structure(instruction: Instruction) -> Hashable:
-    match instruction:
-        case Rotation():
-            return instruction
-        case Channel():
-            return instruction.structure()
-    return type(instruction), instruction.qubits, instruction.entries.tobytes()
-
-
 def _stored(instruction: Instruction) -> StoredInstruction:
     if isinstance(instruction, Rotation):
         return StoredInstruction("rotation", instruction, None)
@@ -219,40 +212,6 @@ def support(instruction: Instruction) -> int:
     if isinstance(instruction, Rotation):
         return instruction.x | instruction.z | instruction.ctrl_mask
     return sum(1 << qubit for qubit in instruction.qubits)
-
-
-def numbered(instructions: Iterable[Instruction]) -> tuple[tuple[Instruction, ...], tuple[int, ...]]:
-    """Instructions with the slots in use numbered from 0.
-
-    Returns:
-        The instructions, and the slot that each new one had, ascending.
-    """
-    instructions = tuple(instructions)
-    slots = tuple(sorted({slot for each in instructions for slot in slots_of(each)}))
-    if slots == tuple(range(len(slots))):
-        return instructions, slots
-    number = {slot: position for position, slot in enumerate(slots)}
-    return tuple(with_slots(each, number.__getitem__) for each in instructions), slots
-
-
-def slots_of(instruction: Instruction) -> tuple[int, ...]:
-    """The slots of the angles that an instruction takes."""
-    match instruction:
-        case Rotation(slot=slot):
-            return (slot,) if slot >= 0 else ()
-        case Channel(slots=slots):
-            return tuple(slot for slot in slots if slot >= 0)
-    return ()
-
-
-def with_slots(instruction: Instruction, number: Callable[[int], int]) -> Instruction:
-    """An instruction with other slots."""
-    match instruction:
-        case Rotation(slot=slot) if slot >= 0:
-            return instruction._replace(slot=number(slot))
-        case Channel(slots=slots) if slots:
-            return replace(instruction, slots=tuple(slot if slot < 0 else number(slot) for slot in slots))
-    return instruction
 
 
 def validate(program: Program) -> None:

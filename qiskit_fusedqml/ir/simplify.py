@@ -25,7 +25,8 @@ from .dynamic import (
     rebuilt,
     walk,
 )
-from .program import Program, numbered, support
+from .program import Program, support
+from .slots import numbered
 
 
 @dataclass(frozen=True, slots=True)

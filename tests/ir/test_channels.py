@@ -17,18 +17,9 @@ from qiskit_fusedqml.errors import InvalidInputError, UnsupportedInstructionErro
 from qiskit_fusedqml.ir.channel_table import CHANNELS, powered
 from qiskit_fusedqml.ir.channels import Channel, channel_problem, choi, transfer_of_kraus
 from qiskit_fusedqml.ir.dynamic import Measure, Segment
-from qiskit_fusedqml.ir.program import (
-    Instruction,
-    Matrix,
-    Program,
-    Rotation,
-    inverted,
-    numbered,
-    support,
-    validate,
-    with_slots,
-)
+from qiskit_fusedqml.ir.program import Instruction, Matrix, Program, Rotation, inverted, support, validate
 from qiskit_fusedqml.ir.qubits import ActiveQubits, read_qubits
+from qiskit_fusedqml.ir.slots import numbered, with_slots
 
 Transfer = NDArray[np.float64]
 

@@ -22,7 +22,8 @@ from ...arrays import Int64Array
 from ...engine.options import EngineOptions
 from ...ir.classical import BOOL, Apply, Bits, Constant, Expression
 from ...ir.dynamic import Branch, DynamicProgram, Measure, Node, Prepare, Reset, Segment
-from ...ir.program import Program, with_slots
+from ...ir.program import Program
+from ...ir.slots import with_slots
 from ...simulation import Request, Runner
 from .circuits import Circuit
 from .operations import is_supported

@@ -18,8 +18,9 @@ from ....ir.channels import Channel
 from ....ir.dynamic import DynamicProgram, Measure, Node, Segment, final_writes
 from ....ir.encoding import AmplitudeEncoding
 from ....ir.measurement import Measurement
-from ....ir.program import MAX_QUBITS, Program, slots_of
+from ....ir.program import MAX_QUBITS, Program
 from ....ir.qubits import ActiveQubits, bits
+from ....ir.slots import slots_of
 from ....memory import collector_paused
 from .circuits import Walker
 from .expressions import AngleTable, order_parameters
