@@ -235,6 +235,10 @@ class TestWhatFuses:
         found = factors(Channel((0, 1), matrix))
         product = np.kron(found.second.matrix, found.first.matrix) @ found.diagonal.matrix
         np.testing.assert_allclose(product, matrix, atol=1e-13)
+        found = factors(Channel((0, 1), diagonal @ np.kron(maps[1], maps[0])))
+        assert found.diagonal_is_last
+        product = found.diagonal.matrix @ np.kron(found.second.matrix, found.first.matrix)
+        np.testing.assert_allclose(product, diagonal @ np.kron(maps[1], maps[0]), atol=1e-13)
         assert factors(Channel((0, 1), matrix + 1e-9 * np.eye(16, k=3))) is None
 
 
@@ -249,9 +253,13 @@ def test_the_printed_plan():
 @pytest.mark.parametrize(
     ("instruction", "batched", "message"),
     [
-        (Matrix((0, 1, 2, 3), np.eye(16, dtype=complex)), (), r"a matrix on 4 qubits .* trajectories=N"),
+        (Matrix((0, 1, 2, 3), np.eye(16, dtype=complex)), (), r"at most 3 qubits, this has 4.* trajectories=N"),
         (Rotation(1, 0, (1 << 12) - 2, 0, theta=0.3), (), r"under 11 controls .* trajectories=N"),
-        (Diagonal(tuple(range(11)), np.exp(1j * np.arange(2048) ** 2)), (), r"strings; 1024 are allowed.*trajectories"),
+        (
+            Diagonal(tuple(range(11)), np.exp(1j * np.arange(2048) ** 2)),
+            (),
+            r"a density matrix takes 1024.*trajectories",
+        ),
         (Channel((0,), None, CHANNELS["bit_flip"], (0,), (0.0,)), (0,), "cannot differ from sample to sample"),
     ],
 )

@@ -88,9 +88,11 @@ class NoisySampler(ProgramSampler):
             return [Channel((0,), first)]
         depolarizing = CHANNELS["depolarizing2"].transfer(np.array(self.rng.choice([0.1, 0.0])))
         qubits = self.some_qubits(2)
-        match self.rng.integers(3):
+        match self.rng.integers(4):
             case 0:
                 return [Channel(qubits, np.kron(second, first) @ depolarizing)]
+            case 3:
+                return [Channel(qubits, depolarizing @ np.kron(second, first))]
             case 1:
                 return [Channel(qubits, depolarizing), Channel(qubits[:1], first), Channel(qubits[1:], second)]
         return [Channel(qubits[:1], first)]

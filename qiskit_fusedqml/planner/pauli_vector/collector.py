@@ -33,7 +33,7 @@ from .elements import (
     whole_turn,
 )
 from .sequences import append, joint, leading_gain, parts, summed, take_last_channels
-from .strings import AXIS_X, AXIS_Y, AXIS_Z, String, controlled, product, walsh
+from .strings import AXIS_X, AXIS_Y, AXIS_Z, WAY_OUT, String, controlled, product, walsh
 from .tape import PauliFrame, PauliQubit
 
 WINDOW = 8192
@@ -69,10 +69,7 @@ def collect(program: Program, batched_slots: frozenset[int], frame: PauliFrame) 
             collector.instruction(instruction)
         except UnsupportedInstructionError as error:
             name = type(instruction).__name__
-            raise UnsupportedInstructionError(
-                f"Instruction {position} ({name}): {error.message}. Trajectories of pure states can run it; give their "
-                "number as trajectories=N."
-            ) from None
+            raise UnsupportedInstructionError(f"Instruction {position} ({name}): {error.args[0]}") from None
     yield collector.window()
 
 
@@ -110,13 +107,13 @@ class _Collector:
             case Matrix(qubits, matrix):
                 if len(qubits) > MAX_CHANNEL_QUBITS:
                     raise UnsupportedInstructionError(
-                        f"a matrix on {len(qubits)} qubits meets density matrices; at most {MAX_CHANNEL_QUBITS} are "
-                        "allowed there"
+                        f"a density matrix takes matrices on at most {MAX_CHANNEL_QUBITS} qubits, this has "
+                        f"{len(qubits)}. {WAY_OUT}"
                     )
                 self._channel(qubits, Channel(qubits, transfer_of_kraus([matrix])))
             case Channel():
                 if not self.batched_slots.isdisjoint(instruction.slots):
-                    raise UnsupportedInstructionError("a channel's parameters cannot differ from sample to sample")
+                    raise UnsupportedInstructionError("a channel's parameters cannot differ from sample to sample.")
                 self._channel(instruction.qubits, instruction)
 
     # Rotations
@@ -247,11 +244,17 @@ class _Collector:
             if len(qubits) == 2:
                 self._pair(*qubits)
             return
+        parts_of_qubits = [(q, part) for q, part in zip(qubits, (found.first, found.second), strict=True) if part]
+        if found.diagonal_is_last:
+            self._extend_all(parts_of_qubits)
         if found.diagonal is not None:
             self._pair_diagonal(qubits[0], qubits[1], found.diagonal)
-        for q, part in zip(qubits, (found.first, found.second), strict=True):
-            if part is not None:
-                self._extend(q, self._known(part))
+        if not found.diagonal_is_last:
+            self._extend_all(parts_of_qubits)
+
+    def _extend_all(self, channels: list[tuple[int, Channel]]) -> None:
+        for q, channel in channels:
+            self._extend(q, self._known(channel))
 
     def _known(self, channel: Channel) -> Channel:
         """The same channel on positions, as the same object each time."""

@@ -22,6 +22,9 @@ AXIS_X, AXIS_Y, AXIS_Z = range(3)
 MAX_STRINGS = 1024
 """A controlled rotation or a diagonal is a product of at most this many rotations."""
 
+WAY_OUT = "Trajectories of pure states can run it: give their number as trajectories=N."
+"""What to do about an instruction that is too wide."""
+
 
 @dataclass(frozen=True, slots=True)
 class String:
@@ -51,7 +54,8 @@ def controlled(r: Rotation) -> dict[String, Angle]:
     controls = list(bits(r.ctrl_mask))
     if 1 << len(controls) > MAX_STRINGS:
         raise UnsupportedInstructionError(
-            f"under {len(controls)} controls a rotation is {2 ** len(controls)} strings; {MAX_STRINGS} are allowed"
+            f"under {len(controls)} controls a rotation is {2 ** len(controls)} strings; a density matrix takes "
+            f"{MAX_STRINGS}. {WAY_OUT}"
         )
     strings = [(r.z, 0.5 ** len(controls))]
     for control in controls:
@@ -79,7 +83,7 @@ def walsh(d: Diagonal) -> dict[String, Angle]:
     masks = [int(mask) for mask in np.flatnonzero(np.abs(angles) > EPSILON) if mask]
     if len(masks) > MAX_STRINGS:
         raise UnsupportedInstructionError(
-            f"a diagonal on {k} qubits is {len(masks)} strings; {MAX_STRINGS} are allowed"
+            f"a diagonal on {k} qubits is {len(masks)} strings; a density matrix takes {MAX_STRINGS}. {WAY_OUT}"
         )
     logical = {mask: sum(1 << d.qubits[j] for j in bits(mask)) for mask in masks}
     return {String(0, logical[mask]): Angle(-1, 0.0, float(angles[mask])) for mask in masks}

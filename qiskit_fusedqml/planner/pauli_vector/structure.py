@@ -108,18 +108,20 @@ def is_diagonal(channel: Channel) -> bool:
 
 
 class Factors(NamedTuple):
-    """``T = (B (x) A) D`` of a two-qubit channel, A on the first qubit; None stands for an identity."""
+    """``T = (B (x) A) D`` of a two-qubit channel, A on the first qubit, or ``D (B (x) A)``; None is an identity."""
 
     diagonal: Channel | None
     first: Channel | None = None
     second: Channel | None = None
+    diagonal_is_last: bool = False
 
 
 @lru_cache(maxsize=256)
 def factors(channel: Channel) -> Factors | None:
     """The factors of a two-qubit channel, or None where there are none.
 
-    The first column of each block gives A and B; D is what is left of the columns, if it is a number for each.
+    The blocks of the second qubit's I, and of the first's, give A and B; D is what is left of the columns, or of the
+    rows, if it is a number for each.
     """
     if is_diagonal(channel):
         return Factors(channel)
@@ -127,15 +129,24 @@ def factors(channel: Channel) -> Factors | None:
         return None
     matrix = members(channel)[0].reshape(4, 4, 4, 4)  # b', a', b, a
     first, second = matrix[0, :, 0, :], matrix[:, 0, :, 0]
-    product = np.einsum("ac,bd->badc", first, second)
-    norms = np.einsum("badc,badc->dc", product, product)
-    diagonal = np.divide(np.einsum("badc,badc->dc", product, matrix), norms, out=np.ones((4, 4)), where=norms > EPSILON)
-    if not _vanishes(product * diagonal - matrix):
-        return None
-    whole = Channel((0, 1), np.diag(diagonal.ravel()))
-    parts = (Channel((0,), np.array(first)), Channel((0,), np.array(second)))
-    left, right = (None if one_qubit(part).identity else part for part in parts)
-    return Factors(None if _vanishes(diagonal - 1) else whole, left, right)
+    product = np.kron(second, first)
+    for last in (False, True):
+        diagonal = _ratios(product, matrix.reshape(16, 16), axis=1 if last else 0)
+        if diagonal is None:
+            continue
+        whole = Channel((0, 1), np.diag(diagonal))
+        parts = (Channel((0,), np.array(first)), Channel((0,), np.array(second)))
+        left, right = (None if one_qubit(part).identity else part for part in parts)
+        return Factors(None if _vanishes(diagonal - 1) else whole, left, right, last)
+    return None
+
+
+def _ratios(product: FloatArray, matrix: FloatArray, axis: int) -> FloatArray | None:
+    """Numbers (16,) that make the second matrix of the first one's columns (axis 0) or rows (axis 1), if there are."""
+    norms = (product**2).sum(axis=axis)
+    ratios = np.divide((product * matrix).sum(axis=axis), norms, out=np.ones(16), where=norms > EPSILON)
+    scaled = product * (ratios[:, None] if axis else ratios)
+    return ratios if _vanishes(scaled - matrix) else None
 
 
 def composed(first: Channel, second: Channel) -> Channel:
