@@ -66,8 +66,9 @@ class EngineOptions:
                 self._set(name, whole_number(getattr(self, name), name, expected, least=least))
 
     def arguments(self) -> dict[str, Any]:
-        """The options by name, as a constructor takes them; a device is not copied."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        """The options that are not the defaults, by name, as a constructor takes them; a device is not copied."""
+        values = [(field.name, getattr(self, field.name), field.default) for field in fields(self)]
+        return {name: value for name, value, default in values if value != default}
 
     def make_device(self, *, mixed: bool = False) -> Device:
         """The device that is meant, or that was given; for mixed states, the one that goes with it."""
