@@ -49,7 +49,7 @@ class Circuit:
         num_columns: Number of its parameters.
         num_bits: How many of them, the first ones, are bits of the basis state that is prepared.
         has_amplitudes: Whether the first operation prepares amplitudes, other than those of a basis state.
-        ends: How many instructions and angles there are after the first k operations.
+        ends: How many instructions there are after the first k operations.
         trained: From a frozen set of places to the columns of the angles there, ascending.
     """
 
@@ -62,11 +62,11 @@ class Circuit:
         self._instructions: list[Instruction] = []
         self._constants: list[float] = []
         self._terms: list[tuple[int, int, float]] = []
-        self.ends = [(0, 0)]
+        self.ends = [0]
         position = 0
         for index, op in enumerate(operations):
             self._write(op, position, first=index == 0)
-            self.ends.append((len(self._instructions), len(self._constants)))
+            self.ends.append(len(self._instructions))
             position += len(op.data)
         self.num_columns = len(self._columns)
         self.num_bits = self._columns.count(_BIT)

@@ -23,7 +23,7 @@ from ...engine.options import EngineOptions
 from ...ir.classical import BOOL, Apply, Bits, Constant, Expression
 from ...ir.dynamic import Branch, DynamicProgram, Measure, Node, Prepare, Reset, Segment
 from ...ir.program import Program
-from ...ir.slots import with_slots
+from ...ir.slots import numbered
 from ...simulation import Request, Runner
 from .circuits import Circuit
 from .operations import is_supported
@@ -179,14 +179,11 @@ class Trajectories:
 
     def _segment(self, start: int, stop: int) -> list[Node]:
         """Gates as a segment of their own."""
-        (low, first), (high, last) = self._circuit.ends[start], self._circuit.ends[stop]
-        instructions = [
-            with_slots(each, lambda slot: slot - first) for each in self._circuit.program.instructions[low:high]
-        ]
+        low, high = self._circuit.ends[start], self._circuit.ends[stop]
+        instructions, slots = numbered(self._circuit.program.instructions[low:high])
         if not instructions:
             return []
-        program = Program(self._circuit.num_qubits, last - first, tuple(instructions))
-        return [Segment(program, tuple(range(first, last)))]
+        return [Segment(Program(self._circuit.num_qubits, len(slots), instructions), slots)]
 
 
 def _expression(outcomes: tuple[int, ...], held: tuple[int, ...]) -> Expression:
