@@ -51,6 +51,8 @@ class FusedSimulator(BackendV2):
 
     A circuit may be wider than `num_qubits`, as those transpiled to large devices are: qubits that nothing acts on take
     no memory, and only the others count. ``transpile`` for the simulator takes circuits of up to 512 qubits.
+    ``transpile(circuit, simulator, coupling_map=...)`` writes it in gates of one qubit and those of two that Qiskit can
+    turn round, and routes them, while Qiskit refuses a coupling map beside an `AerSimulator`, which names wider gates.
 
     Shots share a state until an outcome is random, and whatever shares the outcomes goes on as one state. Circuits that
     differ in angles only share their plans, so that the bound copies of an ansatz are planned once. Instructions
