@@ -33,6 +33,8 @@ AerSimulator: Any = pytest.importorskip("qiskit_aer").AerSimulator
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
+SHOTS = 10_000
+
 
 def noise_model() -> Any:
     """Errors of all kinds, on some qubits and on all."""
@@ -210,7 +212,7 @@ def probabilities(circuit: QuantumCircuit, model: Any) -> NDArray[np.float64]:
     return result
 
 
-def aer_frequencies(circuit: QuantumCircuit, model: Any, shots: int = 40_000) -> NDArray[np.float64]:
+def aer_frequencies(circuit: QuantumCircuit, model: Any, shots: int = SHOTS) -> NDArray[np.float64]:
     run = AerSimulator(method="density_matrix").run(circuit, noise_model=model, shots=shots, seed_simulator=3)
     counts = run.result().get_counts().int_outcomes()
     return np.array([counts.get(k, 0) for k in range(2**circuit.num_clbits)]) / shots
@@ -253,7 +255,7 @@ def test_misread_outcomes_are_those_of_aer(kind: str) -> None:
     assert abs(found.sum() - 1) < 1e-12
     assert not lower(circuit, noise=model).program.is_noisy  # readout leaves states pure
     expected = aer_frequencies(circuit, model)
-    error = np.sqrt(found * (1 - found) / 40_000)
+    error = np.sqrt(found * (1 - found) / SHOTS)
     assert (np.abs(found - expected) < 5 * error + 1e-9).all()
 
 
@@ -494,10 +496,37 @@ def test_idle_qubits_that_may_be_misread_are_measured() -> None:
     assert [node for node in lowered.dynamic.nodes if isinstance(node, ir.Measure)] == [ir.Measure(0, 1, (0.1, 0.3))]
 
 
-def test_joint_readout_errors_of_dynamic_circuits_are_refused() -> None:
+def test_bits_of_dynamic_circuits_that_are_misread_together_are_so_at_the_end() -> None:
     circuit = measured(MEASUREMENTS["joint"])
-    with pytest.raises(UnsupportedInstructionError, match=r"instruction 3 \('measure'\).*misread together"):
+    circuit.measure(1, 1)
+    lowered = lower_dynamic(circuit, noise=readout_model())
+    flips = {node.clbit: node.flips for node in lowered.dynamic.nodes if isinstance(node, ir.Measure)}
+    assert flips == {0: ir.NEVER, 1: (0.4, 0.2), 2: ir.NEVER}
+    (together,) = lowered.measurement.readout
+    assert together.clbits == (2, 0)
+    with circuit.if_test((circuit.clbits[1], 1)):
+        circuit.x(3)
+    assert lower_dynamic(circuit, noise=readout_model()).measurement.readout
+    with circuit.if_test((circuit.clbits[2], 1)):
+        circuit.x(3)
+    with pytest.raises(UnsupportedInstructionError, match=r"bits \[0, 2\] are misread together and decide what is run"):
         lower_dynamic(circuit, noise=readout_model())
+
+
+def test_qubits_that_are_misread_together_are_not_measured_in_blocks() -> None:
+    circuit = QuantumCircuit(3, 3)
+    circuit.h(range(3))
+    with circuit.if_test((circuit.clbits[1], 0)):
+        circuit.append(Instruction("measure", 2, 2, []), [0, 2], [2, 0])
+    with pytest.raises(UnsupportedInstructionError, match="cannot be measured in a block"):
+        lower_dynamic(circuit, noise=readout_model())
+
+
+def test_elements_of_vectors_are_in_their_order() -> None:
+    p = ParameterVector("p", 12)
+    model = ParametricNoiseModel()
+    model.add_error("bit_flip", p[10] * p[2] * p[0], "x")
+    assert read_noise(model).parameters == (p[0], p[2], p[10])
 
 
 def test_channels_are_refused_until_they_are_asked_for() -> None:

@@ -14,7 +14,8 @@ from typing_extensions import override
 
 from ....errors import InvalidInputError, SimulationError, UnsupportedInstructionError
 from ....ir import dynamic as ir
-from ....ir.classical import BOOL, Apply, Constant, Expression, any_of
+from ....ir.classical import BOOL, Apply, Constant, Expression, any_of, clbits_read
+from ....ir.measurement import Confusion, Measurement
 from ....ir.program import MAX_QUBITS, Program
 from ....ir.qubits import ActiveQubits, read_qubits
 from ....ir.simplify import simplify
@@ -60,7 +61,9 @@ def lower_dynamic(
         lift: Whether constant angles become parameters with values (`Lowered.constants`), so that circuits that differ
             in them only, as the bound copies of an ansatz do, are one program and have one plan.
         channels: Whether segments may hold channels; a circuit that has some is refused otherwise.
-        noise: A noise model, as of `lower`; segments hold channels then, and measurements are misread.
+        noise: A noise model, as of `lower`; segments hold channels then, and measurements are misread: bits by
+            themselves where they are measured (`ir.dynamic.Measure.flips`), several together at the end of all shots
+            (`Lowered.measurement`).
         noise_scale: As of `lower`.
 
     Raises:
@@ -93,7 +96,22 @@ def lower_dynamic(
     nodes = simplify(active.nodes(walker.nodes))
     dynamic = ir.DynamicProgram(len(active), circuit.num_clbits, nodes, walker.reader.variables)
     constants = np.array(table.constants, dtype=np.float64)
-    return Lowered(dynamic, angle_map, table.parameters, active, constants=constants)
+    together = () if writer is None else writer.together
+    _check_unread(together, nodes)
+    measurement = Measurement((), circuit.num_clbits, together)
+    return Lowered(dynamic, angle_map, table.parameters, active, constants=constants, measurement=measurement)
+
+
+def _check_unread(together: Sequence[Confusion], nodes: Sequence[ir.Node]) -> None:
+    """Refuse that bits which are misread together, at the end of all shots, decide anything before."""
+    misread = {clbit for each in together for clbit in each.clbits}
+    for node in ir.walk(nodes) if misread else ():
+        match node:
+            case ir.Assign(_, value) | ir.Branch(value) | ir.While(value) if not misread.isdisjoint(clbits_read(value)):
+                raise UnsupportedInstructionError(
+                    f"The classical bits {sorted(misread)} are misread together and decide what is run afterwards; "
+                    "only bits that are misread by themselves can."
+                )
 
 
 @dataclass
@@ -170,10 +188,15 @@ class DynamicWalker(Walker):
         """A measurement."""
         self._require_free(operands)
         self.flush()
-        with self._at_place():
-            misread = self.noise.misreadings(operands.targets) if self.noise is not None else {}
+        flips: dict[int, tuple[float, float]] = {}
+        if self.noise is not None:
+            with self._at_place():
+                self.noise.measured(operands.targets, operands.clbits)
+            flips = self.noise.flips(operands.targets)
+            if self._depth and len(flips) < len(operands.targets) and self.noise.together:
+                raise self._refusal("qubits that are misread together cannot be measured in a block")
         for place, (qubit, clbit) in enumerate(zip(operands.targets, operands.clbits, strict=True)):
-            self.nodes.append(ir.Measure(qubit, clbit, misread.get(place, ir.NEVER)))
+            self.nodes.append(ir.Measure(qubit, clbit, flips.get(place, ir.NEVER)))
         return True
 
     def reset(self, _operation: Any, operands: Operands) -> bool:

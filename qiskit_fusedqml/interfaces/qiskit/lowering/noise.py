@@ -16,7 +16,7 @@ from ....arrays import FloatArray
 from ....errors import InvalidInputError, UnsupportedInstructionError
 from ....ir.measurement import Confusion
 from ..noise import Noise, PlacedChannel, read_noise
-from ..noise.errors import Scale, constant, read_error, transfer
+from ..noise.errors import Scale, constant, parameters_of, read_error, transfer
 
 NoiseOfInstruction: TypeAlias = list[tuple[tuple[int, ...], PlacedChannel]]
 
@@ -44,8 +44,7 @@ class NoiseWriter:
     @property
     def parameters(self) -> list[Parameter]:
         """The parameters that the noise depends on."""
-        own = self.scale.parameters if isinstance(self.scale, ParameterExpression) else ()
-        return [*self.model.parameters, *sorted(own, key=lambda parameter: parameter.name)]
+        return [*self.model.parameters, *parameters_of(self.scale)]
 
     def prepared(self, circuit: QuantumCircuit) -> QuantumCircuit:
         """The circuit with what the model's passes write into it."""
@@ -83,21 +82,18 @@ class NoiseWriter:
         own = self._misreadings(qubits)
         self.confusions = kept + [Confusion(tuple(clbits[k] for k in places), matrix) for places, matrix in own]
 
-    def misreadings(self, qubits: tuple[int, ...]) -> dict[int, tuple[float, float]]:
-        """The probabilities of misreading the outcomes 0 and 1 of a measurement, by the positions of its qubits.
+    def flips(self, qubits: tuple[int, ...]) -> dict[int, tuple[float, float]]:
+        """The probabilities of misreading the outcomes 0 and 1 of qubits by themselves, by their positions."""
+        return {
+            places[0]: (float(matrix[0, 1]), float(matrix[1, 0]))
+            for places, matrix in self._misreadings(qubits)
+            if len(places) == 1
+        }
 
-        Raises:
-            UnsupportedInstructionError: If several qubits are misread together.
-        """
-        found = {}
-        for places, matrix in self._misreadings(qubits):
-            if len(places) > 1:
-                raise UnsupportedInstructionError(
-                    f"the qubits {qubits} are misread together, which is possible only in circuits that measure at "
-                    "their end, for values and probabilities"
-                )
-            found[places[0]] = (float(matrix[0, 1]), float(matrix[1, 0]))
-        return found
+    @property
+    def together(self) -> tuple[Confusion, ...]:
+        """The readout errors of several bits together."""
+        return tuple(each for each in self.confusions if len(each.clbits) > 1)
 
     def _misreadings(self, qubits: tuple[int, ...]) -> list[tuple[tuple[int, ...], FloatArray]]:
         found = self.model.misreadings(qubits)

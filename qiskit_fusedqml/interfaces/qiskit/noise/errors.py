@@ -9,8 +9,9 @@ from math import exp
 from typing import Any, TypeAlias
 
 import numpy as np
-from qiskit.circuit import ParameterExpression
+from qiskit.circuit import Parameter, ParameterExpression
 from qiskit.circuit.library import get_standard_gate_name_mapping
+from qiskit.circuit.parametervector import ParameterVectorElement
 
 from ....arrays import ComplexArray, FloatArray, shown
 from ....errors import InvalidInputError, UnsupportedInstructionError
@@ -79,6 +80,18 @@ class PlacedChannel:
     def _powers(self) -> ChannelFamily:
         assert self.matrix is not None
         return powered(self.matrix)
+
+
+def parameters_of(value: Any) -> list[Parameter]:
+    """The parameters of an expression, vectors in the order of their elements; none for a number."""
+    if not isinstance(value, ParameterExpression):
+        return []
+
+    def place(parameter: Parameter) -> tuple[str, int]:
+        is_element = isinstance(parameter, ParameterVectorElement)
+        return (parameter.vector.name, parameter.index) if is_element else (parameter.name, 0)
+
+    return sorted(value.parameters, key=place)
 
 
 def constant(places: tuple[int, ...], matrix: FloatArray, what: str) -> tuple[PlacedChannel, ...]:

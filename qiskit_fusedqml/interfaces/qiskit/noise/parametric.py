@@ -15,7 +15,7 @@ from ....arrays import FloatArray, shown
 from ....errors import InvalidInputError
 from ....ir.channel_table import CHANNELS
 from ....ir.channels import ChannelFamily
-from .errors import PlacedChannel, constant, read_error, transfer
+from .errors import PlacedChannel, constant, parameters_of, read_error, transfer
 from .model import Error, Noise, Qubits, Relaxation, confusion
 
 
@@ -157,8 +157,7 @@ class ParametricNoiseModel:
                 for name in rule.instructions:
                     errors.setdefault(name, {}).setdefault(rule.qubits, []).append(error)
                 for value in (value for channel in rule.channels for value in channel.parameters):
-                    own = value.parameters if isinstance(value, ParameterExpression) else ()
-                    parameters.update(dict.fromkeys(sorted(own, key=lambda parameter: parameter.name)))
+                    parameters.update(dict.fromkeys(parameters_of(value)))
             elif isinstance(rule, Relaxation):
                 relaxation = rule
             else:
