@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -12,9 +13,10 @@ from support.programs import layered
 from support.refusals import check_refusals
 from support.tapes import TapeMaker, random_state, replaced, tape_of
 
-from qiskit_fusedqml.devices.gpu import sequences
+from qiskit_fusedqml.devices.gpu import sequences, sources
 from qiskit_fusedqml.devices.gpu.compiled import Geometry
 from qiskit_fusedqml.devices.gpu.device import GPUDevice
+from qiskit_fusedqml.devices.gpu.operations import KINDS
 from qiskit_fusedqml.devices.gpu.runtime import Limits
 from qiskit_fusedqml.engine.options import EngineOptions
 from qiskit_fusedqml.engine.program_function import ProgramFunction
@@ -23,7 +25,7 @@ from qiskit_fusedqml.ir.angles import AngleMap
 from qiskit_fusedqml.ir.observables import PauliSum, PauliTerm
 from qiskit_fusedqml.planner.frame import Frame
 from qiskit_fusedqml.planner.gf2 import echelon
-from qiskit_fusedqml.planner.tape import RY, Block, Dense, Diag, Factor, Pauli, Tape
+from qiskit_fusedqml.planner.tape import RY, Block, Dense, Diag, Factor, Operation, Pauli, Tape
 
 SCHEDULES = (0, 5, 11)
 LIMITS = Limits(shared_bytes=227 << 10, multiprocessors=2)
@@ -366,3 +368,20 @@ def test_tiles_follow_shared_memory(shared_kib, single, resident):
     geometry = Geometry.of(Limits(shared_bytes=shared_kib << 10), single)
     assert geometry.whole_qubits == geometry.largest_tile == resident
     assert geometry.planned_tile == resident - geometry.sector_bits
+
+
+def test_every_operation_has_a_row():
+    assert set(KINDS) == set(get_args(Operation))
+
+
+def test_kernels_are_declared_by_their_text():
+    kernels = {name.partition("<")[0] for name in sources.kernel_names()}
+    assert len(kernels) == sources.source().count("__global__")
+    buffer = np.zeros(1)
+    values = sources.arguments("relabel", [buffer, None, buffer, 3, True, 2**40])
+    assert values[0] is values[2] is buffer
+    assert values[1] is None
+    assert [type(value) for value in values[3:]] == [np.int32, np.int32, np.int64]
+    assert values[5] == 2**40
+    with pytest.raises(ValueError, match="shorter"):
+        sources.arguments("relabel", [buffer, None, buffer, 3, 1])
