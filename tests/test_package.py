@@ -32,7 +32,7 @@ ORDER = ["errors", "arrays", "memory", "files", *ROOMS, "__main__"]
 ALLOWED = {
     "qiskit": ("errors", "interfaces", "demo"),
     "qiskit_machine_learning": ("interfaces", "demo"),
-    "torch": ("interfaces.torch", "interfaces.pennylane.second_order_torch", "training", "demo"),
+    "torch": ("interfaces.torch", "interfaces.pennylane.second_order", "training", "demo"),
     "cupy": ("devices.gpu.runtime",),
     "pennylane": ("interfaces.pennylane",),
     "sklearn": ("demo",),

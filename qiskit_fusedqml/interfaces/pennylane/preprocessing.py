@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pennylane as qml
 from pennylane.devices import ExecutionConfig
 from pennylane.devices.preprocess import (
@@ -25,9 +26,8 @@ from .midcircuit import expanded, stops_decomposition
 from .operations import PLAIN, holds_matrix, is_supported
 from .samples import unwrapped
 from .sampling import by_samples
-from .second_order import refuse_in_jax, refuse_second_derivatives
+from .second_order import is_traced, refuse_in_jax, refuse_second_derivatives
 from .tapes import stacked, unchanged, wire_order
-from .traced import with_arrays
 
 
 def resolved_config(config: ExecutionConfig, circuit: Any, name: str) -> ExecutionConfig:
@@ -208,7 +208,23 @@ def _read_off_states(tape: Any, wires: Any) -> Any:
 
 @qml.transform  # type: ignore[untyped-decorator]
 def _with_arrays(tape: Any) -> Any:
-    return unchanged(with_arrays(tape))
+    """The tape with every number that JAX follows as an array of JAX's own precision.
+
+    The framework asks these numbers for their types, which Python's have not, and takes gradients to be of the same.
+    """
+    import jax
+
+    numbers = tape.get_parameters(trainable_only=False)
+    kinds = {"f": np.result_type(float), "c": np.result_type(complex)}
+    own = {kind: jax.dtypes.canonicalize_dtype(dtype) for kind, dtype in kinds.items()}
+    changed = {
+        k: jax.numpy.array(number, own[number.dtype.kind])
+        for k, number in enumerate(numbers)
+        if is_traced(number)
+        and number.dtype.kind in own
+        and (number.dtype != own[number.dtype.kind] or isinstance(getattr(number, "primal", None), float | int))
+    }
+    return unchanged(tape.bind_new_parameters([*changed.values()], [*changed]) if changed else tape)
 
 
 _first_derivatives = qml.transform(refuse_second_derivatives)
