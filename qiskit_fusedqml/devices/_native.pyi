@@ -103,3 +103,98 @@ def amplitudes(
 def probabilities(
     state: State, columns: list[int], offset: int, qubits: list[int], threads: int, /
 ) -> NDArray[np.float64]: ...
+
+class PauliState:
+    @property
+    def num_qubits(self) -> int: ...
+    @property
+    def batch(self) -> int: ...
+    @property
+    def lane_bits(self) -> int: ...
+    @property
+    def bytes(self) -> int: ...
+    def copy(self) -> PauliState: ...
+
+class PauliTape:
+    def __init__(self, source: NDArray[np.int64], /) -> None: ...
+    @property
+    def num_overlaps(self) -> int: ...
+
+class PauliCoefficients:
+    def __init__(
+        self,
+        affine: NDArray[np.float64],
+        batched_affine: NDArray[np.float64],
+        pairs: NDArray[np.float64],
+        turns: NDArray[np.float64],
+        batched_turns: NDArray[np.float64],
+        transfers: Sequence[NDArray[np.float64]],
+        inverse_affine: NDArray[np.float64],
+        inverse_batched_affine: NDArray[np.float64],
+        inverse_pairs: NDArray[np.float64],
+        inverse_transfers: Sequence[NDArray[np.float64]],
+        /,
+    ) -> None: ...
+
+def make_pauli_state(
+    isa: str, single: bool, half_width: bool, num_qubits: int, batch: int, limit: int, /
+) -> PauliState: ...
+def set_zero_vector(state: PauliState, threads: int, /) -> None: ...
+def set_vectors(state: PauliState, vectors: NDArray[np.float64], threads: int, /) -> None: ...
+def vectors(state: PauliState, threads: int, /) -> NDArray[np.float64]: ...
+def pauli_rows(state: PauliState, rows: NDArray[np.int64], /) -> NDArray[np.float64]: ...
+def pauli_expectation(
+    state: PauliState, starts: NDArray[np.int64], rows: NDArray[np.int64], weights: NDArray[np.float64], /
+) -> NDArray[np.float64]: ...
+def set_bra(
+    state: PauliState,
+    starts: NDArray[np.int64],
+    rows: NDArray[np.int64],
+    weights: NDArray[np.float64],
+    cotangents: NDArray[np.float64] | None,
+    threads: int,
+    /,
+) -> None: ...
+def products(bras: PauliState, kets: PauliState, threads: int, /) -> NDArray[np.float64]: ...
+def combine(kets: PauliState, weights: NDArray[np.float64], state: PauliState, threads: int, /) -> None: ...
+def pauli_forward(tape: PauliTape, coefficients: PauliCoefficients, ket: PauliState, threads: int, /) -> None: ...
+def pauli_backward_bra(tape: PauliTape, coefficients: PauliCoefficients, bra: PauliState, threads: int, /) -> None: ...
+def pauli_backward(
+    tape: PauliTape,
+    coefficients: PauliCoefficients,
+    ket: PauliState,
+    bra: PauliState,
+    per_sample: bool,
+    threads: int,
+    /,
+) -> NDArray[np.float64]: ...
+def pauli_joint(
+    tape: PauliTape,
+    coefficients: PauliCoefficients,
+    ket: PauliState,
+    bra: PauliState,
+    per_sample: bool,
+    threads: int,
+    /,
+) -> NDArray[np.float64]: ...
+def bind_sequences(
+    starts: NDArray[np.intp],
+    axes: NDArray[np.intp],
+    slots: NDArray[np.intp],
+    weights: NDArray[np.float64],
+    constants: NDArray[np.float64],
+    angles: NDArray[np.float64],
+    maps: NDArray[np.float64],
+    /,
+) -> NDArray[np.float64]: ...
+def pull_sequences(
+    starts: NDArray[np.intp],
+    axes: NDArray[np.intp],
+    slots: NDArray[np.intp],
+    weights: NDArray[np.float64],
+    constants: NDArray[np.float64],
+    angles: NDArray[np.float64],
+    maps: NDArray[np.float64],
+    overlaps: NDArray[np.float64],
+    /,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]: ...

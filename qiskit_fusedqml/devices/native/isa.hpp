@@ -1,6 +1,7 @@
 // The sweeps of one instruction set. Included once per instruction set, in a file compiled for it.
 #pragma once
 #include "observe.hpp"
+#include "pauli_sweep.hpp"
 #include "sweep.hpp"
 
 namespace fusedqml {
@@ -25,7 +26,8 @@ template <class S> constexpr Kernels kernels_of(const char* name) {
             expectation<S>,
             apply_observables<S>,
             transform<S>,
-            sine_cosines<S>};
+            sine_cosines<S>,
+            {pauli_sweep<S>}};
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 // What the driver asks of the sweeps compiled for one instruction set, real type and number of lanes. Plain data and function
 // pointers only, see tape.hpp.
 #pragma once
+#include "pauli_tape.hpp"
 #include "tape.hpp"
 
 namespace fusedqml {
@@ -82,6 +83,7 @@ struct Kernels {
     void (*transform)(double* values, size_t count);
     // Of any number of doubles; the results may replace the arguments.
     void (*sine_cosine)(const double* x, int64_t count, double* sine, double* cosine);
+    PauliKernels pauli;
 };
 
 // The best instruction set of this machine; nullptr if none of the given name (or nullptr) can run here.

@@ -2,15 +2,16 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
-#include <chrono>
 #include <map>
 #include <mutex>
 
 #include "arrays.hpp"
 #include "coefficients_module.hpp"
+#include "interruptible.hpp"
 #include "observables.hpp"
 #include "readout.hpp"
 #include "coefficient_map_module.hpp"
+#include "pauli_module.hpp"
 #include "run.hpp"
 
 namespace nb = nanobind;
@@ -46,37 +47,12 @@ private:
     int64_t overlaps_ = 0;
 };
 
-// Looks for Ctrl-C about twenty times a second.
-class Signals {
-public:
-    bool operator()() {
-        const auto now = std::chrono::steady_clock::now();
-        if (now < next_) return false;
-        next_ = now + std::chrono::milliseconds(50);
-        nb::gil_scoped_acquire gil;
-        return PyErr_CheckSignals() != 0;
-    }
-
-private:
-    std::chrono::steady_clock::time_point next_ = std::chrono::steady_clock::now() + std::chrono::milliseconds(50);
-};
-
 // The coefficients' arrays, if they fit the state.
 const CoefficientArrays& arrays_for(const Coefficients& coefficients, const State& state) {
     const CoefficientCounts& counts = coefficients.counts();
     if (counts.batch != state.batch && (counts.batched_pairs || counts.batched_matrices || counts.batched_angles))
         throw nb::value_error("a batched coefficient does not have one value for each of the state's samples");
     return coefficients.arrays();
-}
-
-template <class Run> void interruptible(const Run& run) {
-    bool finished;
-    {
-        nb::gil_scoped_release release;
-        Signals signals;
-        finished = run([&] { return signals(); });
-    }
-    if (!finished) throw nb::python_error();
 }
 
 void check_same(const State& ket, const State& bra) {
@@ -219,6 +195,7 @@ NB_MODULE(_native, m) {
     nb::class_<Observables>(m, "Observables").def_prop_ro("num_observables", &Observables::num_observables);
     bind_coefficients(m);
     bind_coefficient_map(m);
+    bind_pauli(m);
     m.def("instruction_sets", [] {
         std::vector<std::string> names;
         for (const char* name : {"avx512", "avx2", "sse2", "neon"})

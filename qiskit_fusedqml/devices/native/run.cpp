@@ -8,6 +8,7 @@
 #include "call.hpp"
 #include "gf2.hpp"
 #include "pool.hpp"
+#include "workspace.hpp"
 
 namespace fusedqml {
 namespace {
@@ -17,27 +18,6 @@ constexpr int shares = 4;              // parts a thread, so that a thread that 
 constexpr size_t share_bytes = size_t(1) << 18;  // unless their sums take more memory than this
 
 int64_t tiles_of(const Block& block) { return int64_t(1) << block.num_outer; }
-
-// A thread's buffers, kept from call to call unless they are large.
-class Workspace {
-public:
-    static Workspace& here() {
-        static thread_local Workspace workspace;
-        return workspace;
-    }
-    void* get(size_t which, size_t bytes) {
-        if (buffers_[which].size() < bytes) buffers_[which] = Memory(bytes, false);
-        return buffers_[which].get();
-    }
-    void trim() {
-        for (Memory& buffer : buffers_)
-            if (buffer.size() > kept) buffer = Memory();
-    }
-
-private:
-    static constexpr size_t kept = size_t(1) << 24;
-    Memory buffers_[5];
-};
 
 // What scratch memory the blocks of a tape need.
 struct Needs {

@@ -1,0 +1,278 @@
+#include "pauli_module.hpp"
+
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <map>
+#include <mutex>
+
+#include "interruptible.hpp"
+#include "pauli_run.hpp"
+#include "pauli_sequences.hpp"
+
+namespace nb = nanobind;
+
+namespace fusedqml {
+namespace {
+
+// A tape, compiled on first use for each number of row bits in lanes.
+class PauliTape {
+public:
+    explicit PauliTape(const Array<int64_t, 1>& source) : source_(source.data(), source.data() + source.size()) {
+        overlaps_ = compiled(0).view.num_overlaps;
+    }
+    const CompiledPauliTape& compiled(int lane_bits) {
+        std::lock_guard<std::mutex> lock(mutex_);
+        auto& tape = tapes_[lane_bits];
+        if (!tape) tape = compile_pauli_tape(source_, lane_bits);
+        return *tape;
+    }
+    int64_t num_overlaps() const { return overlaps_; }
+
+private:
+    std::vector<int64_t> source_;
+    std::mutex mutex_;
+    std::map<int, std::unique_ptr<CompiledPauliTape>> tapes_;
+    int64_t overlaps_ = 0;
+};
+
+using Numbers1 = Array<double, 1>;
+using Indices = Array<int64_t, 1>;
+
+// Coefficients as the sweeps are given them: views of arrays that are kept alive.
+class PauliCoefficients {
+public:
+    PauliCoefficients(const Array<double, 3>& affine, const Array<double, 4>& batched_affine, const Array<double, 2>& pairs,
+                      const Array<double, 2>& turns, const Array<double, 3>& batched_turns, const std::vector<Array<double, 2>>& transfers,
+                      const Array<double, 3>& inverse_affine, const Array<double, 4>& inverse_batched_affine, const Array<double, 2>& inverse_pairs,
+                      const std::vector<Array<double, 2>>& inverse_transfers)
+        : affine_(affine), inverse_affine_(inverse_affine), batched_affine_(batched_affine), inverse_batched_affine_(inverse_batched_affine),
+          batched_turns_(batched_turns), pairs_(pairs), inverse_pairs_(inverse_pairs), turns_(turns), transfers_(transfers),
+          inverse_transfers_(inverse_transfers) {
+        check(affine.shape(1) == 3 && affine.shape(2) == 4, "affine must have shape (R, 3, 4)");
+        check(batched_affine.shape(1) == 3 && batched_affine.shape(2) == 4, "batched_affine must have shape (R, 3, 4, B)");
+        check(pairs.shape(1) == 18, "pairs must have shape (P, 18)");
+        check(turns.shape(1) == 2, "turns must have shape (T, 2)");
+        check(batched_turns.shape(1) == 2, "batched_turns must have shape (T, 2, B)");
+        check(inverse_affine.size() == affine.size() && inverse_batched_affine.size() == batched_affine.size() &&
+                  inverse_pairs.size() == pairs.size() && inverse_transfers.size() == transfers.size(),
+              "there must be as many inverse maps as maps");
+        numbers_ = {affine.data(), inverse_affine.data(), batched_affine.data(), inverse_batched_affine.data(), pairs.data(),
+                    inverse_pairs.data(), turns.data(), batched_turns.data(), rows(affine), rows(batched_affine), rows(pairs), rows(turns),
+                    rows(batched_turns), {}, {}, {}};
+        for (size_t i = 0; i < transfers.size(); ++i) {
+            check(transfers[i].shape(0) == transfers[i].shape(1) && inverse_transfers[i].size() == transfers[i].size(),
+                  "transfer matrices must have shape (4**k, 4**k)");
+            numbers_.transfers.push_back(transfers[i].data());
+            numbers_.inverse_transfers.push_back(inverse_transfers[i].data());
+            numbers_.letters.push_back(static_cast<int>(transfers[i].shape(0)));
+        }
+    }
+    const PauliNumbers& numbers_for(const PauliState& state) const {
+        const size_t batch = static_cast<size_t>(state.batch);
+        check((!batched_affine_.shape(0) || batched_affine_.shape(3) == batch) && (!batched_turns_.shape(0) || batched_turns_.shape(2) == batch),
+              "a batched coefficient does not have one value for each of the state's samples");
+        return numbers_;
+    }
+
+private:
+    template <class A> static int64_t rows(const A& array) { return static_cast<int64_t>(array.shape(0)); }
+    Array<double, 3> affine_, inverse_affine_;
+    Array<double, 4> batched_affine_, inverse_batched_affine_;
+    Array<double, 3> batched_turns_;
+    Array<double, 2> pairs_, inverse_pairs_, turns_;
+    std::vector<Array<double, 2>> transfers_, inverse_transfers_;
+    PauliNumbers numbers_;
+};
+
+void check_same(const PauliState& a, const PauliState& b) {
+    check(a.kernels == b.kernels && a.num_qubits == b.num_qubits && a.batch == b.batch, "The ket and the bra differ in shape, precision or layout.");
+}
+
+// Overlaps, or None of directions that have none.
+nb::object sweep(PauliTape& tape, const PauliCoefficients& coefficients, Way way, const PauliState* ket, const PauliState* bra, bool per_sample,
+                 int threads) {
+    const PauliState& state = ket ? *ket : *bra;
+    if (ket && bra) check_same(*ket, *bra);
+    const CompiledPauliTape& compiled = tape.compiled(state.lane_bits);
+    check(compiled.view.num_qubits == state.num_qubits, "The tape and the state differ in their number of qubits.");
+    const PauliNumbers& numbers = coefficients.numbers_for(state);
+    const size_t count = static_cast<size_t>(tape.num_overlaps());
+    nb::object result = nb::none();
+    double* out = nullptr;
+    if (ket && bra) {
+        auto overlaps = per_sample ? zeros({static_cast<size_t>(state.batch), count}) : zeros({count});
+        out = overlaps.data();
+        result = nb::cast(overlaps);
+    }
+    interruptible([&](const Interrupted& interrupted) {
+        return run_pauli(compiled, numbers, way, ket, bra, per_sample, out, threads, interrupted);
+    });
+    return result;
+}
+
+PauliState* make_pauli_state(const std::string& isa, bool single, bool half_width, int num_qubits, int64_t batch, size_t limit) {
+    const Kernels* kernels = find_kernels(isa.c_str(), single ? 4 : 8, half_width);
+    check(kernels, "This machine does not have the instruction set asked for.");
+    check(0 < num_qubits && num_qubits <= 16, "A Pauli vector has 1 to 16 qubits.");
+    nb::gil_scoped_release release;
+    return new PauliState(kernels, num_qubits, batch, limit);
+}
+
+void set_given(const PauliState& state, const nb::ndarray<const double, nb::c_contig, nb::device::cpu>& vectors, int threads) {
+    const size_t size = size_t(1) << 2 * state.num_qubits;
+    const bool per_sample = vectors.ndim() == 2 && vectors.shape(0) == static_cast<size_t>(state.batch) && vectors.shape(1) == size;
+    check(per_sample || (vectors.ndim() == 1 && vectors.shape(0) == size), "Vectors must have shape (4**n,) or (B, 4**n).");
+    nb::gil_scoped_release release;
+    set_vectors(state, vectors.data(), per_sample, threads);
+}
+
+Result<double> vectors(const PauliState& state, int threads) {
+    auto result = zeros({static_cast<size_t>(state.batch), size_t(1) << 2 * state.num_qubits});
+    double* out = result.data();
+    nb::gil_scoped_release release;
+    get_vectors(state, out, threads);
+    return result;
+}
+
+void check_rows(const PauliState& state, const Indices& rows) {
+    for (size_t i = 0; i < rows.size(); ++i)
+        check(rows.data()[i] >= 0 && !(rows.data()[i] >> 2 * state.num_qubits), "A row lies outside the vector.");
+}
+
+Result<double> rows(const PauliState& state, const Indices& rows) {
+    check_rows(state, rows);
+    auto result = zeros({static_cast<size_t>(state.batch), rows.size()});
+    get_rows(state, rows.data(), static_cast<int64_t>(rows.size()), result.data());
+    return result;
+}
+
+PauliSums sums_of(const PauliState& state, const Indices& starts, const Indices& rows, const Numbers1& weights) {
+    check_rows(state, rows);
+    check(starts.size() && rows.size() == weights.size() && starts.data()[0] == 0 && starts.data()[starts.size() - 1] == static_cast<int64_t>(rows.size()),
+          "starts, rows and weights of observables do not fit one another");
+    for (size_t k = 1; k < starts.size(); ++k) check(starts.data()[k - 1] <= starts.data()[k], "starts must ascend");
+    return {static_cast<int64_t>(starts.size()) - 1, starts.data(), rows.data(), weights.data()};
+}
+
+Result<double> expectation(const PauliState& state, const Indices& starts, const Indices& rows, const Numbers1& weights) {
+    const PauliSums sums = sums_of(state, starts, rows, weights);
+    auto values = zeros({static_cast<size_t>(state.batch), static_cast<size_t>(sums.count)});
+    get_sums(state, sums, values.data());
+    return values;
+}
+
+void set_bra(const PauliState& state, const Indices& starts, const Indices& rows, const Numbers1& weights, std::optional<Array<double, 2>> cotangents,
+             int threads) {
+    const PauliSums sums = sums_of(state, starts, rows, weights);
+    if (cotangents)
+        check(cotangents->shape(0) == static_cast<size_t>(state.batch) && cotangents->shape(1) == static_cast<size_t>(sums.count),
+              "Cotangents must have shape (B, n_obs).");
+    else check(state.batch == sums.count, "There must be one state for each of the observables.");
+    nb::gil_scoped_release release;
+    set_sums(state, sums, cotangents ? cotangents->data() : nullptr, threads);
+}
+
+Result<double> products(const PauliState& bras, const PauliState& kets, int threads) {
+    check(bras.kernels->real_bytes == kets.kernels->real_bytes && bras.num_qubits == kets.num_qubits, "The bras and the kets differ in size or precision.");
+    auto values = zeros({static_cast<size_t>(kets.batch), static_cast<size_t>(bras.batch)});
+    double* out = values.data();
+    nb::gil_scoped_release release;
+    get_products(bras, kets, out, threads);
+    return values;
+}
+
+void combine(const PauliState& kets, const Array<double, 2>& weights, const PauliState& state, int threads) {
+    check(kets.kernels->real_bytes == state.kernels->real_bytes && kets.num_qubits == state.num_qubits, "The states differ in size or precision.");
+    check(weights.shape(0) == static_cast<size_t>(kets.batch) && weights.shape(1) == static_cast<size_t>(state.batch), "Weights must have shape (B, K).");
+    nb::gil_scoped_release release;
+    set_combinations(kets, weights.data(), state, threads);
+}
+
+// Sequences, and the number of samples of their angles.
+PauliSequences sequences_of(const Indices& starts, const Indices& axes, const Indices& slots, const Numbers1& weights, const Numbers1& constants,
+                            const Array<double, 3>& maps, int64_t num_angles) {
+    const int64_t count = static_cast<int64_t>(axes.size()), channels = static_cast<int64_t>(maps.shape(0));
+    check(starts.size() && starts.data()[0] == 0 && starts.data()[starts.size() - 1] == count && slots.size() == axes.size() &&
+              weights.size() == axes.size() && constants.size() == axes.size() && maps.shape(1) == 3 && maps.shape(2) == 4,
+          "the tables of sequences do not fit one another");
+    for (size_t r = 1; r < starts.size(); ++r) check(starts.data()[r - 1] <= starts.data()[r], "starts must ascend");
+    for (int64_t k = 0; k < count; ++k) {
+        const int64_t axis = axes.data()[k], slot = slots.data()[k];
+        check(0 <= axis && axis <= 3 && slot >= (axis == 3 ? 0 : -1) && slot < (axis == 3 ? channels : num_angles), "a factor names what is not there");
+    }
+    return {static_cast<int64_t>(starts.size()) - 1, starts.data(), axes.data(), slots.data(), weights.data(), constants.data(), maps.data(), channels};
+}
+
+using Numbers = nb::ndarray<const double, nb::c_contig, nb::device::cpu>;
+
+Result<double> bind(const Indices& starts, const Indices& axes, const Indices& slots, const Numbers1& weights, const Numbers1& constants,
+                    const Numbers& angles, const Array<double, 3>& maps) {
+    check(angles.ndim() == 1 || angles.ndim() == 2, "angles must have shape (A,) or (B, A)");
+    const bool batched = angles.ndim() == 2;
+    const size_t num_angles = angles.shape(angles.ndim() - 1), batch = batched ? angles.shape(0) : 1;
+    const PauliSequences sequences = sequences_of(starts, axes, slots, weights, constants, maps, static_cast<int64_t>(num_angles));
+    const size_t count = static_cast<size_t>(sequences.count);
+    auto result = batched ? zeros({count, 3, 4, batch}) : zeros({count, 3, 4});
+    double* out = result.data();
+    nb::gil_scoped_release release;
+    bind_sequences(sequences, angles.data(), static_cast<int64_t>(num_angles), static_cast<int64_t>(batch), batched, out);
+    return result;
+}
+
+nb::tuple pull(const Indices& starts, const Indices& axes, const Indices& slots, const Numbers1& weights, const Numbers1& constants,
+               const Numbers& angles, const Array<double, 3>& maps, const Array<double, 4>& overlaps) {
+    const size_t leading = overlaps.shape(0), num_angles = angles.ndim() ? angles.shape(angles.ndim() - 1) : 0;
+    check(angles.ndim() == 1 || (angles.ndim() == 2 && angles.shape(0) == leading), "angles must have shape (A,) or (B, A)");
+    const PauliSequences sequences = sequences_of(starts, axes, slots, weights, constants, maps, static_cast<int64_t>(num_angles));
+    check(overlaps.shape(1) == static_cast<size_t>(sequences.count) && overlaps.shape(2) == 3 && overlaps.shape(3) == 4,
+          "overlaps must have shape (..., R, 3, 4)");
+    auto by_angle = zeros({leading, num_angles}), by_map = zeros({leading, maps.shape(0), 3, 4});
+    {
+        double *angle = by_angle.data(), *map = by_map.data();
+        nb::gil_scoped_release release;
+        pull_sequences(sequences, angles.data(), static_cast<int64_t>(num_angles), static_cast<int64_t>(leading), angles.ndim() == 2, overlaps.data(),
+                       angle, map);
+    }
+    return nb::make_tuple(by_angle, by_map);
+}
+
+}  // namespace
+
+void bind_pauli(nb::module_& m) {
+    nb::class_<PauliState>(m, "PauliState")
+        .def_prop_ro("num_qubits", [](const PauliState& s) { return s.num_qubits; })
+        .def_prop_ro("batch", [](const PauliState& s) { return s.batch; })
+        .def_prop_ro("lane_bits", [](const PauliState& s) { return s.lane_bits; })
+        .def_prop_ro("bytes", &PauliState::bytes)
+        .def("copy", [](const PauliState& s) { return new PauliState(s); }, nb::call_guard<nb::gil_scoped_release>());
+    nb::class_<PauliTape>(m, "PauliTape").def(nb::init<const Array<int64_t, 1>&>()).def_prop_ro("num_overlaps", &PauliTape::num_overlaps);
+    nb::class_<PauliCoefficients>(m, "PauliCoefficients")
+        .def(nb::init<const Array<double, 3>&, const Array<double, 4>&, const Array<double, 2>&, const Array<double, 2>&, const Array<double, 3>&,
+                      const std::vector<Array<double, 2>>&, const Array<double, 3>&, const Array<double, 4>&, const Array<double, 2>&,
+                      const std::vector<Array<double, 2>>&>());
+    m.def("make_pauli_state", &make_pauli_state);
+    m.def("set_zero_vector", &set_zero_vector, nb::call_guard<nb::gil_scoped_release>());
+    m.def("set_vectors", &set_given);
+    m.def("vectors", &vectors);
+    m.def("pauli_rows", &rows);
+    m.def("pauli_expectation", &expectation);
+    m.def("set_bra", &set_bra, nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg().none(), nb::arg());
+    m.def("products", &products);
+    m.def("combine", &combine);
+    m.def("pauli_forward", [](PauliTape& tape, const PauliCoefficients& c, const PauliState& ket, int threads) {
+        return sweep(tape, c, Way::forward, &ket, nullptr, false, threads);
+    });
+    m.def("pauli_backward_bra", [](PauliTape& tape, const PauliCoefficients& c, const PauliState& bra, int threads) {
+        return sweep(tape, c, Way::backward_bra, nullptr, &bra, false, threads);
+    });
+    m.def("pauli_backward", [](PauliTape& tape, const PauliCoefficients& c, const PauliState& ket, const PauliState& bra, bool per_sample,
+                               int threads) { return sweep(tape, c, Way::backward, &ket, &bra, per_sample, threads); });
+    m.def("pauli_joint", [](PauliTape& tape, const PauliCoefficients& c, const PauliState& ket, const PauliState& bra, bool per_sample,
+                            int threads) { return sweep(tape, c, Way::joint, &ket, &bra, per_sample, threads); });
+    m.def("bind_sequences", &bind);
+    m.def("pull_sequences", &pull);
+}
+
+}  // namespace fusedqml

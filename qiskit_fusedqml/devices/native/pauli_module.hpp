@@ -1,0 +1,9 @@
+// Python bindings of Pauli vectors.
+#pragma once
+#include "arrays.hpp"
+
+namespace fusedqml {
+
+void bind_pauli(nb::module_& m);
+
+}  // namespace fusedqml

@@ -1,0 +1,117 @@
+// Tiles of Pauli vectors between the state and a buffer.
+#pragma once
+#include "move.hpp"
+#include "pauli_tape.hpp"
+
+namespace fusedqml {
+namespace {
+
+inline uint64_t outer_row(const PauliBlock& block, uint64_t number) {
+    uint64_t row = 0;
+    for (int i = 0; i < block.num_outer; ++i) row ^= -(number >> i & 1) & block.outer[i];
+    return row;
+}
+
+template <class S, bool in>
+void move_real_straight(const PauliBlock& block, uint32_t base, typename S::Vec* state, typename S::Vec* local) {
+    RowWalk walk(block.steps, uint64_t(1) << block.t, base);
+    do {
+        if (in) {
+            __builtin_prefetch(state + walk.ahead);
+            local[walk.number] = state[walk.row];
+        } else {
+            state[walk.row] = local[walk.number];
+        }
+    } while (walk.next());
+}
+
+// As `move_lanes` of move.hpp; the first row's lanes are XORed by `lanes`.
+template <class S, bool in, unsigned mask>
+void move_real_lanes(const PauliBlock& block, int sample_bits, uint32_t base, uint32_t lanes, typename S::Vec* state,
+                     typename S::Vec* local) {
+    using Vec = typename S::Vec;
+    constexpr int j = set_bits(mask), count = 1 << j;
+    uint32_t offsets[count] = {0}, shear[count] = {0};
+    for (int bit = 0; bit < j; ++bit)
+        for (int i = 0; i < 1 << bit; ++i) {
+            offsets[i | 1 << bit] = offsets[i] ^ block.exchange_row[bit];
+            shear[i | 1 << bit] = shear[i] ^ block.exchange_shear[bit] << sample_bits;
+        }
+    RowWalk walk(block.steps, uint64_t(1) << (block.t - j), base);
+    for (;;) {
+        Vec* here = local + (walk.number << j);
+        const uint32_t flip = lanes << sample_bits;
+        Vec part[count];
+        FQ_UNROLL
+        for (int i = 0; i < count; ++i) {
+            if (in) __builtin_prefetch(state + (walk.ahead ^ offsets[i]));
+            part[i] = S::permute(in ? state[walk.row ^ offsets[i]] : here[i], in ? flip : shear[i]);
+        }
+        trade_lanes<S, mask>(part);
+        FQ_UNROLL
+        for (int i = 0; i < count; ++i)
+            (in ? here[i] : state[walk.row ^ offsets[i]]) = S::permute(part[i], in ? shear[i] : flip);
+        if (!walk.next()) return;
+        lanes ^= block.lane_steps[trailing_zeros(walk.number)];
+    }
+}
+
+template <class S, bool in, unsigned mask = 0>
+void move_real_tile(const PauliBlock& block, int sample_bits, uint32_t base, uint32_t lanes, typename S::Vec* state,
+                    typename S::Vec* local) {
+    if constexpr (mask < unsigned(S::W)) {
+        if (mask != block.exchanged_lanes << sample_bits)
+            return move_real_tile<S, in, mask + 1>(block, sample_bits, base, lanes, state, local);
+        move_real_lanes<S, in, mask>(block, sample_bits, base, lanes, state, local);
+    }
+}
+
+// The lanes of one bit trade places between rows u and u ^ vector; its own inverse.
+template <class S> void shear_lanes(typename S::Vec* local, int t, int lane_bit, uint32_t vector) {
+    typename S::IntVec chosen;
+    for (int lane = 0; lane < S::W; ++lane) chosen[lane] = lane >> lane_bit & 1 ? -1 : 0;
+    const uint32_t pivot = vector & -vector;
+    for (uint32_t u = 0; u < uint32_t(1) << t; ++u) {
+        if (u & pivot) continue;
+        const typename S::Vec a = local[u], b = local[u ^ vector];
+        local[u] = S::select(chosen, b, a);
+        local[u ^ vector] = S::select(chosen, a, b);
+    }
+}
+
+// One tile's place in a state, and the buffer it is worked on in (the state itself if the tile lies there in one piece).
+template <class S> struct PauliPlace {
+    using Vec = typename S::Vec;
+    const PauliCall& call;
+    const PauliBlock& block;
+    Vec* state;
+    Vec* local;
+    uint32_t base, lanes;
+
+    PauliPlace(const PauliCall& c, const PauliBlock& b, void* whole, int64_t group, uint64_t outer, void* buffer)
+        : call(c), block(b), state(static_cast<Vec*>(whole)), local(static_cast<Vec*>(buffer)),
+          base(static_cast<uint32_t>(outer >> c.lane_bits)),
+          lanes(static_cast<uint32_t>(outer) & ((uint32_t(1) << c.lane_bits) - 1)) {
+        if (!state) return;
+        state += group * c.num_rows;
+        if (block.in_place) local = state + base;
+        else if (block.straight) move_real_straight<S, true>(block, base, state, local);
+        else move_real_tile<S, true>(block, call.sample_bits, base, lanes, state, local);
+        shear();
+    }
+    void put_back() const {
+        if (!state || block.in_place) return;
+        shear();
+        if (block.straight) move_real_straight<S, false>(block, base, state, local);
+        else move_real_tile<S, false>(block, call.sample_bits, base, lanes, state, local);
+    }
+
+private:
+    void shear() const {
+        for (int bit = 0; bit < call.lane_bits; ++bit)
+            if (block.lane_shear[bit]) shear_lanes<S>(local, block.t, bit + call.sample_bits, block.lane_shear[bit]);
+    }
+};
+
+}  // namespace
+}  // namespace fusedqml

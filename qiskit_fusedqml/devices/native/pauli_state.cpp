@@ -1,0 +1,148 @@
+#include "pauli_state.hpp"
+
+#include <algorithm>
+#include <cstring>
+
+#include "gf2.hpp"
+#include "pauli_frame.hpp"
+#include "pool.hpp"
+
+namespace fusedqml {
+namespace {
+
+constexpr int64_t chunk_rows = 1024;  // that a thread takes at a time
+constexpr int64_t small_size = 1 << 15;
+
+// Calls body(first row, last row) for chunks of the 4**n rows.
+template <class F> void for_rows(const PauliState& state, int threads, F body) {
+    const int64_t rows = int64_t(1) << 2 * state.num_qubits, chunks = std::max<int64_t>(rows / chunk_rows, 1);
+    run_parts(static_cast<int>(chunks), rows * state.batch < small_size ? 1 : threads,
+              [&](int chunk) { body(rows * chunk / chunks, rows * (chunk + 1) / chunks); });
+}
+
+template <class F> void with_type(const PauliState& state, F body) {
+    if (state.kernels->real_bytes == 4) body(state.data<float>());
+    else body(state.data<double>());
+}
+
+}  // namespace
+
+PauliState::PauliState(const Kernels* k, int n, int64_t b, size_t limit) : kernels(k), num_qubits(n), batch(b) {
+    choose_lanes(k->width, b, std::max(2 * n - most_tile_bits_of_an_operation, 0), lane_bits, sample_bits);
+    groups = (b + (int64_t(1) << sample_bits) - 1) >> sample_bits;
+    num_rows = int64_t(1) << (2 * n - lane_bits);
+    const size_t most = limit / (size_t(k->width) * size_t(k->real_bytes));
+    if (size_t(groups) > most >> (2 * n - lane_bits)) throw std::bad_alloc();
+    memory = Memory(size_t(groups) * group_size() * size_t(k->real_bytes), false);
+}
+
+PauliState::PauliState(const PauliState& other)
+    : kernels(other.kernels), num_qubits(other.num_qubits), lane_bits(other.lane_bits), sample_bits(other.sample_bits),
+      batch(other.batch), groups(other.groups), num_rows(other.num_rows), memory(other.bytes(), false) {
+    std::memcpy(memory.get(), other.memory.get(), other.bytes());
+}
+
+void set_zero_vector(const PauliState& state, int threads) {
+    with_type(state, [&](auto* data) {
+        std::memset(data, 0, state.bytes());
+        for_rows(state, threads, [&](int64_t first, int64_t last) {
+            for (int64_t row = first; row < last; ++row)
+                if (!(static_cast<uint64_t>(row) & x_bits))
+                    for (int64_t sample = 0; sample < state.batch; ++sample) data[state.place(sample, static_cast<uint64_t>(row))] = 1;
+        });
+    });
+}
+
+void set_vectors(const PauliState& state, const double* values, bool per_sample, int threads) {
+    with_type(state, [&](auto* data) {
+        using T = std::remove_reference_t<decltype(*data)>;
+        if (state.batch % (int64_t(1) << state.sample_bits)) std::memset(data, 0, state.bytes());
+        for_rows(state, threads, [&](int64_t first, int64_t last) {
+            for (int64_t sample = 0; sample < state.batch; ++sample) {
+                const double* from = values + (per_sample ? sample << 2 * state.num_qubits : 0);
+                for (int64_t row = first; row < last; ++row)
+                    data[state.place(sample, static_cast<uint64_t>(row))] = static_cast<T>(from[row]);
+            }
+        });
+    });
+}
+
+void get_vectors(const PauliState& state, double* values, int threads) {
+    with_type(state, [&](auto* data) {
+        for_rows(state, threads, [&](int64_t first, int64_t last) {
+            for (int64_t sample = 0; sample < state.batch; ++sample)
+                for (int64_t row = first; row < last; ++row)
+                    values[(sample << 2 * state.num_qubits) + row] = static_cast<double>(data[state.place(sample, static_cast<uint64_t>(row))]);
+        });
+    });
+}
+
+void get_rows(const PauliState& state, const int64_t* rows, int64_t count, double* values) {
+    with_type(state, [&](auto* data) {
+        for (int64_t sample = 0; sample < state.batch; ++sample)
+            for (int64_t i = 0; i < count; ++i) *values++ = static_cast<double>(data[state.place(sample, static_cast<uint64_t>(rows[i]))]);
+    });
+}
+
+void get_sums(const PauliState& state, const PauliSums& sums, double* values) {
+    with_type(state, [&](auto* data) {
+        for (int64_t sample = 0; sample < state.batch; ++sample)
+            for (int64_t k = 0; k < sums.count; ++k) {
+                double sum = 0;
+                for (int64_t i = sums.starts[k]; i < sums.starts[k + 1]; ++i)
+                    sum += sums.weights[i] * static_cast<double>(data[state.place(sample, static_cast<uint64_t>(sums.rows[i]))]);
+                *values++ = sum;
+            }
+    });
+}
+
+void set_sums(const PauliState& state, const PauliSums& sums, const double* weights, int threads) {
+    with_type(state, [&](auto* data) {
+        using T = std::remove_reference_t<decltype(*data)>;
+        const size_t parts = size_t(std::max(threads, 1)), size = state.bytes();
+        run_parts(static_cast<int>(parts), threads, [&](int part) {
+            const size_t first = size * size_t(part) / parts, last = size * size_t(part + 1) / parts;
+            std::memset(static_cast<char*>(state.memory.get()) + first, 0, last - first);
+        });
+        for (int64_t sample = 0; sample < state.batch; ++sample)
+            for (int64_t k = weights ? 0 : sample; k < (weights ? sums.count : sample + 1); ++k) {
+                const double weight = weights ? weights[sample * sums.count + k] : 1.0;
+                for (int64_t i = sums.starts[k]; i < sums.starts[k + 1]; ++i)
+                    data[state.place(sample, static_cast<uint64_t>(sums.rows[i]))] += static_cast<T>(weight * sums.weights[i]);
+            }
+    });
+}
+
+void get_products(const PauliState& bras, const PauliState& kets, double* values, int threads) {
+    with_type(bras, [&](auto* of_bras) {
+        const auto* of_kets = kets.data<std::remove_reference_t<decltype(*of_bras)>>();
+        const int64_t pairs = bras.batch * kets.batch, rows = int64_t(1) << 2 * bras.num_qubits;
+        run_parts(static_cast<int>(pairs), rows * pairs < small_size ? 1 : threads, [&](int pair) {
+            const int64_t ket = pair / bras.batch, bra = pair % bras.batch;
+            double sum = 0;
+            for (int64_t row = 0; row < rows; ++row)
+                sum += static_cast<double>(of_bras[bras.place(bra, static_cast<uint64_t>(row))]) *
+                       static_cast<double>(of_kets[kets.place(ket, static_cast<uint64_t>(row))]);
+            values[pair] = sum;
+        });
+    });
+}
+
+void set_combinations(const PauliState& kets, const double* weights, const PauliState& state, int threads) {
+    with_type(kets, [&](auto* from) {
+        using T = std::remove_reference_t<decltype(*from)>;
+        T* to = state.data<T>();
+        if (state.batch % (int64_t(1) << state.sample_bits)) std::memset(to, 0, state.bytes());
+        for_rows(state, threads, [&](int64_t first, int64_t last) {
+            for (int64_t row = first; row < last; ++row)
+                for (int64_t k = 0; k < state.batch; ++k) {
+                    double sum = 0;
+                    for (int64_t b = 0; b < kets.batch; ++b)
+                        sum += weights[b * state.batch + k] * static_cast<double>(from[kets.place(b, static_cast<uint64_t>(row))]);
+                    to[state.place(k, static_cast<uint64_t>(row))] = static_cast<T>(sum);
+                }
+        });
+    });
+}
+
+}  // namespace fusedqml

@@ -1,0 +1,257 @@
+"""The CPU device for Pauli vectors: C++ sweeps with samples, or rows of one vector, in SIMD lanes.
+
+As of `qiskit_fusedqml.devices.cpu`, the compiled module knows tapes as flat integers (`_flatten`) and states as opaque
+objects, and is built for several instruction sets. Sums are cut in the same pieces whatever the number of threads, so
+that results are the same to the bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+from weakref import ref
+
+import numpy as np
+from typing_extensions import override
+
+from ...arrays import FloatArray, Int64Array, IntArray
+from ...errors import InvalidInputError, OutOfMemoryError
+from ...memory import default_budget, physical_memory
+from ...planner.pauli_vector.tables import AffineSequences
+from ...planner.pauli_vector.tape import Affine, Pair, PauliOperation, PauliTape, Transfer, Turn
+from .. import _native, check_options
+from ..cpu import default_threads, instruction_set
+from . import PauliCoefficients, PauliDevice, PauliObservables
+
+Result = TypeVar("Result")
+
+_TAPES: dict[int, tuple[ref[PauliTape], _native.PauliTape]] = {}
+"""Compiled tapes of all devices, by id, as of `qiskit_fusedqml.devices.cpu`."""
+
+
+class CPUPauliDevice(PauliDevice):
+    """Runs tapes on the CPU; a state is an object of the compiled module.
+
+    Args:
+        precision: "double" or "single".
+        num_threads: Threads of one call; None for the cores in the affinity mask, capped by ``OMP_NUM_THREADS``.
+
+    Raises:
+        InvalidInputError: For another precision or a number of threads below 1.
+        DeviceUnavailableError: If ``FUSEDQML_ISA`` names an instruction set that is not there.
+    """
+
+    name = "CPU"
+    tile_bits = 10
+
+    def __init__(self, precision: str = "double", num_threads: int | None = None) -> None:
+        threads = check_options(precision, num_threads)
+        self.precision = precision
+        self.num_threads = default_threads() if threads is None else threads
+        self._isa = instruction_set()
+        self._single = precision == "single"
+        self._width = _native.width(self._isa, self._single, False)
+        self._memory = physical_memory()
+
+    @property
+    def instruction_set(self) -> str:
+        """The instruction set in use."""
+        return self._isa
+
+    @override
+    def allocate(self, num_qubits: int, batch: int, vectors: FloatArray | None = None) -> _native.PauliState:
+        state = self._new_state(num_qubits, batch)
+        if vectors is None:
+            _native.set_zero_vector(state, self.num_threads)
+        else:
+            _checked(_native.set_vectors, state, np.ascontiguousarray(vectors, np.float64), self.num_threads)
+        return state
+
+    @override
+    def copy(self, state: _native.PauliState) -> _native.PauliState:
+        return self._within_memory(state.bytes, state.copy)
+
+    @override
+    def vectors(self, state: _native.PauliState) -> FloatArray:
+        return _native.vectors(state, self.num_threads)
+
+    @override
+    def forward(self, tape: PauliTape, coefficients: PauliCoefficients, ket: _native.PauliState) -> None:
+        _checked(_native.pauli_forward, _compiled(tape), _numbers(coefficients), ket, self.num_threads)
+
+    @override
+    def backward(
+        self,
+        tape: PauliTape,
+        coefficients: PauliCoefficients,
+        ket: _native.PauliState,
+        bra: _native.PauliState,
+        *,
+        per_sample: bool,
+    ) -> FloatArray:
+        numbers = _numbers(coefficients)
+        return _checked(_native.pauli_backward, _compiled(tape), numbers, ket, bra, per_sample, self.num_threads)
+
+    @override
+    def backward_bra(self, tape: PauliTape, coefficients: PauliCoefficients, bra: _native.PauliState) -> None:
+        _checked(_native.pauli_backward_bra, _compiled(tape), _numbers(coefficients), bra, self.num_threads)
+
+    @override
+    def joint(
+        self,
+        tape: PauliTape,
+        coefficients: PauliCoefficients,
+        ket: _native.PauliState,
+        bra: _native.PauliState,
+        *,
+        per_sample: bool,
+    ) -> FloatArray:
+        numbers = _numbers(coefficients)
+        return _checked(_native.pauli_joint, _compiled(tape), numbers, ket, bra, per_sample, self.num_threads)
+
+    @override
+    def expectation(self, ket: _native.PauliState, observables: PauliObservables) -> FloatArray:
+        return _checked(_native.pauli_expectation, ket, *_arrays(observables))
+
+    @override
+    def bra(
+        self, num_qubits: int, batch: int, observables: PauliObservables, cotangents: FloatArray | None
+    ) -> _native.PauliState:
+        weights = None if cotangents is None else np.ascontiguousarray(cotangents, np.float64)
+        state = self._new_state(num_qubits, batch)
+        _checked(_native.set_bra, state, *_arrays(observables), weights, self.num_threads)
+        return state
+
+    @override
+    def products(self, bras: _native.PauliState, kets: _native.PauliState) -> FloatArray:
+        return _checked(_native.products, bras, kets, self.num_threads)
+
+    @override
+    def combine(self, kets: _native.PauliState, weights: FloatArray) -> _native.PauliState:
+        state = self._new_state(kets.num_qubits, weights.shape[1])
+        _checked(_native.combine, kets, np.ascontiguousarray(weights, np.float64), state, self.num_threads)
+        return state
+
+    @override
+    def rows(self, state: _native.PauliState, rows: Int64Array) -> FloatArray:
+        return _checked(_native.pauli_rows, state, np.ascontiguousarray(rows, np.int64))
+
+    @override
+    def state_bytes(self, num_qubits: int, batch: int) -> int:
+        # lanes that neither samples nor rows fill (small vectors) are not counted
+        samples = min(self._width, 1 << (max(batch, 1) - 1).bit_length())
+        return -(-batch // samples) * samples * (4 if self._single else 8) << 2 * num_qubits
+
+    @override
+    def memory_budget(self) -> int:
+        return default_budget()
+
+    def _new_state(self, num_qubits: int, batch: int) -> _native.PauliState:
+        if batch < 1:
+            raise InvalidInputError(f"A batch of {batch} states was asked for; at least 1 is needed.")
+        return self._within_memory(
+            self.state_bytes(num_qubits, batch),
+            lambda: _native.make_pauli_state(self._isa, self._single, False, num_qubits, batch, self._memory),
+        )
+
+    def _within_memory(self, num_bytes: int, make: Callable[[], Result]) -> Result:
+        try:
+            return make()
+        except MemoryError:
+            raise OutOfMemoryError(
+                f"Pauli vectors of {num_bytes / 2**20:,.0f} MiB do not fit in memory. "
+                "Use fewer qubits, a smaller batch, or precision='single'."
+            ) from None
+
+
+def bind_sequences(sequences: AffineSequences, angles: FloatArray, maps: FloatArray) -> FloatArray:
+    """See `qiskit_fusedqml.devices.pauli_vector.sequences.bind_sequences`."""
+    return _native.bind_sequences(
+        *_sequence_arrays(sequences), np.ascontiguousarray(angles), np.ascontiguousarray(maps)
+    )
+
+
+def pull_sequences(
+    sequences: AffineSequences, angles: FloatArray, maps: FloatArray, overlaps: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """See `qiskit_fusedqml.devices.pauli_vector.sequences.pull_sequences`."""
+    leading = overlaps.shape[:-3]
+    stacked = np.ascontiguousarray(overlaps).reshape(int(np.prod(leading)), *overlaps.shape[-3:])
+    by_angle, by_map = _native.pull_sequences(
+        *_sequence_arrays(sequences), np.ascontiguousarray(angles), np.ascontiguousarray(maps), stacked
+    )
+    return by_angle.reshape(*leading, -1), by_map.reshape(*leading, *maps.shape)
+
+
+def _sequence_arrays(sequences: AffineSequences) -> tuple[IntArray, IntArray, IntArray, FloatArray, FloatArray]:
+    return sequences.starts, sequences.axes, sequences.slots, sequences.weights, sequences.angles
+
+
+def _checked(call: Callable[..., Result], *arguments: Any) -> Result:
+    try:
+        return call(*arguments)
+    except ValueError as error:
+        raise InvalidInputError(str(error)) from None
+
+
+def _numbers(coefficients: PauliCoefficients) -> _native.PauliCoefficients:
+    c = coefficients
+    return _checked(
+        _native.PauliCoefficients,
+        c.affine,
+        c.batched_affine,
+        c.pairs,
+        c.turns,
+        c.batched_turns,
+        c.transfers,
+        c.inverse_affine,
+        c.inverse_batched_affine,
+        c.inverse_pairs,
+        c.inverse_transfers,
+    )
+
+
+def _arrays(observables: PauliObservables) -> tuple[Int64Array, Int64Array, FloatArray]:
+    starts, rows, weights = observables
+    return (
+        np.ascontiguousarray(starts, np.int64),
+        np.ascontiguousarray(rows, np.int64),
+        np.ascontiguousarray(weights, np.float64),
+    )
+
+
+def _compiled(tape: PauliTape) -> _native.PauliTape:
+    key = id(tape)
+    entry = _TAPES.get(key)
+    if entry is not None and entry[0]() is tape:
+        return entry[1]
+    try:
+        native = _native.PauliTape(np.fromiter(_flatten(tape), dtype=np.int64))
+    except ValueError as error:
+        raise InvalidInputError(f"The tape cannot be run: {error}") from None
+    reference = ref(tape, lambda gone: _TAPES.pop(key, None) if _TAPES.get(key, (None,))[0] is gone else None)
+    _TAPES[key] = (reference, native)
+    return native
+
+
+def _flatten(tape: PauliTape) -> Iterator[int]:
+    """The tape as the integers that pauli_compile.cpp reads; functionals of qubits follow from their vectors."""
+    yield from (tape.num_qubits, tape.num_overlaps, len(tape.blocks))
+    for block in tape.blocks:
+        yield from (len(block.tile), *block.tile, block.undo_from, len(block.operations))
+        for operation in block.operations:
+            yield from _flatten_operation(operation)
+
+
+def _flatten_operation(operation: PauliOperation) -> tuple[int, ...]:
+    match operation:
+        case Affine(qubit, coefficient, batched, overlap):
+            return (0, coefficient, int(batched), overlap, qubit.x, qubit.z)
+        case Pair(qubits, coefficient, shifts, overlap):
+            vectors = (vector for qubit in qubits for vector in qubit[:2])
+            return (1, coefficient, int(shifts[0]), int(shifts[1]), overlap, *vectors)
+        case Turn(x, _, z, y_of_string, coefficient, batched, overlap):
+            return (2, coefficient, int(batched), overlap, x, z, y_of_string)
+        case Transfer(qubits, coefficient, overlap):
+            vectors = (vector for qubit in qubits for vector in qubit[:2])
+            return (3, coefficient, len(qubits), overlap, *vectors)
