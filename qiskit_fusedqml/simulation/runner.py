@@ -85,13 +85,9 @@ class Request:
 
 
 class Runner:
-    """A compiled dynamic program.
+    """A compiled dynamic program, whose segments' slots are those of the angle map.
 
-    Args:
-        dynamic: The program.
-        angle_map: From parameter values to the angles its segments' slots refer to.
-        options: Where and how it runs.
-        constants: The values (K,) of the angle map's last K parameters, which parameter sets do not hold.
+    Parameter sets do not hold the map's last K parameters: their values (K,) are the constants.
 
     Attributes:
         device: Where states live.

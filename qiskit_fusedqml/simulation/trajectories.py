@@ -31,13 +31,7 @@ class TooManyTrajectoriesError(Exception):
 class States:
     """T states of n qubits; never changed in place.
 
-    Args:
-        device: Where they are run.
-        num_qubits: Number of qubits n.
-        count: Number of states T.
-        amplitudes: (T, 2**n); all states are |0...0> if neither these nor a ket is given.
-        ket: The device's states, in a frame.
-        frame: The frame.
+    They are given by amplitudes (T, 2**n), by a ket of the device in a frame, or by neither if all are |0...0>.
     """
 
     def __init__(

@@ -100,12 +100,9 @@ class EntryBatch(CircuitBatch):
         return sets if self.simulated is self.known else sets[:, [*self._own]], columns
 
     def shares(self, derivatives: NDArray[Any], index: Indices, *, axes: Sequence[int] = (1,)) -> Iterator[Share]:
-        """The share of each entry.
+        """The share of each entry in derivatives (N, n, ...) with respect to the n columns of `effective`.
 
-        Args:
-            derivatives: Shape (N, n, ...) with the n columns of `effective`.
-            index: Which of the N belongs to each entry.
-            axes: The axes that stand for parameters.
+        The index (E,) says which of the N belongs to each entry; the axes are those that stand for parameters.
         """
         lost = [place for place, column in enumerate(self.columns) if column not in self._own]
         place_of = {column: place for place, column in enumerate(self.columns)}
@@ -153,14 +150,9 @@ def entry_batches(
     *,
     names: tuple[str, str] = ("parameter value sets", "the list of specified parameters"),
 ) -> list[EntryBatch]:
-    """The entries of a call by circuit.
+    """The entries of a call by circuit, checked; arguments are as of `FusedEstimatorGradient.run`.
 
-    Args:
-        circuits: N circuits, or one.
-        values: N parameter sets.
-        parameters: For each entry the parameters wanted or None for all; None for all everywhere.
-        observables: N observables, or None.
-        names: What a message calls values and parameters.
+    ``names`` are what messages call values and parameters.
     """
     refuse_second_derivatives()
     circuits = (circuits,) if isinstance(circuits, QuantumCircuit) else circuits
