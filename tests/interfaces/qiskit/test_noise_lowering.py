@@ -125,6 +125,25 @@ def test_a_transpiled_circuit_under_a_backends_noise(own: bool) -> None:
     np.testing.assert_allclose(lowered_state(lowered, 4).data, density_matrix(physical, stock), atol=1e-12)
 
 
+def test_idle_qubits_of_a_schedule_are_not_simulated() -> None:
+    backend = GenericBackendV2(5, seed=2)
+    circuit = QuantumCircuit(2)
+    circuit.h(0)
+    circuit.delay(4000, 0, "dt")
+    circuit.cx(0, 1)
+    physical = transpile(circuit, backend, initial_layout=[3, 1], scheduling_method="alap", seed_transpiler=1)
+    assert {physical.find_bit(each.qubits[0]).index for each in physical.get_instructions("delay")} == set(range(5))
+    cold, warm = (aer.NoiseModel.from_backend(backend, temperature=kelvin) for kelvin in (0, 40))
+    assert lower(physical, noise=cold).active.qubits == (1, 3)
+    assert len(lower(physical, noise=warm).active) == 5
+    for model in (cold, warm):
+        found = lowered_state(lower(physical, noise=model), 5).data
+        np.testing.assert_allclose(found, density_matrix(physical, model), atol=1e-12)
+    dynamic = physical.copy()
+    dynamic.save_density_matrix([1, 3])
+    assert lower_dynamic(dynamic, noise=cold).active.qubits == (1, 3)
+
+
 def test_other_passes_of_a_model_are_run() -> None:
     model = aer.NoiseModel()
     noise = aer.LocalNoisePass(lambda *_: aer.depolarizing_error(0.3, 1), op_types=Delay)

@@ -77,6 +77,14 @@ class PlacedChannel:
         return PlacedChannel(self.places, self._powers.transfer(np.float64(scale)), each=self.each)
 
     @cached_property
+    def keeps_zero(self) -> bool:
+        """Whether it leaves qubits in ``|0>`` as they are, at any parameters."""
+        if self.matrix is None:
+            return False
+        zero = tensor([np.array([1.0, 0.0, 0.0, 1.0])] * len(self.places))  # I and Z of each qubit
+        return bool(np.abs(self.matrix @ zero - zero).max() < _ROUNDING)
+
+    @cached_property
     def _powers(self) -> ChannelFamily:
         assert self.matrix is not None
         return powered(self.matrix)
