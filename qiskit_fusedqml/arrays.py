@@ -94,8 +94,10 @@ def check_seed(seed: Any) -> None:
     Raises:
         InvalidInputError: The message says what is expected.
     """
+    if seed is None or isinstance(seed, np.random.Generator):
+        return  # a generator without a seed asks the system for one, which takes long
     try:
-        np.random.default_rng(None if isinstance(seed, np.random.Generator) else seed)
+        np.random.default_rng(seed)
     except (TypeError, ValueError, OverflowError):
         allowed = False
     else:

@@ -74,7 +74,9 @@ class Walker(Writer):
         qubit_of = dict(zip(circuit.qubits, operands.targets, strict=True))
         clbit_of = dict(zip(circuit.clbits, operands.clbits, strict=True))
         controls = operands.controls
-        self._emit(place(GATES["global_phase"], (), *controls), (circuit.global_phase,))
+        phase = circuit.global_phase
+        if phase != 0.0:  # as of few circuits
+            self._emit(place(GATES["global_phase"], (), *controls), (phase,))
         path, standard = self._path, self._standard
         has_noise = self.noise is not None and controls == FREE and not (self._unitary or self._noiseless)
         path.append((0, ""))

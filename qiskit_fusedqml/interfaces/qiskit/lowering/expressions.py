@@ -147,20 +147,23 @@ class AngleTable:
         groups = []
         for formula, members in self._groups.values():
             if members:
-                positions, labels, features = zip(*members, strict=True)
+                positions, labels, places = zip(*members, strict=True)
                 groups.append(FormulaGroup(formula, np.array(positions, dtype=np.intp).T, labels))
-                order.extend(features)
-        # features are numbered as they were met; the map wants each group's side by side, after the lifted constants
+                order.extend(places)
         own, lifted = len(self.parameters), len(self.constants)
-        number = np.arange(self._num_features + lifted)
-        number[np.array(order, dtype=np.intp)] = own + lifted + np.arange(len(order))
-        number[self._num_features :] = own + lifted - 1 - np.arange(lifted)  # column -1 - k is constant k
         slots, columns, coefficients = zip(*self._terms, strict=True) if self._terms else ((), (), ())
+        features = np.array(columns, dtype=np.intp)
+        if order or lifted:
+            # features are numbered as they were met; the map wants each group's side by side, after lifted constants
+            number = np.arange(self._num_features + lifted)
+            number[np.array(order, dtype=np.intp)] = own + lifted + np.arange(len(order))
+            number[self._num_features :] = own + lifted - 1 - np.arange(lifted)  # column -1 - k is constant k
+            features = number[features]
         return AngleMap(
             own + lifted,
             np.array(self._constants, dtype=np.float64),
             np.array(slots, dtype=np.intp),
-            number[np.array(columns, dtype=np.intp)],
+            features,
             np.array(coefficients, dtype=np.float64),
             tuple(groups),
             (*(parameter.name for parameter in self.parameters), *("a constant",) * lifted),

@@ -119,10 +119,9 @@ def is_current(base: Any, definition: QuantumCircuit | None) -> bool:
     Qiskit assigns parameters to a controlled gate, its definition and its base gate, but never to the base gate's
     definition, which goes on as it was when the controlled gate was made.
     """
-    if definition is None or not definition.parameters:
+    if definition is None or not definition.num_parameters:
         return True
-    own = [param for param in base.params if isinstance(param, Parameter)]
-    return len(own) == len(base.params) and own == list(definition.parameters)
+    return all(isinstance(param, Parameter) for param in base.params) and base.params == list(definition.parameters)
 
 
 def without_modifiers(operation: qc.AnnotatedOperation, operands: Operands) -> tuple[Any, float, Operands]:
