@@ -213,7 +213,8 @@ class Passes:
 
     def probabilities(self, parameters: ParameterBatch, measurement: Measurement) -> FloatArray:
         """Probabilities (B, 2**num_clbits), as of `ProgramFunction.probabilities`."""
-        qubits, outcomes, size = measurement.qubits, measurement.outcomes(), 2**measurement.num_clbits
+        qubits, size = measurement.qubits, 2**measurement.num_clbits
+        outcomes = measurement.values_read() if measurement.readout else measurement.outcomes()
         what = f"probabilities of {measurement.num_clbits} classical bits"
         self.memory.check_output(8 * size * parameters.batch, what)
         sweeps = self.plans.sweeps(self.request(parameters, populations=True))
@@ -223,11 +224,14 @@ class Passes:
             for chunk in self.memory.chunks(parameters, KET)
         )
         memory = self.memory_of_device if parameters.on_device else None
-        if memory is not None and np.array_equal(outcomes, np.arange(size)):
+        if measurement.readout:
+            parts = ((first, measurement.read(memory.to_host(part) if memory else part)) for first, part in parts)
+        elif memory is not None and np.array_equal(outcomes, np.arange(size)):
             return joined([part for _, part in parts])
         result = np.zeros((parameters.batch, size))
         for first, part in parts:
-            result[first : first + len(part), outcomes] = part if memory is None else memory.to_host(part)
+            is_there = memory is not None and not measurement.readout
+            result[first : first + len(part), outcomes] = memory.to_host(part) if memory and is_there else part
         return result if memory is None else cast(FloatArray, memory.from_host(result))
 
     def amplitudes(self, parameters: ParameterBatch) -> ComplexArray:

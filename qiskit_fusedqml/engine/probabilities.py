@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..arrays import ComplexArray, FloatArray, IntArray
 from ..devices import State
 from ..devices.pauli_vector.device import MixedStateDevice
+from ..errors import UnsupportedInstructionError
 from .parameters import ParameterBatch
 from .program_function import ProgramFunction
 from .state_gradients import pull_bras
@@ -28,9 +29,13 @@ def grouped_probabilities(
     ``groups`` has the group of each of `reachable_outcomes`, or of each value of the classical bits; -1 for none.
     """
     parameters, labels = f.read(x, w), _labels(f, groups)
+    if f.sampled is not None:
+        values = _values(f)
+        return _group_sums(f.sampled.probabilities(parameters, f.measurement)[:, values], labels, num_groups)
     result = np.zeros((parameters.batch, num_groups))
     for chunk, sweeps, ket in f.passes.final_states(parameters, f.passes.request(parameters), extra=1):
         marginal = f.device.probabilities(ket, sweeps.frame, f.measurement.qubits)
+        marginal = f.measurement.read(marginal) if f.measurement.readout else marginal
         result[chunk.first : chunk.first + chunk.batch] = _group_sums(marginal, labels, num_groups)
     return result
 
@@ -40,13 +45,18 @@ def reachable_outcomes(f: ProgramFunction) -> tuple[NDArray[Any], IntArray]:
 
     Values of more than 63 bits are Python's integers.
     """
-    outcomes = np.sort(f.measurement.outcomes())
+    outcomes = np.sort(_values(f))
     return outcomes, np.arange(len(outcomes))
 
 
+def _values(f: ProgramFunction) -> NDArray[Any]:
+    """The values of the classical bits, in the order of the probabilities that follow from a state."""
+    return f.measurement.values_read() if f.measurement.readout else f.measurement.outcomes()
+
+
 def _labels(f: ProgramFunction, groups: IntArray) -> IntArray:
-    """The group of each outcome of the measured qubits."""
-    outcomes = f.measurement.outcomes()
+    """The group of each of `_values`."""
+    outcomes = _values(f)
     if len(groups) != len(outcomes):
         return np.asarray(groups[outcomes])
     labels = np.empty_like(groups)
@@ -66,15 +76,28 @@ def probability_jacobian(
 
     Reverse mode is one backward sweep a group, forward mode one or two states a wanted rotation.
     """
+    if f.sampled is not None:
+        raise UnsupportedInstructionError(
+            "Gradients of probabilities are not estimated from trajectories. Leave out trajectories= for exact ones, "
+            "or ask for expectation values."
+        )
+    labels, wanted = _labels(f, groups), f.indices(wrt)
     if f.program.is_noisy:
-        return _of_mixed_states(f, f.read(x, w), _labels(f, groups), num_groups, f.indices(wrt))
-    labels, wanted = _labels(f, groups)[f.measurement.of_basis_states(f.num_qubits)], f.indices(wrt)
+        return _of_mixed_states(f, f.read(x, w), labels, num_groups, wanted)
     present = np.unique(labels[labels >= 0])
     chosen = f.unrolled.depending_on(wanted)
     num_states = len(chosen) + int(f.unrolled.controlled[chosen].sum())
-    if f.passes.encodes(wanted) or num_states > BACKWARD_COST * len(present):
+    in_reverse = f.passes.encodes(wanted) or num_states > BACKWARD_COST * len(present)
+    if in_reverse or f.measurement.readout:
         return _backward(f, x, w, labels, present, num_groups, wanted)
+    labels = labels[f.measurement.of_basis_states(f.num_qubits)]
     return _forward(f, f.read(x, w).full(), labels, num_groups, wanted, chosen)
+
+
+def _weights(f: ProgramFunction, labels: IntArray, group: int) -> FloatArray:
+    """What each outcome of the measured qubits (2**k,) counts in the probability of a group."""
+    inside = (labels == group).astype(np.float64)
+    return f.measurement.read_pulled(inside) if f.measurement.readout else inside
 
 
 def _of_mixed_states(
@@ -86,7 +109,7 @@ def _of_mixed_states(
 
     def bras(sweeps: Sweeps, chunk: ParameterBatch, _: State) -> Iterator[State]:
         for group in present:
-            yield device.bra_of_outcomes(chunk.batch, sweeps.frame, f.measurement.qubits, labels == group)
+            yield device.bra_of_outcomes(chunk.batch, sweeps.frame, f.measurement.qubits, _weights(f, labels, group))
 
     found = f.passes.derivatives(parameters, wanted, bras, len(present), keep_phase=False)
     result = np.zeros((parameters.batch, num_groups, len(wanted)))
@@ -103,8 +126,10 @@ def _backward(
     num_groups: int,
     wanted: IntArray,
 ) -> FloatArray:
+    states = f.measurement.of_basis_states(f.num_qubits)
+
     def bras(amplitudes: ComplexArray) -> Iterator[ComplexArray]:
-        return ((labels == group) * amplitudes for group in present)
+        return (_weights(f, labels, group)[states] * amplitudes for group in present)
 
     found = pull_bras(f, x, w, wanted.tolist(), bras, len(present))
     result = np.zeros((len(found), num_groups, len(wanted)))

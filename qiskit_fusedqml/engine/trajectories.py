@@ -182,15 +182,20 @@ class PauliTrajectories:
     def probabilities(self, parameters: ParameterBatch, measurement: Measurement) -> FloatArray:
         """Probabilities (B, 2**num_clbits) as of `ProgramFunction.probabilities`."""
         angles = self._frames.angles(self._angle_map.evaluate(parameters.full()))
+        true = replace(measurement, readout=())
         values = np.arange(2**measurement.num_clbits)
         total = np.zeros((len(angles), len(values)))
         for chunk in self._chunks(len(angles)):
-            found = self._function.probabilities(None, self._points(chunk, angles), measurement=measurement)
+            found = self._function.probabilities(None, self._points(chunk, angles), measurement=true)
             by_trajectory = found.reshape(-1, *total.shape)
             for weight, own, x in zip(chunk.weights, by_trajectory, chunk.x.tolist(), strict=True):
                 flipped = sum(1 << clbit for qubit, clbit in measurement.pairs if x >> qubit & 1)
                 total += weight * own[:, values ^ flipped]
-        return total
+        if not measurement.readout:
+            return total
+        result = np.zeros_like(total)
+        result[:, measurement.values_read()] = measurement.read(total[:, measurement.outcomes()])
+        return result
 
     def _chunks(self, batch: int) -> Iterator[Chunk]:
         """The trajectories, some at a time; the first is the one without an error."""
