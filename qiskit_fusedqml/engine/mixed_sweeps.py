@@ -14,9 +14,11 @@ from typing_extensions import override
 
 from ..arrays import FloatArray
 from ..devices import CoefficientMap, Device, State
+from ..devices.pauli_vector.channels import StrengthError
 from ..devices.pauli_vector.coefficients import LARGEST_KAPPA, PauliBound
 from ..devices.pauli_vector.collapsed import CollapsedBra, CollapsedKet
 from ..devices.pauli_vector.device import MixedStateDevice
+from ..errors import InvalidInputError
 from ..ir.angles import AngleMap
 from ..ir.program import Program
 from ..planner.cost import CostModel
@@ -55,9 +57,20 @@ class MixedSweeps(PlannedSweeps):
         coefficient_map: type[CoefficientMap],
         start: PauliFrame | None = None,
     ) -> None:
+        self._angle_map = angle_map
         self._start, self._limit = start, KAPPA_LIMITS[cost_model.amplitude_bytes]
         self._cuts: dict[bytes, tuple[PauliSegment, ...]] = {}
         super().__init__(program, angle_map, cost_model, request, coefficient_map)
+
+    @override
+    def bind(self, parameters: ParameterBatch) -> Residuals:
+        try:
+            return super().bind(parameters)
+        except StrengthError as error:
+            slots, numbers = self._angle_map.dependence
+            own = np.unique(numbers[np.isin(slots, error.slots)])
+            names = ", ".join(self._angle_map.names[k] if self._angle_map.names else f"number {k}" for k in own)
+            raise InvalidInputError(f"The parameters {names} are not possible: {error.problem}.") from None
 
     @override
     def _planned(  # type: ignore[override]

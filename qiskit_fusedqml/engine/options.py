@@ -9,9 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from ..arrays import real_number, whole_number
+import numpy as np
+
+from ..arrays import real_number, shown, whole_number
 from ..devices import Device, check_options
 from ..devices.registry import check_device, make_device, make_mixed_device
+from ..errors import InvalidInputError
 
 LARGEST_BUDGET = 2.0**42
 """MiB of 2**62 bytes, as good as infinity: bytes are counted in 64 bits."""
@@ -31,6 +34,10 @@ class EngineOptions:
         checkpoint: States kept in the forward sweep, from which the backward sweep goes on instead of from what it has
             undone so far: None for none, a number of them, evenly spaced, or "auto"
             (`qiskit_fusedqml.engine.memory.MemoryBudget.checkpoints`).
+        noise_model: The noise that circuits are lowered with, as an interface has read it; None for none. The engine
+            itself runs what programs hold.
+        noise_scale: What the noise is multiplied by.
+        readout: Whether expectation values are those of misread bits.
         trajectories: For programs with noise: None for exact values by Pauli vectors, or the number of trajectories of
             pure states that values and gradients are estimated from (`qiskit_fusedqml.engine.trajectories`).
         noise_seed: What trajectories are drawn from, the same ones in every call; None for a random one.
@@ -45,6 +52,9 @@ class EngineOptions:
     max_memory_mb: float | None = None
     num_threads: int | None = None
     checkpoint: str | int | None = None
+    noise_model: Any = None
+    noise_scale: Any = 1.0
+    readout: bool = False
     trajectories: int | None = None
     noise_seed: int | None = None
 
@@ -64,6 +74,9 @@ class EngineOptions:
             if getattr(self, name) is not None:
                 expected = f"None or an integer >= {least}"
                 self._set(name, whole_number(getattr(self, name), name, expected, least=least))
+
+        if not isinstance(self.readout, bool | np.bool_):
+            raise InvalidInputError(f"readout is {shown(self.readout)}; True or False is expected.")
 
     def arguments(self) -> dict[str, Any]:
         """The options that are not the defaults, by name, as a constructor takes them; a device is not copied."""

@@ -12,11 +12,19 @@ from ...ir.channels import Channel
 from ...planner.pauli_vector.tables import PairFactors
 
 
+class StrengthError(InvalidInputError):
+    """A parameter of a channel is outside its range; ``slots`` are those of the channel."""
+
+    def __init__(self, problem: str, slots: tuple[int, ...]) -> None:
+        super().__init__(f"The strengths of noise are not possible: {problem}.")
+        self.problem, self.slots = problem, slots
+
+
 def transfer(channel: Channel, angles: FloatArray) -> FloatArray:
     """The transfer matrix at angles (A,).
 
     Raises:
-        InvalidInputError: If a parameter is outside its range.
+        StrengthError: If a parameter is outside its range.
     """
     if channel.family is None:
         assert channel.matrix is not None
@@ -24,7 +32,7 @@ def transfer(channel: Channel, angles: FloatArray) -> FloatArray:
     values = channel.parameters(angles)
     problem = channel.family.problem(*values)
     if problem:
-        raise InvalidInputError(f"The channel {channel.family.name} is given {problem}.")
+        raise StrengthError(problem, channel.slots)
     return channel.family.transfer(*values)
 
 

@@ -161,11 +161,12 @@ class FusedFidelity(LentEngineOptions, BaseStateFidelity):
 
     def _states(self, circuits: Sequence[KnownCircuit]) -> list[States]:
         """The states of circuits on all qubits that any of them acts on."""
-        lowered = [lowered_circuit(circuit) for circuit in circuits]
+        options = self.engine_options
+        lowered = [lowered_circuit(circuit, options) for circuit in circuits]
         for each in lowered:
             each.check_pure("a fidelity of state vectors")
         qubits = tuple(sorted({qubit for each in lowered for qubit in each.active.qubits}))
-        return [States(compile_circuit(each, None, self.engine_options, qubits=qubits)) for each in circuits]
+        return [States(compile_circuit(each, None, options, qubits=qubits)) for each in circuits]
 
 
 def _rows_of(circuits: Sequence[QuantumCircuit], values: Sequence[Sequence[float]]) -> list[Sequence[float]]:

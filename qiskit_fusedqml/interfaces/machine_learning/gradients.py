@@ -78,6 +78,7 @@ class FusedEstimatorGradient(_Derivatives, TypedDerivatives, BaseEstimatorGradie
         pass_manager: Transpiles each circuit before it is differentiated; once, as long as both stay as they are.
         device, precision, max_memory_mb, num_threads, checkpoint: As of `EngineOptions`; by default those of a
             `FusedEstimator`.
+        noise_model, noise_scale, readout, trajectories, noise_seed: As of `FusedEstimator`; by default its own.
 
     Raises:
         InvalidInputError: For an estimator that is not a V2 estimator, and for any other derivative type.
@@ -104,6 +105,11 @@ class FusedEstimatorGradient(_Derivatives, TypedDerivatives, BaseEstimatorGradie
         max_memory_mb: float | None = None,
         num_threads: int | None = None,
         checkpoint: str | int | None = None,
+        noise_model: Any = None,
+        noise_scale: float | None = None,
+        readout: bool | None = None,
+        trajectories: int | None = None,
+        noise_seed: int | None = None,
     ) -> None:
         if estimator is None:
             estimator = FusedEstimator()
@@ -160,7 +166,7 @@ class FusedEstimatorGradient(_Derivatives, TypedDerivatives, BaseEstimatorGradie
         pair_of = batch.set_of * count + observable_of  # each entry's place on the grid of sets and observables
         pairs, index = (pair_of, pair_of) if count == 1 else np.unique(pair_of, return_inverse=True)
         if self.derivative_type is not DerivativeType.REAL:
-            lowered_circuit(batch.simulated).check_pure("the imaginary part of <psi|O|d psi>")
+            lowered_circuit(batch.simulated, self.engine_options).check_pure("the imaginary part of <psi|O|d psi>")
             grid = PART[self.derivative_type](overlap_jacobian(circuit, None, sets, columns))
         elif 2 * len(pairs) > len(sets) * count:
             grid = np.asarray(circuit.jacobian(None, sets, wrt=columns), np.float64)
@@ -185,6 +191,7 @@ class FusedSamplerGradient(_Derivatives, BaseSamplerGradient):
         sampler: See above.
         options, pass_manager: As of `FusedEstimatorGradient`.
         device, precision, max_memory_mb, num_threads, checkpoint: As of `EngineOptions`; by default the sampler's.
+        noise_model, noise_scale: As of `FusedEstimator`, misread bits included; by default the sampler's.
 
     Example:
         >>> from qiskit import QuantumCircuit
@@ -208,6 +215,8 @@ class FusedSamplerGradient(_Derivatives, BaseSamplerGradient):
         max_memory_mb: float | None = None,
         num_threads: int | None = None,
         checkpoint: str | int | None = None,
+        noise_model: Any = None,
+        noise_scale: float | None = None,
     ) -> None:
         super().__init__(sampler, options, pass_manager)
         self._given = engine_arguments(locals())
@@ -333,7 +342,7 @@ class FusedQGT(_Derivatives, TypedDerivatives, BaseQGT):
     def _shares(self, batch: EntryBatch) -> Iterator[Share]:
         """For each entry the tensor."""
         batch.transpile(self._pass_manager)
-        lowered_circuit(batch.simulated).check_pure("the quantum geometric tensor")
+        lowered_circuit(batch.simulated, self.engine_options).check_pure("the quantum geometric tensor")
         circuit = compile_circuit(batch.simulated, None, self.engine_options)
         sets, columns = batch.effective
         tensors = np.empty((len(sets), len(columns), len(columns)), np.complex128)

@@ -202,7 +202,7 @@ class FusedFidelityKernel(TrainableFidelityQuantumKernel):
         known, training = CACHE.known(self._feature_map), tuple(self._training_parameters)
         trained = set(training)
         order = (*(parameter for parameter in known.parameters if parameter not in trained), *training)
-        lowered_circuit(known, order).check_pure("a fidelity of state vectors")
+        lowered_circuit(known, self.engine_options, order).check_pure("a fidelity of state vectors")
         engine = compile_circuit(known, None, self.engine_options, order, num_inputs=len(order) - len(training))
         weights = np.asarray(self.parameter_values, np.float64)
         return States(engine, weights, None if self._auto_clear_cache else self._get_statevector), x, y

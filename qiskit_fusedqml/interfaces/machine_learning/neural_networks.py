@@ -26,11 +26,12 @@ from qiskit_machine_learning.neural_networks import EstimatorQNN, NeuralNetwork,
 from qiskit_machine_learning.primitives import QMLEstimator, QMLSampler
 
 from ...arrays import FloatArray, real_array
-from ...engine.options import EngineOptions, engine_arguments
+from ...engine.options import EngineOptions
 from ...errors import InvalidInputError
 from ..qiskit.cache import check_circuit
 from ..qiskit.circuit import DifferentiableCircuit, checked_parameters
 from ..qiskit.estimator import FusedEstimator
+from ..qiskit.noise import engine_options
 from ..qiskit.snapshot import refused_if_too_deep
 from .entries import refuse_second_derivatives
 from .gradients import FusedEstimatorGradient, FusedSamplerGradient
@@ -60,7 +61,7 @@ class _Network(NeuralNetwork):
         check_circuit(arguments["circuit"])
         for name in ("input_params", "weight_params"):
             checked_parameters(() if arguments[name] is None else arguments[name], name)
-        self.engine_options = EngineOptions(**engine_arguments(arguments))
+        self.engine_options = engine_options(arguments)
 
     @cached_property
     def differentiable(self) -> DifferentiableCircuit:
@@ -139,6 +140,7 @@ class FusedEstimatorQNN(_Network, EstimatorQNN):
         gradient: See above.
         default_precision: Passed to an estimator with noise.
         device, precision, max_memory_mb, num_threads, checkpoint: As of `EngineOptions`.
+        noise_model, noise_scale, readout, trajectories, noise_seed: As of `FusedEstimator`.
 
     Example:
         >>> from qiskit.circuit.library import real_amplitudes, zz_feature_map
@@ -170,6 +172,11 @@ class FusedEstimatorQNN(_Network, EstimatorQNN):
         max_memory_mb: float | None = None,
         num_threads: int | None = None,
         checkpoint: str | int | None = None,
+        noise_model: Any = None,
+        noise_scale: float = 1.0,
+        readout: bool = False,
+        trajectories: int | None = None,
+        noise_seed: int | None = None,
     ) -> None:
         self._take_engine_options(locals())
         if estimator is None:
@@ -222,6 +229,7 @@ class FusedSamplerQNN(_Network, SamplerQNN):
         sampler: See above; by default exact probabilities.
         gradient: See above.
         device, precision, max_memory_mb, num_threads, checkpoint: As of `EngineOptions`.
+        noise_model, noise_scale: As of `FusedEstimator`; probabilities are those of misread bits.
 
     Example:
         >>> from qiskit.circuit.library import real_amplitudes, zz_feature_map
@@ -256,6 +264,8 @@ class FusedSamplerQNN(_Network, SamplerQNN):
         max_memory_mb: float | None = None,
         num_threads: int | None = None,
         checkpoint: str | int | None = None,
+        noise_model: Any = None,
+        noise_scale: float = 1.0,
     ) -> None:
         self._take_engine_options(locals())
         if gradient is None:

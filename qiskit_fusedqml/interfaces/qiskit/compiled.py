@@ -12,6 +12,7 @@ from qiskit.circuit import Parameter
 
 from ...engine.options import EngineOptions
 from ...engine.program_function import ProgramFunction
+from ...errors import InvalidInputError
 from ...simulation import Outcomes, Request, Runner
 from .cache import KnownCircuit
 from .lowering import (
@@ -23,15 +24,33 @@ from .lowering import (
     lower_observable,
     with_blocks,
 )
+from .lowering.noise import parameters_of_noise
 from .lowering.observables import Observable
+from .noise import measured
 
 
 def lowered_circuit(
-    known: KnownCircuit, parameters: tuple[Parameter, ...] | None = None, qubits: tuple[int, ...] | None = None
+    known: KnownCircuit,
+    options: EngineOptions,
+    parameters: tuple[Parameter, ...] | None = None,
+    qubits: tuple[int, ...] | None = None,
 ) -> Lowered:
-    """A circuit as a straight-line program; parameters and qubits are as of `lower`."""
-    key = ("lowered", parameters, qubits)
-    return known.get(key, lambda copied: lower(copied, parameters, encodes=True, qubits=qubits))
+    """A circuit as a straight-line program; parameters and qubits are as of `lower`, the noise is that of the options.
+
+    Raises:
+        InvalidInputError: If the noise has parameters, which these interfaces take no values of.
+    """
+    noise, scale = options.noise_model, options.noise_scale
+    unbound = () if noise is None else parameters_of_noise(options)
+    if unbound:
+        raise InvalidInputError(
+            f"The noise has the parameters {[parameter.name for parameter in unbound]}, for which there are no values "
+            "here; DifferentiableCircuit and FusedLayer take them as weights."
+        )
+    key = ("lowered", parameters, qubits, noise, scale)
+    return known.get(
+        key, lambda copied: lower(copied, parameters, encodes=True, qubits=qubits, noise=noise, noise_scale=scale)
+    )
 
 
 def compile_circuit(
@@ -55,10 +74,10 @@ def compile_circuit(
     """
 
     def build(snapshot: QuantumCircuit) -> ProgramFunction:
-        source, sums = lowered_circuit(known, parameters, qubits), None
+        source, sums = lowered_circuit(known, options, parameters, qubits), None
         if observables is not None:
-            wide = (lower_observable(observable.value, snapshot.num_qubits) for observable in observables)
-            sums = [source.active.observable(observable) for observable in wide]
+            wide = [lower_observable(observable.value, snapshot.num_qubits) for observable in observables]
+            sums = [source.active.observable(observable) for observable in measured(wide, options)]
         return ProgramFunction(
             source.program,
             source.angle_map,

@@ -51,8 +51,8 @@ class FusedEstimator(EnginePrimitive, BaseEstimatorV2):
     Terminal measurements are ignored. Values are those of the mixed state where the circuit resets qubits, each of
     which takes the memory of one more qubit; `StatevectorEstimator` draws one of its pure states instead. Each pub's
     result has ``data.evs`` and ``data.stds`` in the pub's broadcast shape; ``stds`` is 0, as for
-    `StatevectorEstimator`, and ``metadata["target_precision"]`` the precision that was asked for. Metadata has the keys
-    that it has on qiskit-aer.
+    `StatevectorEstimator`, unless trajectories estimate the values, and ``metadata["target_precision"]`` the precision
+    that was asked for. Metadata has the keys that it has on qiskit-aer.
 
     Args:
         default_precision: Standard error of the values, see above.
@@ -61,6 +61,9 @@ class FusedEstimator(EnginePrimitive, BaseEstimatorV2):
             `FusedSimulator`) and ``run_options``, whose ``seed_simulator`` is the seed if there is no ``seed``.
         device, precision, max_memory_mb, num_threads: As of `EngineOptions`; ``precision`` is the float type of the
             amplitudes and not a standard error.
+        noise_model, noise_scale, readout, trajectories, noise_seed: As of `DifferentiableCircuit`; the noise has no
+            parameters. Values are exact, or an error says that density matrices of so many qubits do not fit, unless
+            ``trajectories`` estimate them.
 
     Raises:
         InvalidInputError: If ``default_precision`` is negative or not a finite number, or for an option that does not
@@ -90,6 +93,11 @@ class FusedEstimator(EnginePrimitive, BaseEstimatorV2):
         precision: str = "double",
         max_memory_mb: float | None = None,
         num_threads: int | None = None,
+        noise_model: Any = None,
+        noise_scale: float = 1.0,
+        readout: bool = False,
+        trajectories: int | None = None,
+        noise_seed: int | None = None,
     ) -> None:
         self._set_options(locals())
         _check_precision(self._options.default_precision)
@@ -137,10 +145,10 @@ class FusedEstimator(EnginePrimitive, BaseEstimatorV2):
         return PrimitiveResult([self._pub_result(*request, about) for request in requests], metadata={"version": 2})
 
     def _pub_result(self, batch: _Batch, index: int, precision: float, about: Mapping[str, Any]) -> PubResult:
-        values = np.asarray(batch.table[batch.pairs[index]])
+        values, stds = np.asarray(batch.table[batch.pairs[index]]), np.asarray(batch.stds[batch.pairs[index]])
         if self.default_precision > 0.0 and precision > 0.0:
             values = np.asarray(np.random.default_rng(self.seed).normal(values, precision))
-        data = DataBin(evs=values, stds=np.zeros(values.shape), shape=values.shape)
+        data = DataBin(evs=values, stds=stds, shape=values.shape)
         metadata = {"target_precision": precision, "circuit_metadata": batch.circuit.metadata}
         return PubResult(data, metadata=metadata | {"simulator_metadata": dict(about)})
 
@@ -153,7 +161,8 @@ class _Batch(CircuitBatch):
         self.observables: dict[Hashable, tuple[int, Observable]] = {}
         self.pairs: list[tuple[Indices, Indices]] = []  # (parameter sets, observables) by pub; indexing broadcasts them
         self._bindings: dict[int, tuple[object, BindingsArray]] = {}
-        self.table = np.empty((0, 0))  # values by (parameter set, observable); NaN where no pub wants one
+        # values and standard deviations by (parameter set, observable); NaN where no pub wants one
+        self.table = self.stds = np.empty((0, 0))
 
     def bindings(self, values: Any) -> BindingsArray:
         """Values in Qiskit's container, one for all pubs that share the very object."""
@@ -173,17 +182,18 @@ class _Batch(CircuitBatch):
         """Fill the table."""
         sets = self.sets.array()
         observables = [observable for _, observable in self.observables.values()]
-        arrangement = self._arrangement()
+        arrangement = self._arrangement(options)
         if len(arrangement) == 1:
             circuit = compile_circuit(self.known, observables, options)
-            self.table = np.asarray(circuit.values(None, sets), np.float64)
+            self.table, self.stds = (np.asarray(each, np.float64) for each in circuit.estimate(None, sets))
             return
-        self.table = np.full((len(sets), len(observables)), np.nan)
+        self.table, self.stds = np.full((2, len(sets), len(observables)), np.nan)
         for chosen, columns in arrangement:
             circuit = compile_circuit(self.known, [observables[k] for k in columns], options)
-            self.table[np.ix_(chosen, columns)] = circuit.values(None, sets[chosen])
+            place = np.ix_(chosen, columns)
+            self.table[place], self.stds[place] = circuit.estimate(None, sets[chosen])
 
-    def _arrangement(self) -> list[tuple[Indices, Indices]]:
+    def _arrangement(self, options: EngineOptions) -> list[tuple[Indices, Indices]]:
         """Blocks (parameter sets, observables) that cover the pairs wanted: one, or one per kind of set where cheaper.
 
         Blocks of their own need a compilation each, so they pay only where many superfluous pairs are avoided: zipped
@@ -202,7 +212,9 @@ class _Batch(CircuitBatch):
             return everything
         terms = np.array([observable.num_terms for _, observable in self.observables.values()])
         kinds, kind_of_set = np.unique(wanted, axis=0, return_inverse=True)
-        saved = ((~wanted) @ terms).sum() * SECONDS_PER_AMPLITUDE * 2.0 ** len(lowered_circuit(self.known).active)
+        saved = (
+            ((~wanted) @ terms).sum() * SECONDS_PER_AMPLITUDE * 2.0 ** len(lowered_circuit(self.known, options).active)
+        )
         if saved <= len(kinds) * SECONDS_PER_COMPILED_GATE * (1 + len(self.known.snapshot.data)):
             return everything
         return [(np.flatnonzero(kind_of_set == kind), np.flatnonzero(mask)) for kind, mask in enumerate(kinds)]

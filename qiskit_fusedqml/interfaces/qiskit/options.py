@@ -16,6 +16,7 @@ from ...errors import InvalidInputError
 from .backend.options import DEFAULTS, checked_fields, engine_fields, is_option, runner_options
 from .backend.simulator import FusedSimulator
 from .compiled import RunnerOptions
+from .noise import engine_options
 
 AER_OPTIONS = ("backend_options", "run_options")
 """What the ``options`` of qiskit-aer's V2 primitives hold: the simulator's, and those of its runs, which come first."""
@@ -100,7 +101,7 @@ class EnginePrimitive:
         if unknown:
             known = [*self.OWN_OPTIONS, *ENGINE_ARGUMENTS]
             raise InvalidInputError(f"{type(self).__name__} has no options {unknown}; the options are {known}.")
-        return EngineOptions(**given | engine_fields(self._simulator_options()))
+        return engine_options(given | engine_fields(self._simulator_options()))
 
 
 class LentEngineOptions:
@@ -117,7 +118,8 @@ class LentEngineOptions:
         """The options handed to the engine."""
         lent = getattr(self._primitive, "engine_options", None)
         given = {name: value for name, value in self._given.items() if value is not None}
-        return replace(lent if isinstance(lent, EngineOptions) else EngineOptions(), **given)
+        own = lent if isinstance(lent, EngineOptions) else EngineOptions()
+        return engine_options(own.arguments() | given)
 
     @property
     def _primitive(self) -> object:

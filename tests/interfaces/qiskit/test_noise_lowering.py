@@ -19,6 +19,7 @@ from support.channels import five_points, random_channel
 from support.mixed import final_state, lowered_state
 
 from qiskit_fusedqml.devices.registry import make_device
+from qiskit_fusedqml.engine.program_function import ProgramFunction
 from qiskit_fusedqml.errors import InvalidInputError, UnsupportedInstructionError
 from qiskit_fusedqml.interfaces.qiskit.lowering import lower, lower_dynamic
 from qiskit_fusedqml.interfaces.qiskit.lowering.circuits import Walker
@@ -357,12 +358,12 @@ def test_parameters_of_noise_come_after_those_of_the_circuit() -> None:
 
 def test_parameters_of_noise_out_of_range_are_named() -> None:
     lowered = lower(ansatz(), noise=parametric()[0])
-    lowered.check_strengths([0.3, 0.5, 0.7, 0.1, 0.2, 0.15])
-    lowered.check_strengths([[0.3, 0.5, 0.7, 1.1, 0.2, 0.15], [0.3, 0.5, 0.7, 0.1, 0.2, 1.0]])
+    f = ProgramFunction(lowered.program, lowered.angle_map, None)
+    f.probabilities(None, [0.3, 0.5, 0.7, 1.1, 0.2, 0.15])
     with pytest.raises(InvalidInputError, match=r"parameters p\[0\] are not possible: p of depolarizing is 1.5; 0 to"):
-        lowered.check_strengths([[0.3, 0.5, 0.7, 0.1, 0.2, 0.15], [0.3, 0.5, 0.7, 1.5, 0.2, 0.15]])
+        f.probabilities(None, [0.3, 0.5, 0.7, 1.5, 0.2, 0.15])
     with pytest.raises(InvalidInputError, match=r"p\[1\], p\[2\] are not possible: gamma of amplitude_damping is -0.2"):
-        lowered.check_strengths([0.3, 0.5, 0.7, 0.1, 0.2, -1.0])
+        f.probabilities(None, [0.3, 0.5, 0.7, 0.1, 0.2, -1.0])
 
 
 def test_what_is_of_pure_states_is_refused() -> None:

@@ -13,6 +13,7 @@ from qiskit.circuit import CircuitInstruction, Parameter, ParameterExpression
 from qiskit.quantum_info.operators.predicates import is_unitary_matrix
 
 from ....arrays import FloatArray
+from ....engine.options import EngineOptions
 from ....errors import InvalidInputError, UnsupportedInstructionError
 from ....ir.measurement import Confusion
 from ..noise import Noise, PlacedChannel, read_noise
@@ -118,6 +119,12 @@ def noise_writer(noise: Any, scale: Any) -> NoiseWriter | None:
         return None
     model = read_noise(noise)
     return NoiseWriter(model, scale) if model.has_errors or model.readout else None
+
+
+def parameters_of_noise(options: EngineOptions) -> tuple[Parameter, ...]:
+    """The parameters that the noise of the options depends on."""
+    writer = noise_writer(options.noise_model, options.noise_scale)
+    return () if writer is None else tuple(dict.fromkeys(writer.parameters))
 
 
 def with_parameters(parameters: Sequence[Parameter], noise: NoiseWriter | None) -> tuple[Parameter, ...]:

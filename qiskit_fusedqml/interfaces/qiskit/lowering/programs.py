@@ -8,19 +8,17 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from qiskit import QuantumCircuit
 from qiskit.circuit import Parameter
 
 from ....errors import InvalidInputError, UnsupportedInstructionError
 from ....ir.angles import AngleMap
-from ....ir.channels import Channel
 from ....ir.dynamic import DynamicProgram, Measure, Node, Segment, final_writes
 from ....ir.encoding import AmplitudeEncoding
 from ....ir.measurement import Measurement
 from ....ir.program import MAX_QUBITS, Program
 from ....ir.qubits import ActiveQubits, bits
-from ....ir.slots import slots_of
 from ....memory import collector_paused
 from .circuits import Walker
 from .expressions import AngleTable, order_parameters
@@ -72,22 +70,6 @@ class Lowered:
                 f"The circuit {reason}, which leaves a mixed state; {what} is of pure states. Values, probabilities "
                 "and their gradients are available."
             )
-
-    def check_strengths(self, values: ArrayLike) -> None:
-        """Check that parameters of noise, at values (P,) or (B, P), are in the ranges of the channels they are for.
-
-        Raises:
-            InvalidInputError: With the parameters' names.
-        """
-        angles = self.angle_map.evaluate(values)
-        for channel in self.program.instructions:
-            if isinstance(channel, Channel) and channel.family is not None and slots_of(channel):
-                problem = channel.family.problem(*channel.parameters(angles))
-                if problem is not None:
-                    slots, parameters = self.angle_map.dependence
-                    own = np.unique(parameters[np.isin(slots, slots_of(channel))])
-                    names = ", ".join(self.parameters[k].name for k in own)
-                    raise InvalidInputError(f"The parameters {names} are not possible: {problem}.")
 
 
 @collector_paused()

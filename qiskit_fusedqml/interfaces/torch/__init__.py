@@ -11,7 +11,7 @@ go from the first to the second if the second is asked about the values that the
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import count
@@ -22,12 +22,13 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from qiskit import QuantumCircuit
-from qiskit.circuit import Parameter
+from qiskit.circuit import Parameter, ParameterExpression
 
-from ..arrays import real_array
-from ..engine.options import engine_arguments
-from ..errors import FusedQMLError, InvalidInputError
-from .qiskit.circuit import DifferentiableCircuit
+from ...arrays import real_array
+from ...engine.options import engine_arguments
+from ...errors import FusedQMLError, InvalidInputError
+from ..qiskit.circuit import DifferentiableCircuit
+from .tensors import array, joined, tensor
 
 Pullback = Callable[[ArrayLike], tuple[NDArray[np.floating] | None, NDArray[np.floating]]]
 
@@ -71,6 +72,7 @@ class FusedLayer(torch.nn.Module):
         initial_weights: Their first values, (num_weights,); by default uniform in [-1, 1).
         dtype: Type of ``weight``, by default torch's default type. Outputs have the promoted type of input and weight.
         device, precision, num_threads, max_memory_mb, checkpoint: As of `DifferentiableCircuit`.
+        noise_model, noise_parameters, noise_scale, readout, trajectories, noise_seed: Likewise.
 
     Raises:
         InvalidInputError: If inputs and weights are not the circuit's parameters, each once, an observable does not
@@ -101,11 +103,19 @@ class FusedLayer(torch.nn.Module):
         num_threads: int | None = None,
         max_memory_mb: float | None = None,
         checkpoint: str | int | None = None,
+        noise_parameters: Iterable[Parameter] | None = None,
+        noise_model: Any = None,
+        noise_scale: float | Parameter | ParameterExpression = 1.0,
+        readout: bool = False,
+        trajectories: int | None = None,
+        noise_seed: int | None = None,
     ) -> None:
         super().__init__()
         self._options = engine_arguments(locals())
         self._observables = observables
-        self.function = DifferentiableCircuit(circuit, observables, inputs, weights, **self._options)
+        self.function = DifferentiableCircuit(
+            circuit, observables, inputs, weights, noise_parameters=noise_parameters, **self._options
+        )
         self.weight = torch.nn.Parameter(torch.empty(self.function.num_weights, dtype=dtype))
         self._register()
         self.reset_parameters()
@@ -118,8 +128,10 @@ class FusedLayer(torch.nn.Module):
             self.weight.data.copy_(given)
 
     def reset_parameters(self) -> None:
-        """Draw new weights, uniform in [-1, 1)."""
+        """Draw new weights, uniform in [-1, 1), and parameters of noise in [0, 0.1)."""
         torch.nn.init.uniform_(self.weight, -1.0, 1.0)
+        if self.function.num_noise_parameters:
+            torch.nn.init.uniform_(self.weight.data[-self.function.num_noise_parameters :], 0.0, 0.1)
 
     def extra_repr(self) -> str:
         """Sizes, for ``print(network)``."""
@@ -205,12 +217,12 @@ class _Call:
         kind = x.dtype if x.dtype is weight.dtype else torch.result_type(x, weight)
         if not batch:
             return x.new_zeros((batch, function.num_observables), dtype=kind)
-        arguments = _array(function, x) if function.num_inputs else None, _array(function, weight)
+        arguments = array(function, x) if function.num_inputs else None, array(function, weight)
         if self.differentiated:
             values, self.pullback = function.vjp(*arguments)
         else:
             values = function.values(*arguments)
-        found = _tensor(values, x, kind)
+        found = tensor(values, x, kind)
         return found if len(found) == batch else found.repeat(batch, 1)  # without inputs all samples are the same
 
     def gradients(
@@ -222,11 +234,11 @@ class _Call:
         function = self.function
         pullback, self.pullback = self.pullback, None
         if pullback is None:
-            pullback = function.vjp(_array(function, x) if function.num_inputs else None, _array(function, weight))[1]
+            pullback = function.vjp(array(function, x) if function.num_inputs else None, array(function, weight))[1]
         if not function.num_inputs and weight.ndim == 1:
             cotangents = cotangents.sum(dim=0, keepdim=True)
-        dx, dw = pullback(_array(function, cotangents))
-        return None if dx is None else _tensor(dx, x, x.dtype), _tensor(dw, weight, weight.dtype)
+        dx, dw = pullback(array(function, cotangents))
+        return None if dx is None else tensor(dx, x, x.dtype), tensor(dw, weight, weight.dtype)
 
 
 class _Expectation(torch.autograd.Function):
@@ -263,7 +275,7 @@ class _Expectation(torch.autograd.Function):
     def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> tuple[torch.Tensor, int]:
         """A batch of evaluations is one with more samples."""
         *tensors, call = inputs
-        x, weight = _joined(info.batch_size, in_dims, tensors)
+        x, weight = joined(info.batch_size, in_dims, tensors)
         values: torch.Tensor = _Expectation.apply(x, weight, replace(call, differentiated=False))
         return values.unflatten(0, (info.batch_size, len(x) // info.batch_size)), 0
 
@@ -294,53 +306,10 @@ class _Gradient(torch.autograd.Function):
         """A batch of pullbacks is one with more samples, each with weights of its own."""
         *tensors, call = inputs
         count, shared = info.batch_size, tensors[1].ndim == (1 if in_dims[1] is None else 2)
-        x, weight, cotangents = _joined(count, in_dims, tensors, per_sample=True)
+        x, weight, cotangents = joined(count, in_dims, tensors, per_sample=True)
         dx, dw = _Gradient.apply(x, weight, cotangents, replace(call, pullback=None))
         dx, dw = (each.unflatten(0, (count, len(x) // count)) for each in (dx, dw))
         return (dx, dw.sum(dim=1) if shared else dw), (0, 0)
-
-
-def _joined(
-    count: int, in_dims: tuple[int | None, ...], tensors: Sequence[torch.Tensor], *, per_sample: bool = False
-) -> list[torch.Tensor]:
-    """``count`` evaluations as one: (count * B, ...) of inputs, weights and maybe cotangents.
-
-    Weights stay shared if all evaluations share them, unless ``per_sample``.
-    """
-    moved = [
-        tensor.expand(count, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
-        for tensor, dim in zip(tensors, in_dims, strict=False)
-    ]
-    if moved[1].ndim == 2:
-        if in_dims[1] is None and not per_sample:
-            return [moved[0].flatten(0, 1), tensors[1]]
-        moved[1] = moved[1][:, None].expand(count, moved[0].shape[1], -1)
-    return [tensor.flatten(0, 1) for tensor in moved]
-
-
-def _array(function: DifferentiableCircuit, tensor: torch.Tensor) -> Any:
-    """The tensor itself where the device that simulates reaches its memory, else its numbers on the host.
-
-    The latter without a copy where they are there already; from a GPU they come once its current stream has got there.
-    """
-    memory = function.memory_of_device
-    if memory is not None and memory.is_on_device(tensor):
-        return tensor.detach() if tensor.requires_grad else tensor
-    if tensor.dtype is not torch.float64:
-        tensor = tensor.detach().double()  # NumPy has no bfloat16
-    return tensor.numpy(force=True)
-
-
-def _tensor(array: Any, like: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """A result as a tensor of that type where another is, without a copy if it is there and of that type already.
-
-    What is in a GPU's memory comes by DLPack, which makes torch's current stream wait for the one that writes it.
-    """
-    if not isinstance(array, np.ndarray):
-        return torch.from_dlpack(array).to(like.device, dtype)
-    found = torch.from_numpy(array if array.flags.carray else np.require(array, requirements=["C", "W"]))
-    # every question to torch is a trip through its dispatcher, in code that a sweep has thrown out of the cache
-    return found if found.dtype is dtype and like.is_cpu else found.to(like.device, dtype)
 
 
 def _layer(number: int) -> FusedLayer:
