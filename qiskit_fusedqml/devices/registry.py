@@ -8,6 +8,7 @@ from . import Device, check_options
 from .cpu import CPUDevice
 from .gpu.device import GPUDevice
 from .gpu.runtime import Runtime
+from .pauli_vector.cpu import CPUPauliDevice
 from .pauli_vector.device import MixedStateDevice
 from .pauli_vector.reference import ReferencePauliDevice
 from .reference import ReferenceDevice
@@ -52,8 +53,10 @@ def make_mixed_device(device: str | Device, *, precision: str = "double", num_th
     made = make_device(device, precision=precision, num_threads=num_threads)
     if isinstance(made, MixedStateDevice):
         return made
-    if isinstance(made, ReferenceDevice | CPUDevice):
+    if isinstance(made, ReferenceDevice):
         return MixedStateDevice(ReferencePauliDevice())
+    if isinstance(made, CPUDevice):
+        return MixedStateDevice(CPUPauliDevice(made.precision, made.num_threads), made.precision)
     raise DeviceUnavailableError(
         f"The device {made.name} has no mixed states yet; exact noise runs on 'CPU', trajectories on every device."
     )

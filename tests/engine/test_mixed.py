@@ -154,7 +154,7 @@ def matrix(observable: PauliSum) -> NDArray[np.complex128]:
     return total
 
 
-DEVICES = ("reference",)
+DEVICES = ("reference", "CPU")
 
 
 @pytest.mark.parametrize("device", DEVICES)

@@ -80,10 +80,13 @@ class PauliDevice(Protocol):
     Attributes:
         name: The name by which users ask for it.
         tile_bits: Dimensions of the tiles that the planner should make.
+        coefficient_map: Makes the coefficients that it takes, of tables and tape
+            (`qiskit_fusedqml.devices.pauli_vector.coefficients.PauliCoefficientMap`).
     """
 
     name: str
     tile_bits: int
+    coefficient_map: Any
 
     @abstractmethod
     def allocate(self, num_qubits: int, batch: int, vectors: FloatArray | None = None) -> PauliState:

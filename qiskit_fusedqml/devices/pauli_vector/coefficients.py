@@ -81,18 +81,13 @@ class PauliCoefficientMap(CoefficientMap):
     Args:
         tables: The tables.
         tape: The tape, for the places of its overlaps.
-        bind: As `bind_sequences`.
-        pull: As `pull_sequences`.
     """
 
-    def __init__(
-        self,
-        tables: PauliTables,
-        tape: PauliTape,
-        bind: Callable[[AffineSequences, FloatArray, FloatArray], FloatArray] = bind_sequences,
-        pull: Callable[..., tuple[FloatArray, FloatArray]] = pull_sequences,
-    ) -> None:
-        self.tables, self._bind, self._pull = tables, bind, pull
+    _bind = staticmethod(bind_sequences)
+    _pull = staticmethod(pull_sequences)
+
+    def __init__(self, tables: PauliTables, tape: PauliTape) -> None:
+        self.tables = tables
         self.angles: AngleTables | None = None
         self.before: _AffineAngles | None = None
         self._places = _Places(tape, tables)

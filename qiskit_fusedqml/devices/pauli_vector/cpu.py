@@ -22,6 +22,7 @@ from ...planner.pauli_vector.tape import Affine, Pair, PauliOperation, PauliTape
 from .. import _native, check_options
 from ..cpu import default_threads, instruction_set
 from . import PauliCoefficients, PauliDevice, PauliObservables
+from .coefficients import PauliCoefficientMap
 
 Result = TypeVar("Result")
 
@@ -52,6 +53,7 @@ class CPUPauliDevice(PauliDevice):
         self._single = precision == "single"
         self._width = _native.width(self._isa, self._single, False)
         self._memory = physical_memory()
+        self.coefficient_map = CompiledPauliCoefficientMap
 
     @property
     def instruction_set(self) -> str:
@@ -181,6 +183,13 @@ def pull_sequences(
         *_sequence_arrays(sequences), np.ascontiguousarray(angles), np.ascontiguousarray(maps), stacked
     )
     return by_angle.reshape(*leading, -1), by_map.reshape(*leading, *maps.shape)
+
+
+class CompiledPauliCoefficientMap(PauliCoefficientMap):
+    """`PauliCoefficientMap` with sequences in compiled code; arguments as there."""
+
+    _bind = staticmethod(bind_sequences)
+    _pull = staticmethod(pull_sequences)
 
 
 def _sequence_arrays(sequences: AffineSequences) -> tuple[IntArray, IntArray, IntArray, FloatArray, FloatArray]:

@@ -17,7 +17,6 @@ from ...planner.pauli_vector.observables import entries, z_strings
 from .. import Device
 from ..observables import ObservableCache
 from . import PauliCoefficients, PauliDevice, PauliObservables, PauliState
-from .coefficients import PauliCoefficientMap
 from .collapsed import CollapsedKet
 from .states import densities, outcome_probabilities, strings, vectors_of_amplitudes
 
@@ -39,11 +38,10 @@ class MixedStateDevice(Device):
         inner: The same.
     """
 
-    coefficient_map = PauliCoefficientMap
-
     def __init__(self, inner: PauliDevice, precision: str = "double") -> None:
         self.inner = inner
         self.name = inner.name
+        self.coefficient_map = inner.coefficient_map
         self.cost_model = CostModel(
             tile_qubits=inner.tile_bits, amplitude_bytes=8 if precision == "single" else 16, threads=1
         )

@@ -19,6 +19,7 @@ from ...errors import InvalidInputError
 from ...memory import default_budget
 from ...planner.pauli_vector.tape import Affine, Pair, PauliOperation, PauliQubit, PauliTape, Transfer, Turn
 from . import PauliCoefficients, PauliDevice, PauliObservables
+from .coefficients import PauliCoefficientMap
 
 LETTER_OF_BITS = np.array([0, 1, 3, 2])
 """I, X, Y, Z (0 to 3) by x + 2 z."""
@@ -29,6 +30,7 @@ class ReferencePauliDevice(PauliDevice):
 
     name = "reference"
     tile_bits = 8
+    coefficient_map = PauliCoefficientMap
 
     @override
     def allocate(self, num_qubits: int, batch: int, vectors: FloatArray | None = None) -> FloatArray:
