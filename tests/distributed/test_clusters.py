@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -89,9 +90,12 @@ def mpi(ranks: int, folder: Path, *arguments: str) -> subprocess.CompletedProces
     script = folder / "program.py"
     script.write_text(MPI)
     mpiexec = Path(sys.prefix) / "bin" / "mpiexec"
-    # without -P: mpi4py itself puts the script's folder in the first place of the path
+    # without -P: on the first rank mpi4py puts the script's folder where it takes the current one to be
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
     command = [mpiexec, "-n", str(ranks), sys.executable, "-m", "mpi4py.futures", script, Path(__file__).parents[1]]
-    return subprocess.run([*command, *arguments], capture_output=True, text=True, check=False, timeout=600)
+    return subprocess.run(
+        [*command, *arguments], env=environment, capture_output=True, text=True, check=False, timeout=600
+    )
 
 
 @pytest.mark.slow
