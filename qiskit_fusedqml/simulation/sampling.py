@@ -16,6 +16,9 @@ Indices: TypeAlias = NDArray[np.intp]
 CHUNK = 1 << 22
 """Shots drawn at a time; bounds the memory that drawing takes."""
 
+SORTED = 32
+"""Numbers are sorted where so many times more are possible; else those that are present are marked, which is faster."""
+
 BLOCK = 1 << 10
 """Outcomes summed up at a time where there are far more of them than shots."""
 
@@ -160,7 +163,10 @@ def outcomes_of_shots(probabilities: NDArray[np.float64], of_shot: Indices, unif
 
 
 def present_numbers(numbers: Indices, limit: int) -> tuple[Indices, Indices]:
-    """The distinct numbers below a limit, ascending, and the place of each number among them, without sorting."""
+    """The distinct numbers below a limit, ascending, and the place of each number among them."""
+    if len(numbers) * SORTED < limit:
+        distinct, places = np.unique(numbers, return_inverse=True)
+        return distinct, places
     present = np.zeros(limit, dtype=bool)
     present[numbers] = True
     return np.flatnonzero(present), (np.cumsum(present) - 1)[numbers]

@@ -602,3 +602,12 @@ def test_conditions_nested_deeper_than_calls() -> None:
 def test_worlds_are_normalised() -> None:
     for make in DYNAMIC:
         assert sum(world.probability for world in worlds(make())) == pytest.approx(1.0, abs=1e-9)
+
+
+@pytest.mark.parametrize("limit", [64, 1 << 14])
+@pytest.mark.parametrize("size", [1, 5, 300])
+def test_present_numbers_are_found_by_sorting_and_by_marks(size: int, limit: int) -> None:
+    numbers = np.random.default_rng(size).integers(limit, size=size)
+    distinct, places = sampling.present_numbers(numbers, limit)
+    assert distinct.tolist() == sorted(set(numbers.tolist()))
+    np.testing.assert_array_equal(distinct[places], numbers)
