@@ -10,6 +10,7 @@ qubit has four numbers that are not 0, functions of the parameters:
 
 from __future__ import annotations
 
+import copyreg
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import product
@@ -323,6 +324,21 @@ def _power(logarithm: FloatArray, scale: _Number) -> FloatArray:
     return np.asarray(expm(exponents))
 
 
+def family_named(name: str, base: FloatArray | None) -> ChannelFamily:
+    """The row of `CHANNELS`, or the powers of a base.
+
+    Raises:
+        InvalidInputError: If there is no such family.
+    """
+    if name not in CHANNELS and (name != POWER or base is None):
+        raise InvalidInputError(f"A channel is of the family {name!r}, which is unknown.")
+    return CHANNELS[name] if base is None else powered(base)
+
+
+# by name, as functions cannot be pickled
+copyreg.pickle(ChannelFamily, lambda family: (family_named, (family.name, family.base)))
+
+
 def named_channel(
     qubits: tuple[int, ...],
     name: str,
@@ -335,8 +351,4 @@ def named_channel(
     Raises:
         InvalidInputError: If there is no such family.
     """
-    if not name:
-        return Channel(qubits, entries)
-    if name not in CHANNELS and (name != POWER or entries is None):
-        raise InvalidInputError(f"A channel is of the family {name!r}, which is unknown.")
-    return Channel(qubits, None, CHANNELS[name] if entries is None else powered(entries), slots, constants)
+    return Channel(qubits, None, family_named(name, entries), slots, constants) if name else Channel(qubits, entries)

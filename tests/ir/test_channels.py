@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -294,6 +295,13 @@ def test_structures_tell_channels_apart() -> None:
 def test_round_trip_of_channels(tmp_path: Path) -> None:
     noisy().save(tmp_path / "noisy.npz")
     assert Program.load(tmp_path / "noisy.npz").structure() == noisy().structure()
+
+
+def test_noisy_programs_are_pickled() -> None:
+    copied: Program = pickle.loads(pickle.dumps(noisy()))
+    assert copied.structure() == noisy().structure()
+    family = copied.instructions[1].family  # type: ignore[union-attr]
+    assert family is CHANNELS["depolarizing"]
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import pickle
 import subprocess
 import sys
 import weakref
@@ -351,6 +352,15 @@ def test_parametric_models_hold_constant_and_free_channels() -> None:
     np.testing.assert_allclose(whole(noise, CXGate(), (4, 2)), np.kron(z @ FLIPPED, FLIPPED), atol=1e-14)
     for gate in ("x", "y"):
         np.testing.assert_allclose(whole(noise, Instruction(gate, 1, 0, []), (0,)), FLIPPED, atol=1e-14)
+
+
+def test_models_are_pickled_for_other_processes() -> None:
+    model = ParametricNoiseModel()
+    model.add_error("depolarizing", Parameter("p"), "rx")
+    model.add_error("bit_flip", 0.25, "x")
+    copied = pickle.loads(pickle.dumps(model))
+    assert repr(copied) == repr(model)
+    np.testing.assert_array_equal(whole(read_noise(copied), XGate(), (0,)), whole(read_noise(model), XGate(), (0,)))
 
 
 @pytest.mark.parametrize(

@@ -121,14 +121,9 @@ def lower(
     encoding = walker.encoding
     if encoding is not None:
         encoding = replace(encoding, qubits=tuple(active.place[qubit] for qubit in encoding.qubits))
-    measured = [(active.place.get(qubit), clbit) for qubit, clbit in final_writes(walker.measurements)]
-    pairs = tuple((qubit, clbit) for qubit, clbit in measured if qubit is not None)  # others give 0
     warn_if_unused(writer, circuit)
+    pairs, measurement = _measurement(walker, active, circuit)
     nodes: tuple[Node, ...] = (Segment(program), *itertools.starmap(Measure, pairs))
-    measurement = Measurement(pairs, circuit.num_clbits, () if writer is None else tuple(writer.confusions))
-    if not measured:
-        own = tuple((k, qubit) for qubit, k in active.place.items() if qubit < circuit.num_qubits)
-        measurement = Measurement(own, circuit.num_qubits)
     return Lowered(
         DynamicProgram(len(active), circuit.num_clbits, nodes),
         angle_map,
@@ -138,6 +133,19 @@ def lower(
         measurement=measurement,
         num_resets=walker.num_resets,
     )
+
+
+def _measurement(
+    walker: Walker, active: ActiveQubits, circuit: QuantumCircuit
+) -> tuple[tuple[tuple[int, int], ...], Measurement]:
+    """The measurements at the end as pairs (qubit, clbit), and where outcomes go."""
+    measured = [(active.place.get(qubit), clbit) for qubit, clbit in final_writes(walker.measurements)]
+    pairs = tuple((qubit, clbit) for qubit, clbit in measured if qubit is not None)  # others give 0
+    if measured:
+        confusions = () if walker.noise is None else tuple(walker.noise.confusions)
+        return pairs, Measurement(pairs, circuit.num_clbits, confusions)
+    own = tuple((k, qubit) for qubit, k in active.place.items() if qubit < circuit.num_qubits)
+    return pairs, Measurement(own, circuit.num_qubits)
 
 
 def check_readable(circuit: object) -> None:
