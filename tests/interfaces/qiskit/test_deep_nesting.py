@@ -147,8 +147,8 @@ def test_gates_and_blocks_changed_deep_inside() -> None:
     assert estimator.run([(circuit, "Z")]).result()[0].data.evs == pytest.approx(np.cos(2.0))
 
 
-def test_blocks_are_run() -> None:
-    levels = 180  # Qiskit needs a time that grows with their square
+@pytest.mark.parametrize("levels", [180, pytest.param(1000, marks=pytest.mark.slow)])
+def test_blocks_are_run(levels: int) -> None:  # Qiskit needs a time that grows with their square
     circuit = QuantumCircuit(1, 1)
     circuit.ry(0.3, 0)
     for level in range(levels):
