@@ -87,7 +87,7 @@ def recomputed(f: Any, x: Any, w: Any, cotangents: Any, count: int) -> Any:
     weights = ParameterSet(np.arange(f.num_inputs, f.num_inputs + f.num_weights))
     sweeps = f.plans.planned(PlanRequest(rows.batched, weights, rows.batch, populations=True))
     tape, kinds = sweeps.tape, sweeps.plan.tables.pair_kinds
-    residuals = sweeps.bind(rows)
+    residuals = sweeps.map.bind(rows)
     inner = max(sweeps.num_places // (count + 1), 1)
     pieces = cut(tape, kinds, (count + 1) * inner)
     ket, starts = device.allocate(tape, rows.batch, None), []
@@ -106,7 +106,7 @@ def recomputed(f: Any, x: Any, w: Any, cotangents: Any, count: int) -> Any:
         for piece, state in zip(reversed(own), reversed(kept), strict=True):
             sums = device.backward(piece.tape, residuals.bound.coefficients, state, bra, per_sample=False)
             overlaps.append(sums)
-    return sweeps.pullback(residuals, np.concatenate(overlaps[::-1]), per_sample=False)[0][f.num_inputs :]
+    return sweeps.map.pullback(residuals, np.concatenate(overlaps[::-1]), per_sample=False)[0][f.num_inputs :]
 
 
 def _fastest(call: Any, repeats: int = 3) -> tuple[float, Any]:

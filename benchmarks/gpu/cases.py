@@ -138,23 +138,23 @@ def make(name: str, n: int, layers: int, batch: int, precision: str, cost_model:
     weights = rng.uniform(-pi, pi, count - n)
     inputs = rng.uniform(-pi, pi, (batch, n))
     parameters = ParameterBatch(np.concatenate([inputs[0], weights]), request.batched, inputs, batch)
-    bound = sweeps.bind(parameters).bound.coefficients
+    bound = sweeps.map.bind(parameters).bound.coefficients
     arrays = {field: getattr(bound, field) for field in COEFFICIENTS}
     sums = (PauliSum(n, tuple(PauliTerm(1 / n, 0, 1 << q) for q in range(n))),)
     checked = min(batch, CHECKED_SAMPLES if n < 16 else 1)
     cpu = CPUDevice()
     ket = cpu.allocate(plan.tape, checked, None)
-    first = sweeps.bind(parameters.part(0, checked))
+    first = sweeps.map.bind(parameters.part(0, checked))
     coefficients = first.bound.coefficients
     cpu.forward(plan.tape, coefficients, ket)
     values = cpu.expectation(ket, plan.tape.frame, sums)
     bra = cpu.apply_observables(ket, plan.tape.frame, sums, np.ones((checked, 1)))
     overlaps = cpu.backward(plan.tape, coefficients, ket, bra, per_sample=True)
-    gradient = sweeps.pullback(first, overlaps, per_sample=False)[0][n:].reshape(layers, n, 3)
+    gradient = sweeps.map.pullback(first, overlaps, per_sample=False)[0][n:].reshape(layers, n, 3)
     overlaps[:, _left_out(plan.tape, coefficients.pairs)] = np.nan
     angles = (inputs, weights.reshape(layers, n, 3))
     return Case(
-        name, layers, batch, precision, plan.tape, sums, arrays, sweeps.tables, *angles, values, overlaps, gradient
+        name, layers, batch, precision, plan.tape, sums, arrays, sweeps.map.tables, *angles, values, overlaps, gradient
     )
 
 

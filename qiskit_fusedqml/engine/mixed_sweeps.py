@@ -26,6 +26,7 @@ from ..planner.pauli_vector import PauliPlan, fuse_channels
 from ..planner.pauli_vector.segments import PauliSegment, cut
 from ..planner.pauli_vector.tape import PauliFrame
 from .basis_columns import encoding_and_rest
+from .parameter_map import BoundParameters
 from .parameters import NO_PARAMETERS, ParameterBatch
 from .sweeps import PlannedSweeps, PlanRequest, Residuals, Sweeps
 
@@ -62,10 +63,10 @@ class MixedSweeps(PlannedSweeps):
         self._cuts: dict[bytes, tuple[PauliSegment, ...]] = {}
         super().__init__(program, angle_map, cost_model, request, coefficient_map)
 
-    @override
-    def bind(self, parameters: ParameterBatch) -> Residuals:
+    def bind(self, parameters: ParameterBatch) -> BoundParameters:
+        """The coefficients at some values; strengths that are not possible are refused by their parameters' names."""
         try:
-            return super().bind(parameters)
+            return self.map.bind(parameters)
         except StrengthError as error:
             slots, numbers = self._angle_map.dependence
             own = np.unique(numbers[np.isin(slots, error.slots)])
@@ -74,12 +75,17 @@ class MixedSweeps(PlannedSweeps):
 
     @override
     def _planned(  # type: ignore[override]
-        self, program: Program, cost_model: CostModel, request: PlanRequest, wanted_slots: frozenset[int]
+        self,
+        program: Program,
+        cost_model: CostModel,
+        request: PlanRequest,
+        batched_slots: frozenset[int],
+        wanted_slots: frozenset[int],
     ) -> PauliPlan:
         return fuse_channels(
             program,
             tile_bits=cost_model.tile_qubits,
-            batched_slots=frozenset(self.batched_slots.tolist()),
+            batched_slots=batched_slots,
             wanted_slots=wanted_slots,
             frame=self._start,
         )
@@ -107,15 +113,15 @@ class MixedSweeps(PlannedSweeps):
         initial_states: NDArray[np.complex128] | None,
         checkpoints: int = 0,
     ) -> tuple[Residuals, State]:
-        residuals = self.bind(parameters)
+        bound = self.bind(parameters)
         ket = device.allocate(self.tape, parameters.batch, initial_states)
-        segments, kept = self.segments(residuals.bound, checkpoints), []
+        segments, kept = self.segments(bound.bound, checkpoints), []
         for segment in segments:
             if segment.kept:
                 kept.append(device.copy(ket))
             tape: Any = segment.tape
-            device.forward(tape, residuals.bound.coefficients, ket)
-        return residuals._replace(segments=segments, checkpoints=tuple(kept)), ket  # type: ignore[arg-type]
+            device.forward(tape, bound.bound.coefficients, ket)
+        return Residuals(bound, segments, tuple(kept)), ket  # type: ignore[arg-type]
 
     @override
     def backward(
@@ -130,11 +136,11 @@ class MixedSweeps(PlannedSweeps):
             if segment.kept:
                 before = kept.pop() if last else device.copy(kept.pop())
             ket = before if segment.held else ket
-            coefficients = residuals.bound.coefficients
+            coefficients = residuals.bound.bound.coefficients
             parts.append(device.backward(segment.tape, coefficients, ket, bra, per_sample=by_sample))
             ket = ket if before is None else before
         overlaps = parts[0] if len(parts) == 1 else np.concatenate(parts[::-1], axis=-1)
-        return self.pullback(residuals, overlaps, per_sample=per_sample)
+        return self.map.pullback(residuals.bound, overlaps, per_sample=per_sample)
 
     def segments(self, bound: Any, checkpoints: int = 0) -> tuple[PauliSegment, ...]:
         """The tape in pieces, as the kappas of its operations ask for; with checkpoints, also evenly."""
@@ -157,9 +163,9 @@ MAX_CUTS = 16
 
 
 class CollapsedResiduals(NamedTuple):
-    """What the forward sweep leaves: the ansatz's residuals, and the ket that is still to go through it."""
+    """What the forward sweep leaves: the ansatz's coefficients, and the ket that is still to go through it."""
 
-    ansatz: Residuals
+    ansatz: BoundParameters
     ket: CollapsedKet
 
 
@@ -198,10 +204,10 @@ class CollapsedSweeps(Sweeps):
         assert isinstance(device, MixedStateDevice)
         _, kets = self._encoder.forward(device, parameters, initial_states)
         shared = ParameterBatch(parameters.shared, NO_PARAMETERS, np.empty((1, 0)), 1)
-        residuals = self._ansatz.bind(shared)
-        segments = self._ansatz.segments(residuals.bound, checkpoints)
-        ket = CollapsedKet(kets, self.tape.num_qubits, segments, residuals.bound.coefficients)
-        return CollapsedResiduals(residuals, ket), ket
+        bound = self._ansatz.bind(shared)
+        segments = self._ansatz.segments(bound.bound, checkpoints)
+        ket = CollapsedKet(kets, self.tape.num_qubits, segments, bound.bound.coefficients)
+        return CollapsedResiduals(bound, ket), ket
 
     @override
     def backward(
@@ -220,7 +226,7 @@ class CollapsedSweeps(Sweeps):
         assert not per_sample
         parts = residuals.ket.joint(device.inner, bra)
         overlaps = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1)
-        return self._ansatz.pullback(residuals.ansatz, overlaps, per_sample=False)
+        return self._ansatz.map.pullback(residuals.ansatz, overlaps, per_sample=False)
 
 
 def find_collapsed(

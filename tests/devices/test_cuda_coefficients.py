@@ -28,7 +28,7 @@ def emulated(schedule: int = 0) -> GPUDevice:
 
 
 def test_the_cases_have_everything():
-    tables = [BindingCase(seed).sweeps.tables for seed in range(48)]
+    tables = [BindingCase(seed).sweeps.map.tables for seed in range(48)]
     for chosen in (
         lambda r: r.sequences[1][:, 0] >= 0,
         lambda r: r.matrices[1][:, 0] >= 0,
@@ -80,8 +80,8 @@ def test_a_missing_barrier_is_seen():
 @pytest.mark.parametrize("part", ["runs", "pairs", "angles"])
 def test_wrong_tables_are_seen(part):
     cases = map(BindingCase, range(0, 40, 2))
-    case = next(case for case in cases if len(case.sweeps.coefficient_map.tables.sequences[0]) and not case.by_row)
-    tables = case.sweeps.tables
+    case = next(case for case in cases if len(case.sweeps.map.coefficient_map.tables.sequences[0]) and not case.by_row)
+    tables = case.sweeps.map.tables
     c, rows = tables.coefficients, tables.angles.shared
     if part == "angles":
         wrong = replace(tables, angles=replace(tables.angles, shared=replace(rows, weight=1.001 * rows.weight)))
@@ -113,7 +113,7 @@ def test_runs_of_gates_at_singular_points(word, point, batched):
     request = PlanRequest(ParameterSet(varying), ParameterSet(every), 1, keep_phase=True)
     sweeps = PlannedSweeps(program, angles, CostModel(), request)
     device, values = emulated().on_device, np.full(count, point)
-    bound = device.bind(sweeps.tables, device.from_host(values), device.from_host(values[None, varying]))
+    bound = device.bind(sweeps.map.tables, device.from_host(values), device.from_host(values[None, varying]))
     tape, coefficients = sweeps.tape, bound.coefficients
     ket = device.allocate(tape, 1, None)
     device.forward(tape, coefficients, ket)

@@ -32,7 +32,7 @@ NEAR_SINGULAR = [middle + off for middle in (0.0, pi) for off in (0.0, 1e-12, -1
 
 def maps(case: BindingCase) -> tuple[CoefficientMap, CoefficientMap]:
     """Both maps of a case's tables, over its affine map of values."""
-    tables = case.sweeps.tables
+    tables = case.sweeps.map.tables
     return tuple(
         kind(tables.coefficients).over(tables.angles) for kind in (ReferenceCoefficientMap, CompiledCoefficientMap)
     )
@@ -40,7 +40,7 @@ def maps(case: BindingCase) -> tuple[CoefficientMap, CoefficientMap]:
 
 def random_values(case: BindingCase, batch: int) -> tuple[np.ndarray, np.ndarray]:
     """Any values of the right number: what they came from makes no difference here."""
-    angles = case.sweeps.tables.angles
+    angles = case.sweeps.map.tables.angles
     return case.rng.uniform(-4, 4, angles.num_shared), case.rng.uniform(-4, 4, (batch, angles.num_batched))
 
 
@@ -68,7 +68,7 @@ def test_coefficients_and_gradients_of_random_programs(seed: int) -> None:
 
 def test_the_cases_have_everything() -> None:
     """Every kind of coefficient, and of overlap, occurs in several of them."""
-    tables = [case.sweeps.tables.coefficients for case in CASES]
+    tables = [case.sweeps.map.tables.coefficients for case in CASES]
     for count in (
         lambda t: len(t.pairs[0]),
         lambda t: len(t.batched_pairs[0]),

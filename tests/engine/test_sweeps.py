@@ -75,13 +75,13 @@ class Case:
 
     def sweep(self, sweeps: PlannedSweeps, *, per_sample: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         """(final states, gradients as of `PlannedSweeps.pullback`)."""
-        residuals, tape = sweeps.bind(self.parameters), sweeps.tape
+        residuals, tape = sweeps.map.bind(self.parameters), sweeps.tape
         ket = DEVICE.allocate(tape, BATCH, None)
         DEVICE.forward(tape, residuals.bound.coefficients, ket)
         states = DEVICE.amplitudes(ket, tape.frame)
         bra = DEVICE.apply_observables(ket, tape.frame, [self.observable], self.cotangents)
         overlaps = DEVICE.backward(tape, residuals.bound.coefficients, ket, bra, per_sample=True)
-        return states, *sweeps.pullback(residuals, overlaps, per_sample=per_sample)
+        return states, *sweeps.map.pullback(residuals, overlaps, per_sample=per_sample)
 
 
 @pytest.mark.parametrize("per_sample", [False, True])

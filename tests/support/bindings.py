@@ -116,13 +116,13 @@ class BindingCase:
         given = parameters or self.parameters
         count = self.sweeps.plan.tape.num_overlaps
         overlaps = self.rng.normal(size=(given.batch, count) if by_sample else count)
-        bound = self.sweeps.bind(given)
+        bound = self.sweeps.map.bind(given)
         c = bound.bound.coefficients
         real = [np.stack([m.real, m.imag], axis).ravel() for m, axis in ((c.matrices, -1), (c.batched_matrices, 3))]
         parts = [c.angles / (2 * pi), c.pairs, c.scales, real[0], c.batched_pairs, real[1], c.batched_angles / (2 * pi)]
         numbers = np.concatenate([np.ravel(part) for part in parts])
-        gradients = self.sweeps.pullback(bound, overlaps.copy(), per_sample=per_row)
-        return Example(self.sweeps.tables, given.shared, given.samples, per_row, overlaps, numbers, gradients)
+        gradients = self.sweeps.map.pullback(bound, overlaps.copy(), per_sample=per_row)
+        return Example(self.sweeps.map.tables, given.shared, given.samples, per_row, overlaps, numbers, gradients)
 
     def examples(self) -> list[Example]:
         """All ways of asking for gradients."""
