@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..devices import Device
+from ..devices.pauli_vector.device import MixedStateDevice
 from ..errors import OutOfMemoryError
 from ..memory import format_bytes
 from ..planner.segments import LONGEST
@@ -168,8 +169,11 @@ class MemoryBudget:
         needed = (states + kept) * self._device.state_bytes(self._num_qubits, 1)
         fewer = f", {kept} of them checkpoints," if kept else ""
         advice = ", fewer checkpoints" if kept else ""
+        what = "state(s)"
+        if isinstance(self._device, MixedStateDevice):
+            what, advice = "mixed state(s)", advice + ", or trajectories=N for values estimated from pure states"
         return OutOfMemoryError(
-            f"{states + kept} state(s) of {self._num_qubits} qubits{fewer} need {format_bytes(needed)}; "
+            f"{states + kept} {what} of {self._num_qubits} qubits{fewer} need {format_bytes(needed)}; "
             f"{format_bytes(self.bytes)} are allowed. Raise max_memory_mb if the machine has more, or use "
             f"precision='single'{advice}."
         )

@@ -99,6 +99,8 @@ class Passes:
     ) -> tuple[FloatArray, FloatArray | None]:
         """The backward sweep as of `Sweeps.backward`; with ``encoded``, gradients of amplitudes are added."""
         residuals, ket = forward
+        if encoded:
+            self._program.check_pure("the gradient with respect to amplitudes that are encoded")
         bras = self.device.amplitudes(bra, sweeps.frame) if encoded else None
         device = self.device_of(parameters)
         gradients, batched = sweeps.backward(device, residuals, ket, bra, per_sample=per_sample, last=last)

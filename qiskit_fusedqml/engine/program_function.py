@@ -175,7 +175,7 @@ class ProgramFunction:
         """Expectation values ``f_k(x_b, w) = <psi(x_b, w)| O_k |psi(x_b, w)>``, (B, n_obs)."""
         self._observables()
         if self.sampled is not None:
-            return self.estimate(x, w).values
+            return self.sampled.estimate(self.read(x, w, initial_states)).values.astype(self.dtype, copy=False)
         return self._values(self.read(x, w, initial_states, on_host=False))
 
     def estimate(self, x: ArrayLike | None = None, w: ArrayLike | None = None) -> Estimate:
@@ -204,7 +204,7 @@ class ProgramFunction:
             ``input_gradients``, and dw like w.
         """
         if self.sampled is not None:
-            return self.sampled.gradients(self, self.read(x, w))
+            return self.sampled.gradients(self, self.read(x, w, initial_states))
         observables, parameters = self._observables(), self.read(x, w, initial_states, on_host=False)
         request = self._training_request(parameters)
         sweeps = self.plans.sweeps(request)

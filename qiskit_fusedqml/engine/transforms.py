@@ -27,7 +27,7 @@ def inverted(program: Program, angle_map: AngleMap) -> tuple[Program, AngleMap]:
 
 def unrolled(program: Program) -> tuple[Program, IntArray, NDArray[np.bool_]]:
     """The program with a slot for every parametrised rotation, the slots they had, and which have controls."""
-    program.check_pure("a parameter for every rotation")
+    program.check_pure("what is differentiated rotation by rotation, as second derivatives are,")
     instructions: list[Instruction] = []
     source: list[int] = []
     controlled: list[bool] = []

@@ -10,7 +10,7 @@ from qiskit_fusedqml.engine.mixed_sweeps import CollapsedSweeps
 from qiskit_fusedqml.engine.options import EngineOptions
 from qiskit_fusedqml.engine.probabilities import probability_jacobian
 from qiskit_fusedqml.engine.program_function import ProgramFunction
-from qiskit_fusedqml.errors import FusedQMLError, InvalidInputError
+from qiskit_fusedqml.errors import FusedQMLError, InvalidInputError, OutOfMemoryError
 from qiskit_fusedqml.ir.angles import AngleMap
 from qiskit_fusedqml.ir.channel_table import CHANNELS
 from qiskit_fusedqml.ir.channels import Channel, pauli_matrices
@@ -259,3 +259,18 @@ def test_a_parameter_outside_its_range_is_named() -> None:
     w[-2] = 1.5
     with pytest.raises(InvalidInputError, match="amplitude_damping"):
         f.values(x, w)
+
+
+def test_many_observables() -> None:
+    program, inputs, weights = model()
+    x, w = point(inputs, weights, 2)
+    f = function(program, inputs, device="CPU")
+    many = ProgramFunction(program, f.angle_map, OBSERVABLES * 12, f.options, num_inputs=inputs)
+    np.testing.assert_allclose(many.jacobian(x, w)[:, :2], f.jacobian(x, w), atol=1e-13)
+
+
+def test_what_does_not_fit_names_the_way_out() -> None:
+    program = Program(16, 0, (channel("depolarizing", (15,), 0.1),))
+    f = ProgramFunction(program, identity_map(0), [PauliSum(16, (PauliTerm(1.0, 0, 1),))])
+    with pytest.raises(OutOfMemoryError, match=r"mixed state\(s\) of 16 qubits need 32.0 GiB.*trajectories=N"):
+        f.values()

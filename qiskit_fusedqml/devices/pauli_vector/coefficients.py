@@ -343,5 +343,5 @@ class _AffineAngles:
 
 def _transposed(matrix: csr_array, vectors: FloatArray) -> FloatArray:
     """``matrix.T`` applied to vectors (..., M)."""
-    flat = vectors.reshape(-1, vectors.shape[-1])
+    flat = vectors.reshape(prod(vectors.shape[:-1]), vectors.shape[-1])
     return np.ascontiguousarray((matrix.T @ flat.T).T).reshape(*vectors.shape[:-1], matrix.shape[1])

@@ -182,7 +182,7 @@ def pull_sequences(
     by_angle, by_map = _native.pull_sequences(
         *_sequence_arrays(sequences), np.ascontiguousarray(angles), np.ascontiguousarray(maps), stacked
     )
-    return by_angle.reshape(*leading, -1), by_map.reshape(*leading, *maps.shape)
+    return by_angle.reshape(*leading, angles.shape[-1]), by_map.reshape(*leading, *maps.shape)
 
 
 class CompiledPauliCoefficientMap(PauliCoefficientMap):
