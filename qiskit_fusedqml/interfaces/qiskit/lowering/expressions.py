@@ -71,7 +71,9 @@ class AngleTable:
                 return slot, 0.0
         merged: dict[int, float] = {}
         for coefficient, param in zip(coefficients, params, strict=False):
-            if coefficient:
+            if coefficient and type(param) is float and isfinite(param):
+                constant += coefficient * param
+            elif coefficient:
                 offset, terms = self.form(param)
                 constant += coefficient * offset
                 for column, factor in terms:
