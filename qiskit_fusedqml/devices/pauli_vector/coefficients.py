@@ -11,14 +11,13 @@ from math import prod
 from typing import Any, NamedTuple, cast
 
 import numpy as np
-from scipy.sparse import csr_array
 from typing_extensions import override
 
 from ...arrays import FloatArray, IntArray
 from ...ir.channels import Channel
 from ...planner.pauli_vector.tables import CHANNEL, AffineSequences, PauliTables, TurnAngles
 from ...planner.pauli_vector.tape import Affine, Pair, PauliTape, Transfer, Turn
-from ...planner.tables import AngleTables
+from ...planner.tables import AngleTables, CSRRows
 from .. import CoefficientMap
 from . import PauliCoefficients
 from .channels import (
@@ -90,7 +89,7 @@ class PauliCoefficientMap(CoefficientMap):
         self.tables = tables
         self.angles: AngleTables | None = None
         self.before: _AffineAngles | None = None
-        self._places = _Places(tape, tables)
+        self._places, self._is_undone = _Places(tape, tables), tape.num_overlaps > 0
         self._channels = _Varying.of(tables.channels, lambda channel: (channel,), transfer)
         self._pairs = _Varying.of(tables.pairs, pair_channels, pair_table)
         self._transfers = _Varying.of(tables.transfers, lambda channel: (channel,), transfer)
@@ -125,12 +124,21 @@ class PauliCoefficientMap(CoefficientMap):
             _turns(tables.turns, angles),
             _turns(tables.batched_turns, own),
             fixed.transfers,
-            _undone(affine, fixed.held[0]),
-            np.moveaxis(_undone(np.moveaxis(batched_affine, -1, 1), fixed.held[1]), 1, -1),
+            *self._undone(affine, batched_affine, fixed.held),
             fixed.inverse_pairs,
             fixed.inverse_transfers,
         )
         return PauliBound(coefficients, angles, own, fixed.maps, fixed.log_kappas)
+
+    def _undone(
+        self, affine: FloatArray, batched: FloatArray, held: tuple[IntArray, ...]
+    ) -> tuple[FloatArray, FloatArray]:
+        """The inverses of affine maps; what is never undone, as there are no overlaps, needs none."""
+        if not self._is_undone:
+            return affine, batched
+        if batched.size:
+            batched = np.moveaxis(_inverses(np.moveaxis(batched, -1, 1), held[1]), 1, -1)
+        return _inverses(affine, held[0]), batched
 
     @override
     def pullback(
@@ -151,7 +159,8 @@ class PauliCoefficientMap(CoefficientMap):
             )
             by_map = by_map + (by_map_of_samples if per_sample else by_map_of_samples.sum(axis=0))
             _pull_turns(self.tables.batched_turns, _gathered(overlaps, self._places.batched_turns), by_own)
-        _pull_turns(self.tables.turns, _gathered(shared, self._places.turns), by_angle)
+        if len(self._places.turns):
+            _pull_turns(self.tables.turns, _gathered(shared, self._places.turns), by_angle)
         self._pull_channels(bound.angles, by_map, shared, by_angle)
         return self.before.pullback(by_angle, by_own, per_sample=per_sample) if self.before else (by_angle, by_own)
 
@@ -276,8 +285,10 @@ def _of_sequences(sequences: AffineSequences, by_channel: FloatArray) -> FloatAr
     return np.asarray(sums[sequences.starts[1:]] - sums[sequences.starts[:-1]])
 
 
-def _undone(maps: FloatArray, held: IntArray) -> FloatArray:
+def _inverses(maps: FloatArray, held: IntArray) -> FloatArray:
     """The inverses of affine maps (R, ..., 3, 4), the identity for those that are held."""
+    if not maps.size:
+        return maps
     if len(held):
         maps = maps.copy()
         maps[held] = IDENTITY
@@ -286,6 +297,8 @@ def _undone(maps: FloatArray, held: IntArray) -> FloatArray:
 
 def _turns(turns: TurnAngles, angles: FloatArray) -> FloatArray:
     """(cos, sin) of turns at angles (A,) or (B, A'): (T, 2) or (T, 2, B)."""
+    if not len(turns.slots):
+        return np.zeros((0, 2, *angles.shape[:-1]))
     own = (
         np.where(turns.slots >= 0, angles[..., turns.slots], 0.0)
         if angles.shape[-1]
@@ -319,29 +332,63 @@ class _AffineAngles:
     """Angles as affine functions of other values, see `AngleTables`."""
 
     def __init__(self, tables: AngleTables) -> None:
-        self._tables = tables
-        self._shared = tables.shared.sparse(tables.num_shared)
-        self._from_shared = tables.from_shared.sparse(tables.num_shared)
-        self._from_batched = tables.from_batched.sparse(tables.num_batched)
+        self._shared = _Terms(tables.shared, tables.num_shared)
+        self._from_shared = _Terms(tables.from_shared, tables.num_shared)
+        self._from_batched = _Terms(tables.from_batched, tables.num_batched)
 
     def evaluate(self, shared: FloatArray, batched: FloatArray) -> tuple[FloatArray, FloatArray]:
         """The angles (A,) and (B, A') at values (F,) and (B, F')."""
-        of_shared = self._from_shared @ shared + self._tables.from_shared.constant
-        own = (self._from_batched @ batched.T).T + of_shared
-        return self._shared @ shared + self._tables.shared.constant, own
+        own = np.repeat(self._from_shared.applied(shared)[None], len(batched), axis=0)
+        own[:, self._from_batched.rows] += self._from_batched.terms(batched)
+        return self._shared.applied(shared), own
 
     def pullback(
         self, by_angle: FloatArray, by_own: FloatArray | None, *, per_sample: bool
     ) -> tuple[FloatArray, FloatArray | None]:
         """The derivatives by the values, as of `CoefficientMap.pullback`."""
-        by_shared = _transposed(self._shared, by_angle)
+        by_shared = self._shared.transposed(by_angle)
         if by_own is None:
             return by_shared, None
-        summed = by_own if per_sample else np.asarray(by_own.sum(axis=0))
-        return by_shared + _transposed(self._from_shared, summed), _transposed(self._from_batched, by_own)
+        if self._from_shared.size:
+            by_shared += self._from_shared.transposed(by_own if per_sample else by_own.sum(axis=0))
+        return by_shared, self._from_batched.transposed(by_own)
 
 
-def _transposed(matrix: csr_array, vectors: FloatArray) -> FloatArray:
-    """``matrix.T`` applied to vectors (..., M)."""
-    flat = vectors.reshape(prod(vectors.shape[:-1]), vectors.shape[-1])
-    return np.ascontiguousarray((matrix.T @ flat.T).T).reshape(*vectors.shape[:-1], matrix.shape[1])
+class _Terms:
+    """A sparse affine map; where each row has one term at most, as nearly always, it is a selection.
+
+    Attributes:
+        size: Number of terms.
+        rows: The rows that have terms, each once.
+    """
+
+    def __init__(self, table: CSRRows, num_sources: int) -> None:
+        self._constant, self._num_sources, self.size = table.constant, num_sources, len(table.index)
+        counts = np.diff(table.start)
+        self.rows = np.flatnonzero(counts)
+        self._one_each = bool((counts <= 1).all())
+        self._index, self._weight = table.index, table.weight
+        self._distinct = len(np.unique(table.index)) == self.size
+        self._matrix = table.sparse(num_sources)[self.rows]
+
+    def terms(self, values: FloatArray) -> FloatArray:
+        """The sums (..., rows) of the terms."""
+        if self._one_each:
+            return np.asarray(values[..., self._index] * self._weight)
+        flat = values.reshape(prod(values.shape[:-1]), values.shape[-1])
+        return np.asarray(self._matrix @ flat.T).T.reshape(*values.shape[:-1], len(self.rows))
+
+    def applied(self, values: FloatArray) -> FloatArray:
+        """The map at values (F,)."""
+        result = self._constant.copy()
+        result[self.rows] += self.terms(values)
+        return result
+
+    def transposed(self, vectors: FloatArray) -> FloatArray:
+        """The transposed linear map of vectors (..., M), (..., F)."""
+        if self._one_each and self._distinct:
+            result = np.zeros((*vectors.shape[:-1], self._num_sources))
+            result[..., self._index] = vectors[..., self.rows] * self._weight
+            return result
+        flat = vectors.reshape(prod(vectors.shape[:-1]), vectors.shape[-1])[:, self.rows]
+        return np.ascontiguousarray((self._matrix.T @ flat.T).T).reshape(*vectors.shape[:-1], self._num_sources)

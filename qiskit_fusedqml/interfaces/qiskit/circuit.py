@@ -14,7 +14,6 @@ from typing_extensions import override
 from ...arrays import ComplexArray, shown
 from ...devices import Device
 from ...engine import probabilities, second_order
-from ...engine.options import EngineOptions
 from ...engine.program_function import Gradients, InitialStates, ProgramFunction
 from ...engine.state_gradients import overlap_jacobian, state_vjp
 from ...errors import InvalidInputError
@@ -51,17 +50,13 @@ class DifferentiableCircuit(ProgramFunction):
             the rounding errors of undoing grow with the depth; they start anew wherever a state was kept in the
             forward sweep. None keeps none; a number, so many, evenly spaced, which count as states; "auto", in single
             precision, one after every 2048 operations as far as memory allows without cutting the batch.
-        noise_model: A ``NoiseModel`` of qiskit-aer, its ``to_dict()``, or a
-            `qiskit_fusedqml.interfaces.qiskit.noise.ParametricNoiseModel`. Values, probabilities and gradients are
-            then exact ones of mixed states (4**n numbers each), or estimated from ``trajectories``.
-        noise_parameters: Parameters of the noise, which are the last weights, in this order; by default in their own.
-            They have gradients as all weights.
-        noise_scale: The power that all channels of the noise model are raised to: 0 for none, 2 for twice the noise. A
-            `Parameter` is one of the noise's.
-        readout: Whether expectation values are those of bits that are misread as the noise model says. Probabilities
-            always are.
-        trajectories: Number of trajectories of pure states, besides the one without an error, that values and gradients
-            are estimated from, for noise that is a mixture of Pauli strings; `estimate` gives the standard deviations.
+        noise_model: A ``NoiseModel`` of qiskit-aer, its ``to_dict()``, or a `ParametricNoiseModel`. Values and
+            gradients are exact ones of mixed states (4**n numbers each), or estimated from ``trajectories``.
+        noise_parameters: The order of the noise's parameters, which are the last weights.
+        noise_scale: The power of all channels: 0 for none, 2 for twice the noise; may be a parameter of the noise.
+        readout: Whether expectation values, as probabilities always, are those of misread bits.
+        trajectories: Number of pure trajectories with an error that values and gradients are estimated from; `estimate`
+            gives standard deviations.
         noise_seed: What trajectories are drawn from, the same ones in every call; None for a random one.
 
     Attributes:
@@ -103,15 +98,10 @@ class DifferentiableCircuit(ProgramFunction):
         taken = set(self.inputs)
         others = [p for p in free_parameters(circuit) if p not in taken]
         self.weights = checked_parameters(others if weights is None else weights, "weights")
-        of_noise = self._noise_parameters(options, noise_parameters)
+        of_noise = parameters_of_noise(options, {*self.inputs, *self.weights}, noise_parameters)
         self.weights, self.num_noise_parameters = self.weights + of_noise, len(of_noise)
-        lowered = lower(
-            circuit,
-            [*self.inputs, *self.weights],
-            encodes=True,
-            noise=options.noise_model,
-            noise_scale=options.noise_scale,
-        )
+        order, noise, scale = [*self.inputs, *self.weights], options.noise_model, options.noise_scale
+        lowered = lower(circuit, order, encodes=True, noise=noise, noise_scale=scale)
         self._lowered, self.active_qubits = lowered, lowered.active.qubits
         sums = None
         if observables is not None:
@@ -128,18 +118,6 @@ class DifferentiableCircuit(ProgramFunction):
             encoding=lowered.encoding,
         )
         self._position = {parameter: k for k, parameter in enumerate((*self.inputs, *self.weights))}
-
-    def _noise_parameters(self, options: EngineOptions, order: Iterable[Parameter] | None) -> tuple[Parameter, ...]:
-        """The parameters of the noise that are not the circuit's, in their own order or the one given."""
-        known = {*self.inputs, *self.weights}
-        own = tuple(parameter for parameter in parameters_of_noise(options) if parameter not in known)
-        given = own if order is None else checked_parameters(order, "noise_parameters")
-        if len(given) != len(own) or set(given) != set(own):
-            raise InvalidInputError(
-                f"noise_parameters is {[p.name for p in given]}; the noise has the parameters {[p.name for p in own]}, "
-                "each to be named once."
-            )
-        return given
 
     grouped_probabilities = probabilities.grouped_probabilities
     probability_jacobian = probabilities.probability_jacobian

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -12,7 +12,7 @@ from qiskit import QuantumCircuit
 from qiskit.circuit import CircuitInstruction, Parameter, ParameterExpression
 from qiskit.quantum_info.operators.predicates import is_unitary_matrix
 
-from ....arrays import FloatArray
+from ....arrays import FloatArray, shown
 from ....engine.options import EngineOptions
 from ....errors import InvalidInputError, UnsupportedInstructionError
 from ....ir.measurement import Confusion
@@ -121,10 +121,23 @@ def noise_writer(noise: Any, scale: Any) -> NoiseWriter | None:
     return NoiseWriter(model, scale) if model.has_errors or model.readout else None
 
 
-def parameters_of_noise(options: EngineOptions) -> tuple[Parameter, ...]:
-    """The parameters that the noise of the options depends on."""
+def parameters_of_noise(
+    options: EngineOptions, known: Collection[Parameter] = (), order: Iterable[Parameter] | None = None
+) -> tuple[Parameter, ...]:
+    """The parameters that the noise of the options depends on and that are not known, in their own order or another.
+
+    Raises:
+        InvalidInputError: If the order does not name each of them once.
+    """
     writer = noise_writer(options.noise_model, options.noise_scale)
-    return () if writer is None else tuple(dict.fromkeys(writer.parameters))
+    own = () if writer is None else tuple(p for p in dict.fromkeys(writer.parameters) if p not in known)
+    given: tuple[Any, ...] = own if order is None else tuple(order)
+    if len(given) != len(own) or set(given) != set(own):
+        names = [parameter.name for parameter in own]
+        raise InvalidInputError(
+            f"noise_parameters is {shown(given)}; the noise has the parameters {names}, each to be named once."
+        )
+    return given
 
 
 def with_parameters(parameters: Sequence[Parameter], noise: NoiseWriter | None) -> tuple[Parameter, ...]:
