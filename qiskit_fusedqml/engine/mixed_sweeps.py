@@ -58,7 +58,7 @@ class MixedSweeps(PlannedSweeps):
         coefficient_map: type[CoefficientMap],
         start: PauliFrame | None = None,
     ) -> None:
-        self._angle_map = angle_map
+        self._angle_map, self._state_bytes = angle_map, cost_model.amplitude_bytes // 2
         self._start, self._limit = start, KAPPA_LIMITS[cost_model.amplitude_bytes]
         self._cuts: dict[bytes, tuple[PauliSegment, ...]] = {}
         super().__init__(program, angle_map, cost_model, request, coefficient_map)
@@ -106,6 +106,14 @@ class MixedSweeps(PlannedSweeps):
         return size
 
     @override
+    def sample_bytes(self, *, per_sample: bool) -> int:
+        """With the states that are kept because of the noise, where its strengths are constant."""
+        log_kappas = self.map.coefficient_map.log_kappas  # type: ignore[attr-defined]
+        kept = 0 if log_kappas is None else sum(segment.kept for segment in self._cut_by(log_kappas, 0))
+        states: int = kept * self._state_bytes << 2 * self.tape.num_qubits
+        return super().sample_bytes(per_sample=per_sample) + states
+
+    @override
     def forward(
         self,
         device: Device,
@@ -145,13 +153,16 @@ class MixedSweeps(PlannedSweeps):
     def segments(self, bound: Any, checkpoints: int = 0) -> tuple[PauliSegment, ...]:
         """The tape in pieces, as the kappas of its operations ask for; with checkpoints, also evenly."""
         assert isinstance(bound, PauliBound)
+        return self._cut_by(bound.log_kappas, checkpoints)
+
+    def _cut_by(self, log_kappas: FloatArray, checkpoints: int) -> tuple[PauliSegment, ...]:
         if not self.tape.num_overlaps:
             return (PauliSegment(self.tape),)
-        key = bound.log_kappas.tobytes() + checkpoints.to_bytes(8, "little")
+        key = log_kappas.tobytes() + checkpoints.to_bytes(8, "little")
         found = self._cuts.get(key)
         if found is None:
             largest = float(np.log10(LARGEST_KAPPA))
-            found = cut(self.tape, bound.log_kappas, checkpoints, limit=self._limit, largest=largest)
+            found = cut(self.tape, log_kappas, checkpoints, limit=self._limit, largest=largest)
             if len(self._cuts) > MAX_CUTS:
                 self._cuts = {}
             self._cuts[key] = found

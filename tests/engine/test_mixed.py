@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from qiskit_fusedqml.engine.mixed_sweeps import CollapsedSweeps
+from qiskit_fusedqml.engine.certificates import undo_error
+from qiskit_fusedqml.engine.mixed_sweeps import CollapsedSweeps, MixedSweeps
 from qiskit_fusedqml.engine.options import EngineOptions
 from qiskit_fusedqml.engine.probabilities import probability_jacobian
 from qiskit_fusedqml.engine.program_function import ProgramFunction
@@ -274,3 +275,69 @@ def test_what_does_not_fit_names_the_way_out() -> None:
     f = ProgramFunction(program, identity_map(0), [PauliSum(16, (PauliTerm(1.0, 0, 1),))])
     with pytest.raises(OutOfMemoryError, match=r"mixed state\(s\) of 16 qubits need 32.0 GiB.*trajectories=N"):
         f.values()
+
+
+def damped(gamma: float, times: int) -> Program:
+    """Two qubits, rotations and damping in turns."""
+    instructions: list[Instruction] = []
+    for k in range(times):
+        instructions += [Rotation(1, 1, slot=2 * k), Rotation(2, 0, slot=2 * k + 1)]
+        instructions += [Rotation(2, 0, 1, 1, theta=np.pi), Rotation(0, 0, 1, 1, theta=-np.pi)]
+        instructions += [channel("amplitude_damping", (q,), gamma) for q in range(2)]
+    return Program(2, 2 * times, tuple(instructions))
+
+
+@pytest.mark.parametrize(
+    ("gamma", "precision", "least", "most"),
+    [
+        (0.005, "double", 0, 0),
+        (0.02, "double", 0, 0),
+        (0.5, "double", 1, 4),
+        (0.5, "single", 6, 30),
+        (0.97, "double", 15, 45),
+        (1.0, "double", 15, 45),
+    ],
+)
+def test_states_are_kept_where_undoing_amplifies(gamma: float, precision: str, least: int, most: int) -> None:
+    """Forty dampings: kappa is 1/(1 - gamma) of each, and those above 20 are never undone."""
+    program = damped(gamma, 20)
+    f = ProgramFunction(
+        program, identity_map(40), [PauliSum(2, (PauliTerm(1.0, 1, 2), PauliTerm(0.5, 0, 3)))],
+        EngineOptions(device="CPU", precision=precision),
+    )  # fmt: skip
+    w = np.random.default_rng(1).uniform(-2, 2, 40)
+    sweeps = f.plans.planned(f._training_request(f.read(None, w)))
+    assert isinstance(sweeps, MixedSweeps)
+    kept = sum(segment.kept for segment in sweeps.segments(sweeps.bind(f.read(None, w)).bound))
+    assert least <= kept <= most
+    assert sweeps.sample_bytes(per_sample=False) >= kept * 4**2 * (8 if precision == "double" else 4)
+    tolerance = 1e-9 if precision == "double" else 3e-5
+    assert undo_error(f, None, w)[0] < tolerance
+    values, pullback = f.vjp(None, w)
+    dw = pullback(np.ones_like(values))[1]
+    exact = ProgramFunction(program, f.angle_map, f.observables, EngineOptions(device="reference"))
+    step = 1e-5
+    for k in (0, 1, 20, 38, 39):
+        shift = np.eye(40)[k] * step
+        slope = (exact.values(None, w + shift) - exact.values(None, w - shift)).sum() / (2 * step)
+        assert dw[k] == pytest.approx(slope, abs=max(tolerance, 1e-8))
+
+
+def test_a_collapsed_step_is_two_sweeps_whatever_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    program, inputs, weights = model()
+    f = function(program, inputs, device="CPU")
+    counts: dict[str, int] = {}
+    inner = f.device.inner
+    for verb in ("forward", "backward", "backward_bra", "joint"):
+        original = getattr(inner, verb)
+
+        def counted(*arguments: object, verb: str = verb, original=original, **keywords: object) -> object:
+            counts[verb] = counts.get(verb, 0) + 1
+            return original(*arguments, **keywords)
+
+        monkeypatch.setattr(inner, verb, counted)
+    for batch in (3, 50):
+        x, w = point(inputs, weights, batch)
+        counts.clear()
+        f.value_and_vjp(x, w, np.ones((batch, len(OBSERVABLES))))
+        assert counts == {"forward": 1, "backward_bra": 1, "joint": 1}, "the forward sweep is the encoder's"

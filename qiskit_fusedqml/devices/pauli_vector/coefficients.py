@@ -96,6 +96,11 @@ class PauliCoefficientMap(CoefficientMap):
         varies = self._channels.groups or self._pairs.groups or self._transfers.groups
         self._fixed = None if varies else self._at(np.zeros(tables.num_angles))
 
+    @property
+    def log_kappas(self) -> FloatArray | None:
+        """`PauliBound.log_kappas`, or None where they depend on angles."""
+        return None if self._fixed is None else self._fixed.log_kappas
+
     @override
     def over(self, angles: AngleTables) -> PauliCoefficientMap:
         other = copy(self)

@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from ...arrays import ComplexArray, shown
 from ...devices import Device
-from ...engine import probabilities, second_order
+from ...engine import certificates, probabilities, second_order
 from ...engine.program_function import Gradients, InitialStates, ProgramFunction
 from ...engine.state_gradients import overlap_jacobian, state_vjp
 from ...errors import InvalidInputError
@@ -123,6 +123,7 @@ class DifferentiableCircuit(ProgramFunction):
     probability_jacobian = probabilities.probability_jacobian
     reachable_outcomes = probabilities.reachable_outcomes
     hvp = second_order.hessian_product
+    undo_error = certificates.undo_error
 
     @override
     def indices(self, wrt: str | Sequence[int | Parameter]) -> NDArray[np.intp]:

@@ -1,0 +1,58 @@
+"""How well a backward sweep undoes noise."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ..arrays import FloatArray
+from ..devices import State
+from ..devices.pauli_vector.device import MixedStateDevice
+from ..errors import UnsupportedInstructionError
+from ..planner.pauli_vector.segments import first_undone, piece
+from .mixed_sweeps import MixedSweeps
+from .parameters import first_parameters
+from .program_function import ProgramFunction
+
+
+def undo_error(f: ProgramFunction, x: ArrayLike | None = None, w: ArrayLike | None = None) -> FloatArray:
+    """How far undoing leads from where it should: a certificate for gradients of programs with noise.
+
+    The Pauli vectors r of a forward sweep are undone back to the first parameter. Wherever a state was kept on the way,
+    and at the end, the error is ``max |r' - r|``, where ``|r| <= 1``; the largest one is given. Gradients of the
+    parameters there have errors of this size relative to the largest gradient possible, all others smaller ones.
+
+    Args:
+        f: The function.
+        x: Inputs (B, num_inputs) or None.
+        w: Weights.
+
+    Returns:
+        The error of each sample, (B,).
+
+    Raises:
+        UnsupportedInstructionError: For a program without noise, and for trajectories.
+    """
+    device = f.device
+    if f.sampled is not None or not isinstance(device, MixedStateDevice):
+        raise UnsupportedInstructionError("The error of undoing is that of exact values with noise_model=.")
+    parameters = f.read(x, w)
+    sweeps = f.plans.planned(f.passes.request(parameters, first_parameters(f.angle_map.num_parameters)))
+    assert isinstance(sweeps, MixedSweeps)
+    residuals, ket = f.passes.forward(sweeps, parameters)
+    kept, coefficients, inner = list(residuals.checkpoints), residuals.bound.bound.coefficients, device.inner
+
+    def difference(one: State, other: State) -> FloatArray:
+        return np.asarray(np.abs(inner.vectors(one) - inner.vectors(other)).max(axis=1))
+
+    error = np.zeros(parameters.batch)
+    for segment in reversed(residuals.segments):
+        before = kept.pop() if segment.kept else None
+        if not segment.held:
+            device.backward(segment.tape, coefficients, ket, device.copy(ket), per_sample=False)
+        if before is not None:
+            error = error if segment.held else np.maximum(error, difference(ket, before))
+            ket = before
+    start = device.allocate(sweeps.tape, parameters.batch, parameters.initial_states)
+    device.forward(piece(sweeps.tape, 0, first_undone(sweeps.tape)), coefficients, start)
+    return np.maximum(error, difference(ket, start))
