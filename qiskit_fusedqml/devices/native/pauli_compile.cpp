@@ -94,12 +94,15 @@ private:
     int64_t num_overlaps_;
 };
 
-// Compiles operations for one tile.
-class PauliBlockCompiler {
+// Compiles the operations of one group: `part` is its part of the tile.
+class PauliGroupCompiler {
 public:
-    PauliBlockCompiler(Arena& arena, const PauliTileFrame& frame, const std::vector<uint64_t>& lanes)
-        : arena_(arena), frame_(frame), lanes_(lanes) {
-        for (uint32_t u = 0; u < uint32_t(1) << frame.size(); ++u) rows_.push_back(frame.row(u));
+    PauliGroupCompiler(Arena& arena, const PauliTileFrame& tile, const PauliTileFrame& part, const std::vector<uint64_t>& lanes)
+        : arena_(arena), tile_(tile), part_(part), lanes_(lanes) {
+        for (uint32_t u = 0; u < uint32_t(1) << part.size(); ++u) {
+            rows_.push_back(part.row(u));
+            local_.push_back(tile.local(rows_.back()));
+        }
     }
 
     PauliOp compile(const Given& given) const {
@@ -116,6 +119,20 @@ public:
         return op;
     }
 
+    PauliGroup group(int first, int count) const {
+        gf2::Echelon others;
+        for (const uint64_t vector : tile_.basis()) others.add(part_.orthogonal(vector));
+        std::vector<uint32_t> cosets;
+        std::vector<uint8_t> odd;
+        for (uint64_t number = 0; number < uint64_t(1) << others.vectors().size(); ++number) {
+            uint64_t row = 0;
+            for (size_t k = 0; k < others.vectors().size(); ++k) row ^= -(number >> k & 1) & others.vectors()[k];
+            cosets.push_back(tile_.local(row));
+            odd.push_back(y_parity(row));
+        }
+        return {first, count, static_cast<int32_t>(cosets.size()), arena_.keep(cosets), arena_.keep(odd)};
+    }
+
 private:
     void keep(PauliOp& op, const std::array<std::vector<uint32_t>, 2>& lists) const {
         for (size_t p = 0; p < 2; ++p) {
@@ -127,9 +144,9 @@ private:
     void set_letters(PauliOp& op, const Given& given) const {
         const size_t k = given.vectors.size() / 2;
         std::vector<uint32_t> functionals, letters{0};
-        for (const uint64_t vector : given.vectors) functionals.push_back(frame_.functional(vector));
+        for (const uint64_t vector : given.vectors) functionals.push_back(part_.functional(vector));
         for (size_t q = 0; q < k; ++q) {
-            const uint32_t x = frame_.local(given.vectors[2 * q]), z = frame_.local(given.vectors[2 * q + 1]);
+            const uint32_t x = tile_.local(given.vectors[2 * q]), z = tile_.local(given.vectors[2 * q + 1]);
             const std::vector<uint32_t> lower = letters;
             for (const uint32_t letter : {x, x ^ z, z})
                 for (const uint32_t other : lower) letters.push_back(letter ^ other);
@@ -138,7 +155,7 @@ private:
         for (uint32_t u = 0; u < rows_.size(); ++u) {
             const auto odd = [u](uint32_t functional) { return gf2::parity(functional & u); };
             if (std::any_of(functionals.begin(), functionals.end(), odd)) continue;
-            lists[given.kind != PauliKind::pair && y_parity(rows_[u])].push_back(u);
+            lists[given.kind != PauliKind::pair && y_parity(rows_[u])].push_back(local_[u]);
         }
         op.num_letters = static_cast<int32_t>(letters.size());
         op.vectors = arena_.keep(letters);
@@ -147,29 +164,33 @@ private:
 
     void set_turn(PauliOp& op, const Given& given) const {
         const uint64_t x = given.vectors[0];
-        const uint32_t local_x = frame_.local(x), side = frame_.functional(x);
+        const uint32_t part_x = part_.local(x), side = part_.functional(x);
         const auto negative = [&](uint32_t u) {
             return bool(gf2::parity(given.z & rows_[u])) != (!given.y_of_string && y_parity(rows_[u]));
         };
         std::array<std::vector<uint32_t>, 2> lists;
         for (uint32_t u = 0; u < rows_.size(); ++u) {
             if (!gf2::parity(side & u)) continue;
-            if (negative(u) == negative(u ^ local_x)) refuse("A turn's sign is the same for both rows of a plane.");
-            if (!negative(u)) lists[0].push_back(u);
+            if (negative(u) == negative(u ^ part_x)) refuse("A turn's sign is the same for both rows of a plane.");
+            if (!negative(u)) lists[0].push_back(local_[u]);
         }
         op.y_of_string = given.y_of_string;
         op.outer_sign = given.z;
         for (size_t bit = 0; bit < lanes_.size(); ++bit)
             op.lane_sign |= static_cast<uint32_t>(gf2::parity(given.z & lanes_[bit])) << bit;
+        for (size_t k = 0; k < tile_.basis().size(); ++k)
+            op.local_sign |= static_cast<uint32_t>(gf2::parity(given.z & tile_.basis()[k])) << k;
         op.num_letters = 2;
-        op.vectors = arena_.keep(std::vector<uint32_t>{0, local_x});
+        op.vectors = arena_.keep(std::vector<uint32_t>{0, tile_.local(x)});
         keep(op, lists);
     }
 
     Arena& arena_;
-    const PauliTileFrame& frame_;
+    const PauliTileFrame& tile_;
+    const PauliTileFrame& part_;
     const std::vector<uint64_t>& lanes_;  // L of the unit lanes
     std::vector<uint64_t> rows_;
+    std::vector<uint32_t> local_;         // the same in local bits of the tile
 };
 
 // Which row bits the lanes hold (where possible those that they hold in the stored state), and what is left.
@@ -221,6 +242,10 @@ PauliBlock make_block(Arena& arena, const PauliTileFrame& frame, int v, const st
         if (block.lane_shear[bit]) block.in_place = 0;
     }
     block.in_place = block.in_place && block.straight;
+    std::vector<uint32_t> row_steps = exchange_row;
+    for (size_t k = 1; k < row_steps.size(); ++k) row_steps[k] ^= row_steps[k - 1];
+    for (const uint32_t step : steps) row_steps.push_back(step ^ (exchange_row.empty() ? 0 : row_steps[exchange_row.size() - 1]));
+    block.row_steps = arena.keep(row_steps);
     block.steps = arena.keep(steps);
     block.lane_steps = arena.keep(lane_steps);
     block.exchange_row = arena.keep(exchange_row);
@@ -228,6 +253,25 @@ PauliBlock make_block(Arena& arena, const PauliTileFrame& frame, int v, const st
     block.num_outer = static_cast<int32_t>(outer.size());
     block.outer = arena.keep(outer);
     return block;
+}
+
+// Cuts operations, in order, into as few parts as possible that have tiles of up to `bits` dimensions, or one operation:
+// add(vectors, first, last).
+template <class F>
+void in_parts(const std::vector<Given>& given, int bits, size_t most, const std::vector<uint64_t>& larger, F add) {
+    std::vector<uint64_t> vectors;
+    const Given *first = given.data(), *end = first + given.size();
+    for (const Given* op = first; op != end; ++op) {
+        std::vector<uint64_t> more = vectors;
+        more.insert(more.end(), op->vectors.begin(), op->vectors.end());
+        if (op != first && (size_t(op - first) == most || PauliTileFrame(more, larger).size() > bits)) {
+            add(vectors, first, op);
+            first = op;
+            more = op->vectors;
+        }
+        vectors = more;
+    }
+    add(vectors, first, end);
 }
 
 PauliBlock compile_block(Arena& arena, const PauliTileFrame& frame, int n, int v, const std::vector<Given>& given) {
@@ -245,42 +289,38 @@ PauliBlock compile_block(Arena& arena, const PauliTileFrame& frame, int n, int v
             if (lane >> bit & 1) row ^= lanes[static_cast<size_t>(bit)];
         block.lane_y |= uint32_t(y_parity(row)) << lane;
     }
-    const PauliBlockCompiler compiler(arena, frame, lanes);
     std::vector<PauliOp> ops;
-    for (const Given& op : given) {
-        ops.push_back(compiler.compile(op));
-        block.num_undone += op.undone;
-    }
+    std::vector<PauliGroup> groups;
+    const auto add = [&](const std::vector<uint64_t>& vectors, const Given* first, const Given* last) {
+        const PauliTileFrame part(frame.size() <= group_bits ? frame.basis() : vectors, frame.basis());
+        const PauliGroupCompiler compiler(arena, frame, part, lanes);
+        groups.push_back(compiler.group(static_cast<int>(ops.size()), static_cast<int>(last - first)));
+        for (; first != last; ++first) ops.push_back(compiler.compile(*first));
+    };
+    in_parts(given, std::min(frame.size(), group_bits), max_group, frame.basis(), add);
+    for (const Given& op : given) block.num_undone += op.undone;
     block.num_ops = static_cast<int32_t>(ops.size());
     block.ops = arena.keep(ops);
+    block.num_groups = static_cast<int32_t>(groups.size());
+    block.groups = arena.keep(groups);
     return block;
 }
 
-// A block's operations on the tile given, or, where it is too large, on as few tiles as possible one after the other.
+// A block's operations on the tile given, or, where what completes it makes it too large, on several tiles one after the other.
 void add_blocks(CompiledPauliTape& tape, const std::vector<uint64_t>& tile, const std::vector<Given>& given, std::vector<PauliBlock>& blocks) {
     const int n = tape.view.num_qubits, v = tape.view.lane_bits, room = std::min(2 * n - v, max_tile_bits);
-    const auto add = [&](const std::vector<uint64_t>& vectors, const std::vector<Given>& ops) {
-        const PauliTileFrame frame(vectors);
+    std::vector<uint64_t> units;
+    for (int bit = 0; bit < 2 * n; ++bit) units.push_back(uint64_t(1) << bit);
+    const auto add = [&](const std::vector<uint64_t>& vectors, const Given* first, const Given* last) {
+        const PauliTileFrame frame(vectors, units);
         if (frame.size() > room) refuse("An operation has more qubits than the lanes leave; allocate the state with more lanes.");
         tape.tile_bits = std::max(tape.tile_bits, frame.size());
-        blocks.push_back(compile_block(tape.arena, frame, n, v, ops));
+        blocks.push_back(compile_block(tape.arena, frame, n, v, std::vector<Given>(first, last)));
     };
     if (given.empty()) return;
-    if (PauliTileFrame(tile).size() <= room) return add(tile, given);
-    std::vector<uint64_t> vectors;
-    std::vector<Given> ops;
-    for (const Given& op : given) {
-        std::vector<uint64_t> more = vectors;
-        more.insert(more.end(), op.vectors.begin(), op.vectors.end());
-        if (!ops.empty() && PauliTileFrame(more).size() > room) {
-            add(vectors, ops);
-            ops.clear();
-            more = op.vectors;
-        }
-        vectors = more;
-        ops.push_back(op);
-    }
-    add(vectors, ops);
+    const int most = std::min(room, std::max(static_cast<int>(tile.size()), default_tile_bits));
+    if (PauliTileFrame(tile, units).size() <= most) return add(tile, given.data(), given.data() + given.size());
+    in_parts(given, most, given.size(), units, add);
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 namespace fusedqml {
 
 constexpr int max_tile_bits = 16;
+constexpr int default_tile_bits = 10;
 
 // What a call's coefficients must provide at least.
 struct PauliRequirements {

@@ -1,5 +1,6 @@
 #include "pauli_frame.hpp"
 
+#include <algorithm>
 #include <stdexcept>
 #include <utility>
 
@@ -25,11 +26,11 @@ uint64_t radical(const std::vector<uint64_t>& basis) {
 
 }  // namespace
 
-PauliTileFrame::PauliTileFrame(const std::vector<uint64_t>& vectors) {
+PauliTileFrame::PauliTileFrame(const std::vector<uint64_t>& vectors, const std::vector<uint64_t>& larger) {
     gf2::Echelon echelon;
     for (const uint64_t vector : vectors) echelon.add(vector);
     for (uint64_t alone = radical(echelon.vectors()); alone; alone = radical(echelon.vectors()))
-        echelon.add(swapped(uint64_t(1) << gf2::highest(alone)));
+        echelon.add(*std::find_if(larger.begin(), larger.end(), [alone](uint64_t vector) { return form(alone, vector); }));
     basis_ = echelon.vectors();
     pivots_ = echelon.pivots();
     invert();

@@ -17,8 +17,8 @@ inline bool y_parity(uint64_t r) { return gf2::parity(r & r >> 1 & x_bits); }
 
 class PauliTileFrame {
 public:
-    // The smallest such tile, or nearly so, that contains the vectors given.
-    explicit PauliTileFrame(const std::vector<uint64_t>& vectors);
+    // The smallest such tile, or nearly so, that contains the vectors given; what it lacks is taken from the basis of a larger one.
+    PauliTileFrame(const std::vector<uint64_t>& vectors, const std::vector<uint64_t>& larger);
 
     int size() const { return static_cast<int>(basis_.size()); }
     const std::vector<uint64_t>& basis() const { return basis_; }  // in echelon form

@@ -12,6 +12,32 @@ inline uint64_t outer_row(const PauliBlock& block, uint64_t number) {
     return row;
 }
 
+// Has the rows of a block's next tile brought closer while the current one is worked on.
+template <class S> class NextTile {
+public:
+    using Vec = typename S::Vec;
+    NextTile(const PauliCall& call, const PauliBlock& block, int64_t group, uint64_t outer, int num_steps)
+        : block_(block), row_(static_cast<uint32_t>(outer >> call.lane_bits)), count_(uint64_t(1) << block.t),
+          each_((count_ + static_cast<uint64_t>(num_steps) - 1) / static_cast<uint64_t>(num_steps)) {
+        if (call.ket) ket_ = static_cast<const Vec*>(call.ket) + group * call.num_rows;
+        if (call.bra) bra_ = static_cast<const Vec*>(call.bra) + group * call.num_rows;
+    }
+    // The rows of one of the steps in which the current tile is worked on.
+    void fetch() {
+        for (uint64_t end = number_ + each_ < count_ ? number_ + each_ : count_; number_ < end;) {
+            if (ket_) __builtin_prefetch(ket_ + row_, 1, 2);
+            if (bra_) __builtin_prefetch(bra_ + row_, 1, 2);
+            row_ ^= block_.row_steps[trailing_zeros(++number_)];
+        }
+    }
+
+private:
+    const PauliBlock& block_;
+    const Vec *ket_ = nullptr, *bra_ = nullptr;
+    uint32_t row_;
+    uint64_t number_ = 0, count_, each_;
+};
+
 template <class S, bool in>
 void move_real_straight(const PauliBlock& block, uint32_t base, typename S::Vec* state, typename S::Vec* local) {
     RowWalk walk(block.steps, uint64_t(1) << block.t, base);

@@ -1,144 +1,86 @@
 // A block's operations on its tiles of Pauli vectors.
 #pragma once
+#include "pauli_affine.hpp"
 #include "pauli_move.hpp"
 #include "pauli_pair.hpp"
+#include "pauli_turn.hpp"
 
 namespace fusedqml {
 namespace {
 
-// Pauli rotations: r'[s] = cos r[s] + sin sign r[s'], r'[s'] = cos r[s'] - sin sign r[s]. The transposed map is the inverse.
-template <class S, Way way> void pauli_turn(const PauliTile<S>& tile, const PauliOp& op) {
-    using Vec = typename S::Vec;
-    const auto rotate = [](Vec& first, Vec& second, Vec cosine, Vec sine) {
-        const Vec turned = cosine * first + sine * second;
-        second = cosine * second - sine * first;
-        first = turned;
-    };
-    Vec sign = static_cast<const Vec*>(tile.call.lane_signs)[op.lane_sign];
-    if (op.y_of_string) sign = -sign;
-    else sign *= tile.sign;
-    if (parity(op.outer_sign & tile.outer)) sign = -sign;
-    Vec cosine, sine;
-    if (op.batched) {
-        const Vec* both = tile.batched(tile.call.batched_turns, op.coefficient, 2);
-        cosine = both[0], sine = both[1];
-    } else {
-        cosine = S::splat(static_cast<typename S::T>(tile.call.turns[2 * op.coefficient]));
-        sine = S::splat(static_cast<typename S::T>(tile.call.turns[2 * op.coefficient + 1]));
+template <class S, Way way> void prepare_op(const PauliTile<S>& tile, const PauliOp& op, PreparedOp<S>& to) {
+    switch (op.kind) {
+        case PauliKind::affine: return prepare_affine<S, way>(tile, op, to);
+        case PauliKind::pair: return prepare_pair<S, way>(tile, op, to);
+        case PauliKind::turn: return prepare_turn<S, way>(tile, op, to);
+        case PauliKind::transfer: return;
     }
-    sine *= goes_back(way) ? -sign : sign;
-    constexpr bool both = way == Way::backward || way == Way::joint;
-    Vec m = {};
-    for (uint32_t k = 0; k < op.count[0]; ++k) {
-        const uint32_t u = op.rows[0][k], partner = u ^ op.vectors[1];
-        Vec r = {}, s = {}, o = {}, q = {};
-        if (way != Way::backward_bra) r = tile.ket[u], s = tile.ket[partner];
-        if (way != Way::forward) o = tile.bra[u], q = tile.bra[partner];
-        if (way == Way::backward) m += o * s - q * r;
-        if (way != Way::backward_bra) rotate(r, s, cosine, sine), tile.ket[u] = r, tile.ket[partner] = s;
-        if (way != Way::forward) rotate(o, q, cosine, sine), tile.bra[u] = o, tile.bra[partner] = q;
-        if (way == Way::joint) m += o * s - q * r;
-    }
-    if (both && op.overlap >= 0) flush<S>(tile.overlap(op.overlap), m * sign);
 }
 
-// Transfer matrices, one set of 4**k rows at a time. Rows times d(a) = (-1)**((m + #Y(a)) // 2) have no signs between them.
-template <class S> struct TransferRows {
-    using Vec = typename S::Vec;
-    const PauliTile<S>& tile;
-    const PauliOp& op;
-    Vec signs[2][max_letters];     // d by y of the representative
+template <class S, Way way>
+void run_op(const PauliTile<S>& tile, const PauliOp& op, PreparedOp<S>& numbers, uint32_t coset, bool odd_coset) {
+    const bool odd = odd_coset != tile.odd;
+    switch (op.kind) {
+        case PauliKind::affine: return run_affine<S, way>(tile, op, numbers, coset, odd);
+        case PauliKind::pair: return run_pair<S, way>(tile, op, numbers, coset);
+        case PauliKind::turn: return run_turn<S, way>(tile, op, numbers, coset, odd_coset);
+        case PauliKind::transfer: return run_transfer<S, way>(tile, op, coset, odd);
+    }
+}
 
-    TransferRows(const PauliTile<S>& t, const PauliOp& o) : tile(t), op(o) {
-        for (int a = 0; a < op.num_letters; ++a) {
-            int num_y = 0;
-            for (int digits = a; digits; digits /= 4) num_y += digits % 4 == 2;
-            for (int p = 0; p < 2; ++p)
-                for (int lane = 0; lane < S::W; ++lane) {
-                    const int m = p ^ (tile.sign[lane] < 0);
-                    signs[p][a][lane] = (m + num_y) / 2 % 2 ? -1 : 1;
-                }
+template <class S> void flush_op(const PauliTile<S>& tile, const PauliOp& op, const PreparedOp<S>& numbers) {
+    if (op.overlap < 0) return;
+    switch (op.kind) {
+        case PauliKind::affine: return flush_affine(tile, op, numbers);
+        case PauliKind::pair: return flush_pair(tile, op, numbers);
+        case PauliKind::turn: return flush_turn(tile, op, numbers);
+        case PauliKind::transfer: return;
+    }
+}
+
+// A group's operations, one part of the tile after the other.
+template <class S, Way way>
+void run_group(const PauliTile<S>& tile, const PauliBlock& block, const PauliGroup& group, NextTile<S>& next) {
+    constexpr bool back = goes_back(way);
+    PreparedOp<S> numbers[max_group];
+    const PauliOp* ops = block.ops + group.first;
+    int first = 0;
+    while (way == Way::backward && first < group.count && !ops[first].undone) ++first;
+    for (int i = first; i < group.count; ++i) prepare_op<S, way>(tile, ops[i], numbers[i]);
+    for (int c = 0; c < group.num_cosets; ++c) {
+        next.fetch();
+        for (int i = first; i < group.count; ++i) {
+            const int k = back ? group.count - 1 - (i - first) : i;
+            run_op<S, way>(tile, ops[k], numbers[k], group.cosets[c], group.odd[c]);
         }
     }
-    template <class F> void for_each(F body) const {
-        for (int p = 0; p < 2; ++p)
-            for (uint32_t k = 0; k < op.count[p]; ++k) body(op.rows[p][k], signs[p]);
-    }
-    void load(const Vec* rows, uint32_t u, const Vec* d, Vec* r) const {
-        for (int a = 0; a < op.num_letters; ++a) r[a] = d[a] * rows[u ^ op.vectors[a]];
-    }
-    template <bool transposed> void apply(const double* matrix, Vec* rows) const {
-        const int size = op.num_letters;
-        for_each([&](uint32_t u, const Vec* d) {
-            Vec r[max_letters];
-            load(rows, u, d, r);
-            for (int a = 0; a < size; ++a) {
-                Vec sum = {};
-                for (int b = 0; b < size; ++b)
-                    sum += S::splat(static_cast<typename S::T>(matrix[transposed ? b * size + a : a * size + b])) * r[b];
-                rows[u ^ op.vectors[a]] = d[a] * sum;
-            }
-        });
-    }
-    void measure() const {
-        const int size = op.num_letters;
-        for_each([&](uint32_t u, const Vec* d) {
-            Vec r[max_letters], o[max_letters];
-            load(tile.ket, u, d, r);
-            load(tile.bra, u, d, o);
-            for (int a = 0; a < size; ++a)
-                for (int b = 0; b < size; ++b) flush<S>(tile.overlap(op.overlap + a * size + b), o[a] * r[b]);
-        });
-    }
-};
-
-template <class S, Way way> void pauli_transfer(const PauliTile<S>& tile, const PauliOp& op) {
-    const TransferRows<S> rows(tile, op);
-    const double* map = tile.call.transfers[op.coefficient];
-    if (way == Way::forward) return rows.template apply<false>(map, tile.ket);
-    if (way == Way::backward_bra) return rows.template apply<true>(map, tile.bra);
-    const double* inverse = tile.call.inverse_transfers[op.coefficient];
-    if (way == Way::backward) rows.template apply<false>(inverse, tile.ket);
-    else rows.template apply<true>(inverse, tile.bra);
-    if (op.overlap >= 0) rows.measure();
-    if (way == Way::backward) rows.template apply<true>(map, tile.bra);
-    else rows.template apply<false>(map, tile.ket);
+    if (way == Way::forward || way == Way::backward_bra) return;
+    for (int i = first; i < group.count; ++i) flush_op(tile, ops[i], numbers[i]);
 }
 
-template <class S, Way way> void pauli_op(const PauliTile<S>& tile, const PauliOp& op) {
-    switch (op.kind) {
-        case PauliKind::affine: return affine<S, way>(tile, op);
-        case PauliKind::pair: return pair<S, way>(tile, op);
-        case PauliKind::turn: return pauli_turn<S, way>(tile, op);
-        case PauliKind::transfer: return pauli_transfer<S, way>(tile, op);
-    }
-}
-
-// (-1)**y(L(lane) ^ outer).
-template <class S> typename S::Vec lane_y_signs(const PauliCall& call, const PauliBlock& block, uint64_t outer) {
-    constexpr uint64_t x_bits = 0x5555555555555555;
-    uint32_t odd = block.lane_y ^ -uint32_t(parity(outer & outer >> 1 & x_bits)), mask = 0;
+// A bit a lane: y(L(lane) ^ outer).
+inline uint32_t odd_lanes(const PauliCall& call, const PauliBlock& block, uint64_t outer) {
+    constexpr uint64_t x_of_qubits = 0x5555555555555555;
+    uint32_t odd = block.lane_y ^ -uint32_t(parity(outer & outer >> 1 & x_of_qubits)), mask = 0;
     for (int bit = 0; bit < call.lane_bits; ++bit) mask |= uint32_t(parity(block.lane_partner[bit] & outer)) << bit;
-    typename S::Vec sign = static_cast<const typename S::Vec*>(call.lane_signs)[mask];
-    for (int lane = 0; lane < S::W; ++lane)
-        if (odd >> (lane >> call.sample_bits) & 1) sign[lane] = -sign[lane];
-    return sign;
+    for (uint32_t lane = 0; lane < uint32_t(1) << call.lane_bits; ++lane) odd ^= uint32_t(parity(mask & lane)) << lane;
+    return odd;
 }
 
 template <class S, Way way>
 void sweep_tiles(const PauliCall& call, const PauliBlock& block, const PauliTiles& tiles, void* ket, void* bra, double* sums) {
-    constexpr bool back = goes_back(way);
+    int num_steps = 0;
+    for (int i = 0; i < block.num_groups; ++i) num_steps += block.groups[i].num_cosets;
     for (int64_t number = tiles.first; number < tiles.last; ++number) {
         const uint64_t outer = outer_row(block, uint64_t(number));
+        NextTile<S> next(call, block, tiles.group, outer_row(block, uint64_t(number + 1 < tiles.last ? number + 1 : number)), num_steps);
         const PauliPlace<S> of_ket(call, block, way == Way::backward_bra ? nullptr : call.ket, tiles.group, outer, ket);
         const PauliPlace<S> of_bra(call, block, way == Way::forward ? nullptr : call.bra, tiles.group, outer, bra);
-        const PauliTile<S> tile{call,         tiles.group,  outer, of_ket.local,
-                                of_bra.local, sums, lane_y_signs<S>(call, block, outer)};
-        for (int i = 0; i < block.num_ops; ++i) {
-            const PauliOp& op = block.ops[back ? block.num_ops - 1 - i : i];
-            if (way == Way::backward && !op.undone) break;
-            pauli_op<S, way>(tile, op);
-        }
+        const uint32_t odd = odd_lanes(call, block, outer);
+        PauliTile<S> tile{call, tiles.group, outer, of_ket.local, of_bra.local, sums, !call.lane_bits && (odd & 1), {}};
+        for (int lane = 0; lane < S::W; ++lane) tile.sign[lane] = call.lane_bits && odd >> (lane >> call.sample_bits) & 1 ? -1 : 1;
+        for (int i = 0; i < block.num_groups; ++i)
+            run_group<S, way>(tile, block, block.groups[goes_back(way) ? block.num_groups - 1 - i : i], next);
         of_ket.put_back();
         of_bra.put_back();
     }

@@ -11,11 +11,13 @@
 namespace fusedqml {
 
 constexpr int max_letters = 64;     // of an operation: 3 qubits
+constexpr int max_group = 16;       // operations of a group
+constexpr int group_bits = 6;       // dimensions of a group's part of a tile, which stays in the fastest cache
 
 enum class PauliKind : int32_t { affine, pair, turn, transfer };
 
-// Rows of an operation are representatives, whose letters are all I, XORed by one of `vectors`. Of turns they are the rows whose
-// local sign is +, in the plane with the row XORed by vectors[1].
+// Rows of an operation are representatives, whose letters are all I, XORed by one of `vectors` and by one of its group's cosets. Of
+// turns they are the rows whose local sign is +, in the plane with the row XORed by vectors[1].
 struct PauliOp {
     PauliKind kind;
     int32_t num_letters;           // 4**k
@@ -27,9 +29,18 @@ struct PauliOp {
     int64_t overlap;               // or -1
     uint64_t outer_sign;           // of turns: a parity of outer rows, and of lanes
     uint32_t lane_sign;
+    uint32_t local_sign;           // and of cosets
     uint32_t count[2];
     const uint32_t* rows[2];       // by y of the representatives; of pairs and turns all are in the first list
     const uint32_t* vectors;       // by letter, the first qubit's the low digit
+};
+
+// Operations one after the other on a part of a tile, a smaller tile T': local rows are  T'(u) ^ c  with cosets c orthogonal to T'.
+struct PauliGroup {
+    int32_t first, count;          // operations
+    int32_t num_cosets;
+    const uint32_t* cosets;        // local rows
+    const uint8_t* odd;            // y of each
 };
 
 struct PauliBlock {
@@ -43,12 +54,14 @@ struct PauliBlock {
     const uint32_t* lane_steps;
     const uint32_t* exchange_row;
     const uint32_t* exchange_shear;
+    const uint32_t* row_steps;     // a walk over all stored vectors of the tile
     const uint64_t* outer;         // vectors of the outer bits
     uint32_t lane_shear[max_lane_bits];  // local XOR of the lanes with that bit: L is a unit vector plus one of T
     uint64_t lane_partner[max_lane_bits];  // swapped(L) of the unit lanes
     uint32_t lane_y;               // y(L(lane)), a bit a lane
-    int32_t num_ops, num_undone;
+    int32_t num_ops, num_undone, num_groups;
     const PauliOp* ops;
+    const PauliGroup* groups;
 };
 
 struct PauliTapeView {
