@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, TypeAlias, cast
 
 import numpy as np
@@ -46,8 +46,9 @@ from .parameters import (
 )
 from .passes import Forward, Passes
 from .rotations import Unrolled
+from .strengths import Strengths, by_piece, vjp_by_piece
 from .sweeps import PlanRequest, Sweeps
-from .trajectories import CALLED_BEFORE, Estimate, PauliTrajectories
+from .trajectories import CALLED_BEFORE, PauliTrajectories, estimate_of
 from .transforms import after_angles, unrolled
 
 InitialStates: TypeAlias = NDArray[np.complex128] | None
@@ -108,6 +109,7 @@ class ProgramFunction:
         # mixed states that all samples share are one for each observable
         self._least_summed = len(self.observables or ()) + 1 if program.is_noisy else 0
         self._diagonal = self.observables is not None and all(o.is_diagonal for o in self.observables)
+        self.strengths = Strengths.of(program, angle_map, num_inputs) if program.is_noisy else None
         self._prepare()
         default = "all" if self.input_gradients else "weights"
         self.trained = ParameterSet(self.indices(default if trained is None else trained))
@@ -139,6 +141,8 @@ class ProgramFunction:
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
         self._prepare()
+
+    estimate = estimate_of
 
     @property
     def num_observables(self) -> int:
@@ -174,17 +178,11 @@ class ProgramFunction:
     ) -> NDArray[np.floating]:
         """Expectation values ``f_k(x_b, w) = <psi(x_b, w)| O_k |psi(x_b, w)>``, (B, n_obs)."""
         self._observables()
+        if self.strengths is not None and (pieces := self.strengths.pieces(x, w)):
+            return by_piece(self.values, pieces, x, w)
         if self.sampled is not None:
             return self.sampled.estimate(self.read(x, w, initial_states)).values.astype(self.dtype, copy=False)
         return self._values(self.read(x, w, initial_states, on_host=False))
-
-    def estimate(self, x: ArrayLike | None = None, w: ArrayLike | None = None) -> Estimate:
-        """Values (B, n_obs) and their standard deviations, which are 0 unless trajectories estimate them."""
-        if self.sampled is None:
-            values = self.values(x, w)
-            return Estimate(values, np.zeros_like(values))
-        values, stds = self.sampled.estimate(self.read(x, w))
-        return Estimate(values.astype(self.dtype, copy=False), stds.astype(self.dtype, copy=False))
 
     def vjp(
         self, x: ArrayLike | None = None, w: ArrayLike | None = None, *, initial_states: InitialStates = None
@@ -203,6 +201,8 @@ class ProgramFunction:
             values (B, n_obs), and pullback(cotangents (B, n_obs)) -> dx (B, num_inputs), None without
             ``input_gradients``, and dw like w.
         """
+        if self.strengths is not None and (pieces := self.strengths.pieces(x, w)):
+            return vjp_by_piece(self.vjp, pieces, x, w)
         if self.sampled is not None:
             return self.sampled.gradients(self, self.read(x, w, initial_states))
         observables, parameters = self._observables(), self.read(x, w, initial_states, on_host=False)
@@ -270,6 +270,8 @@ class ProgramFunction:
             x, w = (memory.to_host(array) if memory.is_on_device(array) else array for array in (x, w))
             return cast(FloatArray, memory.from_host(self.jacobian(x, w, wrt, initial_states=initial_states)))
         observables, wanted = self._observables(), self.indices(wrt)
+        if self.strengths is not None and (pieces := self.strengths.pieces(x, w)):
+            return by_piece(partial(self.jacobian, wrt=wrt), pieces, x, w)
         batch, count = self.read(x, w, initial_states), len(observables)
         if self.sampled is not None:
             return self.sampled.jacobian(batch)[..., wanted].astype(self.dtype, copy=False)
@@ -295,16 +297,12 @@ class ProgramFunction:
     ) -> FloatArray:
         """Probabilities (B, 2**num_clbits) of the classical bits, clbit 0 least significant; unmeasured bits are 0.
 
-        Args:
-            x: Inputs (B, num_inputs) or None.
-            w: Weights.
-            measurement: Where outcomes go; None for the function's own.
-            initial_states: As of `vjp`.
+        Outcomes go where ``measurement`` says, by default the function's own; other arguments are as of `vjp`.
         """
+        if self.strengths is not None and (pieces := self.strengths.pieces(x, w)):
+            return by_piece(partial(self.probabilities, measurement=measurement), pieces, x, w)
         parameters = self.read(x, w, initial_states, on_host=False)
-        if self.sampled is not None:
-            return self.sampled.probabilities(parameters, measurement or self.measurement)
-        return self.passes.probabilities(parameters, measurement or self.measurement)
+        return (self.sampled or self.passes).probabilities(parameters, measurement or self.measurement)
 
     def statevector(
         self, x: ArrayLike | None = None, w: ArrayLike | None = None, *, initial_states: InitialStates = None

@@ -55,6 +55,15 @@ class Estimated(Protocol):
     dtype: np.dtype[Any]
 
 
+def estimate_of(f: Any, x: ArrayLike | None = None, w: ArrayLike | None = None) -> Estimate:
+    """Values (B, n_obs) and their standard deviations, which are 0 unless trajectories estimate them."""
+    if f.sampled is None:
+        values = f.values(x, w)
+        return Estimate(values, np.zeros_like(values))
+    values, stds = f.sampled.estimate(f.read(x, w))
+    return Estimate(values.astype(f.dtype, copy=False), stds.astype(f.dtype, copy=False))
+
+
 class Strings(NamedTuple):
     """K observables as sums of K' Pauli strings.
 

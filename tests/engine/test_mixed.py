@@ -341,3 +341,25 @@ def test_a_collapsed_step_is_two_sweeps_whatever_the_batch(monkeypatch: pytest.M
         counts.clear()
         f.value_and_vjp(x, w, np.ones((batch, len(OBSERVABLES))))
         assert counts == {"forward": 1, "backward_bra": 1, "joint": 1}, "the forward sweep is the encoder's"
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_strengths_by_sample(device: str) -> None:
+    """As in extrapolation to zero noise: the last weights are the noise's."""
+    program, inputs, weights = model()
+    f = function(program, inputs, device=device, input_gradients=True)
+    x, w = point(inputs, weights, 4)
+    each = np.stack([w, w, w, w])
+    each[:, -1] = 0.3, 0.1, 0.3, 0.0
+    values, pullback = f.vjp(x, each)
+    dx, dw = pullback(np.ones_like(values))
+    for b in range(4):
+        one, pull = f.vjp(x[b : b + 1], each[b])
+        own_dx, own_dw = pull(np.ones_like(one))
+        np.testing.assert_allclose(values[b], one[0], atol=1e-13)
+        np.testing.assert_allclose(dx[b], own_dx[0], atol=1e-12)
+        np.testing.assert_allclose(dw[b], own_dw, atol=1e-12)
+        np.testing.assert_allclose(f.jacobian(x, each)[b], f.jacobian(x[b : b + 1], each[b])[0], atol=1e-12)
+        np.testing.assert_allclose(f.probabilities(x, each)[b], f.probabilities(x[b : b + 1], each[b])[0], atol=1e-13)
+    with pytest.raises(FusedQMLError, match="called before"):
+        pullback(np.ones_like(values))
