@@ -5,16 +5,15 @@ The numbers are those of the code, not of the machine. They may only fall: where
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import numpy as np
 import pytest
 from qiskit.circuit import ParameterVector, QuantumCircuit
+from support.calls import calls_of
 
 import qiskit_fusedqml
 from qiskit_fusedqml import DifferentiableCircuit
@@ -61,12 +60,6 @@ def counted(monkeypatch: pytest.MonkeyPatch, call: Callable[[], object]) -> tupl
 
         return wrapper
 
-    calls = 0
-
-    def profile(frame: FrameType, event: str, _: object) -> None:
-        nonlocal calls
-        calls += event == "call" and frame.f_code.co_filename.startswith(PACKAGE)
-
     with monkeypatch.context() as patch:
         for name, value in list(vars(_native).items()):
             if type(value).__name__ == "nb_func":
@@ -75,11 +68,7 @@ def counted(monkeypatch: pytest.MonkeyPatch, call: Callable[[], object]) -> tupl
                 for member, method in list(vars(value).items()):
                     if type(method).__name__ == "nb_method" and member != "__init__":
                         patch.setattr(value, member, counting(f"{name}.{member}", method))
-        sys.setprofile(profile)
-        try:
-            call()
-        finally:
-            sys.setprofile(None)
+        calls = calls_of(call, PACKAGE)
     return calls, crossings.total(), crossings["forward"], crossings["backward"]
 
 
