@@ -56,7 +56,7 @@ class Plans:
         self._program = program
         self._angle_map = angle_map
         self._device = device
-        self._is_noisy = program.is_noisy
+        self._is_mixed = isinstance(device, MixedStateDevice)
         state = program.initial_state
         # basis columns start from one state, and their products are made on the host
         self._has_columns = (state is None or state.ndim == 1) and not has_memory(device)
@@ -95,7 +95,7 @@ class Plans:
 
     def _shared(self, key: Hashable, request: PlanRequest) -> Planned:
         device = (self._device.cost_model, self._device.coefficient_map)
-        kind = MixedSweeps if self._is_noisy else PlannedSweeps
+        kind = MixedSweeps if self._is_mixed else PlannedSweeps
         make = partial(kind, self._program, self._angle_map, device[0], request, device[1])
         return make() if self._structure is None else SHARED.get((self._structure, device, key), make)
 
@@ -112,7 +112,7 @@ class Plans:
 
     def _for_all_samples(self, request: PlanRequest) -> Sweeps | None:
         """Sweeps with states that all samples share, where there are any and they are cheaper."""
-        if self._is_noisy:
+        if self._is_mixed:
             return self._collapsed(request) if request.summed and request.batch > 1 else None
         return self._basis_columns(request)
 

@@ -77,7 +77,7 @@ class Prepare:
 
     Attributes:
         qubits: The k qubits; bit j of an amplitude's index is the j-th of them.
-        amplitudes: Shape (2**k,), of norm 1.
+        amplitudes: Shape (2**k,), of norm 1; or a density matrix (2**k, 2**k), where states are mixed.
     """
 
     qubits: tuple[int, ...]
@@ -272,7 +272,7 @@ def validate(dynamic: DynamicProgram) -> None:
                 _check_range("qubit", (qubit,), dynamic.num_qubits)
             case Prepare(qubits, amplitudes):
                 _check_range("qubit", qubits, dynamic.num_qubits)
-                if amplitudes.shape != (2 ** len(qubits),):
+                if amplitudes.shape not in ((2 ** len(qubits),), (2 ** len(qubits),) * 2):
                     raise InvalidInputError(f"{len(qubits)} qubits are prepared by {amplitudes.shape} amplitudes.")
             case Save():
                 _check_save(node, dynamic)

@@ -44,13 +44,37 @@ class Confusion:
 
     def drawn(self, values: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
         """Values (shots,) of the classical bits as they are read, at random."""
-        outcome = sum(((values >> clbit & 1) << k for k, clbit in enumerate(self.clbits)), np.zeros_like(values))
-        limits = np.cumsum(self.probabilities, axis=1)[outcome.astype(np.intp)]
+        limits = np.cumsum(self.probabilities, axis=1)[self._outcomes(values)]
         read = (rng.random(len(values))[:, None] * limits[:, -1:] >= limits[:, :-1]).sum(axis=1)
+        return self._written(values, read)
+
+    def counts_drawn(
+        self, values: NDArray[Any], counts: NDArray[np.int64], rng: np.random.Generator
+    ) -> tuple[NDArray[Any], NDArray[np.int64]]:
+        """Distinct values, ascending, as they are read, and how often, of values (D,) that occur so often."""
+        read = rng.multinomial(counts, self.probabilities[self._outcomes(values)])
+        place, outcome = np.nonzero(read)
+        found, number = np.unique(self._written(values[place], outcome), return_inverse=True)
+        totals = np.zeros(len(found), dtype=np.int64)
+        np.add.at(totals, number, read[place, outcome])
+        return found, totals
+
+    def _outcomes(self, values: NDArray[Any]) -> NDArray[np.intp]:
+        """The k bits of each value as an index."""
+        bits = (((values >> clbit & 1) << k for k, clbit in enumerate(self.clbits)), np.zeros_like(values))
+        return np.asarray(sum(*bits), dtype=np.intp)
+
+    def _written(self, values: NDArray[Any], outcomes: NDArray[np.intp]) -> NDArray[Any]:
+        """Values with an index in place of the k bits."""
         for k, clbit in enumerate(self.clbits):
             bit = 1 << clbit
-            values = np.where((read >> k & 1).astype(bool), values | bit, values & ~bit)
+            values = np.where((outcomes >> k & 1).astype(bool), values | bit, values & ~bit)
         return values
+
+
+def misreading(clbit: int, flips: tuple[float, float]) -> Confusion:
+    """One bit that is read as 1 where it is 0, and as 0 where it is 1, with these probabilities."""
+    return Confusion((clbit,), np.array([[1 - flips[0], flips[0]], [flips[1], 1 - flips[1]]]))
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import TypeIs
 
 from .classical import BOOL, Bits, Constant
 from .dynamic import NEVER, Assign, Measure, Node, Prepare, Reset, Save, Segment, rebuilt, walk
@@ -104,7 +105,7 @@ class ActiveQubits:
         written = list(rebuilt(nodes, lambda held: itertools.chain.from_iterable(map(self._node, held))))
         pieces: list[Piece] = []
         taken: set[int] = set()
-        while written and isinstance(written[0], Prepare) and taken.isdisjoint(written[0].qubits):
+        while written and _is_piece(written[0]) and taken.isdisjoint(written[0].qubits):
             pieces.append((written[0].qubits, written[0].amplitudes))
             taken.update(written[0].qubits)
             del written[0]
@@ -137,7 +138,7 @@ class ActiveQubits:
                 yield node
 
     def _prepared(self, qubits: tuple[int, ...], amplitudes: NDArray[np.complex128]) -> Node:
-        if len(qubits) < len(self):
+        if len(qubits) < len(self) or amplitudes.ndim > 1:
             return Prepare(qubits, amplitudes)
         # whatever the state was: nothing is random
         return Segment(Program(len(self), 0, (), product_state(len(self), [(qubits, amplitudes)])))
@@ -146,6 +147,11 @@ class ActiveQubits:
         if isinstance(save.argument, tuple) and all(isinstance(part, PauliSum) for part in save.argument):
             save = replace(save, argument=tuple(self.observable(part) for part in save.argument))
         return replace(save, qubits=tuple(self.place[qubit] for qubit in save.qubits if qubit in self.place))
+
+
+def _is_piece(node: Node) -> TypeIs[Prepare]:
+    """Whether a node puts qubits into a pure state."""
+    return isinstance(node, Prepare) and node.amplitudes.ndim == 1
 
 
 def read_qubits(nodes: Sequence[Node], num_qubits: int) -> tuple[int, ...]:

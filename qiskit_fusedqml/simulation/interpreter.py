@@ -17,9 +17,25 @@ from itertools import groupby
 from typing import TypeAlias
 
 from ..ir.classical import Constant, Expression, Memory, Variable, evaluate
-from ..ir.dynamic import Assign, Branch, Break, Continue, Measure, Node, Prepare, Repeat, Reset, Save, Segment, While
+from ..ir.dynamic import (
+    NEVER,
+    Assign,
+    Branch,
+    Break,
+    Continue,
+    Measure,
+    Node,
+    Prepare,
+    Repeat,
+    Reset,
+    Save,
+    Segment,
+    While,
+)
+from .kraus import Noise, disturbed
 from .saving import Recorder
-from .trajectories import Draws, States, TooManyTrajectoriesError, Trajectories, measure
+from .states import States
+from .trajectories import Draws, TooManyTrajectoriesError, Trajectories, measure, misread
 
 STATES_AT_WORK = 8
 """States that exist at a time for each trajectory: on the device, as amplitudes, in the parts of a branch, joined."""
@@ -68,7 +84,7 @@ class Round:
 Together: TypeAlias = tuple[Measure | Reset | Save, ...]
 """Nodes of one kind with nothing between them, carried out at once."""
 
-Instruction: TypeAlias = Segment | Prepare | Assign | Together | Jump | Round
+Instruction: TypeAlias = Segment | Noise | Prepare | Assign | Together | Jump | Round
 Code: TypeAlias = tuple[Instruction, ...]
 _Item: TypeAlias = Node | Instruction | Label
 
@@ -190,6 +206,8 @@ class Interpreter:
         match instruction:
             case Segment():
                 return [(following, replace(trajectories, states=self._run_segment(instruction, trajectories)))]
+            case Noise(channels):
+                return [(following, disturbed(trajectories, channels, self._draws, self._most))]
             case Prepare(qubits, amplitudes):
                 clean, _ = measure(trajectories, qubits, self._draws, self._most, reset=True)
                 return [(following, replace(clean, states=clean.states.prepared(qubits, amplitudes)))]
@@ -217,7 +235,11 @@ class Interpreter:
         for node in nodes:
             if isinstance(node, Measure):
                 clbits[:, node.clbit] = outcomes >> qubits.index(node.qubit) & 1
-        return replace(trajectories, memory=Memory(clbits, trajectories.memory.variables))
+        trajectories = replace(trajectories, memory=Memory(clbits, trajectories.memory.variables))
+        for node in nodes:
+            if isinstance(node, Measure) and node.flips != NEVER:
+                trajectories = misread(trajectories, node.clbit, node.flips, self._draws, self._most)
+        return trajectories
 
     def _save(self, saves: Sequence[Save], trajectories: Trajectories) -> None:
         # all expectation values by one call of the device

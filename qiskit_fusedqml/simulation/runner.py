@@ -15,12 +15,37 @@ from ..engine.passes import Passes
 from ..errors import OutOfMemoryError
 from ..ir.angles import AngleMap
 from ..ir.classical import Bits
-from ..ir.dynamic import Assign, DynamicProgram, Measure, Save, Segment, final_writes, walk
+from ..ir.dynamic import (
+    NEVER,
+    Assign,
+    DynamicProgram,
+    Measure,
+    Prepare,
+    Reset,
+    Save,
+    Segment,
+    final_writes,
+    walk,
+)
+from ..ir.measurement import Confusion, Measurement, misreading
+from ..memory import format_bytes
 from ..planner import Plan
 from .interpreter import STATES_AT_WORK, STATES_OF_ONE, Interpreter, flatten
-from .sampling import Indices, Shots, ShotTable, counted, draw, outcomes_of_shots, present_numbers, written
+from .kraus import Noise, unraveled
+from .sampling import (
+    Indices,
+    Shots,
+    ShotTable,
+    counted,
+    draw,
+    misread_counts,
+    outcomes_of_shots,
+    present_numbers,
+    written,
+)
 from .saving import Recorder, Saved
-from .trajectories import Draws, States, TooManyTrajectoriesError, Trajectories
+from .states import States
+from .trajectories import Draws, TooManyTrajectoriesError, Trajectories
 
 CHUNK_OUTCOMES = 1 << 24
 """Probabilities held at a time."""
@@ -87,7 +112,9 @@ class Request:
 class Runner:
     """A compiled dynamic program, whose segments' slots are those of the angle map.
 
-    Parameter sets do not hold the map's last K parameters: their values (K,) are the constants.
+    Parameter sets do not hold the map's last K parameters: their values (K,) are the constants. States are density
+    matrices if ``mixed``; else channels have shots go on with the states that Kraus operators leave (`kraus`).
+    ``readout`` are readout errors at the end of all shots, besides those of measurements.
 
     Attributes:
         device: Where states live.
@@ -95,6 +122,7 @@ class Runner:
         plans: The plan of each segment that has run, by its identity.
         measures: Whether classical bits are written.
         saves: Whether anything is saved.
+        mixes_unitaries: Whether the channels that trajectories go through are mixtures of unitaries.
     """
 
     def __init__(
@@ -103,10 +131,15 @@ class Runner:
         angle_map: AngleMap,
         options: EngineOptions,
         constants: Sequence[float] | NDArray[np.float64] = (),
+        *,
+        mixed: bool = False,
+        readout: Sequence[Confusion] = (),
     ) -> None:
         self.dynamic = dynamic
+        self._nodes = dynamic.nodes if mixed else unraveled(dynamic.nodes)
         self.constants = np.array(constants, np.float64)
-        self.device = options.make_device()
+        self.device = options.make_device(mixed=mixed)
+        self._is_mixed = mixed
         options = replace(options, device=self.device)
         self.budget = options.budget(self.device)
         # a trajectory's classical values, too; a quarter of the memory is for shots
@@ -114,7 +147,7 @@ class Runner:
         self._state_bytes = self.device.state_bytes(dynamic.num_qubits, 1)
         self._max_states = max(STATES_OF_ONE, 3 * self.budget // (4 * (self._state_bytes + classical)))
         self.plans: dict[int, Plan] = {}
-        everything = list(walk(dynamic.nodes))
+        everything = list(walk(self._nodes))
         known: dict[Hashable, Passes] = {}
         self._segments = {
             id(node): self._prepared(node, angle_map, options, known)
@@ -127,7 +160,10 @@ class Runner:
             for node in everything
         )
         self.saves = any(isinstance(node, Save) for node in everything)
+        noise = (channel for node in everything if isinstance(node, Noise) for channel in node.channels)
+        self.mixes_unitaries = all(channel.constant is not None for channel in noise)
         self._split()
+        self._readout = Measurement((), dynamic.num_clbits, (*self._final_flips, *readout))
 
     def _prepared(
         self, segment: Segment, angle_map: AngleMap, options: EngineOptions, known: dict[Hashable, Passes]
@@ -147,16 +183,20 @@ class Runner:
 
     def _split(self) -> None:
         """Tell apart what is the same for all shots, what is random, and the measurements at the end."""
-        nodes = self.dynamic.nodes
+        nodes = self._nodes
         end = len(nodes)
         while end and isinstance(nodes[end - 1], Measure):
             end -= 1
         start = 0
-        while start < end and isinstance(nodes[start], (Segment, Save, Assign)):
+        certain = (Segment, Save, Assign, Reset, Prepare) if self._is_mixed else (Segment, Save, Assign)
+        while start < end and isinstance(nodes[start], certain):
             start += 1
         self._shared, self._body = flatten(nodes[:start]), flatten(nodes[start:end])
         self._shared_saves = {node.label: node for node in nodes[:start] if isinstance(node, Save)}
-        writes = final_writes([node for node in nodes[end:] if isinstance(node, Measure)])
+        final = [node for node in nodes[end:] if isinstance(node, Measure)]
+        last = {node.clbit: node.flips for node in final}
+        self._final_flips = [misreading(clbit, flips) for clbit, flips in last.items() if flips != NEVER]
+        writes = final_writes(final)
         self._final_qubits = sorted({qubit for qubit, _ in writes})
         self._sources = tuple((self._final_qubits.index(qubit), clbit) for qubit, clbit in writes)
         self._are_in_order = all(bit == clbit for bit, clbit in self._sources)
@@ -185,13 +225,25 @@ class Runner:
         parts = (request.part(slice(start, start + step)) for start in range(0, len(of_set), step))
         return [outcomes for part in parts for outcomes in self._run(part)]
 
+    def fits(self, shots: int) -> bool:
+        """Whether there is memory for one parameter set."""
+        try:
+            self._sets_at_a_time(shots, are_shared=False)
+        except OutOfMemoryError:
+            return False
+        return True
+
     def _sets_at_a_time(self, shots: int, *, are_shared: bool) -> int:
         """How many parameter sets can be run together; several may share a state."""
         qubits, num_final = self.dynamic.num_qubits, len(self._final_qubits)
         needed = (1 if self.samples else STATES_OF_ONE) * self._state_bytes
-        self._check(needed, f"states of {qubits} qubits", "use precision='single'")
+        advice, what = "use precision='single'", f"states of {qubits} qubits"
+        if self._is_mixed:
+            advice = "use method='statevector', which runs trajectories of pure states"
+            what = f"density matrix of {qubits} qubits ({format_bytes(needed)})"
+        self._check(needed, what, advice)
         drawing = self._drawing_bytes(shots, are_shared=are_shared)
-        advice = "measure fewer qubits, or use precision='single'"
+        advice = f"measure fewer qubits, or {advice}"
         self._check(needed + drawing, f"state of {qubits} qubits and the probabilities of outcomes", advice)
         each = self._state_bytes + (PROBABILITY_BYTES << num_final) + SHOT_BYTES * shots
         most = self.budget // each if self.samples else self._max_states // STATES_AT_WORK
@@ -243,27 +295,30 @@ class Runner:
         own_values = values[trajectories.parameter_sets[:, None], own]
         ket, plan = passes.run(own_values, start, constants, keep_phase=self._keep_phase)
         self.plans[id(segment)] = plan
-        return States(self.device, self.dynamic.num_qubits, trajectories.count, ket=ket, frame=plan.tape.frame)
+        return trajectories.states.evolved(trajectories.count, ket, plan.tape.frame)
 
     def _sampled(self, request: Request, shared: Trajectories) -> list[Shots]:
         """All shots of a parameter set from its one final state, by the device if it draws shots itself."""
         states, of_set, shots = shared.states, request.value_of_set, request.shots
+        keep = request.keep and not self._readout.readout  # what is misread gets its order afterwards
         if self._sources and draws_shots(self.device):
             outcomes = states.sample(self._final_qubits, shots, request.keys(), of_set)
-            drawn = [counted(each, keep=request.keep) for each in outcomes]
+            drawn = [counted(each, keep=keep) for each in outcomes]
         else:
             table = states.probabilities(self._final_qubits) if self._sources else np.ones((states.count, 1))
             sets = zip(of_set.tolist(), request.generators, (np.bincount(of_set) == 1)[of_set].tolist(), strict=True)
-            drawn = [
-                draw(table[value], shots, generator, keep=request.keep, overwrite=once)
-                for value, generator, once in sets
-            ]
+            drawn = [draw(table[value], shots, generator, keep=keep, overwrite=once) for value, generator, once in sets]
         before = shared.memory.integers()
-        if self._are_in_order and not before.any():
+        if before.any() or not self._are_in_order:
+            drawn = [
+                replace(each, outcomes=written(each.outcomes, self._sources, before[value]))
+                for each, value in zip(drawn, of_set.tolist(), strict=True)
+            ]
+        if not self._readout.readout:
             return drawn
         return [
-            replace(each, outcomes=written(each.outcomes, self._sources, before[value]))
-            for each, value in zip(drawn, of_set.tolist(), strict=True)
+            misread_counts(each, self._readout, generator, keep=request.keep)
+            for each, generator in zip(drawn, request.generators, strict=True)
         ]
 
     def _followed(self, request: Request, shared: Trajectories, recorder: Recorder) -> list[Shots]:
@@ -284,7 +339,12 @@ class Runner:
                 continue
             recorder.absorb(attempt)
             first += len(draws.shots)
-        return table.drawn()
+        if not self._readout.readout:
+            return table.drawn()
+        return [
+            counted(self._readout.misread(each.outcomes[each.sequence], generator), keep=request.keep)
+            for each, generator in zip(table.drawn(), request.generators, strict=True)
+        ]
 
     def _finish(self, trajectories: Trajectories, draws: Draws, table: ShotTable) -> None:
         """Measure the final qubits of trajectories at the end."""

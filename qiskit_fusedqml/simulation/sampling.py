@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..ir.classical import WIDEST_FIXED
+from ..ir.measurement import Measurement
 
 Indices: TypeAlias = NDArray[np.intp]
 
@@ -83,6 +84,15 @@ def counted(outcomes: NDArray[Any], *, keep: bool) -> Shots:
     """Shots that have been drawn one by one, in the order of the sequence."""
     shots = _numbered(*np.unique(outcomes, return_inverse=True))
     return shots if keep else replace(shots, sequence=None)
+
+
+def misread_counts(shots: Shots, measurement: Measurement, rng: np.random.Generator, *, keep: bool) -> Shots:
+    """Shots of equal states as they are read, at random; with ``keep`` in a random order, for the same counts."""
+    values, totals = shots.outcomes, shots.counts
+    for each in measurement.readout:
+        values, totals = each.counts_drawn(values, totals, rng)
+    sequence = rng.permutation(np.repeat(_places(len(values)), totals)) if keep else None
+    return Shots(values, totals, sequence)
 
 
 def _numbered(distinct: NDArray[Any], numbers: NDArray[np.integer]) -> Shots:

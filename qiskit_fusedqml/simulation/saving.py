@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from ..errors import OutOfMemoryError
 from ..ir.dynamic import Save
-from .trajectories import States, Trajectories
+from .states import States
+from .trajectories import Trajectories
 
 Array = NDArray[Any]
 
@@ -95,8 +96,10 @@ class Recorder:
         if density:
             self._check(save, self._bytes + (16 << 2 * len(save.qubits)))  # before it is computed
         parts = trajectories.states.reduced(save.qubits) if density else values(save, trajectories.states)
+        factored = density and not trajectories.states.is_mixed
         for (parameter_set, key), members in groups.items():
-            self._absorb(parameter_set, save, key, _entry(save, parts, trajectories, np.array(members)))
+            entry = _entry(save.subtype, parts, trajectories, np.array(members), factored=factored)
+            self._absorb(parameter_set, save, key, entry)
 
     def absorb(self, later: Recorder) -> None:
         """Take in what was recorded for other shots."""
@@ -141,32 +144,38 @@ def values(save: Save, states: States) -> Array:
         case "probabilities" | "probabilities_dict":
             return states.probabilities(save.qubits)
         case "amplitudes":
-            return states.amplitudes[:, list(save.argument)]
+            return states.numbers[:, list(save.argument)]
         case "amplitudes_sq":
-            return np.abs(states.amplitudes[:, list(save.argument)]) ** 2
+            if states.is_mixed:
+                return states.probabilities(save.qubits)[:, list(save.argument)]
+            return np.abs(states.numbers[:, list(save.argument)]) ** 2
         case _:
-            return states.amplitudes
+            return states.numbers
 
 
-def _entry(save: Save, parts: Array, trajectories: Trajectories, members: Array) -> _Entry:
-    """The values of some trajectories, from those of all; of a density matrix they are psi as (T, 2**k, rest)."""
-    if save.subtype.endswith(("average", "accum")):
+def _entry(subtype: str, parts: Array, trajectories: Trajectories, members: Array, *, factored: bool) -> _Entry:
+    """The values of some trajectories, from those of all.
+
+    With ``factored`` these are psi as (T, 2**k, rest), of which the density matrices are wanted.
+    """
+    if subtype.endswith(("average", "accum")):
         weights = np.bincount(trajectories.of_shot, minlength=trajectories.count)[members]
-        return _Entry(total=_weighted_sum(save, parts[members], weights), weight=int(weights.sum()))
+        total = _weighted_sum(parts[members], weights, factored=factored)
+        return _Entry(total=total, weight=int(weights.sum()))
     inside = np.flatnonzero(np.isin(trajectories.of_shot, members))
-    if not save.subtype.endswith("list"):
+    if not subtype.endswith("list"):
         inside = inside[[np.argmax(trajectories.shots[inside])]]
     of_shot = trajectories.of_shot[inside].tolist()
     own = {number: parts[number].copy() for number in of_shot}
-    if save.kind == "density_matrix":
+    if factored:
         own = {number: psi @ psi.conj().T for number, psi in own.items()}
     shots = trajectories.shots[inside].tolist()
     return _Entry([(shot, own[number]) for shot, number in zip(shots, of_shot, strict=True)])
 
 
-def _weighted_sum(save: Save, parts: Array, weights: Array) -> Array:
-    """sum_t weights_t parts_t; of a density matrix sum_t weights_t psi_t psi_t^dagger, traced over the last axis."""
-    if save.kind != "density_matrix":
+def _weighted_sum(parts: Array, weights: Array, *, factored: bool) -> Array:
+    """sum_t weights_t parts_t; if factored sum_t weights_t psi_t psi_t^dagger, traced over the last axis."""
+    if not factored:
         return np.asarray(weights @ parts.reshape(len(parts), -1)).reshape(parts.shape[1:])
     scaled = (parts * np.sqrt(weights)[:, None, None]).transpose(1, 0, 2).reshape(parts.shape[1], -1)
     return np.asarray(scaled @ scaled.conj().T)

@@ -4,21 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..devices import Device, State, draws_shots
+from ..devices import Device
 from ..ir.classical import Memory
 from ..ir.dynamic import DynamicProgram
-from ..ir.observables import PauliSum
-from ..planner.frame import Frame
-from ..planner.tape import Tape
 from .sampling import Indices, outcomes_of_shots, present_numbers
-
-Amplitudes = NDArray[Any]
+from .states import States, start_states
 
 CERTAIN = 1e-12
 """An outcome whose probability falls short of 1 by no more than this changes nothing."""
@@ -26,121 +20,6 @@ CERTAIN = 1e-12
 
 class TooManyTrajectoriesError(Exception):
     """More states would have to be held than fit into memory; fewer shots at a time are needed."""
-
-
-class States:
-    """T states of n qubits; never changed in place.
-
-    They are given by amplitudes (T, 2**n), by a ket of the device in a frame, or by neither if all are |0...0>.
-    """
-
-    def __init__(
-        self,
-        device: Device,
-        num_qubits: int,
-        count: int,
-        *,
-        amplitudes: Amplitudes | None = None,
-        ket: State | None = None,
-        frame: Frame | None = None,
-    ) -> None:
-        self.device = device
-        self.num_qubits = num_qubits
-        self.count = count
-        self._given = amplitudes
-        self._ket = ket
-        self._frame = frame or Frame.identity(num_qubits)
-        self._values: dict[PauliSum, NDArray[np.float64]] = {}
-
-    @property
-    def start(self) -> Amplitudes | None:
-        """What a segment starts from: amplitudes, or None for |0...0>."""
-        return None if self._given is None and self._ket is None else self.amplitudes
-
-    @cached_property
-    def amplitudes(self) -> Amplitudes:
-        """(T, 2**n), in the device's precision."""
-        if self._given is not None:
-            return self._given
-        if self._ket is not None:
-            return self.device.amplitudes(self._ket, self._frame)
-        zero = np.zeros((self.count, 2**self.num_qubits), dtype=np.complex128)
-        zero[:, 0] = 1.0
-        return zero
-
-    def probabilities(self, qubits: Sequence[int]) -> NDArray[np.float64]:
-        """Marginal probabilities (T, 2**k); bit j of the outcome is ``qubits[j]``."""
-        return self.device.probabilities(self._on_device(), self._frame, qubits)
-
-    def sample(self, qubits: Sequence[int], shots: int, keys: NDArray[np.uint64], states: Indices) -> NDArray[np.int64]:
-        """Outcomes (R, shots), each row from its state; the device is a `SamplingDevice`."""
-        assert draws_shots(self.device)
-        return self.device.sample(self._on_device(), self._frame, qubits, shots, keys, states)
-
-    def expectation(self, sums: Sequence[PauliSum]) -> NDArray[np.float64]:
-        """Expectation values (T, number of observables); they are kept, so that many can be asked for at once."""
-        new = [observable for observable in sums if observable not in self._values]
-        if new:
-            columns = self.device.expectation(self._on_device(), self._frame, new)
-            self._values.update(zip(new, columns.T, strict=True))
-        return np.stack([self._values[observable] for observable in sums], axis=1)
-
-    def reduced(self, qubits: Sequence[int]) -> Amplitudes:
-        """Amplitudes (T, 2**k, 2**(n - k)) by the basis state of some qubits and by that of all others."""
-        n = self.num_qubits
-        others = [q for q in range(n) if q not in set(qubits)]
-        axes = [n - q for q in reversed(qubits)] + [n - q for q in reversed(others)]
-        cube = self.amplitudes.reshape((self.count,) + (2,) * n).transpose(0, *axes)
-        return cube.reshape(self.count, 2 ** len(qubits), -1)
-
-    def take(self, chosen: Indices) -> States:
-        """Some of the states; one may be taken more than once."""
-        if np.array_equal(chosen, np.arange(self.count)):
-            return self
-        if self.start is None:
-            return States(self.device, self.num_qubits, len(chosen))
-        return self._like(self.amplitudes[chosen])
-
-    def joined(self, others: Sequence[States]) -> States:
-        """These states and then those of others."""
-        return self._like(np.concatenate([self.amplitudes, *(other.amplitudes for other in others)]))
-
-    def projected(
-        self, parents: Indices, qubits: Sequence[int], outcomes: Indices, chances: NDArray[np.float64], *, reset: bool
-    ) -> States:
-        """For each of some parents, which may occur more than once, its state after an outcome of some qubits.
-
-        Bit j of an outcome is ``qubits[j]``; ``chances`` are the outcomes' probabilities, if the parents' states have
-        norm 1. With ``reset`` the qubits are then returned to |0>.
-        """
-        amplitudes = self.amplitudes[parents]
-        for j, qubit in enumerate(qubits):
-            halves = amplitudes.reshape(len(parents), -1, 2, 2**qubit)
-            ones = (outcomes >> j & 1).astype(bool)
-            halves[~ones, :, 1] = 0
-            if reset:
-                halves[ones, :, 0] = halves[ones, :, 1]
-                halves[ones, :, 1] = 0
-            else:
-                halves[ones, :, 0] = 0
-        amplitudes *= (1 / np.sqrt(chances)).astype(amplitudes.real.dtype)[:, None]
-        return self._like(amplitudes)
-
-    def prepared(self, qubits: Sequence[int], amplitudes: NDArray[np.complex128]) -> States:
-        """The states after qubits that are in |0> have been put into another state."""
-        index = np.arange(2**self.num_qubits)
-        mask = sum(1 << q for q in qubits)
-        value = sum((index >> q & 1) << j for j, q in enumerate(qubits))
-        return self._like(self.amplitudes[:, index & ~mask] * amplitudes[value])
-
-    def _like(self, amplitudes: Amplitudes) -> States:
-        return States(self.device, self.num_qubits, len(amplitudes), amplitudes=amplitudes)
-
-    def _on_device(self) -> State:
-        if self._ket is None:
-            tape = Tape(self.num_qubits, (), Frame.identity(self.num_qubits), 0)
-            self._ket = self.device.allocate(tape, self.count, self._given)
-        return self._ket
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +48,7 @@ class Trajectories:
         each = np.arange(count)
         memory = Memory.zeros(count, program.num_clbits, program.variables)
         zeros = np.zeros_like(each)
-        return cls(States(device, program.num_qubits, count), memory, each, zeros, each, zeros)
+        return cls(start_states(device, program.num_qubits, count), memory, each, zeros, each, zeros)
 
     @property
     def count(self) -> int:
@@ -272,6 +151,9 @@ def measure(
         TooManyTrajectoriesError: If there would be more than ``most``.
     """
     states = trajectories.states
+    if reset and states.is_mixed:  # nothing random
+        zero = np.eye(1, 2 ** len(qubits), dtype=np.complex128)[0]
+        return replace(trajectories, states=states.prepared(qubits, zero)), np.zeros(trajectories.count, np.intp)
     probabilities = states.probabilities(qubits)
     size = probabilities.shape[1]
     likely = probabilities.argmax(axis=1)
@@ -289,3 +171,27 @@ def measure(
     states = states.projected(parents, qubits, outcomes, probabilities[parents, outcomes], reset=reset)
     parted = trajectories.of_parents(states, parents, of_shot, trajectories.shots)
     return replace(parted, decisions=parted.decisions + 1), outcomes
+
+
+def misread(
+    trajectories: Trajectories, clbit: int, flips: tuple[float, float], draws: Draws, most: int
+) -> Trajectories:
+    """Misread a classical bit; shots of one trajectory that read different values part.
+
+    ``flips`` are the probabilities that 0 is read as 1 and 1 as 0.
+
+    Raises:
+        TooManyTrajectoriesError: If there would be more than ``most``.
+    """
+    bits = trajectories.memory.clbits[:, clbit].astype(np.intp)
+    chances = np.array(flips)[bits][trajectories.of_shot]
+    flipped = draws.uniform(trajectories) < chances
+    pairs, of_shot = present_numbers(2 * trajectories.of_shot + flipped, 2 * trajectories.count)
+    if len(pairs) > most:
+        raise TooManyTrajectoriesError
+    parents, turned = np.divmod(pairs, 2)
+    parted = trajectories.of_parents(trajectories.states.take(parents), parents, of_shot, trajectories.shots)
+    clbits = parted.memory.clbits.copy()
+    clbits[:, clbit] = bits[parents] ^ turned
+    memory = Memory(clbits, parted.memory.variables)
+    return replace(parted, memory=memory, decisions=parted.decisions + 1)

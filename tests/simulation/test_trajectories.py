@@ -375,8 +375,6 @@ def test_gate_by_gate_gives_the_same_state(fuse: bool) -> None:
     [
         (lambda c: c.add_input("x", types.Uint(4)), "input variables"),
         (lambda c: c.append(_named("kraus"), [0]), "noise channel"),
-        (lambda c: c.append(Instruction("kraus", 1, 0, [np.diag([1, 0.5])]), [0]), "noise channel, and only ideal"),
-        (lambda c: c.append(Instruction("kraus", 1, 0, [np.eye(2)] * 2), [0]), "a noise channel"),
         (lambda c: c.append(_named("jump"), [0]), "the name of a mark"),
         (lambda c: c.append(_named("save_unitary", _subtype="single"), [0]), "cannot save"),
     ],

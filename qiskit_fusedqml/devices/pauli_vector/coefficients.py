@@ -62,6 +62,10 @@ class PauliBound(NamedTuple):
     log_kappas: FloatArray
 
 
+LARGEST_LOG = 1e3
+"""log10 of more than any float."""
+
+
 class _Fixed(NamedTuple):
     """What does not depend on parameters of channels, or was made for some values of them."""
 
@@ -285,7 +289,8 @@ def _of_sequences(sequences: AffineSequences, by_channel: FloatArray) -> FloatAr
     """The sums (R,) of a number of each channel over the channels of each sequence."""
     is_channel = sequences.axes == CHANNEL
     numbers = np.zeros(len(sequences.axes))
-    numbers[is_channel] = by_channel[sequences.slots[is_channel]]
+    # infinite ones (resets) would leave differences of sums that are no numbers
+    numbers[is_channel] = np.minimum(by_channel[sequences.slots[is_channel]], LARGEST_LOG)
     sums = np.concatenate([[0.0], np.cumsum(numbers)])
     return np.asarray(sums[sequences.starts[1:]] - sums[sequences.starts[:-1]])
 

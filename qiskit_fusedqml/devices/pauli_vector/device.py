@@ -49,9 +49,10 @@ class MixedStateDevice(Device):
 
     @override
     def allocate(self, tape: AnyTape, batch: int, initial_state: NDArray[np.complex128] | None) -> PauliState:
-        vectors = None
-        if initial_state is not None:
-            size = 2**tape.num_qubits
+        """See `Device.allocate`; real arrays (B, 4**n) are Pauli vectors by string, as of `vectors`."""
+        size = 2**tape.num_qubits
+        vectors: Any = initial_state
+        if initial_state is not None and initial_state.shape[-1] != size * size:
             if initial_state.shape not in ((size,), (batch, size)):
                 raise InvalidInputError(
                     f"The initial state has shape {initial_state.shape}; ({size},) or ({batch}, {size}) is expected."
@@ -111,10 +112,16 @@ class MixedStateDevice(Device):
         each = PauliObservables(np.arange(len(rows) + 1), rows, np.ones(len(rows)))
         return self.inner.bra(len(frame.qubits), batch, each, np.repeat(cotangents, batch, axis=0))
 
-    def density_matrices(self, ket: PauliState, frame: AnyFrame) -> NDArray[np.complex128]:
-        """The density matrices (B, 2**n, 2**n)."""
-        vectors = self.inner.vectors(self._evolved(ket))
-        return densities(vectors[:, strings(len(frame.qubits), frame)])
+    def vectors(self, ket: PauliState, frame: AnyFrame) -> FloatArray:
+        """The Pauli vectors (B, 4**n) by string, as of `strings`."""
+        return self.inner.vectors(self._evolved(ket))[:, strings(frame)]
+
+    def density_matrices(
+        self, ket: PauliState, frame: AnyFrame, qubits: Sequence[int] | None = None
+    ) -> NDArray[np.complex128]:
+        """The density matrices (B, 2**k, 2**k) of k qubits, bit j of an index being ``qubits[j]``; by default all."""
+        rows = strings(frame, qubits)
+        return densities(self.inner.rows(self._evolved(ket), rows))
 
     @override
     def state_bytes(self, num_qubits: int, batch: int) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,11 +11,13 @@ from ...arrays import ComplexArray, FloatArray, Int64Array
 from ...planner.pauli_vector.tape import PauliFrame
 
 
-def strings(num_qubits: int, frame: PauliFrame | None = None) -> Int64Array:
-    """The physical index of each string s, (4**n,); bits 2 q and 2 q + 1 of s are x and z of qubit q."""
-    frame = frame or PauliFrame.identity(num_qubits)
+def strings(frame: PauliFrame, qubits: Sequence[int] | None = None) -> Int64Array:
+    """The physical index of each string s on some qubits, (4**k,); by default all of them.
+
+    Bits 2 j and 2 j + 1 of s are x and z of ``qubits[j]``.
+    """
     found = np.zeros(1, dtype=np.int64)
-    for qubit in frame.qubits:
+    for qubit in frame.qubits if qubits is None else (frame.qubits[q] for q in qubits):
         found = np.concatenate([found, found ^ qubit.x, found ^ qubit.z, found ^ qubit.x ^ qubit.z])
     return found
 

@@ -12,7 +12,7 @@ from qiskit.circuit import Parameter
 
 from ...engine.options import EngineOptions
 from ...engine.program_function import ProgramFunction
-from ...errors import InvalidInputError
+from ...errors import DeviceUnavailableError, InvalidInputError, SimulationError
 from ...simulation import Outcomes, Request, Runner
 from .cache import KnownCircuit
 from .lowering import (
@@ -41,16 +41,25 @@ def lowered_circuit(
         InvalidInputError: If the noise has parameters, which these interfaces take no values of.
     """
     noise, scale = options.noise_model, options.noise_scale
-    unbound = () if noise is None else parameters_of_noise(options)
+    check_bound(options)
+    key = ("lowered", parameters, qubits, noise, scale)
+    return known.get(
+        key, lambda copied: lower(copied, parameters, encodes=True, qubits=qubits, noise=noise, noise_scale=scale)
+    )
+
+
+def check_bound(options: EngineOptions) -> None:
+    """Refuse noise with parameters where there are no values of them.
+
+    Raises:
+        InvalidInputError: With their names.
+    """
+    unbound = () if options.noise_model is None else parameters_of_noise(options)
     if unbound:
         raise InvalidInputError(
             f"The noise has the parameters {[parameter.name for parameter in unbound]}, for which there are no values "
             "here; DifferentiableCircuit and FusedLayer take them as weights."
         )
-    key = ("lowered", parameters, qubits, noise, scale)
-    return known.get(
-        key, lambda copied: lower(copied, parameters, encodes=True, qubits=qubits, noise=noise, noise_scale=scale)
-    )
 
 
 def compile_circuit(
@@ -102,6 +111,8 @@ class RunnerOptions:
         fusion_max_qubit: The tile's number of qubits; None for the device's.
         fusion_threshold: Circuits of at most this many qubits are not fused either.
         truncate: Whether qubits that no gate acts on are left out.
+        method: "statevector": shots are of pure states, of which noise makes trajectories; "density_matrix"; or
+            "automatic": as of `method_of`.
     """
 
     engine: EngineOptions = field(default_factory=EngineOptions)
@@ -109,6 +120,7 @@ class RunnerOptions:
     fusion_max_qubit: int | None = None
     fusion_threshold: int = 0
     truncate: bool = True
+    method: str = "automatic"
 
 
 @dataclass(slots=True)
@@ -120,6 +132,7 @@ class CompiledCircuit:
         qubits: The circuit's qubits that the runner's stand for, in order.
         num_fused: Number of fused gates in the circuit.
         fuses: Whether gates are fused.
+        method: "statevector" or "density_matrix".
         bound: Where amplitudes are parameters, makes the runner of a parameter set, which is a circuit of its own.
     """
 
@@ -127,6 +140,7 @@ class CompiledCircuit:
     qubits: tuple[int, ...]
     num_fused: int
     fuses: bool
+    method: str
     bound: Callable[[NDArray[np.float64]], Runner] | None = None
 
     def run(self, request: Request) -> list[Outcomes]:
@@ -142,21 +156,63 @@ class CompiledCircuit:
         return results
 
 
-def compile_runner(known: KnownCircuit, options: RunnerOptions) -> CompiledCircuit:
-    """A circuit ready to be sampled, made now if the cache does not have it; raises what `lower_dynamic` raises."""
+def compile_runner(known: KnownCircuit, options: RunnerOptions, shots: int = 1) -> CompiledCircuit:
+    """A circuit ready for so many shots, made now if the cache does not have it; raises what `lower_dynamic` raises."""
+    check_bound(options.engine)
+    return _compiled(known, replace(options, method=method_of(known, options, shots)))
+
+
+def method_of(known: KnownCircuit, options: RunnerOptions, shots: int) -> str:
+    """How a circuit is simulated: as the options say, or where they say "automatic" by qiskit-aer's rule.
+
+    Density matrices are taken if the noise model has errors besides misreading, there are more shots than amplitudes
+    (2**n), all shots are drawn from one final state, that fits into memory, and no amplitudes are saved; also if the
+    circuit sets one.
+    """
+    if options.method != "automatic":
+        return options.method
+    noise = options.engine.noise_model
+    if noise is not None and noise.has_errors and _is_mixed(known, options, shots):
+        return "density_matrix"
+    sets = known.get("sets_density_matrix", _sets_density_matrix)
+    return "density_matrix" if sets else "statevector"
+
+
+def _is_mixed(known: KnownCircuit, options: RunnerOptions, shots: int) -> bool:
+    try:
+        compiled = _compiled(known, replace(options, method="density_matrix"))
+    except (SimulationError, DeviceUnavailableError):
+        return False
+    runner = compiled.runner
+    return runner.samples and shots > 1 << runner.dynamic.num_qubits and runner.fits(shots)
+
+
+def _sets_density_matrix(source: QuantumCircuit) -> bool:
+    return any("set_density_matrix" in each.count_ops() for each in with_blocks(source))
+
+
+def _compiled(known: KnownCircuit, options: RunnerOptions) -> CompiledCircuit:
+    engine, mixed = options.engine, options.method == "density_matrix"
+
+    def lowered_as(source: QuantumCircuit, *, fuse: bool) -> Lowered:
+        qubits = None if options.truncate else tuple(range(source.num_qubits))
+        noise, scale = engine.noise_model, engine.noise_scale
+        return lower_dynamic(source, qubits, fuse=fuse, lift=True, mixed=mixed, noise=noise, noise_scale=scale)
 
     def make(source: QuantumCircuit) -> tuple[Runner, Lowered, bool]:
-        qubits = None if options.truncate else tuple(range(source.num_qubits))
-        lowered = lower_dynamic(source, qubits, fuse=options.fusion_enable, lift=True)
+        lowered = lowered_as(source, fuse=options.fusion_enable)
         fuses = options.fusion_enable and len(lowered.active) > options.fusion_threshold
         if fuses < options.fusion_enable:
-            lowered = lower_dynamic(source, qubits, fuse=False, lift=True)
-        engine = options.engine
+            lowered = lowered_as(source, fuse=False)
+        own = engine
         if options.fusion_max_qubit is not None:
-            device = engine.make_device()
-            device.cost_model = replace(device.cost_model, tile_qubits=options.fusion_max_qubit, whole_qubits=0)
-            engine = replace(engine, device=device)
-        return Runner(lowered.dynamic, lowered.angle_map, engine, lowered.constants), lowered, fuses
+            device = engine.make_device(mixed=mixed)
+            tile = options.fusion_max_qubit * (2 if mixed else 1)
+            device.cost_model = replace(device.cost_model, tile_qubits=tile, whole_qubits=0)
+            own = replace(engine, device=device)
+        readout = lowered.measurement.readout
+        runner = Runner(lowered.dynamic, lowered.angle_map, own, lowered.constants, mixed=mixed, readout=readout)
+        return runner, lowered, fuses
 
     def build(source: QuantumCircuit) -> CompiledCircuit:
         num_fused = sum(each.count_ops().get("fused", 0) for each in with_blocks(source))
@@ -173,6 +229,6 @@ def compile_runner(known: KnownCircuit, options: RunnerOptions) -> CompiledCircu
             def bound(row: NDArray[np.float64]) -> Runner:
                 return make(bind(row))[0]
 
-        return CompiledCircuit(runner, lowered.active.qubits, num_fused, fuses, bound)
+        return CompiledCircuit(runner, lowered.active.qubits, num_fused, fuses, options.method, bound)
 
     return known.get(("runner", options), build)

@@ -51,7 +51,7 @@ class EnginePrimitive:
 
         Args:
             backend: A `FusedSimulator`, whose options are taken over (but for an executor), or any other backend, which
-                is simulated without noise.
+                is simulated with its noise.
             **options: As for the constructor.
 
         Raises:

@@ -44,6 +44,9 @@ class FusedSampler(EnginePrimitive, BaseSamplerV2):
         options: A dictionary as of qiskit-aer's ``SamplerV2``: ``backend_options`` (those of `FusedSimulator`) and
             ``run_options``, whose ``seed_simulator`` is the seed if there is no ``seed``.
         device, precision, max_memory_mb, num_threads: As of `EngineOptions`.
+        noise_model, noise_scale: Noise as of `FusedSimulator`, by the method that ``backend_options`` say, or
+            automatically: density matrices where there are more shots than amplitudes and measurements are at the end,
+            else trajectories of pure states.
 
     Raises:
         InvalidInputError: If ``default_shots`` is not a positive integer, or for an option that does not exist.
@@ -72,6 +75,8 @@ class FusedSampler(EnginePrimitive, BaseSamplerV2):
         precision: str = "double",
         max_memory_mb: float | None = None,
         num_threads: int | None = None,
+        noise_model: Any = None,
+        noise_scale: float = 1.0,
     ) -> None:
         self._set_options(locals())
         self._check_shots()
@@ -145,7 +150,7 @@ class _Batch(CircuitBatch):
     def evaluate(self, options: RunnerOptions) -> None:
         """Sample all parameter sets."""
         request = Request(self.sets.array(), np.concatenate(self.sampled), self.shots, self.generators, keep=True)
-        self.results = compile_runner(self.known, options).run(request)
+        self.results = compile_runner(self.known, options, self.shots).run(request)
 
 
 def _run(

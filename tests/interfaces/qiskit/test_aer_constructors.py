@@ -101,6 +101,5 @@ def test_primitives_from_backends() -> None:
     sampler = FusedSampler.from_backend(simulator, default_shots=7)
     assert sampler.run([(rotated(measured=True), [0.3])]).result()[0].data.meas.num_shots == 7
     assert FusedSampler.from_backend(simulator, seed=1).seed == 1
-    with pytest.warns(UserWarning, match="without noise"):
-        ideal = FusedEstimator.from_backend(GenericBackendV2(3, seed=1))
+    ideal = FusedEstimator.from_backend(FusedSimulator.from_backend(GenericBackendV2(3, seed=1), noise_model=None))
     np.testing.assert_allclose(ideal.run([(rotated(), "ZZ", [0.3])]).result()[0].data.evs, 1.0, atol=1e-12)

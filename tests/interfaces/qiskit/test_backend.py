@@ -241,7 +241,7 @@ def test_unsupported_instructions_are_errors_of_the_job() -> None:
     circuit = QuantumCircuit(1, 1)
     circuit.h(0)
     circuit.append(Instruction("kraus", 1, 0, []), [0])
-    with pytest.raises(UnsupportedInstructionError, match=r"instruction 1 \('kraus'\).*noise"):
+    with pytest.raises(UnsupportedInstructionError, match=r"instruction 1 \('kraus'\).*does not say which one"):
         FusedSimulator().run([bell(), circuit]).result()
 
 
@@ -306,11 +306,12 @@ def test_the_result_tells_what_was_done() -> None:
         ({"shots": True}, "integer >= 1"),
         ({"shots": "many"}, "integer >= 1"),
         ({"seed_simulator": -1}, "integer >= 0"),
-        ({"method": "density_matrix"}, "'automatic', 'statevector'"),
+        ({"method": "stabilizer"}, "'automatic', 'statevector', 'density_matrix'"),
         ({"device": "TPU"}, "'CPU', 'GPU'"),
         ({"precision": "half"}, "'double', 'single'"),
         ({"meas_level": 1}, "choose one of 2"),
-        ({"noise_model": object()}, "AerSimulator"),
+        ({"noise_model": object()}, "a NoiseModel of qiskit-aer, its to_dict\\(\\) or a ParametricNoiseModel"),
+        ({"noise_scale": -1.0}, "number >= 0"),
         ({"max_memory_mb": 0}, "positive"),
         ({"max_parallel_threads": -1}, "integer from 0 to"),
         ({"fusion_max_qubit": 0}, "integer >= 1"),
@@ -522,8 +523,8 @@ def test_shots_that_stand_for_an_integer(shots: Any) -> None:
 
 def test_a_simulator_made_from_a_backend() -> None:
     backend = GenericBackendV2(5, basis_gates=["sx", "rz", "cx", "x"], coupling_map=CouplingMap.from_line(5), seed=2)
-    with pytest.warns(UserWarning, match="without noise"):
-        simulator = FusedSimulator.from_backend(backend, shots=5000, seed_simulator=1)
+    simulator = FusedSimulator.from_backend(backend, noise_model=None, shots=5000, seed_simulator=1)
+    assert simulator.options.noise_model is None
     assert simulator.num_qubits == 5
     assert set(simulator.coupling_map.get_edges()) == set(backend.coupling_map.get_edges())
     circuit = QuantumCircuit(5)
@@ -598,7 +599,8 @@ def test_the_target() -> None:
         "cu2", "mcp", "mcphase", "mcr", "mcrx", "mcry", "mcrz", "mcswap", "mcsx", "mcu", "mcu1", "mcu2", "mcu3", "mcx",
         "mcx_gray", "mcy", "mcz",
     }  # fmt: skip
-    states = {"initialize", "state_preparation", "set_statevector", "save_state"} | {f"save_{k}" for k in SAVE_KINDS}
+    states = {"initialize", "state_preparation", "set_statevector", "set_density_matrix", "save_state"}
+    states |= {f"save_{kind}" for kind in SAVE_KINDS} | {"kraus", "superop", "quantum_channel"}
     flow = {"if_else", "for_loop", "while_loop", "switch_case", "box", "break_loop", "continue_loop", "store"}
     assert set(simulator.target.operation_names) == known | wide | states | flow | {"measure", "reset", "delay"}
     assert FusedSimulator(max_memory_mb=24).num_qubits == 20  # amplitudes of 16 bytes, probabilities of 8

@@ -502,8 +502,10 @@ def test_dynamic_circuits_have_channels_where_operations_are() -> None:
     assert isinstance(inside, ir.Segment)
     assert [type(each) for each in inside.program.instructions].count(Channel) == 1  # conditional as the gate
     assert {node.flips for node in nodes if isinstance(node, ir.Measure)} == {(0.1, 0.3)}
-    assert not any(isinstance(node, ir.Reset) for node in nodes)
-    ir.validate(lower_dynamic(circuit, noise=model).dynamic)
+    assert [node for node in nodes if isinstance(node, ir.Reset)] == [ir.Reset(0)]
+    mixed = lower_dynamic(circuit, mixed=True, noise=model).dynamic
+    assert not any(isinstance(node, ir.Reset) for node in mixed.nodes)  # a channel
+    ir.validate(mixed)
 
 
 def test_idle_qubits_that_may_be_misread_are_measured() -> None:
@@ -549,13 +551,11 @@ def test_elements_of_vectors_are_in_their_order() -> None:
     assert read_noise(model).parameters == (p[0], p[2], p[10])
 
 
-def test_channels_are_refused_until_they_are_asked_for() -> None:
+def test_channels_in_dynamic_circuits() -> None:
     circuit = QuantumCircuit(1)
     circuit.append(Kraus(random_channel(np.random.default_rng(1), 1)).to_instruction(), [0])
-    with pytest.raises(UnsupportedInstructionError, match="it is a noise channel, and only ideal circuits"):
-        lower_dynamic(circuit)
     assert read_noise(aer.NoiseModel()).parameters == ()
     circuit.save_density_matrix()
-    (segment, _) = lower_dynamic(circuit, channels=True).dynamic.nodes
+    (segment, _) = lower_dynamic(circuit).dynamic.nodes
     assert isinstance(segment, ir.Segment)
     assert segment.program.is_noisy

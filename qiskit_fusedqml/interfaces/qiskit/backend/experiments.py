@@ -23,6 +23,7 @@ from ..batches import check_finite
 from ..cache import CACHE
 from ..compiled import CompiledCircuit, RunnerOptions, compile_runner
 from ..lowering import free_parameters
+from ..noise import Noise
 from .options import memory_mb, runner_options
 from .saves import saved_value
 
@@ -120,7 +121,7 @@ def _run(experiments: Experiments, options: Mapping[str, Any]) -> list[Experimen
     header, compiling = _header(circuit), runner_options(options)
     seeds = [options["seed_simulator"] + SEED_STRIDE * (experiments.first + k) for k in range(count)]
     try:
-        compiled = compile_runner(CACHE.known(circuit), compiling)
+        compiled = compile_runner(CACHE.known(circuit), compiling, shots)
         began = time.perf_counter()
         generators = [np.random.default_rng(seed) for seed in seeds]
         outcomes = compiled.run(
@@ -187,10 +188,10 @@ def _metadata(compiled: CompiledCircuit, options: RunnerOptions, num_sets: int, 
     dynamic, device = runner.dynamic, runner.device
     saves = [node for node in walk(dynamic.nodes) if isinstance(node, Save)]
     metadata: dict[str, Any] = {
-        "method": "statevector",
+        "method": compiled.method,
         "device": engine.device,
         "precision": engine.precision,
-        "noise": "ideal",
+        "noise": _noise(compiled, engine.noise_model),
         "num_qubits": dynamic.num_qubits,
         "num_clbits": dynamic.num_clbits,
         "num_bind_params": num_sets,
@@ -210,6 +211,19 @@ def _metadata(compiled: CompiledCircuit, options: RunnerOptions, num_sets: int, 
         metadata["result_types"] = {save.label: f"save_{save.kind}" for save in saves}
         metadata["result_subtypes"] = {save.label: save.subtype for save in saves}
     return metadata
+
+
+def _noise(compiled: CompiledCircuit, noise: Noise | None) -> str:
+    """How the noise model's errors are simulated, as Aer says it.
+
+    "ideal" or "readout" where there are none; "superop" on density matrices; "kraus" on pure states whose operators are
+    chosen by the norms that they leave, "circuit" if all channels are mixtures of unitaries.
+    """
+    if noise is None or not noise.has_errors:
+        return "readout" if noise is not None and noise.readout else "ideal"
+    if compiled.method == "density_matrix":
+        return "superop"
+    return "circuit" if compiled.runner.mixes_unitaries else "kraus"
 
 
 def _fusion(compiled: CompiledCircuit, options: RunnerOptions, *, verbose: bool) -> dict[str, Any]:

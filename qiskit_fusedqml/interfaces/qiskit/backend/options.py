@@ -18,11 +18,12 @@ from ....engine.options import EngineOptions
 from ....errors import InvalidInputError
 from ....memory import default_budget
 from ..compiled import RunnerOptions
+from ..noise import engine_options, read_noise
 
 Check: TypeAlias = Callable[[str, Any], Any]
 """From an option's name and a value given to the value it has; raises InvalidInputError for one that is not allowed."""
 
-METHODS = ("automatic", "statevector")
+METHODS = ("automatic", "statevector", "density_matrix")
 DEVICES = ("CPU", "GPU")
 
 
@@ -61,10 +62,9 @@ def _executor(_name: str, value: Any) -> Any:
     return value
 
 
-def _no_noise(_name: str, _value: Any) -> Any:
-    raise InvalidInputError(
-        "FusedSimulator simulates ideal circuits and takes no noise_model; use AerSimulator for noisy ones."
-    )
+def _noise_model(_name: str, value: Any) -> Any:
+    read_noise(value)
+    return value
 
 
 OPTIONS: dict[str, tuple[Any, Check]] = {
@@ -84,7 +84,8 @@ OPTIONS: dict[str, tuple[Any, Check]] = {
     "fusion_threshold": (None, _whole(0)),
     "fusion_verbose": (False, _flag),
     "max_job_size": (None, _whole(1)),
-    "noise_model": (None, _no_noise),
+    "noise_model": (None, _noise_model),
+    "noise_scale": (1.0, lambda name, value: real_number(value, name, "a number >= 0", least=0.0)),
     "zero_threshold": (1e-10, lambda name, value: real_number(value, name, "a number >= 0", least=0.0)),
 }
 """Options that are obeyed: their defaults, and what checks values other than None."""
@@ -96,6 +97,8 @@ ENGINE_NAMES = {
     "precision": "precision",
     "max_memory_mb": "max_memory_mb",
     "max_parallel_threads": "num_threads",
+    "noise_model": "noise_model",
+    "noise_scale": "noise_scale",
 }
 """The options that are the engine's, and their names there."""
 
@@ -177,17 +180,19 @@ def _is_default(name: str, value: Any) -> bool:
 def engine_fields(options: Mapping[str, Any]) -> dict[str, Any]:
     """The options that are the engine's, under its names, without those that stand for its defaults."""
     found = {engine: options.get(name) for name, engine in ENGINE_NAMES.items()}
-    return {name: value for name, value in found.items() if value}  # Aer's 0 threads are all of them
+    # Aer's 0 threads are all of them
+    return {name: value for name, value in found.items() if value is not None and (value or name != "num_threads")}
 
 
 def runner_options(options: Mapping[str, Any]) -> RunnerOptions:
     """How circuits are compiled."""
     return RunnerOptions(
-        EngineOptions(**engine_fields(options)),
+        engine_options(engine_fields(options)),
         options["fusion_enable"],
         options["fusion_max_qubit"],
         options["fusion_threshold"] or 0,
         options["enable_truncation"],
+        options["method"],
     )
 
 

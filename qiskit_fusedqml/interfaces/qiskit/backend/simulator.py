@@ -16,6 +16,7 @@ from ....devices.registry import make_device
 from ....errors import DeviceUnavailableError, InvalidInputError
 from ....ir.program import MAX_QUBITS
 from ....simulation.runner import PROBABILITY_BYTES
+from ..noise import noise_model_from_backend
 from .job import FusedSimulatorJob, raise_as_aer_error
 from .options import DEVICES, METHODS, checked_fields, default_options, is_option, unknown_fields
 from .target import NOT_COUPLED, WIDEST, build_target, target_like
@@ -36,10 +37,10 @@ class StateWidth(int):
 
 
 class FusedSimulator(BackendV2):
-    """A statevector simulator of ideal circuits, with measurements, resets, saves and control flow anywhere.
+    """A simulator of state vectors and density matrices, with measurements, resets, saves and control flow anywhere.
 
     Options have the names they have on Aer. Those that are obeyed: ``shots`` (1024), ``seed_simulator``, ``memory``,
-    ``method`` ("automatic" or "statevector"), ``device`` ("CPU" or "GPU"), ``precision`` ("double" or "single"),
+    ``noise_model`` and ``method`` (see below), ``device`` ("CPU" or "GPU"), ``precision`` ("double" or "single"),
     ``max_memory_mb``, ``max_parallel_threads``, ``enable_truncation`` (qubits that no gate acts on are left out),
     ``zero_threshold`` (of saved dictionaries), ``fusion_enable`` (if not, every gate, and every `FusedGate` of the
     circuit, is a step of its own), ``fusion_max_qubit`` (the tile's width),
@@ -47,7 +48,16 @@ class FusedSimulator(BackendV2):
     plan is printed in the result's metadata). With an ``executor`` (anything of `concurrent.futures`' kind, Dask's
     and MPI's included) a run is handed over to it, in jobs of at most ``max_job_size`` experiments or in one, and
     ``run`` returns at once; results are the same. Options that tune Aer's way of working are accepted and change
-    nothing, which is said once; noise models are refused.
+    nothing, which is said once.
+
+    **Noise.** ``noise_model`` is a ``NoiseModel`` of qiskit-aer, what its ``to_dict()`` returns, or a
+    `ParametricNoiseModel` without parameters; ``noise_scale`` multiplies it (its channels are raised to that power).
+    With ``method="density_matrix"`` all that is saved is exact, and shots are drawn from exact probabilities; with
+    ``method="statevector"`` every shot is a trajectory of pure states, for each channel one Kraus operator. "automatic"
+    is Aer's rule: density matrices if the model has errors besides misreading, there are more shots than amplitudes
+    (2**n), all shots come from one final state that fits into memory, and no amplitudes are saved; else state vectors.
+    The result's metadata names ``method`` and ``noise`` ("ideal", "readout", "superop", "circuit", "kraus"). Misreading
+    changes counts, not what is saved. `from_backend` takes over a backend's noise.
 
     A circuit may be wider than `num_qubits`, as those transpiled to large devices are: qubits that nothing acts on take
     no memory, and only the others count. ``transpile`` for the simulator takes circuits of up to 512 qubits.
@@ -82,7 +92,10 @@ class FusedSimulator(BackendV2):
 
     @classmethod
     def from_backend(cls, backend: BackendV2, **options: Any) -> FusedSimulator:
-        """An ideal simulator with the instructions and the connections of another backend; options as usual.
+        """A simulator with the instructions, the connections and the noise of another backend; options as usual.
+
+        The noise is that of the backend's option ``noise_model``, if it has one, else `noise_model_from_backend`, with
+        qiskit-aer or without. With ``noise_model=None`` there is none.
 
         Raises:
             InvalidInputError: If it is no `BackendV2`, or for an option that is not allowed.
@@ -91,11 +104,12 @@ class FusedSimulator(BackendV2):
             raise InvalidInputError(f"A BackendV2 is expected, got a {type(backend).__name__}.")
         simulator = cls(**options)
         simulator.name = f"fused_simulator({backend.name})"
-        simulator.description = f"Ideal simulation with the connections of {backend.name}"
+        simulator.description = f"Simulation with the connections of {backend.name}"
         simulator._like, left_out = target_like(backend.target)
-        if left_out or _has_errors(backend.target):
-            missing = f"; its instructions {', '.join(left_out)} are not there" if left_out else ""
-            warnings.warn(f"{backend.name} is simulated without noise{missing}.", stacklevel=2)
+        if "noise_model" not in options:
+            simulator.set_options(noise_model=_noise_of(backend))
+        if left_out:
+            warnings.warn(f"The instructions {', '.join(left_out)} of {backend.name} are not simulated.", stacklevel=2)
         return simulator
 
     @classmethod
@@ -199,9 +213,15 @@ class FusedSimulator(BackendV2):
         return min(MAX_QUBITS, max(1, (available // each).bit_length() - 1))
 
 
-def _has_errors(target: Target) -> bool:
+def _noise_of(backend: BackendV2) -> Any:
+    """The noise of a backend: a model, or None where there is nothing about any."""
+    own = getattr(backend.options, "noise_model", None)
+    if own is not None:
+        return own
+    target = backend.target
     properties = (each for name in target.operation_names for each in (target[name] or {}).values())
-    return any(each is not None and each.error for each in properties)
+    has_errors = any(each is not None and each.error for each in properties)
+    return noise_model_from_backend(backend) if has_errors or target.qubit_properties else None
 
 
 def _exists(device: str) -> bool:

@@ -13,6 +13,7 @@ from qiskit.transpiler import Target
 from ....ir.dynamic import SAVE_KINDS
 from ....ir.gates import GATES
 from ..lowering import MULTI_CONTROLLED
+from ..lowering.noise import CHANNEL_NAMES
 from ..transpiler import FusedGate
 from .saves import SaveInstruction
 
@@ -22,6 +23,7 @@ OF_ANY_WIDTH: dict[str, Any] = {
     "diagonal": library.DiagonalGate,
     "fused": FusedGate,
     "initialize": library.Initialize,
+    **dict.fromkeys((*CHANNEL_NAMES, "set_density_matrix"), qc.Instruction),
     "mcp": standard_gates.MCPhaseGate,
     "mcphase": standard_gates.MCPhaseGate,
     "mcu1": standard_gates.MCU1Gate,
@@ -52,6 +54,8 @@ NOT_COUPLED = frozenset(
 )
 """Gates that no coupling map can restrict."""
 
+_UNRESTRICTED = ("fused", "initialize", *CHANNEL_NAMES)
+
 CONTROL_FLOW: dict[str, Any] = {
     "box": qc.BoxOp,
     "break_loop": qc.BreakLoopOp,
@@ -80,12 +84,18 @@ def build_target() -> Target:
 
 
 def target_like(source: Target) -> tuple[Target, list[str]]:
-    """A target with another one's instructions and connections, ideal and without durations.
+    """A target with another one's instructions and connections, errors and durations.
 
     What it does not mention (fused gates, saves, control flow) is allowed everywhere. Returned with the names of
     instructions left out because they cannot be simulated.
     """
-    target = Target(num_qubits=source.num_qubits, description="FusedSimulator")
+    target = Target(
+        num_qubits=source.num_qubits,
+        description="FusedSimulator",
+        dt=source.dt,
+        qubit_properties=source.qubit_properties,
+        concurrent_measurements=source.concurrent_measurements,
+    )
     left_out = []
     known = GATES.keys() | OF_ANY_WIDTH.keys() | CONTROL_FLOW.keys() | {"measure", "reset", "delay", "id"}
     for name in source.operation_names:
@@ -95,11 +105,10 @@ def target_like(source: Target) -> tuple[Target, list[str]]:
         elif isinstance(operation, type):
             target.add_instruction(operation, name=name)
         else:
-            places = source.qargs_for_operation_name(name)
-            properties = None if places is None else dict.fromkeys(places)
-            target.add_instruction(operation, properties, name=name)
+            everywhere = source.qargs_for_operation_name(name) is None
+            target.add_instruction(operation, None if everywhere else dict(source[name]), name=name)
     for name, kind in (OF_ANY_WIDTH | CONTROL_FLOW).items():
-        everywhere = name in CONTROL_FLOW or name.startswith(("save_", "set_")) or name in ("fused", "initialize")
+        everywhere = name in CONTROL_FLOW or name.startswith(("save_", "set_")) or name in _UNRESTRICTED
         if everywhere and name not in target.operation_names:
             target.add_instruction(kind, name=name)
     return target, left_out

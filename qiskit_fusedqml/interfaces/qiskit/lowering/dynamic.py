@@ -23,13 +23,13 @@ from ..tasks import Task
 from .circuits import Walker
 from .classical import ClassicalReader, Jumps
 from .expressions import AngleTable
-from .noise import has_channels, is_one_unitary, noise_writer, warn_if_unused, with_parameters
+from .noise import noise_writer, warn_if_unused, with_parameters
 from .operations import Controls, Operands, free_parameters, is_straight
 from .programs import Lowered, check_readable
-from .states import read_save, read_set_statevector
+from .states import read_save, read_set_density_matrix, read_set_statevector
 
 _WITHOUT_CLASS = {
-    **{name: name for name in ("set_statevector", "jump", "mark")},
+    **{name: name for name in ("set_statevector", "set_density_matrix", "jump", "mark")},
 }
 """The names of instructions that have no class here, and the methods that write them."""
 
@@ -47,7 +47,7 @@ def lower_dynamic(
     *,
     fuse: bool = True,
     lift: bool = False,
-    channels: bool = False,
+    mixed: bool = False,
     noise: Any = None,
     noise_scale: Any = 1.0,
 ) -> Lowered:
@@ -60,7 +60,7 @@ def lower_dynamic(
         fuse: If not, programs are cut after every operation of the circuit, and of the blocks of control flow.
         lift: Whether constant angles become parameters with values (`Lowered.constants`), so that circuits that differ
             in them only, as the bound copies of an ansatz do, are one program and have one plan.
-        channels: Whether segments may hold channels; a circuit that has some is refused otherwise.
+        mixed: Whether states are density matrices: resets are channels, and nothing asks for amplitudes.
         noise: A noise model, as of `lower`; segments hold channels then, and measurements are misread: bits by
             themselves where they are measured (`ir.dynamic.Measure.flips`), several together at the end of all shots
             (`Lowered.measurement`).
@@ -77,9 +77,7 @@ def lower_dynamic(
         raise UnsupportedInstructionError(f"Circuit {circuit.name!r} has input variables {inputs}; they have no value.")
     writer = noise_writer(noise, noise_scale)
     table = AngleTable(with_parameters(free_parameters(circuit), writer), lifts=lift)
-    has_errors = writer is not None and writer.model.has_errors
-    walker = DynamicWalker(circuit.num_qubits, table, noise=writer, fuse=fuse, channels=channels or has_errors)
-    walker.is_mixed = has_errors or has_channels(circuit)
+    walker = DynamicWalker(circuit.num_qubits, table, noise=writer, fuse=fuse, is_mixed=mixed)
     circuit = circuit if writer is None else writer.prepared(circuit)
     walker.walk(circuit)
     walker.flush()
@@ -119,7 +117,6 @@ class DynamicWalker(Walker):
     """Writes the nodes of a dynamic program; gates gather until something else comes."""
 
     fuse: bool = True
-    channels: bool = False
     nodes: list[ir.Node] = field(default_factory=list)
     reader: ClassicalReader = field(default_factory=ClassicalReader)
     jumps: Jumps = field(default_factory=Jumps)
@@ -225,7 +222,7 @@ class DynamicWalker(Walker):
 
     def save(self, operation: Any, operands: Operands) -> None:
         """A save instruction of qiskit-aer or of this package."""
-        self.nodes.append(read_save(operation, operands.targets, self.num_qubits, self._labels))
+        self.nodes.append(read_save(operation, operands.targets, self.num_qubits, self._labels, is_mixed=self.is_mixed))
 
     def set_statevector(self, operation: Any, operands: Operands) -> None:
         """Replace the state."""
@@ -233,12 +230,13 @@ class DynamicWalker(Walker):
         self.nodes.append(ir.Segment(Program(self.num_qubits, 0, (), amplitudes)))
         self._acted = (1 << self.num_qubits) - 1
 
-    @override
-    def channel(self, operation: Any, operands: Operands) -> bool:
-        self._require_free(operands)
-        if not (self.channels or is_one_unitary(operation)):
-            raise self._refusal("it is a noise channel, and only ideal circuits are simulated")
-        return super().channel(operation, operands)
+    def set_density_matrix(self, operation: Any, operands: Operands) -> None:
+        """Replace the state by a mixed one."""
+        if not self.is_mixed:
+            raise SimulationError("set_density_matrix needs method='density_matrix', or 'automatic'.")
+        matrix = read_set_density_matrix(operation, operands.targets, self.num_qubits)
+        self.nodes.append(ir.Prepare(operands.targets, matrix))
+        self._acted = (1 << self.num_qubits) - 1
 
     def store(self, operation: Any, _operands: Operands) -> None:
         """Write an expression's value."""

@@ -27,8 +27,8 @@ WHOLE_STATE = frozenset({"statevector", "statevector_dict", "amplitudes", "ampli
 RESERVED_LABELS = frozenset({"counts", "memory", "self", *dir(ExperimentResultData())})
 """What a result's data already means by a name: a value saved under it would replace counts, shots or a method."""
 
-_STATE = {"save_state": "statevector"}
-"""What Aer's method-dependent instruction saves here."""
+AMPLITUDES = frozenset({"statevector", "statevector_dict", "amplitudes"})
+"""Kinds that mixed states do not have."""
 
 
 def prepared_amplitudes(params: Sequence[Any], num_qubits: int) -> Amplitudes:
@@ -65,12 +65,17 @@ def amplitude_encoding(
     return AmplitudeEncoding(qubits, constants, np.array(positions, dtype=np.intp), table.angle_map())
 
 
-def read_save(operation: Any, qubits: tuple[int, ...], num_qubits: int, labels: set[str]) -> Save:
+def read_save(
+    operation: Any, qubits: tuple[int, ...], num_qubits: int, labels: set[str], *, is_mixed: bool = False
+) -> Save:
     """The node of a save instruction on some of the program's qubits; its label is added to those taken."""
-    kind = _STATE.get(operation.name, operation.name.removeprefix("save_"))
+    kind = operation.name.removeprefix("save_")
+    if kind == "state":  # Aer's instruction for what the method's states are
+        kind = "density_matrix" if is_mixed else "statevector"
     if kind not in SAVE_KINDS or operation._subtype not in SAVE_SUBTYPES:  # noqa: SLF001 (Aer has no public name)
         known = ", ".join(f"save_{name}" for name in SAVE_KINDS)
-        raise UnsupportedInstructionError(f"the statevector method cannot save it; it can {known}")
+        method = "density_matrix" if is_mixed else "statevector"
+        raise UnsupportedInstructionError(f"the {method} method cannot save it; it can {known}")
     label = operation._label  # noqa: SLF001
     if label == "_method_":
         label = kind
@@ -81,6 +86,11 @@ def read_save(operation: Any, qubits: tuple[int, ...], num_qubits: int, labels: 
     if label in labels:
         raise SimulationError(f'Duplicate key "{label}" in save instruction.')
     labels.add(label)
+    if is_mixed and kind in AMPLITUDES:
+        raise SimulationError(
+            f"{operation.name} ({shown(label)}) saves amplitudes, and method='density_matrix' has mixed states. Save "
+            "the density matrix, or use method='statevector', whose shots are trajectories of pure states."
+        )
     if kind in WHOLE_STATE and sorted(qubits) != list(range(num_qubits)):
         raise SimulationError(
             f"{operation.name} was applied to {len(qubits)} qubits of {num_qubits}; it saves the state of all of them."
@@ -103,6 +113,23 @@ def read_set_statevector(operation: Any, qubits: tuple[int, ...], num_qubits: in
     if amplitudes.shape != (2**num_qubits,) or not np.isclose(norm, 1.0, atol=1e-8):
         raise InvalidInputError(f"its state has {len(amplitudes)} amplitudes and norm {norm:.6g}; 1 is expected")
     return amplitudes
+
+
+def read_set_density_matrix(operation: Any, qubits: tuple[int, ...], num_qubits: int) -> Amplitudes:
+    """The density matrix (2**n, 2**n) of a ``set_density_matrix`` instruction."""
+    if qubits != tuple(range(num_qubits)):
+        raise SimulationError(f"set_density_matrix was applied to qubits {qubits}; all of them are expected, in order.")
+    matrix = np.asarray(operation.params[0], dtype=np.complex128)
+    if matrix.shape != (2**num_qubits,) * 2 or not np.allclose(matrix, matrix.conj().T, atol=1e-8):
+        raise InvalidInputError(
+            f"its matrix has the shape {matrix.shape}; a Hermitian {(2**num_qubits,) * 2} is needed"
+        )
+    lowest, trace = np.linalg.eigvalsh(matrix)[0], np.trace(matrix).real
+    if lowest < -1e-8 or not np.isclose(trace, 1.0, atol=1e-8):
+        raise InvalidInputError(
+            f"its matrix has the trace {trace:.6g} and the lowest eigenvalue {lowest:.3g}; it is no state"
+        )
+    return matrix
 
 
 def _pauli_sum(params: Sequence[Any], column: int, qubits: Sequence[int], num_qubits: int) -> PauliSum:

@@ -326,4 +326,5 @@ def confusion(probabilities: Any, qubits: Qubits | None) -> FloatArray:
             f"The readout error of {where} has the rows {shown(matrix.tolist())}; each is the probabilities of what is "
             "read for one outcome, not negative, with the sum 1."
         )
-    return matrix
+    matrix = np.maximum(matrix, 0.0)
+    return np.asarray(matrix / matrix.sum(axis=1, keepdims=True))
