@@ -1,6 +1,7 @@
 // The sweeps of one instruction set. Included once per instruction set, in a file compiled for it.
 #pragma once
 #include "observe.hpp"
+#include "pauli_dots.hpp"
 #include "pauli_sweep.hpp"
 #include "sweep.hpp"
 
@@ -27,7 +28,7 @@ template <class S> constexpr Kernels kernels_of(const char* name) {
             apply_observables<S>,
             transform<S>,
             sine_cosines<S>,
-            {pauli_sweep<S>}};
+            {pauli_sweep<S>, dots<S>, combination<S>}};
 }
 
 }  // namespace

@@ -323,6 +323,21 @@ void add_blocks(CompiledPauliTape& tape, const std::vector<uint64_t>& tile, cons
     in_parts(given, most, given.size(), units, add);
 }
 
+// Notes an operation for products of one-qubit states.
+void note_product_op(CompiledPauliTape& tape, const Given& op) {
+    const int qubit = gf2::highest(op.vectors[0]) / 2, other = op.kind == PauliKind::pair ? gf2::highest(op.vectors[2]) / 2 : qubit;
+    const auto is_plain = [&](size_t k, int q) {
+        return op.vectors[2 * k] == uint64_t(1) << 2 * q && op.vectors[2 * k + 1] == uint64_t(2) << 2 * q;
+    };
+    const uint64_t letter = op.vectors[0] >> 2 * qubit, x_bit = letter & 1, z_bit = letter >> 1;
+    bool keeps = op.kind != PauliKind::transfer;
+    if (op.kind == PauliKind::turn)
+        keeps = letter << 2 * qubit == op.vectors[0] && op.z == (z_bit << 2 * qubit) && op.y_of_string == (letter == 3);
+    else if (keeps) keeps = is_plain(0, qubit) && (op.kind == PauliKind::affine || is_plain(1, other));
+    tape.keeps_products = tape.keeps_products && keeps;
+    tape.product_ops.push_back({op.kind, qubit, other, !z_bit ? 0 : x_bit ? 1 : 2, op.coefficient, op.batched});
+}
+
 }  // namespace
 
 std::unique_ptr<CompiledPauliTape> compile_pauli_tape(const std::vector<int64_t>& source, int lane_bits) {
@@ -339,10 +354,14 @@ std::unique_ptr<CompiledPauliTape> compile_pauli_tape(const std::vector<int64_t>
         const std::vector<uint64_t> tile = reader.masks(reader.next(0, bits), bits);
         const int64_t undo_from = reader.next(), num_ops = reader.next();
         std::vector<Given> ops;
-        for (int64_t k = 0; k < num_ops; ++k) ops.push_back(given.read(k >= undo_from));
+        for (int64_t k = 0; k < num_ops; ++k) {
+            ops.push_back(given.read(k >= undo_from));
+            note_product_op(*tape, ops.back());
+        }
         add_blocks(*tape, tile, ops, blocks);
     }
     if (!reader.done()) throw std::invalid_argument("The tape's description is longer than expected.");
+    if (!tape->keeps_products) tape->product_ops.clear();
     tape->view.num_blocks = static_cast<int32_t>(blocks.size());
     tape->view.blocks = tape->arena.keep(blocks);
     return tape;

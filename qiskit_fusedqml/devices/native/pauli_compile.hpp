@@ -14,11 +14,21 @@ struct PauliRequirements {
     std::vector<int> letters;      // of transfer matrices by index, 0 where unused
 };
 
+// An operation that products of one-qubit states may survive: an affine map, a rotation about X, Y or Z (axis 0 to 2), or a pair
+// whose table is a product, on qubits before any relabelling.
+struct ProductOp {
+    PauliKind kind;
+    int qubit, other, axis, coefficient;
+    bool batched;
+};
+
 struct CompiledPauliTape {
     Arena arena;
     PauliTapeView view{};
     PauliRequirements requirements;
     int tile_bits = 0;             // of the largest tile
+    bool keeps_products = true;    // then these are all operations
+    std::vector<ProductOp> product_ops;
 };
 
 // `lane_bits` row bits are held in the SIMD lanes.

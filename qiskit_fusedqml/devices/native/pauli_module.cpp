@@ -246,6 +246,7 @@ void bind_pauli(nb::module_& m) {
         .def_prop_ro("batch", [](const PauliState& s) { return s.batch; })
         .def_prop_ro("lane_bits", [](const PauliState& s) { return s.lane_bits; })
         .def_prop_ro("bytes", &PauliState::bytes)
+        .def_prop_ro("is_product", [](const PauliState& s) { return s.current_product() != nullptr; })
         .def("copy", [](const PauliState& s) { return new PauliState(s); }, nb::call_guard<nb::gil_scoped_release>());
     nb::class_<PauliTape>(m, "PauliTape").def(nb::init<const Array<int64_t, 1>&>()).def_prop_ro("num_overlaps", &PauliTape::num_overlaps);
     nb::class_<PauliCoefficients>(m, "PauliCoefficients")
@@ -253,7 +254,7 @@ void bind_pauli(nb::module_& m) {
                       const std::vector<Array<double, 2>>&, const Array<double, 3>&, const Array<double, 4>&, const Array<double, 2>&,
                       const std::vector<Array<double, 2>>&>());
     m.def("make_pauli_state", &make_pauli_state);
-    m.def("set_zero_vector", &set_zero_vector, nb::call_guard<nb::gil_scoped_release>());
+    m.def("set_zero_vector", &set_zero_vector);
     m.def("set_vectors", &set_given);
     m.def("vectors", &vectors);
     m.def("pauli_rows", &rows);

@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "gf2.hpp"
+#include "pauli_product.hpp"
 #include "pool.hpp"
 #include "workspace.hpp"
 
@@ -41,7 +42,6 @@ class PreparedPauliCall {
 public:
     PreparedPauliCall(const CompiledPauliTape& tape, const PauliNumbers& numbers, Way way, const PauliState* ket, const PauliState* bra)
         : state_(ket ? *ket : *bra) {
-        check(tape.requirements, numbers);
         call.tape = &tape.view;
         call.way = way;
         call.lane_bits = state_.lane_bits;
@@ -219,6 +219,10 @@ private:
 
 bool run_pauli(const CompiledPauliTape& tape, const PauliNumbers& numbers, Way way, const PauliState* ket, const PauliState* bra,
                bool per_sample, double* overlaps, int threads, const Interrupted& interrupted) {
+    check(tape.requirements, numbers);
+    if (way == Way::forward && apply_to_product(tape, numbers, *ket)) return true;
+    if (ket) write_product(*ket, threads);
+    if (bra) write_product(*bra, threads);
     return PauliSweep(tape, numbers, way, ket, bra, per_sample, threads, interrupted).run(overlaps);
 }
 

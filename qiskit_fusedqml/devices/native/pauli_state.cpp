@@ -5,6 +5,7 @@
 
 #include "gf2.hpp"
 #include "pauli_frame.hpp"
+#include "pauli_product.hpp"
 #include "pool.hpp"
 
 namespace fusedqml {
@@ -39,19 +40,12 @@ PauliState::PauliState(const Kernels* k, int n, int64_t b, size_t limit) : kerne
 PauliState::PauliState(const PauliState& other)
     : kernels(other.kernels), num_qubits(other.num_qubits), lane_bits(other.lane_bits), sample_bits(other.sample_bits),
       batch(other.batch), groups(other.groups), num_rows(other.num_rows), memory(other.bytes(), false) {
-    std::memcpy(memory.get(), other.memory.get(), other.bytes());
+    const std::lock_guard<std::mutex> lock(other.mutex);
+    if (other.product) product = std::make_shared<PauliProduct>(*other.product);
+    else std::memcpy(memory.get(), other.memory.get(), other.bytes());
 }
 
-void set_zero_vector(const PauliState& state, int threads) {
-    with_type(state, [&](auto* data) {
-        std::memset(data, 0, state.bytes());
-        for_rows(state, threads, [&](int64_t first, int64_t last) {
-            for (int64_t row = first; row < last; ++row)
-                if (!(static_cast<uint64_t>(row) & x_bits))
-                    for (int64_t sample = 0; sample < state.batch; ++sample) data[state.place(sample, static_cast<uint64_t>(row))] = 1;
-        });
-    });
-}
+void set_zero_vector(const PauliState& state) { state.product = zero_product(state.num_qubits, state.batch); }
 
 void set_vectors(const PauliState& state, const double* values, bool per_sample, int threads) {
     with_type(state, [&](auto* data) {
@@ -68,6 +62,7 @@ void set_vectors(const PauliState& state, const double* values, bool per_sample,
 }
 
 void get_vectors(const PauliState& state, double* values, int threads) {
+    write_product(state, threads);
     with_type(state, [&](auto* data) {
         for_rows(state, threads, [&](int64_t first, int64_t last) {
             for (int64_t sample = 0; sample < state.batch; ++sample)
@@ -78,6 +73,7 @@ void get_vectors(const PauliState& state, double* values, int threads) {
 }
 
 void get_rows(const PauliState& state, const int64_t* rows, int64_t count, double* values) {
+    write_product(state, 1);
     with_type(state, [&](auto* data) {
         for (int64_t sample = 0; sample < state.batch; ++sample)
             for (int64_t i = 0; i < count; ++i) *values++ = static_cast<double>(data[state.place(sample, static_cast<uint64_t>(rows[i]))]);
@@ -85,6 +81,7 @@ void get_rows(const PauliState& state, const int64_t* rows, int64_t count, doubl
 }
 
 void get_sums(const PauliState& state, const PauliSums& sums, double* values) {
+    write_product(state, 1);
     with_type(state, [&](auto* data) {
         for (int64_t sample = 0; sample < state.batch; ++sample)
             for (int64_t k = 0; k < sums.count; ++k) {
@@ -114,6 +111,8 @@ void set_sums(const PauliState& state, const PauliSums& sums, const double* weig
 }
 
 void get_products(const PauliState& bras, const PauliState& kets, double* values, int threads) {
+    write_product(bras, threads);
+    if (const auto product = kets.current_product()) return get_products_with_product(bras, kets, *product, values, threads);
     with_type(bras, [&](auto* of_bras) {
         const auto* of_kets = kets.data<std::remove_reference_t<decltype(*of_bras)>>();
         const int64_t pairs = bras.batch * kets.batch, rows = int64_t(1) << 2 * bras.num_qubits;
@@ -129,6 +128,7 @@ void get_products(const PauliState& bras, const PauliState& kets, double* values
 }
 
 void set_combinations(const PauliState& kets, const double* weights, const PauliState& state, int threads) {
+    if (const auto product = kets.current_product()) return set_combinations_of_product(kets, *product, weights, state, threads);
     with_type(kets, [&](auto* from) {
         using T = std::remove_reference_t<decltype(*from)>;
         T* to = state.data<T>();

@@ -1,11 +1,15 @@
 // Pauli vectors of B samples, samples in SIMD lanes.
 #pragma once
+#include <mutex>
+
 #include "state.hpp"
 
 namespace fusedqml {
 
 // Row bits in lanes leave every operation, of up to 3 qubits, room for its tile.
 constexpr int most_tile_bits_of_an_operation = 6;
+
+struct PauliProduct;
 
 // [group][row][lane], lane = sample of the group | lowest v row bits << s; rows are physical indices of 2 n bits.
 struct PauliState {
@@ -17,7 +21,13 @@ struct PauliState {
     int num_qubits, lane_bits, sample_bits;
     int64_t batch, groups, num_rows;  // stored vector rows a group, 2**(2 n - v)
     Memory memory;
+    mutable std::mutex mutex;      // held while a product is written into the memory
+    mutable std::shared_ptr<PauliProduct> product;  // what the memory is to hold, or nullptr: it does
 
+    std::shared_ptr<const PauliProduct> current_product() const {
+        const std::lock_guard<std::mutex> lock(mutex);
+        return product;
+    }
     size_t bytes() const { return memory.size(); }
     size_t group_size() const { return size_t(num_rows) * static_cast<size_t>(kernels->width); }  // in real numbers
     // Position of a row's sample among the state's real numbers.
@@ -38,7 +48,7 @@ struct PauliSums {
 };
 
 // |0...0>: 1 for the strings of I and Z.
-void set_zero_vector(const PauliState& state, int threads);
+void set_zero_vector(const PauliState& state);
 // From (4**n,), or (B, 4**n) if `per_sample`.
 void set_vectors(const PauliState& state, const double* values, bool per_sample, int threads);
 void get_vectors(const PauliState& state, double* values, int threads);

@@ -105,6 +105,9 @@ struct PauliTiles {
 struct PauliKernels {
     // Overlaps are added to sums[overlap][lane], doubles. `ket` and `bra`: buffers for a tile.
     void (*sweep)(const PauliCall& call, const PauliBlock& block, const PauliTiles& tiles, void* ket, void* bra, double* sums);
+    // See pauli_dots.hpp.
+    void (*dots)(const double* row, const double* vectors, int64_t count, int64_t size, double* sums);
+    void (*combination)(const double* vectors, const double* factors, int64_t count, int64_t size, double* row);
 };
 
 }  // namespace fusedqml

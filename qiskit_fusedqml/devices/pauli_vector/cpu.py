@@ -64,7 +64,7 @@ class CPUPauliDevice(PauliDevice):
     def allocate(self, num_qubits: int, batch: int, vectors: FloatArray | None = None) -> _native.PauliState:
         state = self._new_state(num_qubits, batch)
         if vectors is None:
-            _native.set_zero_vector(state, self.num_threads)
+            _native.set_zero_vector(state)
         else:
             _checked(_native.set_vectors, state, np.ascontiguousarray(vectors, np.float64), self.num_threads)
         return state

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cache
+from itertools import pairwise
 
 import numpy as np
 import pytest
-from support.random_pauli_tapes import PauliRun, distance, random_observables
+from support.random_pauli_tapes import PauliRun, PauliTapeMaker, distance, random_coefficients, random_observables
 
 from qiskit_fusedqml.devices import _native
 from qiskit_fusedqml.devices.pauli_vector import sequences as reference
@@ -15,7 +16,7 @@ from qiskit_fusedqml.devices.pauli_vector.cpu import CPUPauliDevice, bind_sequen
 from qiskit_fusedqml.devices.pauli_vector.reference import ReferencePauliDevice
 from qiskit_fusedqml.errors import InvalidInputError, OutOfMemoryError
 from qiskit_fusedqml.planner.pauli_vector.tables import CHANNEL, AffineSequences
-from qiskit_fusedqml.planner.pauli_vector.tape import Affine, PauliBlock, PauliFrame, PauliTape
+from qiskit_fusedqml.planner.pauli_vector.tape import Affine, Pair, PauliBlock, PauliFrame, PauliTape, Turn
 
 REFERENCE = ReferencePauliDevice()
 TOLERANCE = {"double": 1e-12, "single": 2e-5}
@@ -160,6 +161,56 @@ def test_vectors_and_observables(isa, batch, precision):
             assert distance(products, kets @ many.T) < 10 * tolerance
             weights = rng.normal(size=(batch, k))
             assert distance(device.vectors(device.combine(state, weights)), weights.T @ kets) < tolerance
+
+
+@pytest.mark.parametrize("precision", ["double", "single"])
+@pytest.mark.parametrize("batch", [1, 3, 20])
+@pytest.mark.parametrize("is_product", [True, False])
+def test_products_of_single_qubits(isa, is_product, batch, precision):
+    """An encoding leaves a product, which other operations then work on as on any vector; pairs may end that."""
+    device, tolerance = CPUPauliDevice(precision, num_threads=2), 10 * TOLERANCE[precision]
+    rng = np.random.default_rng(batch)
+    for n in (1, 2, 5):
+        qubits = PauliFrame.identity(n).qubits
+        operations = []
+        for k, q in enumerate(qubits):
+            operations.append(Turn(q.x, q.z_bit, 0, 0, 2 * k))
+            operations.append(Turn(q.x ^ q.z, q.z_bit ^ q.x_bit, q.x_bit, 1, k, batched=True))
+            operations.append(Turn(q.z, q.x_bit, q.x_bit, 0, 2 * k + 1))
+            operations += [Affine(q, k), Affine(q, k, batched=True)]
+        operations += [Pair((q, p), k) for k, (q, p) in enumerate(pairwise(qubits))]
+        block = PauliBlock(tuple(v for q in qubits for v in q[:2]), tuple(operations))
+        tape = PauliTape(n, (block,), PauliFrame(qubits), 0)
+        maker = PauliTapeMaker(rng, n, counts={"a": n, "A": n, "p": n - 1, "t": 2 * n, "T": n})
+        coefficients = random_coefficients(maker, tape, batch)
+        if is_product:
+            scales = [np.outer([1, *a], [1, *b]).reshape(16) for a, b in rng.uniform(0.5, 1, (n - 1, 2, 3))]
+            coefficients.pairs[:, :16] = np.array(scales).reshape(n - 1, 16)
+        product, expected = device.allocate(n, batch), REFERENCE.allocate(n, batch)
+        REFERENCE.forward(tape, coefficients, expected)
+        device.forward(tape, coefficients, product)
+        assert product.is_product == (is_product or n == 1)
+        bras, weights = rng.normal(size=(3, 4**n)), rng.normal(size=(batch, 2))
+        for k in (1, 3):
+            got = device.products(device.allocate(n, k, bras[:k]), product)
+            assert distance(got, expected @ bras[:k].T) < tolerance
+        for k in (1, 2):
+            combined = device.combine(product, weights[:, :k])
+            assert distance(device.vectors(combined), weights[:, :k].T @ expected) < tolerance
+        twice = device.copy(product)
+        observables = random_observables(rng, n, 3)
+        assert (
+            distance(
+                device.expectation(device.copy(product), observables), REFERENCE.expectation(expected, observables)
+            )
+            < tolerance
+        )
+        assert distance(device.vectors(product), expected) < tolerance
+        device.forward(tape, coefficients, product)
+        device.forward(tape, coefficients, twice)
+        REFERENCE.forward(tape, coefficients, expected)
+        assert distance(device.vectors(product), expected) < tolerance
+        assert distance(device.vectors(twice), expected) < tolerance
 
 
 def test_sequences():
