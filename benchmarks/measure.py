@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import noise_workloads
 import numpy as np
 import workloads
 from peers import OURS, PEERS, Peer
@@ -72,31 +73,44 @@ def deviations(answer: Answer, truth: Answer) -> dict[str, float]:
     return result
 
 
+def gradient_error(answer: Answer, truth: Answer) -> float | None:
+    """The norm of the difference of the gradients by that of the true one; None without gradients."""
+    if truth.get("weights") is None or answer.get("weights") is None:
+        return None
+    right, given = np.asarray(truth["weights"]), np.asarray(answer["weights"])
+    return float(np.linalg.norm(given - right) / (np.linalg.norm(right) or 1.0))
+
+
 def measure(
-    name: str, precision: str, peers: Sequence[str], options: Options, say: Callable[[str], None] = print
+    name: str,
+    precision: str,
+    peers: Sequence[str],
+    options: Options,
+    say: Callable[[str], None] = print,
+    known: Mapping[str, Peer] = PEERS,
 ) -> dict[str, Any]:
     """Measure a workload; every peer asked for has an entry, with figures or with the reason why there are none."""
-    workload = workloads.get(name)
+    workload = noise_workloads.find(name)
     entries: dict[str, dict[str, Any]] = {}
     with ExitStack() as stack:
         contestants: dict[str, Contestant] = {}
-        truths = _Truths(name, options)
+        truths = _Truths(name, options, known[OURS])
         for peer in peers:
             try:
-                session, entries[peer] = _prepare(stack, name, precision, PEERS[peer], truths, options)
+                session, entries[peer] = _prepare(stack, name, precision, known[peer], truths, options)
                 contestants[peer] = Contestant(session)
             except PeerError as problem:
-                entries[peer] = _problem(peer, problem)
+                entries[peer] = _problem(known[peer], problem)
             say(f"{name} {precision} {peer}: {_summary(entries[peer])}")
         take_turns(contestants, options.schedule)
         for peer, contestant in contestants.items():
             if contestant.problem:
-                entries[peer] = _problem(peer, contestant.problem)
+                entries[peer] = _problem(known[peer], contestant.problem)
             else:
                 _finish(contestant, entries[peer], workload, options)
     return {
         "workload": name,
-        "spec": workloads.NAMED.get(name, name),
+        "spec": (workloads.NAMED | noise_workloads.NAMED).get(name.partition("-")[0], name),
         "precision": precision,
         "num_qubits": workload.num_qubits,
         "num_weights": workload.num_weights,
@@ -111,14 +125,16 @@ def measure(
 class _Truths:
     """Our answers in double precision, by the number of samples; each is computed once, in a process that then ends."""
 
-    def __init__(self, name: str, options: Options) -> None:
+    def __init__(self, name: str, options: Options, ours: Peer) -> None:
         self.name = name
         self.options = options
+        self.ours = ours
+        self.tolerance = getattr(noise_workloads.find(name), "tolerance", None)
         self.answers: dict[int, Answer] = {}
 
     def __getitem__(self, batch: int) -> Answer:
         if batch not in self.answers:
-            with Session(PEERS[OURS], self.options.venvs, self.options.threads, self.options.log) as session:
+            with Session(self.ours, self.options.venvs, self.options.threads, self.options.log) as session:
                 _build(session, self.name, "double", self.options, batch=batch)
                 self.answers[batch] = session.ask("check", self.options.build_limit)
         return self.answers[batch]
@@ -149,12 +165,14 @@ def _prepare(
     session = stack.enter_context(Session(peer, options.venvs, options.threads, options.log))
     try:
         ready = _build(session, name, precision, options)
-        errors = _compare(session.ask("check", options.build_limit), truths, ready["batch"], precision)
+        answer = session.ask("check", options.build_limit)
+        errors = _compare(answer, truths, ready["batch"], precision)
     except PeerError:
         session.end()  # it may be busy still, and would disturb the others
         raise
     entry = {key: value for key, value in ready.items() if key != "status"}
-    return session, {"status": "ok", "title": peer.title, **entry, "errors": errors}
+    more = {"gradient_error": gradient_error(answer, truths[ready["batch"]])}
+    return session, {"status": "ok", "title": peer.title, **entry, "errors": errors, **more}
 
 
 def _compare(answer: Answer, truths: _Truths, batch: int, precision: str) -> dict[str, float]:
@@ -163,9 +181,9 @@ def _compare(answer: Answer, truths: _Truths, batch: int, precision: str) -> dic
         truth = truths[batch]
     except PeerError as problem:
         raise PeerError("refused", f"not compared: our own answer is missing ({problem})") from problem
-    errors = deviations(answer, truth)
-    if max(errors.values()) > TOLERANCE[precision]:
-        raise PeerError("refused", f"differs from our answer: {_figures(errors)}; {TOLERANCE[precision]:g} is allowed")
+    errors, allowed = deviations(answer, truth), truths.tolerance or TOLERANCE[precision]
+    if max(errors.values()) > allowed:
+        raise PeerError("refused", f"differs from our answer: {_figures(errors)}; {allowed:g} is allowed")
     return errors
 
 
@@ -192,8 +210,8 @@ def _finish(contestant: Contestant, entry: dict[str, Any], workload: Workload, o
         entry["useful_gfma_per_s"] = useful / entry["median"] / 1e9
 
 
-def _problem(peer: str, problem: PeerError) -> dict[str, Any]:
-    return {"status": problem.status, "title": PEERS[peer].title, "reason": str(problem)}
+def _problem(peer: Peer, problem: PeerError) -> dict[str, Any]:
+    return {"status": problem.status, "title": peer.title, "reason": str(problem)}
 
 
 def _figures(errors: Mapping[str, float]) -> str:

@@ -26,8 +26,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Any
 
+import noise_workloads
 import numpy as np
-import workloads
 
 from peers.adapter import Adapter, Step, UnsupportedError
 
@@ -49,9 +49,11 @@ class Server:
     def build(self, request: dict[str, Any]) -> dict[str, Any]:
         """Import the tool, build the circuit and take the first step."""
         _limit_cores(int(request["threads"]))
-        workload = workloads.get(request["workload"])
+        workload = noise_workloads.find(request["workload"])
         self.workload = replace(workload, batch=request.get("batch", workload.batch))
         imported = importlib.import_module(self.module)
+        if hasattr(workload, "noise") and not self.module.startswith("peers.noise."):
+            raise UnsupportedError("the adapter knows no noise")
         self.imported_mib = peak_mib()
         start = time.perf_counter()
         self.adapter: Adapter = imported.Adapter(
