@@ -106,3 +106,15 @@ def test_the_five_files_to_read_first_are_short() -> None:
 
 def test_how_it_works_is_built() -> None:
     assert "\nhow-it-works\n" in (ROOT / "docs" / "index.md").read_text()
+
+
+def test_the_how_to_on_noise_runs() -> None:
+    text = (ROOT / "docs" / "noise-for-aer-users.md").read_text()
+    snippets = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    names: dict[str, Any] = {}
+    for snippet in snippets:  # each goes on from those before
+        exec(compile(snippet, "noise-for-aer-users.md", "exec"), names)
+    assert len(snippets) == 4
+    assert names["values"].shape == (32, 1)
+    assert names["by_noise"].shape == (2,)
+    assert names["stds"].min() > 0
