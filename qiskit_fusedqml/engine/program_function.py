@@ -262,7 +262,7 @@ class ProgramFunction:
         Args:
             x: Inputs (B, num_inputs) or None.
             w: Weights.
-            wrt: "weights", "inputs", "all" (inputs, then weights), or indices in that order; `Parameter`s of a circuit.
+            wrt: "weights", "inputs", "all" (inputs, then weights), or indices in that order, or a circuit's parameters.
             initial_states: As of `vjp`.
         """
         memory = self.memory_of_device

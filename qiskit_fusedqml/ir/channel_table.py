@@ -1,7 +1,7 @@
 """CHANNELS: the transfer matrix of each parametrised channel, and its derivatives. A channel is a row.
 
 Most are of one of two forms. Mixtures are affine in their parameters: ``T = T_0 + sum_j p_j D_j``. Relaxation of one
-qubit has four numbers that are not 0, functions of the parameters:
+qubit has four numbers that are not 0, functions of the parameters::
 
     T = diag(1, a, a, c) + d |Z><I|     transverse and longitudinal contraction a and c, drift d.
 
