@@ -102,11 +102,12 @@ def test_means_of_counts() -> None:
 def test_a_quick_run_agrees_and_makes_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "quick.json"
     monkeypatch.setenv("PYTHONPATH", str(Path(qiskit_fusedqml.__file__).parent.parent))
-    options = ["--workloads", "N1", "--peers", "general,aer,default.mixed", "--json", str(path)]
+    tools = "general,simulator,aer,default.mixed"
+    options = ["--workloads", "N1,N5-counts", "--peers", tools, "--json", str(path)]
     monkeypatch.setattr(sys, "argv", ["noise.py", "--quick", "--threads", "1", *options])
     assert noise.main() == 0
     record: dict[str, Any] = json.loads(path.read_text())
-    assert [result["step"] for result in record["results"]] == ["values, gradient", "values"]
+    assert [result["step"] for result in record["results"]] == ["values, gradient", "values", "counts"]
     for result in record["results"]:
         for tool, entry in result["entries"].items():
             assert entry["status"] == "ok", (result["workload"], tool, entry)
@@ -115,12 +116,12 @@ def test_a_quick_run_agrees_and_makes_a_table(tmp_path: Path, monkeypatch: pytes
     assert record["command"].startswith("python benchmarks/noise.py")
 
     table, first = noise.table(record), record["results"][0]
-    assert table.count("\n| noisy_") == 2
+    assert table.count("\n| noisy_") == 3
     assert "MiB at most" in table
     by_hand = first["entries"]["default.mixed"]["median"] / first["entries"]["ours"]["median"]
     assert noise.ratios(first)["ours"] == ("default.mixed", pytest.approx(by_hand))
     readme = (BENCHMARKS / "README.md").read_text()
-    assert noise.insert(readme, table, noise.KIND).count("| noisy_") == 2
+    assert noise.insert(readme, table, noise.KIND).count("| noisy_") == 3
 
 
 def test_single_precision_has_its_error() -> None:
