@@ -135,6 +135,28 @@ def fresh(code: str) -> str:
 LOADED = "import sys; print(*sorted({name.partition('.')[0] for name in sys.modules}), *sys.modules)"
 
 
+def unmapped(folder: Path, docstring: str) -> set[str]:
+    """Modules and folders of a room that the table in its docstring does not name."""
+    inside = {path.stem for path in folder.glob("*.py")} | {path.parent.name for path in folder.glob("*/__init__.py")}
+    return inside - {"__init__", "__main__"} - set(re.findall(r"`(\w+)`", docstring))
+
+
+MAPS = [
+    path for path in PACKAGE.rglob("__init__.py") if "\n====" in (ast.get_docstring(ast.parse(path.read_text())) or "")
+]
+
+
+@pytest.mark.parametrize("path", MAPS, ids=lambda path: path.parent.name)
+def test_tables_of_modules_are_complete(path: Path) -> None:
+    docstring = ast.get_docstring(ast.parse(path.read_text())) or ""
+    assert unmapped(path.parent, docstring) == set()
+    rows = re.findall(r"^`(\w+)` ", docstring, re.MULTILINE)
+    assert len(rows) >= 3
+    for name in rows:
+        assert (path.parent / f"{name}.py").exists() or (path.parent / name / "__init__.py").exists(), name
+        assert unmapped(path.parent, docstring.replace(f"`{name}`", "")) == {name}
+
+
 def test_a_plain_import_brings_in_nothing() -> None:
     loaded = fresh(f"import qiskit_fusedqml; {LOADED}").split()
     heavy = {"qiskit", "numpy", "scipy", *ALLOWED, "qiskit_fusedqml.devices"}

@@ -14,6 +14,17 @@ expectation values and overlaps come out. Four verbs make a gradient, and these 
 * A device differs from the reference (`reference`, `reference_coefficients`) in speed and rounding only.
 * The same calls in the same configuration give the same bits.
 * Values are not checked: numbers that are not finite give results that are not finite.
+
+==============  ==============================================================================================
+`reference`     tapes in NumPy, which define the meaning; `reference_coefficients`: the numbers that they take
+`cpu`           the CPU device, on compiled code (``native``); `coefficients`: the compiled coefficient map
+`gpu`           the GPU device, on the kernels of ``cuda_src``
+`pauli_vector`  devices for mixed states, as vectors of Pauli coefficients
+`registry`      devices by name
+`observables`   observables on physical indices, and a device's form of them
+`calibration`   what operations were measured to cost, for cost models
+`info`          what this machine offers: ``python -m qiskit_fusedqml info``
+==============  ==============================================================================================
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@
 `snapshot`       copies of circuits, and whether a circuit still is what was copied
 `batches`        pubs and entries joined by circuit into batches of distinct parameter sets
 `options`        options of primitives and of classes that are given one
+`tasks`          walks through what is nested deeper than Python's calls
 `jobs`           the handle that a primitive's or a gradient's ``run`` returns
 ===============  =====================================================================================================
 
