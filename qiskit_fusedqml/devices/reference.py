@@ -1,8 +1,7 @@
 """The meaning of a tape, in plain NumPy.
 
 Not intended to be fast: each operation is written as its definition in `qiskit_fusedqml.planner.tape`, on whole arrays
-of shape
-(B, 2**n) by row. If another device disagrees with this one, the other is wrong.
+(B, 2**n) by physical index. If another device disagrees with this one, the other is wrong.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 r"""The meaning of coefficients, in plain NumPy: from angles to a tape's coefficients, from overlaps to gradients.
 
-Not intended to be fast. If the compiled `qiskit_fusedqml.devices.coefficients.CoefficientMap` disagrees with this
+Not intended to be fast. If `qiskit_fusedqml.devices.coefficients.CompiledCoefficientMap` disagrees with this
 module, that one is wrong. With the Pauli matrices s_X, s_Y, s_Z, everything follows from one formula,
 
     R_a(theta) = exp(-1j theta/2 s_a) = cos(theta/2) - 1j sin(theta/2) s_a,

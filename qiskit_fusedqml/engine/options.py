@@ -74,7 +74,6 @@ class EngineOptions:
             if getattr(self, name) is not None:
                 expected = f"None or an integer >= {least}"
                 self._set(name, whole_number(getattr(self, name), name, expected, least=least))
-
         if not isinstance(self.readout, bool | np.bool_):
             raise InvalidInputError(f"readout is {shown(self.readout)}; True or False is expected.")
 

@@ -73,7 +73,7 @@ FUNCTIONS: dict[str, Operator] = {
     "exp": Operator(np.exp, (lambda _a, r: r,)),
     "log": Operator(np.log, (lambda a, _r: 1 / a,)),
     "sqrt": Operator(np.sqrt, (lambda _a, r: 0.5 / r,)),
-    # at 0 the middle of the one-sided derivatives, as everybody's automatic differentiation has it
+    # at 0 the mean of the one-sided derivatives, as in PyTorch and JAX
     "abs": Operator(np.abs, (lambda a, _r: np.sign(a),)),
     "sign": Operator(np.sign, (lambda _a, r: np.zeros_like(r),)),
     "conj": Operator(np.positive, (lambda _a, r: np.ones_like(r),)),

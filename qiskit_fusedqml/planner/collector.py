@@ -53,7 +53,7 @@ def collect(
     populations: bool = False,
     euler: bool = True,
 ) -> Iterator[Elements]:
-    """PauliRotation a program into elements, window by window.
+    """The elements of a program, window by window.
 
     Args:
         program: The program.

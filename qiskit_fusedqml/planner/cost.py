@@ -16,7 +16,7 @@ BothWays: TypeAlias = tuple[float, float]
 
 @dataclass(frozen=True)
 class Factors:
-    """What one counted multiply-add costs, by kind of operation and direction; measured, or 1 where nobody has.
+    """What one counted multiply-add costs, by kind of operation and direction; 1 where it was not measured.
 
     The unit is a multiply-add of a factored RY forward. A kind's number differs from 1 because kernels keep different
     numbers of amplitudes in registers, load tables, or shuffle.

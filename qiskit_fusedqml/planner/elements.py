@@ -11,7 +11,8 @@ Elements are stated on the physical indices r of a frame (`collector.collect`):
 =================  ===================================================================================================
 
 A `RotationSequence` is a maximal sequence of single-qubit gates on one qubit with the same kind of angles (shared or
-per sample). Its gates' gradients all follow from <X>, <Y>, <Z> at one point (`qiskit_fusedqml.devices.coefficients`).
+per sample). Its gates' gradients all follow from <X>, <Y>, <Z> at one point
+(`qiskit_fusedqml.devices.reference_coefficients`).
 Two elements commute if all their ``generators`` do: Pauli strings ``x | z << n``.
 """
 
@@ -27,6 +28,7 @@ from numpy.typing import NDArray
 from .frame import Frame, Functional, Vector
 
 EPSILON = 1e-14
+"""Angles up to this size, in radians, are 0: rounding."""
 
 ALPHA, BETA, GAMMA = 0, 1, 2
 """The Euler angles of sequence e, ``RZ(alpha) RY(beta) RZ(gamma)``, are the sources ``3 e + ALPHA`` and so on."""

@@ -1,7 +1,7 @@
 """Coefficient tables: how a tape's coefficients follow from angles, and angles from what a caller gives.
 
-`qiskit_fusedqml.devices.coefficients` has the mathematics. Tables know no device; compiled code reads them on the CPU,
-kernels on a GPU.
+`qiskit_fusedqml.devices.reference_coefficients` has the mathematics. Tables know no device; compiled code reads them on
+the CPU, kernels on a GPU.
 """
 
 from __future__ import annotations

@@ -232,7 +232,7 @@ class TypedDerivatives:
     @derivative_type.setter
     def derivative_type(self, derivative_type: DerivativeType) -> None:
         known_derivative_type(derivative_type)
-        self._derivative_type = derivative_type  # as it is, for whoever compares it with an enum of their own
+        self._derivative_type = derivative_type  # as it is: other packages compare it with members of their own enum
 
 
 def _parts(manager: BasePassManager) -> list[Any]:

@@ -3,7 +3,7 @@
 `FusedEstimatorQNN` and `FusedSamplerQNN` are the stock classes with the same constructor, the same properties and the
 same shapes. Where values are exact anyway, forward and backward go straight to the engine, in one batch, and a backward
 pass at the values of the last forward pass begins with its final states (`qiskit_fusedqml.engine.forward_cache`); a
-primitive with shots or noise, or somebody else's gradient, is used as the stock class would.
+primitive with shots or noise, or another package's gradient, is used as the stock class would.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ class _Network(NeuralNetwork):
 class FusedEstimatorQNN(_Network, EstimatorQNN):
     """``EstimatorQNN`` at the engine's speed: expectation values of a circuit, and their exact derivatives.
 
-    Arguments are those of ``EstimatorQNN``, each of them optional but the circuit, and four for the engine. The
+    Arguments are those of ``EstimatorQNN``, each of them optional but the circuit, and the engine's options. The
     estimator is asked only if its values are noisy (``FusedEstimator(default_precision=...)``, a backend's estimator,
     ...), and the gradient only if it is not of this package.
 
@@ -217,7 +217,7 @@ class FusedEstimatorQNN(_Network, EstimatorQNN):
 class FusedSamplerQNN(_Network, SamplerQNN):
     """``SamplerQNN`` at the engine's speed: exact probabilities of (interpreted) outcomes, and their derivatives.
 
-    Arguments are those of ``SamplerQNN``, each of them optional but the circuit, and four for the engine.
+    Arguments are those of ``SamplerQNN``, each of them optional but the circuit, and the engine's options.
     ``interpret`` is called once for every outcome, not once for every sample, outcome and weight. The Jacobian is
     computed in forward or reverse mode, whichever is cheaper. The sampler is asked only if it has shots, and the
     gradient only if it is not of this package.
