@@ -25,7 +25,7 @@ from .reference_coefficients import ReferenceCoefficientMap
 
 
 class ReferenceDevice(Device):
-    """Runs tapes on arrays of complex128; a state is an array (B, 2**n) indexed by row."""
+    """Runs tapes on arrays of complex128; a state is an array (B, 2**n) by physical index."""
 
     name = "reference"
     cost_model = CostModel()
@@ -82,7 +82,7 @@ class ReferenceDevice(Device):
 
     @override
     def amplitudes(self, ket: ComplexArray, frame: Frame) -> ComplexArray:
-        return ket[:, logical_rows(frame)]
+        return ket[:, frame.indices()]
 
     @override
     def probabilities(self, ket: ComplexArray, frame: Frame, qubits: Sequence[int]) -> NDArray[np.float64]:
@@ -95,14 +95,6 @@ class ReferenceDevice(Device):
     @override
     def state_bytes(self, num_qubits: int, batch: int) -> int:
         return 16 * batch << num_qubits
-
-
-def logical_rows(frame: Frame) -> NDArray[np.int64]:
-    """The row of every logical basis state, shape (2**n,)."""
-    rows = np.array([frame.offset], dtype=np.int64)
-    for column in frame.columns:
-        rows = np.concatenate([rows, rows ^ column])
-    return rows
 
 
 def marginal(probabilities: NDArray[np.float64], qubits: Sequence[int]) -> NDArray[np.float64]:
@@ -118,9 +110,9 @@ def marginal(probabilities: NDArray[np.float64], qubits: Sequence[int]) -> NDArr
 
 
 def value(functional: Functional, n: int) -> NDArray[np.int64]:
-    """The functional at every row, shape (2**n,)."""
-    rows = np.arange(2**n, dtype=np.int64) | (1 << n)
-    values: NDArray[np.int64] = np.bitwise_count(rows & functional).astype(np.int64) & 1
+    """The functional at every physical index, shape (2**n,)."""
+    indices = np.arange(2**n, dtype=np.int64) | (1 << n)
+    values: NDArray[np.int64] = np.bitwise_count(indices & functional).astype(np.int64) & 1
     return values
 
 
@@ -168,8 +160,8 @@ def measure(operation: Operation, ket: ComplexArray, bra: ComplexArray) -> NDArr
         case Pauli():
             columns = [overlap(operation.x, operation.z, operation.power, operation.controls)]
         case Dense():
-            rows = _dense_rows(operation, n)
-            moment = np.einsum("bio,bjo->bij", ket[:, rows], bra[:, rows].conj()).reshape(len(ket), -1)
+            indices = _dense_indices(operation, n)
+            moment = np.einsum("bio,bjo->bij", ket[:, indices], bra[:, indices].conj()).reshape(len(ket), -1)
             return np.concatenate([moment.real, moment.imag], axis=1)
     return np.stack(columns, axis=1)
 
@@ -197,7 +189,7 @@ def _diagonal(operation: Diag, coefficients: Coefficients, n: int) -> NDArray[np
 
 
 def factor_functionals(factor: Factor, n: int) -> list[Functional]:
-    """The functional of each term, on rows."""
+    """The functional of each term, on physical indices."""
     d = len(factor.basis)
     functionals = []
     for term in factor.terms:
@@ -224,18 +216,18 @@ def _apply_u2(operation: U2, coefficients: Coefficients, state: ComplexArray, in
 
 
 def _apply_dense(operation: Dense, matrix: ComplexArray, state: ComplexArray) -> ComplexArray:
-    rows = _dense_rows(operation, state.shape[1].bit_length() - 1)
+    indices = _dense_indices(operation, state.shape[1].bit_length() - 1)
     result = np.empty_like(state)
-    result[:, rows] = np.einsum("ij,bjo->bio", matrix, state[:, rows])
+    result[:, indices] = np.einsum("ij,bjo->bio", matrix, state[:, indices])
     return result
 
 
-def _dense_rows(operation: Dense, n: int) -> NDArray[np.int64]:
-    """Rows by (matrix index, position outside), shape (2**k, 2**(n-k))."""
+def _dense_indices(operation: Dense, n: int) -> NDArray[np.int64]:
+    """Physical indices by (matrix index, position outside), shape (2**k, 2**(n-k))."""
     all_zero = sum(value(w, n) << j for j, w in enumerate(operation.ws)) == 0
-    base = np.flatnonzero(all_zero)
-    shifts = logical_rows(Frame(operation.xs, (), 0))
-    return base[None, :] ^ shifts[:, None]
+    outside = np.flatnonzero(all_zero)
+    shifts = Frame(operation.xs, ()).indices()
+    return outside[None, :] ^ shifts[:, None]
 
 
 def _selected(controls: tuple[Functional, ...], n: int) -> NDArray[np.bool_]:

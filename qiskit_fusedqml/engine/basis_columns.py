@@ -22,7 +22,6 @@ from typing_extensions import override
 
 from ..arrays import ComplexArray, FloatArray
 from ..devices import Device, State
-from ..devices.reference import logical_rows
 from ..ir.angles import AngleMap
 from ..ir.program import Program, support
 from ..ir.slots import numbered, slots_of
@@ -89,7 +88,7 @@ class BasisColumnSweeps(Sweeps):
         self.tape, self.frame = ansatz.tape, Frame.identity(self._size.bit_length() - 1)
         self.num_places, self.num_operations = ansatz.num_places, ansatz.num_operations
         self.shared_bytes = ansatz.shared_bytes + 5 * start.nbytes
-        self._rows = logical_rows(ansatz.frame)
+        self._indices = ansatz.frame.indices()
 
     @override
     def sample_bytes(self, *, per_sample: bool) -> int:
@@ -132,7 +131,7 @@ class BasisColumnSweeps(Sweeps):
         assert not per_sample
         assert last
         placed = np.empty((self._size, self._size), dtype=np.complex128)
-        placed[:, self._rows] = residuals.encoded.conj().T @ device.amplitudes(bra, self.frame)
+        placed[:, self._indices] = residuals.encoded.conj().T @ device.amplitudes(bra, self.frame)
         bra_columns = device.allocate(self.tape, self._size, placed)
         gradients, _ = self._ansatz.backward(
             device, residuals.ansatz, residuals.columns, bra_columns, per_sample=False, last=last

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from ..arrays import ComplexArray, FloatArray, IntArray, joined
 from ..devices import Device, State, has_memory
-from ..devices.reference import logical_rows
 from ..ir.angles import AngleMap
 from ..ir.encoding import AmplitudeEncoding
 from ..ir.measurement import Measurement
@@ -245,7 +244,7 @@ class Passes:
     def state(self, sweeps: Sweeps, amplitudes: ComplexArray) -> State:
         """Amplitudes (B, 2**n) of any norm as states in the frame of the sweeps' final states."""
         ordered = np.empty(amplitudes.shape, np.complex128)
-        ordered[:, logical_rows(sweeps.frame)] = amplitudes
+        ordered[:, sweeps.frame.indices()] = amplitudes
         return self.device.allocate(sweeps.tape, len(amplitudes), ordered)
 
     def evolve(self, parameters: ParameterBatch, amplitudes: ComplexArray) -> ComplexArray:

@@ -9,6 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ..ir.observables import PauliSum
 from ..ir.qubits import bits
 from .gf2 import combination
@@ -66,6 +69,13 @@ class Frame:
     def num_qubits(self) -> int:
         """Number of qubits n."""
         return len(self.columns)
+
+    def indices(self) -> NDArray[np.int64]:
+        """``r(i)`` for every logical basis state i, (2**n,)."""
+        found = np.array([self.offset], dtype=np.int64)
+        for column in self.columns:
+            found = np.concatenate([found, found ^ column])
+        return found
 
     def vector(self, mask: int) -> Vector:
         """The flip vector of a set of logical qubits."""
