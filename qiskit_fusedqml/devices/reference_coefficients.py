@@ -104,14 +104,14 @@ class ReferenceCoefficientMap(CoefficientMap):
         shared = self._pull_shared(bound, measured if per_sample else measured.sum(axis=1, keepdims=True))
         batched = self._pull_batched(bound, measured) if overlaps.ndim == 2 else None
         if (map_ := self.angles) is None:
-            base, rows = shared, batched
+            of_shared, of_batched = shared, batched
         else:
-            base = pulled(map_.shared, shared, map_.num_shared)
-            rows = None if batched is None else pulled(map_.from_batched, batched, map_.num_batched)
+            of_shared = pulled(map_.shared, shared, map_.num_shared)
+            of_batched = None if batched is None else pulled(map_.from_batched, batched, map_.num_batched)
             if batched is not None:
-                common = pulled(map_.from_shared, batched, map_.num_shared)
-                base = base + (common if per_sample else common.sum(axis=1, keepdims=True))
-        return (base.T if per_sample else base[:, 0]), (None if rows is None else rows.T)
+                by_sample = pulled(map_.from_shared, batched, map_.num_shared)
+                of_shared = of_shared + (by_sample if per_sample else by_sample.sum(axis=1, keepdims=True))
+        return (of_shared.T if per_sample else of_shared[:, 0]), (None if of_batched is None else of_batched.T)
 
     def _pull_shared(self, bound: ReferenceBound, measured: FloatArray) -> FloatArray:
         """Gradients (A, B) of the shared angles from overlaps (S, B)."""
@@ -184,22 +184,22 @@ def multiply(left: ComplexArray, right: ComplexArray) -> ComplexArray:
     return np.asarray(np.einsum("ijb,jkb->ikb", left, right))
 
 
-def gates(runs: RotationSequences, number: int, angles: FloatArray) -> list[tuple[int, int, ComplexArray]]:
+def gates(sequences: RotationSequences, number: int, angles: FloatArray) -> list[tuple[int, int, ComplexArray]]:
     """The gates of a rotation sequence in time order: axis, source (-1: none) and matrix (2, 2, B)."""
     result = []
-    for k in range(runs.start[number], runs.start[number + 1]):
-        axis, source = int(runs.axis[k]), int(runs.source[k])
-        theta = runs.constant[k] + (angles[source] if source >= 0 else np.zeros(angles.shape[1]))
+    for k in range(sequences.start[number], sequences.start[number + 1]):
+        axis, source = int(sequences.axis[k]), int(sequences.source[k])
+        theta = sequences.constant[k] + (angles[source] if source >= 0 else np.zeros(angles.shape[1]))
         result.append((axis, source, rotation(axis, theta)))
     return result
 
 
-def products(runs: RotationSequences, angles: FloatArray) -> list[ComplexArray]:
+def products(sequences: RotationSequences, angles: FloatArray) -> list[ComplexArray]:
     """``U = V_m ... V_2 V_1`` of each rotation sequence, (2, 2, B)."""
     result = []
-    for number in range(len(runs)):
+    for number in range(len(sequences)):
         u = rotation(2, np.zeros(angles.shape[1]))
-        for _, _, matrix in gates(runs, number, angles):
+        for _, _, matrix in gates(sequences, number, angles):
             u = multiply(matrix, u)
         result.append(u)
     return result
@@ -226,7 +226,7 @@ def so3(v: ComplexArray) -> FloatArray:
 
 
 def add_gate_gradients(
-    runs: RotationSequences, number: int, angles: FloatArray, at_end: FloatArray, gradients: FloatArray
+    sequences: RotationSequences, number: int, angles: FloatArray, at_end: FloatArray, gradients: FloatArray
 ) -> None:
     """Add the gradients of a rotation sequence's gates, from (<X>, <Y>, <Z>) at its end, (3, B).
 
@@ -235,7 +235,7 @@ def add_gate_gradients(
         <W s_a W^dagger> = sum_b R(W)_ba <s_b>.
     """
     after = rotation(2, np.zeros(1))
-    for axis, source, matrix in reversed(gates(runs, number, angles)):
+    for axis, source, matrix in reversed(gates(sequences, number, angles)):
         if source >= 0:
             gradients[source] += np.einsum("bn,bn->n", so3(after)[:, axis], at_end)
         after = multiply(after, matrix)
@@ -257,12 +257,14 @@ def scaled_pairs(tables: CoefficientTables, theta: FloatArray) -> tuple[FloatArr
     largest = np.where(np.abs(pairs[:, 0]) >= np.abs(pairs[:, 1]), pairs[:, 0], pairs[:, 1])
     taken = np.where(kinds == FACTORED, largest, 1.0)
     pairs /= taken[:, None]
-    own = np.concatenate([1 / taken, np.ones(tables.num_scales)])  # what each operation multiplies the state by
+    # what each scaling operation multiplies the state by
+    factors = np.concatenate([1 / taken, np.ones(tables.num_scales)])
     for k, stretch in enumerate(np.split(scales.factored, scales.starts[1:])):
         if len(scales.starts):
             diagonal = scales.carrier_pair[k] < 0
-            own[len(pairs) + scales.carrier_diag[k] if diagonal else scales.carrier_pair[k]] = prod(taken[stretch])
+            carrier = len(pairs) + scales.carrier_diag[k] if diagonal else scales.carrier_pair[k]
+            factors[carrier] = prod(taken[stretch])
     carriers = kinds == CARRIER
-    pairs[carriers] *= own[: len(pairs)][carriers, None]
-    behind = np.append(np.cumprod(own[scales.order][::-1])[::-1], 1.0)
-    return pairs, own[len(pairs) :], behind[scales.overlap_position] ** -2
+    pairs[carriers] *= factors[: len(pairs)][carriers, None]
+    behind = np.append(np.cumprod(factors[scales.order][::-1])[::-1], 1.0)
+    return pairs, factors[len(pairs) :], behind[scales.overlap_position] ** -2
