@@ -126,15 +126,18 @@ class ParameterMap:
         column[self._used_batched] = self._used_columns
         column[used:] = len(self._batched) + np.arange(batched.num_sources - used)
         column = column[batched.columns]
-        own = column >= 0
+        is_batched = column >= 0
         slots, weights = batched.slots, batched.coefficients
+        shared_columns = self._used[batched.columns[~is_batched]]
         return coefficient_map.over(
             AngleTables(
                 shared.num_sources,
                 len(self._batched) + batched.num_sources - used,
                 CSRRows.sorted(self._shared_slots[shared.slots], shared.columns, shared.coefficients, constants),
-                CSRRows.sorted(slots[~own], self._used[batched.columns[~own]], weights[~own], batched.constants),
-                CSRRows.sorted(slots[own], column[own], weights[own], np.zeros(batched.num_angles)),
+                CSRRows.sorted(slots[~is_batched], shared_columns, weights[~is_batched], batched.constants),
+                CSRRows.sorted(
+                    slots[is_batched], column[is_batched], weights[is_batched], np.zeros(batched.num_angles)
+                ),
             )
         )
 

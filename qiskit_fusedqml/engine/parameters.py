@@ -107,9 +107,9 @@ def parameter_batch(
         columns.append(inputs if len(inputs) == batch else np.broadcast_to(inputs, (batch, num_inputs)))
     if per_sample and batch > 1:
         differing = _differing_columns(weights)
-        own = weights if len(differing) == weights.shape[1] else weights[:, differing]
+        chosen = weights if len(differing) == weights.shape[1] else weights[:, differing]
         batched = ParameterSet(np.concatenate([batched.indices, num_inputs + differing]))
-        columns.append(own if len(own) == batch else np.broadcast_to(own, (batch, len(differing))))
+        columns.append(chosen if len(chosen) == batch else np.broadcast_to(chosen, (batch, len(differing))))
     samples = np.concatenate(columns, axis=1) if len(columns) > 1 else columns[0] if columns else np.empty((batch, 0))
     return ParameterBatch(shared, batched, samples, batch, per_sample, initial_states, on_device)
 

@@ -173,8 +173,8 @@ class Passes:
             forward = kept if kept and chunk is parameters else self.forward(sweeps, chunk, states)
             for k, bra in enumerate(bras(sweeps, chunk, forward[1])):
                 last = k == count - 1
-                own = forward if last else (forward[0], self.device.copy(forward[1]))
-                gradients, _ = self.backward(sweeps, chunk, own, bra, per_sample=True, last=last, encoded=encoded)
+                undone = forward if last else (forward[0], self.device.copy(forward[1]))
+                gradients, _ = self.backward(sweeps, chunk, undone, bra, per_sample=True, last=last, encoded=encoded)
                 result[chunk.first : chunk.first + chunk.batch, k] = gradients[:, wanted]
         return result
 
@@ -203,11 +203,11 @@ class Passes:
         batched: list[FloatArray] = []
         for chunk in chunks:
             forward = forward or self.forward(sweeps, chunk, states)
-            own = bra(chunk, forward[1])
-            part, own_batched = self.backward(sweeps, chunk, forward, own, per_sample=per_sample, encoded=encoded)
-            shared.append(part)
-            if own_batched is not None:
-                batched.append(own_batched)
+            made = bra(chunk, forward[1])
+            of_shared, of_batched = self.backward(sweeps, chunk, forward, made, per_sample=per_sample, encoded=encoded)
+            shared.append(of_shared)
+            if of_batched is not None:
+                batched.append(of_batched)
             forward = None
         total = joined(shared) if per_sample else sum(shared[1:], start=shared[0])
         return total, joined(batched) if batched else None

@@ -115,8 +115,8 @@ class Unrolled:
         size = max(self._room // (8 * count * max(self._angle_map.num_angles, len(wanted))), 1)
         for first in range(0, len(values), size):
             part = slice(first, first + size)
-            own = states if states is None or states.ndim == 1 else states[part]
-            by_angle = self._value_derivatives(values[part], chosen, own)
+            initial = states if states is None or states.ndim == 1 else states[part]
+            by_angle = self._value_derivatives(values[part], chosen, initial)
             result[part] = self.chain(values[part], chosen, by_angle)[..., wanted]
         return result
 
@@ -159,7 +159,7 @@ class Unrolled:
             samples, points = np.divmod(np.arange(first, min(first + size, len(values) * len(shifts))), len(shifts))
             shifted = angles[samples]
             shifted[np.arange(len(samples)), rotations[places[points]]] += shifts[points]
-            own = initial_states if initial_states is None or not of_states else initial_states[samples]
-            found = self.function.values(None, shifted, initial_states=own)
+            initial = initial_states if initial_states is None or not of_states else initial_states[samples]
+            found = self.function.values(None, shifted, initial_states=initial)
             np.add.at(result, (places[points], samples), weights[points, None] * found)
         return result.transpose(1, 2, 0)

@@ -110,8 +110,8 @@ def initial_state_cotangents(
         sweeps = f.plans.sweeps(f.passes.request(parameters, keep_phase=True))
         _, ket = f.passes.forward(sweeps, parameters)
         image = f.device.apply_observables(ket, sweeps.frame, f.observables or (), cotangents)
-        own = 2.0 * f.device.amplitudes(image, sweeps.frame)
-        bras = own if bras is None else own + bras
+        of_values = 2.0 * f.device.amplitudes(image, sweeps.frame)
+        bras = of_values if bras is None else of_values + bras
     assert bras is not None
     return f.passes.inverse.evolve(parameters, bras)
 

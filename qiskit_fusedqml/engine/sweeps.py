@@ -166,7 +166,7 @@ class PlannedSweeps(Sweeps):
         self.has_batched_gradients = bool(
             members(wanted, batched, angle_map.num_parameters).any() or (batched_slots & wanted_slots).any()
         )
-        self._own_bytes = 8 * (4 * len(self.map.batched_slots) + len(batched))
+        self._coefficient_bytes = 8 * (4 * len(self.map.batched_slots) + len(batched))
 
     def _planned(
         self,
@@ -196,7 +196,9 @@ class PlannedSweeps(Sweeps):
 
     @override
     def sample_bytes(self, *, per_sample: bool) -> int:
-        return self._own_bytes + 8 * self.tape.num_overlaps * (1 if per_sample or self.has_batched_gradients else 0)
+        return self._coefficient_bytes + 8 * self.tape.num_overlaps * (
+            1 if per_sample or self.has_batched_gradients else 0
+        )
 
     @override
     def table_bytes(self, checkpoints: int) -> int:

@@ -49,11 +49,9 @@ class AmplitudeEncoding:
             InvalidInputError: If all features of a sample are 0.
         """
         normalised, _, _ = self._normalised(values)
-        base = _zero_state(num_qubits) if others is None else others
-        occupied = np.flatnonzero(base)
+        indices, amplitudes = self._placed(others)
         states = np.zeros((*normalised.shape[:-1], 2**num_qubits), dtype=np.complex128)
-        # the qubits' bits are 0 in every occupied index, so the two sets of bits do not meet
-        states[..., occupied[:, None] | self._indices()] = base[occupied][:, None] * normalised[..., None, :]
+        states[..., indices] = amplitudes * normalised[..., None, :]
         return states
 
     def pullback(
@@ -70,10 +68,8 @@ class AmplitudeEncoding:
             Derivatives (B, P).
         """
         normalised, norms, exponents = self._normalised(values)
-        base = _zero_state(bras.shape[-1].bit_length() - 1) if others is None else others
-        occupied = np.flatnonzero(base)
-        parts = bras.conj()[..., occupied[:, None] | self._indices()] * base[occupied][:, None]
-        slopes = parts.sum(axis=-2).real
+        indices, amplitudes = self._placed(others)
+        slopes = (bras.conj()[..., indices] * amplitudes).sum(axis=-2).real
         # d(v / |v|) = (dv - v (v . dv) / |v|^2) / |v|
         slopes = (slopes - normalised * (normalised * slopes).sum(axis=-1, keepdims=True)) / norms
         return self.features.pullback(values, np.ldexp(slopes, -exponents)[..., self.positions])
@@ -100,16 +96,16 @@ class AmplitudeEncoding:
         norms: FloatArray = np.linalg.norm(vectors, axis=-1, keepdims=True)
         return vectors / norms, norms, exponents
 
-    def _indices(self) -> NDArray[np.intp]:
-        """The index each feature's bits make among the program's qubits."""
+    def _placed(self, others: NDArray[np.complex128] | None) -> tuple[NDArray[np.intp], NDArray[np.complex128]]:
+        """The index (M, 2**k) of each feature in each of the other qubits' M occupied states, and their amplitudes.
+
+        The k qubits' bits are 0 in every occupied index. The amplitudes have the shape (M, 1).
+        """
         features = np.arange(len(self.constants), dtype=np.intp)
         indices = np.zeros_like(features)
         for j, qubit in enumerate(self.qubits):
             indices |= (features >> j & 1) << qubit
-        return indices
-
-
-def _zero_state(num_qubits: int) -> NDArray[np.complex128]:
-    state = np.zeros(2**num_qubits, dtype=np.complex128)
-    state[0] = 1.0
-    return state
+        if others is None:
+            return indices[None], np.ones((1, 1), dtype=np.complex128)
+        occupied = np.flatnonzero(others)
+        return occupied[:, None] | indices, others[occupied][:, None]

@@ -192,9 +192,9 @@ class Program:
 def _stored(instruction: Instruction) -> StoredInstruction:
     if isinstance(instruction, Rotation):
         return StoredInstruction("rotation", instruction, None)
-    own = instruction.parts if isinstance(instruction, Channel) else (instruction.qubits,)
+    fields = instruction.parts if isinstance(instruction, Channel) else (instruction.qubits,)
     entries = instruction.entries if instruction.entries.size else None
-    return StoredInstruction(type(instruction).__name__.lower(), own, entries)
+    return StoredInstruction(type(instruction).__name__.lower(), fields, entries)
 
 
 def _loaded(stored: StoredInstruction) -> Instruction:

@@ -81,7 +81,8 @@ class ActiveQubits:
             kept = tuple(self.instruction(each) for each in kept)
         start = program.initial_state
         if pieces:
-            start = product_state(len(self), [(tuple(self.place[q] for q in own), a) for own, a in pieces])
+            placed = [(tuple(self.place[qubit] for qubit in qubits), amplitudes) for qubits, amplitudes in pieces]
+            start = product_state(len(self), placed)
         return replace(program, num_qubits=len(self), instructions=kept, cuts=cuts, initial_state=start)
 
     def observable(self, observable: PauliSum) -> PauliSum:

@@ -246,11 +246,11 @@ class _Collector:
         controls = self.frame.controls(ctrl_mask, ctrl_value) if ctrl_mask else ()
         self._add_phases(self.frame.functional(z), controls, slot, theta)
 
-    def _add_phases(self, base: Functional, controls: tuple[Functional, ...], slot: int, theta: float) -> None:
+    def _add_phases(self, string: Functional, controls: tuple[Functional, ...], slot: int, theta: float) -> None:
         """A diagonal rotation under k controls as 2**k Z strings: each control projects by (1 - (-1)**c)/2."""
         batched = slot in self.batched_slots
-        # for each subset of the controls: its sum with the base, and the sign of its size
-        strings = [(base, 0.5 ** len(controls))]
+        # for each subset of the controls: its sum with the string, and the sign of its size
+        strings = [(string, 0.5 ** len(controls))]
         for control in controls:
             strings += [(functional ^ control, -signed) for functional, signed in strings]
         for functional, signed in strings:

@@ -90,7 +90,7 @@ class Plan:
         tables = self.tables
         is_euler = tables.pairs[0].with_sources(tables.num_angles).tolist()
         terms = tables.terms[0]
-        has_own = ((terms.constant != 0.0) | terms.with_sources(0, tables.num_angles)).tolist()
+        has_others = ((terms.constant != 0.0) | terms.with_sources(0, tables.num_angles)).tolist()
         matrix = U2(0, 0, 0)
         gain = 0.0
         for block in self.tape.blocks:
@@ -98,7 +98,7 @@ class Plan:
                 undone = position >= block.undo_from
                 match operation:
                     case Diag(factors):
-                        stays = any(f.batched or any(has_own[f.first : f.first + len(f.terms)]) for f in factors)
+                        stays = any(f.batched or any(has_others[f.first : f.first + len(f.terms)]) for f in factors)
                         left = replace(operation, factors=factors[:1])
                         gain += self._cost_of(operation, undone) - (self._cost_of(left, undone) if stays else 0.0)
                     case RY(batched=False) if is_euler[operation.coefficient]:
