@@ -21,6 +21,8 @@ had. Results therefore depend neither on the memory nor on what else is run, but
 `runner`        `Runner`: a compiled program and its runs
 `interpreter`   runs programs for trajectories, as flat code: branches and loops as jumps
 `trajectories`  trajectories: states, classical values and shots; measuring, parting, joining; random numbers
+`states`        states of trajectories: amplitudes of pure ones, Pauli vectors of mixed ones
+`kraus`         channels on pure states: one Kraus operator a shot, at random
 `sampling`      outcomes drawn from probabilities, and the classical bits they are written to
 `saving`        what save instructions keep, reduced over shots
 ==============  =====================================================================================================
