@@ -24,7 +24,7 @@ from ..ir.program import Program
 from ..planner.cost import CostModel
 from ..planner.pauli_vector import PauliPlan, fuse_channels
 from ..planner.pauli_vector.segments import PauliSegment, cut
-from ..planner.pauli_vector.tape import PauliFrame
+from ..planner.pauli_vector.tape import Affine, PauliFrame
 from .basis_columns import encoding_and_rest
 from .parameter_map import BoundParameters
 from .parameters import NO_PARAMETERS, ParameterBatch
@@ -62,6 +62,12 @@ class MixedSweeps(PlannedSweeps):
         self._start, self._limit = start, KAPPA_LIMITS[cost_model.amplitude_bytes]
         self._cuts: dict[bytes, tuple[PauliSegment, ...]] = {}
         super().__init__(program, angle_map, cost_model, request, coefficient_map)
+        # a channel's parameter, which all samples share, may be wanted in a sequence with angles that differ
+        self.has_batched_gradients |= any(
+            isinstance(operation, Affine) and operation.batched and operation.overlap >= 0
+            for block in self.tape.blocks
+            for operation in block.operations
+        )
 
     def bind(self, parameters: ParameterBatch) -> BoundParameters:
         """The coefficients at some values; strengths that are not possible are refused by their parameters' names."""

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from qiskit_fusedqml.devices.pauli_vector.coefficients import PauliBound
 from qiskit_fusedqml.engine.certificates import undo_error
 from qiskit_fusedqml.engine.mixed_sweeps import CollapsedSweeps, MixedSweeps
 from qiskit_fusedqml.engine.options import EngineOptions
@@ -321,6 +322,55 @@ def test_states_are_kept_where_undoing_amplifies(gamma: float, precision: str, l
         shift = np.eye(40)[k] * step
         slope = (exact.values(None, w + shift) - exact.values(None, w - shift)).sum() / (2 * step)
         assert dw[k] == pytest.approx(slope, abs=max(tolerance, 1e-8))
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_several_channels_that_forget_a_qubit(device: str) -> None:
+    """None of them is undone, nor is what multiplies errors by more than 20 after them, in whatever sequence."""
+    instructions: list[Instruction] = []
+    for k in range(6):
+        instructions += [Rotation(1, 0, slot=3 * k), channel("reset_error", (0,), 1.0 if k < 2 else 0.97, 0.0)]
+        instructions += [Rotation(1, 1, slot=3 * k + 1), Rotation(0, 1, slot=3 * k + 2), Rotation(3, 3, slot=0)]
+    f = function(Program(N, 18, tuple(instructions)), 0, device=device)
+    w = np.random.default_rng(3).uniform(-2, 2, 18)
+    sweeps = f.plans.planned(f._training_request(f.read(None, w)))
+    assert isinstance(sweeps, MixedSweeps)
+    bound = sweeps.bind(f.read(None, w)).bound
+    assert isinstance(bound, PauliBound)
+    assert not np.isnan(bound.log_kappas).any()
+    assert sum(segment.held for segment in sweeps.segments(bound)) == 6
+    assert undo_error(f, None, w)[0] < 1e-13
+    found = f.vjp(None, w)[1](np.ones((1, 2)))[1]
+    np.testing.assert_allclose(found, differences(f, None, w).sum(axis=(0, 1)), atol=1e-8)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_strengths_of_noise_between_inputs(device: str) -> None:
+    """Sequences that differ from sample to sample hold channels whose parameters, shared by all, have gradients."""
+    family = CHANNELS["phase_amplitude_damping"]
+    shared = Channel((0,), family=family, slots=(2, 3, -1), constants=(0.0, 0.0, 0.3))
+    instructions = [
+        Rotation(1, 0, slot=0),
+        shared,
+        Rotation(1, 1, slot=1),
+        Rotation(1, 0, slot=4),
+        Rotation(3, 3, slot=1),
+    ]
+    f = function(Program(N, 5, tuple(instructions)), 2, device=device)
+    x, w = np.random.default_rng(4).uniform(-2, 2, (5, 2)), np.array([0.1, 0.2, 0.7])
+    expected = differences(f, x, w).sum(axis=(0, 1))
+    dx, dw = f.vjp(x, w)[1](np.ones((5, 2)))
+    assert dx is None
+    np.testing.assert_allclose(dw, expected, atol=1e-8)
+    np.testing.assert_allclose(f.jacobian(x, w).sum(axis=(0, 1)), expected, atol=1e-8)
+
+
+def differences(
+    f: ProgramFunction, x: NDArray[np.float64] | None, w: NDArray[np.float64], step: float = 1e-5
+) -> NDArray[np.float64]:
+    """Central differences (B, K, W) of the values by the weights."""
+    shifts = step * np.eye(len(w))
+    return np.stack([(f.values(x, w + s) - f.values(x, w - s)) / (2 * step) for s in shifts], axis=-1)
 
 
 def test_a_collapsed_step_is_two_sweeps_whatever_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
