@@ -198,10 +198,11 @@ def _thermal_problem(t1: _Number, t2: _Number, *_rest: _Number) -> str | None:
     for name, time in (("t1", t1), ("t2", t2)):
         if not np.all(np.asarray(time) > 0):
             return f"{name} of thermal_relaxation is {np.min(time):.6g}; a time above 0 is allowed"
-    ratio = np.ravel(np.asarray(t2) / t1)
-    if (ratio <= 2 + _ROUNDING).all():
+    first, second = np.broadcast_arrays(t1, t2)
+    beyond = second > (2 + _ROUNDING) * first  # not by their ratio: both may be infinite
+    if not beyond.any():
         return None
-    return f"t2 of thermal_relaxation is {ratio.max():.6g} t1; at most 2 t1 is allowed"
+    return f"t2 of thermal_relaxation is {(second[beyond] / first[beyond]).max():.6g} t1; at most 2 t1 is allowed"
 
 
 _SHARE = (0.0, 1.0)

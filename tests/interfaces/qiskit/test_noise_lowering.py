@@ -21,6 +21,7 @@ from support.mixed import final_state, lowered_state
 from qiskit_fusedqml.devices.registry import make_device
 from qiskit_fusedqml.engine.program_function import ProgramFunction
 from qiskit_fusedqml.errors import InvalidInputError, UnsupportedInstructionError
+from qiskit_fusedqml.interfaces.qiskit.circuit import DifferentiableCircuit
 from qiskit_fusedqml.interfaces.qiskit.lowering import lower, lower_dynamic
 from qiskit_fusedqml.interfaces.qiskit.lowering.circuits import Walker
 from qiskit_fusedqml.interfaces.qiskit.noise import ParametricNoiseModel, noise_model_from_backend, read_noise
@@ -364,6 +365,12 @@ def test_parameters_of_noise_out_of_range_are_named() -> None:
         f.probabilities(None, [0.3, 0.5, 0.7, 1.5, 0.2, 0.15])
     with pytest.raises(InvalidInputError, match=r"p\[1\], p\[2\] are not possible: gamma of amplitude_damping is -0.2"):
         f.probabilities(None, [0.3, 0.5, 0.7, 0.1, 0.2, -1.0])
+
+
+@pytest.mark.parametrize("order", [3, [], [Parameter("q")]])
+def test_orders_of_parameters_of_noise_are_checked(order: Any) -> None:
+    with pytest.raises(InvalidInputError, match=r"noise_parameters is .*the noise has the parameters \['p\[0\]'"):
+        DifferentiableCircuit(ansatz(), noise_model=parametric()[0], noise_parameters=order)
 
 
 def test_what_is_of_pure_states_is_refused() -> None:

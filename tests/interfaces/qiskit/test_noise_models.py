@@ -382,6 +382,61 @@ def test_bad_rules_are_refused(arguments: tuple[Any, ...], message: str) -> None
         ParametricNoiseModel().add_error(*arguments)
 
 
+@pytest.mark.parametrize("as_dict", [False, True])
+def test_errors_of_several_qubits_act_on_their_places(as_dict: bool) -> None:
+    """Also those that are products of channels of one qubit, or do something to one of their qubits only."""
+    flip = QuantumCircuit(2)
+    flip.z(1)
+    one_of_two = aer.QuantumError([(flip, 0.3), (QuantumCircuit(2), 0.7)])
+    for error in (aer.PauliLindbladError(["IZ", "ZI"], [0.3, 0.1]), one_of_two):
+        for places, qubits in ((None, [0, 1]), ([1, 0], [1, 0])):
+            model = ParametricNoiseModel()
+            model.add_error(error.to_dict() if as_dict else error, (), "cx", places=places)
+            expected = transfer(SuperOp(np.eye(16)).compose(SuperOp(error), qubits))
+            np.testing.assert_allclose(whole(read_noise(model), CXGate(), (0, 1)), expected, atol=1e-12)
+        with pytest.raises(InvalidInputError, match=r"places is \[0\]; positions of 2"):
+            ParametricNoiseModel().add_error(error, (), "cx", places=[0])
+
+
+@pytest.mark.parametrize(
+    ("qubits", "message"),
+    [
+        ([-1], "One of qubits is -1; an integer >= 0 is expected"),
+        ([0.5], "One of qubits is 0.5"),
+        ([1, 1], "each may be named once"),
+        (3, "qubits is 3; a sequence of numbers"),
+    ],
+)
+def test_bad_qubits_are_refused(qubits: Any, message: str) -> None:
+    model = ParametricNoiseModel()
+    with pytest.raises(InvalidInputError, match=message):
+        model.add_error("depolarizing", 0.1, "cx", qubits)
+    with pytest.raises(InvalidInputError, match=message):
+        model.add_readout_error(np.eye(2), qubits)
+    assert not model.rules
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (([1.0], [5.0]), "t2 of thermal_relaxation is 5 t1; at most 2 t1"),
+        (([1.0], [np.inf]), "t2 of thermal_relaxation is inf t1"),
+        (([-1.0], [1.0]), "t1 of thermal_relaxation is -1"),
+        (([1.0], [1.0], 1.0, [3.0]), "excited of thermal_relaxation is 3"),
+        (([1.0], [1.0], -1.0), "dt is -1.0; a number of seconds"),
+    ],
+)
+def test_bad_relaxation_is_refused(arguments: tuple[Any, ...], message: str) -> None:
+    with pytest.raises(InvalidInputError, match=message):
+        ParametricNoiseModel().add_delay_relaxation(*arguments)
+
+
+def test_qubits_that_never_relax() -> None:
+    model = ParametricNoiseModel()
+    model.add_delay_relaxation([np.inf], [np.inf])
+    np.testing.assert_allclose(whole(read_noise(model), Delay(1, "s"), (0,)), np.eye(4), atol=1e-15)
+
+
 def test_places_and_times_are_checked() -> None:
     with pytest.raises(InvalidInputError, match=r"places is \[0, 0\]"):
         ParametricNoiseModel().add_error("depolarizing2", 0.1, "cx", places=[0, 0])

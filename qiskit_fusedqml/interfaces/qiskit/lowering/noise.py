@@ -131,7 +131,7 @@ def parameters_of_noise(
     """
     writer = noise_writer(options.noise_model, options.noise_scale)
     own = () if writer is None else tuple(p for p in dict.fromkeys(writer.parameters) if p not in known)
-    given: tuple[Any, ...] = own if order is None else tuple(order)
+    given: tuple[Any, ...] = own if order is None else tuple(order) if isinstance(order, Iterable) else (order,)
     if len(given) != len(own) or set(given) != set(own):
         names = [parameter.name for parameter in own]
         raise InvalidInputError(

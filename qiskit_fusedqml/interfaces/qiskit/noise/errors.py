@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache
 from math import exp
@@ -143,7 +143,7 @@ def _mixture(circuits: Sequence[Any], probabilities: Sequence[float]) -> tuple[P
             f"A quantum error has {len(circuits)} circuits with the probabilities {shown([*probabilities])}; as many "
             "numbers from 0 on are expected."
         )
-    num_qubits = 1 + max((qubit for circuit in circuits for each in circuit for qubit in each["qubits"]), default=0)
+    num_qubits = _width(each for circuit in circuits for each in circuit)
     _check_width(num_qubits)
     # circuits begin alike: of what has been composed, nothing is composed again
     known: dict[tuple[Any, ...], FloatArray] = {(): np.eye(4**num_qubits)}
@@ -158,6 +158,16 @@ def _mixture(circuits: Sequence[Any], probabilities: Sequence[float]) -> tuple[P
                 known[done] = embedded(_instruction(instruction), own, num_qubits) @ known[before]
         total += probability * known[done]
     return constant(tuple(range(num_qubits)), total, "A quantum error of the noise model")
+
+
+def num_qubits_of(error: Mapping[str, Any]) -> int:
+    """The number of qubits of an error that `read_error` reads: those up to the last one that it names."""
+    listed = error["instructions"]
+    return _width(each for circuit in listed for each in circuit)
+
+
+def _width(instructions: Iterable[Mapping[str, Any]]) -> int:
+    return 1 + max((qubit for instruction in instructions for qubit in instruction["qubits"]), default=0)
 
 
 def _check_width(num_qubits: int) -> None:

@@ -101,11 +101,19 @@ def relaxation(t1: float, t2: float, time: float, excited: float) -> FloatArray:
     Raises:
         InvalidInputError: For parameters that are not possible.
     """
-    family, values = CHANNELS["thermal_relaxation"], (t1, t2, time, excited)
-    problem = family.problem(*values) if np.isfinite((t1, t2)).all() else None
+    check_relaxation(t1, t2, excited, time)
+    return CHANNELS["thermal_relaxation"].transfer(*map(np.float64, (t1, t2, time, excited)))
+
+
+def check_relaxation(t1: float, t2: float, excited: float, time: float = 0.0) -> None:
+    """Refuse parameters of relaxation that are not possible; infinite times are.
+
+    Raises:
+        InvalidInputError: The message says which, and what is allowed.
+    """
+    problem = CHANNELS["thermal_relaxation"].problem(t1, t2, time, excited)
     if problem is not None:
         raise InvalidInputError(f"The noise model relaxes impossibly: {problem}.")
-    return family.transfer(*map(np.float64, values))
 
 
 @dataclass(frozen=True, eq=False)

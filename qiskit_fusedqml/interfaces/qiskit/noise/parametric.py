@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,12 +11,12 @@ from numpy.typing import ArrayLike
 from qiskit.circuit import Parameter, ParameterExpression
 from qiskit.quantum_info import SuperOp
 
-from ....arrays import FloatArray, shown
+from ....arrays import FloatArray, real_number, shown, whole_number
 from ....errors import InvalidInputError
 from ....ir.channel_table import CHANNELS
 from ....ir.channels import ChannelFamily
-from .errors import PlacedChannel, constant, parameters_of, read_error, transfer
-from .model import Error, Noise, Qubits, Relaxation, confusion
+from .errors import PlacedChannel, constant, num_qubits_of, parameters_of, read_error, transfer
+from .model import Error, Noise, Qubits, Relaxation, check_relaxation, confusion
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,14 +95,15 @@ class ParametricNoiseModel:
                 one qubit acts on each, and others on the first ones.
 
         Raises:
-            InvalidInputError: For a channel that is not known or none, or parameters that do not fit.
+            InvalidInputError: For a channel that is not known or none, parameters that do not fit, and qubits or places
+                that are not distinct numbers from 0 on.
         """
         names = (instructions,) if isinstance(instructions, str) else tuple(instructions)
         if not names or not all(isinstance(name, str) for name in names):
             raise InvalidInputError(f"instructions is {shown(instructions)}; names of operations are expected.")
-        own = None if qubits is None else tuple(int(qubit) for qubit in qubits)
-        found = _named(channel, parameters) if isinstance(channel, str) else _given(channel, parameters)
-        self.rules.append(NoiseRule(names, own, _placed(found, places)))
+        own = None if qubits is None else _numbers(qubits, "qubits")
+        found, width = _named(channel, parameters) if isinstance(channel, str) else _given(channel, parameters)
+        self.rules.append(NoiseRule(names, own, _placed(found, width, places)))
 
     def add_readout_error(
         self, probabilities: Sequence[Sequence[float]] | FloatArray, qubits: Sequence[int] | None = None
@@ -114,9 +115,9 @@ class ParametricNoiseModel:
             qubits: The k qubits, measured together if there are several; every one by default.
 
         Raises:
-            InvalidInputError: If these are no such probabilities.
+            InvalidInputError: If these are no such probabilities, or the qubits not distinct numbers from 0 on.
         """
-        own = None if qubits is None else tuple(int(qubit) for qubit in qubits)
+        own = None if qubits is None else _numbers(qubits, "qubits")
         self.rules.append(ReadoutRule(own, confusion(probabilities, own)))
 
     def add_delay_relaxation(
@@ -135,7 +136,7 @@ class ParametricNoiseModel:
             excited: The share of ``|1>`` that each qubit relaxes to; 0 by default.
 
         Raises:
-            InvalidInputError: If there is not one of each for every qubit.
+            InvalidInputError: If there is not one of each for every qubit, or one of them is not possible.
         """
         times, phases = np.asarray(t1s, dtype=np.float64), np.asarray(t2s, dtype=np.float64)
         shares = np.zeros_like(times) if excited is None else np.asarray(excited, dtype=np.float64)
@@ -144,6 +145,10 @@ class ParametricNoiseModel:
                 f"t1s, t2s and excited have the shapes {times.shape}, {phases.shape}, {shares.shape}; one number a "
                 "qubit is expected."
             )
+        if dt is not None:
+            dt = real_number(dt, "dt", "a number of seconds, 0 or more, or None", least=0.0)
+        for own in zip(times, phases, shares, strict=True):
+            check_relaxation(*own)
         self.rules.append(Relaxation(times, phases, shares, dt))
 
     def read(self) -> Noise:
@@ -165,8 +170,18 @@ class ParametricNoiseModel:
         return Noise(errors, readout, relaxation, (), tuple(parameters))
 
 
-def _named(name: str, parameters: Any) -> tuple[PlacedChannel, ...]:
-    """A member of a family, on the first qubits; by its matrix if all parameters are numbers."""
+def _numbers(given: Any, name: str) -> Qubits:
+    """Distinct numbers from 0 on."""
+    if not isinstance(given, Iterable) or isinstance(given, str | bytes):
+        raise InvalidInputError(f"{name} is {shown(given)}; a sequence of numbers is expected.")
+    found = tuple(whole_number(each, f"One of {name}", least=0) for each in given)
+    if len(set(found)) != len(found):
+        raise InvalidInputError(f"{name} is {shown(given)}; each may be named once.")
+    return found
+
+
+def _named(name: str, parameters: Any) -> tuple[tuple[PlacedChannel, ...], int]:
+    """A member of a family, on the first qubits, and how many; by its matrix if all parameters are numbers."""
     family: ChannelFamily | None = CHANNELS.get(name)
     if family is None:
         raise InvalidInputError(f"The channel {name!r} is not known; {', '.join(CHANNELS)} are.")
@@ -178,7 +193,7 @@ def _named(name: str, parameters: Any) -> tuple[PlacedChannel, ...]:
         )
     places = tuple(range(family.num_qubits))
     if any(isinstance(value, ParameterExpression) for value in values):
-        return (PlacedChannel(places, None, family, values),)
+        return (PlacedChannel(places, None, family, values),), family.num_qubits
     try:
         numbers = [np.float64(value) for value in values]
     except (TypeError, ValueError):
@@ -186,17 +201,18 @@ def _named(name: str, parameters: Any) -> tuple[PlacedChannel, ...]:
     problem = family.problem(*numbers)
     if problem is not None:
         raise InvalidInputError(f"{problem}.")
-    return constant(places, family.transfer(*numbers), f"The channel {name!r}")
+    return constant(places, family.transfer(*numbers), f"The channel {name!r}"), family.num_qubits
 
 
-def _given(channel: Any, parameters: Any) -> tuple[PlacedChannel, ...]:
-    """A channel without parameters, on the first qubits."""
+def _given(channel: Any, parameters: Any) -> tuple[tuple[PlacedChannel, ...], int]:
+    """A channel without parameters, on the first qubits, and how many."""
     if isinstance(parameters, ParameterExpression) or np.size(parameters):
         raise InvalidInputError(
             f"parameters is {shown(parameters)}; a channel that is given by its operators has none."
         )
     if isinstance(channel, Mapping) or hasattr(channel, "to_dict"):
-        return read_error(channel if isinstance(channel, Mapping) else channel.to_dict())
+        error = channel if isinstance(channel, Mapping) else channel.to_dict()
+        return read_error(error), getattr(channel, "num_qubits", None) or num_qubits_of(error)
     if isinstance(channel, Sequence):
         matrix = transfer("kraus", channel)
     else:
@@ -204,17 +220,19 @@ def _given(channel: Any, parameters: Any) -> tuple[PlacedChannel, ...]:
             matrix = transfer("superop", [SuperOp(channel).data])
         except Exception as error:  # whatever Qiskit raises for what is no channel
             raise InvalidInputError(f"{shown(channel)} is no channel: {error}.") from error
-    return constant(tuple(range((len(matrix).bit_length() - 1) // 2)), matrix, "The channel")
+    num_qubits = (len(matrix).bit_length() - 1) // 2
+    return constant(tuple(range(num_qubits)), matrix, "The channel"), num_qubits
 
 
-def _placed(channels: tuple[PlacedChannel, ...], places: Sequence[int] | None) -> tuple[PlacedChannel, ...]:
-    """The channels where they act: on the given places; of one qubit, on each of an operation's."""
-    widest = max((len(channel.places) for channel in channels), default=0)
+def _placed(
+    channels: tuple[PlacedChannel, ...], num_qubits: int, places: Sequence[int] | None
+) -> tuple[PlacedChannel, ...]:
+    """The channels of so many qubits where they act: on the given places; of one qubit, on each of an operation's."""
     if places is None:
-        return tuple(replace(channel, each=widest == 1) for channel in channels)
-    chosen = tuple(int(place) for place in places)
-    if len(set(chosen)) != len(chosen) or len(chosen) < widest or min(chosen, default=0) < 0:
+        return tuple(replace(channel, each=num_qubits == 1) for channel in channels)
+    chosen = _numbers(places, "places")
+    if len(chosen) != num_qubits:
         raise InvalidInputError(
-            f"places is {shown(places)}; positions of {widest} of an operation's qubits are expected."
+            f"places is {shown(places)}; positions of {num_qubits} of an operation's qubits are expected."
         )
     return tuple(replace(channel, places=tuple(chosen[place] for place in channel.places)) for channel in channels)
