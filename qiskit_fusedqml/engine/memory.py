@@ -109,6 +109,13 @@ class MemoryBudget:
         """Whether ``states`` states of so many samples, and ``sample_bytes`` for each of these, fit."""
         return states * self._device.state_bytes(self._num_qubits, batch) + sample_bytes * batch <= self.bytes
 
+    def fits_shared(self, batch: int, states: int, count: int) -> bool:
+        """Whether ``states`` states for each of ``count`` observables, which all samples share, fit beside the kets.
+
+        The kets are those of as many samples at a time as fit with ``states`` states for each sample.
+        """
+        return self.fits(self.samples(batch, states) + states * count, 1)
+
     def samples(self, batch: int, states: int, sweeps: Sweeps | None = None, *, per_sample: bool = False) -> int:
         """How many samples of a batch fit at once.
 

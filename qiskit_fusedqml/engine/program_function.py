@@ -31,7 +31,7 @@ from ..ir.observables import PauliSum
 from ..ir.program import Program
 from ..planner import Plan
 from . import rotations
-from .memory import BRA, KET_COPY_BRA_AMPLITUDES, MemoryEstimate
+from .memory import BRA, KET, KET_COPY_BRA_AMPLITUDES, MemoryEstimate
 from .options import EngineOptions
 from .parameters import (
     Loss,
@@ -364,7 +364,9 @@ class ProgramFunction:
         request = self.passes.request(
             parameters,
             populations=self._diagonal,
-            summed=not parameters.per_sample and parameters.batch >= self._least_summed,
+            summed=not parameters.per_sample
+            and parameters.batch >= self._least_summed
+            and (not self._least_summed or self.memory.fits_shared(parameters.batch, KET, self._least_summed - 1)),
         )
         parts = self.passes.final_states(parameters, request, spare)
         return joined([self._expectation(parameters, sweeps, ket) for _, sweeps, ket in parts])
@@ -380,7 +382,12 @@ class ProgramFunction:
             self.trained,
             keep_phase=amplitudes,
             populations=self._diagonal and not amplitudes,
-            summed=not amplitudes and not parameters.per_sample and parameters.batch >= self._least_summed,
+            summed=not amplitudes
+            and not parameters.per_sample
+            and parameters.batch >= self._least_summed
+            and (
+                not self._least_summed or self.memory.fits_shared(parameters.batch, KET + BRA, self._least_summed - 1)
+            ),
         )
 
     def _any_batch(self, batch: int) -> ParameterBatch:

@@ -373,6 +373,34 @@ def differences(
     return np.stack([(f.values(x, w + s) - f.values(x, w - s)) / (2 * step) for s in shifts], axis=-1)
 
 
+def test_states_of_many_observables_are_in_the_budget() -> None:
+    """A collapsed step holds two states an observable beside those of a piece of the batch."""
+    program, inputs, weights = model()
+    many = tuple(PauliSum(N, (PauliTerm(1.0, x, z),)) for x in range(5) for z in range(4))
+    x, w = point(inputs, weights, 60)
+    found = []
+    for states in (200, 12):
+        options = EngineOptions(device="reference", max_memory_mb=states * 8 * 4**N / 2**20)
+        f = ProgramFunction(program, identity_map(program.num_angles), many, options, num_inputs=inputs)
+        sweeps = f.plans.sweeps(f._training_request(f.read(x, w)))
+        assert isinstance(sweeps, CollapsedSweeps if states == 200 else MixedSweeps)
+        peak = 0
+        inner = f.device.inner
+
+        def counted(*arguments: object, original=inner.bra, **keywords: object) -> object:
+            nonlocal peak
+            made = original(*arguments, **keywords)
+            peak = max(peak, len(made))
+            return made
+
+        inner.bra = counted
+        found.append(f.value_and_vjp(x, w, np.ones((60, len(many)))))
+        assert peak == len(many) if states == 200 else peak <= 6
+    for one, other in zip(*found, strict=True):
+        if one is not None:
+            np.testing.assert_allclose(one, other, atol=1e-12)
+
+
 def test_a_collapsed_step_is_two_sweeps_whatever_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     program, inputs, weights = model()
     f = function(program, inputs, device="CPU")
