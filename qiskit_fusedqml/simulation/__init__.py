@@ -6,6 +6,10 @@ all of its shots. A measurement parts the shots of a trajectory by their outcome
 and nothing is done shot by shot. All trajectories at one place of the program go through it as one batch of the
 engine.
 
+**Noise.** On a device for mixed states there are density matrices, and channels and resets are nothing random. On
+others every shot goes on with the state that one Kraus operator of a channel leaves (`kraus`), and shots part as they
+do by outcomes. Bits are misread where they are measured or, if they decide nothing, at the end.
+
 **Branches.** A program is flat code with jumps. The trajectories with the least address go first, so that those that
 have parted meet again where their branches end; at the end of the code they are measured and let go, one by one or
 together.

@@ -206,8 +206,8 @@ class Interpreter:
         match instruction:
             case Segment():
                 return [(following, replace(trajectories, states=self._run_segment(instruction, trajectories)))]
-            case Noise(channels):
-                return [(following, disturbed(trajectories, channels, self._draws, self._most))]
+            case Noise():
+                return [(following, disturbed(trajectories, instruction, self._draws, self._most))]
             case Prepare(qubits, amplitudes):
                 clean, _ = measure(trajectories, qubits, self._draws, self._most, reset=True)
                 return [(following, replace(clean, states=clean.states.prepared(qubits, amplitudes)))]

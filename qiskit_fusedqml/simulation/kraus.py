@@ -1,10 +1,12 @@
 """Channels on pure states: every shot goes on with the state that one Kraus operator leaves.
 
-    rho -> sum_m K_m rho K_m^dagger:   psi -> K_m psi / sqrt(p_m)  with probability  p_m = |K_m psi|^2.
+    rho -> q rho + (1 - q) sum_m K_m rho K_m^dagger:
 
-Where the operators are multiples of unitaries, p_m depends on no state. `unraveled` writes a noisy segment as pure ones
-with such channels between them: what acts on other qubits changes places with a channel, so that as much as possible
-of the circuit is run, and fused, at once.
+with probability q, as large as the channel allows, the state stays as it is; else it is K_m psi / sqrt(p_m), with
+probability p_m = |K_m psi|^2. Only shots of the second kind part from the others, and cost anything.
+
+`unraveled` writes a noisy segment as pure ones with channels between them: what acts on other qubits changes places
+with a channel, so that as much as possible of the circuit is run, and fused, at once.
 """
 
 from __future__ import annotations
@@ -15,7 +17,6 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..arrays import ComplexArray, FloatArray
 from ..errors import SimulationError
@@ -24,8 +25,8 @@ from ..ir.dynamic import Node, Segment, rebuilt
 from ..ir.program import Instruction, Program, support
 from ..ir.qubits import bits
 from ..ir.slots import numbered
-from .sampling import Indices, outcomes_of_shots, present_numbers
-from .states import States, moved, moved_back
+from .sampling import outcomes_of_shots, present_numbers
+from .states import moved_back
 from .trajectories import Draws, TooManyTrajectoriesError, Trajectories
 
 NEGLIGIBLE = 1e-13
@@ -36,14 +37,17 @@ _TOLERANCE = 1e-12
 
 @dataclass(frozen=True, eq=False)
 class KrausChannel:
-    """A channel on some qubits by its Kraus operators.
+    """A channel on some qubits.
 
     Attributes:
         qubits: The k qubits; bit j of the operators' indices is ``qubits[j]``.
-        operators: (M, 2**k, 2**k), M a power of two; those that make up the number are 0.
+        stays: The probability q that nothing happens, whatever the state.
+        operators: (M, 2**k, 2**k) the Kraus operators of what happens else; M is a power of two, those that make up the
+            number are 0.
     """
 
     qubits: tuple[int, ...]
+    stays: float
     operators: ComplexArray
 
     @cached_property
@@ -60,32 +64,27 @@ class KrausChannel:
         same = np.abs(self.effects - shares[:, None, None] * np.eye(size)).max() < _TOLERANCE
         return shares if same else None
 
-    @cached_property
-    def keeps(self) -> NDArray[np.bool_]:
-        """Whether operators are multiples of the identity (M,): the state stays as it is."""
-        size = self.operators.shape[1]
-        means = np.trace(self.operators, axis1=1, axis2=2)[:, None, None] / size
-        return np.asarray(np.abs(self.operators - means * np.eye(size)).max(axis=(1, 2)) < _TOLERANCE)
-
-    def probabilities(self, states: States) -> FloatArray:
-        """Probabilities (T, M) of the operators."""
+    def probabilities(self, parts: ComplexArray) -> FloatArray:
+        """Probabilities (T, M) of the operators on amplitudes as of `States.reduced`."""
         if self.constant is not None:
-            return np.broadcast_to(self.constant, (states.count, len(self.constant)))
-        parts = states.reduced(self.qubits)
+            return np.broadcast_to(self.constant, (len(parts), len(self.constant)))
         reduced = parts @ parts.conj().swapaxes(1, 2)
         found = np.einsum("mij,tji->tm", self.effects, reduced.astype(np.complex128)).real
         return np.asarray(np.maximum(found, 0.0))
 
-    def applied(self, states: States, parents: Indices, chosen: Indices, chances: FloatArray) -> States:
-        """The states that operators leave of some parents, normalised."""
-        changed = ~self.keeps[chosen]
-        if not changed.any():
-            return states.take(parents)
-        numbers = states.numbers[parents]
-        own = self.operators[chosen[changed]] / np.sqrt(chances[changed])[:, None, None]
-        parts = moved(numbers[changed], states.num_qubits, self.qubits)
-        numbers[changed] = moved_back(own.astype(numbers.dtype) @ parts, states.num_qubits, self.qubits)
-        return states.of_numbers(numbers)
+    def struck(self, trajectories: Trajectories, draws: Draws) -> Trajectories:
+        """The trajectories if something happens; shots of one that get different operators part."""
+        states = trajectories.states
+        parts = states.reduced(self.qubits)
+        chances = self.probabilities(parts)
+        size = chances.shape[1]
+        drawn = outcomes_of_shots(chances, trajectories.of_shot, draws.uniform(trajectories))
+        pairs, of_shot = present_numbers(trajectories.of_shot * size + drawn, chances.size)
+        parents, chosen = np.divmod(pairs, size)
+        own = self.operators[chosen] / np.sqrt(chances[parents, chosen])[:, None, None]
+        numbers = moved_back(own.astype(parts.dtype) @ parts[parents], states.num_qubits, self.qubits)
+        parted = trajectories.of_parents(states.of_numbers(numbers), parents, of_shot, trajectories.shots)
+        return replace(parted, decisions=parted.decisions + 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,25 +93,68 @@ class Noise:
 
     channels: tuple[KrausChannel, ...]
 
+    @cached_property
+    def first_hits(self) -> list[FloatArray]:
+        """From each channel on, the probabilities that it or one up to the following ones is the first to do anything.
 
-def disturbed(trajectories: Trajectories, channels: Sequence[KrausChannel], draws: Draws, most: int) -> Trajectories:
-    """The trajectories after channels; shots of one trajectory that get different operators part.
+        There is one list of sums for each channel that may come first.
+        """
+        stays = np.array([channel.stays for channel in self.channels])
+        return [1.0 - np.cumprod(stays[first:]) for first in range(len(stays))]
+
+    @property
+    def draws(self) -> int:
+        """The most random numbers that a shot may need: the next channel that does anything, and its operator."""
+        return 2 * len(self.channels)
+
+
+def disturbed(trajectories: Trajectories, noise: Noise, draws: Draws, most: int) -> Trajectories:
+    """The trajectories after channels; shots of one trajectory to which different things happen part.
 
     Raises:
         TooManyTrajectoriesError: If there would be more than ``most``.
     """
-    for channel in channels:
-        chances = channel.probabilities(trajectories.states)
-        size = chances.shape[1]
-        drawn = outcomes_of_shots(chances, trajectories.of_shot, draws.uniform(trajectories))
-        pairs, of_shot = present_numbers(trajectories.of_shot * size + drawn, chances.size)
-        if len(pairs) > most:
+    end, done = len(noise.channels), list[Trajectories]()
+    work = [(0, 0, trajectories)]  # the next channel, the numbers drawn, and trajectories
+    while work:
+        first, used, part = work.pop()
+        hits = np.full(len(part.shots), end)
+        if first < end:
+            hits = first + np.searchsorted(noise.first_hits[first], draws.uniform(part), side="right")
+        for channel in np.unique(hits).tolist():
+            own = part.of_shots(hits == channel)
+            if channel == end:  # all have drawn as many numbers in the end
+                done.append(replace(own, decisions=own.decisions - used + noise.draws))
+                continue
+            struck = noise.channels[channel].struck(replace(own, decisions=own.decisions + 1), draws)
+            work.append((channel + 1, used + 2, struck))
+        if sum(each.count for each in (*done, *(each for *_, each in work))) > most:
             raise TooManyTrajectoriesError
-        parents, chosen = np.divmod(pairs, size)
-        states = channel.applied(trajectories.states, parents, chosen, chances[parents, chosen])
-        parted = trajectories.of_parents(states, parents, of_shot, trajectories.shots)
-        trajectories = replace(parted, decisions=parted.decisions + 1)
-    return trajectories
+    return Trajectories.concatenate(done)
+
+
+def kraus_channel(qubits: tuple[int, ...], transfer: FloatArray) -> KrausChannel | None:
+    """A channel by its transfer matrix; None for the identity."""
+    stays = identity_share(transfer)
+    if stays > 1.0 - NEGLIGIBLE:
+        return None
+    rest = (transfer - stays * np.eye(len(transfer))) / (1.0 - stays)
+    return KrausChannel(qubits, stays, kraus_operators(rest))
+
+
+def identity_share(transfer: FloatArray) -> float:
+    """The largest q for which ``T - q 1`` is completely positive.
+
+    With the Choi matrix C and the vector ``|1>>`` of the identity it is ``1 / <<1| C^-1 |1>>``, and 0 where the vector
+    is not in the range of C.
+    """
+    weights, vectors = np.linalg.eigh(choi(transfer))
+    size = round(len(transfer) ** 0.5)
+    shares = np.abs(vectors.conj().T @ np.eye(size).reshape(-1)) ** 2
+    inside = weights > NEGLIGIBLE
+    if shares[~inside].sum() > NEGLIGIBLE:
+        return 0.0
+    return float(min(1.0 / (shares[inside] / weights[inside]).sum(), 1.0))
 
 
 def kraus_operators(transfer: FloatArray) -> ComplexArray:
@@ -143,7 +185,7 @@ def unraveled(nodes: Sequence[Node]) -> tuple[Any, ...]:
     Raises:
         SimulationError: If a channel depends on parameters.
     """
-    known: dict[bytes, ComplexArray] = {}
+    known: dict[tuple[int, bytes], KrausChannel | None] = {}
 
     def write(held: list[Node]) -> Iterator[Any]:
         for node in held:
@@ -171,7 +213,7 @@ class _Layer:
     channels: list[_Placed] = field(default_factory=list)
 
 
-def _pieces(segment: Segment, known: dict[bytes, ComplexArray]) -> Iterator[Any]:
+def _pieces(segment: Segment, known: dict[Any, KrausChannel | None]) -> Iterator[Any]:
     program = segment.program
     start = program.initial_state
     for layer in _layers(program):
@@ -181,15 +223,18 @@ def _pieces(segment: Segment, known: dict[bytes, ComplexArray]) -> Iterator[Any]
             slots = tuple(segment.slots[slot] for slot in own)
             yield Segment(Program(program.num_qubits, len(own), instructions, start, cuts), slots)
             start = None
-        if layer.channels:
-            yield Noise(tuple(KrausChannel(each.qubits, _operators(each.matrix, known)) for each in layer.channels))
+        channels = (_known(each, known) for each in layer.channels)
+        if noise := tuple(channel for channel in channels if channel is not None):
+            yield Noise(noise)
 
 
-def _operators(matrix: FloatArray, known: dict[bytes, ComplexArray]) -> ComplexArray:
-    key = matrix.tobytes()
+def _known(placed: _Placed, known: dict[Any, KrausChannel | None]) -> KrausChannel | None:
+    """The channel; equal ones are analysed once."""
+    key = (len(placed.qubits), placed.matrix.tobytes())
     if key not in known:
-        known[key] = kraus_operators(matrix)
-    return known[key]
+        known[key] = kraus_channel(placed.qubits, placed.matrix)
+    found = known[key]
+    return None if found is None else replace(found, qubits=placed.qubits)
 
 
 def _layers(program: Program) -> list[_Layer]:

@@ -75,6 +75,13 @@ class Trajectories:
         inside = chosen[self.of_shot]
         return self.of_parents(self.states.take(kept), kept, number[self.of_shot[inside]], self.shots[inside])
 
+    def of_shots(self, chosen: NDArray[np.bool_]) -> Trajectories:
+        """The trajectories of some shots, of which there are any."""
+        if chosen.all():
+            return self
+        parents, of_shot = present_numbers(self.of_shot[chosen], self.count)
+        return self.of_parents(self.states.take(parents), parents, of_shot, self.shots[chosen])
+
     def of_parents(self, states: States, parents: Indices, of_shot: Indices, shots: Indices) -> Trajectories:
         """Trajectories with states and shots of their own, and everything else of their parents."""
         own = (self.memory.take(parents), self.parameter_sets[parents], self.decisions[parents])

@@ -605,6 +605,7 @@ def test_the_target() -> None:
     assert set(simulator.target.operation_names) == known | wide | states | flow | {"measure", "reset", "delay"}
     assert FusedSimulator(max_memory_mb=24).num_qubits == 20  # amplitudes of 16 bytes, probabilities of 8
     assert FusedSimulator(max_memory_mb=16, precision="single").num_qubits == 20
+    assert FusedSimulator(max_memory_mb=16, method="density_matrix").num_qubits == 10  # 4**10 reals, and 2**10
 
 
 @pytest.mark.parametrize("level", [0, 1, 2, 3])

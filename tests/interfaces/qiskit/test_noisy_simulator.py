@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from typing import Any
@@ -544,6 +546,24 @@ def isa_circuit(backend: Any) -> QuantumCircuit:
     circuit.ry(0.4, 2)
     circuit.cx(1, 2)
     return transpile(circuit, backend, optimization_level=1, seed_transpiler=2)
+
+
+def test_a_backend_is_simulated_without_qiskit_aer() -> None:
+    code = (
+        "import sys\n"
+        "sys.modules['qiskit_aer'] = None\n"
+        "from qiskit import QuantumCircuit\n"
+        "from qiskit.providers.fake_provider import GenericBackendV2\n"
+        "from qiskit_fusedqml import FusedSimulator\n"
+        "circuit = QuantumCircuit(1)\n"
+        "circuit.x(0)\n"
+        "circuit.measure_all()\n"
+        "simulator = FusedSimulator.from_backend(GenericBackendV2(2, seed=1), shots=10000)\n"
+        "result = simulator.run(circuit, seed_simulator=1).result()\n"
+        "print(result.results[0].metadata['noise'], len(result.get_counts()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "superop 2"
 
 
 def test_noise_of_a_backend_is_attached() -> None:

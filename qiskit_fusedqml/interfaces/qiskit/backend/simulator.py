@@ -12,7 +12,7 @@ from qiskit.transpiler import Target
 
 from .... import __version__
 from ....devices import draws_shots
-from ....devices.registry import make_device
+from ....devices.registry import make_device, make_mixed_device
 from ....errors import DeviceUnavailableError, InvalidInputError
 from ....ir.program import MAX_QUBITS
 from ....simulation.runner import PROBABILITY_BYTES
@@ -204,13 +204,14 @@ class FusedSimulator(BackendV2):
         return checked_fields({name: value for name, value in known.items() if value is not None})
 
     def _state_width(self) -> int:
-        limit, device = (
-            self._options.max_memory_mb,
-            make_device(self._options.device, precision=self._options.precision),
-        )
+        options, is_mixed = self._options, self._options.method == "density_matrix"
+        make = make_mixed_device if is_mixed else make_device
+        device = make(options.device, precision=options.precision)
+        limit = options.max_memory_mb
         available = device.memory_budget() if limit is None else int(limit * 2**20)
         each = device.state_bytes(0, 1) + (0 if draws_shots(device) else PROBABILITY_BYTES)
-        return min(MAX_QUBITS, max(1, (available // each).bit_length() - 1))
+        bits = (available // each).bit_length() - 1
+        return min(MAX_QUBITS, max(1, bits // 2 if is_mixed else bits))
 
 
 def _noise_of(backend: BackendV2) -> Any:
