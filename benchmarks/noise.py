@@ -81,6 +81,46 @@ CASES = (
     Case("N6-values", (OURS, "aer")),
 )
 
+
+@dataclass(frozen=True)
+class Goal:
+    """What is wanted of a figure: a peer's time over ours.
+
+    Attributes:
+        workload: The workload, in double precision.
+        tool: Which form of ours.
+        peer: Which peer; None for the best.
+        least: What it should be at least.
+        aim: What it might be.
+    """
+
+    workload: str
+    tool: str
+    peer: str | None
+    least: float
+    aim: float | None = None
+
+
+GOALS = (
+    Goal("N1", OURS, None, 30, 60),
+    Goal("N2", GENERAL, None, 20, 45),
+    Goal("N2", OURS, None, 250, 600),
+    Goal("N2", OURS, "default.mixed", 400, 1000),
+    Goal("N3", OURS, None, 25, 50),
+    Goal("N4", GENERAL, None, 30, 70),
+    Goal("N4", OURS, None, 450, 1000),
+    Goal("N1-values", GENERAL, "aer", 300),
+    Goal("N2-values", GENERAL, "aer", 70, 150),
+    Goal("N4-values", GENERAL, "aer", 50, 100),
+    Goal("N5-values", SIMULATOR, "aer", 50, 100),
+    Goal("N5-counts", OURS, "aer", 50, 100),
+    Goal("N6s-values", OURS, "aer", 25, 60),
+    Goal("N6-values", OURS, "aer", 12, 25),
+)
+
+MOST = {"seconds of N4x": 2.0, "MiB of N2": 50.0, "MiB of N4x": 450.0, "error of single precision on N2": 3e-5}
+"""What other figures of ours should be at most."""
+
 _QUICK = {
     "N1": "noisy_hea:n=3,L=2,B=3",
     "N3": "noisy_reupload:n=3,L=2,B=3",
@@ -114,11 +154,53 @@ def seconds(result: Mapping[str, Any], tool: str) -> float | None:
 def ratios(result: Mapping[str, Any]) -> dict[str, tuple[str, float]]:
     """How many times faster than the best peer ours and the general form are, with that peer's name."""
     own = (OURS, GENERAL, SIMULATOR)
-    others = {tool: s for tool in result["entries"] if tool not in own and (s := seconds(result, tool))}
-    if not others:
+    foreign = {tool: s for tool in result["entries"] if tool not in own and (s := seconds(result, tool))}
+    if not foreign:
         return {}
-    best = min(others, key=lambda tool: others[tool])
-    return {tool: (best, others[best] / s) for tool in own if (s := seconds(result, tool))}
+    best = min(foreign, key=lambda tool: foreign[tool])
+    return {tool: (best, foreign[best] / s) for tool in own if (s := seconds(result, tool))}
+
+
+def rounded(number: float) -> str:
+    """Three figures, without a power of ten."""
+    return f"{float(f'{number:.3g}'):g}"
+
+
+def others(record: Mapping[str, Any]) -> dict[str, float]:
+    """The figures of `MOST`."""
+    found: dict[str, float] = {}
+    for result in record["results"]:
+        name, entry = result["workload"], result["entries"].get(OURS, {})
+        if name not in {"N2", "N4x"} or entry.get("status") != "ok":
+            continue
+        if result["precision"] == "single":
+            found[f"error of single precision on {name}"] = entry["gradient_error"]
+            continue
+        found[f"seconds of {name}"] = entry["median"]
+        if (own := peak_mib(entry)) is not None:
+            found[f"MiB of {name}"] = own
+    return {name: found[name] for name in MOST if name in found}
+
+
+def goals(record: Mapping[str, Any]) -> str:
+    """Markdown: what is wanted, and what it is."""
+    lines = ["| | over | figure | at least | aim |", "| --- | --- | --- | --- | --- |"]
+    by_name = {result["workload"]: result for result in record["results"] if result["precision"] == "double"}
+    for goal in GOALS:
+        result = by_name.get(goal.workload)
+        own = seconds(result, goal.tool) if result else None
+        if result is None or own is None:
+            continue
+        best = ratios(result).get(goal.tool)
+        peer = goal.peer or (best[0] if best else None)
+        other = seconds(result, peer) if peer else None
+        if other is not None:
+            aim = "" if goal.aim is None else f"{goal.aim:g}"
+            lines.append(
+                f"| {goal.workload}, {goal.tool} | {peer} | **{rounded(other / own)}** | {goal.least:g} | {aim} |"
+            )
+    lines += [f"| {name} | | **{value:.3g}** | at most {MOST[name]:g} | |" for name, value in others(record).items()]
+    return "\n".join(lines)
 
 
 def cell(entry: Mapping[str, Any] | None) -> str:
@@ -134,14 +216,14 @@ def table(record: Mapping[str, Any]) -> str:
     """Markdown: a row a workload and quantity, then memory, rounding, and where it was measured."""
     results = record["results"]
     peers = [tool for tool in NOISE_PEERS if any(tool in result["entries"] for result in results)]
-    others = [tool for tool in peers if tool not in {OURS, GENERAL, SIMULATOR}]
-    own = [tool for tool in peers if tool not in others]
-    lines = ["| | step | " + " | ".join([*own, *others, "best peer / ours; general"]) + " |"]
+    foreign = [tool for tool in peers if tool not in {OURS, GENERAL, SIMULATOR}]
+    own = [tool for tool in peers if tool not in foreign]
+    lines = ["| | step | " + " | ".join([*own, *foreign, "best peer / ours; general"]) + " |"]
     lines.append("| --- " * (len(peers) + 3) + "|")
     for result in results:
         times = ratios(result)
-        shown = "; ".join(f"{times[tool][1]:.3g}" for tool in (OURS, GENERAL) if tool in times)
-        cells = [cell(result["entries"].get(tool)) for tool in (*own, *others)]
+        shown = "; ".join(rounded(times[tool][1]) for tool in (OURS, GENERAL) if tool in times)
+        cells = [cell(result["entries"].get(tool)) for tool in (*own, *foreign)]
         name = result["workload"].partition("-")[0]
         step = result["step"] + ("" if result["precision"] == "double" else f", {result['precision']}")
         lines.append(f"| {name} | {step} | " + " | ".join([*cells, f"**{shown}**" if shown else ""]) + " |")
@@ -153,7 +235,7 @@ def table(record: Mapping[str, Any]) -> str:
         f"during every turn. timeout: not built, compiled and answered within {record['build_limit']:.0f} s; "
         f"unsupported: a sample takes longer than {record['step_limit']:.0f} s, or the tool cannot do it."
     )
-    return "\n".join([*lines, "", *notes(record), "", origin, "", versions(record)])
+    return "\n".join([*lines, "", goals(record), "", *notes(record), "", origin, "", versions(record)])
 
 
 def versions(record: Mapping[str, Any]) -> str:

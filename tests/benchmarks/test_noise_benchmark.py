@@ -124,6 +124,25 @@ def test_a_quick_run_agrees_and_makes_a_table(tmp_path: Path, monkeypatch: pytes
     assert noise.insert(readme, table, noise.KIND).count("| noisy_") == 3
 
 
+def test_goals_are_compared_with_figures() -> None:
+    def entry(median: float) -> dict[str, Any]:
+        return {"status": "ok", "median": median, "peak_mib": 240.0, "imported_mib": 200.0, "gradient_error": 2e-6}
+
+    result = {"workload": "N2", "precision": "double", "entries": {"ours": entry(0.02), "jax": entry(5.0)}}
+    result["entries"] |= {"general": entry(0.2), "default.mixed": entry(100.0)}
+    single = {"workload": "N2", "precision": "single", "entries": {"ours": entry(0.01)}}
+    lines = noise.goals({"results": [result, single]}).splitlines()[2:]
+    assert lines == [
+        "| N2, general | jax | **25** | 20 | 45 |",
+        "| N2, ours | jax | **250** | 250 | 600 |",
+        "| N2, ours | default.mixed | **5000** | 400 | 1000 |",
+        "| MiB of N2 | | **40** | at most 50 | |",
+        "| error of single precision on N2 | | **2e-06** | at most 3e-05 | |",
+    ]
+    named = {(case.workload, tool) for case in noise.CASES for tool in case.peers}
+    assert {(goal.workload, goal.tool) for goal in noise.GOALS} <= named
+
+
 def test_single_precision_has_its_error() -> None:
     truth = {"weights": [3.0, 4.0]}
     assert measuring.gradient_error({"weights": [3.0, 4.5]}, truth) == pytest.approx(0.1)
