@@ -10,6 +10,7 @@ from .gpu.device import GPUDevice
 from .gpu.runtime import Runtime
 from .pauli_vector.cpu import CPUPauliDevice
 from .pauli_vector.device import MixedStateDevice
+from .pauli_vector.gpu import GPUPauliDevice
 from .pauli_vector.reference import ReferencePauliDevice
 from .reference import ReferenceDevice
 
@@ -57,8 +58,11 @@ def make_mixed_device(device: str | Device, *, precision: str = "double", num_th
         return MixedStateDevice(ReferencePauliDevice())
     if isinstance(made, CPUDevice):
         return MixedStateDevice(CPUPauliDevice(made.precision, made.num_threads), made.precision)
+    if isinstance(made, GPUDevice):
+        return MixedStateDevice(GPUPauliDevice(made.runtime, made.precision), made.precision)
     raise DeviceUnavailableError(
-        f"The device {made.name} has no mixed states yet; exact noise runs on 'CPU', trajectories on every device."
+        f"The device {made.name} has no mixed states; exact noise runs on {', '.join(map(repr, DEVICES))}, "
+        "trajectories on every device."
     )
 
 

@@ -136,8 +136,8 @@ def test_large_states_in_turns(precision, monkeypatch):
     small_cache = replace(LIMITS, cache_bytes=100_000 if precision == "double" else 50_000)
     device = emulated(precision, 5, geometry, small_cache)
     assert max(run.errors(device)) < 3 * TOLERANCE[precision]
-    launches = {name for name, *_ in device._runtime.launches if "sweep" in name}
-    counts = [sum(name == kernel for kernel, *_ in device._runtime.launches) for name in launches]
+    launches = {name for name, *_ in device.runtime.launches if "sweep" in name}
+    counts = [sum(name == kernel for kernel, *_ in device.runtime.launches) for name in launches]
     assert max(counts) >= 5 * len(run.tape.blocks) // 2
     monkeypatch.setattr(sequences, "PARTIAL_BYTES", 100)
     assert max(run.errors(emulated(precision, 5, geometry))) < 3 * TOLERANCE[precision]
@@ -159,7 +159,7 @@ def test_one_tile_in_shared_memory_or_two(precision):
 def _launches(run: Run, precision: str, limits: Limits) -> list[tuple[str, tuple[int, int], int, int]]:
     device = emulated(precision, limits=limits)
     bits(run, device)
-    return [launch for launch in device._runtime.launches if "sweep" in launch[0]]
+    return [launch for launch in device.runtime.launches if "sweep" in launch[0]]
 
 
 @both_precisions

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from support.emulation.runtime import EmulatedRuntime
 
+from qiskit_fusedqml.devices.gpu.device import GPUDevice
 from qiskit_fusedqml.devices.pauli_vector.coefficients import PauliBound
 from qiskit_fusedqml.engine.certificates import undo_error
 from qiskit_fusedqml.engine.mixed_sweeps import CollapsedSweeps, MixedSweeps
@@ -122,6 +124,8 @@ OBSERVABLES = (
 
 def function(program: Program, inputs: int, **options: object) -> ProgramFunction:
     options = {"device": "reference", **options}
+    if options["device"] == "GPU, emulated":
+        options["device"] = GPUDevice(EmulatedRuntime())
     keywords = {k: options.pop(k) for k in ("input_gradients",) if k in options}
     made = EngineOptions(**options)  # type: ignore[arg-type]
     return ProgramFunction(
@@ -156,7 +160,7 @@ def matrix(observable: PauliSum) -> NDArray[np.complex128]:
     return total
 
 
-DEVICES = ("reference", "CPU")
+DEVICES = ("reference", "CPU", "GPU, emulated")
 
 
 @pytest.mark.parametrize("device", DEVICES)

@@ -70,7 +70,7 @@ class GPUDevice(Device, DeviceWithMemory, SamplingDevice):
         self.geometry = geometry or Geometry.of(runtime.limits, single=precision == "single")
         self.cost_model = cost_model(self.geometry)
         self.results_stay = False
-        self._runtime = runtime
+        self.runtime = runtime
         self._launcher = Launcher(runtime, self.geometry)
         self._observables = ObservableCache(partial(load_observables, self._launcher))
         self._tapes: WeakKeyDictionary[Tape, LoadedTape] = WeakKeyDictionary()
@@ -87,14 +87,14 @@ class GPUDevice(Device, DeviceWithMemory, SamplingDevice):
         state = GPUState(n, batch, self._launcher.complexes(batch << n))
         source = None
         if initial_state is not None:
-            source = self._runtime.upload(np.asarray(initial_state, dtype=self._launcher.complex))
+            source = self.runtime.upload(np.asarray(initial_state, dtype=self._launcher.complex))
         stride = 2**n if len(shape) == 2 else 0
         self._launcher.each("set_state", state.count, [state.amplitudes, source, stride, n, state.count])
         return state
 
     @override
     def copy(self, state: GPUState) -> GPUState:
-        return GPUState(state.num_qubits, state.batch, self._runtime.copy(state.amplitudes))
+        return GPUState(state.num_qubits, state.batch, self.runtime.copy(state.amplitudes))
 
     @override
     def forward(self, tape: Tape, coefficients: AnyCoefficients, ket: GPUState) -> None:
@@ -107,9 +107,9 @@ class GPUDevice(Device, DeviceWithMemory, SamplingDevice):
         if (ket.num_qubits, ket.batch) != (bra.num_qubits, bra.batch):
             raise InvalidInputError("Ket and bra differ in shape.")
         width = tape.num_overlaps
-        totals = self._runtime.zeros(max(width * (ket.batch if per_sample else 1), 1))
+        totals = self.runtime.zeros(max(width * (ket.batch if per_sample else 1), 1))
         self._loaded(tape, ket).run(coefficients, (ket, bra), totals, per_sample=per_sample)
-        result: NDArray[np.float64] = totals if self.results_stay else self._runtime.download(totals)
+        result: NDArray[np.float64] = totals if self.results_stay else self.runtime.download(totals)
         return result[: width * ket.batch].reshape(ket.batch, width) if per_sample else result[:width]
 
     @override
@@ -142,7 +142,7 @@ class GPUDevice(Device, DeviceWithMemory, SamplingDevice):
         _, terms = self._observables.form(frame, sums)
         bra = GPUState(ket.num_qubits, ket.batch, self._launcher.complexes(ket.count))
         if self.is_on_device(cotangents):
-            weights = self._runtime.adopt(cotangents, np.float64)
+            weights = self.runtime.adopt(cotangents, np.float64)
         else:
             weights = self._launcher.upload(np.asarray(cotangents, dtype=np.float64))
         values = [
@@ -189,7 +189,7 @@ class GPUDevice(Device, DeviceWithMemory, SamplingDevice):
         chunks = 1 << kept - chunk_bits
         sums = self._launcher.totals(Partials(weights, 1, ket.batch << kept, 1 << chunk_bits))
         self._launcher.launch("running_sums", (ket.batch, 1), [sums, chunks], shared_bytes=8 * THREADS)
-        outcomes = self._runtime.empty(len(drawn) * shots, np.int64)
+        outcomes = self.runtime.empty(len(drawn) * shots, np.int64)
         threads = len(drawn) * -(-shots // 4)
         numbers = self._launcher.upload(np.ascontiguousarray(keys, dtype=np.uint64))
         values = [weights, sums, chunk_bits, chunks, self._launcher.upload(drawn), numbers, shots, threads, outcomes]
@@ -206,25 +206,25 @@ class GPUDevice(Device, DeviceWithMemory, SamplingDevice):
 
     @override
     def is_on_device(self, array: object) -> bool:
-        return self._runtime.is_on_device(array)
+        return self.runtime.is_on_device(array)
 
     @override
     def to_host(self, array: Any) -> NDArray[np.float64]:
-        flat = self._runtime.download(self._runtime.adopt(array, np.float64))
+        flat = self.runtime.download(self.runtime.adopt(array, np.float64))
         return flat.reshape(tuple(array.shape))
 
     @override
     def take(self, array: Any, name: str) -> Any:
-        return self._runtime.take(array) if self.is_on_device(array) else self.from_host(real_array(array, name))
+        return self.runtime.take(array) if self.is_on_device(array) else self.from_host(real_array(array, name))
 
     @override
     def from_host(self, array: NDArray[Any]) -> Any:
-        return self._runtime.upload(array).reshape(array.shape)
+        return self.runtime.upload(array).reshape(array.shape)
 
     @override
     def memory_budget(self) -> int:
         # of what is free now: CuPy and others use the device, too
-        return self._runtime.free_bytes() // 2
+        return self.runtime.free_bytes() // 2
 
     @override
     def state_bytes(self, num_qubits: int, batch: int) -> int:
@@ -239,7 +239,7 @@ class GPUDevice(Device, DeviceWithMemory, SamplingDevice):
         columns = self._launcher.constant(tuple(frame.columns[q] for q in order))
         chunk_bits = max(0, n - kept - OUTCOME_AMPLITUDES.bit_length() + 1)
         parts = ket.batch << chunk_bits
-        partials = self._runtime.empty(parts << kept, np.float64)
+        partials = self.runtime.empty(parts << kept, np.float64)
         values = [ket.amplitudes, n, columns, frame.offset, kept, chunk_bits, parts, parts << kept, partials]
         self._launcher.each("probabilities", parts << kept, values)
         return self._launcher.totals(Partials(partials, 1 << kept, parts, 1 << chunk_bits))
@@ -249,7 +249,7 @@ class GPUDevice(Device, DeviceWithMemory, SamplingDevice):
         if self.results_stay:
             kept: NDArray[Any] = buffer.reshape(samples, len(buffer) // samples)
             return kept
-        return self._runtime.download(buffer).reshape(samples, -1 if len(buffer) else 0)
+        return self.runtime.download(buffer).reshape(samples, -1 if len(buffer) else 0)
 
     def _loaded(self, tape: Tape, ket: GPUState) -> LoadedTape:
         loaded = self._on_device(self._tapes, tape, lambda: LoadedTape(self._launcher, tape))

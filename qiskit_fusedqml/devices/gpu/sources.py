@@ -13,7 +13,7 @@ import numpy as np
 FOLDER = Path(__file__).parent.parent / "cuda_src"
 PARTS = (
     *("base", "tile", "turns", "diagonal", "dense", "sweep", "tables", "readout", "sampling", "coefficients"),
-    "formulas",
+    *("formulas", "pauli_operations", "pauli_sweep", "pauli_readout"),
 )
 """The files in the order in which they build on one another."""
 
