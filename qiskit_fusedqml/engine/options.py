@@ -14,7 +14,7 @@ import numpy as np
 from ..arrays import real_number, shown, whole_number
 from ..devices import Device, check_options
 from ..devices.registry import check_device, make_device, make_mixed_device
-from ..errors import InvalidInputError
+from ..errors import DeviceUnavailableError, InvalidInputError
 
 LARGEST_BUDGET = 2.0**42
 """MiB of 2**62 bytes, as good as infinity: bytes are counted in 64 bits."""
@@ -39,7 +39,8 @@ class EngineOptions:
         noise_scale: What the noise is multiplied by.
         readout: Whether expectation values are those of misread bits.
         trajectories: For programs with noise: None for exact values by Pauli vectors, or the number of trajectories of
-            pure states that values and gradients are estimated from (`qiskit_fusedqml.engine.trajectories`).
+            pure states that values and gradients are estimated from (`qiskit_fusedqml.engine.trajectories` for mixtures
+            of Pauli strings, `qiskit_fusedqml.engine.kraus_trajectories` for other noise).
         noise_seed: What trajectories are drawn from, the same ones in every call; None for a random one.
 
     Raises:
@@ -83,9 +84,17 @@ class EngineOptions:
         return {name: value for name, value, default in values if value != default}
 
     def make_device(self, *, mixed: bool = False) -> Device:
-        """The device that is meant, or that was given; for mixed states, the one that goes with it."""
-        make = make_mixed_device if mixed else make_device
-        return make(self.device, precision=self.precision, num_threads=self.num_threads)
+        """The device that is meant, or that was given; for mixed states, the one that goes with it.
+
+        Where there is none for mixed states, trajectories still run on the device itself.
+        """
+        if mixed:
+            try:
+                return make_mixed_device(self.device, precision=self.precision, num_threads=self.num_threads)
+            except DeviceUnavailableError:
+                if self.trajectories is None:
+                    raise
+        return make_device(self.device, precision=self.precision, num_threads=self.num_threads)
 
     def budget(self, device: Device) -> int:
         """Bytes that the states of one call may take on a device."""

@@ -28,6 +28,9 @@ from ..planner.pauli_vector.strings import String, controlled, walsh
 
 EPSILON = 1e-12
 
+SIGNS = np.array([[1, 1, 1, 1], [1, 1, -1, -1], [1, -1, 1, -1], [1, -1, -1, 1]])
+"""-1 where two Pauli matrices anticommute."""
+
 Masks: TypeAlias = NDArray[np.uint64]
 
 
@@ -271,10 +274,9 @@ def pauli_probabilities(channel: Channel) -> FloatArray | None:
     assert matrix is not None
     if np.abs(matrix - np.diag(np.diag(matrix))).max() > EPSILON:
         return None
-    one = np.array([[1, 1, 1, 1], [1, 1, -1, -1], [1, -1, 1, -1], [1, -1, -1, 1]])
     signs = np.ones((1, 1))
     for _ in channel.qubits:
-        signs = np.kron(one, signs)
+        signs = np.kron(SIGNS, signs)
     probabilities = np.asarray(signs @ np.diag(matrix) / len(matrix))
     if probabilities.min() < -1e-9:
         return None

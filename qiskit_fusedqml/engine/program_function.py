@@ -31,6 +31,7 @@ from ..ir.observables import PauliSum
 from ..ir.program import Program
 from ..planner import Plan
 from . import rotations
+from .kraus_trajectories import sampled
 from .memory import BRA, KET, KET_COPY_BRA_AMPLITUDES, MemoryEstimate
 from .options import EngineOptions
 from .parameters import (
@@ -48,7 +49,7 @@ from .passes import Forward, Passes
 from .rotations import Unrolled
 from .strengths import Strengths, by_piece, vjp_by_piece
 from .sweeps import PlanRequest, Sweeps
-from .trajectories import CALLED_BEFORE, PauliTrajectories, estimate_of
+from .trajectories import CALLED_BEFORE, estimate_of
 from .transforms import after_angles, unrolled
 
 InitialStates: TypeAlias = NDArray[np.complex128] | None
@@ -117,11 +118,8 @@ class ProgramFunction:
 
     def _prepare(self) -> None:
         # what takes the place of all passes where a program with noise is estimated from trajectories
-        self.sampled: PauliTrajectories | None = None
-        if self.program.is_noisy and self.options.trajectories is not None:
-            self.sampled = PauliTrajectories(
-                self.program, self.angle_map, self.observables or (), self.options, ProgramFunction
-            )
+        common = self.program, self.angle_map, self.observables or (), self.options, self.encoding
+        self.sampled = sampled(*common, ProgramFunction)
         self.passes = Passes(self.program, self.angle_map, self.options, self.encoding)
         self.device, self.memory_of_device = self.passes.device, self.passes.memory_of_device
         self.memory, self.plans = self.passes.memory, self.passes.plans
@@ -301,7 +299,7 @@ class ProgramFunction:
         """
         if self.strengths is not None and (pieces := self.strengths.pieces(x, w)):
             return by_piece(partial(self.probabilities, measurement=measurement), pieces, x, w)
-        parameters = self.read(x, w, initial_states, on_host=False)
+        parameters = self.read(x, w, initial_states, on_host=self.sampled is not None)
         return (self.sampled or self.passes).probabilities(parameters, measurement or self.measurement)
 
     def statevector(

@@ -9,12 +9,14 @@ The gradient is that of this estimate, exactly. The same seed gives the same tra
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from typing_extensions import override
 
 from ..arrays import FloatArray, IntArray
 from ..errors import FusedQMLError
@@ -97,70 +99,33 @@ class Strings(NamedTuple):
         return cls(sums, masks[:, 0], masks[:, 1], np.array(list(found.values())).reshape(-1, len(observables)))
 
 
-class PauliTrajectories:
-    """A program with Pauli noise, estimated from trajectories.
+class TrajectoryEstimator(ABC):
+    """Values, gradients and probabilities of a program with noise, estimated from trajectories of pure states.
 
     Args:
-        program: The program.
-        angle_map: From parameters to its angles.
-        observables: The observables.
-        options: Where and how it runs, how many trajectories are drawn, and from which seed.
-        function: Makes the `ProgramFunction` of the pure program.
-
-    Raises:
-        UnsupportedInstructionError: For other noise than mixtures of Pauli strings with constant probabilities.
+        angle_map: From parameters to angles.
+        num_observables: The number K of observables.
+        options: How many trajectories are drawn, and from which seed.
     """
 
-    def __init__(
-        self,
-        program: Program,
-        angle_map: AngleMap,
-        observables: Sequence[PauliSum],
-        options: EngineOptions,
-        function: Callable[..., Any],
-    ) -> None:
+    def __init__(self, angle_map: AngleMap, num_observables: int, options: EngineOptions) -> None:
         assert options.trajectories is not None
-        self._angle_map, self._count, self._num_observables = angle_map, options.trajectories, len(observables)
+        self._angle_map, self._count, self._num_observables = angle_map, options.trajectories, num_observables
         self._seed = options.noise_seed
         if self._seed is None:
             self._seed = int(np.random.default_rng().integers(2**63))
-        self._strings = Strings.of(observables)
-        self._frames = PauliFrames.of(program, empty_at_end=self._strings is None)
-        num = len(self._frames.slots)
-        numbers = np.arange(num)
-        identity = AngleMap(num, np.zeros(num), numbers, numbers, np.ones(num))
-        sums = observables if self._strings is None else self._strings.sums
-        trained = np.flatnonzero(self._frames.slots >= 0)
-        pure = replace(options, trajectories=None)
-        self._function = function(self._frames.program, identity, sums, pure, trained=trained.tolist())
 
+    @abstractmethod
     def estimate(self, parameters: ParameterBatch) -> Estimate:
         """Values and their standard deviations."""
-        angles = self._frames.angles(self._angle_map.evaluate(parameters.full()))
-        chunks = self._chunks(len(angles))
-        return self._estimated((c, self._function.values(None, self._points(c, angles))) for c in chunks)
 
+    @abstractmethod
     def vjp(self, parameters: ParameterBatch) -> tuple[Estimate, Callable[[FloatArray], FloatArray]]:
         """The estimate, and a pullback from cotangents (B, K) to gradients (B, P) by sample; to be called once."""
-        values = parameters.full()
-        angles = self._frames.angles(self._angle_map.evaluate(values))
-        chunks = list(self._chunks(len(angles)))
-        held = [self._function.vjp(None, self._points(chunks[0], angles))] if len(chunks) == 1 else []
-        found = (held[0][0] if held else self._function.values(None, self._points(c, angles)) for c in chunks)
-        estimate = self._estimated(zip(chunks, found, strict=True))
 
-        def pullback(cotangents: FloatArray) -> FloatArray:
-            by_string = cotangents if self._strings is None else cotangents @ self._strings.weights.T
-            total = np.zeros_like(angles)
-            for chunk in chunks:
-                _, pull = held.pop() if held else self._function.vjp(None, self._points(chunk, angles))
-                weighted = chunk.weights[:, None, None] * chunk.string_signs[:, None] * by_string
-                _, gradients = pull(weighted.reshape(-1, by_string.shape[1]))
-                total += (gradients.reshape(-1, *angles.shape) * chunk.signs[:, None]).sum(axis=0)
-            by_angle = self._frames.pull_angles(total, self._angle_map.num_angles)
-            return self._angle_map.pullback(values, by_angle)
-
-        return estimate, pullback
+    @abstractmethod
+    def probabilities(self, parameters: ParameterBatch, measurement: Measurement) -> FloatArray:
+        """Probabilities (B, 2**num_clbits) as of `ProgramFunction.probabilities`."""
 
     def gradients(
         self, f: Estimated, parameters: ParameterBatch
@@ -188,8 +153,70 @@ class PauliTrajectories:
             columns.append(self.vjp(parameters)[1](cotangents))
         return np.stack(columns, axis=1)
 
+
+class PauliTrajectories(TrajectoryEstimator):
+    """A program with Pauli noise, estimated from trajectories.
+
+    Args:
+        program: The program.
+        angle_map: From parameters to its angles.
+        observables: The observables.
+        options: Where and how it runs, how many trajectories are drawn, and from which seed.
+        function: Makes the `ProgramFunction` of the pure program.
+
+    Raises:
+        UnsupportedInstructionError: For other noise than mixtures of Pauli strings with constant probabilities.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        angle_map: AngleMap,
+        observables: Sequence[PauliSum],
+        options: EngineOptions,
+        function: Callable[..., Any],
+    ) -> None:
+        super().__init__(angle_map, len(observables), options)
+        self._strings = Strings.of(observables)
+        self._frames = PauliFrames.of(program, empty_at_end=self._strings is None)
+        num = len(self._frames.slots)
+        numbers = np.arange(num)
+        identity = AngleMap(num, np.zeros(num), numbers, numbers, np.ones(num))
+        sums = observables if self._strings is None else self._strings.sums
+        trained = np.flatnonzero(self._frames.slots >= 0)
+        pure = replace(options, trajectories=None)
+        self._function = function(self._frames.program, identity, sums, pure, trained=trained.tolist())
+
+    @override
+    def estimate(self, parameters: ParameterBatch) -> Estimate:
+        angles = self._frames.angles(self._angle_map.evaluate(parameters.full()))
+        chunks = self._chunks(len(angles))
+        return self._estimated((c, self._function.values(None, self._points(c, angles))) for c in chunks)
+
+    @override
+    def vjp(self, parameters: ParameterBatch) -> tuple[Estimate, Callable[[FloatArray], FloatArray]]:
+        values = parameters.full()
+        angles = self._frames.angles(self._angle_map.evaluate(values))
+        chunks = list(self._chunks(len(angles)))
+        held = [self._function.vjp(None, self._points(chunks[0], angles))] if len(chunks) == 1 else []
+        found = (held[0][0] if held else self._function.values(None, self._points(c, angles)) for c in chunks)
+        estimate = self._estimated(zip(chunks, found, strict=True))
+
+        def pullback(cotangents: FloatArray) -> FloatArray:
+            by_string = cotangents if self._strings is None else cotangents @ self._strings.weights.T
+            total = np.zeros_like(angles)
+            for chunk in chunks:
+                _, pull = held.pop() if held else self._function.vjp(None, self._points(chunk, angles))
+                weighted = chunk.weights[:, None, None] * chunk.string_signs[:, None] * by_string
+                _, gradients = pull(weighted.reshape(-1, by_string.shape[1]))
+                total += (gradients.reshape(-1, *angles.shape) * chunk.signs[:, None]).sum(axis=0)
+            by_angle = self._frames.pull_angles(total, self._angle_map.num_angles)
+            return self._angle_map.pullback(values, by_angle)
+
+        return estimate, pullback
+
+    @override
     def probabilities(self, parameters: ParameterBatch, measurement: Measurement) -> FloatArray:
-        """Probabilities (B, 2**num_clbits) as of `ProgramFunction.probabilities`."""
         angles = self._frames.angles(self._angle_map.evaluate(parameters.full()))
         true = replace(measurement, readout=())
         values = np.arange(2**measurement.num_clbits)

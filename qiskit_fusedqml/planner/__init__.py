@@ -42,6 +42,7 @@ def fuse(
     keep_phase: bool = True,
     populations: bool = False,
     any_start: bool = False,
+    start: Frame | None = None,
 ) -> Plan:
     """Plan a program for a device.
 
@@ -55,6 +56,8 @@ def fuse(
         populations: Whether only the absolute values of the final amplitudes matter (probabilities, diagonal
             observables), so that diagonal gates at the end can be left out.
         any_start: Whether amplitudes that the program does not hold may be the start.
+        start: The frame of the states that the tape is applied to, where another tape ended in it; None for the
+            beginning.
 
     Returns:
         The plan; it depends on nothing but the arguments.
@@ -70,7 +73,8 @@ def fuse(
 
     # |0...0> has physical index 0 in every linear frame; amplitudes are given in the identity frame
     from_zero = program.initial_state is None and not any_start
-    frame = Frame.folded(n, spread, cost_model.fold_bits) if from_zero else Frame.identity(n)
+    first = Frame.folded(n, spread, cost_model.fold_bits) if from_zero else Frame.identity(n)
+    frame = start or first
 
     def plan(euler: bool) -> Plan:
         windows = collect(program, batched_slots, frame, keep_phase=keep_phase, populations=populations, euler=euler)

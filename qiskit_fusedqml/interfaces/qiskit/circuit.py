@@ -55,8 +55,8 @@ class DifferentiableCircuit(ProgramFunction):
         noise_parameters: The order of the noise's parameters, which are the last weights.
         noise_scale: The power of all channels: 0 for none, 2 for twice the noise; may be a parameter of the noise.
         readout: Whether expectation values, as probabilities always, are those of misread bits.
-        trajectories: Number of pure trajectories with an error that values and gradients are estimated from; `estimate`
-            gives standard deviations.
+        trajectories: Number of trajectories of pure states that values and gradients are estimated from, without bias,
+            for constant noise on one qubit and backends' errors of two; `estimate` gives standard deviations.
         noise_seed: What trajectories are drawn from, the same ones in every call; None for a random one.
 
     Attributes:
