@@ -15,14 +15,9 @@ from ..ir.program import Instruction, Program, Rotation, inverted as inverted_in
 
 def inverted(program: Program, angle_map: AngleMap) -> tuple[Program, AngleMap]:
     """The program undone, in the same parameters; what is prepared at the start is left out."""
-    instructions: list[Instruction] = []
-    for instruction in reversed(program.instructions):
-        if isinstance(instruction, Rotation):
-            instructions.append(instruction._replace(theta=-instruction.theta))
-        else:
-            instructions.append(inverted_instruction(instruction, 0))
+    instructions = tuple(map(inverted_instruction, reversed(program.instructions)))
     negative = replace(angle_map, constants=-angle_map.constants, coefficients=-angle_map.coefficients)
-    return replace(program, instructions=tuple(instructions), initial_state=None), negative
+    return replace(program, instructions=instructions, initial_state=None), negative
 
 
 def unrolled(program: Program) -> tuple[Program, IntArray, NDArray[np.bool_]]:

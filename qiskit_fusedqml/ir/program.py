@@ -106,17 +106,15 @@ class Matrix:
 Instruction: TypeAlias = Rotation | Diagonal | Matrix | Channel
 
 
-def inverted(instruction: Instruction, ends: int) -> Instruction:
-    """The inverse of an instruction, where angle ``ends - slot`` is the negative of what angle ``slot`` was.
+def inverted(instruction: Instruction) -> Instruction:
+    """The inverse of an instruction, once the angle of its slot, if it takes one, has been negated.
 
     Raises:
         UnsupportedInstructionError: For a channel.
     """
     match instruction:
         case Rotation(slot=slot, theta=theta):
-            return (
-                instruction._replace(slot=ends - slot, theta=0.0) if slot >= 0 else instruction._replace(theta=-theta)
-            )
+            return instruction._replace(theta=-theta) if slot < 0 else instruction
         case Diagonal(qubits, table):
             return Diagonal(qubits, table.conj())
         case Matrix(qubits, matrix):

@@ -256,7 +256,7 @@ def test_a_noisy_program_is_valid_and_says_what_it_is() -> None:
     with pytest.raises(UnsupportedInstructionError, match=r"has 5 channel\(s\) and so mixed states; a QFI needs pure"):
         program.check_pure("a QFI")
     with pytest.raises(UnsupportedInstructionError, match=r"channel on qubits \(2, 0\) has no inverse"):
-        inverted(program.instructions[3], 0)
+        inverted(program.instructions[3])
 
 
 def test_parameters_of_channels_come_from_the_angles() -> None:

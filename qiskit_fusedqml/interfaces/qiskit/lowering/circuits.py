@@ -24,6 +24,7 @@ from ....ir.dynamic import Measure
 from ....ir.gates import GATES, place
 from ....ir.matrices import dense, diagonal, transpositions
 from ....ir.program import MAX_DIAGONAL_QUBITS, MAX_MATRIX_QUBITS, inverted
+from ....ir.slots import with_slots
 from ..noise.errors import RESET
 from ..tasks import Task, carry_out
 from .noise import NoiseOfInstruction, channels_of, is_one_unitary
@@ -295,7 +296,8 @@ class Walker(Writer):
         self._unitary -= 1
         self.table.invert(slot)
         ends = slot + self.table.num_angles - 1
-        self._instructions[start:] = [inverted(each, ends) for each in reversed(self._instructions[start:])]
+        inverses = map(inverted, reversed(self._instructions[start:]))
+        self._instructions[start:] = [with_slots(each, lambda slot: ends - slot) for each in inverses]
         self._phase = 2 * phase - self._phase
 
     def box(self, operation: Any, operands: Operands) -> Task:
