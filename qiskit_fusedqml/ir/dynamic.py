@@ -8,7 +8,7 @@ measurements, see `DynamicProgram.straight_line`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -171,7 +171,7 @@ class DynamicProgram:
     num_qubits: int
     num_clbits: int
     nodes: tuple[Node, ...]
-    variables: tuple[Variable, ...] = field(default=())
+    variables: tuple[Variable, ...] = ()
 
     def straight_line(self) -> Program:
         """The one segment of a program that otherwise only measures, after it.
@@ -188,15 +188,6 @@ class DynamicProgram:
                 "straight-line segment with measurements at its end."
             )
         return segment.program
-
-    def terminal_measurements(self) -> tuple[tuple[int, int], ...]:
-        """Pairs (qubit, clbit) by ascending clbit; where a clbit is written more than once, the last one counts.
-
-        Raises:
-            UnsupportedInstructionError: If the program is not one segment followed by measurements.
-        """
-        self.straight_line()
-        return final_writes([node for node in self.nodes if isinstance(node, Measure)])
 
 
 def final_writes(measurements: Sequence[Measure]) -> tuple[tuple[int, int], ...]:

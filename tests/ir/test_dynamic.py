@@ -28,6 +28,7 @@ from qiskit_fusedqml.ir.dynamic import (
     Save,
     Segment,
     While,
+    final_writes,
     validate,
 )
 from qiskit_fusedqml.ir.program import Program, Rotation
@@ -46,8 +47,8 @@ def test_measurements_at_the_end() -> None:
     dynamic = DynamicProgram(2, 3, (Segment(PROGRAM), Measure(1, 2), Measure(0, 0), Measure(0, 2)))
     validate(dynamic)
     assert dynamic.straight_line() is PROGRAM
-    assert dynamic.terminal_measurements() == ((0, 0), (0, 2))
-    assert DynamicProgram(2, 3, (Segment(PROGRAM),)).terminal_measurements() == ()
+    assert final_writes([Measure(1, 2), Measure(0, 0), Measure(0, 2)]) == ((0, 0), (0, 2))
+    assert final_writes([]) == ()
 
 
 @pytest.mark.parametrize(
@@ -63,9 +64,8 @@ def test_measurements_at_the_end() -> None:
 def test_values_are_defined_for_one_segment_only(nodes: tuple[Node, ...]) -> None:
     dynamic = DynamicProgram(2, 1, nodes)
     validate(dynamic)
-    for method in (dynamic.straight_line, dynamic.terminal_measurements):
-        with pytest.raises(UnsupportedInstructionError, match="one straight-line segment"):
-            method()
+    with pytest.raises(UnsupportedInstructionError, match="one straight-line segment"):
+        dynamic.straight_line()
 
 
 @pytest.mark.parametrize(

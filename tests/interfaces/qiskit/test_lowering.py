@@ -650,8 +650,8 @@ def test_instructions_that_are_names_only() -> None:
     expected.s(0)
     found = lower(circuit, qubits=range(3))
     np.testing.assert_allclose(program_unitary(found.program), Operator(expected).data, atol=1e-12)
-    assert found.dynamic.terminal_measurements() == ((2, 0), (0, 1))
-    assert lower(circuit).dynamic.terminal_measurements() == ((1, 0), (0, 1))
+    assert found.measurement.pairs == ((2, 0), (0, 1))
+    assert lower(circuit).measurement.pairs == ((1, 0), (0, 1))
 
 
 def test_a_users_gate_with_a_matrix() -> None:
@@ -751,10 +751,10 @@ def test_measurements() -> None:
     circuit.measure(1, second[0])  # overwrites
     circuit.measure(2, first[0])  # the same qubit again
     lowered = lower(circuit)
-    assert lowered.dynamic.terminal_measurements() == ((2, 0), (2, 1), (1, 2))
+    assert lowered.measurement.pairs == ((2, 0), (2, 1), (1, 2))
     assert lowered.dynamic.num_clbits == 3
     assert [type(i) for i in lowered.program.instructions] == [Rotation] * 7
-    assert lower(QuantumCircuit(2, 3)).dynamic.terminal_measurements() == ()
+    assert lower(QuantumCircuit(2, 3)).dynamic.nodes[1:] == ()
 
 
 def test_measurements_inside_an_instruction() -> None:
@@ -764,7 +764,7 @@ def test_measurements_inside_an_instruction() -> None:
     circuit = QuantumCircuit(3, 4)
     circuit.h(range(3))
     circuit.append(inner.to_instruction(), [2, 0], [3, 1])
-    assert lower(circuit).dynamic.terminal_measurements() == ((2, 1), (0, 3))
+    assert lower(circuit).measurement.pairs == ((2, 1), (0, 3))
 
 
 @pytest.mark.parametrize("given", ["Z0", "Z0Z1", "ZA00", {"Z0": 1.0}])
