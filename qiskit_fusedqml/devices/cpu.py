@@ -23,7 +23,7 @@ from ..memory import default_budget, physical_memory
 from ..planner.cost import CostModel
 from ..planner.frame import Frame
 from ..planner.tape import RY, U2, Block, Dense, Diag, Operation, Pauli, Tape
-from . import Device, _native, check_options
+from . import Device, _native, check_initial_state, check_options, check_qubits, empty_batch
 from ._native import Coefficients
 from .calibration import Calibration, find
 from .coefficients import CompiledCoefficientMap
@@ -116,7 +116,7 @@ class CPUDevice(Device):
     @override
     def allocate(self, tape: Tape, batch: int, initial_state: NDArray[np.complex128] | None) -> _native.State:
         if batch < 1:
-            raise InvalidInputError(f"A batch of {batch} states was asked for; at least 1 is needed.")
+            raise empty_batch(batch)
         half = self._prefers_half_width(tape, batch)
         try:
             state = _native.make_state(
@@ -127,13 +127,8 @@ class CPUDevice(Device):
         if initial_state is None:
             _native.set_zero_state(state, self.num_threads)
             return state
-        try:
-            _native.set_amplitudes(state, np.ascontiguousarray(initial_state, dtype=np.complex128), self.num_threads)
-        except ValueError:
-            expected = f"({2**tape.num_qubits},) or ({batch}, {2**tape.num_qubits})"
-            raise InvalidInputError(
-                f"The initial state has shape {np.shape(initial_state)}; {expected} is expected."
-            ) from None
+        check_initial_state(initial_state, tape.num_qubits, batch)
+        _native.set_amplitudes(state, np.ascontiguousarray(initial_state, dtype=np.complex128), self.num_threads)
         return state
 
     @override
@@ -190,8 +185,7 @@ class CPUDevice(Device):
 
     @override
     def probabilities(self, ket: _native.State, frame: Frame, qubits: Sequence[int]) -> NDArray[np.float64]:
-        if len(set(qubits)) != len(qubits) or any(not 0 <= q < ket.num_qubits for q in qubits):
-            raise InvalidInputError(f"The qubits {tuple(qubits)} must be distinct and below {ket.num_qubits}.")
+        check_qubits(qubits, ket.num_qubits)
         return _native.probabilities(ket, list(frame.columns), frame.offset, list(qubits), self.num_threads)
 
     @override

@@ -20,7 +20,15 @@ from ...planner.cost import CostModel
 from ...planner.frame import Frame
 from ...planner.tables import BindingTables
 from ...planner.tape import Tape
-from .. import Device, DeviceWithMemory, SamplingDevice, check_options
+from .. import (
+    Device,
+    DeviceWithMemory,
+    SamplingDevice,
+    check_initial_state,
+    check_options,
+    check_qubits,
+    empty_batch,
+)
 from ..coefficients import CompiledCoefficientMap
 from ..observables import ObservableCache
 from .coefficients import BoundValues, LoadedMap
@@ -80,15 +88,14 @@ class GPUDevice(Device, DeviceWithMemory, SamplingDevice):
     @override
     def allocate(self, tape: Tape, batch: int, initial_state: NDArray[np.complex128] | None) -> GPUState:
         if batch < 1:
-            raise InvalidInputError(f"A batch of {batch} states was asked for; at least 1 is needed.")
-        n, shape = tape.num_qubits, () if initial_state is None else initial_state.shape
-        if initial_state is not None and shape not in {(2**n,), (batch, 2**n)}:
-            raise InvalidInputError(f"The initial state has shape {shape}; ({2**n},) or ({batch}, {2**n}) is expected.")
+            raise empty_batch(batch)
+        n, source, stride = tape.num_qubits, None, 0
+        if initial_state is not None:
+            check_initial_state(initial_state, n, batch)
         state = GPUState(n, batch, self._launcher.complexes(batch << n))
-        source = None
         if initial_state is not None:
             source = self.runtime.upload(np.asarray(initial_state, dtype=self._launcher.complex))
-        stride = 2**n if len(shape) == 2 else 0
+            stride = 2**n if initial_state.ndim == 2 else 0
         self._launcher.each("set_state", state.count, [state.amplitudes, source, stride, n, state.count])
         return state
 
@@ -233,8 +240,7 @@ class GPUDevice(Device, DeviceWithMemory, SamplingDevice):
     def _weights(self, ket: GPUState, frame: Frame, qubits: Sequence[int]) -> Buffer:
         """Probabilities [sample][outcome] on the device."""
         n, kept = ket.num_qubits, len(qubits)
-        if len(set(qubits)) != kept or any(not 0 <= q < n for q in qubits):
-            raise InvalidInputError(f"The qubits {tuple(qubits)} must be distinct and below {n}.")
+        check_qubits(qubits, n)
         order = [*qubits, *(q for q in range(n) if q not in set(qubits))]
         columns = self._launcher.constant(tuple(frame.columns[q] for q in order))
         chunk_bits = max(0, n - kept - OUTCOME_AMPLITUDES.bit_length() + 1)
