@@ -28,10 +28,8 @@ from .operations import Controls, Operands, free_parameters, is_straight
 from .programs import Lowered, check_readable
 from .states import read_save, read_set_density_matrix, read_set_statevector
 
-_WITHOUT_CLASS = {
-    **{name: name for name in ("set_statevector", "set_density_matrix", "jump", "mark")},
-}
-"""The names of instructions that have no class here, and the methods that write them."""
+_WITHOUT_CLASS = frozenset({"set_statevector", "set_density_matrix", "jump", "mark"})
+"""Instructions of qiskit-aer that are known by their names; methods of these names write them."""
 
 Nodes: TypeAlias = tuple[ir.Node, ...]
 
@@ -338,7 +336,7 @@ def _method(operation: Any) -> str | None:
     if name.startswith("save_") and hasattr(operation, "_subtype"):
         return "save"
     # a user's gate of that name has a definition; others are not asked for theirs, which may take a synthesis
-    return _WITHOUT_CLASS[name] if name in _WITHOUT_CLASS and getattr(operation, "definition", None) is None else None
+    return name if name in _WITHOUT_CLASS and getattr(operation, "definition", None) is None else None
 
 
 def _mark(operation: Any) -> str:
