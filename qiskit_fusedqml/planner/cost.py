@@ -64,7 +64,7 @@ class CostModel:
         amplitude_bytes: Bytes of one complex amplitude.
         byte_cost: Multiply-adds (of a factored RY forward) done in the time that moves one byte to or from slow memory.
         fold_bits: Amplitudes at a distance of multiples of 2**fold_bits share one set of the fastest cache.
-        smallest_spread_tile: The planner spreads qubits over lanes only if tiles of this many dimensions remain.
+        smallest_lane_tile: Qubits fill lanes only if tiles of this many dimensions remain.
         factors: What a multiply-add costs, by kind of operation.
     """
 
@@ -77,18 +77,18 @@ class CostModel:
     amplitude_bytes: int = 16
     byte_cost: float = 1.0
     fold_bits: int = 0
-    smallest_spread_tile: int = 6
+    smallest_lane_tile: int = 6
     factors: Factors = Factors()
 
-    def tile_limit(self, num_qubits: int, spread: int, batch: int) -> int:
+    def tile_limit(self, num_qubits: int, lane_qubits: int, batch: int) -> int:
         """Largest dimension of a tile.
 
         Args:
             num_qubits: Dimensions of the state.
-            spread: Dimensions that are to stay outside every tile.
+            lane_qubits: Dimensions that are to stay outside every tile.
             batch: Number of samples; too few groups of them for the threads are cut into tiles that occupy these.
         """
-        inside = num_qubits - spread
+        inside = num_qubits - lane_qubits
         if inside < self.tile_qubits or self._groups(batch) >= self.threads:
             return inside if inside <= self.whole_qubits else min(self.tile_qubits, inside)
         # a tile for every thread, unless that takes more passes than it gains
@@ -102,7 +102,7 @@ class CostModel:
     def lane_qubits(self, num_qubits: int, batch: int) -> int:
         """Dimensions to keep outside every tile so that they can fill lanes which the batch leaves empty."""
         missing = max(self.lanes.bit_length() - 1 - (max(batch, 1) - 1).bit_length(), 0)
-        return min(missing, max(num_qubits - self.smallest_spread_tile, 0))
+        return min(missing, max(num_qubits - self.smallest_lane_tile, 0))
 
     def cost(self, work: Work, kind: str = "ry_factored") -> float:
         """What work takes on this device, in multiply-adds of a factored RY forward.

@@ -30,7 +30,7 @@ MODELS = {
     "small tables": {"table_qubits": 3},
     "matrices": {"factors": Factors(u2=(1e-3, 1e-3))},
     "angles": {"factors": Factors(u2=(1e3, 1e3))},
-    "qubits in lanes": {"smallest_spread_tile": 2},
+    "qubits in lanes": {"smallest_lane_tile": 2},
 }
 
 
