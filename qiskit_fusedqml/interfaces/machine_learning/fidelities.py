@@ -123,16 +123,16 @@ class FusedFidelity(LentEngineOptions, BaseStateFidelity):
             check_circuit(circuit)
         for one, other in zip(first, second, strict=True):
             self._check_qubits_match(one, other)
-        rows = []
+        sets = []
         for name, circuits, values in (("values_1", first, values_1), ("values_2", second, values_2)):
             if isinstance(values, Mapping):
                 raise InvalidInputError(f"{name} is {shown(values)}; rows of numbers are expected.")
-            rows.append(_rows_of(circuits, self._preprocess_values(circuits, values)))
+            sets.append(_sets_of(circuits, self._preprocess_values(circuits, values)))
         recorded = copy(self._default_options)
         recorded.update_options(**options)
 
         def compare() -> StateFidelityResult:
-            raw = self._fidelities(sides, rows)
+            raw = self._fidelities(sides, sets)
             metadata: list[Any] = [{}] * len(raw)
             return StateFidelityResult(
                 fidelities=raw.clip(0.0, 1.0).tolist(), raw_fidelities=raw.tolist(), metadata=metadata, options=recorded
@@ -144,7 +144,7 @@ class FusedFidelity(LentEngineOptions, BaseStateFidelity):
         """The base class's hook; the same as `run`."""
         return self.run(*arguments, **options)
 
-    def _fidelities(self, sides: list[list[QuantumCircuit]], rows: list[list[Sequence[float]]]) -> NDArray[np.float64]:
+    def _fidelities(self, sides: list[list[QuantumCircuit]], sets: list[list[Sequence[float]]]) -> NDArray[np.float64]:
         pairs: dict[tuple[int, ...], list[int]] = {}
         for position, pair in enumerate(zip(*sides, strict=True)):
             pairs.setdefault(tuple(map(id, pair)), []).append(position)
@@ -152,7 +152,7 @@ class FusedFidelity(LentEngineOptions, BaseStateFidelity):
         for positions in pairs.values():
             known = [CACHE.known(circuits[positions[0]]) for circuits in sides]
             left, right = self._states(known)
-            x, y = (_distinct(each, positions) for each in rows)
+            x, y = (_distinct(each, positions) for each in sets)
             if self._local:
                 raw[positions] = local_fidelities(left, right, x, y, known[0].snapshot.num_qubits)
             else:
@@ -169,23 +169,27 @@ class FusedFidelity(LentEngineOptions, BaseStateFidelity):
         return [States(compile_circuit(each, None, options, qubits=qubits)) for each in circuits]
 
 
-def _rows_of(circuits: Sequence[QuantumCircuit], values: Sequence[Sequence[float]]) -> list[Sequence[float]]:
-    """A row of values for each circuit."""
-    rows = list(values) if len(values) == len(circuits) or any(values[0]) else [values[0]] * len(circuits)
-    if len(rows) != len(circuits):
-        raise InvalidInputError(f"{len(rows)} rows of values were given for {len(circuits)} circuits.")
-    for position, (row, circuit) in enumerate(zip(rows, circuits, strict=True)):
-        if len(row) != circuit.num_parameters:
+def _sets_of(circuits: Sequence[QuantumCircuit], values: Sequence[Sequence[float]]) -> list[Sequence[float]]:
+    """A parameter set for each circuit; one that is given alone is for all of them.
+
+    Raises:
+        InvalidInputError: If there are more or fewer, or one does not fit the circuit's parameters.
+    """
+    sets = list(values) if len(values) == len(circuits) or any(values[0]) else [values[0]] * len(circuits)
+    if len(sets) != len(circuits):
+        raise InvalidInputError(f"{len(sets)} rows of values were given for {len(circuits)} circuits.")
+    for position, (given, circuit) in enumerate(zip(sets, circuits, strict=True)):
+        if len(given) != circuit.num_parameters:
             raise InvalidInputError(
-                f"The number of values ({len(row)}) does not match the number of parameters "
+                f"The number of values ({len(given)}) does not match the number of parameters "
                 f"({circuit.num_parameters}) for the {position}-th circuit."
             )
-    return rows
+    return sets
 
 
-def _distinct(rows: list[Sequence[float]], positions: list[int]) -> Side:
-    """The distinct rows among those at some positions."""
-    chosen = np.array([rows[position] for position in positions], np.float64)
-    sets = ParameterSets(chosen.shape[1])
-    places = sets.add(chosen)
-    return Side(sets.array(), places)
+def _distinct(sets: list[Sequence[float]], positions: list[int]) -> Side:
+    """The distinct parameter sets among those at some positions."""
+    chosen = np.array([sets[position] for position in positions], np.float64)
+    distinct = ParameterSets(chosen.shape[1])
+    places = distinct.add(chosen)
+    return Side(distinct.array(), places)

@@ -120,8 +120,8 @@ class FusedLayer(torch.nn.Module):
         self._register()
         self.reset_parameters()
         if initial_weights is not None:
-            tensor = isinstance(initial_weights, torch.Tensor)
-            given = torch.as_tensor(initial_weights if tensor else real_array(initial_weights, "initial_weights"))
+            is_tensor = isinstance(initial_weights, torch.Tensor)
+            given = torch.as_tensor(initial_weights if is_tensor else real_array(initial_weights, "initial_weights"))
             if given.shape != self.weight.shape:
                 found, expected = tuple(given.shape), tuple(self.weight.shape)
                 raise InvalidInputError(f"initial_weights has shape {found}; {expected} is expected.")
