@@ -56,7 +56,12 @@ class Variable:
 
 @dataclass(frozen=True, slots=True)
 class Constant:
-    """A constant."""
+    """A constant.
+
+    Attributes:
+        value: Its value.
+        width: `BOOL`, `FLOAT` or the width of an unsigned integer.
+    """
 
     value: bool | int | float
     width: int

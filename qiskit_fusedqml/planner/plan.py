@@ -22,15 +22,15 @@ class AnyBlock(Protocol):
 
     @property
     def tile(self) -> Sequence[int]:
-        """Its tile."""
+        """Dimensions of what is brought together in fast memory."""
 
     @property
     def operations(self) -> Sequence[Any]:
-        """Its operations."""
+        """What is applied there, in forward order."""
 
     @property
     def undo_from(self) -> int:
-        """The first operation that is undone."""
+        """Position of the first operation that the backward sweep undoes."""
 
 
 @dataclass(eq=False, repr=False)

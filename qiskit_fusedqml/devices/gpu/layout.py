@@ -113,12 +113,12 @@ class NumberLayout:
 
     @cached_property
     def num_shared(self) -> int:
-        """Shared numbers."""
+        """How many reals all samples share, dense matrices included."""
         return sum(count for key, count in self._parts if key not in BATCHED)
 
     @cached_property
     def num_batched(self) -> int:
-        """Numbers for each sample."""
+        """How many reals each sample has."""
         return sum(count for key, count in self._parts if key in BATCHED)
 
     @cached_property

@@ -58,7 +58,7 @@ class ClassicalReader:
         return self.bits(node) if isinstance(node, Clbit | ClassicalRegister) else self.expression(node)
 
     def expression(self, node: Any) -> ir.Expression:
-        """An expression."""
+        """An expression of Qiskit's, however deep it is nested."""
         return ir.fold(node, _parts, self._combined)
 
     def _combined(self, node: Any, operands: list[ir.Expression]) -> ir.Expression:
