@@ -71,12 +71,15 @@ void move_real_lanes(const PauliBlock& block, int sample_bits, uint32_t base, ui
         FQ_UNROLL
         for (int i = 0; i < count; ++i) {
             if (in) __builtin_prefetch(state + (walk.ahead ^ offsets[i]));
-            part[i] = S::permute(in ? state[walk.row ^ offsets[i]] : here[i], in ? flip : shear[i]);
+            part[i] = in ? state[walk.row ^ offsets[i]] : here[i];
+            if (in || mask) part[i] = S::permute(part[i], in ? flip : shear[i]);
         }
         trade_lanes<S, mask>(part);
         FQ_UNROLL
-        for (int i = 0; i < count; ++i)
-            (in ? here[i] : state[walk.row ^ offsets[i]]) = S::permute(part[i], in ? shear[i] : flip);
+        for (int i = 0; i < count; ++i) {
+            if (!in || mask) part[i] = S::permute(part[i], in ? shear[i] : flip);
+            (in ? here[i] : state[walk.row ^ offsets[i]]) = part[i];
+        }
         if (!walk.next()) return;
         lanes ^= block.lane_steps[trailing_zeros(walk.number)];
     }
@@ -92,16 +95,37 @@ void move_real_tile(const PauliBlock& block, int sample_bits, uint32_t base, uin
     }
 }
 
-// The lanes of one bit trade places between rows u and u ^ vector; its own inverse.
-template <class S> void shear_lanes(typename S::Vec* local, int t, int lane_bit, uint32_t vector) {
-    typename S::IntVec chosen;
-    for (int lane = 0; lane < S::W; ++lane) chosen[lane] = lane >> lane_bit & 1 ? -1 : 0;
-    const uint32_t pivot = vector & -vector;
+// For each of `count` independent vectors, the lanes of one bit trade places between rows u and u ^ vector; its own inverse.
+template <class S, int count> void shear_lanes(typename S::Vec* local, int t, const int* bits, const uint32_t* vectors) {
+    using Vec = typename S::Vec;
+    typename S::IntVec chosen[count];
+    uint32_t sums[1 << count] = {0}, pivots = 0;
+    for (int k = 0; k < count; ++k)
+        for (int lane = 0; lane < S::W; ++lane) chosen[k][lane] = lane >> bits[k] & 1 ? -1 : 0;
+    for (int k = 0; k < count; ++k) {
+        for (int i = 0; i < 1 << k; ++i) sums[i | 1 << k] = sums[i] ^ vectors[k];
+        uint32_t reduced = vectors[k];  // a bit that no combination of the earlier ones has alone
+        for (int i = 0; i < 1 << k; ++i)
+            if ((sums[i] ^ vectors[k]) < reduced) reduced = sums[i] ^ vectors[k];
+        pivots |= uint32_t(1) << (31 - __builtin_clz(reduced));
+    }
     for (uint32_t u = 0; u < uint32_t(1) << t; ++u) {
-        if (u & pivot) continue;
-        const typename S::Vec a = local[u], b = local[u ^ vector];
-        local[u] = S::select(chosen, b, a);
-        local[u ^ vector] = S::select(chosen, a, b);
+        if (u & pivots) continue;
+        Vec part[1 << count];
+        FQ_UNROLL
+        for (int i = 0; i < 1 << count; ++i) part[i] = local[u ^ sums[i]];
+        FQ_UNROLL
+        for (int k = 0; k < count; ++k) {
+            FQ_UNROLL
+            for (int i = 0; i < 1 << count; ++i) {
+                if (i >> k & 1) continue;
+                const Vec a = part[i], b = part[i | 1 << k];
+                part[i] = S::select(chosen[k], b, a);
+                part[i | 1 << k] = S::select(chosen[k], a, b);
+            }
+        }
+        FQ_UNROLL
+        for (int i = 0; i < 1 << count; ++i) local[u ^ sums[i]] = part[i];
     }
 }
 
@@ -133,9 +157,31 @@ template <class S> struct PauliPlace {
     }
 
 private:
+    // Up to three bits at a time, as long as their vectors are independent.
     void shear() const {
-        for (int bit = 0; bit < call.lane_bits; ++bit)
-            if (block.lane_shear[bit]) shear_lanes<S>(local, block.t, bit + call.sample_bits, block.lane_shear[bit]);
+        int bits[3], count = 0;
+        uint32_t vectors[3];
+        const auto finish = [&] {
+            if (count == 1) shear_lanes<S, 1>(local, block.t, bits, vectors);
+            if (count == 2) shear_lanes<S, 2>(local, block.t, bits, vectors);
+            if (count == 3) shear_lanes<S, 3>(local, block.t, bits, vectors);
+            count = 0;
+        };
+        for (int bit = 0; bit < call.lane_bits; ++bit) {
+            const uint32_t vector = block.lane_shear[bit];
+            if (!vector) continue;
+            bool depends = count == 3;
+            for (int i = 0; i < 1 << count && !depends; ++i) {
+                uint32_t sum = vector;
+                for (int k = 0; k < count; ++k)
+                    if (i >> k & 1) sum ^= vectors[k];
+                depends = !sum;
+            }
+            if (depends) finish();
+            bits[count] = bit + call.sample_bits;
+            vectors[count++] = vector;
+        }
+        finish();
     }
 };
 

@@ -7,42 +7,65 @@ namespace {
 
 constexpr int letter_z = 3;
 
-// r[b, Z] += gain r[b, I] for the letters of the first qubit (step 1) or the second (step 4); transposed: r[b, I] += gain r[b, Z].
+// r[Z] += gain r[I], rows `step` apart from letter to letter; transposed: r[I] += gain r[Z].
 template <int step, bool transposed, class Vec> FQ_INLINE void add_shift(Vec* r, Vec gain) {
-    FQ_UNROLL
-    for (int i = 0; i < 4; ++i) {
-        Vec* at = r + (4 / step) * i;
-        if (transposed) at[0] += gain * at[letter_z * step];
-        else at[letter_z * step] += gain * at[0];
+    if (transposed) r[0] += gain * r[letter_z * step];
+    else r[letter_z * step] += gain * r[0];
+}
+
+// A pair, its inverse or the transpose of either: scales S[b, a] and gains are those of the map or of its inverse.
+template <class S, bool inverse, bool transposed, bool first, bool second> struct PairMap {
+    using Vec = typename S::Vec;
+    static constexpr bool scales_first = inverse == transposed;
+    Vec scales[16], gains[2];
+
+    explicit PairMap(const typename S::T* numbers) {
+        for (int i = 0; i < 16; ++i) scales[i] = S::splat(numbers[i]);
+        for (int i = 0; i < 2; ++i) gains[i] = S::splat(inverse ? -numbers[16 + i] : numbers[16 + i]);
     }
-}
+    // The rows [b, a] of one letter b, but for the shift of the second qubit.
+    FQ_INLINE void scale(int b, Vec* r) const {
+        if (first && !scales_first) add_shift<1, transposed>(r, gains[0]);
+        FQ_UNROLL
+        for (int a = 0; a < 4; ++a) r[a] *= scales[4 * b + a];
+        if (first && scales_first) add_shift<1, transposed>(r, gains[0]);
+    }
+    // The rows [I, a] and [Z, a], 4 apart.
+    FQ_INLINE void shift(Vec* r) const {
+        FQ_UNROLL
+        for (int a = 0; a < 4; ++a) {
+            if (transposed) r[a] += gains[1] * r[4 + a];
+            else r[4 + a] += gains[1] * r[a];
+        }
+    }
+};
 
-// A pair, its inverse or the transpose of either on 16 rows; scales and gains are those of the map or of its inverse.
-template <bool inverse, bool transposed, bool first, bool second, class Vec, class Table>
-FQ_INLINE void pair_map(Vec* r, const Table& table) {
-    const auto shift = [&] {
-        if (first) add_shift<1, transposed>(r, inverse ? -table[16] : table[16]);
-        if (second) add_shift<4, transposed>(r, inverse ? -table[17] : table[17]);
-    };
-    if (inverse != transposed) shift();  // the two shifts commute
-    FQ_UNROLL
-    for (int i = 0; i < 16; ++i) r[i] *= table[i];
-    if (inverse == transposed) shift();
-}
-
+// As few rows at a time as belong together, so that the numbers stay in registers.
 template <class S, bool inverse, bool transposed, bool first, bool second>
 void pair_rows(const PauliOp& op, const typename S::T* numbers, uint32_t coset, typename S::Vec* rows) {
-    const Spread<S, false> table{numbers};
+    using Map = PairMap<S, inverse, transposed, first, second>;
+    const Map map(numbers);
     uint32_t vectors[16];
     for (int i = 0; i < 16; ++i) vectors[i] = op.vectors[i];
     for (uint32_t k = 0; k < op.count[0]; ++k) {
         const uint32_t u = op.rows[0][k] ^ coset;
-        typename S::Vec r[16];
+        typename S::Vec r[8];
         FQ_UNROLL
-        for (int i = 0; i < 16; ++i) r[i] = rows[u ^ vectors[i]];
-        pair_map<inverse, transposed, first, second>(r, table);
+        for (int b = 1; b < letter_z; ++b) {
+            FQ_UNROLL
+            for (int a = 0; a < 4; ++a) r[a] = rows[u ^ vectors[4 * b + a]];
+            map.scale(b, r);
+            FQ_UNROLL
+            for (int a = 0; a < 4; ++a) rows[u ^ vectors[4 * b + a]] = r[a];
+        }
         FQ_UNROLL
-        for (int i = 0; i < 16; ++i) rows[u ^ vectors[i]] = r[i];
+        for (int i = 0; i < 8; ++i) r[i] = rows[u ^ vectors[i + i / 4 * 8]];
+        if (second && !Map::scales_first) map.shift(r);
+        map.scale(0, r);
+        map.scale(letter_z, r + 4);
+        if (second && Map::scales_first) map.shift(r);
+        FQ_UNROLL
+        for (int i = 0; i < 8; ++i) rows[u ^ vectors[i + i / 4 * 8]] = r[i];
     }
 }
 
@@ -64,11 +87,11 @@ template <class S> void measure_pair(const PauliTile<S>& tile, const PauliOp& op
             const uint32_t u = op.rows[0][k] ^ coset ^ op.vectors[i];
             r[i] = tile.ket[u], o[i] = tile.bra[u], scaled[i] = table[i] * r[i];
         }
-        add_shift<1, false>(scaled, table[16]);
+        for (int b = 0; b < 4; ++b) add_shift<1, false>(scaled + 4 * b, table[16]);
         for (int a = 0; a < 4; ++a) m[17] += o[12 + a] * scaled[a];
-        add_shift<4, true>(o, table[17]);
+        for (int a = 0; a < 4; ++a) add_shift<4, true>(o + a, table[17]);
         for (int b = 0; b < 4; ++b) m[16] += o[4 * b + letter_z] * table[4 * b] * r[4 * b];
-        add_shift<1, true>(o, table[16]);
+        for (int b = 0; b < 4; ++b) add_shift<1, true>(o + 4 * b, table[16]);
         for (int i = 0; i < 16; ++i) m[i] += o[i] * r[i];
     }
 }
