@@ -150,6 +150,27 @@ def test_blocks_do_not_reach_over_cuts(seed):
     assert [b.operations for b in plan.tape.blocks[:count]] == [b.operations for b in first.tape.blocks]
 
 
+@pytest.mark.parametrize("unit", [1e-9, 1e-6, 1.0, 1e3])
+@pytest.mark.parametrize("slot", range(3))
+@pytest.mark.parametrize("excited", [0.0, 0.3, 0.5])
+def test_relaxation_is_judged_alike_in_any_unit_of_time(unit, slot, excited):
+    """T1, T2 or the time is a parameter; towards the share 1/2 a long relaxation commutes with all rotations."""
+    times = [50.0 * unit, 40.0 * unit, 30.0 * unit]
+    relaxation = Channel(
+        (0,),
+        family=CHANNELS["thermal_relaxation"],
+        slots=tuple(0 if k == slot else -1 for k in range(4)),
+        constants=tuple(0.0 if k == slot else value for k, value in enumerate([*times, excited])),
+    )
+    around = [Rotation(3, 3, theta=0.5), Rotation(3, 1, theta=0.4)]
+    angles, vector = np.array([times[slot]]), np.random.default_rng(5).normal(size=16)
+    for x, z in ((1, 0), (1, 1), (0, 1)):
+        program = Program(2, 1, (*around, Rotation(x, z, theta=0.7), relaxation, *around))
+        plan = fuse_channels(program, tile_bits=4, batched_slots=frozenset(), wanted_slots=ALL)
+        want = run_on_density_matrix(program, angles, vector)
+        np.testing.assert_allclose(run_plan(plan, angles, vector), want, atol=1e-12)
+
+
 def test_plans_are_deterministic():
     plans = [Case(7, n=4, length=40).plan(6) for _ in range(2)]
     assert plans[0].tape.blocks == plans[1].tape.blocks

@@ -1,6 +1,6 @@
 """What a transfer matrix is made of: what it commutes with, whether it fits in a `Pair`, and its factors.
 
-A channel that depends on angles is judged by two of its family's members; what both have, all have.
+A channel that depends on angles is judged by some of its family's members; what these have, all have.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from .tape import PauliQubit
 EPSILON = 1e-13
 """What a transfer matrix's entries may differ by where one is taken for another."""
 
-_TRIALS = (0.021, 0.034)
-"""Parameters of the members that stand for a family; small, as sums of them may be probabilities."""
+_TRIALS = (1e-9, 0.021, 0.034, 40.0, 1e5)
+"""Parameters of the members that stand for a family: small ones, as sums of them may be probabilities, and times in any
+unit, as relaxation for a very short or long time is the same as none, or as a reset."""
 
 
 def rotation_matrix(axis: int, angle: float) -> FloatArray:
@@ -45,7 +46,9 @@ def members(channel: Channel) -> FloatArray:
         assert channel.matrix is not None
         return channel.matrix[None]
     given = zip(channel.slots, channel.constants, strict=True)
-    parameters = [np.array(_TRIALS) * (1 + 0.3 * j) if s >= 0 else np.full(2, c) for j, (s, c) in enumerate(given)]
+    parameters = [
+        np.array(_TRIALS) * (1 + 0.3 * j) if s >= 0 else np.full(len(_TRIALS), c) for j, (s, c) in enumerate(given)
+    ]
     return channel.family.transfer(*parameters)
 
 
