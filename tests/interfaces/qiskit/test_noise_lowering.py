@@ -429,10 +429,26 @@ def test_scaled_noise_is_repeated_noise(scale: float) -> None:
         np.testing.assert_allclose(state.data, density_matrix(unmeasured, repeated), atol=1e-12)
 
 
-@pytest.mark.parametrize("scale", [-1.0, np.inf, "x", np.nan])
+@pytest.mark.parametrize("scale", [-1.0, np.inf, "x", np.nan, True, None, np.array([1.0, 2.0])])
 def test_bad_scales(scale: Any) -> None:
-    with pytest.raises(InvalidInputError, match="noise_scale must be a number from 0 on"):
+    message = "noise_scale is .*; a number from 0 on, a Parameter or an expression of some is expected"
+    with pytest.raises(InvalidInputError, match=message):
         lower(QuantumCircuit(1), noise=noise_model(), noise_scale=scale)
+    with pytest.raises(InvalidInputError, match=message):
+        DifferentiableCircuit(QuantumCircuit(1), noise_scale=scale)
+
+
+def test_relaxation_of_many_delays_is_scaled() -> None:
+    """Channels of delays are made for each of them, and another one may take a former one's place in memory."""
+    model = ParametricNoiseModel()
+    model.add_delay_relaxation([1.0], [0.8])
+    circuit = QuantumCircuit(1)
+    circuit.h(0)
+    times = np.random.default_rng(2).uniform(0, 0.01, 200)
+    for time in times:
+        circuit.delay(time, 0, "s")
+    value = DifferentiableCircuit(circuit, ["X"], noise_model=model, noise_scale=2).values()
+    np.testing.assert_allclose(value, [[np.exp(-2 * times.sum() / 0.8)]], rtol=1e-12)
 
 
 def test_noise_that_cannot_be_scaled() -> None:

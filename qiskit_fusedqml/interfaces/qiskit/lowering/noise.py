@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from qiskit import QuantumCircuit
-from qiskit.circuit import CircuitInstruction, Parameter, ParameterExpression
+from qiskit.circuit import CircuitInstruction, Parameter
 from qiskit.quantum_info.operators.predicates import is_unitary_matrix
 
 from ....arrays import FloatArray, shown
@@ -17,7 +17,7 @@ from ....engine.options import EngineOptions
 from ....errors import InvalidInputError, UnsupportedInstructionError
 from ....ir.measurement import Confusion
 from ..noise import Noise, PlacedChannel, read_noise
-from ..noise.errors import Scale, constant, parameters_of, read_error, transfer
+from ..noise.errors import Scale, checked_scale, constant, parameters_of, read_error, transfer
 
 NoiseOfInstruction: TypeAlias = list[tuple[tuple[int, ...], PlacedChannel]]
 
@@ -40,7 +40,7 @@ class NoiseWriter:
     scale: Scale = 1.0
     found: bool = False
     confusions: list[Confusion] = field(default_factory=list)
-    _scaled: dict[int, PlacedChannel] = field(default_factory=dict)
+    _scaled: dict[int, tuple[PlacedChannel, PlacedChannel]] = field(default_factory=dict)
 
     @property
     def parameters(self) -> list[Parameter]:
@@ -62,9 +62,11 @@ class NoiseWriter:
         return [(each, self._scale(channel)) for each, channel in found]
 
     def _scale(self, channel: PlacedChannel) -> PlacedChannel:
-        if id(channel) not in self._scaled:  # the model keeps the channel, and so its identity
-            self._scaled[id(channel)] = channel.scaled(self.scale)
-        return self._scaled[id(channel)]
+        # by identity, and with the channel, which no other one then takes the place of: delays' are made for each
+        known = self._scaled.get(id(channel))
+        if known is None:
+            known = self._scaled[id(channel)] = (channel, channel.scaled(self.scale))
+        return known[1]
 
     def measured(self, qubits: tuple[int, ...], clbits: tuple[int, ...]) -> None:
         """Take in a measurement.
@@ -108,13 +110,7 @@ def noise_writer(noise: Any, scale: Any) -> NoiseWriter | None:
     Raises:
         InvalidInputError: If it is no noise model, or the scale neither a number from 0 on nor an expression.
     """
-    if not isinstance(scale, ParameterExpression):
-        try:
-            scale = float(scale)
-        except (TypeError, ValueError):
-            scale = -1.0
-        if not 0 <= scale < float("inf"):
-            raise InvalidInputError("noise_scale must be a number from 0 on, a Parameter or an expression of some.")
+    scale = checked_scale(scale)
     if noise is None:
         return None
     model = read_noise(noise)

@@ -13,7 +13,7 @@ from qiskit.circuit import Parameter, ParameterExpression
 from qiskit.circuit.library import get_standard_gate_name_mapping
 from qiskit.circuit.parametervector import ParameterVectorElement
 
-from ....arrays import ComplexArray, FloatArray, shown
+from ....arrays import ComplexArray, FloatArray, real_number, shown
 from ....errors import InvalidInputError, UnsupportedInstructionError
 from ....ir.channel_table import powered
 from ....ir.channels import (
@@ -88,6 +88,18 @@ class PlacedChannel:
     def _powers(self) -> ChannelFamily:
         assert self.matrix is not None
         return powered(self.matrix)
+
+
+def checked_scale(scale: Any) -> Scale:
+    """What noise is scaled by, NumPy's numbers as Python's.
+
+    Raises:
+        InvalidInputError: If it is neither a number from 0 on nor an expression of parameters.
+    """
+    if isinstance(scale, ParameterExpression):
+        return scale
+    expected = "a number from 0 on, a Parameter or an expression of some"
+    return real_number(scale, "noise_scale", expected, least=0.0)
 
 
 def parameters_of(value: Any) -> list[Parameter]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ....engine.options import EngineOptions, engine_arguments
+from .errors import checked_scale
 from .model import read_noise
 
 
@@ -15,8 +16,11 @@ def engine_options(given: Mapping[str, Any]) -> EngineOptions:
     A noise model is read: as long as it stays as it is, the options are equal.
 
     Raises:
-        InvalidInputError: For an option that is not allowed, and for what is no noise model.
+        InvalidInputError: For an option that is not allowed, what is no noise model, and a scale that is none.
     """
     own = engine_arguments(given)
     model = own.get("noise_model")
-    return EngineOptions(**own | {"noise_model": None if model is None else read_noise(model)})
+    own |= {"noise_model": None if model is None else read_noise(model)}
+    if "noise_scale" in own:
+        own["noise_scale"] = checked_scale(own["noise_scale"])
+    return EngineOptions(**own)
