@@ -288,7 +288,10 @@ def powered(matrix: FloatArray) -> ChannelFamily:
         if outside is not None or np.isinf(scale).any():
             return outside or "the scale of noise is inf; a finite one is allowed"
         if not np.isfinite(logarithm).all():
-            return "noise that has no real logarithm cannot be scaled; this one forgets or flips what it acts on"
+            return (
+                "noise that has no real logarithm is scaled by whole numbers only, which are no parameters; this one "
+                "forgets or flips what it acts on"
+            )
         for number in np.unique(np.ravel(scale)):
             found = None if float(number).is_integer() else channel_problem(transfer(number))
             if found is not None:

@@ -30,6 +30,7 @@ from ...engine.options import EngineOptions
 from ...errors import InvalidInputError
 from ..qiskit.cache import check_circuit
 from ..qiskit.circuit import DifferentiableCircuit, checked_parameters
+from ..qiskit.compiled import check_bound
 from ..qiskit.estimator import FusedEstimator
 from ..qiskit.noise import engine_options
 from ..qiskit.snapshot import refused_if_too_deep
@@ -62,6 +63,7 @@ class _Network(NeuralNetwork):
         for name in ("input_params", "weight_params"):
             checked_parameters(() if arguments[name] is None else arguments[name], name)
         self.engine_options = engine_options(arguments)
+        check_bound(self.engine_options)
 
     @cached_property
     def differentiable(self) -> DifferentiableCircuit:
@@ -140,7 +142,8 @@ class FusedEstimatorQNN(_Network, EstimatorQNN):
         gradient: See above.
         default_precision: Passed to an estimator with noise.
         device, precision, max_memory_mb, num_threads, checkpoint: As of `EngineOptions`.
-        noise_model, noise_scale, readout, trajectories, noise_seed: As of `FusedEstimator`.
+        noise_model, noise_scale, readout, trajectories, noise_seed: As of `FusedEstimator`; the noise has no
+            parameters.
 
     Example:
         >>> from qiskit.circuit.library import real_amplitudes, zz_feature_map

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from qiskit import QuantumCircuit
-from qiskit.circuit import ParameterVector
+from qiskit.circuit import Parameter, ParameterVector
 from qiskit.circuit.library import real_amplitudes, zz_feature_map
 from qiskit.primitives import StatevectorEstimator, StatevectorSampler
 from qiskit.providers.fake_provider import GenericBackendV2
@@ -27,6 +27,7 @@ from qiskit_fusedqml import (
 )
 from qiskit_fusedqml.engine.passes import Passes
 from qiskit_fusedqml.errors import FusedQMLError, InvalidInputError
+from qiskit_fusedqml.interfaces.qiskit.noise import ParametricNoiseModel
 
 networks = pytest.importorskip("qiskit_machine_learning.neural_networks")
 gradients = pytest.importorskip("qiskit_machine_learning.gradients")
@@ -348,3 +349,12 @@ def test_second_derivatives_through_torch_are_refused(make: Callable[..., Any], 
     with pytest.raises(FusedQMLError, match=r"Second derivatives .* FusedLayer"):
         torch.autograd.grad((layer(x) ** 2).sum() + (x**3).sum(), x, create_graph=True)
     assert ours.backward(x.detach().numpy(), RNG.uniform(-1, 1, 6))[0] is not None  # beside a backward pass of torch
+
+
+@pytest.mark.parametrize("network", [FusedEstimatorQNN, FusedSamplerQNN])
+def test_noise_with_parameters_is_refused(network: Callable[..., Any]) -> None:
+    strength = Parameter("p")
+    noise = ParametricNoiseModel()
+    noise.add_error("depolarizing", strength, "ry")
+    with pytest.raises(InvalidInputError, match=r"noise has the parameters \['p'\].*FusedLayer take them as weights"):
+        network(circuit=real_amplitudes(2), noise_model=noise)

@@ -456,12 +456,26 @@ def test_noise_that_cannot_be_scaled() -> None:
     circuit.x(0)
     model = aer.NoiseModel()
     model.add_all_qubit_quantum_error(aer.reset_error(1.0), "x")
-    with pytest.raises(InvalidInputError, match=r"instruction 0 \('x'\).*noise_scale is 2: noise that has no real log"):
-        lower(circuit, noise=model, noise_scale=2)
+    with pytest.raises(
+        InvalidInputError, match=r"instruction 0 \('x'\).*noise_scale is 1.5: noise that has no real log"
+    ):
+        lower(circuit, noise=model, noise_scale=1.5)
     own = ParametricNoiseModel()
     own.add_error("depolarizing", Parameter("p"), "x")
     with pytest.raises(InvalidInputError, match="depolarizing has the parameters p"):
         lower(circuit, noise=own, noise_scale=2)
+
+
+@pytest.mark.parametrize("error", [aer.reset_error(1.0), aer.pauli_error([("X", 0.7), ("I", 0.3)])])
+def test_all_noise_can_be_left_out_or_repeated(error: Any) -> None:
+    circuit = QuantumCircuit(1)
+    circuit.ry(0.3, 0)
+    model, doubled = aer.NoiseModel(), aer.NoiseModel()
+    model.add_all_qubit_quantum_error(error, "ry")
+    doubled.add_all_qubit_quantum_error(error.compose(error), "ry")
+    for scale, expected in ((0, aer.NoiseModel()), (2, doubled)):
+        state = lowered_state(lower(circuit, noise=model, noise_scale=scale), 1)
+        np.testing.assert_allclose(state.data, density_matrix(circuit, expected), atol=1e-12)
 
 
 # Warnings and refusals

@@ -59,7 +59,7 @@ class PlacedChannel:
         return [(qubit,) for qubit in qubits] if self.each else [tuple(qubits[place] for place in self.places)]
 
     def scaled(self, scale: Scale) -> PlacedChannel:
-        """The channel to a power.
+        """The channel to a power; whole ones are possible for every channel, that many times one after the other.
 
         Raises:
             InvalidInputError: If the power is no channel, or the channel has parameters.
@@ -71,6 +71,8 @@ class PlacedChannel:
             )
         if isinstance(scale, ParameterExpression):
             return PlacedChannel(self.places, None, self._powers, (scale,), self.each)
+        if scale.is_integer():
+            return PlacedChannel(self.places, np.linalg.matrix_power(self.matrix, int(scale)), each=self.each)
         problem = self._powers.problem(scale)
         if problem is not None:
             raise InvalidInputError(f"noise_scale is {scale:g}: {problem}.")
