@@ -579,6 +579,7 @@ def test_noise_of_a_backend_is_attached() -> None:
     assert ours.target["cx"][(0, 1)].error == backend.target["cx"][(0, 1)].error
     ideal = FusedSimulator.from_backend(backend, noise_model=None).run(circuit, method="density_matrix").result()
     np.testing.assert_allclose(ideal.data(0)["density_matrix"].purity(), 1.0, atol=1e-10)
+    assert metadata(ours.run(circuit, noise_model=None).result())[1] == "ideal"
     ours.set_options(noise_model=None)
     assert metadata(ours.run(circuit).result())[1] == "ideal"
     # of simulators it is their option

@@ -201,7 +201,9 @@ class FusedSimulator(BackendV2):
         if len(known) < len(fields):
             unknown = ", ".join(unknown_fields(fields))
             warnings.warn(f"FusedSimulator.run ignores unknown options: {unknown}.", stacklevel=3)
-        return checked_fields({name: value for name, value in known.items() if value is not None})
+        # None is the simulator's value, but no noise model is one, as on Aer
+        given = {name: value for name, value in known.items() if value is not None or name == "noise_model"}
+        return checked_fields(given)
 
     def _state_width(self) -> int:
         options, is_mixed = self._options, self._options.method == "density_matrix"
