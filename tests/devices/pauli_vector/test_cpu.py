@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from dataclasses import replace
 from itertools import pairwise
 
@@ -181,6 +182,34 @@ def test_bad_input():
     outside = PauliTape(3, (PauliBlock(qubits[0][:2], (Affine(qubits[1], 0),)),), PauliFrame(qubits), 0)
     with pytest.raises(InvalidInputError, match="outside its block's tile"):
         device.forward(outside, run.coefficients, device.allocate(3, 2))
+
+
+@pytest.mark.parametrize(("n", "batch"), [(8, 32), (9, 1)])
+def test_a_signal_stops_a_long_call(n, batch):
+    """Ctrl-C is a signal whose handler raises; here an alarm's does. The device is as good as new afterwards."""
+
+    class AlarmError(Exception):
+        pass
+
+    def ring(*_):
+        raise AlarmError
+
+    frame = PauliFrame.identity(n)
+    block = PauliBlock(tuple(v for q in frame.qubits[:3] for v in q[:2]), tuple(Affine(q, 0) for q in frame.qubits[:3]))
+    endless = PauliTape(n, (block,) * 3000, frame, 0)
+    maker = PauliTapeMaker(np.random.default_rng(0), n, counts={"a": 1, "A": 0, "p": 0, "t": 0, "T": 0})
+    coefficients = random_coefficients(maker, endless, batch)
+    device = CPUPauliDevice(num_threads=2)
+    ket = device.allocate(n, batch, np.ones(4**n))
+    previous = signal.signal(signal.SIGALRM, ring)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        with pytest.raises(AlarmError):
+            device.forward(endless, coefficients, ket)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+    check(device, 1, 4, 3, "at", 2, 3)
 
 
 def test_planted_faults_are_seen():
