@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..arrays import FloatArray
+from ..arrays import FloatArray, joined
 from ..devices import State
 from ..devices.pauli_vector.device import MixedStateDevice
 from ..errors import UnsupportedInstructionError
 from ..planner.pauli_vector.segments import first_undone, piece
 from .mixed_sweeps import MixedSweeps
-from .parameters import first_parameters
+from .parameters import ParameterBatch, first_parameters
 from .program_function import ProgramFunction
+from .strengths import by_piece
+
+STATES = 7
+"""States that are held at once: the ket, a bra, the start, and two vectors to compare in double precision."""
 
 
 def undo_error(f: ProgramFunction, x: ArrayLike | None = None, w: ArrayLike | None = None) -> FloatArray:
@@ -33,12 +39,22 @@ def undo_error(f: ProgramFunction, x: ArrayLike | None = None, w: ArrayLike | No
     Raises:
         UnsupportedInstructionError: For a program without noise, and for trajectories.
     """
-    device = f.device
-    if f.sampled is not None or not isinstance(device, MixedStateDevice):
-        raise UnsupportedInstructionError("The error of undoing is that of exact values with noise_model=.")
+    if f.sampled is not None or not isinstance(f.device, MixedStateDevice):
+        reason = "it is estimated from trajectories" if f.sampled is not None else "it has no noise"
+        raise UnsupportedInstructionError(
+            f"undo_error says how well noise is undone for exact gradients of a program; of this one none is: {reason}."
+        )
+    if f.strengths is not None and (pieces := f.strengths.pieces(x, w)):
+        return by_piece(partial(undo_error, f), pieces, x, w)
     parameters = f.read(x, w)
     sweeps = f.plans.planned(f.passes.request(parameters, first_parameters(f.angle_map.num_parameters)))
     assert isinstance(sweeps, MixedSweeps)
+    return joined([_undo_error(f, f.device, sweeps, part) for part in f.memory.chunks(parameters, STATES, sweeps)])
+
+
+def _undo_error(
+    f: ProgramFunction, device: MixedStateDevice, sweeps: MixedSweeps, parameters: ParameterBatch
+) -> FloatArray:
     residuals, ket = f.passes.forward(sweeps, parameters)
     kept, coefficients, inner = list(residuals.checkpoints), residuals.bound.bound.coefficients, device.inner
 

@@ -335,7 +335,8 @@ def test_several_channels_that_forget_a_qubit(device: str) -> None:
     for k in range(6):
         instructions += [Rotation(1, 0, slot=3 * k), channel("reset_error", (0,), 1.0 if k < 2 else 0.97, 0.0)]
         instructions += [Rotation(1, 1, slot=3 * k + 1), Rotation(0, 1, slot=3 * k + 2), Rotation(3, 3, slot=0)]
-    f = function(Program(N, 18, tuple(instructions)), 0, device=device)
+    program = Program(N, 18, tuple(instructions))
+    f = function(program, 0, device=device)
     w = np.random.default_rng(3).uniform(-2, 2, 18)
     sweeps = f.plans.planned(f._training_request(f.read(None, w)))
     assert isinstance(sweeps, MixedSweeps)
@@ -345,7 +346,8 @@ def test_several_channels_that_forget_a_qubit(device: str) -> None:
     assert sum(segment.held for segment in sweeps.segments(bound)) == 6
     assert undo_error(f, None, w)[0] < 1e-13
     found = f.vjp(None, w)[1](np.ones((1, 2)))[1]
-    np.testing.assert_allclose(found, differences(f, None, w).sum(axis=(0, 1)), atol=1e-8)
+    expected = differences(function(program, 0), None, w).sum(axis=(0, 1))
+    np.testing.assert_allclose(found, expected, atol=1e-8)
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -360,9 +362,10 @@ def test_strengths_of_noise_between_inputs(device: str) -> None:
         Rotation(1, 0, slot=4),
         Rotation(3, 3, slot=1),
     ]
-    f = function(Program(N, 5, tuple(instructions)), 2, device=device)
+    program = Program(N, 5, tuple(instructions))
+    f = function(program, 2, device=device)
     x, w = np.random.default_rng(4).uniform(-2, 2, (5, 2)), np.array([0.1, 0.2, 0.7])
-    expected = differences(f, x, w).sum(axis=(0, 1))
+    expected = differences(function(program, 2), x, w).sum(axis=(0, 1))
     dx, dw = f.vjp(x, w)[1](np.ones((5, 2)))
     assert dx is None
     np.testing.assert_allclose(dw, expected, atol=1e-8)
@@ -375,6 +378,22 @@ def differences(
     """Central differences (B, K, W) of the values by the weights."""
     shifts = step * np.eye(len(w))
     return np.stack([(f.values(x, w + s) - f.values(x, w - s)) / (2 * step) for s in shifts], axis=-1)
+
+
+def test_the_error_of_undoing_in_pieces() -> None:
+    """In the budget, at several strengths, and refused where nothing is undone."""
+    program, inputs, weights = model()
+    x, w = point(inputs, weights, 9)
+    f = function(program, inputs, device="CPU")
+    small = function(program, inputs, device="CPU", max_memory_mb=30 * 8 * 4**N / 2**20)
+    np.testing.assert_allclose(undo_error(small, x, w), undo_error(f, x, w), atol=1e-14)
+    strengths = np.tile(w, (9, 1))
+    strengths[:, -1] = np.linspace(0.0, 0.2, 9)
+    assert undo_error(f, x, strengths).shape == (9,)
+    assert undo_error(f, x, strengths).max() < 1e-12
+    pure = function(Program(N, 1, (Rotation(1, 0, slot=0),)), 0)
+    with pytest.raises(FusedQMLError, match="of this one none is: it has no noise"):
+        undo_error(pure, None, [0.3])
 
 
 def test_states_of_many_observables_are_in_the_budget() -> None:
