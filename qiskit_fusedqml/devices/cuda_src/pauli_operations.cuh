@@ -1,7 +1,7 @@
 // Operations on Pauli vectors, on one tile in shared memory: planner/pauli_vector/tape.py has the mathematics, gpu/pauli_tapes.py writes the records.
 namespace fusedqml {
 
-constexpr int pauli_threads = 256, pauli_sums = 18, pauli_row_words = 256;
+constexpr int pauli_threads = 256, pauli_sums = 18, pauli_row_words = 256, pauli_numbers = 18, pauli_words = 25;
 
 enum PauliKind { pauli_affine, pauli_pair, pauli_turn, pauli_transfer };
 
@@ -27,6 +27,48 @@ struct PauliCoefficients {
     template <class Real> __device__ __forceinline__ PauliNumbers<Real> of(const PauliRecord& record, int number) const {
         if (record.batched) return {numbers + shared + number * batch + sample, batch};
         return {numbers + number, 1};
+    }
+};
+
+// Operations come into shared memory before their turn, records two operations ahead and the numbers of all but transfer matrices one ahead: what is
+// loaded while one operation runs is put there before the barrier behind it. A block has 64 threads at least.
+template <class Real> struct PauliAhead {
+    int* ring;      // of four records
+    Real* held;     // [2][own, inverse]
+    const int* records;
+    PauliCoefficients coefficients;
+    int first, step, count, word;
+    Real number;
+
+    static constexpr int bytes = 4 * pauli_words * sizeof(int) + 4 * pauli_numbers * sizeof(Real);
+
+    __device__ __forceinline__ PauliAhead(unsigned char* memory, const int* records, const PauliCoefficients& coefficients, int first, int step, int count)
+        : ring(reinterpret_cast<int*>(memory)), held(reinterpret_cast<Real*>(ring + 4 * pauli_words)), records(records), coefficients(coefficients), first(first), step(step),
+          count(count), word(0), number(0) {
+        for (int k = -2; k < 0; ++k) {
+            load(k);
+            store(k);
+            __syncthreads();
+        }
+    }
+    __device__ __forceinline__ const PauliRecord& record(int k) const { return *reinterpret_cast<const PauliRecord*>(ring + (k & 3) * pauli_words); }
+    __device__ __forceinline__ const Real* own(int k) const { return held + (k & 1) * 2 * pauli_numbers; }
+    __device__ __forceinline__ const Real* inverse(int k) const { return own(k) + pauli_numbers; }
+
+    // While operation k runs, and before the barrier behind it.
+    __device__ __forceinline__ void load(int k) {
+        const int t = static_cast<int>(threadIdx.x);
+        if (t < pauli_words && k + 2 < count) word = records[(first + (k + 2) * step) * pauli_words + t];
+        if (t >= 2 * pauli_numbers || k + 1 < 0 || k + 1 >= count) return;
+        const PauliRecord& next = record(k + 1);
+        const int size = next.kind == pauli_affine ? 12 : next.kind == pauli_pair ? 18 : next.kind == pauli_turn ? 2 : 0;
+        const int place = t % pauli_numbers;
+        if (place < size) number = coefficients.of<Real>(next, t < pauli_numbers ? next.number : next.inverse)[place];
+    }
+    __device__ __forceinline__ void store(int k) const {
+        const int t = static_cast<int>(threadIdx.x);
+        if (t < pauli_words) ring[(k + 2 & 3) * pauli_words + t] = word;
+        if (t < 2 * pauli_numbers) held[(k + 1 & 1) * 2 * pauli_numbers + t] = number;
     }
 };
 
@@ -96,7 +138,7 @@ struct PauliSums {
 
 template <class Real> struct PauliAffine {
     Real at[12];
-    __device__ __forceinline__ explicit PauliAffine(const PauliNumbers<Real>& numbers) {
+    __device__ __forceinline__ explicit PauliAffine(const Real* numbers) {
 #pragma unroll
         for (int k = 0; k < 12; ++k) at[k] = numbers[k];
     }
@@ -159,7 +201,7 @@ __device__ __forceinline__ void measure_affine(const PauliRecord& record, const 
 
 // Diagonals and gains on the 16 letters of an orbit, the first qubit's fastest.
 
-template <class Real> __device__ __forceinline__ void scale_pair(const PauliNumbers<Real>& numbers, Real (&v)[16]) {
+template <class Real> __device__ __forceinline__ void scale_pair(const Real* numbers, Real (&v)[16]) {
 #pragma unroll
     for (int i = 0; i < 16; ++i) v[i] *= numbers[i];
 }
@@ -175,14 +217,14 @@ template <class Real> __device__ __forceinline__ void add_gain(Real gain, bool s
     }
 }
 
-template <class Real> __device__ __forceinline__ void apply_pair(const PauliNumbers<Real>& numbers, bool transposed, Real (&v)[16]) {
+template <class Real> __device__ __forceinline__ void apply_pair(const Real* numbers, bool transposed, Real (&v)[16]) {
     if (!transposed) scale_pair(numbers, v);
     add_gain(numbers[16], false, transposed, v);
     add_gain(numbers[17], true, transposed, v);
     if (transposed) scale_pair(numbers, v);
 }
 
-template <class Real> __device__ __forceinline__ void undo_pair(const PauliNumbers<Real>& numbers, bool transposed, Real (&v)[16]) {
+template <class Real> __device__ __forceinline__ void undo_pair(const Real* numbers, bool transposed, Real (&v)[16]) {
     if (transposed) scale_pair(numbers, v);
     add_gain(-numbers[17], true, transposed, v);
     add_gain(-numbers[16], false, transposed, v);
@@ -200,7 +242,7 @@ __device__ __forceinline__ void move_pair(const PauliRecord& record, const Pauli
 }
 
 template <class Real>
-__device__ __forceinline__ void pair_sweep(const PauliRecord& record, const PauliRows& rows, unsigned size, Real* vector, const PauliNumbers<Real>& numbers, bool transposed) {
+__device__ __forceinline__ void pair_sweep(const PauliRecord& record, const PauliRows& rows, unsigned size, Real* vector, const Real* numbers, bool transposed) {
     for (unsigned u = threadIdx.x; u < size >> 4; u += blockDim.x) {
         const PauliOrbit orbit(record, rows, u, 4);
         Real v[16];
@@ -212,8 +254,8 @@ __device__ __forceinline__ void pair_sweep(const PauliRecord& record, const Paul
 
 // The derivatives of <bra, G_1 G_0 S ket> by S and the gains; the bra is pulled back on its way.
 template <class Real>
-__device__ __forceinline__ void measure_pair(const PauliRecord& record, const PauliRows& rows, unsigned size, Real* ket, Real* bra, const PauliNumbers<Real>& numbers,
-                                             const PauliNumbers<Real>& inverse, bool joint, PauliSums& sums) {
+__device__ __forceinline__ void measure_pair(const PauliRecord& record, const PauliRows& rows, unsigned size, Real* ket, Real* bra, const Real* numbers,
+                                             const Real* inverse, bool joint, PauliSums& sums) {
     Real found[pauli_sums] = {};
     const Real first = numbers[16], second = numbers[17];
     for (unsigned u = threadIdx.x; u < size >> 4; u += blockDim.x) {
@@ -271,7 +313,7 @@ struct PauliCouple {
 };
 
 template <class Real>
-__device__ __forceinline__ void turn_sweep(const PauliRecord& record, const PauliRows& rows, unsigned size, Real* vector, const PauliNumbers<Real>& numbers, bool back) {
+__device__ __forceinline__ void turn_sweep(const PauliRecord& record, const PauliRows& rows, unsigned size, Real* vector, const Real* numbers, bool back) {
     const Real cosine = numbers[0], sine = back ? -numbers[1] : numbers[1];
     for (unsigned u = threadIdx.x; u < size >> 1; u += blockDim.x) {
         const PauliCouple couple(record, rows, u);
@@ -280,7 +322,7 @@ __device__ __forceinline__ void turn_sweep(const PauliRecord& record, const Paul
 }
 
 template <class Real>
-__device__ __forceinline__ void measure_turn(const PauliRecord& record, const PauliRows& rows, unsigned size, Real* ket, Real* bra, const PauliNumbers<Real>& numbers,
+__device__ __forceinline__ void measure_turn(const PauliRecord& record, const PauliRows& rows, unsigned size, Real* ket, Real* bra, const Real* numbers,
                                              bool joint, PauliSums& sums) {
     const Real cosine = numbers[0], sine = joint ? numbers[1] : -numbers[1];
     Real found[1] = {};

@@ -37,20 +37,21 @@ __global__ void __launch_bounds__(256, 1)
 pauli_apply(Real* state, const int* __restrict__ tile_vectors, int bits, int dimension, const int* __restrict__ records, int first, int step, int count, int transposed,
             const double* __restrict__ numbers, long long shared, long long batch) {
     unsigned* row_words = reinterpret_cast<unsigned*>(shared_memory);
-    Real* vector = reinterpret_cast<Real*>(row_words + pauli_row_words);
+    Real* vector = reinterpret_cast<Real*>(shared_memory + sizeof(unsigned) * pauli_row_words + PauliAhead<Real>::bytes);
     const PauliTile tile(row_words, tile_vectors, bits, dimension);
-    const PauliCoefficients coefficients{numbers, shared, batch, tile.sample};
     tile.load(state, vector);
-    __syncthreads();
+    const PauliCoefficients coefficients{numbers, shared, batch, tile.sample};
+    PauliAhead<Real> ahead(shared_memory + sizeof(unsigned) * pauli_row_words, records, coefficients, first, step, count);
     for (int k = 0; k < count; ++k) {
-        const PauliRecord& record = reinterpret_cast<const PauliRecord*>(records)[first + k * step];
-        const PauliNumbers<Real> own = coefficients.of<Real>(record, record.number);
+        const PauliRecord& record = ahead.record(k);
+        ahead.load(k);
         switch (record.kind) {
-            case pauli_affine: affine_sweep(record, tile.rows, tile.size, vector, PauliAffine<Real>(own), transposed); break;
-            case pauli_pair: pair_sweep(record, tile.rows, tile.size, vector, own, transposed); break;
-            case pauli_turn: turn_sweep(record, tile.rows, tile.size, vector, own, transposed); break;
-            default: transfer_sweep(record, tile.rows, tile.size, vector, own, transposed);
+            case pauli_affine: affine_sweep(record, tile.rows, tile.size, vector, PauliAffine<Real>(ahead.own(k)), transposed); break;
+            case pauli_pair: pair_sweep(record, tile.rows, tile.size, vector, ahead.own(k), transposed); break;
+            case pauli_turn: turn_sweep(record, tile.rows, tile.size, vector, ahead.own(k), transposed); break;
+            default: transfer_sweep(record, tile.rows, tile.size, vector, coefficients.of<Real>(record, record.number), transposed);
         }
+        ahead.store(k);
         __syncthreads();
     }
     tile.store(vector, state);
@@ -63,17 +64,19 @@ pauli_measure(Real* kets, Real* bras, const int* __restrict__ tile_vectors, int 
               int joint, const double* __restrict__ numbers, long long shared, long long batch, double* partials, int first_slot) {
     double* room = reinterpret_cast<double*>(shared_memory);
     unsigned* row_words = reinterpret_cast<unsigned*>(room + 2 * (pauli_threads / 32) * pauli_sums);
-    Real* ket = reinterpret_cast<Real*>(row_words + pauli_row_words);
+    unsigned char* operations = reinterpret_cast<unsigned char*>(row_words + pauli_row_words);
+    Real* ket = reinterpret_cast<Real*>(operations + PauliAhead<Real>::bytes);
     Real* bra = ket + (1u << dimension);
     const PauliTile tile(row_words, tile_vectors, bits, dimension);
-    const PauliCoefficients coefficients{numbers, shared, batch, tile.sample};
     PauliSums sums{room, partials, blockIdx.x, gridDim.x, first_slot, 0};
     tile.load(kets, ket);
     tile.load(bras, bra);
-    __syncthreads();
+    const PauliCoefficients coefficients{numbers, shared, batch, tile.sample};
+    PauliAhead<Real> ahead(operations, records, coefficients, first, step, count);
     for (int k = 0; k < count; ++k) {
-        const PauliRecord& record = reinterpret_cast<const PauliRecord*>(records)[first + k * step];
-        const PauliNumbers<Real> own = coefficients.of<Real>(record, record.number), inverse = coefficients.of<Real>(record, record.inverse);
+        const PauliRecord& record = ahead.record(k);
+        const Real *own = ahead.own(k), *inverse = ahead.inverse(k);
+        ahead.load(k);
         int left = 0;  // sums that the block's threads have
         if (record.kind == pauli_affine) {
             measure_affine(record, tile.rows, tile.size, ket, bra, PauliAffine<Real>(own), PauliAffine<Real>(inverse), joint, sums);
@@ -85,11 +88,12 @@ pauli_measure(Real* kets, Real* bras, const int* __restrict__ tile_vectors, int 
             measure_turn(record, tile.rows, tile.size, ket, bra, own, joint, sums);
             left = 1;
         } else {
-            transfer_sweep(record, tile.rows, tile.size, joint ? bra : ket, inverse, joint);
+            transfer_sweep(record, tile.rows, tile.size, joint ? bra : ket, coefficients.of<Real>(record, record.inverse), joint);
             if (record.slot >= 0) measure_letters(record, tile.rows, tile.size, ket, bra, sums);
             __syncthreads();
-            transfer_sweep(record, tile.rows, tile.size, joint ? ket : bra, own, !joint);
+            transfer_sweep(record, tile.rows, tile.size, joint ? ket : bra, coefficients.of<Real>(record, record.number), !joint);
         }
+        ahead.store(k);
         __syncthreads();
         if (record.slot >= 0) sums.collect(record.slot, left);
     }

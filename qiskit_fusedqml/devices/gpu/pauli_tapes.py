@@ -28,7 +28,7 @@ MAX_QUBITS = 15
 MAX_TRANSFER_QUBITS = 3
 """Largest transfer matrices."""
 
-MAX_THREADS = 256
+MIN_THREADS, MAX_THREADS = 64, 256
 """Threads of a block; as in the kernels, and so are the following."""
 
 ROW_BYTES = 4 * 256
@@ -36,6 +36,12 @@ ROW_BYTES = 4 * 256
 
 SUM_BYTES = 8 * 2 * (MAX_THREADS // 32) * 18
 """Shared memory for sums of overlaps."""
+
+RECORD_WORDS = 25
+"""Words of an operation's record."""
+
+AHEAD_BYTES = {size: 4 * 4 * RECORD_WORDS + 4 * 18 * size for size in (4, 8)}
+"""Shared memory for operations that are about to run, by bytes of an entry."""
 
 LARGEST_TILE = 14
 """Dimension of the tiles that the table of rows has room for."""
@@ -59,7 +65,7 @@ class PauliGeometry:
     def of(cls, limits: Limits, single: bool) -> PauliGeometry:
         """As large as shared memory allows, which has a ket and a bra."""
         size = 4 if single else 8
-        room = (limits.shared_bytes - ROW_BYTES - SUM_BYTES) // (2 * size)
+        room = (limits.shared_bytes - ROW_BYTES - SUM_BYTES - AHEAD_BYTES[size]) // (2 * size)
         return cls(min(room.bit_length() - 1, LARGEST_TILE), 3 if single else 2, size)
 
     @property
@@ -271,9 +277,10 @@ class LoadedPauliTape:
         return self._launcher.upload(self.table.numbers(coefficients, batch)), self.table.shared
 
     def _launch(self, kernel: str, sweep: PauliSweep, batch: int, values: Sequence[Any], *, vectors: int) -> None:
-        shared = ROW_BYTES + (vectors * self._geometry.real_bytes << sweep.dimension)
+        size = self._geometry.real_bytes
+        shared = ROW_BYTES + AHEAD_BYTES[size] + (vectors * size << sweep.dimension)
         shared += SUM_BYTES if vectors > 1 else 0
-        threads = min(max(1 << sweep.dimension - 2, 32), MAX_THREADS)
+        threads = min(max(1 << sweep.dimension - 2, MIN_THREADS), MAX_THREADS)
         blocks = (batch << self._bits - sweep.dimension, 1)
         self._launcher.launch(kernel, blocks, values, threads=threads, shared_bytes=shared)
 
