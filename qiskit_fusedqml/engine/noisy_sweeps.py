@@ -1,9 +1,10 @@
 """Sweeps over trajectories of a program with noise: stretches without it by plans, and its matrices between them.
 
 All states are those of one sample, one state a trajectory: angles are shared, the noise's matrices differ. The program
-is cut where a gate touches a qubit with noise that has not been applied; what noise there is on other qubits is applied
-with it. The stretches are planned one after the other, each from the frame that the last one ended in. Networks of CX,
-X and SWAP change the frame and move no amplitude, so that noise before and after them makes one tape.
+is cut where a gate touches a qubit with noise that it does not commute with; all other noise is applied with it, and
+gates on other qubits come before. The stretches are planned one after the other, each from the frame that the last one
+ended in. Networks of CX, X and SWAP change the frame and move no amplitude, so that noise before and after them makes
+one tape.
 
 The backward sweep undoes a stretch as `Device.backward` does. The matrices A of noise are not unitary: kets are undone
 by their inverses, bras by their adjoints. Errors of the ket grow by that, in the mean over trajectories by what
@@ -14,6 +15,9 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
+from math import pi, remainder
+from operator import or_
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,10 +32,14 @@ from ..ir.qubits import bits
 from ..planner import fuse
 from ..planner.frame import Frame, Functional, Vector
 from ..planner.matrices import backwards, matrices_tape
-from ..planner.pauli_vector.structure import composed, fixed, is_constant, key
+from ..planner.pauli_vector.structure import composed, fixed, is_constant, key, one_qubit
 from ..planner.tape import Tape
 from .mixed_sweeps import KAPPA_LIMITS
+from .pauli_frames import EPSILON
 from .unravelling import Mixture, mixtures
+
+LOOKAHEAD = 32
+"""Instructions a qubit that may wait while others, on other qubits, are taken before them."""
 
 
 class Factor(NamedTuple):
@@ -63,19 +71,55 @@ class NoisyProgram:
         self.mixtures: list[Mixture] = []
         self.parts: list[Stretch | Noise] = []
         self._known: dict[Hashable, list[Mixture]] = {}
-        # channels that were not applied yet, and the last one of each qubit
+        # channels that were not applied yet, and those of each qubit
         self._pending: list[Channel] = []
-        self._last: dict[int, int] = {}
+        self._own: dict[int, list[int]] = {}
+        masks = [support(instruction) for instruction in program.instructions]
+        self._later = list(accumulate(reversed(masks), or_))[::-1]
+        remaining = list(enumerate(program.instructions))
+        while remaining or not self.parts:
+            for frames in (True, False):
+                remaining = self._round(remaining, frames)
+
+    def _round(self, remaining: list[tuple[int, Instruction]], frames: bool) -> list[tuple[int, Instruction]]:
+        """Take what may come next, and the noise after it; return the rest, in order.
+
+        Gates on other qubits than all that wait may come before these. With ``frames``, only what changes the frame is
+        taken, through noise; else all that no noise is in the way of.
+        """
         stretch: list[Instruction] = []
-        for position, instruction in enumerate(program.instructions):
-            if isinstance(instruction, Channel):
+        left: list[tuple[int, Instruction]] = []
+        blocked = 0
+        for number, (position, instruction) in enumerate(remaining):
+            if not self._later[position] & ~blocked or len(left) > LOOKAHEAD * self.program.num_qubits:
+                left += remaining[number:]
+                break
+            mask = support(instruction)
+            waits = bool(mask & blocked)
+            if not waits and isinstance(instruction, Channel):
                 self._add(instruction, position)
                 continue
-            if self._last and any(q in self._last for q in bits(support(instruction))):
+            is_free = all(self._passes(instruction, q) for q in bits(mask) if q in self._own)
+            if waits or not (_changes_frame(instruction) if frames else is_free):
+                blocked |= mask
+                left.append((position, instruction))
+                continue
+            if not is_free:
                 self._end(stretch)
                 stretch = []
             stretch.append(instruction)
         self._end(stretch)
+        return left
+
+    def _passes(self, instruction: Instruction, qubit: int) -> bool:
+        """Whether an instruction commutes with what was put off on one of its qubits."""
+        channels = [self._pending[number] for number in self._own[qubit]]
+        if not isinstance(instruction, Rotation) or len(channels) > 1 or len(channels[0].qubits) > 1:
+            return False
+        x, z = instruction.x >> qubit & 1, instruction.z >> qubit & 1
+        axis = (1 if z else 0) if x else 2
+        known = one_qubit(channels[0])
+        return axis in (known.axes if support(instruction) == 1 << qubit else known.letters)
 
     def _add(self, channel: Channel, position: int) -> None:
         """Put a channel off; of one qubit, it joins one of the same kind before it."""
@@ -84,12 +128,13 @@ class NoisyProgram:
                 self._mixtures(channel)
         except UnsupportedInstructionError as error:
             raise UnsupportedInstructionError(f"Instruction {position} (Channel): {error.args[0]}") from None
-        if len(channel.qubits) == 1 and channel.qubits[0] in self._last:
-            last = self._last[channel.qubits[0]]
+        if len(channel.qubits) == 1 and channel.qubits[0] in self._own:
+            last = self._own[channel.qubits[0]][-1]
             if len(self._pending[last].qubits) == 1:
                 self._pending[last] = composed(self._pending[last], channel)
                 return
-        self._last.update(dict.fromkeys(channel.qubits, len(self._pending)))
+        for qubit in channel.qubits:
+            self._own.setdefault(qubit, []).append(len(self._pending))
         self._pending.append(channel)
 
     def _end(self, stretch: list[Instruction]) -> None:
@@ -99,8 +144,11 @@ class NoisyProgram:
                 self.mixtures.append(mixture)
                 for position, qubit in enumerate(mixture.qubits):
                     noise.setdefault(qubit, []).append(Factor(len(self.mixtures) - 1, position))
-        self.parts += [tuple(stretch)] + [noise] * bool(noise)
-        self._pending, self._last = [], {}
+        if stretch or not self.parts:
+            self.parts.append(tuple(stretch))
+        if noise:
+            self.parts.append(noise)
+        self._pending, self._own = [], {}
 
     def _mixtures(self, channel: Channel) -> list[Mixture]:
         """As `mixtures`, made once for equal channels."""
@@ -109,6 +157,14 @@ class NoisyProgram:
         if found is None:
             found = self._known[key(placed)] = mixtures(placed)
         return [m._replace(qubits=tuple(channel.qubits[q] for q in m.qubits)) for m in found]
+
+
+def _changes_frame(instruction: Instruction) -> bool:
+    """Whether it is of the kind that networks of CX, X and SWAP are made of."""
+    if not isinstance(instruction, Rotation) or instruction.slot >= 0 or instruction.ctrl_mask.bit_count() > 1:
+        return False
+    is_phase = not instruction.x and not instruction.z
+    return is_phase or bool(instruction.x and abs(abs(remainder(instruction.theta, 2 * pi)) - pi) < EPSILON)
 
 
 @dataclass(frozen=True, eq=False)
@@ -277,7 +333,8 @@ class _Planner:
                 factors += part.values()
                 continue
             step = self._planned(part)
-            if step.tape.blocks or not self.steps:  # else it has only changed the frame
+            # else it has only changed the frame
+            if any(block.operations for block in step.tape.blocks) or not self.steps:
                 self._end(virtual, factors)
                 virtual, factors = [], []
                 self.steps.append(step)

@@ -9,6 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from qiskit.quantum_info import PTM, random_quantum_channel
 from support.emulation.runtime import EmulatedRuntime
+from support.programs import ProgramSampler
 
 from qiskit_fusedqml.devices.cpu import CPUDevice
 from qiskit_fusedqml.devices.gpu.device import GPUDevice
@@ -23,9 +24,10 @@ from qiskit_fusedqml.engine.unravelling import Mixture, mixtures
 from qiskit_fusedqml.errors import DeviceUnavailableError, FusedQMLError, OutOfMemoryError, UnsupportedInstructionError
 from qiskit_fusedqml.ir.angles import AngleMap
 from qiskit_fusedqml.ir.channel_table import CHANNELS
-from qiskit_fusedqml.ir.channels import Channel, tensor, transfer_of_kraus
+from qiskit_fusedqml.ir.channels import Channel, pauli_matrices, tensor, transfer_of_kraus
 from qiskit_fusedqml.ir.encoding import AmplitudeEncoding
 from qiskit_fusedqml.ir.measurement import Measurement
+from qiskit_fusedqml.ir.observables import PauliSum, PauliTerm
 from qiskit_fusedqml.ir.program import Diagonal, Instruction, Matrix, Program, Rotation, validate
 from qiskit_fusedqml.planner.cost import CostModel
 
@@ -442,6 +444,53 @@ def test_a_function_of_trajectories(program: Program) -> None:
 
 def test_pauli_noise_is_left_to_frames() -> None:
     assert isinstance(sampled(model([channel("depolarizing", (0,), 0.1)]), 4).sampled, PauliTrajectories)
+
+
+# The order
+
+
+def turned(rng: np.random.Generator, qubit: int) -> Channel:
+    """A channel that is a rotation, about an axis or any."""
+    angle, axis = rng.uniform(-3, 3), rng.integers(4)
+    direction = np.eye(4)[axis][:3] if axis < 3 else rng.normal(size=3)
+    direction /= np.linalg.norm(direction)
+    generator = np.einsum("a,axy->xy", direction, pauli_matrices(1)[1:])
+    unitary = np.cos(angle / 2) * np.eye(2) - 1j * np.sin(angle / 2) * generator
+    return Channel((qubit,), transfer_of_kraus([unitary]))
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_noise_is_where_it_belongs(seed: int) -> None:
+    """Channels that are unitary have one trajectory: random programs of them are exact."""
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(1, 5))
+    program = ProgramSampler(rng, n).program(14)
+    instructions: list[Instruction] = []
+    for instruction in program.instructions:
+        instructions += [instruction, *(turned(rng, int(rng.integers(n))) for _ in range(rng.integers(3)))]
+    count = program.num_angles
+    noisy = Program(n, count, (*instructions, turned(rng, 0)))
+    x, z = rng.integers(1 << n, size=(2, 3)).tolist()
+    sums = [PauliSum(n, tuple(PauliTerm(1.0, *masks) for masks in zip(x, z, strict=True)))]
+    options = {"device": "CPU", "trajectories": 4, "noise_seed": 1}
+    f, g = (ProgramFunction(noisy, identity_map(count), sums, EngineOptions(**own)) for own in (options, {}))
+    w = rng.uniform(-3, 3, count)
+    np.testing.assert_allclose(f.values(None, w), g.values(None, w), atol=1e-11)
+    np.testing.assert_allclose(f.jacobian(None, w), g.jacobian(None, w), atol=1e-11)
+
+
+def test_noise_that_commutes_is_put_off() -> None:
+    """Depolarizing passes all rotations of its qubit, and noise between CX gates makes one tape with others."""
+    layer: list[Instruction] = []
+    for q in range(N):
+        for k, (x, z) in enumerate(((1, 0), (1, 1), (0, 1))):
+            layer += [Rotation(x << q, z << q, slot=k), channel("depolarizing", (q,), 0.01)]
+    for q in range(N):
+        layer += [*cx(q, (q + 1) % N), device_error((q, (q + 1) % N))]
+    made = estimator(Program(N, ANGLES, (*layer, *layer)), 4)
+    _, _, batch = parameters(function(Program(N, ANGLES, ()), N), 1)
+    kinds = [type(step).__name__ for step in made._planned(batch)[0].steps]
+    assert kinds[1:] == ["StretchStep", "NoiseStep"] * 2
 
 
 # Refusals
