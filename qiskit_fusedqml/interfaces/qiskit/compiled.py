@@ -159,7 +159,7 @@ class CompiledCircuit:
 def compile_runner(known: KnownCircuit, options: RunnerOptions, shots: int = 1) -> CompiledCircuit:
     """A circuit ready for so many shots, made now if the cache does not have it; raises what `lower_dynamic` raises."""
     check_bound(options.engine)
-    return _compiled(known, replace(options, method=method_of(known, options, shots)))
+    return _compiled(known, options, method_of(known, options, shots))
 
 
 def method_of(known: KnownCircuit, options: RunnerOptions, shots: int) -> str:
@@ -180,7 +180,7 @@ def method_of(known: KnownCircuit, options: RunnerOptions, shots: int) -> str:
 
 def _is_mixed(known: KnownCircuit, options: RunnerOptions, shots: int) -> bool:
     try:
-        compiled = _compiled(known, replace(options, method="density_matrix"))
+        compiled = _compiled(known, options, "density_matrix")
     except (SimulationError, DeviceUnavailableError):
         return False
     runner = compiled.runner
@@ -191,8 +191,8 @@ def _sets_density_matrix(source: QuantumCircuit) -> bool:
     return any("set_density_matrix" in each.count_ops() for each in with_blocks(source))
 
 
-def _compiled(known: KnownCircuit, options: RunnerOptions) -> CompiledCircuit:
-    engine, mixed = options.engine, options.method == "density_matrix"
+def _compiled(known: KnownCircuit, options: RunnerOptions, method: str) -> CompiledCircuit:
+    engine, mixed = options.engine, method == "density_matrix"
 
     def lowered_as(source: QuantumCircuit, *, fuse: bool) -> Lowered:
         qubits = None if options.truncate else tuple(range(source.num_qubits))
@@ -229,6 +229,6 @@ def _compiled(known: KnownCircuit, options: RunnerOptions) -> CompiledCircuit:
             def bound(row: NDArray[np.float64]) -> Runner:
                 return make(bind(row))[0]
 
-        return CompiledCircuit(runner, lowered.active.qubits, num_fused, fuses, options.method, bound)
+        return CompiledCircuit(runner, lowered.active.qubits, num_fused, fuses, method, bound)
 
-    return known.get(("runner", options), build)
+    return known.get(("runner", method, options), build)
