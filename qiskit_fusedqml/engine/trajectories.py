@@ -96,7 +96,8 @@ class Strings(NamedTuple):
         n = observables[0].num_qubits if observables else 0
         sums = tuple(PauliSum(n, (PauliTerm(1.0, x, z),)) for x, z in found)
         masks = np.array(list(found), dtype=np.intp).reshape(-1, 2)
-        return cls(sums, masks[:, 0], masks[:, 1], np.array(list(found.values())).reshape(-1, len(observables)))
+        weights = np.array(list(found.values())).reshape(len(found), len(observables))
+        return cls(sums, masks[:, 0], masks[:, 1], weights)
 
 
 class TrajectoryEstimator(ABC):
@@ -217,20 +218,24 @@ class PauliTrajectories(TrajectoryEstimator):
 
     @override
     def probabilities(self, parameters: ParameterBatch, measurement: Measurement) -> FloatArray:
+        size, qubits = 2**measurement.num_clbits, measurement.qubits
+        what = f"probabilities of {measurement.num_clbits} classical bits"
+        self._function.memory.check_output(8 * size * parameters.batch, what)
         angles = self._frames.angles(self._angle_map.evaluate(parameters.full()))
-        true = replace(measurement, readout=())
-        values = np.arange(2**measurement.num_clbits)
-        total = np.zeros((len(angles), len(values)))
+        of_qubits = Measurement(tuple((qubit, place) for place, qubit in enumerate(qubits)), len(qubits))
+        outcomes = np.arange(2 ** len(qubits))
+        total = np.zeros((len(angles), len(outcomes)))
         for chunk in self._chunks(len(angles)):
-            found = self._function.probabilities(None, self._points(chunk, angles), measurement=true)
+            found = self._function.probabilities(None, self._points(chunk, angles), measurement=of_qubits)
             by_trajectory = found.reshape(-1, *total.shape)
-            for weight, own, x in zip(chunk.weights, by_trajectory, chunk.x.tolist(), strict=True):
-                flipped = sum(1 << clbit for qubit, clbit in measurement.pairs if x >> qubit & 1)
-                total += weight * own[:, values ^ flipped]
-        if not measurement.readout:
-            return total
-        result = np.zeros_like(total)
-        result[:, measurement.values_read()] = measurement.read(total[:, measurement.outcomes()])
+            for weight, each, x in zip(chunk.weights, by_trajectory, chunk.x.tolist(), strict=True):
+                flipped = sum(1 << place for place, qubit in enumerate(qubits) if x >> qubit & 1)
+                total += weight * each[:, outcomes ^ flipped]
+        result = np.zeros((len(angles), size))
+        if measurement.readout:
+            result[:, measurement.values_read()] = measurement.read(total)
+        else:
+            result[:, measurement.outcomes()] = total
         return result
 
     def _chunks(self, batch: int) -> Iterator[Chunk]:

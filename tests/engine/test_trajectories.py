@@ -13,7 +13,7 @@ from qiskit_fusedqml.engine.options import EngineOptions
 from qiskit_fusedqml.engine.pauli_frames import Conjugated, PauliFrames, pauli_probabilities
 from qiskit_fusedqml.engine.program_function import ProgramFunction
 from qiskit_fusedqml.engine.trajectories import PauliTrajectories
-from qiskit_fusedqml.errors import FusedQMLError, UnsupportedInstructionError
+from qiskit_fusedqml.errors import FusedQMLError, OutOfMemoryError, UnsupportedInstructionError
 from qiskit_fusedqml.ir.channels import Channel, transfer_of_kraus
 from qiskit_fusedqml.ir.measurement import Measurement
 from qiskit_fusedqml.ir.program import Diagonal, Instruction, Matrix, Program, Rotation, validate
@@ -195,3 +195,15 @@ def test_a_function_of_trajectories() -> None:
     with pytest.raises(FusedQMLError, match="called before"):
         pullback(cotangents)
     assert not exact.estimate(x, w).stds.any()
+
+
+def test_probabilities_without_observables_and_within_memory() -> None:
+    program = model(NOISE)
+    options = EngineOptions(device="CPU", trajectories=20, noise_seed=3)
+    measured = Measurement(((0, 39), (1, 1)), 40)
+    f = ProgramFunction(program, identity_map(8), None, options, num_inputs=3, measurement=measured)
+    x, w, _ = parameters(f, 2)
+    of_two = f.probabilities(x, w, measurement=Measurement(((0, 0), (1, 1)), 2))
+    np.testing.assert_allclose(of_two.sum(axis=1), 1.0, atol=1e-12)
+    with pytest.raises(OutOfMemoryError, match="probabilities of 40 classical bits"):
+        f.probabilities(x, w)
