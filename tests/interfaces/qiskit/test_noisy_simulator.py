@@ -157,6 +157,19 @@ def test_misreading_changes_counts_and_nothing_that_is_saved() -> None:
         assert_drawn_from(result.get_counts(), {"0": 0.25, "1": 0.75}, SHOTS)
 
 
+def test_the_account_of_a_plan_for_mixed_states() -> None:
+    circuit = random_gates(1)
+    circuit.save_density_matrix()
+    simulator = FusedSimulator(noise_model=noise_model(), method="density_matrix", max_parallel_threads=2)
+    found = simulator.run(circuit, fusion_verbose=True).result().results[0].metadata
+    assert found["parallel_state_update"] == found["fusion"]["parallelization"] == 2
+    assert found["fusion"]["applied"]
+    assert 1 <= found["fusion"]["max_fused_qubits"] <= 4
+    assert found["fusion"]["channels"] > 10
+    assert "channels" in found["fusion"]["plan"]
+    assert found["fusion"]["output_ops"]
+
+
 def test_noise_is_scaled() -> None:
     circuit = random_gates(3)
     circuit.save_density_matrix()

@@ -15,6 +15,7 @@ from qiskit.circuit import Parameter
 from qiskit.result.models import ExperimentResult, ExperimentResultData
 
 from ....arrays import real_array, shown
+from ....devices import Device
 from ....errors import InvalidInputError, OutOfMemoryError, SimulationError
 from ....ir.dynamic import Save, walk
 from ....planner.tape import Block, Diag
@@ -201,7 +202,7 @@ def _metadata(compiled: CompiledCircuit, options: RunnerOptions, num_sets: int, 
         "required_memory_mb": device.state_bytes(dynamic.num_qubits, 1) >> 20,
         "max_memory_mb": memory_mb(engine),
         "parallel_shots": 1,
-        "parallel_state_update": getattr(device, "num_threads", 1),
+        "parallel_state_update": num_threads(device),
         "measure_sampling": runner.samples,
         "batched_shots_optimization": not runner.samples,
         "runtime_parameter_bind": num_sets > 1,
@@ -211,6 +212,12 @@ def _metadata(compiled: CompiledCircuit, options: RunnerOptions, num_sets: int, 
         metadata["result_types"] = {save.label: f"save_{save.kind}" for save in saves}
         metadata["result_subtypes"] = {save.label: save.subtype for save in saves}
     return metadata
+
+
+def num_threads(device: Device) -> int:
+    """Threads of a device, of the one inside for mixed states."""
+    found: int = getattr(getattr(device, "inner", device), "num_threads", 1)
+    return found
 
 
 def _noise(compiled: CompiledCircuit, noise: Noise | None) -> str:
@@ -233,11 +240,11 @@ def _fusion(compiled: CompiledCircuit, options: RunnerOptions, *, verbose: bool)
     for plan in plans:
         for name, value in plan.summary().items():
             if "backward" not in name:
-                largest = name in ("num_qubits", "tile_qubits")
+                largest = name in ("num_qubits", "tile_qubits", "tile_bits")
                 fusion[name] = max(fusion.get(name, 0), value) if largest else fusion.get(name, 0) + value
-    fusion["max_fused_qubits"] = fusion.get("tile_qubits", 0)
+    fusion["max_fused_qubits"] = fusion.get("tile_qubits", fusion.get("tile_bits", 0) // 2)
     fusion["threshold"] = options.fusion_threshold
-    fusion["parallelization"] = getattr(compiled.runner.device, "num_threads", 1)
+    fusion["parallelization"] = num_threads(compiled.runner.device)
     if compiled.num_fused:
         fusion["fused_gates"] = compiled.num_fused
         fusion["partition"] = "planned anew" if compiled.fuses else "kept"
