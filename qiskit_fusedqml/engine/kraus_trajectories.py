@@ -13,10 +13,14 @@ gradient is that of F for the trajectories drawn, exactly; it is one bra ``sum_k
 
 Trajectories are drawn in pairs with opposite signs, which leaves terms of odd order in the signs out; standard
 deviations are those of the means of pairs, to first order in 1/N. The same seed gives the same trajectories.
+
+The variance of norms grows as ``exp(sum gamma <X>^2)`` with damping gamma: slowly where qubits are entangled, fast
+where many stay in superpositions of their own. Above 1 a warning says that deviations are too small.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -41,6 +45,10 @@ from .trajectories import Estimate, PauliTrajectories, TrajectoryEstimator
 
 CHUNK_BYTES = 1 << 21
 """Bytes of the states of a thread that go through the whole program before the next ones, about: a cache's."""
+
+
+MOST_SPREAD = 1.0
+"""Variance of the norms up to which standard deviations are true; beyond, norms have long tails."""
 
 
 class Run(NamedTuple):
@@ -127,6 +135,7 @@ class KrausTrajectories(TrajectoryEstimator):
         identity = PauliSum(program.num_qubits, (PauliTerm(1.0, 0, 0),))
         self._sums = (*observables, identity)
         self._rows = self._count + self._count % 2
+        self._has_warned = False
         self._sweeps: dict[bool, tuple[NoisySweeps, int]] = {}
 
     @override
@@ -218,6 +227,15 @@ class KrausTrajectories(TrajectoryEstimator):
         result = np.empty((self._rows, parameters.batch, len(self._sums)))
         for run in runs:
             result[run.rows, run.sample] = self._device.expectation(run.forward.ket, frame, self._sums)
+        spread = result[..., -1].var(axis=0).max()
+        if spread > MOST_SPREAD and not self._has_warned:
+            self._has_warned = True
+            warnings.warn(
+                f"The norms of trajectories have a variance of {spread:.3g} about 1, as there is much damping: values "
+                f"rest on few of them, and standard deviations are too small. Above {MOST_SPREAD:g} use exact density "
+                "matrices (without trajectories=), or less noise.",
+                stacklevel=2,
+            )
         return result
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from itertools import product
 
 import numpy as np
@@ -444,6 +445,20 @@ def test_a_function_of_trajectories(program: Program) -> None:
 
 def test_pauli_noise_is_left_to_frames() -> None:
     assert isinstance(sampled(model([channel("depolarizing", (0,), 0.1)]), 4).sampled, PauliTrajectories)
+
+
+def test_norms_that_vary_too_much_are_said_once() -> None:
+    instructions: list[Instruction] = [Rotation(1 << q, 1 << q, theta=np.pi / 2) for q in range(N)]
+    for _ in range(20):
+        for q in range(N):
+            instructions += [channel("amplitude_damping", (q,), 0.1), Rotation(1 << q, 1 << q, theta=0.05)]
+    f = sampled(Program(N, ANGLES, tuple(instructions)), 200)
+    x, w, _ = parameters(f, 1)
+    with pytest.warns(UserWarning, match=r"norms of trajectories have a variance of .*density matrices"):
+        f.values(x, w)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        f.values(x, w)
 
 
 # The order
