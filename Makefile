@@ -110,8 +110,9 @@ fuzz: $(VENV)/test-dependencies
 # PennyLane's own test suite for devices, all of it: two minutes
 pennylane: $(VENV)/test-dependencies
 	@$(MAKE) --no-print-directory $(VENV)/package
-	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/pl-device-test --device=fusedqml.qubit --shots=None $(ARGS)
-	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/pl-device-test --device=fusedqml.qubit --shots=20000 $(ARGS)
+	for device in fusedqml.qubit fusedqml.mixed; do for shots in None 20000; do \
+	  PATH="$(abspath $(BIN)):$$PATH" $(BIN)/pl-device-test --device=$$device --shots=$$shots $(ARGS) || exit 1; \
+	done; done
 
 docs: $(VENV)/docs-dependencies
 	@$(MAKE) --no-print-directory $(VENV)/package

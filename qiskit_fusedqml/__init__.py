@@ -42,7 +42,7 @@ if TYPE_CHECKING:
         FusedEstimatorQNN as FusedEstimatorQNN,
         FusedSamplerQNN as FusedSamplerQNN,
     )
-    from .interfaces.pennylane import FusedQubit as FusedQubit
+    from .interfaces.pennylane import FusedMixed as FusedMixed, FusedQubit as FusedQubit
     from .interfaces.qiskit.backend import FusedSimulator as FusedSimulator
     from .interfaces.qiskit.circuit import DifferentiableCircuit as DifferentiableCircuit
     from .interfaces.qiskit.estimator import FusedEstimator as FusedEstimator
@@ -67,6 +67,7 @@ _HOME = {
     "FusedGate": ".interfaces.qiskit.transpiler",
     "FusedLayer": ".interfaces.torch",
     "FusedQGT": ".interfaces.machine_learning.gradients",
+    "FusedMixed": ".interfaces.pennylane",
     "FusedQubit": ".interfaces.pennylane",
     "FusedSampler": ".interfaces.qiskit.sampler",
     "FusedSamplerGradient": ".interfaces.machine_learning.gradients",

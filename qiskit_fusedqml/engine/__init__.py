@@ -17,6 +17,7 @@
 `second_order`        Hessian products, the geometric tensor
 `transforms`          programs made of a program: undone, or with an angle for every rotation
 `mixed_sweeps`        sweeps over Pauli vectors, for programs with noise
+`density_gradients`   density matrices, and derivatives of what is read off them
 `strengths`           batches whose noise differs in strength from sample to sample
 `trajectories`        noise by trajectories of pure states: what all have in common, and those of Pauli noise
 `pauli_frames`        which errors a trajectory has, and what they do to angles

@@ -177,7 +177,7 @@ class ProgramFunction:
         """Expectation values ``f_k(x_b, w) = <psi(x_b, w)| O_k |psi(x_b, w)>``, (B, n_obs)."""
         self._observables()
         if self.strengths is not None and (pieces := self.strengths.pieces(x, w)):
-            return by_piece(self.values, pieces, x, w)
+            return by_piece(self.values, pieces, x, w, initial_states=initial_states)
         if self.sampled is not None:
             return self.sampled.estimate(self.read(x, w, initial_states)).values.astype(self.dtype, copy=False)
         return self._values(self.read(x, w, initial_states, on_host=False))
@@ -200,7 +200,7 @@ class ProgramFunction:
             ``input_gradients``, and dw like w.
         """
         if self.strengths is not None and (pieces := self.strengths.pieces(x, w)):
-            return vjp_by_piece(self.vjp, pieces, x, w)
+            return vjp_by_piece(self.vjp, pieces, x, w, initial_states=initial_states)
         if self.sampled is not None:
             return self.sampled.gradients(self, self.read(x, w, initial_states))
         observables, parameters = self._observables(), self.read(x, w, initial_states, on_host=False)
@@ -269,7 +269,7 @@ class ProgramFunction:
             return cast(FloatArray, memory.from_host(self.jacobian(x, w, wrt, initial_states=initial_states)))
         observables, wanted = self._observables(), self.indices(wrt)
         if self.strengths is not None and (pieces := self.strengths.pieces(x, w)):
-            return by_piece(partial(self.jacobian, wrt=wrt), pieces, x, w)
+            return by_piece(partial(self.jacobian, wrt=wrt), pieces, x, w, initial_states=initial_states)
         batch, count = self.read(x, w, initial_states), len(observables)
         if self.sampled is not None:
             return self.sampled.jacobian(batch)[..., wanted].astype(self.dtype, copy=False)
@@ -298,7 +298,8 @@ class ProgramFunction:
         Outcomes go where ``measurement`` says, by default the function's own; other arguments are as of `vjp`.
         """
         if self.strengths is not None and (pieces := self.strengths.pieces(x, w)):
-            return by_piece(partial(self.probabilities, measurement=measurement), pieces, x, w)
+            function = partial(self.probabilities, measurement=measurement)
+            return by_piece(function, pieces, x, w, initial_states=initial_states)
         parameters = self.read(x, w, initial_states, on_host=self.sampled is not None)
         return (self.sampled or self.passes).probabilities(parameters, measurement or self.measurement)
 

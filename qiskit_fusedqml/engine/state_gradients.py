@@ -7,6 +7,7 @@ With ``g`` such that a real function of the state changes by ``dL = Re sum_i con
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -30,12 +31,36 @@ def state_vjp(
 
     As `ProgramFunction.vjp`, but for amplitudes and complex g (B, 2**n).
     """
-    parameters, passes, states = f.read(x, w, initial_states), f.passes, KET_COPY_BRA_AMPLITUDES
-    sweeps = f.plans.sweeps(passes.request(parameters, f.trained, keep_phase=True))
+
+    def bra(sweeps: Sweeps, cotangents: ComplexArray) -> State:
+        return f.passes.state(sweeps, 0.5 * cotangents)
+
+    return states_vjp(f, f.read(x, w, initial_states), f.device.amplitudes, bra, keep_phase=True)
+
+
+def states_vjp(
+    f: ProgramFunction,
+    parameters: ParameterBatch,
+    read: Callable[[State, Any], ComplexArray],
+    bra: Callable[[Sweeps, ComplexArray], State],
+    *,
+    keep_phase: bool,
+) -> tuple[ComplexArray, Callable[[ArrayLike], Gradients]]:
+    """What is read off final states (B, ...), and a pullback g -> dx, dw with ``dL = Re sum conj(g) d states``.
+
+    Args:
+        f: The function.
+        parameters: The samples.
+        read: From final states and their frame to arrays (b, ...).
+        bra: From cotangents (b, ...) of these to bras.
+        keep_phase: Whether global phases matter.
+    """
+    passes, states = f.passes, KET_COPY_BRA_AMPLITUDES
+    sweeps = f.plans.sweeps(passes.request(parameters, f.trained, keep_phase=keep_phase))
     chunks = f.memory.chunks(parameters, states, sweeps)
     forwards = (passes.forward(sweeps, chunk, states) for chunk in chunks)
     held = [next(forwards)] if len(chunks) == 1 else []  # else computed again
-    amplitudes = np.concatenate([f.device.amplitudes(ket, sweeps.frame) for _, ket in held or forwards])
+    found = np.concatenate([read(ket, sweeps.frame) for _, ket in held or forwards])
     unused = [held.pop() if held else None]
 
     def pullback(cotangents: ArrayLike) -> Gradients:
@@ -43,14 +68,14 @@ def state_vjp(
             raise FusedQMLError(
                 "This pullback was called before; each belongs to one backward sweep. Call state_vjp again."
             )
-        bras = 0.5 * _checked_bras(cotangents, amplitudes.shape)
+        checked = _checked_bras(cotangents, found.shape)
 
-        def bra(chunk: ParameterBatch, _: State) -> State:
-            return passes.state(sweeps, bras[chunk.first : chunk.first + chunk.batch])
+        def own(chunk: ParameterBatch, _: State) -> State:
+            return bra(sweeps, checked[chunk.first : chunk.first + chunk.batch])
 
-        return f.pull(chunks, sweeps, states, unused.pop(), bra)
+        return f.pull(chunks, sweeps, states, unused.pop(), own)
 
-    return amplitudes, pullback
+    return found, pullback
 
 
 def overlap_jacobian(

@@ -6,7 +6,7 @@ of them, and put together again.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -63,25 +63,32 @@ def _part(values: ArrayLike | None, chosen: IntArray) -> Any:
 
 
 def by_piece(
-    function: Callable[..., NDArray[Any]], pieces: list[IntArray], x: ArrayLike | None, w: ArrayLike | None
+    function: Callable[..., NDArray[Any]],
+    pieces: list[IntArray],
+    x: ArrayLike | None,
+    w: ArrayLike | None,
+    **given: ArrayLike | None,
 ) -> NDArray[Any]:
-    """An array-valued function of x and w, sample by sample."""
-    parts = [function(_part(x, chosen), _part(w, chosen)) for chosen in pieces]
-    return _joined(parts, pieces)
+    """An array-valued function of x, w and what else is given, sample by sample or for all of them."""
+    return _joined(_of_pieces(function, pieces, x, w, given), pieces)
 
 
 def vjp_by_piece(
-    vjp: Callable[..., Any], pieces: list[IntArray], x: ArrayLike | None, w: ArrayLike | None
+    vjp: Callable[..., Any],
+    pieces: list[IntArray],
+    x: ArrayLike | None,
+    w: ArrayLike | None,
+    **given: ArrayLike | None,
 ) -> tuple[NDArray[np.floating], Callable[[ArrayLike], tuple[NDArray[Any] | None, NDArray[Any]]]]:
     """Values and pullback as of `ProgramFunction.vjp`."""
-    found = [vjp(_part(x, chosen), _part(w, chosen)) for chosen in pieces]
+    found = _of_pieces(vjp, pieces, x, w, given)
     pullbacks = [pullback for _, pullback in found]
 
     def pullback(cotangents: ArrayLike) -> tuple[NDArray[Any] | None, NDArray[Any]]:
         if not pullbacks:
             raise FusedQMLError(CALLED_BEFORE)
-        given = np.asarray(cotangents)
-        parts = [pull(given[chosen]) for pull, chosen in zip(pullbacks, pieces, strict=True)]
+        own = np.asarray(cotangents)
+        parts = [pull(own[chosen]) for pull, chosen in zip(pullbacks, pieces, strict=True)]
         pullbacks.clear()
         dx = None if parts[0][0] is None else _joined([dx for dx, _ in parts], pieces)
         if parts[0][1].ndim == 1:  # inputs are the strengths, and weights are shared
@@ -89,6 +96,19 @@ def vjp_by_piece(
         return dx, _joined([dw for _, dw in parts], pieces)
 
     return _joined([values for values, _ in found], pieces), pullback
+
+
+def _of_pieces(
+    function: Callable[..., Any],
+    pieces: list[IntArray],
+    x: ArrayLike | None,
+    w: ArrayLike | None,
+    given: Mapping[str, ArrayLike | None],
+) -> list[Any]:
+    return [
+        function(_part(x, chosen), _part(w, chosen), **{name: _part(values, chosen) for name, values in given.items()})
+        for chosen in pieces
+    ]
 
 
 def _joined(parts: list[NDArray[Any]], pieces: list[IntArray]) -> NDArray[Any]:

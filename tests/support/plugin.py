@@ -1,4 +1,4 @@
-"""The PennyLane device under its name, also where the package is on the path without being installed."""
+"""The PennyLane devices under their names, also where the package is on the path without being installed."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from importlib.metadata import EntryPoint
 
 from pennylane.devices import device_constructor
 
-NAME = "fusedqml.qubit"
+DEVICES = {"fusedqml.qubit": "FusedQubit", "fusedqml.mixed": "FusedMixed"}
 
 
 def register() -> None:
-    """Make ``qml.device("fusedqml.qubit")`` work in this process."""
-    if NAME not in device_constructor.plugin_devices:
-        entry = EntryPoint(NAME, "qiskit_fusedqml.interfaces.pennylane:FusedQubit", "pennylane.plugins")
-        device_constructor.plugin_devices[NAME] = entry
+    """Make ``qml.device("fusedqml.qubit")`` and ``qml.device("fusedqml.mixed")`` work in this process."""
+    for name, kind in DEVICES.items():
+        if name not in device_constructor.plugin_devices:
+            entry = EntryPoint(name, f"qiskit_fusedqml.interfaces.pennylane:{kind}", "pennylane.plugins")
+            device_constructor.plugin_devices[name] = entry

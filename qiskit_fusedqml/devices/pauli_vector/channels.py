@@ -88,10 +88,12 @@ def inverse_affine(maps: FloatArray) -> FloatArray:
 
 
 def log_kappa(matrices: Sequence[FloatArray] | FloatArray) -> FloatArray:
-    """log10 of ``1 / smallest singular value`` of transfer matrices without row and column 0; unitary gates have 0."""
+    """log10 of ``1 / smallest singular value`` of transfer matrices without row and column 0; unitary gates have 0.
+
+    Those that forget have a large number, not infinity: sums are differences of running sums.
+    """
     found = [np.linalg.svd(matrix[1:, 1:], compute_uv=False)[-1] for matrix in matrices]
-    with np.errstate(divide="ignore"):
-        return np.asarray(-np.log10(np.minimum(np.array(found, dtype=np.float64), 1.0)))
+    return np.asarray(-np.log10(np.clip(np.array(found, dtype=np.float64), 1e-300, 1.0)))
 
 
 def log_kappa_of_pairs(tables: FloatArray) -> FloatArray:

@@ -18,7 +18,7 @@ from .. import Device
 from ..observables import ObservableCache
 from . import PauliCoefficients, PauliDevice, PauliObservables, PauliState
 from .collapsed import CollapsedKet
-from .states import densities, outcome_probabilities, strings, vectors_of_amplitudes
+from .states import densities, outcome_probabilities, strings, vectors_of_amplitudes, vectors_of_density
 
 AnyTape: TypeAlias = Any
 """A `PauliTape`, where other devices take a `Tape`."""
@@ -122,6 +122,23 @@ class MixedStateDevice(Device):
         """The density matrices (B, 2**k, 2**k) of k qubits, bit j of an index being ``qubits[j]``; by default all."""
         rows = strings(frame, qubits)
         return densities(self.inner.rows(self._evolved(ket), rows))
+
+    def bra_of_densities(self, frame: AnyFrame, qubits: Sequence[int], cotangents: ComplexArray) -> PauliState:
+        """The bras of ``Re sum conj(cotangents) * rho`` for cotangents (B, 2**k, 2**k) of `density_matrices`."""
+        rows, size = strings(frame, qubits), cotangents.shape[1]
+        # rho is Hermitian, and a sum of F over its entries divided by 2**k
+        own = vectors_of_density(0.5 * (cotangents + cotangents.conj().swapaxes(1, 2))) / size
+        each = PauliObservables(np.arange(len(rows) + 1), rows, np.ones(len(rows)))
+        return self.inner.bra(len(frame.qubits), len(cotangents), each, own)
+
+    def first_cotangents(self, tape: AnyTape, coefficients: PauliCoefficients, bra: PauliState) -> ComplexArray:
+        """Matrices (B, 2**n, 2**n) M with ``dL = Tr(M d rho)`` for the states that the tape starts from.
+
+        The bras, those of final states, are pulled back in place.
+        """
+        self.inner.backward_bra(tape, coefficients, bra)
+        matrices: ComplexArray = densities(self.inner.vectors(bra)) * 2**tape.num_qubits
+        return matrices
 
     @override
     def state_bytes(self, num_qubits: int, batch: int) -> int:

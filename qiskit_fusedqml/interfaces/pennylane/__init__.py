@@ -1,4 +1,4 @@
-"""PennyLane's device ``fusedqml.qubit``.
+"""PennyLane's devices ``fusedqml.qubit`` and ``fusedqml.mixed``.
 
 A tape is parsed into structure and numbers (`tapes`), the structure compiled to a program (`operations`, `circuits`),
 the numbers of tapes of one structure gathered to a batch (`samples`), and the engine called (`simulation`). What is
@@ -9,6 +9,6 @@ the list of the framework's transforms by which a circuit takes the form that th
 
 from __future__ import annotations
 
-from .device import FusedQubit
+from .device import FusedMixed, FusedQubit
 
-__all__ = ["FusedQubit"]
+__all__ = ["FusedMixed", "FusedQubit"]

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
 import pennylane as qml
 from numpy.typing import NDArray
 from pennylane.exceptions import DeviceError
-from pennylane.operation import Operator, StatePrepBase
+from pennylane.operation import Operator
 
 from ...arrays import IntArray
 from ...ir.angles import AngleMap
-from ...ir.gates import Factor, GateRow, PlacedFactor, place
+from ...ir.channels import Channel
+from ...ir.gates import Factor, GateRow, PlacedFactor, place, undone
 from ...ir.matrices import dense, diagonal
 from ...ir.program import MAX_QUBITS, Instruction, Program, Rotation, support
 from ...ir.qubits import ActiveQubits
-from .operations import Meaning, Wire, meaning
+from .channels import Noise
+from .operations import Meaning, Wire, is_noise, is_preparation, meaning
 from .tapes import Positions
 
 _BIT = -1
@@ -39,6 +42,7 @@ class Circuit:
         operations: The operations of one of them.
         order: The wires; the first one is the highest bit of an amplitude's index.
         read: The wires that need amplitudes besides those that an operation acts on; None for all of them.
+        mixed: Whether states are mixed even if no operation makes them so.
 
     Attributes:
         wires: The active wires, which have amplitudes, in order.
@@ -48,16 +52,24 @@ class Circuit:
         program: The program.
         num_columns: Number of its parameters.
         num_bits: How many of them, the first ones, are bits of the basis state that is prepared.
-        has_amplitudes: Whether the first operation prepares amplitudes, other than those of a basis state.
+        has_amplitudes: Whether the first operation prepares amplitudes, other than those of a basis state, or a density
+            matrix.
+        of_channels: The columns that channels depend on; the engine takes them as weights, of each sample or of all.
         ends: How many instructions there are after the first k operations.
         trained: From a frozen set of places to the columns of the angles there, ascending.
     """
 
     def __init__(
-        self, operations: Sequence[Operator], order: tuple[Wire, ...], read: Iterable[Wire] | None = None
+        self,
+        operations: Sequence[Operator],
+        order: tuple[Wire, ...],
+        read: Iterable[Wire] | None = None,
+        *,
+        mixed: bool = False,
     ) -> None:
         self.qubit = all_qubits(order)
         self.has_amplitudes = False
+        self.of_channels: set[int] = set()
         self._columns: list[int] = []
         self._instructions: list[Instruction] = []
         self._constants: list[float] = []
@@ -73,6 +85,11 @@ class Circuit:
         self._column_of = {position: k for k, position in enumerate(self._columns) if position != _BIT}
         program = Program(len(order), len(self._constants), tuple(self._instructions))
         self._keep_active(program, order, {*operations[0].wires} if self.has_amplitudes else set(), read)
+        own = self.active.program(program)
+        if mixed and not own.is_noisy:
+            own = replace(own, instructions=(*own.instructions, Channel((0,), np.eye(4))))
+        self.program = own
+        self._names = self._named(operations) if self.of_channels else []
         self._columns_together = lru_cache(maxsize=1024)(self._found_columns)
         self.trained = lru_cache(maxsize=1024)(self._trained)
 
@@ -91,7 +108,6 @@ class Circuit:
                 f"at most {MAX_QUBITS} are possible."
             )
         self.active = ActiveQubits(self.qubit[wire] for wire in reversed(self.wires))
-        self.program = self.active.program(program)
         self.qubit = all_qubits(self.wires)
 
     def columns_of(self, place: int | Positions) -> int | IntArray | None:
@@ -114,6 +130,7 @@ class Circuit:
             np.array(slots, dtype=np.intp),
             number[np.array(columns, dtype=np.intp)],
             np.array(coefficients, dtype=np.float64),
+            names=tuple(self._names[column] for column in order) if self._names else (),
         )
 
     def _found_columns(self, places: Positions) -> IntArray:
@@ -123,8 +140,13 @@ class Circuit:
         found = [columns for place in places if (columns := self.columns_of(place)) is not None]
         return tuple(np.unique(np.hstack(found)).tolist()) if found else ()
 
+    def _named(self, operations: Sequence[Operator]) -> list[str]:
+        """The columns' names, for messages."""
+        names = [f"{op.name} {k} on {op.wires.tolist()}" for op in operations for k in range(len(op.data))]
+        return ["a bit" if position == _BIT else names[position] for position in self._columns]
+
     def _write(self, op: Operator, position: int, *, first: bool) -> None:
-        if isinstance(op, StatePrepBase):
+        if is_preparation(op) and (first or not is_noise(op)):
             if not first:
                 raise DeviceError(f"{op} is possible as the first operation of a circuit only.")
             self.has_amplitudes = not isinstance(op, qml.BasisState)
@@ -134,7 +156,9 @@ class Circuit:
         found = meaning(op)
         if found is None:
             raise DeviceError(f"Operation {op} is not supported; qml.compile or a decomposition may help.")
-        if found.matrix is not None:
+        if found.noise is not None:
+            self._append_noise(found, found.noise, position)
+        elif found.matrix is not None:
             self._append_matrix(found, found.matrix)
         elif found.row is not None:
             self._append_row(found, found.row, range(position, position + len(op.data)))
@@ -154,6 +178,26 @@ class Circuit:
         self._constants.append(factor.constant)
         self._terms += [(slot, first_column + k, c) for k, c in enumerate(factor.coefficients) if c]
         self._instructions.append(Rotation(*masks, slot=slot))
+
+    def _append_noise(self, found: Meaning, noise: Noise, position: int) -> None:
+        frame = noise.frame or GateRow(0)
+        self._append_row(found, GateRow(frame.num_targets, 0, frame.factors), ())
+        qubits = tuple([self.qubit[wire] for wire in reversed(found.wires[-noise.num_wires :])])
+        if noise.family is None:
+            self._columns.extend(range(position, position + noise.num_unused))
+            self._instructions.append(Channel(qubits, noise.transfer))
+        else:
+            first_column, first_slot = len(self._columns), len(self._constants)
+            count = len(noise.parameters)
+            self._columns.extend(range(position, position + count))
+            self.of_channels.update(range(first_column, first_column + count))
+            self._constants += [0.0] * count
+            slots = tuple(range(first_slot, first_slot + count))
+            self._terms += [
+                (slot, first_column + k, factor) for slot, (k, factor) in zip(slots, noise.parameters, strict=True)
+            ]
+            self._instructions.append(Channel(qubits, None, noise.family, slots, (0.0,) * count))
+        self._append_row(found, GateRow(frame.num_targets, 0, undone(frame.factors)), ())
 
     def _append_matrix(self, found: Meaning, matrix: NDArray[np.complex128]) -> None:
         targets = tuple([self.qubit[wire] for wire in reversed(found.wires)])  # the first wire is the highest bit

@@ -15,7 +15,6 @@ from pennylane.exceptions import DeviceError
 from typing_extensions import override
 
 from ...arrays import shown, whole_number
-from ...devices.registry import make_device
 from ...engine.options import EngineOptions
 from ...errors import FusedQMLError, InvalidInputError
 from ...memory import BoundedCache
@@ -30,7 +29,9 @@ from .gradients import (
     stacked_cotangents,
 )
 from .midcircuit import DynamicTape, Trajectories, measures_midway
-from .preprocessing import pipeline, resolved_config
+from .mixed import MixedSimulation
+from .preprocessing import Kind, pipeline, resolved_config
+from .readout import checked_probability
 from .samples import SampleBatch, by_tape, gather, unwrapped
 from .sampling import draw
 from .simulation import Pullback, Simulation
@@ -91,6 +92,9 @@ class FusedQubit(Device):
         (3,)
     """
 
+    _kind = Kind("fusedqml.qubit")
+    _misreading = 0.0
+
     def __init__(
         self,
         wires: int | Iterable[Hashable] | None = None,
@@ -114,7 +118,7 @@ class FusedQubit(Device):
     def _prepare(self) -> None:
         given = self._given
         with _framework_errors():
-            made = make_device(given.device, precision=given.precision, num_threads=given.num_threads)
+            made = given.make_device(mixed=self._kind.mixed)
         self._options = replace(given, device=made)
         self._labels = None if self.wires is None else self.wires.labels
         self._simulations: BoundedCache[Hashable, Any] = BoundedCache(MAX_CIRCUITS)
@@ -133,15 +137,15 @@ class FusedQubit(Device):
     @property
     def name(self) -> str:
         """The name under which PennyLane finds the device."""
-        return "fusedqml.qubit"
+        return self._kind.name
 
     @override
     def setup_execution_config(self, config: Config = None, circuit: Any = None) -> ExecutionConfig:
-        return resolved_config(config or ExecutionConfig(), circuit, self.name)
+        return resolved_config(config or ExecutionConfig(), circuit, self._kind)
 
     @override
     def preprocess_transforms(self, execution_config: Config = None) -> Any:
-        return pipeline(execution_config or ExecutionConfig(), self.wires, self.name, stacks=not self.tracker.active)
+        return pipeline(execution_config or ExecutionConfig(), self.wires, self._kind, stacks=not self.tracker.active)
 
     def supports_derivatives(self, execution_config: Config = None, circuit: Any = None) -> bool:
         """Whether the gradient is the device's own: by the adjoint method, without shots."""
@@ -165,7 +169,7 @@ class FusedQubit(Device):
 
         def run(simulation: Simulation, tapes: list[ParsedTape], _places: list[int]) -> list[Any]:
             if tapes[0].tape.shots:
-                return draw(simulation, tapes, self._rng)
+                return draw(simulation, tapes, self._rng, self._misreading)
             gradients = pulls and any(tape.tape.trainable_params for tape in tapes)
             batch = gather(simulation.circuit, tapes, gradients=gradients)
             return self._run_and_hold(simulation, batch) if gradients else by_tape(batch, simulation.results(batch))
@@ -256,11 +260,14 @@ class FusedQubit(Device):
         def build() -> Simulation:
             measurements = tape.tape.measurements
             order = wire_order(tape.layout.operations, measurements, self._labels)
-            return Simulation(tape.layout.operations, () if is_sampled else measurements, order, self._options)
+            return self._built(tape.layout.operations, () if is_sampled else measurements, order)
 
         is_sampled = bool(tape.tape.shots)
         with self._lock:  # threads that want the same thing wait for one of them to build it
             return self._simulations.get((tape.key, is_sampled), build)  # type: ignore[no-any-return]
+
+    def _built(self, operations: Sequence[Any], measurements: Sequence[Any], order: tuple[Any, ...]) -> Simulation:
+        return Simulation(operations, measurements, order, self._options)
 
     def _trajectories(self, tape: Any) -> Any:
         """Samples and outcomes of a circuit that measures midway, for each number of shots if there are several."""
@@ -303,6 +310,70 @@ class FusedQubit(Device):
         if held.jacobians is None:
             held.jacobians = simulation.jacobian(batch)
         return contracted(held.jacobians, cotangents)
+
+
+class FusedMixed(FusedQubit):
+    """Density-matrix device with fused forward and adjoint sweeps: ``qml.device("fusedqml.mixed", wires=n)``.
+
+    It takes PennyLane's ten channels and, by `qml.add_noise`, noise models. Gradients are as those of `FusedQubit`,
+    also with respect to parameters of channels. ``qml.state()`` is the density matrix, as on ``default.mixed``. A state
+    takes 4**n numbers, whether there is noise or not.
+
+    Args:
+        wires: As of `FusedQubit`.
+        shots: As of `FusedQubit`.
+        seed: As of `FusedQubit`.
+        readout_prob: The probability that a measured bit is read as the other one, in expectation values, variances,
+            probabilities and samples. States, and what is read off them, are not affected.
+        device: "CPU" or "reference", or a `qiskit_fusedqml.devices.Device`.
+        precision: As of `FusedQubit`.
+        num_threads: As of `FusedQubit`.
+        max_memory_mb: As of `FusedQubit`.
+
+    Raises:
+        DeviceError: As of `FusedQubit`, for a device that has no mixed states, and for a ``readout_prob`` that is none.
+
+    Example:
+        >>> import pennylane as qml
+        >>> from pennylane import numpy as np
+        >>> @qml.qnode(qml.device("fusedqml.mixed", wires=1))
+        ... def circuit(x, p):
+        ...     qml.RX(x, wires=0)
+        ...     qml.BitFlip(p, wires=0)
+        ...     return qml.expval(qml.Z(0))
+        >>> print(qml.grad(circuit)(np.array(0.0), np.array(0.1)))
+        (array(0.), array(-2.))
+    """
+
+    _kind = Kind("fusedqml.mixed", mixed=True)
+
+    def __init__(
+        self,
+        wires: int | Iterable[Hashable] | None = None,
+        shots: Any = None,
+        seed: Any = "global",
+        readout_prob: float | None = None,
+        *,
+        device: Any = "CPU",
+        precision: str = "double",
+        num_threads: int | None = None,
+        max_memory_mb: float | None = None,
+    ) -> None:
+        with _framework_errors():
+            self._misreading = checked_probability(readout_prob)
+        super().__init__(
+            wires,
+            shots,
+            seed,
+            device=device,
+            precision=precision,
+            num_threads=num_threads,
+            max_memory_mb=max_memory_mb,
+        )
+
+    @override
+    def _built(self, operations: Sequence[Any], measurements: Sequence[Any], order: tuple[Any, ...]) -> Simulation:
+        return MixedSimulation(operations, measurements, order, self._options, self._misreading)
 
 
 @dataclass(slots=True)

@@ -37,6 +37,7 @@ class SumMoment:
     square: int | None = None
 
     shape: ClassVar[tuple[int, ...]] = ()
+    reads_sums: ClassVar[bool] = True
 
     def value(self, values: FloatArray) -> FloatArray:
         """From values (R, n_sums) to (R,)."""
@@ -56,10 +57,21 @@ class SumMoment:
         return own if self.square is None else jacobian[:, self.square] - 2.0 * values[:, self.index, None] * own
 
 
-class Moment:
-    """The expectation value or variance of an observable that has no Pauli sum."""
+class OfStates:
+    """A measurement that is read off the states.
+
+    Attributes:
+        shape: The shape of its result.
+        is_complex: Whether the result is.
+    """
 
     shape: tuple[int, ...] = ()
+    reads_sums: ClassVar[bool] = False
+    is_complex: ClassVar[bool] = False
+
+
+class Moment(OfStates):
+    """The expectation value or variance of an observable that has no Pauli sum."""
 
     def __init__(self, measurement: Any, wires: Wires) -> None:
         self._matrix = sparse_matrix(measurement.obs, wires)
@@ -82,7 +94,7 @@ class Moment:
         return np.asarray((self._matrix @ amplitudes.T).T)
 
 
-class Probabilities:
+class Probabilities(OfStates):
     """Probabilities of the outcomes of wires, or of an observable's eigenvectors."""
 
     def __init__(self, measurement: Any, wires: Wires) -> None:
@@ -120,8 +132,10 @@ class Probabilities:
         return tensor
 
 
-class FinalState:
+class FinalState(OfStates):
     """The amplitudes themselves, or those of some wires, all others being in ``|0>``."""
+
+    is_complex = True
 
     def __init__(self, measurement: Any, wires: Wires) -> None:
         own = measurement.wires.labels or wires
@@ -141,20 +155,17 @@ class FinalState:
         return result.reshape(amplitudes.shape)
 
 
-class Processed:
+class Processed(OfStates):
     """Anything that the framework reads off a state by itself."""
 
-    shape: tuple[int, ...] = ()
-
     def __init__(self, measurement: Any, wires: Wires) -> None:
-        self._measurement = measurement
-        self._wires = qml.wires.Wires(wires)
+        self._measurement, self._wires = measurement, wires
 
-    def value(self, amplitudes: ComplexArray) -> Any:
-        """From amplitudes (R, 2**n) to (R, ...)."""
-        return np.asarray(self._measurement.process_state(amplitudes, self._wires))
+    def value(self, states: ComplexArray) -> Any:
+        """From amplitudes (R, 2**n) or density matrices (R, 2**n, 2**n) to (R, ...)."""
+        return np.asarray(read_by_framework(self._measurement, states, self._wires, mixed=states.ndim == 3))
 
-    def pull(self, _cotangents: Any, _amplitudes: ComplexArray) -> ComplexArray:
+    def pull(self, _cotangents: Any, _states: ComplexArray) -> ComplexArray:
         """There is none.
 
         Raises:
@@ -164,6 +175,14 @@ class Processed:
             f"The gradient of {self._measurement} is taken by the framework from the gradient of the state: call the "
             "device through a QNode or qml.execute, whose preprocessing does so."
         )
+
+
+def read_by_framework(measurement: Any, states: Any, wires: Sequence[Hashable], *, mixed: bool) -> Any:
+    """What the framework reads off amplitudes or, if mixed, density matrices of wires in order."""
+    # some measurements take their wires for the numbers of axes
+    own = measurement.map_wires({wire: k for k, wire in enumerate(wires)})
+    process = own.process_density_matrix if mixed else own.process_state
+    return process(states, qml.wires.Wires(range(len(wires))))
 
 
 def is_differentiable(measurement: Any) -> bool:
@@ -182,62 +201,74 @@ class Measured:
         circuit: The circuit on the wires that are acted on or whose amplitudes are needed.
         sums: The Pauli sums whose values are needed.
         parts: The measurements in order.
-        reads_amplitudes: Whether amplitudes are needed.
+        reads_states: Whether states are needed, of a `Measured` itself as amplitudes.
     """
 
     def __init__(self, operations: Sequence[Any], measurements: Sequence[Any], order: Wires) -> None:
         self.sums: list[PauliSum] = []
         qubits = all_qubits(order)
-        moments = [self._sum_moment(measurement, qubits) for measurement in measurements]
+        of_sums = [self._of_sums(measurement, qubits) for measurement in measurements]
         read: set[Hashable] = set()
-        for measurement, moment in zip(measurements, moments, strict=True):
-            if moment is None:
+        for measurement, part in zip(measurements, of_sums, strict=True):
+            if part is None:
                 read.update(measurement.wires.labels or order)
-        self.circuit = Circuit(operations, order, read)
+        self.circuit = self._circuit(operations, order, read)
         self.sums = [self.circuit.active.observable(each) for each in self.sums]
-        pairs = zip(measurements, moments, strict=True)
-        self.parts = [moment or _of_amplitudes(measurement, self.circuit.wires) for measurement, moment in pairs]
-        self.reads_amplitudes = not all(isinstance(part, SumMoment) for part in self.parts)
+        pairs = zip(measurements, of_sums, strict=True)
+        wires = self._read_wires(read)
+        self.parts = [part or self._of_states(measurement, wires) for measurement, part in pairs]
+        self.reads_states = not all(part.reads_sums for part in self.parts)
 
-    def results(self, values: Any, amplitudes: Any) -> list[Any]:
-        """Every measurement's result, (R, ...) each, from values (R, n_sums) and amplitudes (R, 2**n)."""
-        return [part.value(values if isinstance(part, SumMoment) else amplitudes) for part in self.parts]
+    def _circuit(self, operations: Sequence[Any], order: Wires, read: set[Hashable]) -> Circuit:
+        return Circuit(operations, order, read)
+
+    def _read_wires(self, _read: set[Hashable]) -> Wires:
+        """The wires of the states that are read, in order."""
+        return self.circuit.wires
+
+    def results(self, values: Any, states: Any) -> list[Any]:
+        """Every measurement's result, (R, ...) each, from values (R, n_sums) and states (R, ...)."""
+        return [part.value(values if part.reads_sums else states) for part in self.parts]
 
     def pull(
-        self, cotangents: Sequence[Any], values: Any, amplitudes: Any
+        self, cotangents: Sequence[Any], values: Any, states: Any
     ) -> tuple[FloatArray | None, ComplexArray | None]:
-        """From cotangents (R, ...) of every measurement to those of sums and amplitudes, None for what is not read."""
+        """From cotangents (R, ...) of every measurement to those of sums and states, None for what is not read."""
         of_sums: Any = None if values is None else np.zeros(values.shape)
-        of_amplitudes: ComplexArray | None = None
+        of_states: ComplexArray | None = None
         for part, own in zip(self.parts, cotangents, strict=True):
-            if isinstance(part, SumMoment):
+            if part.reads_sums:
                 part.pull(np.real(own), values, of_sums)
             else:
-                bra = part.pull(own, amplitudes)
-                of_amplitudes = bra if of_amplitudes is None else of_amplitudes + bra
-        return of_sums, of_amplitudes
+                bra = part.pull(own, states)
+                of_states = bra if of_states is None else of_states + bra
+        return of_sums, of_states
 
-    def _sum_moment(self, measurement: Any, qubits: Mapping[Hashable, int]) -> SumMoment | None:
+    def _of_sums(self, measurement: Any, qubits: Mapping[Hashable, int]) -> Any:
+        """A measurement that is read off Pauli sums, which are added to those needed; None for another."""
         if not isinstance(measurement, ExpectationMP | VarianceMP) or measurement.obs is None:
             return None
-        found = pauli_sum(measurement.obs, qubits)
-        if found is None:
-            return None
-        needed: Any = (found,) if isinstance(measurement, ExpectationMP) else (found, squared_sum(found))
-        if needed[-1] is None:
+        found = self._sums_of(measurement, qubits)
+        if found[-1] is None:
             return None
         first = len(self.sums)
-        self.sums += needed
+        self.sums += found
         return SumMoment(*range(first, len(self.sums)))
 
+    def _sums_of(self, measurement: Any, qubits: Mapping[Hashable, int]) -> tuple[Any, ...]:
+        """An observable and, for its variance, its square, the last one None if they cannot be Pauli sums."""
+        found = pauli_sum(measurement.obs, qubits)
+        if found is None or isinstance(measurement, ExpectationMP):
+            return (found,)
+        return found, squared_sum(found)
 
-def _of_amplitudes(measurement: Any, wires: Wires) -> Moment | Probabilities | FinalState | Processed:
-    """A measurement that is read off the amplitudes of wires."""
-    if not is_differentiable(measurement):
-        return Processed(measurement, wires)
-    if isinstance(measurement, ProbabilityMP):
-        return Probabilities(measurement, wires)
-    return FinalState(measurement, wires) if isinstance(measurement, StateMP) else Moment(measurement, wires)
+    def _of_states(self, measurement: Any, wires: Wires) -> Any:
+        """A measurement that is read off the states of wires."""
+        if not is_differentiable(measurement):
+            return Processed(measurement, wires)
+        if isinstance(measurement, ProbabilityMP):
+            return Probabilities(measurement, wires)
+        return FinalState(measurement, wires) if isinstance(measurement, StateMP) else Moment(measurement, wires)
 
 
 def _overlaps(left: ComplexArray, right: ComplexArray) -> FloatArray:

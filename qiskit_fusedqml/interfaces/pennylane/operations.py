@@ -16,10 +16,12 @@ from typing import Any
 import numpy as np
 import pennylane as qml
 from numpy.typing import NDArray
+from pennylane.operation import StatePrepBase
 from scipy.sparse import issparse
 
 from ...ir.gates import GATES, Factor, GateRow, sequence, undone
 from ...ir.program import MAX_DIAGONAL_QUBITS, MAX_MATRIX_QUBITS
+from .channels import CHANNELS, FAMILIES as CHANNEL_FAMILIES, Noise
 
 Wire = Hashable
 
@@ -95,12 +97,14 @@ class Meaning:
         row: Its factors on these wires; their parameters are the operation's own. None for a matrix.
         matrix: A constant unitary (2**k, 2**k), or a diagonal (2**k,); the first wire's bit is the highest.
         controls: Pairs (wire, value).
+        noise: A channel; there is neither row nor matrix then.
     """
 
     wires: tuple[Wire, ...]
     row: GateRow | None = None
     matrix: NDArray[np.complex128] | None = None
     controls: tuple[tuple[Wire, bool], ...] = ()
+    noise: Noise | None = None
 
     @property
     def fits(self) -> bool:
@@ -143,8 +147,26 @@ def meaning(op: Any) -> Meaning | None:
 
 
 def is_supported(op: Any) -> bool:
-    """Whether an operation needs no decomposition."""
-    return type(op) in PLAIN or meaning(op) is not None
+    """Whether an operation is a gate that needs no decomposition."""
+    if type(op) in PLAIN:
+        return True
+    return not is_noise(op) and meaning(op) is not None
+
+
+def is_dense(op: Any) -> bool:
+    """Whether an operation is a matrix that is not diagonal."""
+    found = meaning(op)
+    return found is not None and found.matrix is not None and found.matrix.ndim > 1
+
+
+def is_preparation(op: Any) -> bool:
+    """Whether an operation can begin a circuit only, or does more there: its numbers are no angles."""
+    return isinstance(op, StatePrepBase | qml.QubitDensityMatrix)
+
+
+def is_noise(op: Any) -> bool:
+    """Whether an operation makes mixed states of pure ones."""
+    return type(op) in CHANNELS or type(op) in CHANNEL_FAMILIES
 
 
 def identity(op: Any) -> tuple[Any, ...]:
@@ -159,7 +181,7 @@ def holds_matrix(op: Any) -> bool:
     """Whether the operation's parameters are the entries of a matrix, so that they belong to what it is."""
     while isinstance(op, qml.ops.op_math.SymbolicOp):
         op = op.base
-    return isinstance(op, qml.QubitUnitary | qml.BlockEncode | qml.DiagonalQubitUnitary)
+    return isinstance(op, _OF_MATRICES)
 
 
 def _family(op: Any) -> Family:
@@ -171,7 +193,7 @@ def _family(op: Any) -> Family:
 
 def _adjoint(op: Any) -> Meaning | None:
     base = meaning(op.base)
-    if base is None:
+    if base is None or base.noise is not None:
         return None
     if base.matrix is not None:
         return replace(base, matrix=base.matrix.conj().T)
@@ -182,7 +204,7 @@ def _adjoint(op: Any) -> Meaning | None:
 
 def _controlled(op: Any) -> Meaning | None:
     base = meaning(op.base)
-    if base is None:
+    if base is None or base.noise is not None:
         return None
     controls = zip(op.control_wires.labels, map(bool, op.control_values), strict=True)
     return replace(base, controls=(*controls, *base.controls))
@@ -229,6 +251,14 @@ def _other(op: Any) -> Meaning | None:
     return Meaning(op.wires.labels, matrix=matrix) if is_unitary else None
 
 
+def _channel(op: Any) -> Meaning:
+    row = CHANNELS.get(type(op))
+    if row is not None:
+        return Meaning(op.wires.labels, noise=row)
+    wires, noise = CHANNEL_FAMILIES[type(op)](op)
+    return Meaning(wires, noise=noise)
+
+
 def _bytes(op: Any) -> Hashable:
     """The numbers of a matrix."""
     return tuple(
@@ -239,6 +269,11 @@ def _bytes(op: Any) -> Hashable:
 
 PLAIN: dict[type, GateRow] = {getattr(qml, name): row for name, row in OPERATIONS.items()}
 """The rows by class."""
+
+NUMBERS_ONLY = {*PLAIN, *CHANNELS}
+"""Classes of operations that their wires and numbers tell apart."""
+
+_OF_MATRICES = (qml.QubitUnitary, qml.BlockEncode, qml.DiagonalQubitUnitary, qml.QubitChannel, qml.QubitDensityMatrix)
 
 _CONTROLLED = {kind for kind in PLAIN if issubclass(kind, qml.ops.op_math.Controlled)}
 
@@ -266,6 +301,10 @@ _FAMILIES: dict[type, Family] = {
     qml.QubitUnitary: Family(_dense, _bytes),
     qml.BlockEncode: Family(_dense, _bytes),
     qml.DiagonalQubitUnitary: Family(_diagonal, _bytes),
+    **dict.fromkeys(CHANNELS, Family(_channel)),
+    qml.PauliError: Family(_channel, lambda op: op.hyperparameters["operators"]),
+    qml.QubitChannel: Family(_channel, _bytes),
+    qml.QubitDensityMatrix: Family(_channel, _bytes),
 }
 
 _BASES: tuple[tuple[type, Family], ...] = (

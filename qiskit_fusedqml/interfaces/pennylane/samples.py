@@ -18,6 +18,7 @@ from pennylane.exceptions import DeviceError
 from scipy.sparse import issparse
 
 from ...arrays import FloatArray, IntArray, real_array
+from ...devices.pauli_vector.states import vectors_of_density
 from .circuits import Circuit
 from .tapes import ParsedTape
 
@@ -30,7 +31,7 @@ class TapeParameters:
         shared: (n_columns,) their values, 0 where samples differ.
         batched: The columns in which samples differ, ascending.
         inputs: Their values (B, n_batched), or None for none.
-        states: Amplitudes (B, 2**n) or (1, 2**n) to start from, or None.
+        states: Amplitudes (B, 2**n) or (1, 2**n) to start from, or a Pauli vector (1, 4**n), or None.
         size: The batch size B, or None for a tape without broadcasting.
         per_sample: Whether gradients are wanted sample by sample, as `jax.vmap` does, also of what samples share.
     """
@@ -116,7 +117,7 @@ def gather(circuit: Circuit, tapes: Sequence[ParsedTape], *, gradients: bool = F
     own = [_parameters(circuit, tape) for tape in tapes]
     batched: tuple[int, ...] = ()
     inputs, weights, states = None, own[0].shared, own[0].states
-    if len(own) > 1 or own[0].per_sample:
+    if len(own) > 1 or own[0].per_sample or not circuit.of_channels.isdisjoint(own[0].batched):
         weights = np.concatenate([numbers.columns() for numbers in own])
         if circuit.has_amplitudes:
             states = np.concatenate([np.broadcast_to(n.states, (n.size or 1, n.states.shape[1])) for n in own])  # type: ignore[union-attr,arg-type]
@@ -208,9 +209,11 @@ def _side_by_side(batched: Sequence[tuple[IntArray, Any]]) -> tuple[tuple[int, .
     return tuple(columns[order].tolist()), np.ascontiguousarray(inputs, dtype=np.float64)
 
 
-def _states(circuit: Circuit, tape: ParsedTape) -> tuple[NDArray[np.complex128], bool]:
+def _states(circuit: Circuit, tape: ParsedTape) -> tuple[Any, bool]:
     """Amplitudes (B, 2**n) or (1, 2**n), and whether they differ from sample to sample."""
     preparation = tape.layout.operations[0]
+    if isinstance(preparation, qml.QubitDensityMatrix):
+        return _pauli_vector(circuit, preparation, np.asarray(tape.prepared, dtype=np.complex128)), False
     if not preparation.data:
         vector = preparation.state_vector(wire_order=qml.wires.Wires(circuit.wires))
         return np.asarray(vector, dtype=np.complex128).reshape(1, -1), False
@@ -225,3 +228,16 @@ def _states(circuit: Circuit, tape: ParsedTape) -> tuple[NDArray[np.complex128],
     states = np.zeros((len(rows), 2**circuit.num_qubits), dtype=np.complex128)
     states[:, circuit.amplitudes_of(preparation.wires.labels)] = rows
     return states, amplitudes.ndim > 1
+
+
+def _pauli_vector(circuit: Circuit, preparation: Any, density: NDArray[np.complex128]) -> FloatArray:
+    """The Pauli vector (1, 4**n) of a density matrix of some wires, with all others in ``|0>``."""
+    size = 2 ** len(preparation.wires)
+    if density.shape != (size, size):
+        raise DeviceError(f"The density matrix has shape {density.shape}; ({size}, {size}) is expected.")
+    if not (np.allclose(density, density.conj().T, atol=1e-8) and abs(np.trace(density) - 1.0) <= 1e-8):
+        raise DeviceError("The density matrix to prepare must be Hermitian and have trace 1.")
+    full = np.zeros((1, 2**circuit.num_qubits, 2**circuit.num_qubits), dtype=np.complex128)
+    places = circuit.amplitudes_of(preparation.wires.labels)
+    full[0, places[:, None], places] = density
+    return vectors_of_density(full)

@@ -57,7 +57,8 @@ def by_samples(tape: Any, postselect_mode: str | None) -> Any:
         ]
         merged = merge(tuple(parts))
         found = iter(merged if len(at_end) > 1 else (merged,))
-        _, outcomes, valid = drawn[0]
+        # where nothing but identities is measured, nothing is drawn
+        _, outcomes, valid = drawn[0] if drawn else (None, None, None)
         order = qml.wires.Wires([(op.meas_uid, "outcome") for op in midway])
         others = (_value(m, outcomes, order, valid, postselect_mode) for m in of_outcomes)
         return unwrapped([next(others if m.mv is not None and midway else found) for m in tape.measurements])
@@ -134,8 +135,13 @@ def _numbers(gate: Any) -> tuple[float, ...]:
     return () if holds_matrix(gate) else tuple(map(float, gate.data))
 
 
-def draw(simulation: Simulation, tapes: Sequence[ParsedTape], rng: np.random.Generator) -> list[Any]:
-    """Results with shots of tapes of one structure whose measurements need no change of basis."""
+def draw(
+    simulation: Simulation, tapes: Sequence[ParsedTape], rng: np.random.Generator, misreading: float = 0.0
+) -> list[Any]:
+    """Results with shots of tapes of one structure whose measurements need no change of basis.
+
+    Every bit is misread with the probability ``misreading``.
+    """
     measurements = tapes[0].tape.measurements
     for measurement in measurements:
         if measurement.obs is not None or measurement.mv is not None:
@@ -159,6 +165,8 @@ def draw(simulation: Simulation, tapes: Sequence[ParsedTape], rng: np.random.Gen
         own_samples = _samples(found, shots, len(own), rng)
         samples = np.zeros((*own_samples.shape[:2], len(wires)), dtype=np.int64)
         samples[..., columns] = own_samples
+        if misreading:
+            samples ^= rng.random(samples.shape) < misreading
         drawn = samples[0] if isinstance(place, int) else samples
         of_parts = [
             unwrapped([m.process_samples(drawn[..., slice(*part), :], wires) for m in tape.tape.measurements])

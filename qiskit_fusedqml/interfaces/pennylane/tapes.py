@@ -23,7 +23,7 @@ from pennylane.ops.functions import bind_new_parameters
 from typing_extensions import override
 
 from .observables import identity as observable_identity
-from .operations import PLAIN, Wire, identity, labels
+from .operations import NUMBERS_ONLY, Wire, identity, labels
 
 Positions = tuple[int, ...]
 
@@ -136,7 +136,7 @@ def read_operations(operations: Sequence[Any]) -> tuple[Layout, list[Any]]:
     data: list[Any] = []
     for op in operations:
         kind = type(op)
-        names.append((kind, labels(op)) if kind in PLAIN or issubclass(kind, StatePrepBase) else identity(op))
+        names.append((kind, labels(op)) if kind in NUMBERS_ONLY or issubclass(kind, StatePrepBase) else identity(op))
         if op.data:
             data.extend(op.data)
     return Layout(Structure(tuple(names)), operations, range(len(data))), data

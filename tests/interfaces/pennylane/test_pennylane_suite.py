@@ -16,6 +16,7 @@ SUITE = Path(pennylane.devices.tests.__file__).parent
 LAUNCH = """
 import sys
 import pytest; from support import plugin
+import qiskit_fusedqml  # before pytest puts the folder of the suite first, where another one may be installed
 plugin.register()
 for shots in ("None", "20000"):
     status = pytest.main([f"--shots={shots}", *sys.argv[1:]])
@@ -24,9 +25,12 @@ for shots in ("None", "20000"):
 """
 
 
-def run(*files: Path) -> int:
+DEVICES = ["fusedqml.qubit", "fusedqml.mixed"]
+
+
+def run(device: str, *files: Path) -> int:
     """Run files of the suite without and with shots, as ``pl-device-test`` does; the number of tests that passed."""
-    options = ["--device=fusedqml.qubit", "--no-flaky-report", "-q", "-p", "no:cacheprovider"]
+    options = [f"--device={device}", "--no-flaky-report", "-q", "-p", "no:cacheprovider"]
     command = [sys.executable, "-c", LAUNCH, *options, *map(str, files)]
     paths = os.pathsep.join([str(Path(plugin.__file__).parents[1]), *filter(None, sys.path)])
     environment = {**os.environ, "PYTHONPATH": paths}
@@ -37,10 +41,13 @@ def run(*files: Path) -> int:
     return sum(map(int, found))
 
 
-def test_some_of_the_suite() -> None:
-    assert run(SUITE / "test_wires.py", SUITE / "test_return_system.py", SUITE / "test_gates_with_expval.py") > 100
+@pytest.mark.parametrize("device", DEVICES)
+def test_some_of_the_suite(device: str) -> None:
+    files = ("test_wires.py", "test_return_system.py", "test_gates_with_expval.py")
+    assert run(device, *(SUITE / file for file in files)) > 100
 
 
 @pytest.mark.slow
-def test_the_whole_suite() -> None:
-    assert run(SUITE) > 700
+@pytest.mark.parametrize("device", DEVICES)
+def test_the_whole_suite(device: str) -> None:
+    assert run(device, SUITE) > 700
