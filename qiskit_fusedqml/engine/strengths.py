@@ -42,14 +42,25 @@ class Strengths:
         return cls(found, num_inputs) if len(found) else None
 
     def pieces(self, x: ArrayLike | None, w: ArrayLike | None) -> list[IntArray] | None:
-        """The samples of each strength, or None where all have the same."""
+        """The samples of each strength, or None where all have the same.
+
+        Inputs differ from sample to sample by definition: where strengths are inputs, each sample is alone.
+        """
         given = []
         for values, columns, name in ((x, self._inputs, "x"), (w, self._weights, "w")):
             array = None if values is None else real_array(values, name, copy=False)
-            if array is not None and array.ndim == 2 and len(array) > 1 and len(columns) <= array.shape[1]:
+            if (
+                len(columns)
+                and array is not None
+                and array.ndim == 2
+                and len(array) > 1
+                and max(columns) < array.shape[1]
+            ):
                 given.append(array[:, columns])
         if not given or len({len(each) for each in given}) > 1:
             return None  # or a mistake, which is for others to find
+        if len(self._inputs) and x is not None and len(given[0]) > 1:
+            return [np.array([sample]) for sample in range(len(given[0]))]
         _, piece_of = np.unique(np.concatenate(given, axis=1), axis=0, return_inverse=True)
         piece_of = piece_of.reshape(-1)
         count = int(piece_of.max()) + 1

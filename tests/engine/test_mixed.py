@@ -464,3 +464,16 @@ def test_strengths_by_sample(device: str) -> None:
         np.testing.assert_allclose(f.probabilities(x, each)[b], f.probabilities(x[b : b + 1], each[b])[0], atol=1e-13)
     with pytest.raises(FusedQMLError, match="called before"):
         pullback(np.ones_like(values))
+
+
+def test_strengths_among_the_inputs() -> None:
+    family = CHANNELS["bit_flip"]
+    program = Program(1, 2, (Rotation(1, 0, slot=1), Channel((0,), family=family, slots=(0,), constants=(0.0,))))
+    f = ProgramFunction(program, identity_map(2), [PauliSum(1, (PauliTerm(1.0, 0, 1),))], num_inputs=1)
+    for x in ([[0.1], [0.1]], [[0.1], [0.3]], [[0.1]]):
+        expected_values = (1 - 2 * np.array(x)) * np.cos(0.7)
+        values, pullback = f.vjp(x, [0.7])
+        np.testing.assert_allclose(values, expected_values, atol=1e-14)
+        np.testing.assert_allclose(f.values(x, [0.7]), values, atol=1e-14)
+        slope = -(1 - 2 * np.array(x)).sum() * np.sin(0.7)
+        np.testing.assert_allclose(pullback(np.ones_like(values))[1], [slope], atol=1e-14)
