@@ -22,9 +22,8 @@ from ..arrays import FloatArray, IntArray
 from ..errors import FusedQMLError
 from ..ir.angles import AngleMap
 from ..ir.measurement import Measurement
-from ..ir.observables import PauliSum, PauliTerm
+from ..ir.observables import PauliSum, PauliTerm, z_masks
 from ..ir.program import Program
-from ..ir.qubits import bits
 from .options import EngineOptions
 from .parameters import ParameterBatch, checked_cotangents
 from .pauli_frames import Masks, PauliFrames, Trajectories
@@ -89,7 +88,7 @@ class Strings(NamedTuple):
             for term in observable.terms:
                 if term.ctrl_mask.bit_count() > MAX_CONTROLS:
                     return None
-                for z, weight in _expanded(term):
+                for z, weight in z_masks(term):
                     found.setdefault((term.x, z), np.zeros(len(observables)))[k] += weight
             if len(found) > MAX_STRINGS:
                 return None
@@ -288,12 +287,3 @@ class Chunk(NamedTuple):
     string_signs: FloatArray
     x: Masks
     weights: FloatArray
-
-
-def _expanded(term: PauliTerm) -> list[tuple[int, float]]:
-    """z masks and weights of the strings that ``coefficient C P`` is the sum of."""
-    found = [(term.z, term.coefficient)]
-    for q in bits(term.ctrl_mask):
-        half = -0.5 if term.ctrl_value >> q & 1 else 0.5
-        found = [(z, 0.5 * w) for z, w in found] + [(z | 1 << q, half * w) for z, w in found]
-    return found

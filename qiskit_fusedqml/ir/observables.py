@@ -23,6 +23,18 @@ class PauliTerm:
     ctrl_value: int = 0
 
 
+def z_masks(term: PauliTerm) -> list[tuple[int, float]]:
+    """z masks and weights of the Pauli strings that ``coefficient C P`` is the sum of; their x mask is the term's.
+
+    A projector on a control is ``(1 + Z) / 2`` or, for the value 1, ``(1 - Z) / 2``.
+    """
+    found = [(term.z, term.coefficient)]
+    for q in (q for q in range(term.ctrl_mask.bit_length()) if term.ctrl_mask >> q & 1):
+        half = -0.5 if term.ctrl_value >> q & 1 else 0.5
+        found = [(z, 0.5 * w) for z, w in found] + [(z | 1 << q, half * w) for z, w in found]
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class PauliSum:
     """A Hermitian observable on ``num_qubits`` qubits.

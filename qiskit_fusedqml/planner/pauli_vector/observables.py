@@ -8,7 +8,7 @@ import numpy as np
 
 from ...arrays import FloatArray, Int64Array
 from ...errors import InvalidInputError
-from ...ir.observables import PauliSum, PauliTerm
+from ...ir.observables import PauliSum, z_masks
 from ...ir.qubits import bits
 from .tape import PauliFrame
 
@@ -37,9 +37,11 @@ def entries(frame: PauliFrame, sums: Sequence[PauliSum]) -> tuple[Int64Array, In
             )
         found: dict[int, float] = {}
         for term in observable.terms:
-            for z, weight in _strings(term):
+            # the letters Y are the term's: F is (-1)**(#Y // 2) times the Pauli string
+            sign = -1.0 if (term.x & term.z).bit_count() // 2 & 1 else 1.0
+            for z, weight in z_masks(term):
                 row = physical_index(frame, term.x, z)
-                found[row] = found.get(row, 0.0) + weight
+                found[row] = found.get(row, 0.0) + sign * weight
         rows += found
         weights += found.values()
         starts.append(len(rows))
@@ -51,17 +53,4 @@ def z_strings(frame: PauliFrame, qubits: Sequence[int]) -> Int64Array:
     found = np.zeros(1, dtype=np.int64)
     for q in qubits:
         found = np.concatenate([found, found ^ frame.qubits[q].z])
-    return found
-
-
-def _strings(term: PauliTerm) -> list[tuple[int, float]]:
-    """z masks and weights of the strings F that ``coefficient C P`` is the sum of; their x mask is the term's.
-
-    A projector on a control is ``(1 + Z) / 2`` or, for the value 1, ``(1 - Z) / 2``.
-    """
-    sign = -1.0 if (term.x & term.z).bit_count() // 2 & 1 else 1.0
-    found = [(term.z, sign * term.coefficient)]
-    for q in bits(term.ctrl_mask):
-        half = -0.5 if term.ctrl_value >> q & 1 else 0.5
-        found = [(z, 0.5 * w) for z, w in found] + [(z | 1 << q, half * w) for z, w in found]
     return found
