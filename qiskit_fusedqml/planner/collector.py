@@ -30,7 +30,7 @@ from .elements import (
     ZRotation,
 )
 from .frame import Frame, Functional, Vector
-from .gf2 import parity
+from .gf2 import parity, walsh
 
 MAX_EXPANDED_TERMS = 128
 """A diagonal gate of more Z strings stays whole: one table serves them all, and none can be joined by another."""
@@ -156,12 +156,7 @@ class _Collector:
         """Walsh expansion of the table's phases into constant terms."""
         self._flush()
         self._close_unless_diagonal(sum(1 << q for q in d.qubits))
-        k = len(d.qubits)
-        coefficients = np.angle(d.table)
-        for j in range(k):
-            pairs = coefficients.reshape(-1, 2, 1 << j)
-            coefficients = np.stack([pairs[:, 0] + pairs[:, 1], pairs[:, 0] - pairs[:, 1]], axis=1).reshape(-1)
-        angles = -2.0 / 2**k * coefficients
+        angles = z_angles(d)
         masks = np.flatnonzero(np.abs(angles) > EPSILON)
         if len(masks) > MAX_EXPANDED_TERMS:
             self._append(self._diagonal_element(d.qubits, masks, angles[masks]))
@@ -342,6 +337,11 @@ class _Collector:
     def _add_euler_term(self, w: Functional, index: int, which: int) -> None:
         sign = -1 if w & self.one else 1
         self._angle_of(w & (self.one - 1), batched=False).euler.append((3 * index + which, sign))
+
+
+def z_angles(diagonal: Diagonal) -> NDArray[np.float64]:
+    """Angles (2**k,) of the Z strings m with ``table[i] = exp(-1j/2 sum_m angles[m] (-1)**|m & i|)``."""
+    return np.asarray(-2.0 / 2 ** len(diagonal.qubits) * walsh(np.angle(diagonal.table)))
 
 
 def zyz(matrix: NDArray[np.complex128]) -> tuple[float, tuple[float, float, float]]:

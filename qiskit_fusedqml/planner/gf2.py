@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 
 def parity(mask: int) -> int:
     """Number of set bits modulo 2."""
@@ -23,6 +26,16 @@ def combination(vectors: Sequence[int], mask: int) -> int:
 def pull(functional: int, vectors: Sequence[int]) -> int:
     """The functional on the vectors' coefficients: bit k is its value at ``vectors[k]``."""
     return sum(parity(functional & vector) << k for k, vector in enumerate(vectors))
+
+
+def walsh(values: NDArray[np.inexact]) -> NDArray[np.inexact]:
+    """The Fourier transform over GF(2), ``sum_i (-1)**|z & i| values[..., i]`` for every z."""
+    size = values.shape[-1]
+    for j in range(size.bit_length() - 1):
+        pairs = values.reshape(*values.shape[:-1], -1, 2, 1 << j)
+        values = np.stack([pairs[..., 0, :] + pairs[..., 1, :], pairs[..., 0, :] - pairs[..., 1, :]], axis=-2)
+        values = values.reshape(*values.shape[:-3], size)
+    return values
 
 
 class Span:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...arrays import ComplexArray, FloatArray, Int64Array
+from ...planner.gf2 import walsh
 from ...planner.pauli_vector.tape import PauliFrame
 
 
@@ -30,7 +31,7 @@ def vectors_of_density(density: ComplexArray) -> FloatArray:
     basis = np.arange(size)
     # Tr(X^x Z^z rho) = sum_i (-1)**(z & i) rho[i, i ^ x]
     by_flip = density[:, basis[None, :], basis[None, :] ^ basis[:, None]]
-    found = _walsh(by_flip).reshape(batch, -1)[:, x * size + z]
+    found = walsh(by_flip).reshape(batch, -1)[:, x * size + z]
     return np.ascontiguousarray((found * (1j) ** _num_y(x, z)).real * _signs(x, z))
 
 
@@ -42,7 +43,7 @@ def densities(vectors: FloatArray) -> NDArray[np.complex128]:
     x, z = _masks(n)
     by_flip = np.zeros((batch, size * size), dtype=np.complex128)
     by_flip[:, x * size + z] = vectors * _signs(x, z) * (1j) ** _num_y(x, z)
-    sums = _walsh(by_flip.reshape(batch, size, size)) / size
+    sums = walsh(by_flip.reshape(batch, size, size)) / size
     basis = np.arange(size)
     result = np.empty((batch, size, size), dtype=np.complex128)
     result[:, basis[None, :] ^ basis[:, None], basis[None, :]] = sums
@@ -56,7 +57,7 @@ def vectors_of_amplitudes(amplitudes: ComplexArray) -> FloatArray:
 
 def outcome_probabilities(entries: FloatArray) -> FloatArray:
     """Probabilities (B, 2**k) of outcomes from the entries (B, 2**k) of all products of Z on k qubits."""
-    return np.asarray(_walsh(entries) / entries.shape[1], dtype=np.float64)
+    return np.asarray(walsh(entries) / entries.shape[1], dtype=np.float64)
 
 
 def _masks(n: int) -> tuple[Int64Array, Int64Array]:
@@ -76,13 +77,3 @@ def _num_y(x: Int64Array, z: Int64Array) -> Int64Array:
 def _signs(x: Int64Array, z: Int64Array) -> FloatArray:
     """``(-1)**(#Y // 2)``: the Pauli string P is this times F."""
     return np.asarray(1.0 - 2.0 * (_num_y(x, z) // 2 & 1))
-
-
-def _walsh(values: NDArray[np.inexact]) -> NDArray[np.inexact]:
-    """``sum_i (-1)**(z & i) values[..., i]`` for every z."""
-    size = values.shape[-1]
-    for j in range(size.bit_length() - 1):
-        pairs = values.reshape(*values.shape[:-1], -1, 2, 1 << j)
-        values = np.stack([pairs[..., 0, :] + pairs[..., 1, :], pairs[..., 0, :] - pairs[..., 1, :]], axis=-2)
-        values = values.reshape(*values.shape[:-3], size)
-    return values

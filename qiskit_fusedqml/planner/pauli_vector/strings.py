@@ -14,6 +14,7 @@ import numpy as np
 from ...errors import UnsupportedInstructionError
 from ...ir.program import Diagonal, Rotation
 from ...ir.qubits import bits
+from ..collector import z_angles
 from .elements import EPSILON, Angle, whole_turn
 from .sequences import summed
 
@@ -74,12 +75,7 @@ def walsh(d: Diagonal) -> dict[String, Angle]:
     Raises:
         UnsupportedInstructionError: If they are too many.
     """
-    k = len(d.qubits)
-    coefficients = np.angle(d.table)
-    for j in range(k):
-        pairs = coefficients.reshape(-1, 2, 1 << j)
-        coefficients = np.stack([pairs[:, 0] + pairs[:, 1], pairs[:, 0] - pairs[:, 1]], axis=1).reshape(-1)
-    angles = -2.0 / 2**k * coefficients
+    k, angles = len(d.qubits), z_angles(d)
     masks = [int(mask) for mask in np.flatnonzero(np.abs(angles) > EPSILON) if mask]
     if len(masks) > MAX_STRINGS:
         raise UnsupportedInstructionError(
