@@ -135,6 +135,21 @@ def pauli_matrices(k: int) -> ComplexArray:
     return strings
 
 
+PLANES = ((2, 3), (3, 1), (1, 2))
+"""The letters that a rotation about X, Y, Z turns into one another: ``r_first' = cos r_first - sin r_second``."""
+
+
+def rotation(axis: int, angles: ArrayLike) -> FloatArray:
+    """Transfer matrices (..., 4, 4) of ``exp(-1j angle/2 P)``, P = X, Y, Z for axis 0, 1, 2, by angles (...)."""
+    first, second = PLANES[axis]
+    result = np.zeros((*np.shape(angles), 4, 4))
+    result[...] = np.eye(4)
+    result[..., first, first] = result[..., second, second] = np.cos(angles)
+    result[..., second, first] = np.sin(angles)
+    result[..., first, second] = -np.sin(angles)
+    return result
+
+
 def transfer_of_kraus(operators: Sequence[ArrayLike] | NDArray[np.complexfloating]) -> FloatArray:
     """``T[a, b] = 2**-k Tr(P_a sum K P_b K^dagger)`` of Kraus operators (2**k, 2**k)."""
     kraus = np.asarray(operators, dtype=np.complex128)

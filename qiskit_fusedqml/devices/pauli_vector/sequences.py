@@ -13,21 +13,8 @@ from __future__ import annotations
 import numpy as np
 
 from ...arrays import FloatArray
+from ...ir.channels import PLANES, rotation
 from ...planner.pauli_vector.tables import CHANNEL, AffineSequences
-
-PLANES = ((2, 3), (3, 1), (1, 2))
-"""The letters that a rotation about X, Y, Z turns into one another: ``r_first' = cos r_first - sin r_second``."""
-
-
-def rotation(axis: int, angles: FloatArray) -> FloatArray:
-    """Transfer matrices (..., 4, 4) of rotations by angles (...)."""
-    first, second = PLANES[axis]
-    result = np.zeros((*np.shape(angles), 4, 4))
-    result[...] = np.eye(4)
-    result[..., first, first] = result[..., second, second] = np.cos(angles)
-    result[..., second, first] = np.sin(angles)
-    result[..., first, second] = -np.sin(angles)
-    return result
 
 
 def rotation_derivative(axis: int, angles: FloatArray) -> FloatArray:

@@ -14,9 +14,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...ir.channels import Channel
+from ...ir.channels import Channel, rotation
 from .elements import EPSILON, Angle, Gate, Sequence, whole_turn
-from .structure import composed, is_constant, one_qubit, rotation_matrix
+from .structure import composed, is_constant, one_qubit
 
 MAX_TURNS = 2
 """A sequence of more rotations, without channels, is one affine map."""
@@ -174,7 +174,7 @@ def _as_channel(factor: Gate | Channel) -> Channel:
 
 @lru_cache(maxsize=1024)
 def _rotation(axis: int, angle: float) -> Channel:
-    matrix = rotation_matrix(axis, angle)
+    matrix = rotation(axis, angle)
     return Channel((0,), np.round(matrix) if angle == pi else matrix)
 
 

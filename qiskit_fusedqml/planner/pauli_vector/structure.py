@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ...arrays import FloatArray
-from ...ir.channels import Channel
+from ...ir.channels import Channel, rotation
 from .tape import PauliQubit
 
 EPSILON = 1e-13
@@ -22,16 +22,6 @@ EPSILON = 1e-13
 _TRIALS = (1e-9, 0.021, 0.034, 40.0, 1e5)
 """Parameters of the members that stand for a family: small ones, as sums of them may be probabilities, and times in any
 unit, as relaxation for a very short or long time is the same as none, or as a reset."""
-
-
-def rotation_matrix(axis: int, angle: float) -> FloatArray:
-    """The transfer matrix of ``exp(-1j angle/2 P)``, P = X, Y, Z for axis 0, 1, 2."""
-    matrix = np.eye(4)
-    j, k = (axis + 1) % 3 + 1, (axis + 2) % 3 + 1
-    matrix[j, j] = matrix[k, k] = np.cos(angle)
-    matrix[k, j] = np.sin(angle)
-    matrix[j, k] = -matrix[k, j]
-    return matrix
 
 
 def key(channel: Channel) -> Hashable:
@@ -94,7 +84,7 @@ def one_qubit(channel: Channel) -> OneQubit:
     gain = not _vanishes(off[:, 3, 0])
     unital = _vanishes(off[:, :, 0])
     off[:, 3, 0] = 0
-    turned = [rotation_matrix(axis, 1.0) for axis in range(3)]
+    turned = [rotation(axis, 1.0) for axis in range(3)]
     axes = frozenset(a for a, r in enumerate(turned) if _vanishes(all_of_them @ r - r @ all_of_them))
     letters = frozenset(a for a in axes if _vanishes(all_of_them[:, (0, a + 1)] - np.eye(4)[[0, a + 1]]))
     return OneQubit(_vanishes(all_of_them - np.eye(4)), _vanishes(off), gain, unital, axes, letters)
