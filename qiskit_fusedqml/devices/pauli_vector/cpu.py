@@ -19,7 +19,7 @@ from ...errors import InvalidInputError, OutOfMemoryError
 from ...memory import default_budget, physical_memory
 from ...planner.pauli_vector.tables import AffineSequences
 from ...planner.pauli_vector.tape import Affine, Pair, PauliOperation, PauliTape, Transfer, Turn
-from .. import _native, check_options
+from .. import _native, check_options, empty_batch
 from ..cpu import default_threads, instruction_set
 from . import PauliCoefficients, PauliDevice, PauliObservables
 from .coefficients import PauliCoefficientMap
@@ -150,7 +150,7 @@ class CPUPauliDevice(PauliDevice):
 
     def _new_state(self, num_qubits: int, batch: int) -> _native.PauliState:
         if batch < 1:
-            raise InvalidInputError(f"A batch of {batch} states was asked for; at least 1 is needed.")
+            raise empty_batch(batch)
         return self._within_memory(
             self.state_bytes(num_qubits, batch),
             lambda: _native.make_pauli_state(self._isa, self._single, False, num_qubits, batch, self._memory),

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from typing_extensions import override
 
 from ...arrays import ComplexArray, FloatArray
-from ...errors import FusedQMLError, InvalidInputError
+from ...errors import FusedQMLError
 from ...ir.observables import PauliSum
 from ...planner.cost import CostModel
 from ...planner.pauli_vector.observables import entries, z_strings
-from .. import Device
+from .. import Device, check_initial_state, check_qubits
 from ..observables import ObservableCache
 from . import PauliCoefficients, PauliDevice, PauliObservables, PauliState
 from .collapsed import CollapsedKet
@@ -53,10 +53,7 @@ class MixedStateDevice(Device):
         size = 2**tape.num_qubits
         vectors: Any = initial_state
         if initial_state is not None and initial_state.shape[-1] != size * size:
-            if initial_state.shape not in ((size,), (batch, size)):
-                raise InvalidInputError(
-                    f"The initial state has shape {initial_state.shape}; ({size},) or ({batch}, {size}) is expected."
-                )
+            check_initial_state(initial_state, tape.num_qubits, batch)
             vectors = vectors_of_amplitudes(np.atleast_2d(initial_state))
             vectors = vectors[0] if initial_state.ndim == 1 else vectors
         return self.inner.allocate(tape.num_qubits, batch, vectors)
@@ -97,8 +94,7 @@ class MixedStateDevice(Device):
 
     @override
     def probabilities(self, ket: PauliState, frame: AnyFrame, qubits: Sequence[int]) -> FloatArray:
-        if len(set(qubits)) != len(qubits) or any(not 0 <= q < len(frame.qubits) for q in qubits):
-            raise InvalidInputError(f"The qubits {tuple(qubits)} must be distinct and below {len(frame.qubits)}.")
+        check_qubits(qubits, len(frame.qubits))
         rows = z_strings(frame, qubits)
         return np.clip(outcome_probabilities(self.inner.rows(self._evolved(ket), rows)), 0.0, 1.0)
 

@@ -13,7 +13,7 @@ from typing_extensions import override
 from ...arrays import FloatArray, Int64Array
 from ...errors import InvalidInputError
 from ...planner.pauli_vector.tape import PauliTape
-from .. import check_options
+from .. import check_options, empty_batch
 from ..gpu.compiled import Geometry
 from ..gpu.launches import THREADS, Launcher, Partials
 from ..gpu.pauli_tapes import MAX_QUBITS, LoadedPauliTape, PauliGeometry, PauliOnDevice
@@ -201,7 +201,7 @@ class GPUPauliDevice(PauliDevice):
 
     def _new_state(self, num_qubits: int, batch: int) -> PauliOnDevice:
         if batch < 1:
-            raise InvalidInputError(f"A batch of {batch} states was asked for; at least 1 is needed.")
+            raise empty_batch(batch)
         if num_qubits > MAX_QUBITS:
             raise InvalidInputError(
                 f"Pauli vectors of {num_qubits} qubits were asked for; on the GPU {MAX_QUBITS} at most are possible."

@@ -18,6 +18,7 @@ from ...arrays import FloatArray, Int64Array, IntArray
 from ...errors import InvalidInputError
 from ...memory import default_budget
 from ...planner.pauli_vector.tape import Affine, Pair, PauliOperation, PauliQubit, PauliTape, Transfer, Turn
+from .. import empty_batch
 from . import PauliCoefficients, PauliDevice, PauliObservables
 from .coefficients import PauliCoefficientMap
 
@@ -35,7 +36,7 @@ class ReferencePauliDevice(PauliDevice):
     @override
     def allocate(self, num_qubits: int, batch: int, vectors: FloatArray | None = None) -> FloatArray:
         if batch < 1:
-            raise InvalidInputError(f"A batch of {batch} states was asked for; at least 1 is needed.")
+            raise empty_batch(batch)
         shape = (batch, 4**num_qubits)
         if vectors is None:
             vectors = zero_state(num_qubits)
