@@ -13,6 +13,7 @@ namespace {
 
 constexpr int64_t chunk_rows = 1024;  // that a thread takes at a time
 constexpr int64_t small_size = 1 << 15;
+constexpr size_t small_bytes = 1 << 20;  // that one thread sets to 0 sooner than it wakes another
 
 // Calls body(first row, last row) for chunks of the 4**n rows.
 template <class F> void for_rows(const PauliState& state, int threads, F body) {
@@ -96,7 +97,7 @@ void get_sums(const PauliState& state, const PauliSums& sums, double* values) {
 void set_sums(const PauliState& state, const PauliSums& sums, const double* weights, int threads) {
     with_type(state, [&](auto* data) {
         using T = std::remove_reference_t<decltype(*data)>;
-        const size_t parts = size_t(std::max(threads, 1)), size = state.bytes();
+        const size_t size = state.bytes(), parts = size < small_bytes ? 1 : size_t(std::max(threads, 1));
         run_parts(static_cast<int>(parts), threads, [&](int part) {
             const size_t first = size * size_t(part) / parts, last = size * size_t(part + 1) / parts;
             std::memset(static_cast<char*>(state.memory.get()) + first, 0, last - first);
