@@ -5,11 +5,14 @@ Four steps, one module each:
 1. `collector.collect` walks the program, takes networks of CX, X and SWAP into a frame, collects single-qubit gates in
 rotation sequences, and yields one window of a deep circuit after the other; none reaches over a cut of the program;
 2. `schedule.levels` orders the elements so that the diagonals of a layer meet;
-3. `schedule.group` cuts the order into blocks whose flips fit one tile;
+3. `schedule.group` cuts the order into blocks whose flips fit one tile, of a state over several ranks within the stages
+that `stages.stage_groups` cuts first;
 4. `emit.Emitter` writes the tape and the tables of its coefficients.
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from ..ir.program import MAX_MATRIX_QUBITS, Matrix, Program
 from ..memory import collector_paused
@@ -19,13 +22,17 @@ from .elements import DiagonalElement, Element, ZRotation
 from .emit import Emitter
 from .frame import Frame
 from .plan import Plan
-from .schedule import Item, group
+from .schedule import Group, Item, group
+from .stages import check_ranks, stage_groups, stages_of_blocks
 from .tape import Block
 
 __all__ = ["Plan", "fuse"]
 
 ORDERING_GAIN = 0.05
 """The share of a plan's arithmetic that another order of operations may save: the first one found is not the best."""
+
+STAGED_WINDOWS = 8
+"""Windows of instructions that are ordered together where ranks share a state: CX networks fill most of them."""
 
 PLANNING_COST = 25_000
 """Multiply-adds a sweep must save for each instruction that is planned again: a tenth of what planning it takes."""
@@ -64,28 +71,44 @@ def fuse(
 
     Raises:
         UnsupportedInstructionError: If the program has channels.
+        InvalidInputError: If the state cannot be divided among so many ranks.
     """
     program.check_pure("a plan for amplitudes")
     n = program.num_qubits
     widest = max((len(i.qubits) for i in program.instructions if isinstance(i, Matrix)), default=1)
-    spread = min(cost_model.lane_qubits(n, batch), max(n - min(widest, MAX_MATRIX_QUBITS), 0))
+    num_global = cost_model.global_qubits
+    if num_global:
+        check_ranks(n, num_global, widest)
+    spread = min(cost_model.lane_qubits(n, batch), max(n - num_global - min(widest, MAX_MATRIX_QUBITS), 0))
     tile_limit = max(cost_model.tile_limit(n, spread, batch), widest)
 
-    # |0...0> has physical index 0 in every linear frame; amplitudes are given in the identity frame
-    from_zero = program.initial_state is None and not any_start
+    # |0...0> has physical index 0 in every linear frame; amplitudes are given in the identity frame, and ranks fold
+    # their own parts
+    from_zero = program.initial_state is None and not any_start and not num_global
     first = Frame.folded(n, spread, cost_model.fold_bits) if from_zero else Frame.identity(n)
     frame = start or first
 
     def plan(euler: bool) -> Plan:
-        windows = collect(program, batched_slots, frame, keep_phase=keep_phase, populations=populations, euler=euler)
+        windows = collect(
+            program,
+            batched_slots,
+            frame,
+            keep_phase=keep_phase,
+            populations=populations,
+            euler=euler,
+            windows_joined=STAGED_WINDOWS if num_global else 1,
+        )
         emitter = Emitter(n, program.num_angles, sorted(batched_slots), wanted_slots, cost_model.table_qubits)
         blocks: list[Block] = []
         for elements in windows:
             emitter.begin(elements)
             if elements.elements or not program.cuts:  # gates that only changed the frame need no sweep of their own
-                groups = group([_item(element) for element in elements.elements], n, tile_limit)
+                items = [_item(element) for element in elements.elements]
+                groups = _staged(items, n, num_global, tile_limit) if num_global else group(items, n, tile_limit)
                 blocks += [emitter.block(g) for g in groups]
         tape = emitter.tape(blocks, spread)
+        if num_global:
+            tape = replace(tape, stages=stages_of_blocks([block.tile for block in blocks], n, n - num_global))
         return Plan(program, cost_model, tape, emitter.tables(tape.blocks), wanted_slots)
 
     by_angles = plan(euler=True)
@@ -98,6 +121,16 @@ def fuse(
     if spread and not wanted_slots and gain * 2**n < PLANNING_COST * len(program.instructions):
         return by_angles
     return min(by_angles, plan(euler=False), key=lambda p: p.cost)
+
+
+def _staged(items: list[Item], n: int, num_global: int, tile_limit: int) -> list[Group]:
+    """The blocks of all stages, in their order."""
+    found: list[Group] = []
+    for stage in stage_groups(items, n, n - num_global):
+        order = [index for step in stage.steps for index in step]
+        blocks = group([items[index] for index in order], n, tile_limit)
+        found += [Group(block.tile, [[order[k] for k in step] for step in block.steps]) for block in blocks]
+    return found
 
 
 def _item(element: Element) -> Item:

@@ -52,6 +52,7 @@ def collect(
     keep_phase: bool,
     populations: bool = False,
     euler: bool = True,
+    windows_joined: int = 1,
 ) -> Iterator[Elements]:
     """The elements of a program, window by window.
 
@@ -62,12 +63,14 @@ def collect(
         keep_phase: Whether the global phase matters.
         populations: Whether only the absolute values of the final amplitudes matter.
         euler: Whether shared sequences about several axes become an RY between two diagonals, or else a 2x2 matrix.
+        windows_joined: How many windows are one: each begins with a stage of its own.
     """
+    window = WINDOW * windows_joined
     collector = _Collector(program, batched_slots, frame, keep_phase, euler)
     first = 0
     cuts = set(program.cuts)
     for position, instruction in enumerate(program.instructions):
-        full = position - first >= WINDOW and (not collector.open_sequences or position - first >= 2 * WINDOW)
+        full = position - first >= window and (not collector.open_sequences or position - first >= 2 * window)
         if position > first and (full or position in cuts):
             yield collector.window()
             first = position

@@ -66,6 +66,8 @@ class CostModel:
         fold_bits: Amplitudes at a distance of multiples of 2**fold_bits share one set of the fastest cache.
         smallest_lane_tile: Qubits fill lanes only if tiles of this many dimensions remain.
         factors: What a multiply-add costs, by kind of operation.
+        global_qubits: Dimensions g of a state that 2**g ranks divide among themselves; 0 for one process.
+        link_cost: Multiply-adds done in the time that one byte is sent to another rank.
     """
 
     tile_qubits: int = 12
@@ -79,16 +81,18 @@ class CostModel:
     fold_bits: int = 0
     smallest_lane_tile: int = 6
     factors: Factors = Factors()
+    global_qubits: int = 0
+    link_cost: float = 10.0
 
     def tile_limit(self, num_qubits: int, lane_qubits: int, batch: int) -> int:
         """Largest dimension of a tile.
 
         Args:
-            num_qubits: Dimensions of the state.
+            num_qubits: Dimensions of the state, on all ranks.
             lane_qubits: Dimensions that are to stay outside every tile.
             batch: Number of samples; too few groups of them for the threads are cut into tiles that occupy these.
         """
-        inside = num_qubits - lane_qubits
+        inside = num_qubits - self.global_qubits - lane_qubits
         if inside < self.tile_qubits or self._groups(batch) >= self.threads:
             return inside if inside <= self.whole_qubits else min(self.tile_qubits, inside)
         # a tile for every thread, unless that takes more passes than it gains
@@ -102,7 +106,7 @@ class CostModel:
     def lane_qubits(self, num_qubits: int, batch: int) -> int:
         """Dimensions to keep outside every tile so that they can fill lanes which the batch leaves empty."""
         missing = max(self.lanes.bit_length() - 1 - (max(batch, 1) - 1).bit_length(), 0)
-        return min(missing, max(num_qubits - self.smallest_lane_tile, 0))
+        return min(missing, max(num_qubits - self.global_qubits - self.smallest_lane_tile, 0))
 
     def cost(self, work: Work, kind: str = "ry_factored") -> float:
         """What work takes on this device, in multiply-adds of a factored RY forward.

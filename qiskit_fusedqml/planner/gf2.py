@@ -104,6 +104,31 @@ def echelon(vectors: Iterable[int]) -> tuple[int, ...]:
     return Span(vectors).basis()
 
 
+def intersection(first: Iterable[int], second: Iterable[int], dimension: int) -> list[int]:
+    """A basis of what two spans of ``dimension``-bit vectors have in common, by Zassenhaus' algorithm."""
+    rows = Span([*(vector << dimension | vector for vector in first), *(vector << dimension for vector in second)])
+    return [row for row in rows.basis() if not row >> dimension]
+
+
+def annihilator(vectors: Iterable[int], dimension: int) -> list[int]:
+    """A basis of the functionals of ``dimension`` bits that are 0 on all of the vectors."""
+    basis = echelon(vectors)
+    pivots = sum(1 << vector.bit_length() - 1 for vector in basis)
+    found = []
+    for q in (q for q in range(dimension) if not pivots >> q & 1):
+        ones = (1 << vector.bit_length() - 1 for vector in basis if vector >> q & 1)
+        found.append(sum(ones, start=1 << q))
+    return found
+
+
+def duals(functionals: Sequence[int], dimension: int) -> list[int]:
+    """The vectors with ``parity(functionals[i] & found[j]) == (i == j)`` for a basis of the functionals."""
+    span = Span(functionals)
+    masks = [span.coordinates(1 << q) for q in range(dimension)]  # bit q of an index as a sum of the functionals
+    assert None not in masks
+    return [sum(1 << q for q, mask in enumerate(masks) if mask and mask >> j & 1) for j in range(len(functionals))]
+
+
 def common_complement(first: Sequence[int], second: Sequence[int], dimension: int) -> list[int]:
     """Vectors that together with ``first``, and together with ``second`` just as well, are a basis of all.
 

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from ..ir.program import Program, Rotation
 from .cost import CostModel, Work, block_bytes, gate_by_gate, operation_kind, operation_work
+from .stages import exchanged, sent_share
 from .tables import FACTORED, CoefficientTables
 from .tape import RY, U2, Block, Diag, Operation, Pauli, Tape
 
@@ -77,8 +78,22 @@ class Plan:
 
     @property
     def cost(self) -> float:
-        """What the whole plan takes on the device, with the moves of tiles. The planner makes this small."""
-        return sum(sum(self.block_cost(block)) for block in self.tape.blocks)
+        """What the whole plan takes on the device, tiles moved and bytes sent included; the planner makes it small."""
+        blocks = sum(sum(self.block_cost(block)) for block in self.tape.blocks)
+        return blocks + self.cost_model.link_cost * self.network_bytes if self.tape.stages else blocks
+
+    @cached_property
+    def exchanges(self) -> tuple[int, ...]:
+        """Dimensions that trade places before each stage but the first, of a state over several ranks."""
+        return tuple(exchanged([stage.local for stage in self.tape.stages]))
+
+    @property
+    def network_bytes(self) -> float:
+        """Bytes that a rank sends for each amplitude that it holds: forward the ket, backward ket and bra."""
+        undone = (number for number, block in enumerate(self.tape.blocks) if block.undo_from < len(block.operations))
+        first = next(undone, len(self.tape.blocks))
+        back = [k for k, stage in zip(self.exchanges, self.tape.stages[1:], strict=True) if stage.first > first]
+        return self.cost_model.amplitude_bytes * (sent_share(self.exchanges) + 2.0 * sent_share(back))
 
     def gain_of_matrices(self) -> float:
         """What 2x2 matrices instead of Euler angles can save of the arithmetic, at most, in the unit of `cost`.
@@ -150,6 +165,9 @@ class Plan:
             "tile_qubits": max((len(block.tile) for block in self.tape.blocks), default=0),
             "forward_passes": len(self.tape.blocks),
             "backward_passes": undone,
+            "stages": len(self.tape.stages),
+            "exchanges": len(self.exchanges),
+            "network_bytes": self.network_bytes,
             **account(self.work, self.baseline),
         }
 
@@ -157,7 +175,22 @@ class Plan:
         return f"<Plan of {len(self.program.instructions)} instructions in {len(self.tape.blocks)} blocks>"
 
     def __str__(self) -> str:
-        return "\n".join(block_lines("amplitude", "qubits", self.summary(), self.tape.blocks))
+        lines = block_lines("amplitude", "qubits", self.summary(), self.tape.blocks)
+        return "\n".join(lines + self._stage_lines() if self.tape.stages else lines)
+
+    def _stage_lines(self) -> list[str]:
+        """The stages, what trades places before each, and what is sent."""
+        n, g, stages = self.tape.num_qubits, self.cost_model.global_qubits, self.tape.stages
+        share, size = sent_share(self.exchanges), self.cost_model.amplitude_bytes
+        forward = size * share
+        sent = f"{forward:.1f} bytes forward, {self.network_bytes - forward:.1f} backward"
+        counts = f"{2**g} ranks of {n - g} qubits: {len(stages)} stages, {len(self.exchanges)} exchanges"
+        lines = [f"{counts}; sent per amplitude held {sent}"]
+        ends = [*(stage.first for stage in stages[1:]), len(self.tape.blocks)]
+        for number, (stage, end) in enumerate(zip(stages, ends, strict=True)):
+            before = f"{self.exchanges[number - 1]} qubits exchanged, then " if number else ""
+            lines.append(f"  stage {number}: {before}blocks {stage.first} to {end - 1}")
+        return lines
 
 
 def account(work: Work, baseline: Work) -> dict[str, float]:

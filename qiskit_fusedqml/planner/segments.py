@@ -8,13 +8,14 @@ overlaps; those of the whole tape are theirs, one after the other. Devices need 
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .stages import Stage
 from .tables import CARRIER
 from .tape import RY, Block, Diag, Operation, Pauli, Tape
 
@@ -101,11 +102,15 @@ def _carries(operation: Operation, kinds: NDArray[np.int64]) -> bool:
 def _piece(tape: Tape, start: int, stop: int) -> Tape:
     """Operations ``start`` to ``stop`` of a tape, their overlaps numbered from 0."""
     blocks: list[Block] = []
+    stages: dict[int, Stage] = {}
     position = 0
-    for block in tape.blocks:
+    for number, block in enumerate(tape.blocks):
         low, high = max(start - position, 0), min(stop - position, len(block.operations))
         if low < high:
             undo_from = min(max(block.undo_from - low, 0), high - low)
+            if tape.stages:
+                stage = bisect_right(tape.stages, number, key=lambda stage: stage.first) - 1
+                stages.setdefault(stage, Stage(len(blocks), tape.stages[stage].local))
             blocks.append(Block(block.tile, block.operations[low:high], undo_from))
         position += len(block.operations)
     measured = [operation for block in blocks for operation in block.operations if operation.overlap >= 0]
@@ -115,4 +120,5 @@ def _piece(tape: Tape, start: int, stop: int) -> Tape:
         return replace(operation, overlap=operation.overlap - first) if operation.overlap >= 0 else operation
 
     pieces = tuple(replace(block, operations=tuple(map(moved, block.operations))) for block in blocks)
-    return replace(tape, blocks=pieces, num_overlaps=sum(operation.num_overlaps for operation in measured))
+    num_overlaps = sum(operation.num_overlaps for operation in measured)
+    return replace(tape, blocks=pieces, num_overlaps=num_overlaps, stages=tuple(stages.values()))

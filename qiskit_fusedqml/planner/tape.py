@@ -46,6 +46,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from .frame import Frame, Functional, Vector
+from .stages import Stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +219,7 @@ class Tape:
         num_overlaps: Number of real overlaps the backward sweep returns.
         lane_qubits: Every tile leaves at least this many dimensions outside it, so that a device may spread them
             over its SIMD lanes when the batch alone does not fill them.
+        stages: Of a state over several ranks; one process runs the tape as any other.
     """
 
     num_qubits: int
@@ -225,6 +227,7 @@ class Tape:
     frame: Frame
     num_overlaps: int
     lane_qubits: int = 0
+    stages: tuple[Stage, ...] = ()
 
     def __repr__(self) -> str:
         return f"<Tape of {len(self.blocks)} blocks on {self.num_qubits} qubits>"

@@ -14,7 +14,7 @@ from support.tapes import replaced
 from qiskit_fusedqml.devices.coefficients import CompiledCoefficientMap
 from qiskit_fusedqml.devices.reference import ReferenceDevice
 from qiskit_fusedqml.ir.observables import PauliSum, PauliTerm
-from qiskit_fusedqml.ir.program import Program, Rotation
+from qiskit_fusedqml.ir.program import Matrix, Program, Rotation
 from qiskit_fusedqml.planner import Plan, collector, fuse
 from qiskit_fusedqml.planner.cost import KINDS, CostModel, Factors
 from qiskit_fusedqml.planner.frame import Frame
@@ -138,6 +138,26 @@ def test_a_plan_with_cuts_gives_the_same(seed: int) -> None:
     for slot in case.wanted:
         np.testing.assert_allclose(gradients[:, slot], case.finite_differences(slot), atol=2e-7)
     assert plan.cost <= plan.cost_model.cost(plan.baseline) + 1e-9
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_plan_with_stages_gives_the_same_in_one_process(seed: int) -> None:
+    case = Case(seed)
+    n = case.program.num_qubits
+    widest = max((len(i.qubits) for i in case.program.instructions if isinstance(i, Matrix)), default=1)
+    for g in range(1, n - widest + 1):
+        plan = fuse(
+            case.program,
+            replace(case.plan.cost_model, global_qubits=g),
+            batched_slots=frozenset(case.batched),
+            wanted_slots=case.wanted,
+            batch=BATCH,
+        )
+        states, gradients, *_ = case.sweep(plan)
+        np.testing.assert_allclose(states, case.states(case.angles), atol=1e-10)
+        for slot in case.wanted:
+            np.testing.assert_allclose(gradients[:, slot], case.finite_differences(slot), atol=2e-7)
+        assert all(len(stage.local) == n - g for stage in plan.tape.stages)
 
 
 def test_a_cut_keeps_gates_apart() -> None:
