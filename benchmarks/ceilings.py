@@ -44,11 +44,18 @@ def gemm(dtype: type[np.floating]) -> float:
     return SIZE**3 / best(lambda: np.matmul(a, a, out=out)) / 1e9
 
 
-def stream(mebibytes: int) -> float:
+def stream(mebibytes: float, seconds: float = 0.5) -> float:
     """GB/s of ``y += a x``: two streams read, one written."""
-    size = mebibytes * 2**20 // 16
+    size = int(mebibytes * 2**20) // 16
     x, y = np.ones(size), np.ones(size)
-    return 24 * size / best(lambda: blas.daxpy(x, y, a=1e-9), 0.5) / 1e9
+    return 24 * size / best(lambda: blas.daxpy(x, y, a=1e-9), seconds) / 1e9
+
+
+def environment(threads: int) -> dict[str, str]:
+    """This process's environment with a number of threads for the libraries that NumPy and SciPy may use."""
+    names = ("OPENBLAS", "OMP", "MKL", "BLIS")
+    counts = {f"{name}_NUM_THREADS": str(threads) for name in names}
+    return os.environ | counts | {"VECLIB_MAXIMUM_THREADS": str(threads)}
 
 
 def measure_here() -> dict[str, Any]:
@@ -61,11 +68,8 @@ def measure_here() -> dict[str, Any]:
 
 def measure(threads: int) -> dict[str, Any]:
     """All figures at a thread count, in a process of its own."""
-    names = ("OPENBLAS", "OMP", "MKL", "BLIS", "VECLIB")
-    environment = os.environ | {f"{name}_NUM_THREADS": str(threads) for name in names}
-    environment["VECLIB_MAXIMUM_THREADS"] = str(threads)
     command = [sys.executable, __file__, "--here"]
-    finished = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+    finished = subprocess.run(command, env=environment(threads), check=True, capture_output=True, text=True)
     figures: dict[str, Any] = json.loads(finished.stdout)
     return figures | {"threads": threads}
 

@@ -56,6 +56,18 @@ def process_seconds(pid: int) -> float | None:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def caches() -> list[tuple[str, int, bool]]:
+    """The first core's data caches: name, bytes, whether other cores share it; those of many PCs if it does not say."""
+    found = []
+    for folder in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
+        kind, level, size, shared = (
+            (folder / n).read_text().strip() for n in ("type", "level", "size", "shared_cpu_list")
+        )
+        if kind != "Instruction" and size.endswith("K"):
+            found.append((f"L{level}", int(size[:-1]) * 1024, "," in shared or "-" in shared))
+    return found or [("L1", 2**15, False), ("L2", 2**20, False), ("L3", 2**25, True)]
+
+
 def commit() -> str | None:
     """The commit of this checkout, with a plus sign when files differ from it."""
     folder = Path(__file__).resolve().parent
