@@ -6,6 +6,8 @@ from numpy.typing import NDArray
 
 _Rows: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]
 
+_Slope: TypeAlias = tuple[bool, int, NDArray[np.intp], NDArray[np.float64]]
+
 class Coefficients:
     def __init__(
         self,
@@ -122,6 +124,20 @@ class PauliTape:
     @property
     def num_overlaps(self) -> int: ...
 
+class PauliChannels:
+    def __init__(
+        self,
+        maps: NDArray[np.float64],
+        pairs: NDArray[np.float64],
+        transfers: Sequence[NDArray[np.float64]],
+        inverse_pairs: NDArray[np.float64],
+        inverse_transfers: Sequence[NDArray[np.float64]],
+        held: NDArray[np.bool_],
+        batched_held: NDArray[np.bool_],
+        log_kappas: NDArray[np.float64],
+        /,
+    ) -> None: ...
+
 class PauliCoefficients:
     def __init__(
         self,
@@ -135,8 +151,51 @@ class PauliCoefficients:
         inverse_batched_affine: NDArray[np.float64],
         inverse_pairs: NDArray[np.float64],
         inverse_transfers: Sequence[NDArray[np.float64]],
-        /,
     ) -> None: ...
+    @property
+    def affine(self) -> NDArray[np.float64]: ...
+    @property
+    def batched_affine(self) -> NDArray[np.float64]: ...
+    @property
+    def pairs(self) -> NDArray[np.float64]: ...
+    @property
+    def turns(self) -> NDArray[np.float64]: ...
+    @property
+    def batched_turns(self) -> NDArray[np.float64]: ...
+    @property
+    def transfers(self) -> tuple[NDArray[np.float64], ...]: ...
+    @property
+    def inverse_affine(self) -> NDArray[np.float64]: ...
+    @property
+    def inverse_batched_affine(self) -> NDArray[np.float64]: ...
+    @property
+    def inverse_pairs(self) -> NDArray[np.float64]: ...
+    @property
+    def inverse_transfers(self) -> tuple[NDArray[np.float64], ...]: ...
+
+class PauliBound:
+    @property
+    def coefficients(self) -> PauliCoefficients: ...
+    @property
+    def angles(self) -> NDArray[np.float64]: ...
+    @property
+    def log_kappas(self) -> NDArray[np.float64]: ...
+
+class PauliCoefficientMap:
+    def __init__(self, **tables: object) -> None: ...
+    def over(
+        self, num_shared: int, num_batched: int, shared: _Rows, from_shared: _Rows, from_batched: _Rows, /
+    ) -> PauliCoefficientMap: ...
+    def shared_angles(self, shared: NDArray[np.float64], /) -> NDArray[np.float64]: ...
+    def bind(
+        self, shared: NDArray[np.float64], batched: NDArray[np.float64], channels: PauliChannels, /
+    ) -> PauliBound | None: ...
+    def pull_sums(
+        self, bound: PauliBound, overlaps: NDArray[np.float64], slopes: Sequence[_Slope], /
+    ) -> NDArray[np.float64]: ...
+    def pull_samples(
+        self, bound: PauliBound, overlaps: NDArray[np.float64], per_sample: bool, slopes: Sequence[_Slope], /
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]: ...
 
 def make_pauli_state(
     isa: str, single: bool, half_width: bool, num_qubits: int, batch: int, limit: int, /
@@ -179,24 +238,3 @@ def pauli_joint(
     threads: int,
     /,
 ) -> NDArray[np.float64]: ...
-def bind_sequences(
-    starts: NDArray[np.intp],
-    axes: NDArray[np.intp],
-    slots: NDArray[np.intp],
-    weights: NDArray[np.float64],
-    constants: NDArray[np.float64],
-    angles: NDArray[np.float64],
-    maps: NDArray[np.float64],
-    /,
-) -> NDArray[np.float64]: ...
-def pull_sequences(
-    starts: NDArray[np.intp],
-    axes: NDArray[np.intp],
-    slots: NDArray[np.intp],
-    weights: NDArray[np.float64],
-    constants: NDArray[np.float64],
-    angles: NDArray[np.float64],
-    maps: NDArray[np.float64],
-    overlaps: NDArray[np.float64],
-    /,
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]: ...

@@ -15,7 +15,7 @@ from typing_extensions import override
 from ..arrays import FloatArray
 from ..devices import CoefficientMap, Device, State
 from ..devices.pauli_vector.channels import StrengthError
-from ..devices.pauli_vector.coefficients import LARGEST_KAPPA, PauliBound
+from ..devices.pauli_vector.coefficients import LARGEST_KAPPA
 from ..devices.pauli_vector.collapsed import CollapsedBra, CollapsedKet
 from ..devices.pauli_vector.device import MixedStateDevice
 from ..errors import InvalidInputError
@@ -158,8 +158,8 @@ class MixedSweeps(PlannedSweeps):
 
     def segments(self, bound: Any, checkpoints: int = 0) -> tuple[PauliSegment, ...]:
         """The tape in pieces, as the kappas of its operations ask for; with checkpoints, also evenly."""
-        assert isinstance(bound, PauliBound)
-        return self._cut_by(bound.log_kappas, checkpoints)
+        log_kappas = self.map.coefficient_map.log_kappas  # type: ignore[attr-defined]
+        return self._cut_by(log_kappas if log_kappas is not None else bound.log_kappas, checkpoints)
 
     def _cut_by(self, log_kappas: FloatArray, checkpoints: int) -> tuple[PauliSegment, ...]:
         if not self.tape.num_overlaps:

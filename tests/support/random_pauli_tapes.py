@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qiskit_fusedqml.arrays import FloatArray
-from qiskit_fusedqml.devices.pauli_vector import PauliCoefficients, PauliObservables
+from qiskit_fusedqml.devices._native import PauliCoefficients
+from qiskit_fusedqml.devices.pauli_vector import PauliObservables
 from qiskit_fusedqml.planner.pauli_vector.tape import (
     Affine,
     Pair,
@@ -170,6 +171,13 @@ def random_coefficients(maker: PauliTapeMaker, tape: PauliTape, batch: int) -> P
         inverse_pairs=inverse_pairs,
         inverse_transfers=tuple(np.linalg.inv(t) for t in transfers),
     )
+
+
+def replaced(coefficients: PauliCoefficients, **arrays: object) -> PauliCoefficients:
+    """Coefficients of which some are others."""
+    kinds = ("affine", "batched_affine", "pairs", "transfers")
+    names = (*kinds, "turns", "batched_turns", *(f"inverse_{kind}" for kind in kinds))
+    return PauliCoefficients(**{name: arrays.get(name, getattr(coefficients, name)) for name in names})  # type: ignore[arg-type]
 
 
 def random_observables(rng: np.random.Generator, n: int, count: int) -> PauliObservables:

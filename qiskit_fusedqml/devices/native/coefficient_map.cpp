@@ -112,14 +112,18 @@ void add_batched(const Linear& linear, int64_t num_batched, const double* values
 
 }  // namespace
 
+bool AngleTables::evaluate(const double* shared_values, const double* batched_values, int64_t batch, double* shared_angles,
+                           double* batched_angles) const {
+    for (int64_t k = 0; k < shared.rows(); ++k) shared_angles[k] = shared.evaluate(k, shared_values);
+    for (int64_t k = 0; k < from_shared.rows(); ++k) std::fill_n(batched_angles + k * batch, batch, from_shared.evaluate(k, shared_values));
+    add_batched(from_batched, num_batched, batched_values, batch, batched_angles);
+    return all_finite(shared_angles, shared.rows()) && all_finite(batched_angles, from_shared.rows() * batch);
+}
+
 std::unique_ptr<Bound> CoefficientMap::bind(const double* shared_values, const double* batched_values, int64_t batch) const {
     std::vector<double> shared(static_cast<size_t>(t.num_angles + 3 * t.sequences.size()));
-    for (int64_t k = 0; k < t.num_angles; ++k) shared[k] = angles_.shared.evaluate(k, shared_values);
     std::vector<double> batched(static_cast<size_t>(t.num_batched * batch));
-    for (int64_t k = 0; k < t.num_batched; ++k)
-        std::fill_n(batched.begin() + k * batch, batch, angles_.from_shared.evaluate(k, shared_values));
-    add_batched(angles_.from_batched, angles_.num_batched, batched_values, batch, batched.data());
-    if (!all_finite(shared.data(), t.num_angles) || !all_finite(batched.data(), t.num_batched * batch)) return nullptr;
+    if (!angles_.evaluate(shared_values, batched_values, batch, shared.data(), batched.data())) return nullptr;
     const CoefficientCounts counts{t.pairs.rows(), t.batched_pairs.rows(), t.matrices.size(), t.batched_matrices.size(),
                                    t.terms.rows(), t.batched_terms.rows(), t.num_scales, batch};
     auto coefficients = std::make_shared<Coefficients>(counts, dense_);

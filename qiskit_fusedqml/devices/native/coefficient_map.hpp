@@ -53,6 +53,9 @@ struct AngleTables {
     Linear shared;                 // shared angles, from shared values
     Linear from_shared;            // batched angles: what shared values contribute, constants included,
     Linear from_batched;           // and what batched values add
+
+    // The shared angles and, [angle][sample], the batched ones; false if one of them is not finite.
+    bool evaluate(const double* shared_values, const double* batched_values, int64_t batch, double* shared_angles, double* batched_angles) const;
 };
 
 struct CoefficientTables {

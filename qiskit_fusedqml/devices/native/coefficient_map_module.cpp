@@ -19,12 +19,7 @@ using namespace nb::literals;
 namespace fusedqml {
 namespace {
 
-using Indices = Array<int64_t, 1>;
-using Numbers = Array<double, 1>;
-using LinearArrays = std::tuple<Indices, Indices, Numbers, Numbers>;
 using SequenceArrays = std::tuple<Indices, Indices, Indices, Numbers>;
-
-template <class T> std::vector<T> list(const Array<T, 1>& array) { return {array.data(), array.data() + array.size()}; }
 
 Linear linear(const LinearArrays& a) {
     return {list(std::get<0>(a)), list(std::get<1>(a)), list(std::get<2>(a)), list(std::get<3>(a))};
@@ -74,11 +69,6 @@ Linear identity(int64_t size) {
     return linear;
 }
 
-AngleTables identity(int64_t num_angles, int64_t num_batched) {
-    const Linear nothing{std::vector<int64_t>(count(num_batched + 1)), {}, {}, std::vector<double>(count(num_batched))};
-    return {num_angles, num_batched, identity(num_angles), nothing, identity(num_batched)};
-}
-
 Linear within(const LinearArrays& arrays, int64_t rows, int64_t sources) {
     Linear result = linear(arrays);
     check(result.rows() == rows && result.start.size() == count(rows + 1) && result.start[0] == 0 &&
@@ -90,14 +80,19 @@ Linear within(const LinearArrays& arrays, int64_t rows, int64_t sources) {
     return result;
 }
 
-CoefficientMap over(const CoefficientMap& map, int64_t num_shared, int64_t num_batched, const LinearArrays& shared, const LinearArrays& from_shared,
-            const LinearArrays& from_batched) {
-    const CoefficientTables& t = map.tables();
-    return map.over({num_shared, num_batched, within(shared, t.num_angles, num_shared), within(from_shared, t.num_batched, num_shared),
-                        within(from_batched, t.num_batched, num_batched)});
+}  // namespace
+
+AngleTables identity_angles(int64_t num_angles, int64_t num_batched) {
+    const Linear nothing{std::vector<int64_t>(count(num_batched + 1)), {}, {}, std::vector<double>(count(num_batched))};
+    return {num_angles, num_batched, identity(num_angles), nothing, identity(num_batched)};
 }
 
-}  // namespace
+AngleTables angle_tables(const AngleTables& before, int64_t num_shared, int64_t num_batched, const LinearArrays& shared,
+                         const LinearArrays& from_shared, const LinearArrays& from_batched) {
+    const int64_t batched = before.from_shared.rows();
+    return {num_shared, num_batched, within(shared, before.shared.rows(), num_shared), within(from_shared, batched, num_shared),
+            within(from_batched, batched, num_batched)};
+}
 
 void bind_coefficient_map(nb::module_& m) {
     m.def("all_finite", [](const nb::ndarray<const double, nb::c_contig, nb::device::cpu>& values) {
@@ -144,14 +139,18 @@ void bind_coefficient_map(nb::module_& m) {
                 t.scale_order = list(scale_order);
                 t.overlap_position = list(overlap_position);
                 new (self) CoefficientMap(std::make_shared<const CoefficientTables>(std::move(t)), dense_matrices(dense),
-                                  identity(num_angles, num_batched));
+                                  identity_angles(num_angles, num_batched));
             },
             nb::kw_only(), "num_angles"_a, "num_batched"_a, "num_overlaps"_a, "num_scales"_a, "pairs"_a, "kinds"_a, "pair_overlaps"_a,
             "batched_pairs"_a, "batched_pair_overlaps"_a, "terms"_a, "term_overlaps"_a, "batched_terms"_a, "batched_term_overlaps"_a, "sequences"_a,
             "sequence_overlaps"_a, "sequence_signs"_a, "sequence_pairs"_a, "matrices"_a, "matrix_overlaps"_a, "batched_matrices"_a,
             "batched_matrix_overlaps"_a, "factored"_a, "stretch_start"_a, "carrier_pair"_a, "carrier_diag"_a, "scale_order"_a, "overlap_position"_a,
             "dense"_a)
-        .def("over", &over, "num_shared"_a, "num_batched"_a, "shared"_a, "from_shared"_a, "from_batched"_a)
+        .def("over",
+             [](const CoefficientMap& map, int64_t num_shared, int64_t num_batched, const LinearArrays& shared, const LinearArrays& from_shared,
+                const LinearArrays& from_batched) {
+                 return map.over(angle_tables(map.angles(), num_shared, num_batched, shared, from_shared, from_batched));
+             })
         .def("bind", &bind)
         .def("pull_sums", &pull_sums)
         .def("pull_samples", &pull_samples);

@@ -195,6 +195,7 @@ NB_MODULE(_native, m) {
     nb::class_<Observables>(m, "Observables").def_prop_ro("num_observables", &Observables::num_observables);
     bind_coefficients(m);
     bind_coefficient_map(m);
+    bind_pauli_coefficients(m);
     bind_pauli(m);
     m.def("instruction_sets", [] {
         std::vector<std::string> names;

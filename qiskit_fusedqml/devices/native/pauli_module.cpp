@@ -7,9 +7,10 @@
 #include <map>
 #include <mutex>
 
+#include "coefficient_map_module.hpp"
 #include "interruptible.hpp"
+#include "pauli_coefficients.hpp"
 #include "pauli_run.hpp"
-#include "pauli_sequences.hpp"
 
 namespace nb = nanobind;
 
@@ -37,54 +38,13 @@ private:
     int64_t overlaps_ = 0;
 };
 
-using Numbers1 = Array<double, 1>;
-using Indices = Array<int64_t, 1>;
-
-// Coefficients as the sweeps are given them: views of arrays that are kept alive.
-class PauliCoefficients {
-public:
-    PauliCoefficients(const Array<double, 3>& affine, const Array<double, 4>& batched_affine, const Array<double, 2>& pairs,
-                      const Array<double, 2>& turns, const Array<double, 3>& batched_turns, const std::vector<Array<double, 2>>& transfers,
-                      const Array<double, 3>& inverse_affine, const Array<double, 4>& inverse_batched_affine, const Array<double, 2>& inverse_pairs,
-                      const std::vector<Array<double, 2>>& inverse_transfers)
-        : affine_(affine), inverse_affine_(inverse_affine), batched_affine_(batched_affine), inverse_batched_affine_(inverse_batched_affine),
-          batched_turns_(batched_turns), pairs_(pairs), inverse_pairs_(inverse_pairs), turns_(turns), transfers_(transfers),
-          inverse_transfers_(inverse_transfers) {
-        check(affine.shape(1) == 3 && affine.shape(2) == 4, "affine must have shape (R, 3, 4)");
-        check(batched_affine.shape(1) == 3 && batched_affine.shape(2) == 4, "batched_affine must have shape (R, 3, 4, B)");
-        check(pairs.shape(1) == 18, "pairs must have shape (P, 18)");
-        check(turns.shape(1) == 2, "turns must have shape (T, 2)");
-        check(batched_turns.shape(1) == 2, "batched_turns must have shape (T, 2, B)");
-        check(inverse_affine.size() == affine.size() && inverse_batched_affine.size() == batched_affine.size() &&
-                  inverse_pairs.size() == pairs.size() && inverse_transfers.size() == transfers.size(),
-              "there must be as many inverse maps as maps");
-        numbers_ = {affine.data(), inverse_affine.data(), batched_affine.data(), inverse_batched_affine.data(), pairs.data(),
-                    inverse_pairs.data(), turns.data(), batched_turns.data(), rows(affine), rows(batched_affine), rows(pairs), rows(turns),
-                    rows(batched_turns), {}, {}, {}};
-        for (size_t i = 0; i < transfers.size(); ++i) {
-            check(transfers[i].shape(0) == transfers[i].shape(1) && inverse_transfers[i].size() == transfers[i].size(),
-                  "transfer matrices must have shape (4**k, 4**k)");
-            numbers_.transfers.push_back(transfers[i].data());
-            numbers_.inverse_transfers.push_back(inverse_transfers[i].data());
-            numbers_.letters.push_back(static_cast<int>(transfers[i].shape(0)));
-        }
-    }
-    const PauliNumbers& numbers_for(const PauliState& state) const {
-        const size_t batch = static_cast<size_t>(state.batch);
-        check((!batched_affine_.shape(0) || batched_affine_.shape(3) == batch) && (!batched_turns_.shape(0) || batched_turns_.shape(2) == batch),
-              "a batched coefficient does not have one value for each of the state's samples");
-        return numbers_;
-    }
-
-private:
-    template <class A> static int64_t rows(const A& array) { return static_cast<int64_t>(array.shape(0)); }
-    Array<double, 3> affine_, inverse_affine_;
-    Array<double, 4> batched_affine_, inverse_batched_affine_;
-    Array<double, 3> batched_turns_;
-    Array<double, 2> pairs_, inverse_pairs_, turns_;
-    std::vector<Array<double, 2>> transfers_, inverse_transfers_;
-    PauliNumbers numbers_;
-};
+// The coefficients' numbers, if they fit the state.
+const PauliNumbers& numbers_for(const PauliCoefficients& coefficients, const PauliState& state) {
+    const PauliCounts& counts = coefficients.counts();
+    check(counts.batch == state.batch || (!counts.batched_affine && !counts.batched_turns),
+          "a batched coefficient does not have one value for each of the state's samples");
+    return coefficients.numbers();
+}
 
 void check_same(const PauliState& a, const PauliState& b) {
     check(a.kernels == b.kernels && a.num_qubits == b.num_qubits && a.batch == b.batch, "The ket and the bra differ in shape, precision or layout.");
@@ -97,7 +57,7 @@ nb::object sweep(PauliTape& tape, const PauliCoefficients& coefficients, Way way
     if (ket && bra) check_same(*ket, *bra);
     const CompiledPauliTape& compiled = tape.compiled(state.lane_bits);
     check(compiled.view.num_qubits == state.num_qubits, "The tape and the state differ in their number of qubits.");
-    const PauliNumbers& numbers = coefficients.numbers_for(state);
+    const PauliNumbers& numbers = numbers_for(coefficients, state);
     const size_t count = static_cast<size_t>(tape.num_overlaps());
     nb::object result = nb::none();
     double* out = nullptr;
@@ -148,7 +108,7 @@ Result<double> rows(const PauliState& state, const Indices& rows) {
     return result;
 }
 
-PauliSums sums_of(const PauliState& state, const Indices& starts, const Indices& rows, const Numbers1& weights) {
+PauliSums sums_of(const PauliState& state, const Indices& starts, const Indices& rows, const Numbers& weights) {
     check_rows(state, rows);
     check(starts.size() && rows.size() == weights.size() && starts.data()[0] == 0 && starts.data()[starts.size() - 1] == static_cast<int64_t>(rows.size()),
           "starts, rows and weights of observables do not fit one another");
@@ -156,14 +116,14 @@ PauliSums sums_of(const PauliState& state, const Indices& starts, const Indices&
     return {static_cast<int64_t>(starts.size()) - 1, starts.data(), rows.data(), weights.data()};
 }
 
-Result<double> expectation(const PauliState& state, const Indices& starts, const Indices& rows, const Numbers1& weights) {
+Result<double> expectation(const PauliState& state, const Indices& starts, const Indices& rows, const Numbers& weights) {
     const PauliSums sums = sums_of(state, starts, rows, weights);
     auto values = zeros({static_cast<size_t>(state.batch), static_cast<size_t>(sums.count)});
     get_sums(state, sums, values.data());
     return values;
 }
 
-void set_bra(const PauliState& state, const Indices& starts, const Indices& rows, const Numbers1& weights, std::optional<Array<double, 2>> cotangents,
+void set_bra(const PauliState& state, const Indices& starts, const Indices& rows, const Numbers& weights, std::optional<Array<double, 2>> cotangents,
              int threads) {
     const PauliSums sums = sums_of(state, starts, rows, weights);
     if (cotangents)
@@ -190,54 +150,6 @@ void combine(const PauliState& kets, const Array<double, 2>& weights, const Paul
     set_combinations(kets, weights.data(), state, threads);
 }
 
-// Sequences, and the number of samples of their angles.
-PauliSequences sequences_of(const Indices& starts, const Indices& axes, const Indices& slots, const Numbers1& weights, const Numbers1& constants,
-                            const Array<double, 3>& maps, int64_t num_angles) {
-    const int64_t count = static_cast<int64_t>(axes.size()), channels = static_cast<int64_t>(maps.shape(0));
-    check(starts.size() && starts.data()[0] == 0 && starts.data()[starts.size() - 1] == count && slots.size() == axes.size() &&
-              weights.size() == axes.size() && constants.size() == axes.size() && maps.shape(1) == 3 && maps.shape(2) == 4,
-          "the tables of sequences do not fit one another");
-    for (size_t r = 1; r < starts.size(); ++r) check(starts.data()[r - 1] <= starts.data()[r], "starts must ascend");
-    for (int64_t k = 0; k < count; ++k) {
-        const int64_t axis = axes.data()[k], slot = slots.data()[k];
-        check(0 <= axis && axis <= 3 && slot >= (axis == 3 ? 0 : -1) && slot < (axis == 3 ? channels : num_angles), "a factor names what is not there");
-    }
-    return {static_cast<int64_t>(starts.size()) - 1, starts.data(), axes.data(), slots.data(), weights.data(), constants.data(), maps.data(), channels};
-}
-
-using Numbers = nb::ndarray<const double, nb::c_contig, nb::device::cpu>;
-
-Result<double> bind(const Indices& starts, const Indices& axes, const Indices& slots, const Numbers1& weights, const Numbers1& constants,
-                    const Numbers& angles, const Array<double, 3>& maps) {
-    check(angles.ndim() == 1 || angles.ndim() == 2, "angles must have shape (A,) or (B, A)");
-    const bool batched = angles.ndim() == 2;
-    const size_t num_angles = angles.shape(angles.ndim() - 1), batch = batched ? angles.shape(0) : 1;
-    const PauliSequences sequences = sequences_of(starts, axes, slots, weights, constants, maps, static_cast<int64_t>(num_angles));
-    const size_t count = static_cast<size_t>(sequences.count);
-    auto result = batched ? zeros({count, 3, 4, batch}) : zeros({count, 3, 4});
-    double* out = result.data();
-    nb::gil_scoped_release release;
-    bind_sequences(sequences, angles.data(), static_cast<int64_t>(num_angles), static_cast<int64_t>(batch), batched, out);
-    return result;
-}
-
-nb::tuple pull(const Indices& starts, const Indices& axes, const Indices& slots, const Numbers1& weights, const Numbers1& constants,
-               const Numbers& angles, const Array<double, 3>& maps, const Array<double, 4>& overlaps) {
-    const size_t leading = overlaps.shape(0), num_angles = angles.ndim() ? angles.shape(angles.ndim() - 1) : 0;
-    check(angles.ndim() == 1 || (angles.ndim() == 2 && angles.shape(0) == leading), "angles must have shape (A,) or (B, A)");
-    const PauliSequences sequences = sequences_of(starts, axes, slots, weights, constants, maps, static_cast<int64_t>(num_angles));
-    check(overlaps.shape(1) == static_cast<size_t>(sequences.count) && overlaps.shape(2) == 3 && overlaps.shape(3) == 4,
-          "overlaps must have shape (..., R, 3, 4)");
-    auto by_angle = zeros({leading, num_angles}), by_map = zeros({leading, maps.shape(0), 3, 4});
-    {
-        double *angle = by_angle.data(), *map = by_map.data();
-        nb::gil_scoped_release release;
-        pull_sequences(sequences, angles.data(), static_cast<int64_t>(num_angles), static_cast<int64_t>(leading), angles.ndim() == 2, overlaps.data(),
-                       angle, map);
-    }
-    return nb::make_tuple(by_angle, by_map);
-}
-
 }  // namespace
 
 void bind_pauli(nb::module_& m) {
@@ -249,10 +161,6 @@ void bind_pauli(nb::module_& m) {
         .def_prop_ro("is_product", [](const PauliState& s) { return s.current_product() != nullptr; })
         .def("copy", [](const PauliState& s) { return new PauliState(s); }, nb::call_guard<nb::gil_scoped_release>());
     nb::class_<PauliTape>(m, "PauliTape").def(nb::init<const Array<int64_t, 1>&>()).def_prop_ro("num_overlaps", &PauliTape::num_overlaps);
-    nb::class_<PauliCoefficients>(m, "PauliCoefficients")
-        .def(nb::init<const Array<double, 3>&, const Array<double, 4>&, const Array<double, 2>&, const Array<double, 2>&, const Array<double, 3>&,
-                      const std::vector<Array<double, 2>>&, const Array<double, 3>&, const Array<double, 4>&, const Array<double, 2>&,
-                      const std::vector<Array<double, 2>>&>());
     m.def("make_pauli_state", &make_pauli_state);
     m.def("set_zero_vector", &set_zero_vector);
     m.def("set_vectors", &set_given);
@@ -272,8 +180,6 @@ void bind_pauli(nb::module_& m) {
                                int threads) { return sweep(tape, c, Way::backward, &ket, &bra, per_sample, threads); });
     m.def("pauli_joint", [](PauliTape& tape, const PauliCoefficients& c, const PauliState& ket, const PauliState& bra, bool per_sample,
                             int threads) { return sweep(tape, c, Way::joint, &ket, &bra, per_sample, threads); });
-    m.def("bind_sequences", &bind);
-    m.def("pull_sequences", &pull);
 }
 
 }  // namespace fusedqml

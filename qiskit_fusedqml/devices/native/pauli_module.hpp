@@ -5,5 +5,6 @@
 namespace fusedqml {
 
 void bind_pauli(nb::module_& m);
+void bind_pauli_coefficients(nb::module_& m);
 
 }  // namespace fusedqml

@@ -44,7 +44,7 @@ class PauliObservables(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class PauliCoefficients:
-    """The numbers of one call, and those of the inverse maps.
+    """The numbers of one call, and those of the inverse maps; compiled code has an object with the same attributes.
 
     An operation of which nothing is to be undone, because its inverse does not exist or amplifies errors, has the
     identity as its inverse: kets then stay as they are, and the caller puts the right ones in their place.
@@ -106,22 +106,22 @@ class PauliDevice(Protocol):
         """The vectors (B, 4**n)."""
 
     @abstractmethod
-    def forward(self, tape: PauliTape, coefficients: PauliCoefficients, ket: PauliState) -> None:
+    def forward(self, tape: PauliTape, coefficients: Any, ket: PauliState) -> None:
         """Apply the tape to kets."""
 
     @abstractmethod
     def backward(
-        self, tape: PauliTape, coefficients: PauliCoefficients, ket: PauliState, bra: PauliState, *, per_sample: bool
+        self, tape: PauliTape, coefficients: Any, ket: PauliState, bra: PauliState, *, per_sample: bool
     ) -> FloatArray:
         """Undo the tape on kets, pull bras back; the overlaps, (S,) summed over the batch or (B, S)."""
 
     @abstractmethod
-    def backward_bra(self, tape: PauliTape, coefficients: PauliCoefficients, bra: PauliState) -> None:
+    def backward_bra(self, tape: PauliTape, coefficients: Any, bra: PauliState) -> None:
         """Pull bras back through the whole tape, also what comes before `PauliBlock.undo_from`."""
 
     @abstractmethod
     def joint(
-        self, tape: PauliTape, coefficients: PauliCoefficients, ket: PauliState, bra: PauliState, *, per_sample: bool
+        self, tape: PauliTape, coefficients: Any, ket: PauliState, bra: PauliState, *, per_sample: bool
     ) -> FloatArray:
         """Undo `backward_bra` on bras while the tape is applied to kets; overlaps as of `backward`."""
 

@@ -1,16 +1,18 @@
-"""From angles to the coefficients of a `PauliTape`, and from overlaps back to gradients of the angles.
+"""From angles to the coefficients of a `PauliTape`, and from overlaps back to gradients of the angles, in NumPy.
 
-Sequences (`sequences`) are bound and pulled back by compiled code where a device has it; all else is few numbers.
+Not intended to be fast. If `qiskit_fusedqml.devices.pauli_vector.compiled.CompiledPauliCoefficientMap` disagrees with
+this module, that one is wrong; what depends on parameters of channels is made here for both.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from copy import copy
 from math import prod
 from typing import Any, NamedTuple, cast
 
 import numpy as np
+from numpy.typing import NDArray
 from typing_extensions import override
 
 from ...arrays import FloatArray, IntArray
@@ -67,16 +69,44 @@ LARGEST_LOG = 1e3
 """log10 of more than any float."""
 
 
-class _Fixed(NamedTuple):
-    """What does not depend on parameters of channels, or was made for some values of them."""
+class Channels(NamedTuple):
+    """What depends on parameters of channels only.
+
+    Attributes:
+        maps: (C, 3, 4) the channels that sequences name.
+        pairs: As of `PauliCoefficients`.
+        transfers: As of `PauliCoefficients`.
+        inverse_pairs: As of `PauliCoefficients`.
+        inverse_transfers: As of `PauliCoefficients`.
+        held: Which of the shared sequences are not undone, (R,).
+        batched_held: Which of the batched ones are not, (R',).
+        log_kappas: As of `PauliBound`.
+    """
 
     maps: FloatArray
     pairs: FloatArray
     transfers: tuple[FloatArray, ...]
-    log_kappas: FloatArray
-    held: tuple[IntArray, IntArray, IntArray, IntArray]
     inverse_pairs: FloatArray
     inverse_transfers: tuple[FloatArray, ...]
+    held: NDArray[np.bool_]
+    batched_held: NDArray[np.bool_]
+    log_kappas: FloatArray
+
+
+class Slope(NamedTuple):
+    """The derivative by a parameter of channels: a sum over equal channels or operations.
+
+    Attributes:
+        of_channels: Whether it is that of the maps of channels; else of operations.
+        slot: The parameter.
+        places: Numbers of the channels, or where the operations' overlaps begin, -1 for none.
+        slope: The derivative of a map (12,), or of what the overlaps are derivatives by.
+    """
+
+    of_channels: bool
+    slot: int
+    places: IntArray
+    slope: FloatArray
 
 
 class PauliCoefficientMap(CoefficientMap):
@@ -87,24 +117,21 @@ class PauliCoefficientMap(CoefficientMap):
         tape: The tape, for the places of its overlaps.
     """
 
-    _bind = staticmethod(bind_sequences)
-    _pull = staticmethod(pull_sequences)
-
     def __init__(self, tables: PauliTables, tape: PauliTape) -> None:
         self.tables = tables
         self.angles: AngleTables | None = None
         self.before: AffineAngles | None = None
-        self._places, self._is_undone = _Places(tape, tables), tape.num_overlaps > 0
+        self.places, self._is_undone = _Places(tape, tables), tape.num_overlaps > 0
         self._channels = _Varying.of(tables.channels, lambda channel: (channel,), transfer)
         self._pairs = _Varying.of(tables.pairs, pair_channels, pair_table)
         self._transfers = _Varying.of(tables.transfers, lambda channel: (channel,), transfer)
         varies = self._channels.groups or self._pairs.groups or self._transfers.groups
-        self._fixed = None if varies else self._at(np.zeros(tables.num_angles))
+        self.constant = None if varies else self.channels_at(np.zeros(tables.num_angles))
 
     @property
     def log_kappas(self) -> FloatArray | None:
         """`PauliBound.log_kappas`, or None where they depend on angles."""
-        return None if self._fixed is None else self._fixed.log_kappas
+        return None if self.constant is None else self.constant.log_kappas
 
     @override
     def over(self, angles: AngleTables) -> PauliCoefficientMap:
@@ -123,32 +150,30 @@ class PauliCoefficientMap(CoefficientMap):
         if not (np.isfinite(angles).all() and np.isfinite(own).all()):
             return None
         own = np.ascontiguousarray(own)
-        fixed = self._fixed or self._at(angles)
+        channels = self.constant or self.channels_at(angles)
         tables = self.tables
-        affine = self._bind(tables.affine, angles, fixed.maps)
-        batched_affine = self._bind(tables.batched_affine, own, fixed.maps)
+        affine = bind_sequences(tables.affine, angles, channels.maps)
+        batched_affine = bind_sequences(tables.batched_affine, own, channels.maps)
         coefficients = PauliCoefficients(
             affine,
             batched_affine,
-            fixed.pairs,
+            channels.pairs,
             _turns(tables.turns, angles),
             _turns(tables.batched_turns, own),
-            fixed.transfers,
-            *self._undone(affine, batched_affine, fixed.held),
-            fixed.inverse_pairs,
-            fixed.inverse_transfers,
+            channels.transfers,
+            *self._undone(affine, batched_affine, channels),
+            channels.inverse_pairs,
+            channels.inverse_transfers,
         )
-        return PauliBound(coefficients, angles, own, fixed.maps, fixed.log_kappas)
+        return PauliBound(coefficients, angles, own, channels.maps, channels.log_kappas)
 
-    def _undone(
-        self, affine: FloatArray, batched: FloatArray, held: tuple[IntArray, ...]
-    ) -> tuple[FloatArray, FloatArray]:
+    def _undone(self, affine: FloatArray, batched: FloatArray, channels: Channels) -> tuple[FloatArray, FloatArray]:
         """The inverses of affine maps; what is never undone, as there are no overlaps, needs none."""
         if not self._is_undone:
             return affine, batched
         if batched.size:
-            batched = np.moveaxis(_inverses(np.moveaxis(batched, -1, 1), held[1]), 1, -1)
-        return _inverses(affine, held[0]), batched
+            batched = np.moveaxis(_inverses(np.moveaxis(batched, -1, 1), channels.batched_held), 1, -1)
+        return _inverses(affine, channels.held), batched
 
     @override
     def pullback(
@@ -156,21 +181,21 @@ class PauliCoefficientMap(CoefficientMap):
     ) -> tuple[FloatArray, FloatArray | None]:
         by_sample = overlaps.ndim == 2
         shared = overlaps.sum(axis=0) if by_sample and not per_sample else overlaps
-        by_angle, by_map = self._pull(
-            self.tables.affine, bound.angles, bound.maps, _gathered(shared, self._places.affine, (3, 4))
+        by_angle, by_map = pull_sequences(
+            self.tables.affine, bound.angles, bound.maps, _gathered(shared, self.places.affine, (3, 4))
         )
         by_own = None
         if by_sample:
-            by_own, by_map_of_samples = self._pull(
+            by_own, by_map_of_samples = pull_sequences(
                 self.tables.batched_affine,
                 bound.batched,
                 bound.maps,
-                _gathered(overlaps, self._places.batched_affine, (3, 4)),
+                _gathered(overlaps, self.places.batched_affine, (3, 4)),
             )
             by_map = by_map + (by_map_of_samples if per_sample else by_map_of_samples.sum(axis=0))
-            _pull_turns(self.tables.batched_turns, _gathered(overlaps, self._places.batched_turns), by_own)
-        if len(self._places.turns):
-            _pull_turns(self.tables.turns, _gathered(shared, self._places.turns), by_angle)
+            _pull_turns(self.tables.batched_turns, _gathered(overlaps, self.places.batched_turns), by_own)
+        if len(self.places.turns):
+            _pull_turns(self.tables.turns, _gathered(shared, self.places.turns), by_angle)
         self._pull_channels(bound.angles, by_map, shared, by_angle)
         return self.before.pullback(by_angle, by_own, per_sample=per_sample) if self.before else (by_angle, by_own)
 
@@ -178,22 +203,32 @@ class PauliCoefficientMap(CoefficientMap):
         self, angles: FloatArray, by_map: FloatArray, overlaps: FloatArray, by_angle: FloatArray
     ) -> None:
         """Add the derivatives by parameters of channels."""
-        for numbers in self._channels.groups:
-            total = by_map[..., numbers, :, :].sum(axis=-3)
-            for slot, slope in slopes(self.tables.channels[numbers[0]], angles):
-                by_angle[..., slot] += (total * slope[1:]).sum(axis=(-1, -2))
-        for numbers in self._pairs.groups:
-            total = _gathered(overlaps, self._places.pairs[numbers], (18,)).sum(axis=-2)
-            for slot, slope in pair_slopes(self.tables.pairs[numbers[0]], angles):
-                by_angle[..., slot] += total @ slope
-        for numbers in self._transfers.groups:
-            channel = self.tables.transfers[numbers[0]]
-            total = _gathered(overlaps, self._places.transfers[numbers], (16 ** len(channel.qubits),)).sum(axis=-2)
-            for slot, slope in slopes(channel, angles):
-                by_angle[..., slot] += total @ slope.reshape(-1)
+        for of_channels, slot, places, slope in self.slopes(angles):
+            if of_channels:
+                total = by_map[..., places, :, :].sum(axis=-3).reshape(*by_map.shape[:-3], 12)
+            else:
+                total = _gathered(overlaps, places, slope.shape).sum(axis=-2)
+            by_angle[..., slot] += total @ slope
 
-    def _at(self, angles: FloatArray) -> _Fixed:
-        """What depends on parameters of channels, at some angles."""
+    def slopes(self, angles: FloatArray) -> Iterator[Slope]:
+        """The derivatives by parameters of channels at angles (A,)."""
+        tables, places = self.tables, self.places
+        for numbers in self._channels.groups:
+            for slot, slope in slopes(tables.channels[numbers[0]], angles):
+                yield Slope(True, slot, numbers, slope[1:].reshape(12))
+        for numbers in self._pairs.groups:
+            for slot, slope in pair_slopes(tables.pairs[numbers[0]], angles):
+                yield Slope(False, slot, places.pairs[numbers], slope)
+        for numbers in self._transfers.groups:
+            for slot, slope in slopes(tables.transfers[numbers[0]], angles):
+                yield Slope(False, slot, places.transfers[numbers], slope.reshape(-1))
+
+    def channels_at(self, angles: FloatArray) -> Channels:
+        """What depends on parameters of channels, at angles (A,).
+
+        Raises:
+            InvalidInputError: If a parameter is outside its range.
+        """
         tables = self.tables
         channels = self._channels.at(lambda number: transfer(tables.channels[number], angles))
         pairs = np.array(self._pairs.at(lambda number: pair_table(tables.pairs[number], angles))).reshape(-1, 18)
@@ -205,14 +240,14 @@ class PauliCoefficientMap(CoefficientMap):
             log_kappa_of_pairs(pairs),
             log_kappa(transfers),
         )
-        limit = np.log10(LARGEST_KAPPA)
-        held = tuple(np.flatnonzero(part > limit) for part in parts)
+        held, batched_held, held_pairs, held_transfers = (part > np.log10(LARGEST_KAPPA) for part in parts)
         undone = pairs.copy()
-        undone[held[2]] = NO_PAIR
-        inverses = [np.eye(len(t)) if k in held[3] else np.linalg.inv(t) for k, t in enumerate(transfers)]
+        undone[held_pairs] = NO_PAIR
+        inverses = [np.eye(len(t)) if k else np.linalg.inv(t) for t, k in zip(transfers, held_transfers, strict=True)]
         maps = np.array(channels).reshape(-1, 4, 4)[:, 1:]
-        log_kappas = np.concatenate([*parts, [0.0]])[self._places.order]
-        return _Fixed(maps, pairs, transfers, log_kappas, held, inverse_pairs(undone), tuple(inverses))  # type: ignore[arg-type]
+        log_kappas = np.concatenate([*parts, [0.0]])[self.places.order]
+        undo = inverse_pairs(undone)
+        return Channels(maps, pairs, transfers, undo, tuple(inverses), held, batched_held, log_kappas)  # type: ignore[arg-type]
 
 
 class _Places:
@@ -296,13 +331,12 @@ def _of_sequences(sequences: AffineSequences, by_channel: FloatArray) -> FloatAr
     return np.asarray(sums[sequences.starts[1:]] - sums[sequences.starts[:-1]])
 
 
-def _inverses(maps: FloatArray, held: IntArray) -> FloatArray:
+def _inverses(maps: FloatArray, held: NDArray[np.bool_]) -> FloatArray:
     """The inverses of affine maps (R, ..., 3, 4), the identity for those that are held."""
     if not maps.size:
         return maps
-    if len(held):
-        maps = maps.copy()
-        maps[held] = IDENTITY
+    maps = maps.copy()
+    maps[held] = IDENTITY
     return inverse_affine(maps)
 
 

@@ -14,15 +14,15 @@ from weakref import ref
 import numpy as np
 from typing_extensions import override
 
-from ...arrays import FloatArray, Int64Array, IntArray
+from ...arrays import FloatArray, Int64Array
 from ...errors import InvalidInputError, OutOfMemoryError
 from ...memory import default_budget, physical_memory
-from ...planner.pauli_vector.tables import AffineSequences
 from ...planner.pauli_vector.tape import Affine, Pair, PauliOperation, PauliTape, Transfer, Turn
 from .. import _native, check_options, empty_batch
+from .._native import PauliCoefficients
 from ..cpu import default_threads, instruction_set
-from . import PauliCoefficients, PauliDevice, PauliObservables
-from .coefficients import PauliCoefficientMap
+from . import PauliDevice, PauliObservables
+from .compiled import CompiledPauliCoefficientMap
 
 Result = TypeVar("Result")
 
@@ -44,6 +44,7 @@ class CPUPauliDevice(PauliDevice):
 
     name = "CPU"
     tile_bits = 10
+    coefficient_map = CompiledPauliCoefficientMap
 
     def __init__(self, precision: str = "double", num_threads: int | None = None) -> None:
         threads = check_options(precision, num_threads)
@@ -53,7 +54,6 @@ class CPUPauliDevice(PauliDevice):
         self._single = precision == "single"
         self._width = _native.width(self._isa, self._single, False)
         self._memory = physical_memory()
-        self.coefficient_map = CompiledPauliCoefficientMap
 
     @property
     def instruction_set(self) -> str:
@@ -79,7 +79,7 @@ class CPUPauliDevice(PauliDevice):
 
     @override
     def forward(self, tape: PauliTape, coefficients: PauliCoefficients, ket: _native.PauliState) -> None:
-        _checked(_native.pauli_forward, _compiled(tape), _numbers(coefficients), ket, self.num_threads)
+        _checked(_native.pauli_forward, _compiled(tape), coefficients, ket, self.num_threads)
 
     @override
     def backward(
@@ -91,12 +91,11 @@ class CPUPauliDevice(PauliDevice):
         *,
         per_sample: bool,
     ) -> FloatArray:
-        numbers = _numbers(coefficients)
-        return _checked(_native.pauli_backward, _compiled(tape), numbers, ket, bra, per_sample, self.num_threads)
+        return _checked(_native.pauli_backward, _compiled(tape), coefficients, ket, bra, per_sample, self.num_threads)
 
     @override
     def backward_bra(self, tape: PauliTape, coefficients: PauliCoefficients, bra: _native.PauliState) -> None:
-        _checked(_native.pauli_backward_bra, _compiled(tape), _numbers(coefficients), bra, self.num_threads)
+        _checked(_native.pauli_backward_bra, _compiled(tape), coefficients, bra, self.num_threads)
 
     @override
     def joint(
@@ -108,8 +107,7 @@ class CPUPauliDevice(PauliDevice):
         *,
         per_sample: bool,
     ) -> FloatArray:
-        numbers = _numbers(coefficients)
-        return _checked(_native.pauli_joint, _compiled(tape), numbers, ket, bra, per_sample, self.num_threads)
+        return _checked(_native.pauli_joint, _compiled(tape), coefficients, ket, bra, per_sample, self.num_threads)
 
     @override
     def expectation(self, ket: _native.PauliState, observables: PauliObservables) -> FloatArray:
@@ -166,58 +164,11 @@ class CPUPauliDevice(PauliDevice):
             ) from None
 
 
-def bind_sequences(sequences: AffineSequences, angles: FloatArray, maps: FloatArray) -> FloatArray:
-    """See `qiskit_fusedqml.devices.pauli_vector.sequences.bind_sequences`."""
-    return _native.bind_sequences(
-        *_sequence_arrays(sequences), np.ascontiguousarray(angles), np.ascontiguousarray(maps)
-    )
-
-
-def pull_sequences(
-    sequences: AffineSequences, angles: FloatArray, maps: FloatArray, overlaps: FloatArray
-) -> tuple[FloatArray, FloatArray]:
-    """See `qiskit_fusedqml.devices.pauli_vector.sequences.pull_sequences`."""
-    leading = overlaps.shape[:-3]
-    stacked = np.ascontiguousarray(overlaps).reshape(int(np.prod(leading)), *overlaps.shape[-3:])
-    by_angle, by_map = _native.pull_sequences(
-        *_sequence_arrays(sequences), np.ascontiguousarray(angles), np.ascontiguousarray(maps), stacked
-    )
-    return by_angle.reshape(*leading, angles.shape[-1]), by_map.reshape(*leading, *maps.shape)
-
-
-class CompiledPauliCoefficientMap(PauliCoefficientMap):
-    """`PauliCoefficientMap` with sequences in compiled code; arguments as there."""
-
-    _bind = staticmethod(bind_sequences)
-    _pull = staticmethod(pull_sequences)
-
-
-def _sequence_arrays(sequences: AffineSequences) -> tuple[IntArray, IntArray, IntArray, FloatArray, FloatArray]:
-    return sequences.starts, sequences.axes, sequences.slots, sequences.weights, sequences.angles
-
-
 def _checked(call: Callable[..., Result], *arguments: Any) -> Result:
     try:
         return call(*arguments)
     except ValueError as error:
         raise InvalidInputError(str(error)) from None
-
-
-def _numbers(coefficients: PauliCoefficients) -> _native.PauliCoefficients:
-    c = coefficients
-    return _checked(
-        _native.PauliCoefficients,
-        c.affine,
-        c.batched_affine,
-        c.pairs,
-        c.turns,
-        c.batched_turns,
-        c.transfers,
-        c.inverse_affine,
-        c.inverse_batched_affine,
-        c.inverse_pairs,
-        c.inverse_transfers,
-    )
 
 
 def _arrays(observables: PauliObservables) -> tuple[Int64Array, Int64Array, FloatArray]:

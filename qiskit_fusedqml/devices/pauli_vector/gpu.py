@@ -19,7 +19,7 @@ from ..gpu.launches import THREADS, Launcher, Partials
 from ..gpu.pauli_tapes import MAX_QUBITS, LoadedPauliTape, PauliGeometry, PauliOnDevice
 from ..gpu.runtime import Buffer, Runtime
 from . import PauliCoefficients, PauliDevice, PauliObservables
-from .cpu import CompiledPauliCoefficientMap
+from .compiled import CompiledPauliCoefficientMap
 
 X_BITS = 0x15555555
 """The bits x of all qubits."""

@@ -19,7 +19,7 @@ from support.pauli_conformance import (
     check_vectors_and_observables,
     run_and_expected,
 )
-from support.random_pauli_tapes import PauliRun, distance, random_observables
+from support.random_pauli_tapes import PauliRun, distance, random_observables, replaced
 
 from qiskit_fusedqml.devices.gpu.device import GPUDevice
 from qiskit_fusedqml.devices.gpu.pauli_tapes import PauliGeometry
@@ -170,7 +170,7 @@ def test_bad_input():
     run = PauliRun.random(1, 3, 2, "ap", 2, 4)
     with pytest.raises(InvalidInputError, match="number of qubits"):
         device.forward(run.tape, run.coefficients, device.allocate(4, 2))
-    short = replace(run.coefficients, pairs=run.coefficients.pairs[:0], inverse_pairs=run.coefficients.pairs[:0])
+    short = replaced(run.coefficients, pairs=run.coefficients.pairs[:0], inverse_pairs=run.coefficients.pairs[:0])
     with pytest.raises(InvalidInputError, match="pairs, got 0"):
         device.forward(run.tape, short, device.allocate(3, 2))
     with pytest.raises(InvalidInputError, match="differ in shape"):
@@ -184,7 +184,7 @@ def test_bad_input():
     with pytest.raises(InvalidInputError, match="number of qubits"):
         device.products(device.allocate(2, 1), device.allocate(3, 1))
     wide = PauliRun.random(1, 3, 2, "2", 1, 1)
-    wrong = replace(wide.coefficients, transfers=(np.eye(4),))
+    wrong = replaced(wide.coefficients, transfers=(np.eye(4),), inverse_transfers=(np.eye(4),))
     with pytest.raises(InvalidInputError, match="the tape needs 256"):
         device.forward(wide.tape, wrong, device.allocate(3, 2))
 
