@@ -48,6 +48,9 @@ from typing import TypeAlias
 from .frame import Frame, Functional, Vector
 from .stages import Stage
 
+STEEP = 8.0
+"""See `RY.is_steep`."""
+
 
 @dataclass(frozen=True, slots=True)
 class Factor:
@@ -117,7 +120,7 @@ class RY:
         With ``V = RY(beta)``, ``V Z V^dagger = cos(beta) Z + sin(beta) X``; at ``|sin(beta)| >= 1/8`` no more than
         three bits are lost.
         """
-        return bool(8.0 * abs(2.0 * a * b) >= a * a + b * b)
+        return bool(STEEP * abs(2.0 * a * b) >= a * a + b * b)
 
 
 @dataclass(frozen=True, slots=True)

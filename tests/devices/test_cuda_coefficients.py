@@ -11,9 +11,9 @@ from support.bindings import BindingCase, P
 from support.emulation.runtime import EmulatedRuntime, Library
 from support.interpreter import expectation, run_program
 
+from qiskit_fusedqml.devices.gpu.constants import STEPS
 from qiskit_fusedqml.devices.gpu.device import GPUDevice
 from qiskit_fusedqml.devices.gpu.sources import kernel_name, kernel_names, source
-from qiskit_fusedqml.devices.gpu.tables import STEPS
 from qiskit_fusedqml.engine.parameters import ParameterSet, parameter_batch
 from qiskit_fusedqml.engine.sweeps import PlannedSweeps, PlanRequest
 from qiskit_fusedqml.ir.angles import AngleMap

@@ -21,6 +21,8 @@ struct CoefficientMap {
     __device__ __forceinline__ int num_shared_expressions() const { return num_expressions + 3 * num_sequences; }
 };
 
+static_assert(sizeof(CoefficientMap) <= map_bytes);
+
 enum ScalingKind { plain_pair, factored_pair, carrier_pair, carrier_scale };
 
 // sizes: the numbers, in the order of the struct.
@@ -225,18 +227,6 @@ __global__ void bind_shared(const CoefficientMap* map, long long batch, const do
     if (k < v.r.num_terms) v.numbers[k] = turns_of(v.angle(v.r.num_gates + v.r.num_batched_pairs + v.r.num_batched_terms + v.r.num_pairs + k, 0));
 }
 
-// The numbers in the order of a tape. Pieces [first number, where it comes from, count]; ~k is place k among the constant dense matrices.
-template <class Real>
-__global__ void pack_numbers(const double* __restrict__ from, const double* __restrict__ dense, const long long* __restrict__ pieces, int num_pieces,
-                             long long total, Real* to) {
-    const long long k = static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x;
-    if (k >= total) return;
-    int piece = 0;
-    while (piece + 1 < num_pieces && k >= pieces[3 * (piece + 1)]) ++piece;
-    const long long source = pieces[3 * piece + 1], place = k - pieces[3 * piece];
-    to[k] = static_cast<Real>(source < 0 ? dense[~source + place] : from[source + place]);
-}
-
 // Sums over the samples of [sample][column], 32 columns a block.
 __global__ void __launch_bounds__(256) add_columns(const double* __restrict__ values, long long samples, int columns, double* sums) {
     double* room = reinterpret_cast<double*>(shared_memory);
@@ -286,7 +276,7 @@ __device__ __forceinline__ void turned_overlaps(const Values& v, int sequence, c
 #pragma unroll
     for (int k = 0; k < 4; ++k) g[k] = v.r.sequence_signs[4 * sequence + k] * scaled(v, overlaps, v.r.sequence_overlaps[4 * sequence + k]);
     const double *pair = v.pairs() + 2 * v.r.sequence_pairs[sequence], a = pair[0], b = pair[1];
-    if (v.r.sequence_overlaps[4 * sequence + 3] >= 0 && 8 * fabs(2 * a * b) >= a * a + b * b)
+    if (v.r.sequence_overlaps[4 * sequence + 3] >= 0 && steep * fabs(2 * a * b) >= a * a + b * b)
         g[0] = ((a * a + b * b) * g[3] - (a * a - b * b) * g[2]) / (2 * a * b);
     const double c = v.phases()[2 * sequence], s = v.phases()[2 * sequence + 1];
     h[0] = c * g[0] - s * g[1];

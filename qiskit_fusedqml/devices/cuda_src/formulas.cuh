@@ -1,9 +1,5 @@
-// Features: the values of expressions of parameters, and their derivatives by reverse accumulation; angles/formulas.py has the rules.
+// Features: the values of expressions of parameters, and their derivatives by reverse accumulation; ir/expressions.py has the rules.
 namespace fusedqml {
-
-// Steps of a formula, in the order of gpu/formulas.py.
-enum Step { variable_step, number_step, add_step, subtract_step, multiply_step, divide_step, power_step, negative_step, sin_step, cos_step, tan_step, asin_step,
-            acos_step, atan_step, sinh_step, cosh_step, tanh_step, exp_step, log_step, sqrt_step, abs_step, sign_step, positive_step, zero_step };
 
 __device__ __forceinline__ double sign_of(double a) { return a > 0 ? 1 : a < 0 ? -1 : a; }
 
@@ -18,16 +14,16 @@ __device__ __forceinline__ double result_of(int step, double a, double b) {
         case sin_step: return sin(a);
         case cos_step: return cos(a);
         case tan_step: return tan(a);
-        case asin_step: return asin(a);
-        case acos_step: return acos(a);
-        case atan_step: return atan(a);
+        case arcsin_step: return asin(a);
+        case arccos_step: return acos(a);
+        case arctan_step: return atan(a);
         case sinh_step: return sinh(a);
         case cosh_step: return cosh(a);
         case tanh_step: return tanh(a);
         case exp_step: return exp(a);
         case log_step: return log(a);
         case sqrt_step: return sqrt(a);
-        case abs_step: return fabs(a);
+        case absolute_step: return fabs(a);
         case sign_step: return sign_of(a);
         case positive_step: return a;
         default: return 0;
@@ -47,16 +43,16 @@ __device__ __forceinline__ double first_derivative(int step, double a, double b,
         case sin_step: return cos(a);
         case cos_step: return -sin(a);
         case tan_step: return 1 + result * result;
-        case asin_step: return 1 / sqrt(1 - a * a);
-        case acos_step: return -1 / sqrt(1 - a * a);
-        case atan_step: return 1 / (1 + a * a);
+        case arcsin_step: return 1 / sqrt(1 - a * a);
+        case arccos_step: return -1 / sqrt(1 - a * a);
+        case arctan_step: return 1 / (1 + a * a);
         case sinh_step: return cosh(a);
         case cosh_step: return sinh(a);
         case tanh_step: return 1 - result * result;
         case exp_step: return result;
         case log_step: return 1 / a;
         case sqrt_step: return 0.5 / result;
-        case abs_step: return sign_of(a);
+        case absolute_step: return sign_of(a);
         default: return 0;
     }
 }

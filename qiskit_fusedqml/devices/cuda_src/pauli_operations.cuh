@@ -1,9 +1,7 @@
 // Operations on Pauli vectors, on one tile in shared memory: planner/pauli_vector/tape.py has the mathematics, gpu/pauli_tapes.py writes the records.
 namespace fusedqml {
 
-constexpr int pauli_threads = 256, pauli_sums = 18, pauli_row_words = 256, pauli_numbers = 18, pauli_words = 25;
-
-enum PauliKind { pauli_affine, pauli_pair, pauli_turn, pauli_transfer };
+constexpr int pauli_numbers = pauli_sums;
 
 // An operation on a tile. Flips are entries of the tile: x and z of each qubit, or x of a turn. Functionals are on rows: x and z of each qubit, or
 // side and z of a turn, and then its x. The entries without the pivots are one of each orbit.
@@ -12,6 +10,7 @@ struct PauliRecord {
     int pivots[6], flips[6];
     unsigned functionals[6];
 };
+static_assert(sizeof(PauliRecord) == pauli_words * sizeof(int));
 
 // The coefficients of an operation for one sample.
 template <class Real> struct PauliNumbers {

@@ -4,8 +4,6 @@
 // whole state. Nothing is saved: `undo` uncomputes ket and bra together and leaves the overlaps in `partials`.
 namespace fusedqml {
 
-enum Kind { exchange_record, flush_record, turn_record, unitary_record, pauli_record, phase_record, diagonal_record, measure_record, dense_record_kind };
-
 template <bool undo, class Real, int W, bool warp>
 __device__ __forceinline__ void on_bit(const Tile<Real, W, warp>& tile, int kind, int bit, const int* words, Complex<Real> (&ket)[1 << W], Complex<Real> (&bra)[1 << W]) {
     if (bit == 0) kind == unitary_record ? unitary<undo, 0>(tile, words, ket, bra) : pauli<undo, 0>(tile, words, ket, bra);
@@ -39,7 +37,7 @@ __device__ __forceinline__ void apply(const Tile<Real, W, warp>& tile, const int
         case pauli_record: return on_bit<undo>(tile, kind, bit, words, ket, bra);
         case phase_record: return phase<undo>(tile, words, ket, bra);
         case diagonal_record: return diagonal<undo>(tile, words, tables, ket, bra);
-        case dense_record_kind: return apply_dense<undo, measured>(tile, bit, words, ket, bra);
+        case dense_record: return apply_dense<undo, measured>(tile, bit, words, ket, bra);
         case measure_record:
             if (undo) measure_diagonal(tile, words, ket, bra);
             return;
@@ -58,6 +56,7 @@ template <class Real> struct Part {
     double* totals;
     long long first_sample;
 };
+static_assert(sizeof(Part<float>) == part_bytes && sizeof(Part<double>) == part_bytes);
 
 template <class Real>
 __global__ void set_part(Part<Real>* part, Complex<Real>* ket, Complex<Real>* bra, double* totals, long long first_sample) {
@@ -67,11 +66,11 @@ __global__ void set_part(Part<Real>* part, Complex<Real>* ket, Complex<Real>* br
     part->first_sample = first_sample;
 }
 
-template <bool warp, bool measured> constexpr int block_threads = warp ? warp_block : measured ? 256 : largest_block;
+template <bool warp, bool measured> constexpr int block_threads = warp ? warp_block : measured ? small_block : largest_block;
 
 // To a multiprocessor; 0 leaves it open. Then the compiler spills nothing of the largest blocks in the backward pass where with 1 it does; it would squeeze
 // all others into fewer registers.
-template <bool warp, bool undo, bool measured> constexpr int least_blocks = warp || measured || !undo || largest_block == 256;
+template <bool warp, bool undo, bool measured> constexpr int least_blocks = warp || measured || !undo || largest_block <= small_block;
 
 // words, order: the records, and where in `words` those to apply begin; load_rows, store_rows: the first and the last window's rows in
 // `words`; samples `first_sample` to `first_sample + samples` of `batch`; numbers: coefficients; capacity: overlaps kept between flushes;

@@ -1,4 +1,4 @@
-// What goes before a sweep and after it: the tables of its shared diagonals, and the sums of its partial overlaps.
+// What goes before a sweep and after it: its coefficients, the tables of its shared diagonals, and the sums of its partial overlaps.
 namespace fusedqml {
 
 // One block row for each table: records of 5 words [first entry, d, number of terms, first term, first angle]; a term is a mask over the d bits of the
@@ -17,6 +17,18 @@ __global__ void fill_tables(const int* __restrict__ records, const int* __restri
         sine_cosine_pi(-sum, &sine, &cosine);
         tables[record[0] + e] = {static_cast<Real>(cosine), static_cast<Real>(sine)};
     }
+}
+
+// The numbers in the order of a tape. Pieces [first number, where it comes from, count]; ~k is place k among the constant dense matrices.
+template <class Real>
+__global__ void pack_numbers(const double* __restrict__ from, const double* __restrict__ dense, const long long* __restrict__ pieces, int num_pieces,
+                             long long total, Real* to) {
+    const long long k = static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x;
+    if (k >= total) return;
+    int piece = 0;
+    while (piece + 1 < num_pieces && k >= pieces[3 * (piece + 1)]) ++piece;
+    const long long source = pieces[3 * piece + 1], place = k - pieces[3 * piece];
+    to[k] = static_cast<Real>(source < 0 ? dense[~source + place] : from[source + place]);
 }
 
 // totals[group * width + places[slot]] (+)= sum of the `segment` numbers partials[slot][group * segment ...], for every slot and group. A team of `team`

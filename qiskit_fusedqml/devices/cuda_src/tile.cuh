@@ -6,13 +6,6 @@
 // through shared memory; its addresses, linear in the place too, are chosen on the host so that no two lanes meet in a bank.
 namespace fusedqml {
 
-constexpr int warp_block = 128;  // threads of a block whose warps work alone
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
-constexpr int largest_block = 256;  // a tile of more threads does not fit in Turing's 64 KiB of shared memory
-#else
-constexpr int largest_block = 512;
-#endif
-
 template <class Real, int W, bool warp> struct Tile {
     static constexpr int size = 1 << W;
     int n, t;

@@ -68,7 +68,7 @@ __device__ __forceinline__ void measure_turn(const Complex<Real> (&ket)[1 << W],
 }
 
 // A layer of RY, at most one on each register bit, in ascending order. Words: the first slot; for each bit functional, coefficient, and
-// flags (1: there is one, 2: batched, 4: <Y> wanted, 8: <X> wanted, 16: that only if the rotation is not steep, see plan.RY.is_steep).
+// flags (1: there is one, 2: batched, 4: <Y> wanted, 8: <X> wanted, 16: that only if the rotation is not steep, see RY.is_steep of planner/tape.py).
 template <bool undo, int J, class Real, int W, bool warp>
 __device__ __forceinline__ void turn_bit(const Tile<Real, W, warp>& tile, const int* words, Complex<Real> (&ket)[1 << W], Complex<Real> (&bra)[1 << W],
                                          Real (&values)[8], unsigned& valid) {
@@ -79,8 +79,8 @@ __device__ __forceinline__ void turn_bit(const Tile<Real, W, warp>& tile, const 
     const bool uniform = (functional & ((1u << W) - 1)) == 1u << J;
     const unsigned odd = tile.pattern(functional);  // register i, which has bit J clear, is on the side of bit i
     if (undo && flags & 4) {
-        const bool steep = Real(7.9) * fabs(2 * a * b) >= a * a + b * b;  // never where it is not, for all the rounding
-        measure_turn<J, Real, W>(ket, bra, uniform, odd, flags & 8 && !(flags & 16 && steep), &values[2 * J], &values[2 * J + 1]);
+        const bool is_steep = Real(steep - 0.1) * fabs(2 * a * b) >= a * a + b * b;  // never where it is not, for all the rounding
+        measure_turn<J, Real, W>(ket, bra, uniform, odd, flags & 8 && !(flags & 16 && is_steep), &values[2 * J], &values[2 * J + 1]);
         valid |= (flags & 8 ? 3u : 1u) << 2 * J;
     }
     turn<J, Real, W>(ket, a, undo ? -b : b, uniform, odd);

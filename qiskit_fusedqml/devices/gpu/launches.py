@@ -11,11 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .compiled import Geometry
+from .constants import THREADS
 from .runtime import Buffer, Runtime
 from .sources import arguments, kernel_name
-
-THREADS = 256
-"""Threads of a block of the kernels that are not sweeps."""
 
 KEPT_CONSTANTS = 128
 """Small arrays kept on the device; the least recently used one goes first."""

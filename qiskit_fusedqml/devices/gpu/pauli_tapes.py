@@ -18,6 +18,7 @@ from ...errors import InvalidInputError
 from ...planner.gf2 import Span
 from ...planner.pauli_vector.tape import Affine, Pair, PauliBlock, PauliOperation, PauliTape, Transfer, Turn
 from ..pauli_vector import PauliCoefficients
+from .constants import PAULI_KINDS, PAULI_ROW_WORDS, PAULI_SUMS, PAULI_THREADS, PAULI_WORDS
 from .launches import Launcher, Partials
 from .runtime import Buffer, Limits
 from .windows import widened
@@ -28,19 +29,16 @@ MAX_QUBITS = 15
 MAX_TRANSFER_QUBITS = 3
 """Largest transfer matrices."""
 
-MIN_THREADS, MAX_THREADS = 64, 256
-"""Threads of a block; as in the kernels, and so are the following."""
+MIN_THREADS = 64
+"""Least threads of a block."""
 
-ROW_BYTES = 4 * 256
+ROW_BYTES = 4 * PAULI_ROW_WORDS
 """Shared memory for the rows of a tile's entries."""
 
-SUM_BYTES = 8 * 2 * (MAX_THREADS // 32) * 18
+SUM_BYTES = 8 * 2 * (PAULI_THREADS // 32) * PAULI_SUMS
 """Shared memory for sums of overlaps."""
 
-RECORD_WORDS = 25
-"""Words of an operation's record."""
-
-AHEAD_BYTES = {size: 4 * 4 * RECORD_WORDS + 4 * 18 * size for size in (4, 8)}
+AHEAD_BYTES = {size: 4 * 4 * PAULI_WORDS + 4 * PAULI_SUMS * size for size in (4, 8)}
 """Shared memory for operations that are about to run, by bytes of an entry."""
 
 LARGEST_TILE = 14
@@ -280,7 +278,7 @@ class LoadedPauliTape:
         size = self._geometry.real_bytes
         shared = ROW_BYTES + AHEAD_BYTES[size] + (vectors * size << sweep.dimension)
         shared += SUM_BYTES if vectors > 1 else 0
-        threads = min(max(1 << sweep.dimension - 2, MIN_THREADS), MAX_THREADS)
+        threads = min(max(1 << sweep.dimension - 2, MIN_THREADS), PAULI_THREADS)
         blocks = (batch << self._bits - sweep.dimension, 1)
         self._launcher.launch(kernel, blocks, values, threads=threads, shared_bytes=shared)
 
@@ -338,7 +336,7 @@ def _record(op: PauliOperation, span: Span, table: NumberTable, slot: int) -> It
     flips = [span.coordinates(vector) for vector in vectors]
     if None in flips:
         raise InvalidInputError("The tape cannot be run: an operation has a vector outside its block's tile.")
-    yield (Affine, Pair, Turn, Transfer).index(type(op))
+    yield PAULI_KINDS.index(type(op).__name__.lower())
     yield int(getattr(op, "batched", False))
     yield from table.places(op)
     yield (slot if op.num_overlaps else -1) % 2**32

@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ...planner.gf2 import pull
+from .constants import RECORDS
 from .layout import NumberLayout
 from .windows import Shape, Window
 
-EXCHANGE, FLUSH, TURN, UNITARY, PAULI, PHASE, DIAGONAL, MEASURE, DENSE = range(9)
-"""`Kind` in ``sweep.cuh``."""
+EXCHANGE, FLUSH, TURN, UNITARY, PAULI, PHASE, DIAGONAL, MEASURE, DENSE = range(len(RECORDS))
+"""`Kind` in the kernels."""
 
 MAX_KEPT = 64
 """Overlaps that a block keeps in shared memory before they are flushed."""

@@ -1,4 +1,8 @@
-"""The text of the kernels, and what it says about them: names, instances, parameters."""
+"""The text of the kernels, and what it says about them: names, instances, parameters.
+
+Kernels that depend on the precision are templates; each is compiled by itself when it is first launched. All others are
+in a text of their own and compiled together, for NVRTC compiles what is no template whether it is asked for or not.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +14,21 @@ from typing import Any
 
 import numpy as np
 
+from .constants import BLOCK_THREADS, declarations
+
 FOLDER = Path(__file__).parent.parent / "cuda_src"
-PARTS = (
-    *("base", "tile", "turns", "diagonal", "dense", "sweep", "tables", "readout", "sampling", "coefficients"),
-    *("formulas", "pauli_operations", "pauli_sweep", "pauli_readout"),
+
+TEMPLATES = (
+    *("base", "tile", "turns", "diagonal", "dense", "sweep", "tables", "readout"),
+    *("pauli_operations", "pauli_sweep", "pauli_readout"),
 )
-"""The files in the order in which they build on one another."""
+"""The files of the kernels that are templates, in the order in which they build on one another."""
+
+PLAIN = ("base", "sampling", "coefficients", "formulas")
+"""Those of all other kernels."""
+
+PARTS = (*TEMPLATES, *PLAIN[1:])
+"""All files; they make one text, too."""
 
 OPTIONS = ("-std=c++17",)
 """What NVRTC is told besides the architecture."""
@@ -27,9 +40,23 @@ _KERNEL = re.compile(
 
 
 @cache
-def source() -> str:
-    """All kernels as one text; errors name the file they are in."""
-    return "".join(f'#line 1 "{part}.cuh"\n{(FOLDER / f"{part}.cuh").read_text()}' for part in PARTS)
+def source(parts: tuple[str, ...] = PARTS, block_threads: int = BLOCK_THREADS[-1]) -> str:
+    """Kernels as one text; errors name the file they are in.
+
+    Args:
+        parts: Their files.
+        block_threads: Threads of the largest blocks (`Limits.block_threads`).
+    """
+    text = "".join(f'#line 1 "{part}.cuh"\n{(FOLDER / f"{part}.cuh").read_text()}' for part in parts)
+    return f'#line 1 "constants.py"\n{declarations(block_threads)}{text}'
+
+
+@cache
+def compiled_with(name: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The files that a kernel is compiled from, and the kernels that are compiled with it, itself included."""
+    if "<" in name:
+        return TEMPLATES, (name,)
+    return PLAIN, tuple(other for other in kernel_names() if "<" not in other)
 
 
 @cache
@@ -68,6 +95,7 @@ def sweep_name(single: bool, register_qubits: int, warp: bool, undo: bool, measu
     return f"fusedqml::sweep<{_real(single)}, (int){register_qubits}, {flags}>"
 
 
+@cache
 def kernel_names() -> list[str]:
     """All kernels that a device may launch."""
     names = []

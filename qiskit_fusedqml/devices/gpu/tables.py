@@ -16,13 +16,7 @@ from scipy.sparse import block_array, csr_array, eye_array, vstack
 from ...arrays import FloatArray, IntArray
 from ...ir.expressions import Node
 from ...planner.tables import PLAIN, BindingTables, CSRRows, Expressions, RotationSequences
-
-STEPS = (
-    *("variable", "number", "add", "subtract", "multiply", "divide", "power", "negative", "sin", "cos", "tan"),
-    *("arcsin", "arccos", "arctan", "sinh", "cosh", "tanh", "exp", "log", "sqrt", "absolute", "sign", "positive"),
-    "zeros_like",
-)
-"""NumPy's names of a formula's steps, in the order of ``formulas.cuh``."""
+from .constants import STEPS
 
 _SCALE = 3
 """Kind of a scaling operation that is a diagonal's; those of pairs are their own."""
