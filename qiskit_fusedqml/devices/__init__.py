@@ -30,8 +30,10 @@ expectation values and overlaps come out. Four verbs make a gradient, and these 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import wraps
 from typing import Any, Protocol, TypeGuard
 
 import numpy as np
@@ -60,6 +62,7 @@ __all__ = [
     "draws_shots",
     "empty_batch",
     "has_memory",
+    "run_where_arrays_are",
 ]
 
 PRECISIONS = ("double", "single")
@@ -262,8 +265,20 @@ class DeviceWithMemory(Protocol):
         """
 
     @abstractmethod
+    def current(self, stream: int | None = None) -> AbstractContextManager[Any]:
+        """Where arithmetic on arrays in that memory takes place: its library works on this device in the context.
+
+        Args:
+            stream: The address of another library's stream that it works on there; None for the stream that it is on.
+        """
+
+    @abstractmethod
     def take(self, array: Any, name: str) -> Any:
-        """A copy in that memory in double precision, wherever the array is; the name is for messages."""
+        """A copy in that memory in double precision, wherever the array is; the name is for messages.
+
+        Raises:
+            InvalidInputError: If it is in the memory of another device of the same kind, or its numbers are not real.
+        """
 
     @abstractmethod
     def is_on_device(self, array: object) -> bool:
@@ -364,3 +379,20 @@ def has_memory(device: object) -> TypeGuard[DeviceWithMemory]:
 def draws_shots(device: object) -> TypeGuard[SamplingDevice]:
     """Whether a device draws shots itself."""
     return hasattr(device, "sample")
+
+
+def run_where_arrays_are(memory: DeviceWithMemory | None, owner: object, names: Sequence[str]) -> None:
+    """Have methods of an object run where arithmetic on arrays in a device's memory takes place, if it has one."""
+    if memory is None:
+        return
+
+    def within(method: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(method)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            with memory.current():
+                return method(*args, **kwargs)
+
+        return call
+
+    for name in names:
+        setattr(owner, name, within(getattr(owner, name)))

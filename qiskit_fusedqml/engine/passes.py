@@ -28,6 +28,9 @@ from .transforms import inverted
 Forward = tuple[Any, State]
 """The residuals and the final states of a forward sweep."""
 
+ON_DEVICE = ("values", "vjp", "pull", "jacobian", "probabilities", "statevector")
+"""Methods of a `ProgramFunction` that compute with arrays in a device's memory."""
+
 Bras = Callable[[Sweeps, ParameterBatch, State], Iterator[State]]
 """From sweeps, samples and their kets to one bra after the other; the ket is there until the last one is made."""
 

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..arrays import FloatArray, IntArray, joined, real_array, whole_number
-from ..devices import State
+from ..devices import State, run_where_arrays_are
 from ..errors import FusedQMLError
 from ..ir.angles import AngleMap
 from ..ir.encoding import AmplitudeEncoding
@@ -45,7 +45,7 @@ from .parameters import (
     parameter_batch,
     parameter_indices,
 )
-from .passes import Forward, Passes
+from .passes import ON_DEVICE, Forward, Passes
 from .rotations import Unrolled
 from .strengths import Strengths, by_piece, vjp_by_piece
 from .sweeps import PlanRequest, Sweeps
@@ -120,9 +120,10 @@ class ProgramFunction:
         # what takes the place of all passes where a program with noise is estimated from trajectories
         common = self.program, self.angle_map, self.observables or (), self.options, self.encoding
         self.sampled = sampled(*common, ProgramFunction)
-        self.passes = Passes(self.program, self.angle_map, self.options, self.encoding)
-        self.device, self.memory_of_device = self.passes.device, self.passes.memory_of_device
-        self.memory, self.plans = self.passes.memory, self.passes.plans
+        made = self.passes = Passes(self.program, self.angle_map, self.options, self.encoding)
+        self.memory_of_device = made.memory_of_device
+        self.device, self.memory, self.plans = made.device, made.memory, made.plans
+        run_where_arrays_are(made.memory_of_device, self, ON_DEVICE)
 
     def __repr__(self) -> str:
         count = "no" if self.observables is None else len(self.observables)
@@ -133,7 +134,7 @@ class ProgramFunction:
 
     def __getstate__(self) -> dict[str, Any]:
         """Pickles and copies hold neither the device nor what was made for it."""
-        made = {"sampled", "passes", "device", "memory_of_device", "memory", "plans", "unrolled"}
+        made = {"sampled", "passes", "device", "memory_of_device", "memory", "plans", "unrolled", *ON_DEVICE}
         return {name: value for name, value in vars(self).items() if name not in made}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
 from dataclasses import replace
+from pathlib import Path
 from typing import get_args
 
 import numpy as np
@@ -14,7 +17,7 @@ from support.refusals import check_refusals
 from support.tapes import TapeMaker, random_state, replaced, tape_of
 
 from qiskit_fusedqml.devices.gpu import sequences, sources
-from qiskit_fusedqml.devices.gpu.compiled import Geometry
+from qiskit_fusedqml.devices.gpu.compiled import Geometry, compile_tape
 from qiskit_fusedqml.devices.gpu.device import GPUDevice
 from qiskit_fusedqml.devices.gpu.operations import KINDS
 from qiskit_fusedqml.devices.gpu.runtime import Limits
@@ -131,6 +134,7 @@ def test_more_overlaps_than_a_block_keeps(n, precision):
 @both_precisions
 def test_large_states_in_turns(precision, monkeypatch):
     """Samples are taken in turn where they would not stay in the cache, or their partial sums not in bounds."""
+    monkeypatch.setattr(sequences, "WAVES", 0)
     geometry = small_tiles(precision)
     run = random_run(3, 10, 10 - geometry.tile_qubits, 5, "dryu")
     small_cache = replace(LIMITS, cache_bytes=100_000 if precision == "double" else 50_000)
@@ -368,6 +372,56 @@ def test_tiles_follow_shared_memory(shared_kib, single, resident):
     geometry = Geometry.of(Limits(shared_bytes=shared_kib << 10), single)
     assert geometry.whole_qubits == geometry.largest_tile == resident
     assert geometry.planned_tile == resident - geometry.sector_bits
+
+
+ARCHITECTURES = {
+    "sm_70": 96,
+    "sm_75": 64,
+    "sm_80": 163,
+    "sm_86": 99,
+    "sm_89": 99,
+    "sm_90": 227,
+    "sm_100": 227,
+    "sm_120": 99,
+}
+"""Shared memory of a block in KiB."""
+
+
+@pytest.mark.parametrize("shared_kib", sorted({48, 72, 73, *ARCHITECTURES.values()}))
+@both_precisions
+def test_no_launch_has_more_threads_than_its_kernel_was_compiled_for(shared_kib, precision):
+    """The kernels' launch bounds and the tiles of the host are one decision."""
+    limits = Limits(shared_bytes=shared_kib << 10)
+    geometry = Geometry.of(limits, single=precision == "single")
+    bound = int(
+        re.search(r"constexpr int largest_block = (\d+);", sources.source(block_threads=limits.block_threads))[1]
+    )
+    assert bound == limits.block_threads
+    most = 0
+    for n in range(1, geometry.whole_qubits + 4):
+        for kinds in "rm":
+            maker = TapeMaker(np.random.default_rng(n), n, max(n - 8, 0))
+            for sweep in compile_tape(maker.tape(1, 4, kinds), geometry).sweeps:
+                measured = geometry.narrowed() if sweep.measured else geometry
+                _, threads, shared_bytes, _ = sequences.launch_size(measured, sweep, 1, undo=True)
+                assert threads <= (128 if sweep.shape.warp else 256 if sweep.measured else bound)
+                assert shared_bytes <= limits.shared_bytes
+                most = max(most, threads)
+    assert most == bound
+
+
+def test_registers_suffice_for_the_blocks_of_every_architecture():
+    """A multiprocessor has 65,536, given to each thread by eights."""
+    table = json.loads((Path(__file__).parent / "registers.json").read_text())
+    for architecture, kernels in table.items():
+        largest = Limits(shared_bytes=ARCHITECTURES[architecture] << 10).block_threads
+        for name, (registers, _) in kernels.items():
+            warp, measured = (
+                "(bool)1, (bool)0, (bool)0>" in name or "(bool)1, (bool)1, (bool)0>" in name,
+                "(bool)1>" in name,
+            )
+            threads = largest if "sweep" in name and not measured and not warp else 256
+            assert -(-registers // 8) * 8 * threads <= 65536, (architecture, name)
 
 
 def test_every_operation_has_a_row():

@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from support.conformance import TOLERANCE, distance, random_run, random_sum
 from support.emulation import fake_cupy
-from support.emulation.fake_cupy import Array, Graph, Stream, Tensor
+from support.emulation.fake_cupy import Array, Tensor
+from support.emulation.streams import Graph, Stream
+from support.pauli_conformance import REFERENCE, all_sweeps
+from support.random_pauli_tapes import PauliRun
 from support.tapes import TapeMaker, random_state, tape_of
 
-from qiskit_fusedqml.devices.gpu import sequences
+from qiskit_fusedqml.devices.gpu import runtime, sequences, sources
 from qiskit_fusedqml.devices.gpu.compiled import Geometry
 from qiskit_fusedqml.devices.gpu.device import GPUDevice
 from qiskit_fusedqml.devices.gpu.runtime import Runtime
-from qiskit_fusedqml.errors import DeviceUnavailableError, OutOfMemoryError
+from qiskit_fusedqml.devices.pauli_vector.gpu import GPUPauliDevice
+from qiskit_fusedqml.errors import (
+    DeviceUnavailableError,
+    InvalidInputError,
+    OutOfMemoryError,
+    SlowPathWarning,
+    warn_slow_path,
+)
 from qiskit_fusedqml.planner.frame import Frame
 from qiskit_fusedqml.planner.tape import RY
 
@@ -53,6 +66,7 @@ def test_a_graph_is_captured_once_for_each_size_of_a_part(cupy, monkeypatch):
     graphs: list[Graph] = []
     end = Stream.end_capture
     monkeypatch.setattr(Stream, "end_capture", lambda stream: graphs.append(end(stream)) or graphs[-1])
+    monkeypatch.setattr(sequences, "WAVES", 0)
     run = random_run(3, 10, 2, 5, "dryu")
     device = tiled(cache_bytes=100_000)  # three kets, or one ket and bra, at a time
     for _ in range(3):
@@ -72,12 +86,12 @@ def test_each_stream_has_its_own_graphs_and_numbers(cupy):
     device = tiled()
     expected = max(run.errors(device))
     assert expected < 1e-12
-    with Stream():
+    with cupy.cuda.Stream():
         assert max(run.errors(device)) == expected
         assert max(other.errors(device)) == expected
     (loaded,) = [device._tapes[tape] for tape in (run.tape,)]
     assert len(loaded.workspaces) == 2
-    streams = [Stream() for _ in range(sequences.KEPT_WORKSPACES)]
+    streams = [cupy.cuda.Stream() for _ in range(sequences.KEPT_WORKSPACES)]
     for stream in streams:
         with stream:
             assert max(run.errors(device)) == expected
@@ -136,6 +150,131 @@ def test_what_is_launched_and_compiled(cupy):
     assert cupy.cuda.get_current_stream().waited >= 1  # for the tape's records, which any stream may read from now on
     assert cupy.launched[-1] == ("fusedqml::sweep<float, (int)4, (bool)0, (bool)0, (bool)0>", (2, 1), 512, 64 << 10)
     assert np.isfinite(device.amplitudes(ket, Frame.identity(13))).all()
+
+
+@pytest.mark.parametrize("precision", ["double", "single"])
+def test_a_second_gpu(precision, monkeypatch):
+    """What was made on a device stays there, whichever is current, in any thread."""
+    cupy = fake_cupy.make(devices=2)
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    monkeypatch.setattr("qiskit_fusedqml.devices.gpu.runtime._kernels", {})
+    run, vectors = random_run(3, 6, 0, 2), PauliRun.random(1, 3, 2, "apt", 2, 3)
+    devices = []
+    for number in (0, 1):
+        with cupy.cuda.Device(number):
+            devices.append((GPUDevice(Runtime(), precision), GPUPauliDevice(Runtime(), precision)))
+    expected = all_sweeps(REFERENCE, vectors)
+    for pure, mixed in devices * 2:
+        assert max(run.errors(pure)) < 3 * TOLERANCE[precision]
+        for name, found in all_sweeps(mixed, vectors).items():
+            np.testing.assert_allclose(found, expected[name], atol=1e-4)
+    assert {device for device, _ in cupy.streams} == {0, 1}
+    with ThreadPoolExecutor(1) as pool:
+        assert max(pool.submit(run.errors, devices[1][0]).result()) < 3 * TOLERANCE[precision]
+
+
+def test_a_forgotten_device_is_seen(monkeypatch):
+    cupy = fake_cupy.make(devices=2)
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    monkeypatch.setattr("qiskit_fusedqml.devices.gpu.runtime._kernels", {})
+    monkeypatch.setattr(Runtime, "current", lambda *_: nullcontext())
+    with cupy.cuda.Device(1):
+        device = GPUDevice(Runtime())
+        ket = device.allocate(tape_of(), 1, None)
+    with pytest.raises(RuntimeError, match="loaded on another device"):
+        device.allocate(tape_of(), 1, None)
+    with pytest.raises(ValueError, match="array device = 1 while current = 0"):
+        device.amplitudes(ket, Frame.identity(3))
+
+
+def test_arrays_that_are_not_taken(monkeypatch):
+    cupy = fake_cupy.make(devices=2)
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    device, numbers = GPUDevice(Runtime()), np.ones((2, 1))
+    with cupy.cuda.Device(1):
+        others = cupy.asarray(numbers)
+    for array in (others, Tensor(numbers, device=1)):
+        assert device.is_on_device(array)
+        with pytest.raises(InvalidInputError, match=r"x is in the memory of CUDA device 1; .* is on device 0"):
+            device.take(array, "x")
+    with pytest.raises(InvalidInputError, match="w is of type complex128; real numbers"):
+        device.take(cupy.asarray(1j * numbers), "w")
+    own = cupy.asarray(np.arange(6).reshape(3, 2).astype(np.int32))
+    assert np.array_equal(device.take(own.T, "x").get(), np.arange(6).reshape(3, 2).T)  # not in a row, of another type
+
+
+def test_large_states_fill_the_multiprocessors(cupy, monkeypatch):
+    """A cache that holds less than a state does not leave most of the GPU idle."""
+    run = random_run(3, 10, 2, 5, "dryu")
+    device = tiled(cache_bytes=6 << 10)
+    device.runtime.limits = replace(device.runtime.limits, multiprocessors=3)
+    assert max(run.errors(device)) < 1e-12
+    assert most_blocks(cupy.launched) == 5 * 4  # four waves of 2 blocks on each of 3 multiprocessors are 6 samples
+    monkeypatch.setattr(sequences, "PARTIAL_BYTES", 1)
+    del cupy.launched[:]
+    assert max(run.errors(tiled(cache_bytes=6 << 10))) < 1e-12
+    assert most_blocks([launch for launch in cupy.launched if "(bool)1, (bool)0>" in launch[0]]) == 4
+
+
+def most_blocks(launches) -> int:
+    return max(grid[0] for name, grid, *_ in launches if "sweep" in name)
+
+
+def test_double_is_said_to_be_slow_once(cupy, monkeypatch):
+    monkeypatch.setitem(fake_cupy.ATTRIBUTES, "SingleToDoublePrecisionPerfRatio", 32)
+    warn_slow_path.cache_clear()
+    with pytest.warns(SlowPathWarning, match="1/32 of its arithmetic in double precision") as caught:
+        assert [GPUDevice(Runtime(), precision).name for precision in ("single", "double", "double")]
+    assert len(caught) == 1
+    warn_slow_path.cache_clear()
+
+
+def test_kernels_are_compiled_in_groups_and_that_is_said_once(cupy, monkeypatch):
+    told, said = [], threading.Event()
+    monkeypatch.setattr(runtime, "PATIENCE", 0.0)
+    monkeypatch.setattr(runtime, "_told", set())
+    monkeypatch.setattr(runtime.logger, "warning", lambda text: told.append(text) or said.set())
+    compiled = cupy.RawModule
+
+    def slow(**arguments):
+        assert said.wait(60)
+        return compiled(**arguments)
+
+    cupy.RawModule = slow
+    own = Runtime()
+    for name in ("fusedqml::bind_values", "fusedqml::bind_shared", "fusedqml::set_state<double>"):
+        own.kernel(name)
+    assert [text[:34] for text in told] == ["CUDA kernels are being compiled fo"]
+    plain = [name for name in sources.kernel_names() if "<" not in name]
+    assert cupy.compiled == [*plain, "fusedqml::set_state<double>"]
+    assert len(plain) == 10
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("CuPy failed to load libnvrtc.so.13: cannot open shared object file"),
+        fake_cupy.CompileException("k.cu(1): catastrophic error: cannot open source file 'cuda_fp16.h'"),
+    ],
+)
+def test_what_compiling_needs_is_named(error, cupy):
+    def fail(**_):
+        raise error
+
+    cupy.RawModule = fail
+    with pytest.raises(DeviceUnavailableError, match=r"(libnvrtc|cuda_fp16).*qiskit-fusedqml\[cuda13\].*CUDA_PATH"):
+        GPUDevice(Runtime()).allocate(tape_of(), 1, None)
+
+
+def test_shared_memory_is_asked_for(cupy):
+    """Two blocks of a multiprocessor where they fit, and no more than that of what else is a cache."""
+    own = Runtime()
+    kernel = own.kernel("fusedqml::set_state<double>", 20 << 10)
+    assert (kernel.max_dynamic_shared_size_bytes, kernel.preferred_shared_memory_carveout) == (48 << 10, -1)
+    own.kernel("fusedqml::set_state<double>", 64 << 10)
+    assert (kernel.max_dynamic_shared_size_bytes, kernel.preferred_shared_memory_carveout) == (64 << 10, 57)
+    own.kernel("fusedqml::set_state<double>", 130 << 10)
+    assert kernel.preferred_shared_memory_carveout == 100
 
 
 def test_memory(monkeypatch):

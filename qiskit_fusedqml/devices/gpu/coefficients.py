@@ -17,9 +17,10 @@ from typing_extensions import override
 
 from ...planner.tables import BindingTables
 from .. import BoundOnDevice
-from .launches import THREADS, Launcher, Partials
+from .constants import MAP_BYTES, THREADS
+from .launches import Launcher, Partials
 from .layout import KINDS, Sizes
-from .runtime import Buffer
+from .runtime import Buffer, Runtime, on_own_device
 from .tables import (
     AngleRows,
     ExpressionWords,
@@ -30,9 +31,6 @@ from .tables import (
     sequence_words,
     source_words,
 )
-
-RECORD_BYTES = 256
-"""At least those of a `CoefficientMap` in the kernels."""
 
 EXPRESSION_THREADS = 1 << 15
 """Threads that evaluate expressions; each has room for the steps of one."""
@@ -117,7 +115,7 @@ class LoadedMap:
         arrays += [c.sequences[1], c.sequences[3], matrix_overlaps, c.scales.overlap_position, c.sequences[2]]
         reals = (np.float64 if a.dtype == np.float64 else np.int32 for a in arrays)
         self._arrays = [launcher.upload(np.asarray(a, kind)) for a, kind in zip(arrays, reals, strict=True)]
-        self.record = launcher.runtime.empty(RECORD_BYTES // 8, np.int64)
+        self.record = launcher.runtime.empty(MAP_BYTES // 8, np.int64)
         launcher.launch("set_coefficient_map", (1, 1), [self.record, *self._arrays], threads=1)
         dense = [np.stack([m.real, m.imag], -1).ravel() for m in c.dense]
         self.dense = launcher.upload(np.concatenate([np.zeros(0), *dense]))
@@ -183,7 +181,13 @@ class BoundValues(BoundOnDevice):
     def coefficients(self) -> CoefficientsOnDevice:
         return self._coefficients
 
+    @property
+    def runtime(self) -> Runtime:
+        """What runs the launches."""
+        return self._launcher.runtime
+
     @override
+    @on_own_device
     def pull(self, overlaps: Any, *, per_sample: bool) -> tuple[Any, Any]:
         m, n, batch = self._map, self._map.counts, self._batch
         by_sample = overlaps.ndim == 2

@@ -28,9 +28,6 @@ WARP_QUBITS = 8
 MAX_QUBITS = 30
 """Vectors and functionals are 32-bit words."""
 
-_RESERVE = 9 << 10
-"""Bytes of shared memory kept for sums of overlaps."""
-
 _NARROW_THREAD_BITS = 8
 """Threads of blocks that measure matrices, as a power of two."""
 
@@ -62,10 +59,9 @@ class Geometry:
         2**12 of 16 bytes. Shared memory holds the ket, or ket and bra, on their way from one window to the next:
         64 KiB, or 128 KiB where a block may have that. A ket and a bra of 2**13 in double precision would fill the
         registers, and 256 KiB of shared memory, which no block may have (227 KiB on Hopper): they are cut into tiles.
+        Where shared memory has no room for so large a tile (`Limits.block_threads`), threads are fewer, too.
         """
-        largest = 13 if single else 12
-        while (1 << largest) * (8 if single else 16) + _RESERVE > limits.shared_bytes:
-            largest -= 1
+        largest = limits.block_threads.bit_length() - 1 + (4 if single else 3)
         return cls(single, largest, min(largest, 12 if single else 11), largest, limits)
 
     def narrowed(self) -> Geometry:
@@ -73,6 +69,11 @@ class Geometry:
         largest = min(self.largest_tile, _NARROW_THREAD_BITS + self.block_registers)
         whole, tile = min(self.whole_qubits, largest), min(self.tile_qubits, largest)
         return replace(self, whole_qubits=whole, tile_qubits=tile, largest_tile=largest)
+
+    @property
+    def largest_threads(self) -> int:
+        """Threads of the largest tiles' blocks."""
+        return 1 << self.largest_tile - self.block_registers
 
     @property
     def block_registers(self) -> int:

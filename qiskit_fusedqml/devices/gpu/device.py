@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from copy import copy
 from functools import cached_property, partial
 from typing import Any, TypeVar
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from typing_extensions import override
 
 from ...arrays import real_array
-from ...errors import InvalidInputError
+from ...errors import InvalidInputError, warn_slow_path
 from ...ir.observables import PauliSum
 from ...planner.cost import CostModel
 from ...planner.frame import Frame
@@ -33,9 +34,10 @@ from ..coefficients import CompiledCoefficientMap
 from ..observables import ObservableCache
 from .coefficients import BoundValues, LoadedMap
 from .compiled import Geometry
-from .launches import THREADS, GPUState, Launcher, Partials
+from .constants import THREADS
+from .launches import GPUState, Launcher, Partials
 from .observables import load_observables
-from .runtime import Buffer, Runtime
+from .runtime import Buffer, Runtime, on_own_device
 from .sequences import AnyCoefficients, LoadedTape
 
 Planned = TypeVar("Planned", Tape, BindingTables)
@@ -49,6 +51,9 @@ OUTCOME_AMPLITUDES = 1024
 
 OUTCOMES_BITS = 8
 """Outcomes among which a shot is sought one by one, as a power of two."""
+
+SLOW_DOUBLE = 1 / 16
+"""Share of its speed that a GPU has left in double precision from which on that is said."""
 
 CHUNK_AMPLITUDES = 4096
 """Amplitudes of which one block takes an expectation value."""
@@ -75,6 +80,11 @@ class GPUDevice(Device, DeviceWithMemory, SamplingDevice):
     def __init__(self, runtime: Runtime, precision: str = "double", geometry: Geometry | None = None) -> None:
         check_options(precision)
         self.precision = precision
+        if precision == "double" and runtime.limits.double_rate <= SLOW_DOUBLE:
+            warn_slow_path(
+                f"This GPU does 1/{round(1 / runtime.limits.double_rate)} of its arithmetic in double precision, the "
+                "default: circuits may take more than ten times as long as with precision='single'."
+            )
         self.geometry = geometry or Geometry.of(runtime.limits, single=precision == "single")
         self.cost_model = cost_model(self.geometry)
         self.results_stay = False
@@ -86,6 +96,7 @@ class GPUDevice(Device, DeviceWithMemory, SamplingDevice):
         self._lock = threading.Lock()
 
     @override
+    @on_own_device
     def allocate(self, tape: Tape, batch: int, initial_state: NDArray[np.complex128] | None) -> GPUState:
         if batch < 1:
             raise empty_batch(batch)
@@ -100,14 +111,17 @@ class GPUDevice(Device, DeviceWithMemory, SamplingDevice):
         return state
 
     @override
+    @on_own_device
     def copy(self, state: GPUState) -> GPUState:
         return GPUState(state.num_qubits, state.batch, self.runtime.copy(state.amplitudes))
 
     @override
+    @on_own_device
     def forward(self, tape: Tape, coefficients: AnyCoefficients, ket: GPUState) -> None:
         self._loaded(tape, ket).run(coefficients, (ket,))
 
     @override
+    @on_own_device
     def backward(
         self, tape: Tape, coefficients: AnyCoefficients, ket: GPUState, bra: GPUState, *, per_sample: bool
     ) -> NDArray[np.float64]:
@@ -120,12 +134,14 @@ class GPUDevice(Device, DeviceWithMemory, SamplingDevice):
         return result[: width * ket.batch].reshape(ket.batch, width) if per_sample else result[:width]
 
     @override
+    @on_own_device
     def bind(self, tables: BindingTables, shared: Any, batched: Any) -> BoundValues:
         loaded = self._on_device(self._maps, tables, lambda: LoadedMap(self._launcher, tables))
         columns = batched.ravel() if loaded.counts.columns else None
         return BoundValues(self._launcher, loaded, shared.ravel(), columns, len(batched))
 
     @override
+    @on_own_device
     def expectation(self, ket: GPUState, frame: Frame, sums: Sequence[PauliSum]) -> NDArray[np.float64]:
         self._check_qubits(ket, frame.num_qubits, "frame")
         terms, _ = self._observables.form(frame, sums)
@@ -139,6 +155,7 @@ class GPUDevice(Device, DeviceWithMemory, SamplingDevice):
         return self._result(self._launcher.totals(Partials(partials, len(sums), parts, chunks)), ket.batch)
 
     @override
+    @on_own_device
     def apply_observables(
         self, ket: GPUState, frame: Frame, sums: Sequence[PauliSum], cotangents: NDArray[np.float64]
     ) -> GPUState:
@@ -149,7 +166,7 @@ class GPUDevice(Device, DeviceWithMemory, SamplingDevice):
         _, terms = self._observables.form(frame, sums)
         bra = GPUState(ket.num_qubits, ket.batch, self._launcher.complexes(ket.count))
         if self.is_on_device(cotangents):
-            weights = self.runtime.adopt(cotangents, np.float64)
+            weights = self.runtime.adopt(cotangents, np.float64, "The array of cotangents")
         else:
             weights = self._launcher.upload(np.asarray(cotangents, dtype=np.float64))
         values = [
@@ -165,6 +182,7 @@ class GPUDevice(Device, DeviceWithMemory, SamplingDevice):
         return bra
 
     @override
+    @on_own_device
     def amplitudes(self, ket: GPUState, frame: Frame) -> NDArray[np.complex128] | NDArray[np.complex64]:
         moved, columns = self._launcher.complexes(ket.count), self._launcher.constant(tuple(frame.columns))
         values = [ket.amplitudes, moved, columns, frame.offset, ket.num_qubits, ket.count]
@@ -172,10 +190,12 @@ class GPUDevice(Device, DeviceWithMemory, SamplingDevice):
         return self._result(moved, ket.batch)
 
     @override
+    @on_own_device
     def probabilities(self, ket: GPUState, frame: Frame, qubits: Sequence[int]) -> NDArray[np.float64]:
         return self._result(self._weights(ket, frame, qubits), ket.batch)
 
     @override
+    @on_own_device
     def sample(
         self,
         ket: GPUState,
@@ -212,23 +232,31 @@ class GPUDevice(Device, DeviceWithMemory, SamplingDevice):
         return twin
 
     @override
+    def current(self, stream: int | None = None) -> AbstractContextManager[Any]:
+        return self.runtime.current(stream)
+
+    @override
     def is_on_device(self, array: object) -> bool:
         return self.runtime.is_on_device(array)
 
     @override
+    @on_own_device
     def to_host(self, array: Any) -> NDArray[np.float64]:
         flat = self.runtime.download(self.runtime.adopt(array, np.float64))
         return flat.reshape(tuple(array.shape))
 
     @override
+    @on_own_device
     def take(self, array: Any, name: str) -> Any:
-        return self.runtime.take(array) if self.is_on_device(array) else self.from_host(real_array(array, name))
+        return self.runtime.take(array, name) if self.is_on_device(array) else self.from_host(real_array(array, name))
 
     @override
+    @on_own_device
     def from_host(self, array: NDArray[Any]) -> Any:
         return self.runtime.upload(array).reshape(array.shape)
 
     @override
+    @on_own_device
     def memory_budget(self) -> int:
         # of what is free now: CuPy and others use the device, too
         return self.runtime.free_bytes() // 2

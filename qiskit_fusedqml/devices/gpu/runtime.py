@@ -5,17 +5,26 @@ The tests have another class with the methods of `Runtime`; it runs the same ker
 
 from __future__ import annotations
 
+import logging
 import threading
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from ...errors import DeviceUnavailableError, OutOfMemoryError
+from ...errors import DeviceUnavailableError, InvalidInputError, OutOfMemoryError
 from ...memory import format_bytes
-from .sources import OPTIONS, source
+from .constants import BLOCK_THREADS
+from .sources import OPTIONS, compiled_with, source
+
+logger = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+Result = TypeVar("Result")
 
 Buffer = Any
 """A one-dimensional array in device memory; ``buffer[start:]`` is a view."""
@@ -26,8 +35,14 @@ Argument = Any
 ORDINARY_SHARED_BYTES = 48 << 10
 """Shared memory that a kernel may have without asking for it."""
 
-CUDA_PLACES = (2, 13)
-"""DLPack's numbers of memory on a CUDA device, and of memory managed by CUDA."""
+LARGE_TILE_BYTES = (64 << 10) + (9 << 10)
+"""Shared memory of a tile of the largest blocks, with room for sums of overlaps."""
+
+OF_DEVICE, MANAGED = 2, 13
+"""DLPack's numbers of memory on a CUDA device, and of memory managed by CUDA, which every device reaches."""
+
+PATIENCE = 1.0
+"""Seconds after which one is told that kernels are being compiled."""
 
 PER_THREAD_STREAM = 2
 """The pointer by which every thread calls its own default stream."""
@@ -37,6 +52,9 @@ _kernels: dict[tuple[int, str], tuple[Any, int]] = {}
 
 _lock = threading.Lock()
 
+_told: set[str] = set()
+"""What has been said in this process already."""
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -45,6 +63,7 @@ class Limits:
     Attributes:
         shared_bytes: Shared memory of one block, opted in.
         multiprocessors: Blocks that run at once if each has one to itself.
+        shared_bytes_of_all: Shared memory of all blocks of a multiprocessor together.
         cache_bytes: Second-level cache.
         fma_per_byte: Multiply-adds in single precision the device does while it moves one byte to or from slow memory.
         double_rate: Share of that speed in double precision.
@@ -52,6 +71,7 @@ class Limits:
 
     shared_bytes: int = 99 << 10
     multiprocessors: int = 64
+    shared_bytes_of_all: int = 100 << 10
     cache_bytes: int = 40 << 20
     fma_per_byte: float = 10.0
     double_rate: float = 0.5
@@ -60,20 +80,62 @@ class Limits:
     def of(cls, attributes: dict[str, int]) -> Limits:
         """Those of a device with the attributes that CuPy reports."""
         ratio = attributes.get("SingleToDoublePrecisionPerfRatio", 0)
+        shared_bytes = attributes.get("MaxSharedMemoryPerBlockOptin") or ORDINARY_SHARED_BYTES
         return cls(
-            shared_bytes=attributes.get("MaxSharedMemoryPerBlockOptin") or ORDINARY_SHARED_BYTES,
+            shared_bytes=shared_bytes,
             multiprocessors=attributes.get("MultiProcessorCount") or cls.multiprocessors,
+            shared_bytes_of_all=attributes.get("MaxSharedMemoryPerMultiprocessor") or shared_bytes,
             cache_bytes=attributes.get("L2CacheSize") or cls.cache_bytes,
             double_rate=1.0 / ratio if ratio else cls.double_rate,
         )
 
+    @property
+    def block_threads(self) -> int:
+        """Threads of the largest blocks: it decides the largest tiles, and the registers that kernels are given.
+
+        A multiprocessor has 65,536 registers, a tile needs 128 bytes of shared memory for each thread.
+        """
+        return BLOCK_THREADS[self.shared_bytes >= LARGE_TILE_BYTES]
+
+
+class _OnDevice(Protocol):
+    """What has a runtime."""
+
+    @property
+    def runtime(self) -> Runtime: ...
+
+
+On = TypeVar("On", bound=_OnDevice)
+
+
+def on_own_device(method: Callable[Concatenate[On, P], Result]) -> Callable[Concatenate[On, P], Result]:
+    """A public method that runs on the device of its object, whichever is current."""
+
+    @wraps(method)
+    def call(self: On, /, *args: P.args, **kwargs: P.kwargs) -> Result:
+        with self.runtime.current():
+            return method(self, *args, **kwargs)
+
+    return call
+
+
+class _ExternalStream:
+    """Another library's stream, by the protocol of CUDA streams."""
+
+    def __init__(self, pointer: int) -> None:
+        self.pointer = pointer
+
+    def __cuda_stream__(self) -> tuple[int, int]:
+        return 0, self.pointer
+
 
 class Runtime:
-    """Works on the device and the stream that are current in CuPy at each call.
+    """Works on the device that was current in CuPy when it was made, and on the stream that is current there.
 
-    Everything that one thread asks for is ordered as on one stream.
+    Everything that one thread asks for is ordered as on one stream. Methods are called while the device is `current`.
 
     Attributes:
+        device: Number of the device.
         limits: The device.
 
     Raises:
@@ -98,7 +160,23 @@ class Runtime:
             raise DeviceUnavailableError("device='GPU' is not available: this machine has no GPU. Use device='CPU'.")
         self._cupy = cupy
         self._noting = threading.local()
-        self.limits = Limits.of(cupy.cuda.Device().attributes)
+        device = cupy.cuda.Device()
+        self.device = int(device.id)
+        self.limits = Limits.of(device.attributes)
+
+    def current(self, stream: int | None = None) -> AbstractContextManager[Any]:
+        """Make the device CuPy's current one, and another library's stream, if one is given, its current stream.
+
+        Args:
+            stream: The address of the stream.
+        """
+        device: AbstractContextManager[Any] = self._cupy.cuda.Device(self.device)
+        return device if stream is None else self._following(device, stream)
+
+    @contextmanager
+    def _following(self, device: AbstractContextManager[Any], stream: int) -> Iterator[None]:
+        with device, self._cupy.cuda.Stream.from_external(_ExternalStream(stream)):
+            yield
 
     def empty(self, count: int, dtype: DTypeLike) -> Buffer:
         """A buffer without a value."""
@@ -117,7 +195,11 @@ class Runtime:
         return self._allocated(buffer.nbytes, buffer.copy)
 
     def write(self, buffer: Buffer, array: NDArray[Any]) -> None:
-        """Copy a host array into a buffer of its type, from the beginning."""
+        """Copy a host array into a buffer of its type, from the beginning.
+
+        Of more than 64 KiB, the driver may wait until the copy is done: the memory is the caller's own. Coefficients
+        that come this way are those of values on the host, where results are waited for in any case.
+        """
         if array.size:
             buffer[: array.size].set(np.ravel(array))
 
@@ -130,15 +212,23 @@ class Runtime:
         if isinstance(array, self._cupy.ndarray):
             return True
         place = getattr(array, "__dlpack_device__", None)
-        return place is not None and int(place()[0]) in CUDA_PLACES
+        return place is not None and int(place()[0]) in (OF_DEVICE, MANAGED)
 
-    def adopt(self, array: Any, dtype: DTypeLike) -> Buffer:
+    def adopt(self, array: Any, dtype: DTypeLike, name: str = "The array") -> Buffer:
         """The caller's array in device memory as a buffer, without a copy where it is one of that type already."""
-        return self._cupy.ascontiguousarray(self._cupy_array(array), dtype=dtype).ravel()
+        own = self._cupy_array(array, name)
+        with self._compiling():
+            return self._cupy.ascontiguousarray(own, dtype=dtype).ravel()
 
-    def take(self, array: Any) -> Any:
-        """A copy in double precision of the caller's array in device memory, in C order and of the same shape."""
-        return self._cupy.array(self._cupy_array(array), dtype=np.float64, order="C")
+    def take(self, array: Any, name: str = "The array") -> Any:
+        """A copy in double precision of the caller's array in device memory, in C order and of the same shape.
+
+        Raises:
+            InvalidInputError: If it is in another device's memory, or its numbers are not real.
+        """
+        own = self._cupy_array(array, name)
+        with self._compiling():
+            return self._cupy.array(own, dtype=np.float64, order="C")
 
     def launch(
         self, kernel: str, blocks: tuple[int, int], threads: int, shared_bytes: int, arguments: Sequence[Argument]
@@ -146,6 +236,9 @@ class Runtime:
         """Launch a kernel by its name expression.
 
         The first launch of a kernel compiles it, unless CuPy (from 14.1 on) has it on disk.
+
+        Raises:
+            DeviceUnavailableError: If it cannot be compiled.
         """
         function = self.kernel(kernel, shared_bytes)
         pointers = tuple(np.uintp(0) if argument is None else argument for argument in arguments)
@@ -157,18 +250,45 @@ class Runtime:
 
     def kernel(self, name: str, shared_bytes: int = 0) -> Any:
         """CuPy's function of a kernel, compiled or loaded, whose blocks may have so many bytes of shared memory."""
-        key = (int(self._cupy.cuda.Device().id), name)
+        key = (self.device, name)
         with _lock:
-            function, allowed = _kernels.get(key, (None, ORDINARY_SHARED_BYTES))
-            if function is None:
-                module = self._cupy.RawModule(code=source(), options=OPTIONS, name_expressions=(name,))
-                function = module.get_function(name)
-                # the driver loads a function when it is asked for something: here, and not while a graph is captured
-                int(function.num_regs)
+            if key not in _kernels:
+                for each, function in self._compiled(name).items():
+                    _kernels[self.device, each] = function, ORDINARY_SHARED_BYTES
+            function, allowed = _kernels[key]
             if shared_bytes > allowed:
                 function.max_dynamic_shared_size_bytes = shared_bytes
-            _kernels[key] = function, max(shared_bytes, allowed)
+                # two blocks of a multiprocessor where they fit; the rest stays a cache
+                share = -(-200 * shared_bytes // self.limits.shared_bytes_of_all)
+                function.preferred_shared_memory_carveout = min(share, 100)
+                _kernels[key] = function, shared_bytes
         return function
+
+    def _compiled(self, name: str) -> dict[str, Any]:
+        """CuPy's functions of a kernel and of all that are compiled with it."""
+        parts, names = compiled_with(name)
+        with _telling_after(PATIENCE), self._compiling():
+            text = source(parts, self.limits.block_threads)
+            module = self._cupy.RawModule(code=text, options=OPTIONS, name_expressions=names)
+            functions = {each: module.get_function(each) for each in names}
+            for function in functions.values():
+                # the driver loads a function when it is asked for something: here, and not while a graph is captured
+                int(function.num_regs)
+        return functions
+
+    @contextmanager
+    def _compiling(self) -> Iterator[None]:
+        """Where kernels, ours or CuPy's, may be compiled: what is missing then is named."""
+        try:
+            yield
+        except (self._cupy.cuda.compiler.CompileException, ImportError, OSError, RuntimeError) as error:
+            reason = next((line.strip() for line in str(error).splitlines() if line.strip()), "no reason given")
+            raise DeviceUnavailableError(
+                f"A CUDA kernel could not be compiled ({type(error).__name__}: {reason[:300]}). NVRTC and CUDA's "
+                "headers, of the version that CuPy was built for, are needed: install qiskit-fusedqml[cuda13] or "
+                "qiskit-fusedqml[cuda12], which bring them as packages, or set CUDA_PATH to a CUDA toolkit; or use "
+                "device='CPU'."
+            ) from error
 
     def capture(self, work: Callable[[], None]) -> Callable[[], None]:
         """What launches again all that ``work`` launches, on the stream that is current then: a CUDA graph.
@@ -201,7 +321,7 @@ class Runtime:
         """The current stream, and its device."""
         pointer = int(self._cupy.cuda.get_current_stream().ptr)
         thread = threading.get_ident() if pointer == PER_THREAD_STREAM else 0
-        return int(self._cupy.cuda.Device().id), pointer, thread
+        return self.device, pointer, thread
 
     def synchronize(self) -> None:
         """Wait until all is done, so that what was uploaded can be used on any stream."""
@@ -212,9 +332,20 @@ class Runtime:
         free, _ = self._cupy.cuda.runtime.memGetInfo()
         return int(free) + int(self._cupy.get_default_memory_pool().free_bytes())
 
-    def _cupy_array(self, array: Any) -> Any:
+    def _cupy_array(self, array: Any, name: str) -> Any:
+        is_own = isinstance(array, self._cupy.ndarray)
+        kind, device = (OF_DEVICE, array.device.id) if is_own else array.__dlpack_device__()
+        if kind == OF_DEVICE and int(device) != self.device:
+            raise InvalidInputError(
+                f"{name} is in the memory of CUDA device {int(device)}; all else is on device {self.device}. Move it "
+                "there, or make what computes with it while its device is CuPy's current one: "
+                f"with cupy.cuda.Device({int(device)}): ..."
+            )
         # DLPack makes the current stream wait for the stream that is writing the array
-        return array if isinstance(array, self._cupy.ndarray) else self._cupy.from_dlpack(array)
+        found = array if is_own else self._cupy.from_dlpack(array)
+        if found.dtype.kind not in "fiub":
+            raise InvalidInputError(f"{name} is of type {found.dtype}; real numbers are expected.")
+        return found
 
     def _allocated(self, needed: int, allocate: Callable[[], Buffer]) -> Buffer:
         try:
@@ -224,3 +355,24 @@ class Runtime:
                 f"{format_bytes(needed)} do not fit in the GPU's memory, of which {format_bytes(self.free_bytes())} "
                 "are free. Use fewer qubits, a smaller batch or max_memory_mb, or precision='single'."
             ) from None
+
+
+@contextmanager
+def _telling_after(seconds: float) -> Iterator[None]:
+    """Say once that kernels are being compiled, if that takes so long."""
+    timer = threading.Timer(seconds, _tell_of_compilation)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _tell_of_compilation() -> None:
+    if "compilation" not in _told:
+        _told.add("compilation")
+        logger.warning(
+            "CUDA kernels are being compiled for this GPU, which takes seconds for each of some ten. CuPy keeps them "
+            "on disk: later processes find them there."
+        )

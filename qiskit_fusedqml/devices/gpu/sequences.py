@@ -23,7 +23,8 @@ from ...planner.tape import Tape
 from .. import Coefficients
 from .coefficients import CoefficientsOnDevice
 from .compiled import Geometry, Sweep, compile_tape
-from .launches import THREADS, GPUState, Launcher, Partials
+from .constants import PART_BYTES, THREADS, WARP_THREADS
+from .launches import GPUState, Launcher, Partials
 from .layout import Sizes, turns
 from .runtime import Buffer
 from .sources import arguments, sweep_name
@@ -37,14 +38,11 @@ PARTIAL_BYTES = 256 << 20
 CACHE_SHARE = 0.6
 """Share of the second-level cache that the ket and the bra of the samples in turn may take."""
 
+WAVES = 4
+"""Blocks of a sweep that each place of a multiprocessor has in turn, at least: sweeps are bound by arithmetic."""
+
 FLUSH_BYTES = 8 << 20
 """Partial overlaps of the sweeps of large states that are added up together."""
-
-PART_BYTES = 32
-"""Of a `Part` in the kernels."""
-
-WARP_THREADS = 128
-"""Most threads of a block whose warps work alone; `warp_block` in the kernels."""
 
 MOST_TABLES = 2**15
 """Tables that are filled in one launch."""
@@ -187,11 +185,18 @@ class LoadedTape:
                 self._launcher.add(partials, places, self._width, totals, real=True, onto=onto, part=part)
 
     def _shares(self, states: Sequence[GPUState]) -> Iterator[tuple[int, int]]:
-        """Samples in turn, (first, number): large states stay in the cache, partial sums in bounds."""
+        """Samples in turn, (first, number): large states stay in the cache, partial sums in bounds.
+
+        Where the cache has room for few, multiprocessors would have nothing to do: they get their blocks first.
+        """
         batch, room = states[0].batch, states[0].batch
         if len(self._sweeps) > 1:
-            each = self._launcher.geometry.amplitude_bytes * len(states) << states[0].num_qubits
-            room = int(CACHE_SHARE * self._runtime.limits.cache_bytes / each)
+            limits, geometry = self._runtime.limits, self._launcher.geometry
+            each = geometry.amplitude_bytes * len(states) << states[0].num_qubits
+            room = int(CACHE_SHARE * limits.cache_bytes / each)
+            resident = limits.multiprocessors * (2 if geometry.largest_threads <= THREADS else 1)
+            fewest = min(loaded.sweep.shape.tiles for loaded in self._sweeps)
+            room = max(room, -(-WAVES * resident // fewest))
         slots = max((len(loaded.sweep.slots) * loaded.sweep.shape.tiles for loaded in self._sweeps), default=0)
         if len(states) > 1 and slots:
             room = min(room, PARTIAL_BYTES // (slots * np.dtype(self._launcher.real).itemsize))

@@ -15,9 +15,10 @@ from ...errors import InvalidInputError
 from ...planner.pauli_vector.tape import PauliTape
 from .. import check_options, empty_batch
 from ..gpu.compiled import Geometry
-from ..gpu.launches import THREADS, Launcher, Partials
+from ..gpu.constants import THREADS
+from ..gpu.launches import Launcher, Partials
 from ..gpu.pauli_tapes import MAX_QUBITS, LoadedPauliTape, PauliGeometry, PauliOnDevice
-from ..gpu.runtime import Buffer, Runtime
+from ..gpu.runtime import Buffer, Runtime, on_own_device
 from . import PauliCoefficients, PauliDevice, PauliObservables
 from .compiled import CompiledPauliCoefficientMap
 
@@ -52,12 +53,13 @@ class GPUPauliDevice(PauliDevice):
         self.precision = precision
         self.geometry = geometry or PauliGeometry.of(runtime.limits, single)
         self.tile_bits = self.geometry.planned_tile
-        self._runtime = runtime
+        self.runtime = runtime
         self._launcher = Launcher(runtime, Geometry.of(runtime.limits, single))
         self._tapes: WeakKeyDictionary[PauliTape, LoadedPauliTape] = WeakKeyDictionary()
         self._lock = threading.Lock()
 
     @override
+    @on_own_device
     def allocate(self, num_qubits: int, batch: int, vectors: FloatArray | None = None) -> PauliOnDevice:
         state = self._new_state(num_qubits, batch)
         source, stride = None, 0
@@ -67,24 +69,28 @@ class GPUPauliDevice(PauliDevice):
                 raise InvalidInputError(
                     f"The vectors have shape {vectors.shape}; ({size},) or ({batch}, {size}) is expected."
                 )
-            source = self._runtime.upload(np.asarray(vectors, dtype=self._launcher.real))
+            source = self.runtime.upload(np.asarray(vectors, dtype=self._launcher.real))
             stride = size if vectors.ndim == 2 else 0
         self._set(state, source, stride, value=1)
         return state
 
     @override
+    @on_own_device
     def copy(self, state: PauliOnDevice) -> PauliOnDevice:
-        return state._replace(entries=self._runtime.copy(state.entries))
+        return state._replace(entries=self.runtime.copy(state.entries))
 
     @override
+    @on_own_device
     def vectors(self, state: PauliOnDevice) -> FloatArray:
-        return self._runtime.download(state.entries).astype(np.float64).reshape(state.batch, -1)
+        return self.runtime.download(state.entries).astype(np.float64).reshape(state.batch, -1)
 
     @override
+    @on_own_device
     def forward(self, tape: PauliTape, coefficients: PauliCoefficients, ket: PauliOnDevice) -> None:
         self._loaded(tape, ket).apply(coefficients, ket, transposed=False)
 
     @override
+    @on_own_device
     def backward(
         self,
         tape: PauliTape,
@@ -97,10 +103,12 @@ class GPUPauliDevice(PauliDevice):
         return self._measured(tape, coefficients, ket, bra, joint=False, per_sample=per_sample)
 
     @override
+    @on_own_device
     def backward_bra(self, tape: PauliTape, coefficients: PauliCoefficients, bra: PauliOnDevice) -> None:
         self._loaded(tape, bra).apply(coefficients, bra, transposed=True)
 
     @override
+    @on_own_device
     def joint(
         self,
         tape: PauliTape,
@@ -113,6 +121,7 @@ class GPUPauliDevice(PauliDevice):
         return self._measured(tape, coefficients, ket, bra, joint=True, per_sample=per_sample)
 
     @override
+    @on_own_device
     def expectation(self, ket: PauliOnDevice, observables: PauliObservables) -> FloatArray:
         starts, rows, weights = observables
         count = len(starts) - 1
@@ -120,9 +129,10 @@ class GPUPauliDevice(PauliDevice):
         entries = [self._integers(starts), self._integers(rows), self._reals(weights)]
         total = ket.batch * count
         self._launcher.each("pauli_values", total, [ket.entries, 2 * ket.num_qubits, *entries, count, total, values])
-        return self._runtime.download(values)[:total].reshape(ket.batch, count)
+        return self.runtime.download(values)[:total].reshape(ket.batch, count)
 
     @override
+    @on_own_device
     def bra(
         self, num_qubits: int, batch: int, observables: PauliObservables, cotangents: FloatArray | None
     ) -> PauliOnDevice:
@@ -147,6 +157,7 @@ class GPUPauliDevice(PauliDevice):
         return state
 
     @override
+    @on_own_device
     def products(self, bras: PauliOnDevice, kets: PauliOnDevice) -> FloatArray:
         self._check_qubits(bras, kets.num_qubits, "other state")
         chunks = max(1, 4**kets.num_qubits // CHUNK_ENTRIES)
@@ -155,9 +166,10 @@ class GPUPauliDevice(PauliDevice):
         values = [bras.entries, kets.entries, 2 * kets.num_qubits, chunks, partials]
         self._launcher.launch("pauli_products", (parts, bras.batch), values, shared_bytes=8 * THREADS)
         totals = self._launcher.totals(Partials(partials, bras.batch, parts, chunks))
-        return self._runtime.download(totals).reshape(kets.batch, bras.batch)
+        return self.runtime.download(totals).reshape(kets.batch, bras.batch)
 
     @override
+    @on_own_device
     def combine(self, kets: PauliOnDevice, weights: FloatArray) -> PauliOnDevice:
         count, bits = weights.shape[1], 2 * kets.num_qubits
         made = self._new_state(kets.num_qubits, count)
@@ -167,20 +179,22 @@ class GPUPauliDevice(PauliDevice):
         return made
 
     @override
+    @on_own_device
     def rows(self, state: PauliOnDevice, rows: Int64Array) -> FloatArray:
         total = state.batch * len(rows)
         entries = self._launcher.reals(total)
         values = [state.entries, 2 * state.num_qubits, self._integers(rows), len(rows), total, entries]
         self._launcher.each("pauli_rows", total, values)
-        return self._runtime.download(entries)[:total].reshape(state.batch, len(rows))
+        return self.runtime.download(entries)[:total].reshape(state.batch, len(rows))
 
     @override
     def state_bytes(self, num_qubits: int, batch: int) -> int:
         return self.geometry.real_bytes * batch << 2 * num_qubits
 
     @override
+    @on_own_device
     def memory_budget(self) -> int:
-        return self._runtime.free_bytes() // 2
+        return self.runtime.free_bytes() // 2
 
     def _measured(
         self,
@@ -196,7 +210,7 @@ class GPUPauliDevice(PauliDevice):
             raise InvalidInputError("Ket and bra differ in shape.")
         totals = self._loaded(tape, ket).measure(coefficients, ket, bra, joint=joint, per_sample=per_sample)
         width = tape.num_overlaps
-        result = self._runtime.download(totals)[: width * (ket.batch if per_sample else 1)]
+        result = self.runtime.download(totals)[: width * (ket.batch if per_sample else 1)]
         return result.reshape(ket.batch, width) if per_sample else result
 
     def _new_state(self, num_qubits: int, batch: int) -> PauliOnDevice:
@@ -206,7 +220,7 @@ class GPUPauliDevice(PauliDevice):
             raise InvalidInputError(
                 f"Pauli vectors of {num_qubits} qubits were asked for; on the GPU {MAX_QUBITS} at most are possible."
             )
-        entries = self._runtime.empty(batch << 2 * num_qubits, self._launcher.real)
+        entries = self.runtime.empty(batch << 2 * num_qubits, self._launcher.real)
         return PauliOnDevice(num_qubits, batch, entries)
 
     def _set(self, state: PauliOnDevice, source: Buffer | None, stride: int, *, value: int) -> None:

@@ -28,7 +28,7 @@ from ...arrays import real_array
 from ...engine.options import engine_arguments
 from ...errors import FusedQMLError, InvalidInputError
 from ..qiskit.circuit import DifferentiableCircuit
-from .tensors import array, joined, tensor
+from .tensors import array, joined, on_own_stream, tensor
 
 Pullback = Callable[[ArrayLike], tuple[NDArray[np.floating] | None, NDArray[np.floating]]]
 
@@ -55,7 +55,8 @@ class FusedLayer(torch.nn.Module):
 
     Tensors may be on a GPU, whatever simulates; results are where the input is. With ``device="GPU"`` they are passed
     on by DLPack, and where inputs or weights are in the GPU's memory the host waits for nothing; non-finite numbers
-    then give non-finite results (`qiskit_fusedqml.engine.program_function`).
+    then give non-finite results (`qiskit_fusedqml.engine.program_function`). All is done on torch's current stream, on
+    the GPU that was CuPy's current one when the layer was made; tensors of another one are refused.
 
     ``torch.compile`` compiles what stands around the layer, without a graph break. Final states of the newest forward
     pass are then kept for its backward pass, which compares its values with those (a GPU is waited for); a layer called
@@ -217,12 +218,13 @@ class _Call:
         kind = x.dtype if x.dtype is weight.dtype else torch.result_type(x, weight)
         if not batch:
             return x.new_zeros((batch, function.num_observables), dtype=kind)
-        arguments = array(function, x) if function.num_inputs else None, array(function, weight)
-        if self.differentiated:
-            values, self.pullback = function.vjp(*arguments)
-        else:
-            values = function.values(*arguments)
-        found = tensor(values, x, kind)
+        with on_own_stream(function, x, weight):
+            arguments = array(function, x) if function.num_inputs else None, array(function, weight)
+            if self.differentiated:
+                values, self.pullback = function.vjp(*arguments)
+            else:
+                values = function.values(*arguments)
+            found = tensor(values, x, kind)
         return found if len(found) == batch else found.repeat(batch, 1)  # without inputs all samples are the same
 
     def gradients(
@@ -233,12 +235,13 @@ class _Call:
             return torch.zeros_like(x), torch.zeros_like(weight)
         function = self.function
         pullback, self.pullback = self.pullback, None
-        if pullback is None:
-            pullback = function.vjp(array(function, x) if function.num_inputs else None, array(function, weight))[1]
         if not function.num_inputs and weight.ndim == 1:
             cotangents = cotangents.sum(dim=0, keepdim=True)
-        dx, dw = pullback(array(function, cotangents))
-        return None if dx is None else tensor(dx, x, x.dtype), tensor(dw, weight, weight.dtype)
+        with on_own_stream(function, x, weight, cotangents):
+            if pullback is None:
+                pullback = function.vjp(array(function, x) if function.num_inputs else None, array(function, weight))[1]
+            dx, dw = pullback(array(function, cotangents))
+            return None if dx is None else tensor(dx, x, x.dtype), tensor(dw, weight, weight.dtype)
 
 
 class _Expectation(torch.autograd.Function):

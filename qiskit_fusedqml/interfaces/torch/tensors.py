@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,19 @@ def array(function: DifferentiableCircuit, tensor: torch.Tensor) -> Any:
     if tensor.dtype is not torch.float64:
         tensor = tensor.detach().double()  # NumPy has no bfloat16
     return tensor.numpy(force=True)
+
+
+def on_own_stream(function: DifferentiableCircuit, *tensors: torch.Tensor) -> AbstractContextManager[Any]:
+    """Where the device that simulates works on torch's current stream, if it reaches the memory of one of the tensors.
+
+    What is freed within is then reused in the order of that stream only.
+    """
+    memory = function.memory_of_device
+    if memory is not None:
+        for each in tensors:
+            if memory.is_on_device(each):
+                return memory.current(torch.cuda.current_stream(each.device).cuda_stream)
+    return nullcontext()
 
 
 def tensor(array: Any, like: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

@@ -107,10 +107,10 @@ def test_a_sweep_over_one_tile_is_one_launch():
     run = PauliRun.random(3, 4, 5, "apt", 4, 6, 2)
     device = emulated()
     ket, bra = device.allocate(4, 5, run.kets), device.allocate(4, 5, run.bras)
-    before = len(device._runtime.launches)
+    before = len(device.runtime.launches)
     device.forward(run.tape, run.coefficients, ket)
     device.joint(run.tape, run.coefficients, ket, bra, per_sample=False)
-    names = [name for name, *_ in device._runtime.launches[before:]]
+    names = [name for name, *_ in device.runtime.launches[before:]]
     kernels = ("pauli_apply", "pauli_measure", "add_segments")
     assert [name.partition("<")[0] for name in names] == [f"fusedqml::{kernel}" for kernel in kernels]
 

@@ -12,6 +12,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -104,9 +105,12 @@ class OnDevice(torch.Tensor):
 def test_tensors_in_a_gpus_memory_are_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
     from support.emulation import fake_cupy
 
-    monkeypatch.setitem(sys.modules, "cupy", fake_cupy.make())
+    cupy = fake_cupy.make()
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
     monkeypatch.setattr("qiskit_fusedqml.devices.gpu.runtime._kernels", {})
-    monkeypatch.setattr(torch, "from_dlpack", lambda array: torch.tensor(array.host).as_subclass(OnDevice))
+    finished = fake_cupy.finished
+    monkeypatch.setattr(torch, "from_dlpack", lambda array: torch.tensor(finished(array)).as_subclass(OnDevice))
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda _: SimpleNamespace(cuda_stream=0x7E57))
     quantum, x = layer(device="GPU"), samples(4, 3, grad=False)
     cotangents = torch.tensor(RNG.normal(size=(4, 2)))
     own, theirs = x.clone().requires_grad_(), x.as_subclass(OnDevice).requires_grad_()
@@ -115,6 +119,7 @@ def test_tensors_in_a_gpus_memory_are_passed_on(monkeypatch: pytest.MonkeyPatch)
     assert isinstance(values, OnDevice)
     values.backward(cotangents.as_subclass(OnDevice))
     assert len(fake_cupy.downloads) == before
+    assert set(cupy.streams) == {(0, 0x7E57)}  # all on torch's current stream
     plain = layer()
     plain(own).backward(cotangents)
     np.testing.assert_allclose(values.detach().as_subclass(torch.Tensor), plain(own).detach(), rtol=0, atol=1e-12)

@@ -1,54 +1,74 @@
 """A stand-in for CuPy: as much of its interface as the package and its GPU benchmark use, on the emulated kernels.
 
 It is stricter than CuPy where that is forgiving, slow or blind: arrays do not become NumPy arrays by themselves, those
-whose numbers do not lie in a row are no arguments of kernels, and while a stream is captured no memory is asked for, no
-kernel is loaded, and nothing is copied or waited for.
+whose numbers do not lie in a row are no arguments of kernels, nor are those of another device than the current one, and
+while a stream is captured no memory is asked for, no kernel is loaded, and nothing is copied or waited for. All work is
+queued (`support.emulation.streams`).
 """
 
 from __future__ import annotations
 
 import sys
 import threading
-import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from itertools import count
 from types import ModuleType, SimpleNamespace
 from typing import Any, Self
 
 import numpy as np
 from support.emulation.runtime import Library, library
-
-from qiskit_fusedqml.devices.gpu.sources import source
+from support.emulation.streams import CUDARuntimeError, Event, Graph, Machine, Memory, Stream, elapsed_time
 
 ORDINARY_SHARED = 48 << 10
 ATTRIBUTES = {
     "MaxSharedMemoryPerBlockOptin": 227 << 10,
+    "MaxSharedMemoryPerMultiprocessor": 228 << 10,
     "MultiProcessorCount": 132,
     "L2CacheSize": 50 << 20,
     "SingleToDoublePrecisionPerfRatio": 2,
 }
 
+_emulation = threading.Lock()
+"""The emulation runs one kernel at a time."""
 
-class CUDARuntimeError(RuntimeError):
-    """What CuPy raises for an error of the CUDA runtime."""
+_current: list[Machine] = [Machine(1)]
+_pointers = count(1 << 20)
+
+
+def machine() -> Machine:
+    """What the newest stand-in works on."""
+    return _current[0]
 
 
 class OutOfMemoryError(MemoryError):
     """What CuPy's pools raise."""
 
 
+class CompileException(Exception):  # noqa: N818 (CuPy's name)
+    """What CuPy raises where NVRTC finds an error."""
+
+
 class Array:
-    """An array in device memory."""
+    """An array in device memory.
+
+    Attributes:
+        host: Its numbers, once the work that makes them has been done.
+        memory: Where they are.
+    """
 
     __array_priority__ = 100
 
-    def __init__(self, host: np.ndarray) -> None:
-        self.host = host
+    def __init__(self, host: np.ndarray, memory: Memory) -> None:
+        self.host, self.memory = host, memory
 
     dtype = property(lambda self: self.host.dtype)
     shape = property(lambda self: self.host.shape)
     ndim = property(lambda self: self.host.ndim)
     size = property(lambda self: self.host.size)
     nbytes = property(lambda self: self.host.nbytes)
-    T = property(lambda self: Array(self.host.T))
+    device = property(lambda self: SimpleNamespace(id=self.memory.device))
+    T = property(lambda self: Array(self.host.T, self.memory))
 
     def __len__(self) -> int:
         return len(self.host)
@@ -58,66 +78,78 @@ class Array:
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Array:
         assert method == "__call__"
-        return Array(ufunc(*map(_host, inputs), **options))
+        return computed(ufunc, inputs, options)
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Array:
-        return Array(function(*_hosts(args), **kwargs))
+        return computed(function, args, kwargs)
 
     def __getitem__(self, index: Any) -> Array:
-        return Array(self.host[index])
+        found = self.host[index]
+        if isinstance(found, np.ndarray) and found.base is not None:
+            return Array(found, self.memory)
+        return computed(lambda host: host[index], (self,))
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        self.host[index] = _host(value)
+        on_current_device(self, value)
+        target, given = self.host, _host(value)
+        queued(lambda: target.__setitem__(index, given))
 
     def __matmul__(self, other: Array) -> Array:
-        return Array(self.host @ _host(other))
+        return computed(np.matmul, (self, other))
 
     def __mul__(self, other: Any) -> Array:
-        return Array(self.host * _host(other))
+        return computed(np.multiply, (self, other))
 
     def __add__(self, other: Any) -> Array:
-        return Array(self.host + _host(other))
+        return computed(np.add, (self, other))
+
+    def sum(self, axis: int | None = None) -> Array:
+        return computed(np.sum, (self,), {"axis": axis})
 
     def reshape(self, *shape: Any) -> Array:
-        return Array(self.host.reshape(*shape))
+        found = self.host.reshape(*shape)
+        if np.may_share_memory(found, self.host):
+            return Array(found, self.memory)
+        return computed(lambda host: host.reshape(*shape), (self,))
 
     def ravel(self) -> Array:
-        return Array(self.host.ravel())
+        return self.reshape(-1)
 
     def copy(self) -> Array:
-        return _new(self.host)
+        return computed(np.array, (self,))
 
     def astype(self, dtype: Any, copy: bool = True) -> Array:
-        return Array(self.host.astype(dtype, copy=copy))
+        return self if self.dtype == dtype and not copy else computed(lambda host: host.astype(dtype), (self,))
 
     def get(self) -> np.ndarray:
         return asnumpy(self)
 
     def set(self, array: np.ndarray) -> None:
-        _refuse_while_captured()
+        machine().stream.refuse_while_captured()
         assert isinstance(array, np.ndarray)
         assert (array.dtype, array.shape) == (self.dtype, self.shape)
         assert self.host.flags.c_contiguous
         uploads.append(array.size)
-        self.host[...] = array
+        given, target = np.array(array), self.host
+        queued(lambda: np.copyto(target, given))
 
     def __dlpack_device__(self) -> tuple[int, int]:
-        return 2, 0
+        return 2, self.memory.device
 
 
 class Tensor:
     """Another library's array in device memory, reached through DLPack only."""
 
-    def __init__(self, host: np.ndarray) -> None:
-        self.host = host
+    def __init__(self, host: np.ndarray, device: int = 0) -> None:
+        self.host, self.device = host, device
 
     shape = property(lambda self: self.host.shape)
 
     def __getitem__(self, index: Any) -> Tensor:
-        return Tensor(self.host[index])
+        return Tensor(self.host[index], self.device)
 
     def __dlpack_device__(self) -> tuple[int, int]:
-        return 2, 0
+        return 2, self.device
 
     def __dlpack__(self, **_: Any) -> np.ndarray:
         return self.host
@@ -128,109 +160,71 @@ def _host(value: Any) -> Any:
         return value.host
     if isinstance(value, np.ndarray) and value.ndim:
         raise TypeError("Unsupported type <class 'numpy.ndarray'>")
-    return value
+    return type(value)(map(_host, value)) if isinstance(value, list | tuple) else value
 
 
-def _hosts(values: Any) -> Any:
-    return type(values)(_hosts(v) if isinstance(v, list | tuple) else _host(v) for v in values)
+def _arrays(value: Any) -> list[Array]:
+    if isinstance(value, list | tuple):
+        return [array for each in value for array in _arrays(each)]
+    return [value] if isinstance(value, Array) else []
 
 
-def _new(host: np.ndarray) -> Array:
-    """A copy whose memory is fenced as the emulation's."""
-    return Array(np.array(host, order="C"))
+def on_current_device(*values: Any) -> None:
+    """Refuse arrays of another device, as CuPy does where it cannot reach them."""
+    for array in _arrays(values):
+        if array.memory.device != machine().device:
+            raise ValueError(
+                f"Array device must be same as the current device: array device = {array.memory.device} while "
+                f"current = {machine().device}"
+            )
 
 
-class _Streams(threading.local):
-    """The streams that are current in a thread."""
-
-    def __init__(self) -> None:
-        self.stack: list[Stream] = [Stream.null]
-
-
-class Stream:
-    null: Stream
-
-    def __init__(self, null: bool = False, non_blocking: bool = False) -> None:
-        self.ptr = 0 if null else id(self)
-        self.launches: list[Any] | None = None
-        self.waited = 0
-
-    def __enter__(self) -> Self:
-        _streams.stack.append(self)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        assert _streams.stack.pop() is self
-
-    def synchronize(self) -> None:
-        assert self.launches is None
-        self.waited += 1
-
-    def begin_capture(self, mode: int | None = None) -> None:
-        if self.ptr == 0:
-            raise RuntimeError("cannot capture on the default (legacy) stream")
-        assert self.launches is None
-        self.launches = []
-
-    def end_capture(self) -> Graph:
-        assert self.launches is not None
-        graph, self.launches = Graph(self.launches), None
-        return graph
+def queued(run: Callable[[], None]) -> None:
+    """Put work on the current stream."""
+    machine().stream.refuse_while_captured()
+    machine().stream.put(run)
 
 
-Stream.null = Stream(null=True)
-_streams = _Streams()
+def computed(function: Callable[..., Any], args: Any, options: Any = None) -> Array:
+    """An array that a function of NumPy makes of others, once its turn has come."""
+    on_current_device(args)
+    hosts, options = _host(tuple(args)), options or {}
+    with np.errstate(all="ignore"):
+        kind = np.asarray(function(*_like(hosts), **options))
+    result = allocated(kind.shape, kind.dtype)
+    target = result.host
+    queued(lambda: np.copyto(target, function(*hosts, **options)))
+    return result
 
 
-def get_current_stream() -> Stream:
-    return _streams.stack[-1]
+def _like(value: Any) -> Any:
+    """Numbers of the same shapes and types; what is there is not known yet."""
+    if isinstance(value, list | tuple):
+        return type(value)(map(_like, value))
+    return np.ones_like(value) if isinstance(value, np.ndarray) else value
 
 
-def _refuse_while_captured() -> None:
-    if get_current_stream().launches is not None:
-        raise CUDARuntimeError("cudaErrorStreamCaptureUnsupported: operation not permitted when stream is capturing")
-
-
-class Graph:
-    def __init__(self, launches: list[Any]) -> None:
-        self.launches = launches
-        self.count = 0
-
-    def launch(self, stream: Stream | None = None) -> None:
-        assert (stream or get_current_stream()).launches is None
-        self.count += 1
-        for launch in self.launches:
-            launch()
-
-
-class Event:
-    def __init__(self) -> None:
-        self.time: float | None = None
-
-    def record(self, stream: Stream | None = None) -> None:
-        self.time = time.perf_counter()
-
-    def synchronize(self) -> None:
-        assert self.time is not None
-
-
-def get_elapsed_time(start: Event, stop: Event) -> float:
-    assert start.time is not None
-    assert stop.time is not None
-    return 1e3 * (stop.time - start.time)
+def allocated(shape: Any, dtype: Any = float) -> Array:
+    """Memory without numbers."""
+    machine().stream.refuse_while_captured()
+    dtype = np.dtype(dtype)
+    shape = (shape,) if isinstance(shape, int | np.integer) else tuple(shape)
+    memory = Memory(machine(), int(np.prod(shape, dtype=np.int64)) * dtype.itemsize)
+    return Array(memory.root.view(dtype).reshape(shape), memory)
 
 
 class RawKernel:
     """A kernel that runs on the CPU."""
 
     def __init__(self, module: ModuleType, kernels: Library, name: str) -> None:
-        self.module, self.kernels, self.name = module, kernels, name
+        self.module, self.kernels, self.name, self.device = module, kernels, name, machine().device
         self.max_dynamic_shared_size_bytes = ORDINARY_SHARED
+        self.preferred_shared_memory_carveout = -1
         self.loaded = False
 
     @property
     def num_regs(self) -> int:
-        _refuse_while_captured()
+        machine().stream.refuse_while_captured()
         self.loaded = True
         return 32
 
@@ -241,24 +235,33 @@ class RawKernel:
         assert not kwargs
         assert isinstance(grid, tuple)
         assert isinstance(block, tuple)
-        assert self.loaded or get_current_stream().launches is None
+        stream = machine().stream
+        assert self.loaded or stream.launches is None
         self.loaded = True
+        if self.device != machine().device:
+            raise CUDARuntimeError("cudaErrorInvalidResourceHandle: the function was loaded on another device")
         assert all(isinstance(a, Array | np.int32 | np.int64 | np.uint64) for a in args)
         assert all(a.host.flags.c_contiguous for a in args if isinstance(a, Array))
+        on_current_device(args)
         assert shared <= self.max_dynamic_shared_size_bytes <= ATTRIBUTES["MaxSharedMemoryPerBlockOptin"]
         assert 0 < block[0] <= 1024
         assert len(block) == 1
         x, y = grid
         assert 0 < x < 2**31
         assert 0 < y < 2**16
+        # as in CUDA, what is launched does not keep its buffers
+        arguments = [a.host if isinstance(a, Array) else a for a in args]
 
         def run() -> None:
-            arguments = [a.host if isinstance(a, Array) else a for a in args]
-            self.kernels.run(self.name, (x, y, block[0]), shared, arguments)
+            with _emulation:
+                self.kernels.run(self.name, (x, y, block[0]), shared, arguments)
 
         self.module.launched.append((self.name, grid, block[0], shared))
-        captured = get_current_stream().launches
-        run() if captured is None else captured.append(run)
+        self.module.streams.append((stream.device_id, stream.ptr))
+        if stream.launches is None:
+            stream.put(run)
+        else:
+            stream.launches.append(run)
 
 
 downloads: list[int] = []
@@ -268,100 +271,163 @@ uploads: list[int] = []
 
 def asnumpy(array: Array, stream: None = None) -> np.ndarray:
     assert isinstance(array, Array)
-    _refuse_while_captured()
+    own = machine().stream
+    own.refuse_while_captured()
     downloads.append(array.size)
+    machine().wait(own.queue.last)
     return np.array(array.host)
 
 
+def finished(array: Array) -> np.ndarray:
+    """The numbers of an array once all work is done, as another library sees them."""
+    machine().finish()
+    return array.host
+
+
 def asarray(array: Any, dtype: Any = None) -> Array:
-    _refuse_while_captured()
     if isinstance(array, Array):
         return array
     uploads.append(np.size(array))
-    return _new(np.asarray(array, dtype))
+    given = np.array(array, dtype)
+    result = allocated(given.shape, given.dtype)
+    target = result.host
+    queued(lambda: np.copyto(target, given))
+    return result
 
 
 def filled(value: float) -> Any:
     def make_filled(shape: Any, dtype: Any = float) -> Array:
-        _refuse_while_captured()
-        return Array(np.full(shape, value, dtype))
+        result = allocated(shape, dtype)
+        target = result.host
+        queued(lambda: target.fill(value))
+        return result
 
     return make_filled
 
 
 def from_dlpack(array: Any) -> Array:
-    assert array.__dlpack_device__()[0] == 2
-    return Array(array.__dlpack__())
+    kind, device = array.__dlpack_device__()
+    assert kind == 2
+    with machine().on_device(device):
+        memory = Memory(machine(), 0)
+    return Array(array.__dlpack__(), memory)
 
 
 def make_array(array: Any, dtype: Any = None, *, order: str = "K") -> Array:
-    _refuse_while_captured()
     assert isinstance(array, Array)
-    return Array(np.array(array.host, dtype, order=order))
+    return computed(lambda host: np.array(host, dtype, order=order), (array,))
 
 
-def make(devices: int = 1, free: int = 8 << 30) -> ModuleType:
+def contiguous(array: Array, dtype: Any = None) -> Array:
+    on_current_device(array)
+    if array.host.flags.c_contiguous and (dtype is None or array.dtype == dtype):
+        return array
+    return computed(lambda host: np.ascontiguousarray(host, dtype), (array,))
+
+
+def copyto(target: Array, given: Array) -> None:
+    on_current_device(target, given)
+    ours, theirs = target.host, given.host
+    queued(lambda: np.copyto(ours, theirs))
+
+
+class Device:
+    """CuPy's devices."""
+
+    attributes = ATTRIBUTES
+    compute_capability = "90"
+
+    def __init__(self, number: int | None = None) -> None:
+        self.id = machine().device if number is None else number
+        if not 0 <= self.id < machine().devices:
+            raise CUDARuntimeError("cudaErrorInvalidDevice: invalid device ordinal")
+        self._entered: list[AbstractContextManager[None]] = []
+
+    def __enter__(self) -> Self:
+        self._entered.append(machine().on_device(self.id))
+        self._entered[-1].__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._entered.pop().__exit__(*error)
+
+    def synchronize(self) -> None:
+        machine().finish()
+
+
+def make_stream(*, null: bool = False, non_blocking: bool = False) -> Stream:
+    pointer = 0 if null else next(_pointers)
+    return Stream(machine(), machine().device, pointer, null=null, blocking=not non_blocking)
+
+
+def from_external(other: Any) -> Stream:
+    version, pointer = other.__cuda_stream__()
+    assert version == 0
+    return Stream(machine(), machine().device, pointer, null=pointer == 0)
+
+
+def make(devices: int = 1, free: int = 8 << 30, seed: int = 0) -> ModuleType:
     """The module.
 
     Args:
         devices: Number of GPUs; -1 for a driver that does not answer.
         free: Bytes of free memory the driver reports; the pool has 2 MiB more.
+        seed: Of the order in which streams do their work.
     """
+    _current[0] = Machine(max(devices, 1), seed)
     cupy: Any = ModuleType("cupy")
-    cupy.__version__ = "14.0.0"
-    cupy.launched, cupy.compiled = [], []
+    cupy.__version__ = "14.2.0"
+    cupy.launched, cupy.streams, cupy.compiled = [], [], []
     cupy.ndarray, cupy.RawKernel = Array, RawKernel
     cupy.asnumpy = asnumpy
     for name in ("int32", "int64", "float32", "float64", "complex64", "complex128"):
         setattr(cupy, name, getattr(np, name))
 
-    def count() -> int:
+    def num_devices() -> int:
         if devices < 0:
             raise CUDARuntimeError("cudaErrorInsufficientDriver: CUDA driver version is insufficient")
         return devices
 
     def empty(shape: Any, dtype: Any = float) -> Array:
-        _refuse_while_captured()
-        array = np.empty(shape, dtype)
-        if array.nbytes > free:
-            raise OutOfMemoryError(f"Out of memory allocating {array.nbytes} bytes")
-        array.view(np.uint8)[...] = 0xFF  # NaN: reading what nobody wrote shows
-        return Array(array)
+        size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+        if size > free:
+            raise OutOfMemoryError(f"Out of memory allocating {size} bytes")
+        return allocated(shape, dtype)
 
-    def raw_module(*, code: str, options: tuple[str, ...], name_expressions: tuple[str, ...]) -> Any:
-        _refuse_while_captured()
-        assert code == source()
+    def raw_module(code: str, options: tuple[str, ...], name_expressions: tuple[str, ...]) -> SimpleNamespace:
+        machine().stream.refuse_while_captured()
         assert options == ("-std=c++17",)
         kernels = library()
         assert set(name_expressions) <= set(kernels.names)
+        assert all(name.partition("<")[0].removeprefix("fusedqml::") in code for name in name_expressions)
         cupy.compiled += name_expressions
         return SimpleNamespace(get_function=lambda name: RawKernel(cupy, kernels, name))
 
     cupy.array = make_array
     cupy.empty, cupy.asarray, cupy.zeros, cupy.ones = empty, asarray, filled(0), filled(1)
-    cupy.ascontiguousarray = lambda a, dtype=None: Array(np.ascontiguousarray(a.host, dtype))
-    cupy.copyto = lambda target, given: np.copyto(target.host, given.host)
+    cupy.ascontiguousarray, cupy.copyto = contiguous, copyto
     cupy.RawModule, cupy.from_dlpack = raw_module, from_dlpack
     pool = SimpleNamespace(free_bytes=lambda: 2 << 20, free_all_blocks=lambda: None)
     cupy.get_default_memory_pool = lambda: pool
-    device = SimpleNamespace(id=0, attributes=ATTRIBUTES, compute_capability="90")
     runtime = SimpleNamespace(
         CUDARuntimeError=CUDARuntimeError,
-        getDeviceCount=count,
+        getDeviceCount=num_devices,
         memGetInfo=lambda: (free, 80 << 30),
         getDeviceProperties=lambda number: {"name": b"none: emulated on the CPU", "multiProcessorCount": 132},
         driverGetVersion=lambda: 13000,
         runtimeGetVersion=lambda: 13000,
     )
+    make_stream.from_external = from_external
     cupy.cuda = SimpleNamespace(
         runtime=runtime,
+        compiler=SimpleNamespace(CompileException=CompileException),
         memory=SimpleNamespace(OutOfMemoryError=OutOfMemoryError),
-        Device=lambda: device,
-        Stream=Stream,
-        Event=Event,
+        Device=Device,
+        Stream=make_stream,
+        Event=lambda: Event(machine()),
         Graph=Graph,
-        get_current_stream=get_current_stream,
-        get_elapsed_time=get_elapsed_time,
+        get_current_stream=lambda: machine().stream,
+        get_elapsed_time=elapsed_time,
     )
     return cupy
 

@@ -11,6 +11,7 @@ import struct
 import subprocess
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from functools import cache
 from pathlib import Path
 
@@ -206,8 +207,12 @@ class EmulatedRuntime:
         self.kernels = kernels or library()
         self.seed = seed
         self.captured: list[tuple] | None = None
+        self.device = 0
         self.replays = 0
         self.launches: list[tuple[str, tuple[int, int], int, int]] = []
+
+    def current(self, stream=None):
+        return nullcontext()
 
     def empty(self, count, dtype):
         assert self.captured is None, "memory is asked for while launches are captured"
@@ -238,7 +243,7 @@ class EmulatedRuntime:
     def is_on_device(self, array):
         return False
 
-    def take(self, array):
+    def take(self, array, name="The array"):
         raise NotImplementedError("nobody has arrays in this memory")
 
     def copy(self, buffer):
