@@ -52,6 +52,14 @@ class WorkerError(FusedQMLError, RuntimeError):
     """Part of a job that was spread over an executor did not come back; nothing was computed from the other parts."""
 
 
+class CommunicationError(FusedQMLError, RuntimeError):
+    """A rank has failed, or has not answered in time; the message says which, and what it was waited for."""
+
+
+class RankMismatchError(FusedQMLError, RuntimeError):
+    """The ranks that share a state were not asked for the same; the message names the odd one. Nothing was computed."""
+
+
 class SlowPathWarning(UserWarning):
     """What was asked for is right and takes much longer than it need; the message says what to write instead."""
 

@@ -32,7 +32,8 @@ ORDER = ["errors", "arrays", "memory", "files", *ROOMS, "__main__"]
 ALLOWED = {
     "qiskit": ("errors", "interfaces", "demo"),
     "qiskit_machine_learning": ("interfaces", "demo"),
-    "torch": ("interfaces.torch", "interfaces.pennylane.second_order", "training", "demo"),
+    "mpi4py": ("distributed.communicators",),
+    "torch": ("distributed.communicators", "interfaces.torch", "interfaces.pennylane.second_order", "training", "demo"),
     "cupy": ("devices.gpu.runtime",),
     "pennylane": ("interfaces.pennylane",),
     "sklearn": ("demo",),

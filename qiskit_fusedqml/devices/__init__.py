@@ -21,6 +21,7 @@ expectation values and overlaps come out. Four verbs make a gradient, and these 
 `gpu`           the GPU device, on the kernels of ``cuda_src``
 `pauli_vector`  devices for mixed states, as vectors of Pauli coefficients
 `registry`      devices by name
+`array_parts`   parts of the reference device's states, for several ranks
 `observables`   observables on physical indices, and a device's form of them
 `calibration`   what operations were measured to cost, for cost models
 `info`          what this machine offers: ``python -m qiskit_fusedqml info``
@@ -54,6 +55,7 @@ __all__ = [
     "Coefficients",
     "Device",
     "DeviceWithMemory",
+    "RankDevice",
     "SamplingDevice",
     "State",
     "check_initial_state",
@@ -62,6 +64,7 @@ __all__ = [
     "draws_shots",
     "empty_batch",
     "has_memory",
+    "holds_parts",
     "run_where_arrays_are",
 ]
 
@@ -328,6 +331,46 @@ class SamplingDevice(Protocol):
         """
 
 
+class RankDevice(Device, Protocol):
+    """A `Device` whose states can be the parts of a larger state that ranks hold.
+
+    Amplitudes are named by their addresses: number i lies at ``offset`` XOR the ``vectors`` at the bits set in i. A
+    buffer holds real and imaginary parts, in the device's precision and an order of its own.
+    """
+
+    @abstractmethod
+    def pack(
+        self,
+        state: State,
+        vectors: NDArray[np.uint64],
+        offset: int,
+        first: int,
+        count: int,
+        buffer: NDArray[np.floating],
+    ) -> None:
+        """Copy amplitudes ``first`` to ``first + count - 1`` of all samples to a buffer (2 * count * B,)."""
+
+    @abstractmethod
+    def unpack(
+        self,
+        state: State,
+        vectors: NDArray[np.uint64],
+        offset: int,
+        first: int,
+        count: int,
+        buffer: NDArray[np.floating],
+    ) -> None:
+        """Copy them back."""
+
+    @abstractmethod
+    def clear(self, state: State) -> None:
+        """Set all amplitudes to 0."""
+
+    @abstractmethod
+    def add(self, state: State, other: State) -> None:
+        """Add another state's amplitudes to a state's."""
+
+
 def check_options(precision: str, num_threads: int | None = None) -> int | None:
     """The number of threads as Python's integer, or None.
 
@@ -396,3 +439,8 @@ def run_where_arrays_are(memory: DeviceWithMemory | None, owner: object, names: 
 
     for name in names:
         setattr(owner, name, within(getattr(owner, name)))
+
+
+def holds_parts(device: object) -> TypeGuard[RankDevice]:
+    """Whether a device's states can be the parts that ranks hold."""
+    return hasattr(device, "unpack")

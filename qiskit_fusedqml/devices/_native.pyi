@@ -76,6 +76,28 @@ class Observables:
     @property
     def num_observables(self) -> int: ...
 
+def pack(
+    state: State,
+    vectors: NDArray[np.uint64],
+    offset: int,
+    first: int,
+    count: int,
+    buffer: NDArray[np.floating],
+    threads: int,
+    /,
+) -> None: ...
+def unpack(
+    state: State,
+    vectors: NDArray[np.uint64],
+    offset: int,
+    first: int,
+    count: int,
+    buffer: NDArray[np.floating],
+    threads: int,
+    /,
+) -> None: ...
+def clear(state: State, threads: int, /) -> None: ...
+def add(state: State, other: State, threads: int, /) -> None: ...
 def instruction_sets() -> list[str]: ...
 def width(isa: str, single: bool, half_width: bool) -> int: ...
 def make_state(

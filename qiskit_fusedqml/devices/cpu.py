@@ -23,7 +23,7 @@ from ..memory import default_budget, physical_memory
 from ..planner.cost import CostModel
 from ..planner.frame import Frame
 from ..planner.tape import RY, U2, Block, Dense, Diag, Operation, Pauli, Tape
-from . import Device, _native, check_initial_state, check_options, check_qubits, empty_batch
+from . import RankDevice, _native, check_initial_state, check_options, check_qubits, empty_batch
 from ._native import Coefficients
 from .calibration import Calibration, find
 from .coefficients import CompiledCoefficientMap
@@ -64,7 +64,7 @@ def _log2(number: int) -> int:
     return number.bit_length() - 1
 
 
-class CPUDevice(Device):
+class CPUDevice(RankDevice):
     """Runs tapes on the CPU; a state is an object of the compiled module.
 
     Args:
@@ -187,6 +187,38 @@ class CPUDevice(Device):
     def probabilities(self, ket: _native.State, frame: Frame, qubits: Sequence[int]) -> NDArray[np.float64]:
         check_qubits(qubits, ket.num_qubits)
         return _native.probabilities(ket, list(frame.columns), frame.offset, list(qubits), self.num_threads)
+
+    @override
+    def pack(
+        self,
+        state: _native.State,
+        vectors: NDArray[np.uint64],
+        offset: int,
+        first: int,
+        count: int,
+        buffer: NDArray[np.floating],
+    ) -> None:
+        _native.pack(state, vectors, offset, first, count, buffer, self.num_threads)
+
+    @override
+    def unpack(
+        self,
+        state: _native.State,
+        vectors: NDArray[np.uint64],
+        offset: int,
+        first: int,
+        count: int,
+        buffer: NDArray[np.floating],
+    ) -> None:
+        _native.unpack(state, vectors, offset, first, count, buffer, self.num_threads)
+
+    @override
+    def clear(self, state: _native.State) -> None:
+        _native.clear(state, self.num_threads)
+
+    @override
+    def add(self, state: _native.State, other: _native.State) -> None:
+        _native.add(state, other, self.num_threads)
 
     @override
     def memory_budget(self) -> int:

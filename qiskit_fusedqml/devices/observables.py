@@ -11,7 +11,7 @@ from ..arrays import FloatArray, Int64Array
 from ..errors import InvalidInputError
 from ..ir.observables import PauliSum
 from ..memory import BoundedCache
-from ..planner.frame import Frame
+from ..planner.frame import Frame, PhysicalSum
 
 KEPT_OBSERVABLES = 1 << 14
 """Observables, in all sets, that a device keeps."""
@@ -31,7 +31,7 @@ class ObservableTerms(NamedTuple):
     controls: Int64Array
 
     @classmethod
-    def of(cls, frame: Frame, sums: Sequence[PauliSum]) -> ObservableTerms:
+    def of(cls, frame: Frame, sums: Sequence[PauliSum | PhysicalSum]) -> ObservableTerms:
         """The terms of observables on logical qubits.
 
         Raises:

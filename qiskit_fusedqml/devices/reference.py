@@ -20,11 +20,12 @@ from ..memory import default_budget
 from ..planner.cost import CostModel
 from ..planner.frame import Frame, Functional, PhysicalTerm
 from ..planner.tape import RY, U2, Dense, Diag, Factor, Operation, Pauli, Tape
-from . import Coefficients, Device
+from . import Coefficients
+from .array_parts import ArrayParts
 from .reference_coefficients import ReferenceCoefficientMap
 
 
-class ReferenceDevice(Device):
+class ReferenceDevice(ArrayParts):
     """Runs tapes on arrays of complex128; a state is an array (B, 2**n) by physical index."""
 
     name = "reference"

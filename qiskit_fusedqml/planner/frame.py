@@ -33,6 +33,14 @@ class PhysicalTerm:
 
 
 @dataclass(frozen=True, slots=True)
+class PhysicalSum:
+    """An observable that is stated on physical indices already, so that no frame changes it."""
+
+    num_qubits: int
+    terms: tuple[PhysicalTerm, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Frame:
     """``r(i)``, the physical index of a logical basis state i: the XOR of ``offset`` and the columns of the bits set.
 
@@ -96,8 +104,10 @@ class Frame:
             ctrl_mask ^= low
         return tuple(found)
 
-    def terms(self, observable: PauliSum) -> tuple[PhysicalTerm, ...]:
+    def terms(self, observable: PauliSum | PhysicalSum) -> tuple[PhysicalTerm, ...]:
         """The terms of an observable, stated on physical indices."""
+        if isinstance(observable, PhysicalSum):
+            return observable.terms
         return tuple(
             PhysicalTerm(
                 term.coefficient,

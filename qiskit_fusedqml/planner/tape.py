@@ -220,8 +220,7 @@ class Tape:
         frame: Relation of logical states and physical indices after the last block; before the first it is the
             identity, or, from ``|0...0>`` (physical index 0), any linear frame.
         num_overlaps: Number of real overlaps the backward sweep returns.
-        lane_qubits: Every tile leaves at least this many dimensions outside it, so that a device may spread them
-            over its SIMD lanes when the batch alone does not fill them.
+        lane_qubits: Dimensions that every tile leaves outside it, for SIMD lanes that the batch alone does not fill.
         stages: Of a state over several ranks; one process runs the tape as any other.
     """
 

@@ -11,6 +11,7 @@
 #include "observables.hpp"
 #include "readout.hpp"
 #include "coefficient_map_module.hpp"
+#include "parts_module.hpp"
 #include "pauli_module.hpp"
 #include "run.hpp"
 
@@ -196,6 +197,7 @@ NB_MODULE(_native, m) {
     bind_coefficients(m);
     bind_coefficient_map(m);
     bind_pauli_coefficients(m);
+    bind_parts(m);
     bind_pauli(m);
     m.def("instruction_sets", [] {
         std::vector<std::string> names;

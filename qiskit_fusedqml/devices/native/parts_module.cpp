@@ -1,0 +1,52 @@
+#include "parts_module.hpp"
+
+#include "arrays.hpp"
+#include "parts.hpp"
+
+namespace fusedqml {
+namespace {
+
+using Buffer = nb::ndarray<nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+
+// first, count: the rows, in an order of 2**len(vectors)
+RowOrder checked_rows(const State& state, const Array<uint64_t, 1>& vectors, uint64_t offset, uint64_t first, uint64_t count,
+                      const Buffer& buffer) {
+    RowOrder rows{{vectors.data(), vectors.data() + vectors.size()}, offset, first, first + count};
+    uint64_t used = offset;
+    for (const uint64_t vector : rows.vectors) used |= vector;
+    check(rows.vectors.size() <= static_cast<size_t>(state.num_qubits) && !(used >> state.num_qubits), "A row lies outside the state.");
+    check(rows.last >= first && rows.last <= uint64_t(1) << rows.vectors.size(), "There are fewer rows.");
+    const size_t real = static_cast<size_t>(state.kernels->real_bytes);
+    check(buffer.dtype().code == static_cast<uint8_t>(nb::dlpack::dtype_code::Float) && buffer.itemsize() == real,
+          "The buffer is of another precision.");
+    check(buffer.size() >= 2 * static_cast<size_t>(count) * static_cast<size_t>(state.batch), "The buffer is too small.");
+    return rows;
+}
+
+}  // namespace
+
+void bind_parts(nb::module_& m) {
+    m.def("pack", [](const State& state, const Array<uint64_t, 1>& vectors, uint64_t offset, uint64_t first, uint64_t count,
+                     const Buffer& buffer, int threads) {
+        const RowOrder rows = checked_rows(state, vectors, offset, first, count, buffer);
+        void* data = buffer.data();
+        nb::gil_scoped_release release;
+        pack(state, rows, data, threads);
+    });
+    m.def("unpack", [](const State& state, const Array<uint64_t, 1>& vectors, uint64_t offset, uint64_t first, uint64_t count,
+                       const Buffer& buffer, int threads) {
+        const RowOrder rows = checked_rows(state, vectors, offset, first, count, buffer);
+        void* data = buffer.data();
+        nb::gil_scoped_release release;
+        unpack(state, rows, data, threads);
+    });
+    m.def("clear", &clear, nb::call_guard<nb::gil_scoped_release>());
+    m.def("add", [](const State& state, const State& other, int threads) {
+        check(state.kernels == other.kernels && state.bytes() == other.bytes() && state.lane_bits == other.lane_bits,
+              "The states differ in shape, precision or layout.");
+        nb::gil_scoped_release release;
+        add(state, other, threads);
+    });
+}
+
+}  // namespace fusedqml
