@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,8 @@ from typing import get_args
 import numpy as np
 import pytest
 from support.conformance import REFERENCE, TOLERANCE, Run, distance, random_run, random_sum
-from support.emulation.runtime import EmulatedRuntime
+from support.emulation import signatures
+from support.emulation.runtime import EmulatedRuntime, Library
 from support.programs import layered
 from support.refusals import check_refusals
 from support.tapes import TapeMaker, random_state, replaced, tape_of
@@ -83,6 +85,28 @@ def test_states_of_a_block(kinds, precision):
 @pytest.mark.parametrize(("n", "precision"), [(12, "double"), (12, "single"), (13, "single")])
 def test_largest_states_of_a_block(n, precision):
     check(random_run(n, n, 0, 2, operations=6), precision)
+
+
+AS_NVRTC_DOES = ("-O2", "-ffp-contract=fast", *(("-mfma", "-DEMULATION_FLUSH") if "x86" in platform.machine() else ()))
+"""Products and sums become one operation, and single numbers too small for full precision become 0."""
+
+
+def test_contraction_and_flushing():
+    """NVRTC and CuPy allow both: results move by rounding errors only, and stay the same under all schedules."""
+    sweeps = [sources.sweep_name(True, *size, undo) for size in ((3, True), (4, False)) for undo in (False, True)]
+    sweeps.append(sources.sweep_name(True, 4, warp=False, undo=True, measured=True))
+    others = [sources.kernel_name(k, single=True) for k in ("fill_tables", "set_state", "relabel", "add_segments")]
+    kernels = Library(sources.source(), [[*sweeps, *others]], AS_NVRTC_DOES)
+    for seed, (n, batch) in enumerate([(5, 3), (8, 9), (9, 2), (10, 1)]):
+        run = random_run(seed, n, 0, batch, operations=6)
+        devices = [GPUDevice(EmulatedRuntime(kernels, schedule, LIMITS), "single") for schedule in SCHEDULES]
+        assert max(run.errors(devices[0])) < 3 * TOLERANCE["single"]
+        assert len({bits(run, device) for device in devices}) == 1
+    plain = emulated("single", SCHEDULES[0])
+    assert bits(run, plain) != bits(run, devices[0])  # it makes a difference
+    ket = devices[0].allocate(run.tape, 1, 1e-39 * run.start)
+    devices[0].forward(run.tape, run.coefficients, ket)
+    assert ("-DEMULATION_FLUSH" in AS_NVRTC_DOES) == (not devices[0].amplitudes(ket, run.identity).any())
 
 
 @both_precisions
@@ -426,6 +450,33 @@ def test_registers_suffice_for_the_blocks_of_every_architecture():
 
 def test_every_operation_has_a_row():
     assert set(KINDS) == set(get_args(Operation))
+
+
+def test_arguments_are_of_the_types_that_kernels_declare():
+    """The emulation checks each launch; here it sees what is wrong."""
+    declared = signatures.signatures()
+    assert set(declared) == {name.partition("<")[0].removeprefix("fusedqml::") for name in sources.kernel_names()}
+    assert {kind for kinds in declared.values() for kind, _ in kinds} - {"Real", "Value", "unsigned long long"} <= {
+        *signatures.TYPES,
+        "Complex<Real>",
+        "Part<Real>",
+        "Part<Value>",
+    }
+    state, columns = np.zeros(4, np.complex64), np.zeros(2, np.int32)
+    name, right = "fusedqml::relabel<float>", [state, state, columns, np.int32(0), np.int32(2), np.int64(4)]
+    signatures.check(name, right)
+    signatures.check(name, [None, *right[1:]])
+    for number, wrong in [
+        (0, columns),
+        (1, state.astype(np.complex128)),
+        (3, np.int64(0)),
+        (5, np.int32(4)),
+        (4, None),
+    ]:
+        with pytest.raises(TypeError, match=f"argument {number} is of type"):
+            signatures.check(name, [*right[:number], wrong, *right[number + 1 :]])
+    with pytest.raises(TypeError, match="6 parameters; 5 arguments"):
+        EmulatedRuntime().launch(name, (1, 1), 32, 0, right[:5])
 
 
 def test_kernels_are_declared_by_their_text():

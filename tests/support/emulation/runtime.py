@@ -16,6 +16,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+from support.emulation.signatures import check
 
 from qiskit_fusedqml.devices.gpu.runtime import Limits
 from qiskit_fusedqml.devices.gpu.sources import kernel_names, source
@@ -57,6 +58,7 @@ class Library:
         self._library.emulation_seed(ctypes.c_uint64(value))
 
     def run(self, name: str, sizes: tuple[int, int, int], shared_bytes: int, arguments: list[object]) -> None:
+        check(name, arguments)
         values = [_value(argument) for argument in arguments]
         pointers = (ctypes.c_void_p * len(values))(*(ctypes.addressof(value) for value in values))
         getattr(self._library, self.names[name])((ctypes.c_uint * 3)(*sizes), ctypes.c_size_t(shared_bytes), pointers)
