@@ -19,8 +19,11 @@
 `mixed_sweeps`        sweeps over Pauli vectors, for programs with noise
 `density_gradients`   density matrices, and derivatives of what is read off them
 `strengths`           batches whose noise differs in strength from sample to sample
-`trajectories`        noise by trajectories of pure states: what all have in common, and those of Pauli noise
+`trajectories`        noise by trajectories of pure states: what all have in common
+`pauli_trajectories`  those of Pauli noise: the program without noise, with angles of other signs
 `pauli_frames`        which errors a trajectory has, and what they do to angles
+`distinct_states`     the different states among such trajectories
+`prefixes`            sweeps over states that agree up to a place in the program
 `kraus_trajectories`  other noise by trajectories whose norms are 1 in the mean
 `unravelling`         channels as mixtures of 2x2 matrices
 `noisy_sweeps`        sweeps over such trajectories

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,7 +41,8 @@ from .noisy_sweeps import Drawn, Forward, NoisyProgram, NoisySweeps
 from .options import EngineOptions
 from .parameters import ParameterBatch
 from .pauli_frames import pauli_probabilities
-from .trajectories import Estimate, PauliTrajectories, TrajectoryEstimator
+from .pauli_trajectories import PauliTrajectories
+from .trajectories import Estimate, TrajectoryEstimator
 
 CHUNK_BYTES = 1 << 21
 """Bytes of the states of a thread that go through the whole program before the next ones, about: a cache's."""
@@ -159,34 +160,35 @@ class KrausTrajectories(TrajectoryEstimator):
         halves = Halves.of(found)
 
         def pullback(cotangents: FloatArray) -> FloatArray:
-            weights = halves.cotangents(cotangents)
-            total = np.zeros((parameters.batch, self._angle_map.num_angles))
+            given = cotangents.reshape(-1, *cotangents.shape[-2:])
+            weights = [halves.cotangents(each) for each in given]
+            total = np.zeros((*given.shape[:2], self._angle_map.num_angles))
             left = (held.pop() for _ in range(len(held))) if is_held else self._runs(parameters, undone=True)
             for run in left:
-                own = np.ascontiguousarray(weights[run.rows, run.sample])
-                bra = self._device.apply_observables(run.forward.ket, sweeps.frame, self._sums, own)
-                total[run.sample] += sweeps.backward(run.forward, run.drawn, bra, total.shape[1])
-            return self._angle_map.pullback(values, total)
+                for number, own in enumerate(weights):
+                    ket = run.forward.ket
+                    bra = self._device.apply_observables(
+                        ket, sweeps.frame, self._sums, np.ascontiguousarray(own[run.rows, run.sample])
+                    )
+                    forward = run.forward if number == len(weights) - 1 else run.forward.copied(self._device)
+                    total[number, run.sample] += sweeps.backward(forward, run.drawn, bra, total.shape[-1])
+            pulled = [self._angle_map.pullback(values, each) for each in total]
+            return np.stack(pulled).reshape(*cotangents.shape[:-1], -1)
 
         return halves.estimate(found), pullback
 
     @override
     def probabilities(self, parameters: ParameterBatch, measurement: Measurement) -> FloatArray:
         """Those of all trajectories together over their sum of norms: positive, their sum is 1, biased by O(1/N)."""
-        size, qubits = 2**measurement.num_clbits, measurement.qubits
+        qubits = measurement.qubits
         what = f"probabilities of {measurement.num_clbits} classical bits"
-        self._memory.check_output(8 * size * parameters.batch, what)
+        self._memory.check_output(8 * parameters.batch << measurement.num_clbits, what)
         frame = self._planned(parameters)[0].frame
         total = np.zeros((parameters.batch, 2 ** len(qubits)))
         for run in self._runs(parameters, undone=False):
             total[run.sample] += self._device.probabilities(run.forward.ket, frame, qubits).sum(axis=0)
         total /= total.sum(axis=1, keepdims=True)
-        result = np.zeros((parameters.batch, size))
-        if measurement.readout:
-            result[:, measurement.values_read()] = measurement.read(total)
-        else:
-            result[:, measurement.outcomes()] = total
-        return result
+        return measurement.read_all(total)
 
     def _planned(self, parameters: ParameterBatch) -> tuple[NoisySweeps, int]:
         """The sweeps, and how many trajectories go through them at a time."""
@@ -245,7 +247,6 @@ def sampled(
     observables: Sequence[PauliSum],
     options: EngineOptions,
     encoding: AmplitudeEncoding | None,
-    function: Callable[..., Any],
 ) -> TrajectoryEstimator | None:
     """The estimator for a program's noise: Pauli frames, which are faster, where they do.
 
@@ -263,5 +264,5 @@ def sampled(
         )
     channels = (instruction for instruction in program.instructions if isinstance(instruction, Channel))
     if all(pauli_probabilities(channel) is not None for channel in channels):
-        return PauliTrajectories(program, angle_map, observables, options, function)
+        return PauliTrajectories(program, angle_map, observables, options)
     return KrausTrajectories(program, angle_map, observables, options)

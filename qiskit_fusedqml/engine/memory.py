@@ -109,6 +109,10 @@ class MemoryBudget:
         """Whether ``states`` states of so many samples, and ``sample_bytes`` for each of these, fit."""
         return states * self._device.state_bytes(self._num_qubits, batch) + sample_bytes * batch <= self.bytes
 
+    def state_bytes(self, batch: int) -> int:
+        """Bytes that one state of so many samples takes."""
+        return self._device.state_bytes(self._num_qubits, batch)
+
     def fits_shared(self, batch: int, states: int, count: int) -> bool:
         """Whether ``states`` states for each of ``count`` observables, which all samples share, fit beside the kets.
 

@@ -16,7 +16,6 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
-from math import pi, remainder
 from operator import or_
 from typing import Any, NamedTuple
 
@@ -35,7 +34,7 @@ from ..planner.matrices import backwards, matrices_tape
 from ..planner.pauli_vector.structure import composed, fixed, is_constant, key, one_qubit
 from ..planner.tape import Tape
 from .mixed_sweeps import KAPPA_LIMITS
-from .pauli_frames import EPSILON
+from .prefixes import changes_frame
 from .unravelling import Mixture, mixtures
 
 LOOKAHEAD = 32
@@ -100,7 +99,7 @@ class NoisyProgram:
                 self._add(instruction, position)
                 continue
             is_free = all(self._passes(instruction, q) for q in bits(mask) if q in self._own)
-            if waits or not (_changes_frame(instruction) if frames else is_free):
+            if waits or not (changes_frame(instruction) if frames else is_free):
                 blocked |= mask
                 left.append((position, instruction))
                 continue
@@ -159,14 +158,6 @@ class NoisyProgram:
         return [m._replace(qubits=tuple(channel.qubits[q] for q in m.qubits)) for m in found]
 
 
-def _changes_frame(instruction: Instruction) -> bool:
-    """Whether it is of the kind that networks of CX, X and SWAP are made of."""
-    if not isinstance(instruction, Rotation) or instruction.slot >= 0 or instruction.ctrl_mask.bit_count() > 1:
-        return False
-    is_phase = not instruction.x and not instruction.z
-    return is_phase or bool(instruction.x and abs(abs(remainder(instruction.theta, 2 * pi)) - pi) < EPSILON)
-
-
 @dataclass(frozen=True, eq=False)
 class StretchStep:
     """A stretch that is planned.
@@ -213,6 +204,10 @@ class Forward(NamedTuple):
     bound: list[Any]
     kept: list[State]
     ket: State
+
+    def copied(self, device: Device) -> Forward:
+        """The same for another backward sweep, which uses its states up."""
+        return Forward(self.bound, [device.copy(state) for state in self.kept], device.copy(self.ket))
 
 
 class NoisySweeps:

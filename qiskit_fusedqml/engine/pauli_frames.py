@@ -5,13 +5,15 @@ where E and P anticommute. So a trajectory is the program without noise at other
 end, the *frame*, which turns the signs of observables. Constant rotations by multiples of pi/2 stay as they are and
 turn the frame instead, ``E -> E P``; a dense matrix takes the frame of its qubits as rotations by pi before it.
 
-`PauliFrames.of` makes the pure program, `sample` draws errors, `propagate` commutes them to the end.
+`PauliFrames.of` makes the pure program, `sample` draws errors, `propagate` commutes them to the end. What is drawn for
+a trajectory depends on the seed and its number only.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from math import pi, remainder
 from typing import NamedTuple, TypeAlias
 
@@ -27,6 +29,12 @@ from ..planner.pauli_vector.elements import Angle
 from ..planner.pauli_vector.strings import String, controlled, walsh
 
 EPSILON = 1e-12
+
+BLOCK = 256
+"""Trajectories that are drawn from one stream of random numbers."""
+
+CHANNELS_AT_A_TIME = 1 << 12
+"""Channels whose random numbers are held at a time."""
 
 SIGNS = np.array([[1, 1, 1, 1], [1, 1, -1, -1], [1, -1, 1, -1], [1, -1, -1, 1]])
 """-1 where two Pauli matrices anticommute."""
@@ -72,12 +80,12 @@ class Trajectories(NamedTuple):
     """N trajectories with an error at least, and what happens without any.
 
     Attributes:
-        signs: (N, R) of the rotations' angles, 1 or -1.
+        signs: (N, R) of the rotations' angles, 1 or -1, as bytes.
         x: (N,) masks of the frames at the end.
         z: (N,)
     """
 
-    signs: FloatArray
+    signs: NDArray[np.int8]
     x: Masks
     z: Masks
 
@@ -142,35 +150,51 @@ class PauliFrames:
         np.add.at(np.moveaxis(result, -1, 0), self.slots[depends], np.moveaxis(weighted, -1, 0))
         return result
 
-    @property
+    @cached_property
     def noise(self) -> tuple[Noise, ...]:
         """The channels, in order."""
         return tuple(step for step in self.steps if isinstance(step, Noise))
 
-    def sample(self, count: int, rng: np.random.Generator) -> NDArray[np.intp]:
-        """Draw the strings (N, C) of C channels in N trajectories, each with an error at least."""
-        survive = np.concatenate([[1.0], np.cumprod([channel.cumulative[0] for channel in self.noise])])
+    def sample(self, numbers: range, seed: int) -> NDArray[np.uint8]:
+        """The strings (N, C) of C channels in trajectories of some numbers, each with an error at least.
+
+        Random numbers come from ``Philox(key, counter=[0, 0, 0, b])`` for the trajectories 256 b, 256 b + 1, ...
+        """
+        key = np.random.SeedSequence(seed).generate_state(2, np.uint64)
+        blocks = range(numbers.start // BLOCK, -(-numbers.stop // BLOCK))
+        drawn = [self._block(np.random.Generator(np.random.Philox(key=key, counter=[0, 0, 0, b]))) for b in blocks]
+        start = blocks.start * BLOCK
+        return np.concatenate(drawn)[numbers.start - start : numbers.stop - start]
+
+    def _block(self, rng: np.random.Generator) -> NDArray[np.uint8]:
+        none = np.array([channel.cumulative[0] for channel in self.noise])
+        survive = np.concatenate([[1.0], np.cumprod(none)])
         # the first error is at the place where the probability of none so far falls below a uniform number
-        uniform = survive[-1] + (1.0 - survive[-1]) * rng.random(count)
+        uniform = survive[-1] + (1.0 - survive[-1]) * rng.random(BLOCK)
         first = np.searchsorted(-survive, -uniform, side="left") - 1
-        strings = np.zeros((count, len(survive) - 1), dtype=np.intp)
-        for number, channel in enumerate(self.noise):
-            none, drawn = channel.cumulative[0], rng.random(count)
-            drawn = np.where(first == number, none + (1.0 - none) * drawn, drawn)
-            found = np.searchsorted(channel.cumulative, drawn, side="right").clip(max=len(channel.x) - 1)
-            strings[:, number] = np.where(first > number, 0, found)
+        strings = np.zeros((BLOCK, len(none)), dtype=np.uint8)
+        for start in range(0, len(none), CHANNELS_AT_A_TIME):
+            own = none[start : start + CHANNELS_AT_A_TIME, None]
+            drawn = rng.random((len(own), BLOCK))
+            place = np.arange(start, start + len(own))[:, None]
+            drawn = np.where(place == first, own + (1.0 - own) * drawn, drawn)
+            hits, rows = np.nonzero((drawn >= own) & (place >= first))
+            for hit, chosen in zip(*_groups(hits), strict=True):
+                channel, row = self.noise[start + hit], rows[chosen]
+                found = np.searchsorted(channel.cumulative, drawn[hit, row], side="right")
+                strings[row, start + hit] = found.clip(max=len(channel.x) - 1)
         return strings
 
-    def propagate(self, strings: NDArray[np.intp]) -> Trajectories:
+    def propagate(self, strings: NDArray[np.integer]) -> Trajectories:
         """The trajectories in which channels apply given strings (N, C)."""
         count = len(strings)
-        signs = np.ones((count, len(self.slots)))
+        signs = np.ones((len(self.slots), count), np.int8)
         x, z = np.zeros(count, np.uint64), np.zeros(count, np.uint64)
         columns = iter(strings.T)
         for step in self.steps:
             match step:
                 case Turned():
-                    signs[:, step.rotation] = 1.0 - 2.0 * _anticommute(x, z, step.x, step.z)
+                    signs[step.rotation] -= 2 * _anticommute(x, z, step.x, step.z).astype(np.int8)
                 case Conjugated():
                     turned = _anticommute(x, z, step.x, step.z)
                     x ^= turned * np.uint64(step.x)
@@ -181,10 +205,18 @@ class PauliFrames:
                     z ^= step.z[letters]
                 case Emptied(qubit, about_z, about_x):
                     own_x, own_z = x >> np.uint64(qubit) & np.uint64(1), z >> np.uint64(qubit) & np.uint64(1)
-                    signs[:, about_x], signs[:, about_z] = 1.0 - 2.0 * own_x, 1.0 - 2.0 * own_z
+                    signs[about_x] -= 2 * own_x.astype(np.int8)
+                    signs[about_z] -= 2 * own_z.astype(np.int8)
                     x ^= own_x << np.uint64(qubit)
                     z ^= own_z << np.uint64(qubit)
-        return Trajectories(signs, x, z)
+        return Trajectories(np.ascontiguousarray(signs.T), x, z)
+
+
+def _groups(ascending: IntArray) -> tuple[list[int], list[slice]]:
+    """The distinct numbers among ascending ones, and where each is."""
+    starts = np.flatnonzero(np.diff(ascending, prepend=-1))
+    ends = np.append(starts[1:], len(ascending))
+    return ascending[starts].tolist(), [slice(*ends) for ends in zip(starts.tolist(), ends.tolist(), strict=True)]
 
 
 def _anticommute(x: Masks, z: Masks, other_x: int, other_z: int) -> Masks:

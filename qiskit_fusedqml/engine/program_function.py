@@ -119,7 +119,7 @@ class ProgramFunction:
     def _prepare(self) -> None:
         # what takes the place of all passes where a program with noise is estimated from trajectories
         common = self.program, self.angle_map, self.observables or (), self.options, self.encoding
-        self.sampled = sampled(*common, ProgramFunction)
+        self.sampled = sampled(*common)
         made = self.passes = Passes(self.program, self.angle_map, self.options, self.encoding)
         self.memory_of_device = made.memory_of_device
         self.device, self.memory, self.plans = made.device, made.memory, made.plans

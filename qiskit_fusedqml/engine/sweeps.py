@@ -5,6 +5,7 @@ A forward sweep goes from parameter values to final states, a backward sweep fro
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -20,7 +21,7 @@ from ..planner import Plan, fuse
 from ..planner.cost import CostModel
 from ..planner.frame import Frame
 from ..planner.segments import Segment, cut, num_places
-from ..planner.tape import Diag, Tape
+from ..planner.tape import Block, Diag, Tape
 from .parameter_map import BoundParameters, ParameterMap, members
 from .parameters import ParameterBatch, ParameterSet
 
@@ -36,6 +37,8 @@ class PlanRequest(NamedTuple):
         populations: Whether only the absolute values of the final amplitudes matter.
         any_start: Whether sweeps start from amplitudes that the program does not hold.
         summed: Whether sweeps over states that samples share will do, whose gradients are summed over the batch.
+        undone: Whether backward sweeps undo everything, so that ket and bra come to where the forward sweep began.
+        start: The frame of the amplitudes that sweeps start from; None for the identity.
     """
 
     batched: ParameterSet
@@ -45,6 +48,8 @@ class PlanRequest(NamedTuple):
     populations: bool = False
     any_start: bool = False
     summed: bool = False
+    undone: bool = False
+    start: Frame | None = None
 
 
 class Sweeps(Protocol):
@@ -156,7 +161,9 @@ class PlannedSweeps(Sweeps):
         batched_slots, wanted_slots = (angle_map.depends_on(parameters) for parameters in (batched, wanted))
         chosen = (frozenset(np.flatnonzero(slots).tolist()) for slots in (batched_slots, wanted_slots))
         self.plan = self._planned(program, cost_model, request, *chosen)
-        self.tape, self.frame = self.plan.tape, self.plan.tape.frame
+        tape = self.plan.tape
+        self.tape = replace(tape, blocks=tuple(map(_undone, tape.blocks))) if request.undone else tape
+        self.frame = tape.frame
         self.num_places = self._num_places()
         self.num_operations = sum(len(block.operations) - block.undo_from for block in self.tape.blocks)
         self.shared_bytes = 8 * (6 * angle_map.num_angles + 2 * self.tape.num_overlaps)
@@ -185,6 +192,7 @@ class PlannedSweeps(Sweeps):
             keep_phase=request.keep_phase,
             populations=request.populations,
             any_start=request.any_start,
+            start=request.start,
         )
 
     def _num_places(self) -> int:
@@ -254,3 +262,7 @@ class PlannedSweeps(Sweeps):
         # two threads may cut the same tape; the pieces of the first to finish are used by both
         pieces = self._segments.get(checkpoints) or cut(self.tape, self.plan.tables.pair_kinds, checkpoints)
         return self._segments.setdefault(checkpoints, pieces)
+
+
+def _undone(block: Block) -> Block:
+    return replace(block, undo_from=0)

@@ -112,6 +112,15 @@ class Measurement:
             result = each.applied(result, self.clbits)
         return result
 
+    def read_all(self, probabilities: FloatArray) -> FloatArray:
+        """The probabilities (..., 2**num_clbits) of all values, from those (..., 2**k) of the qubits' outcomes."""
+        result = np.zeros((*probabilities.shape[:-1], 2**self.num_clbits))
+        if self.readout:
+            result[..., self.values_read()] = self.read(probabilities)
+        else:
+            result[..., self.outcomes()] = probabilities
+        return result
+
     def read_pulled(self, cotangents: FloatArray) -> FloatArray:
         """The transposed map of `read`, of derivatives with respect to probabilities: (..., 2**c) to (..., 2**k)."""
         for each in reversed(self.readout):

@@ -19,8 +19,9 @@ from qiskit_fusedqml.engine import kraus_trajectories, noisy_sweeps
 from qiskit_fusedqml.engine.kraus_trajectories import Halves, KrausTrajectories
 from qiskit_fusedqml.engine.noisy_sweeps import NoiseStep
 from qiskit_fusedqml.engine.options import EngineOptions
+from qiskit_fusedqml.engine.pauli_trajectories import PauliTrajectories
 from qiskit_fusedqml.engine.program_function import ProgramFunction
-from qiskit_fusedqml.engine.trajectories import Estimate, PauliTrajectories
+from qiskit_fusedqml.engine.trajectories import Estimate
 from qiskit_fusedqml.engine.unravelling import Mixture, mixtures
 from qiskit_fusedqml.errors import DeviceUnavailableError, FusedQMLError, OutOfMemoryError, UnsupportedInstructionError
 from qiskit_fusedqml.ir.angles import AngleMap

@@ -7,12 +7,14 @@ from itertools import product
 
 import numpy as np
 import pytest
+from scipy.stats import chisquare
 
-from qiskit_fusedqml.engine import trajectories
+from qiskit_fusedqml.engine import distinct_states, pauli_trajectories
 from qiskit_fusedqml.engine.options import EngineOptions
 from qiskit_fusedqml.engine.pauli_frames import Conjugated, PauliFrames, pauli_probabilities
+from qiskit_fusedqml.engine.pauli_trajectories import PauliTrajectories
+from qiskit_fusedqml.engine.prefixes import Prefixes, irrelevant
 from qiskit_fusedqml.engine.program_function import ProgramFunction
-from qiskit_fusedqml.engine.trajectories import PauliTrajectories
 from qiskit_fusedqml.errors import FusedQMLError, OutOfMemoryError, UnsupportedInstructionError
 from qiskit_fusedqml.ir.channels import Channel, transfer_of_kraus
 from qiskit_fusedqml.ir.measurement import Measurement
@@ -57,7 +59,7 @@ NOISE = [
 
 def estimator(program: Program, count: int, seed: int = 1) -> PauliTrajectories:
     options = EngineOptions(device="CPU", trajectories=count, noise_seed=seed)
-    return PauliTrajectories(program, identity_map(8), OBSERVABLES, options, ProgramFunction)
+    return PauliTrajectories(program, identity_map(8), OBSERVABLES, options)
 
 
 def parameters(f: ProgramFunction, batch: int, seed: int = 5):
@@ -65,10 +67,18 @@ def parameters(f: ProgramFunction, batch: int, seed: int = 5):
     return x, w, f.read(x, w)
 
 
+@pytest.fixture(params=["one place", "several places"])
+def places(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Whether trajectories start where their first errors are."""
+    if request.param == "several places":
+        monkeypatch.setattr(pauli_trajectories, "SMALLEST_WORK", 0)
+    return bool(request.param == "several places")
+
+
 @pytest.mark.parametrize("whole", [False, True])
-def test_the_sum_over_all_trajectories_is_exact(monkeypatch: pytest.MonkeyPatch, whole: bool) -> None:
+def test_the_sum_over_all_trajectories_is_exact(monkeypatch: pytest.MonkeyPatch, whole: bool, places: bool) -> None:
     if whole:
-        monkeypatch.setattr(trajectories, "MAX_STRINGS", 1)
+        monkeypatch.setattr(distinct_states, "MAX_STRINGS", 1)
     program = model(NOISE)
     f = function(program, 3)
     x, w, batch = parameters(f, 2)
@@ -76,10 +86,11 @@ def test_the_sum_over_all_trajectories_is_exact(monkeypatch: pytest.MonkeyPatch,
     frames = made._frames
     every = np.array(list(product(*(range(len(c.x)) for c in frames.noise))))
     weights = np.prod([np.diff(c.cumulative, prepend=0.0)[every[:, k]] for k, c in enumerate(frames.noise)], axis=0)
-    drawn = frames.propagate(every)
-    chunk = trajectories.Chunk(drawn.signs, made._string_signs(drawn), drawn.x, weights)
-    monkeypatch.setattr(PauliTrajectories, "_chunks", lambda self, batch: iter([chunk]))
+    drawn = made._merged(frames.propagate(every), weights)
+    monkeypatch.setattr(PauliTrajectories, "_drawn", lambda self: iter([drawn]))
+    monkeypatch.setattr(PauliTrajectories, "_weights", weights)
     estimate, pullback = made.vjp(batch)
+    assert (len(made._prefixes.suffixes) > 3) == places
     np.testing.assert_allclose(estimate.values, f.values(x, w), atol=1e-13)
     cotangents = np.random.default_rng(2).normal(size=estimate.values.shape)
     exact = np.einsum("bk,bkp->bp", cotangents, f.jacobian(x, w, "all"))
@@ -90,6 +101,7 @@ def test_the_sum_over_all_trajectories_is_exact(monkeypatch: pytest.MonkeyPatch,
     )
 
 
+@pytest.mark.usefixtures("places")
 def test_the_gradient_is_that_of_the_estimate() -> None:
     program = model(NOISE)
     f = function(program, 3)
@@ -115,12 +127,100 @@ def test_standard_deviations_are_true() -> None:
     assert 0.8 < scores.std(axis=0).min() <= scores.std(axis=0).max() < 1.25
 
 
+def test_a_gradient_without_the_common_part_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bras that stop where their states parted from the common one."""
+    monkeypatch.setattr(pauli_trajectories, "SMALLEST_WORK", 0)
+    f = function(model(NOISE), 3)
+    _, _, batch = parameters(f, 2)
+    ones = np.ones((2, 2))
+    right = estimator(model(NOISE), 50).vjp(batch)[1](ones)
+    undone = Prefixes.common_undone
+
+    def faulty(self: Prefixes, starts, angles, run, bra, bras):
+        return undone(self, starts, angles, run, bra, [None] * len(bras))
+
+    monkeypatch.setattr(Prefixes, "common_undone", faulty)
+    assert np.abs(estimator(model(NOISE), 50).vjp(batch)[1](ones) - right).max() > 0.01
+
+
+@pytest.mark.usefixtures("places")
+def test_many_cotangents_and_little_memory_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    f = function(model(NOISE), 3)
+    _, _, batch = parameters(f, 3)
+    cotangents = np.random.default_rng(3).normal(size=(4, 3, 2))
+    one_by_one = [estimator(model(NOISE), 50).vjp(batch)[1](each) for each in cotangents]
+    together = estimator(model(NOISE), 50).vjp(batch)[1](cotangents)
+    np.testing.assert_allclose(together, one_by_one, atol=1e-13)
+    monkeypatch.setattr(pauli_trajectories, "HELD_BYTES", 1 << 13)
+    little = EngineOptions(device="CPU", trajectories=600, noise_seed=1, max_memory_mb=4096 / 2**20)
+    small = PauliTrajectories(model(NOISE), identity_map(8), OBSERVABLES, little)
+    assert len(list(small._drawn())) == 3
+    large = estimator(model(NOISE), 600)
+    np.testing.assert_allclose(small.estimate(batch).values, large.estimate(batch).values, atol=1e-13)
+    np.testing.assert_allclose(small.vjp(batch)[1](cotangents), large.vjp(batch)[1](cotangents), atol=1e-13)
+    measured = Measurement(((2, 0), (0, 2)), 3)
+    np.testing.assert_allclose(small.probabilities(batch, measured), large.probabilities(batch, measured), atol=1e-13)
+
+
+@pytest.mark.usefixtures("places")
+def test_given_states_are_the_start() -> None:
+    f = function(model(NOISE), 3)
+    x, w, _ = parameters(f, 2)
+    rng = np.random.default_rng(8)
+    given = rng.normal(size=(2, 8)) + 1j * rng.normal(size=(2, 8))
+    given /= np.linalg.norm(given, axis=1, keepdims=True)
+    exact = f.values(x, w, initial_states=given)
+    found = estimator(model(NOISE), 4000).estimate(f.read(x, w, given))
+    assert np.abs((found.values - exact) / found.stds).max() < 5
+
+
+def test_what_is_drawn_depends_on_seed_and_number_only() -> None:
+    frames = PauliFrames.of(model(NOISE), empty_at_end=False)
+    every = frames.sample(range(700), 5)
+    np.testing.assert_array_equal(frames.sample(range(300, 520), 5), every[300:520])
+    assert not np.array_equal(frames.sample(range(300), 5), frames.sample(range(300), 6))
+    assert every.any(axis=1).all()
+
+
+def test_errors_are_drawn_by_their_probabilities() -> None:
+    """Those of trajectories with an error at least, against all combinations."""
+    frames = PauliFrames.of(model(NOISE[:3]), empty_at_end=False)
+    drawn = frames.sample(range(40000), 2)
+    every = np.array(list(product(*(range(len(c.x)) for c in frames.noise))))[1:]
+    chances = [np.diff(c.cumulative, prepend=0.0)[every[:, k]] for k, c in enumerate(frames.noise)]
+    expected = np.prod(chances, axis=0) / (1.0 - frames.no_error) * len(drawn)
+    found = np.array([(drawn == row).all(axis=1).sum() for row in every])
+    possible = expected > 1e-9
+    assert not found[~possible].any()
+    assert chisquare(found[possible], expected[possible]).pvalue > 1e-3
+
+
+def test_diagonals_at_the_end_do_not_matter_for_populations() -> None:
+    c, t = 1, 2
+    program = Program(
+        3,
+        6,
+        (
+            Rotation(1, 0, slot=0),
+            Rotation(0, 1, slot=1),
+            Rotation(0, 4, slot=2),
+            Rotation(4, 0, slot=3),
+            Rotation(t, 0, c, c, theta=np.pi),
+            Rotation(0, 3, slot=4),
+            Diagonal((0, 1), np.exp(1j * np.arange(4))),
+            Rotation(0, 1, 2, 2, slot=5),
+        ),
+    )
+    validate(program)
+    assert irrelevant(program).tolist() == [1, 4, 5]
+
+
 def test_chunks_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     program = model(NOISE)
     f = function(program, 3)
     _, _, batch = parameters(f, 2)
     estimate, pullback = estimator(program, 60).vjp(batch)
-    monkeypatch.setattr(trajectories, "CHUNK_BYTES", 1 << 11)
+    monkeypatch.setattr(pauli_trajectories, "CHUNK_BYTES", 1 << 11)
     parts, pullback_of_parts = estimator(program, 60).vjp(batch)
     np.testing.assert_allclose(parts.values, estimate.values, atol=1e-13)
     np.testing.assert_allclose(parts.stds, estimate.stds, atol=1e-13)
