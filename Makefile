@@ -68,7 +68,7 @@ $(VENV)/demo-dependencies: $(VENV)/made pyproject.toml .ci/requirements.py
 
 $(VENV)/test-dependencies: $(VENV)/made pyproject.toml .ci/requirements.py
 	@echo 'Installing what the tests need; the first time this takes a minute or two.'
-	$(call dependencies,$@,ml torch aer pennylane demo dev)
+	$(call dependencies,$@,ml torch aer pennylane mpi demo dev)
 
 $(VENV)/docs-dependencies: $(VENV)/made pyproject.toml .ci/requirements.py
 	@echo 'Installing what the API reference needs; the first time this takes a minute or two.'

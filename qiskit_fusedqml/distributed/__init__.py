@@ -10,11 +10,14 @@
 `readout`        marginal probabilities, shots, logical indices
 `ranks`          the ranks as a device sees them: calls, sums, exchanges
 `device`         `DistributedDevice`: one state over 2**g ranks
+`shared_device`  the device for a name and a communicator
 ===============  =====================================================================================================
 """
 
 from __future__ import annotations
 
 from .circuit import ShardedCircuit
+from .device import DistributedDevice
+from .shared_device import shared_device
 
-__all__ = ["ShardedCircuit"]
+__all__ = ["DistributedDevice", "ShardedCircuit", "shared_device"]

@@ -24,6 +24,8 @@ DIGEST_BYTES = 8
 NAME_BYTES = 24
 MESSAGE_BYTES = 1024
 
+NOTHING, FAILED = bytes(DIGEST_BYTES), b"\1" * DIGEST_BYTES
+
 COMPARED = ("the call", "the circuit, the observables or the options", "the values of parameters, inputs or cotangents")
 
 
@@ -52,7 +54,6 @@ class Agreement:
 
     def __init__(self, comm: Communicator) -> None:
         self._comm = comm
-        self._calls = 0
 
     def begin(self, call: str, structure: bytes, numbers: bytes) -> None:
         """Compare a call with those of all other ranks.
@@ -60,16 +61,22 @@ class Agreement:
         Raises:
             RankMismatchError: On all ranks, if one differs; it names the ranks that do.
         """
-        self._calls += 1
-        name = call.encode()[:NAME_BYTES].ljust(NAME_BYTES)
-        own = name + self._calls.to_bytes(DIGEST_BYTES, "big") + structure + numbers
-        found = [bytes(row) for row in self._comm.allgather(np.frombuffer(own, np.uint8))]
+        own = self._record(call, structure, numbers)
+        found = self._gathered(own)
         if any(row != own for row in found):
             self._mismatch(found)
 
+    def _record(self, call: str, structure: bytes, numbers: bytes) -> bytes:
+        """Of one length for calls and steps: a rank that is elsewhere is noticed, whatever it sends."""
+        name = call.encode()[:NAME_BYTES].ljust(NAME_BYTES)
+        return name + structure + numbers
+
+    def _gathered(self, own: bytes) -> list[bytes]:
+        return [bytes(row) for row in self._comm.allgather(np.frombuffer(own, np.uint8))]
+
     def _mismatch(self, found: list[bytes]) -> None:
         calls = [row[:NAME_BYTES].decode().strip() for row in found]
-        first = NAME_BYTES + DIGEST_BYTES
+        first = NAME_BYTES
         columns: tuple[list[Any], ...] = (
             [row[:first] for row in found],
             [row[first : first + DIGEST_BYTES] for row in found],
@@ -87,6 +94,7 @@ class Agreement:
 
         Raises:
             FusedQMLError: On all ranks the error of the first rank that has one, of its class.
+            RankMismatchError: If another rank is not at this step.
         """
         raised: BaseException | None = None
         result: Any = None
@@ -94,10 +102,13 @@ class Agreement:
             result = action()
         except BaseException as error:  # noqa: BLE001 (raised on all ranks, below)
             raised = error
-        status = self._comm.allgather(np.array([raised is not None], np.uint8))[:, 0]
-        if not status.any():
+        found = self._gathered(self._record("a step", NOTHING, NOTHING if raised is None else FAILED))
+        if any(row[:-DIGEST_BYTES] != found[self._comm.rank][:-DIGEST_BYTES] for row in found):
+            self._mismatch(found)
+        failed = [rank for rank, row in enumerate(found) if row.endswith(FAILED)]
+        if not failed:
             return result  # type: ignore[no-any-return]
-        raise self._error_of_all(raised, int(np.argmax(status))) from raised
+        raise self._error_of_all(raised, failed[0]) from raised
 
     def _error_of_all(self, raised: BaseException | None, first: int) -> BaseException:
         text = "" if raised is None else f"{type(raised).__name__}\n{getattr(raised, 'message', raised)}"

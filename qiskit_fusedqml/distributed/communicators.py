@@ -123,11 +123,13 @@ class MPICommunicator(Communicator):
     def __init__(self, comm: Any, timeout: float) -> None:
         from mpi4py import MPI
 
-        self._comm = comm.Dup()
-        self._all_done: Callable[[Any], bool] = MPI.Request.Testall
         self.rank, self.size, self.timeout = comm.Get_rank(), comm.Get_size(), timeout
+        self._all_done: Callable[[Any], bool] = MPI.Request.Testall
+        self._is_lost = False
         if self.size > 1:
             _abort_after_errors(comm)
+        self._comm, made = comm.Idup()
+        self._wait([made], "the other ranks")
 
     @override
     def swap(self, partner: int, sent: NDArray[Any], received: NDArray[Any]) -> None:
@@ -151,6 +153,8 @@ class MPICommunicator(Communicator):
         self._comm.Abort(1)
 
     def _wait(self, requests: list[Any], partner: str) -> None:
+        if self._is_lost:
+            raise CommunicationError("Ranks have not answered before, so that messages are out of step. Start again.")
         spins, end = 0, 0.0
         while not self._all_done(requests):
             spins += 1
@@ -159,6 +163,7 @@ class MPICommunicator(Communicator):
             now = time.monotonic()
             end = end or now + self.timeout
             if now > end:
+                self._is_lost = True
                 raise _too_late(self.rank, partner, self.timeout)
             os.sched_yield() if hasattr(os, "sched_yield") else time.sleep(0)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -266,6 +266,20 @@ class DistributedDevice(Device, SamplingDevice):
     def memory_budget(self) -> int:
         """Bytes that the states of one rank may take, the same number on all of them."""
         return self._budget
+
+    def __copy__(self) -> DistributedDevice:
+        other = object.__new__(type(self))
+        vars(other).update(vars(self))
+        return other
+
+    def __deepcopy__(self, memo: Any) -> DistributedDevice:
+        return self  # the ranks are what they are
+
+    def __reduce__(self) -> NoReturn:
+        raise InvalidInputError(
+            "What several ranks share cannot be pickled: its communicator belongs to this process. Make the circuit on "
+            "every rank."
+        )
 
     def _digest(self, tape: Tape) -> str:
         found = self._digests.get(tape)

@@ -242,6 +242,9 @@ class Passes:
         """Final amplitudes (B, 2**n), global phase included."""
         sweeps = self.plans.sweeps(self.request(parameters, keep_phase=True))
         device, chunks = self.device_of(parameters), self.memory.chunks(parameters, KET_AND_AMPLITUDES)
+        if self.device.cost_model.global_qubits:
+            size = self.device.cost_model.amplitude_bytes * parameters.batch << self._program.num_qubits
+            self.memory.check_output(size, "amplitudes, which every rank gets (local_amplitudes gives its own),")
         return joined([device.amplitudes(self.forward(sweeps, chunk)[1], sweeps.frame) for chunk in chunks])
 
     def state(self, sweeps: Sweeps, amplitudes: ComplexArray) -> State:

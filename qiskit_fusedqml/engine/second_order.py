@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..arrays import ComplexArray, FloatArray, IntArray, real_array
-from ..errors import InvalidInputError
+from ..errors import InvalidInputError, UnsupportedInstructionError
 from .parameters import checked_cotangents
 from .program_function import ProgramFunction
 
@@ -104,6 +104,12 @@ def geometric_tensor(
     Raises:
         InvalidInputError: If what is wanted are amplitudes of the initial state.
     """
+    if f.device.cost_model.global_qubits:
+        raise UnsupportedInstructionError(
+            "The geometric tensor takes all derivatives of the state at once, which ranks that share one do not have. "
+            "Values, gradients, Jacobians, Hessian products, probabilities and shots are there; leave comm=... out for "
+            "the tensor."
+        )
     row = np.asarray(values, np.float64)[None, :]
     columns = np.asarray(wanted, np.intp)
     if f.passes.encodes(columns):

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..arrays import ComplexArray, FloatArray
 from ..devices import State
 from ..errors import FusedQMLError, InvalidInputError
-from .memory import KET_COPY_BRA_AMPLITUDES
+from .memory import KET_AND_AMPLITUDES, KET_COPY_BRA_AMPLITUDES
 from .parameters import ParameterBatch
 from .program_function import Gradients, InitialStates, ProgramFunction
 from .sweeps import Sweeps
@@ -76,6 +76,26 @@ def states_vjp(
         return f.pull(chunks, sweeps, states, unused.pop(), own)
 
     return found, pullback
+
+
+def local_amplitudes(
+    f: ProgramFunction, x: ArrayLike | None = None, w: ArrayLike | None = None
+) -> tuple[NDArray[np.int64], ComplexArray]:
+    """The final amplitudes that this rank holds, of a state that several share; all of them in one process.
+
+    Returns:
+        The basis states (2**l,) of the simulated qubits, and their amplitudes (B, 2**l).
+    """
+    parameters = f.read(x, w)
+    if not f.device.cost_model.global_qubits:
+        return np.arange(2**f.num_qubits), f.passes.amplitudes(parameters)
+    sweeps = f.plans.sweeps(f.passes.request(parameters, keep_phase=True))
+    device: Any = f.device
+    parts = [
+        device.local_amplitudes(f.passes.forward(sweeps, chunk)[1], sweeps.frame)
+        for chunk in f.memory.chunks(parameters, KET_AND_AMPLITUDES)
+    ]
+    return parts[0][0], np.concatenate([part for _, part in parts])
 
 
 def overlap_jacobian(

@@ -15,7 +15,7 @@ from ...arrays import ComplexArray, shown
 from ...devices import Device
 from ...engine import certificates, probabilities, second_order
 from ...engine.program_function import Gradients, InitialStates, ProgramFunction
-from ...engine.state_gradients import overlap_jacobian, state_vjp
+from ...engine.state_gradients import local_amplitudes, overlap_jacobian, state_vjp
 from ...errors import InvalidInputError
 from .cache import check_circuit
 from .lowering import free_parameters, lower, lower_observables
@@ -44,20 +44,17 @@ class DifferentiableCircuit(ProgramFunction):
         device: "CPU", "GPU", "reference", or a `qiskit_fusedqml.devices.Device`.
         precision: "double" or "single".
         num_threads: Threads of the CPU device; None for the cores this process may use, capped by OMP_NUM_THREADS.
-        max_memory_mb: Memory for states in MiB; None for half of the machine's, or of what is free on a GPU. Larger
-            batches are cut.
-        checkpoint: The backward sweep undoes the gates, and needs two states whatever the depth. In single precision
-            the rounding errors of undoing grow with the depth; they start anew wherever a state was kept in the
-            forward sweep. None keeps none; a number, so many, evenly spaced, which count as states; "auto", in single
-            precision, one after every 2048 operations as far as memory allows without cutting the batch.
+        max_memory_mb: MiB for states, beyond which batches are cut; None for half of the memory, or of a GPU's.
+        checkpoint: States kept in the forward sweep, where rounding errors of undoing gates start anew: None, a number,
+            or "auto", in single precision one after every 2048 operations as far as memory allows.
         noise_model: A ``NoiseModel`` of qiskit-aer, its ``to_dict()``, or a `ParametricNoiseModel`. Values and
             gradients are exact ones of mixed states (4**n numbers each), or estimated from ``trajectories``.
         noise_parameters: The order of the noise's parameters, which are the last weights.
         noise_scale: The power of all channels: 0 for none, 2 for twice the noise; may be a parameter of the noise.
         readout: Whether expectation values, as probabilities always, are those of misread bits.
-        trajectories: Number of trajectories of pure states that values and gradients are estimated from, without bias,
-            for constant noise on one qubit and backends' errors of two; `estimate` gives standard deviations.
+        trajectories: Number of trajectories of pure states that estimate values and gradients (`estimate`), unbiased.
         noise_seed: What trajectories are drawn from, the same ones in every call; None for a random one.
+        comm, comm_timeout: A communicator whose ranks share every state, as of `shared_device`, and seconds to wait.
 
     Attributes:
         active_qubits: The circuit's qubits that are simulated, ``num_qubits`` in all; numbers beyond the circuit's
@@ -90,6 +87,8 @@ class DifferentiableCircuit(ProgramFunction):
         readout: bool = False,
         trajectories: int | None = None,
         noise_seed: int | None = None,
+        comm: Any = None,
+        comm_timeout: float | None = None,
     ) -> None:
         options = engine_options(locals())
         check_circuit(circuit)
@@ -124,6 +123,7 @@ class DifferentiableCircuit(ProgramFunction):
     reachable_outcomes = probabilities.reachable_outcomes
     hvp = second_order.hessian_product
     undo_error = certificates.undo_error
+    local_amplitudes = local_amplitudes
 
     @override
     def indices(self, wrt: str | Sequence[int | Parameter]) -> NDArray[np.intp]:

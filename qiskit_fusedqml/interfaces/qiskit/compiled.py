@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -206,7 +207,7 @@ def _compiled(known: KnownCircuit, options: RunnerOptions, method: str) -> Compi
             lowered = lowered_as(source, fuse=False)
         own = engine
         if options.fusion_max_qubit is not None:
-            device = engine.make_device(mixed=mixed)
+            device = copy(engine.make_device(mixed=mixed))
             tile = options.fusion_max_qubit * (2 if mixed else 1)
             device.cost_model = replace(device.cost_model, tile_qubits=tile, whole_qubits=0)
             own = replace(engine, device=device)
