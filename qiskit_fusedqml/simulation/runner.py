@@ -163,7 +163,7 @@ class Runner:
         noise = (channel for node in everything if isinstance(node, Noise) for channel in node.channels)
         self.mixes_unitaries = all(channel.constant is not None for channel in noise)
         self._split()
-        self._readout = Measurement((), dynamic.num_clbits, (*self._final_flips, *readout))
+        self._readout = Measurement(self._writes, dynamic.num_clbits, (*self._final_flips, *readout))
 
     def _prepared(
         self, segment: Segment, angle_map: AngleMap, options: EngineOptions, known: dict[Hashable, Passes]
@@ -196,9 +196,9 @@ class Runner:
         final = [node for node in nodes[end:] if isinstance(node, Measure)]
         last = {node.clbit: node.flips for node in final}
         self._final_flips = [misreading(clbit, flips) for clbit, flips in last.items() if flips != NEVER]
-        writes = final_writes(final)
-        self._final_qubits = sorted({qubit for qubit, _ in writes})
-        self._sources = tuple((self._final_qubits.index(qubit), clbit) for qubit, clbit in writes)
+        self._writes = tuple(final_writes(final))
+        self._final_qubits = sorted({qubit for qubit, _ in self._writes})
+        self._sources = tuple((self._final_qubits.index(qubit), clbit) for qubit, clbit in self._writes)
         self._are_in_order = all(bit == clbit for bit, clbit in self._sources)
 
     @property
@@ -300,6 +300,9 @@ class Runner:
     def _sampled(self, request: Request, shared: Trajectories) -> list[Shots]:
         """All shots of a parameter set from its one final state, by the device if it draws shots itself."""
         states, of_set, shots = shared.states, request.value_of_set, request.shots
+        before = shared.memory.integers()
+        if self._readout.readout and self._sources and shots >= 1 << len(self._readout.clbits) and not before.any():
+            return self._sampled_as_read(request, states)
         keep = request.keep and not self._readout.readout  # what is misread gets its order afterwards
         if self._sources and draws_shots(self.device):
             outcomes = states.sample(self._final_qubits, shots, request.keys(), of_set)
@@ -308,7 +311,6 @@ class Runner:
             table = states.probabilities(self._final_qubits) if self._sources else np.ones((states.count, 1))
             sets = zip(of_set.tolist(), request.generators, (np.bincount(of_set) == 1)[of_set].tolist(), strict=True)
             drawn = [draw(table[value], shots, generator, keep=keep, overwrite=once) for value, generator, once in sets]
-        before = shared.memory.integers()
         if before.any() or not self._are_in_order:
             drawn = [
                 replace(each, outcomes=written(each.outcomes, self._sources, before[value]))
@@ -320,6 +322,13 @@ class Runner:
             misread_counts(each, self._readout, generator, keep=request.keep)
             for each, generator in zip(drawn, request.generators, strict=True)
         ]
+
+    def _sampled_as_read(self, request: Request, states: States) -> list[Shots]:
+        """The same by the probabilities of what is read, where there are as many shots as values."""
+        table, values = self._readout.read(states.probabilities(self._final_qubits)), self._readout.values_read()
+        of_set = zip(request.value_of_set.tolist(), request.generators, strict=True)
+        drawn = (draw(table[value], request.shots, generator, keep=request.keep) for value, generator in of_set)
+        return [replace(each, outcomes=values[each.outcomes]) for each in drawn]
 
     def _followed(self, request: Request, shared: Trajectories, recorder: Recorder) -> list[Shots]:
         """Run the random part, for as many shots at a time as there is memory for their states."""

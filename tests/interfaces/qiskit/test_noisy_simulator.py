@@ -157,6 +157,22 @@ def test_misreading_changes_counts_and_nothing_that_is_saved() -> None:
         assert_drawn_from(result.get_counts(), {"0": 0.25, "1": 0.75}, SHOTS)
 
 
+@pytest.mark.parametrize("shots", [1 << 10, 1 << 12])
+def test_few_and_many_shots_are_misread_alike(shots: int) -> None:
+    """Fewer shots than values are drawn first and then misread; more are drawn as they are read."""
+    model, n = aer.NoiseModel(), 11
+    model.add_all_qubit_readout_error(READOUT)
+    circuit = QuantumCircuit(n, n)
+    circuit.x(range(1, n))
+    circuit.measure(range(n), range(n))
+    counts = FusedSimulator(noise_model=model).run(circuit, shots=shots, seed_simulator=1).result().get_counts()
+    assert sum(counts.values()) == shots
+    bits = np.array([[int(bit) for bit in reversed(word)] for word in counts])
+    ones = np.array(list(counts.values())) @ bits / shots
+    expected = np.array([0.1] + [0.75] * (n - 1))
+    assert (np.abs(ones - expected) < 5 * np.sqrt(expected * (1 - expected) / shots)).all()
+
+
 def test_the_account_of_a_plan_for_mixed_states() -> None:
     circuit = random_gates(1)
     circuit.save_density_matrix()
