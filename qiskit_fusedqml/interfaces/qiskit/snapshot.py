@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from numbers import Number
 from types import BuiltinFunctionType, FunctionType, ModuleType
@@ -30,6 +30,7 @@ from qiskit.circuit import (
     Register,
     Reset,
 )
+from qiskit.circuit.exceptions import CircuitError
 from qiskit.circuit.library import DiagonalGate, Initialize, StatePreparation, UnitaryGate
 from qiskit.circuit.library.standard_gates import get_standard_gate_name_mapping
 
@@ -218,7 +219,7 @@ def _compare_circuits(
     if not isinstance(given, QuantumCircuit) or not (
         given.num_qubits == own.num_qubits
         and given.num_clbits == own.num_clbits
-        and given.global_phase == own.global_phase
+        and _is_same(given.global_phase, own.global_phase)
     ):
         return None
     if not checks:
@@ -235,6 +236,22 @@ def _compare_circuits(
         operations.append((check, found.operation))
         start = place + 1
     return operations if data[start:] == instructions[start:] else None
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    """Whether two numbers or expressions are equal.
+
+    Qiskit multiplies expressions out, which takes milliseconds for the phase of a transpiled feature map. Most that are
+    the same are written in the same way; as different ones may be, too, their values are compared at one point.
+    """
+    if isinstance(one, ParameterExpression) and isinstance(other, ParameterExpression):
+        parameters = one.parameters
+        if parameters == other.parameters and str(one) == str(other):
+            point = {parameter: 0.5 + 0.37 / k for k, parameter in enumerate(parameters, 1)}
+            with suppress(TypeError, ValueError, ZeroDivisionError, CircuitError):  # it has no value there
+                if one.bind(point) == other.bind(point):
+                    return True
+    return bool(one == other)
 
 
 def _compare_identities(copied: Any, given: Any) -> tuple[()] | None:

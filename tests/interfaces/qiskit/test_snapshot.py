@@ -262,6 +262,25 @@ def test_parameters_of_operations_are_compared() -> None:
     assert not snapshot.is_of(circuit.assign_parameters({a: 2 * a}))
 
 
+def test_phases_are_compared_by_what_they_are() -> None:
+    """Qiskit writes some expressions that differ in the same way, and equal ones in different ways."""
+    a, b = Parameter("a"), Parameter("b")
+    ambiguous = (1 / (-b * b), 1 / (-b) * b)
+    assert str(ambiguous[0]) == str(ambiguous[1])
+    phases = [0.5, a, b, a + b, a - b, 2 * (a + 0.3) * b, 2 * (a + 0.31) * b, Parameter("a"), *ambiguous]
+
+    def circuit(phase: Any) -> QuantumCircuit:
+        made = QuantumCircuit(1, global_phase=phase)
+        made.h(0)
+        return made
+
+    for k, copied in enumerate(phases):
+        snapshot = Snapshot(circuit(copied))
+        assert [snapshot.is_of(circuit(given)) for given in phases] == [j == k for j in range(len(phases))]
+    assert Snapshot(circuit(2 * (a + b))).is_of(circuit(2 * b + 2 * a))
+    assert Snapshot(circuit((a - 0.5).log())).is_of(circuit((a - 0.5).log()))
+
+
 def test_names_alone_are_trusted_until_the_first_comparison() -> None:
     inner = QuantumCircuit(1, name="h")
     inner.x(0)
