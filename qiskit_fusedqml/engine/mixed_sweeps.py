@@ -60,8 +60,11 @@ class MixedSweeps(PlannedSweeps):
     ) -> None:
         self._angle_map, self._state_bytes = angle_map, cost_model.amplitude_bytes // 2
         self._start, self._limit = start, KAPPA_LIMITS[cost_model.amplitude_bytes]
-        self._cuts: dict[bytes, tuple[PauliSegment, ...]] = {}
+        self._cuts: dict[tuple[int, bytes], tuple[PauliSegment, ...]] = {}
         super().__init__(program, angle_map, cost_model, request, coefficient_map)
+        self._whole = (PauliSegment(self.tape),)
+        # where they are constant
+        self._log_kappas: FloatArray | None = self.map.coefficient_map.log_kappas  # type: ignore[attr-defined]
         # a channel's parameter, which all samples share, may be wanted in a sequence with angles that differ
         self.has_batched_gradients |= any(
             isinstance(operation, Affine) and operation.batched and operation.overlap >= 0
@@ -114,8 +117,7 @@ class MixedSweeps(PlannedSweeps):
     @override
     def sample_bytes(self, *, per_sample: bool) -> int:
         """With the states that are kept because of the noise, where its strengths are constant."""
-        log_kappas = self.map.coefficient_map.log_kappas  # type: ignore[attr-defined]
-        kept = 0 if log_kappas is None else sum(segment.kept for segment in self._cut_by(log_kappas, 0))
+        kept = 0 if self._log_kappas is None else sum(segment.kept for segment in self.segments(None))
         states: int = kept * self._state_bytes << 2 * self.tape.num_qubits
         return super().sample_bytes(per_sample=per_sample) + states
 
@@ -157,21 +159,23 @@ class MixedSweeps(PlannedSweeps):
         return self.map.pullback(residuals.bound, overlaps, per_sample=per_sample)
 
     def segments(self, bound: Any, checkpoints: int = 0) -> tuple[PauliSegment, ...]:
-        """The tape in pieces, as the kappas of its operations ask for; with checkpoints, also evenly."""
-        log_kappas = self.map.coefficient_map.log_kappas  # type: ignore[attr-defined]
-        return self._cut_by(log_kappas if log_kappas is not None else bound.log_kappas, checkpoints)
+        """The tape in pieces, as the kappas of its operations ask for; with checkpoints, also evenly.
 
-    def _cut_by(self, log_kappas: FloatArray, checkpoints: int) -> tuple[PauliSegment, ...]:
+        ``bound`` is needed where kappas are not constant.
+        """
         if not self.tape.num_overlaps:
-            return (PauliSegment(self.tape),)
-        key = log_kappas.tobytes() + checkpoints.to_bytes(8, "little")
-        found = self._cuts.get(key)
+            return self._whole
+        log_kappas, key = self._log_kappas, b""
+        if log_kappas is None:
+            log_kappas = bound.log_kappas
+            key = log_kappas.tobytes()
+        found = self._cuts.get((checkpoints, key))
         if found is None:
             largest = float(np.log10(LARGEST_KAPPA))
             found = cut(self.tape, log_kappas, checkpoints, limit=self._limit, largest=largest)
             if len(self._cuts) > MAX_CUTS:
                 self._cuts = {}
-            self._cuts[key] = found
+            self._cuts[checkpoints, key] = found
         return found
 
 

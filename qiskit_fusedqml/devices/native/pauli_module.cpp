@@ -72,20 +72,28 @@ nb::object sweep(PauliTape& tape, const PauliCoefficients& coefficients, Way way
     return result;
 }
 
-PauliState* make_pauli_state(const std::string& isa, bool single, bool half_width, int num_qubits, int64_t batch, size_t limit) {
-    const Kernels* kernels = find_kernels(isa.c_str(), single ? 4 : 8, half_width);
+std::unique_ptr<PauliState> new_state(const std::string& isa, bool single, int num_qubits, int64_t batch, size_t limit) {
+    const Kernels* kernels = find_kernels(isa.c_str(), single ? 4 : 8, false);
     check(kernels, "This machine does not have the instruction set asked for.");
     check(0 < num_qubits && num_qubits <= 16, "A Pauli vector has 1 to 16 qubits.");
-    nb::gil_scoped_release release;
-    return new PauliState(kernels, num_qubits, batch, limit);
+    return std::make_unique<PauliState>(kernels, num_qubits, batch, limit);
 }
 
-void set_given(const PauliState& state, const nb::ndarray<const double, nb::c_contig, nb::device::cpu>& vectors, int threads) {
-    const size_t size = size_t(1) << 2 * state.num_qubits;
-    const bool per_sample = vectors.ndim() == 2 && vectors.shape(0) == static_cast<size_t>(state.batch) && vectors.shape(1) == size;
-    check(per_sample || (vectors.ndim() == 1 && vectors.shape(0) == size), "Vectors must have shape (4**n,) or (B, 4**n).");
+// Vectors of |0...0>, or those given: (4**n,) or (B, 4**n).
+PauliState* make_pauli_state(const std::string& isa, bool single, int num_qubits, int64_t batch, size_t limit,
+                             const std::optional<nb::ndarray<const double, nb::c_contig, nb::device::cpu>>& vectors, int threads) {
+    const bool per_sample = vectors && vectors->ndim() == 2;
+    std::unique_ptr<PauliState> state = new_state(isa, single, num_qubits, batch, limit);
+    if (vectors) {
+        const size_t size = size_t(1) << 2 * num_qubits;
+        check(per_sample ? vectors->shape(0) == static_cast<size_t>(batch) && vectors->shape(1) == size
+                         : vectors->ndim() == 1 && vectors->shape(0) == size,
+              "Vectors must have shape (4**n,) or (B, 4**n).");
+    }
     nb::gil_scoped_release release;
-    set_vectors(state, vectors.data(), per_sample, threads);
+    if (vectors) set_vectors(*state, vectors->data(), per_sample, threads);
+    else set_zero_vector(*state);
+    return state.release();
 }
 
 Result<double> vectors(const PauliState& state, int threads) {
@@ -123,15 +131,17 @@ Result<double> expectation(const PauliState& state, const Indices& starts, const
     return values;
 }
 
-void set_bra(const PauliState& state, const Indices& starts, const Indices& rows, const Numbers& weights, std::optional<Array<double, 2>> cotangents,
-             int threads) {
-    const PauliSums sums = sums_of(state, starts, rows, weights);
+PauliState* make_bra(const std::string& isa, bool single, int num_qubits, int64_t batch, size_t limit, const Indices& starts, const Indices& rows,
+                     const Numbers& weights, const std::optional<Array<double, 2>>& cotangents, int threads) {
+    std::unique_ptr<PauliState> state = new_state(isa, single, num_qubits, batch, limit);
+    const PauliSums sums = sums_of(*state, starts, rows, weights);
     if (cotangents)
-        check(cotangents->shape(0) == static_cast<size_t>(state.batch) && cotangents->shape(1) == static_cast<size_t>(sums.count),
+        check(cotangents->shape(0) == static_cast<size_t>(batch) && cotangents->shape(1) == static_cast<size_t>(sums.count),
               "Cotangents must have shape (B, n_obs).");
-    else check(state.batch == sums.count, "There must be one state for each of the observables.");
+    else check(batch == sums.count, "There must be one state for each of the observables.");
     nb::gil_scoped_release release;
-    set_sums(state, sums, cotangents ? cotangents->data() : nullptr, threads);
+    set_sums(*state, sums, cotangents ? cotangents->data() : nullptr, threads);
+    return state.release();
 }
 
 Result<double> products(const PauliState& bras, const PauliState& kets, int threads) {
@@ -143,11 +153,12 @@ Result<double> products(const PauliState& bras, const PauliState& kets, int thre
     return values;
 }
 
-void combine(const PauliState& kets, const Array<double, 2>& weights, const PauliState& state, int threads) {
-    check(kets.kernels->real_bytes == state.kernels->real_bytes && kets.num_qubits == state.num_qubits, "The states differ in size or precision.");
-    check(weights.shape(0) == static_cast<size_t>(kets.batch) && weights.shape(1) == static_cast<size_t>(state.batch), "Weights must have shape (B, K).");
+PauliState* combine(const PauliState& kets, const Array<double, 2>& weights, size_t limit, int threads) {
+    check(weights.shape(0) == static_cast<size_t>(kets.batch), "Weights must have shape (B, K).");
     nb::gil_scoped_release release;
-    set_combinations(kets, weights.data(), state, threads);
+    auto state = std::make_unique<PauliState>(kets.kernels, kets.num_qubits, static_cast<int64_t>(weights.shape(1)), limit);
+    set_combinations(kets, weights.data(), *state, threads);
+    return state.release();
 }
 
 }  // namespace
@@ -161,13 +172,11 @@ void bind_pauli(nb::module_& m) {
         .def_prop_ro("is_product", [](const PauliState& s) { return s.current_product() != nullptr; })
         .def("copy", [](const PauliState& s) { return new PauliState(s); }, nb::call_guard<nb::gil_scoped_release>());
     nb::class_<PauliTape>(m, "PauliTape").def(nb::init<const Array<int64_t, 1>&>()).def_prop_ro("num_overlaps", &PauliTape::num_overlaps);
-    m.def("make_pauli_state", &make_pauli_state);
-    m.def("set_zero_vector", &set_zero_vector);
-    m.def("set_vectors", &set_given);
+    m.def("make_pauli_state", &make_pauli_state, nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg().none(), nb::arg());
     m.def("vectors", &vectors);
     m.def("pauli_rows", &rows);
     m.def("pauli_expectation", &expectation);
-    m.def("set_bra", &set_bra, nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg().none(), nb::arg());
+    m.def("make_bra", &make_bra, nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg().none(), nb::arg());
     m.def("products", &products);
     m.def("combine", &combine);
     m.def("pauli_forward", [](PauliTape& tape, const PauliCoefficients& c, const PauliState& ket, int threads) {

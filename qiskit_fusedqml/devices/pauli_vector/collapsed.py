@@ -93,5 +93,5 @@ class CollapsedKet:
 
     def _is_kept_after(self, position: int) -> bool:
         """Whether the joint sweep goes on from bras that were kept, after a piece."""
-        following = self._segments[position + 1 : position + 2]
-        return self._segments[position].held or any(segment.kept for segment in following)
+        last = position == len(self._segments) - 1
+        return self._segments[position].held or (not last and self._segments[position + 1].kept)

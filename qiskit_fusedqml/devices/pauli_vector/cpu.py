@@ -7,8 +7,7 @@ that results are the same to the bit.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from collections.abc import Iterator
 from weakref import ref
 
 import numpy as np
@@ -23,8 +22,6 @@ from .._native import PauliCoefficients
 from ..cpu import default_threads, instruction_set
 from . import PauliDevice, PauliObservables
 from .compiled import CompiledPauliCoefficientMap
-
-Result = TypeVar("Result")
 
 _TAPES: dict[int, tuple[ref[PauliTape], _native.PauliTape]] = {}
 """Compiled tapes of all devices, by id, as of `qiskit_fusedqml.devices.cpu`."""
@@ -62,16 +59,23 @@ class CPUPauliDevice(PauliDevice):
 
     @override
     def allocate(self, num_qubits: int, batch: int, vectors: FloatArray | None = None) -> _native.PauliState:
-        state = self._new_state(num_qubits, batch)
-        if vectors is None:
-            _native.set_zero_vector(state)
-        else:
-            _checked(_native.set_vectors, state, np.ascontiguousarray(vectors, np.float64), self.num_threads)
-        return state
+        if batch < 1:
+            raise empty_batch(batch)
+        given = None if vectors is None else np.ascontiguousarray(vectors, np.float64)
+        make, threads = _native.make_pauli_state, self.num_threads
+        try:
+            return make(self._isa, self._single, num_qubits, batch, self._memory, given, threads)
+        except ValueError as error:
+            raise InvalidInputError(str(error)) from None
+        except MemoryError:
+            raise self._out_of_memory(num_qubits, batch) from None
 
     @override
     def copy(self, state: _native.PauliState) -> _native.PauliState:
-        return self._within_memory(state.bytes, state.copy)
+        try:
+            return state.copy()
+        except MemoryError:
+            raise self._out_of_memory(state.num_qubits, state.batch) from None
 
     @override
     def vectors(self, state: _native.PauliState) -> FloatArray:
@@ -79,7 +83,11 @@ class CPUPauliDevice(PauliDevice):
 
     @override
     def forward(self, tape: PauliTape, coefficients: PauliCoefficients, ket: _native.PauliState) -> None:
-        _checked(_native.pauli_forward, _compiled(tape), coefficients, ket, self.num_threads)
+        native = _compiled(tape)
+        try:
+            _native.pauli_forward(native, coefficients, ket, self.num_threads)
+        except ValueError as error:
+            raise InvalidInputError(str(error)) from None
 
     @override
     def backward(
@@ -91,11 +99,19 @@ class CPUPauliDevice(PauliDevice):
         *,
         per_sample: bool,
     ) -> FloatArray:
-        return _checked(_native.pauli_backward, _compiled(tape), coefficients, ket, bra, per_sample, self.num_threads)
+        native = _compiled(tape)
+        try:
+            return _native.pauli_backward(native, coefficients, ket, bra, per_sample, self.num_threads)
+        except ValueError as error:
+            raise InvalidInputError(str(error)) from None
 
     @override
     def backward_bra(self, tape: PauliTape, coefficients: PauliCoefficients, bra: _native.PauliState) -> None:
-        _checked(_native.pauli_backward_bra, _compiled(tape), coefficients, bra, self.num_threads)
+        native = _compiled(tape)
+        try:
+            _native.pauli_backward_bra(native, coefficients, bra, self.num_threads)
+        except ValueError as error:
+            raise InvalidInputError(str(error)) from None
 
     @override
     def joint(
@@ -107,34 +123,55 @@ class CPUPauliDevice(PauliDevice):
         *,
         per_sample: bool,
     ) -> FloatArray:
-        return _checked(_native.pauli_joint, _compiled(tape), coefficients, ket, bra, per_sample, self.num_threads)
+        native = _compiled(tape)
+        try:
+            return _native.pauli_joint(native, coefficients, ket, bra, per_sample, self.num_threads)
+        except ValueError as error:
+            raise InvalidInputError(str(error)) from None
 
     @override
     def expectation(self, ket: _native.PauliState, observables: PauliObservables) -> FloatArray:
-        return _checked(_native.pauli_expectation, ket, *_arrays(observables))
+        try:
+            return _native.pauli_expectation(ket, *observables)
+        except ValueError as error:
+            raise InvalidInputError(str(error)) from None
 
     @override
     def bra(
         self, num_qubits: int, batch: int, observables: PauliObservables, cotangents: FloatArray | None
     ) -> _native.PauliState:
         weights = None if cotangents is None else np.ascontiguousarray(cotangents, np.float64)
-        state = self._new_state(num_qubits, batch)
-        _checked(_native.set_bra, state, *_arrays(observables), weights, self.num_threads)
-        return state
+        shape = self._isa, self._single, num_qubits, batch, self._memory
+        try:
+            return _native.make_bra(*shape, *observables, weights, self.num_threads)
+        except ValueError as error:
+            raise InvalidInputError(str(error)) from None
+        except MemoryError:
+            raise self._out_of_memory(num_qubits, batch) from None
 
     @override
     def products(self, bras: _native.PauliState, kets: _native.PauliState) -> FloatArray:
-        return _checked(_native.products, bras, kets, self.num_threads)
+        try:
+            return _native.products(bras, kets, self.num_threads)
+        except ValueError as error:
+            raise InvalidInputError(str(error)) from None
 
     @override
     def combine(self, kets: _native.PauliState, weights: FloatArray) -> _native.PauliState:
-        state = self._new_state(kets.num_qubits, weights.shape[1])
-        _checked(_native.combine, kets, np.ascontiguousarray(weights, np.float64), state, self.num_threads)
-        return state
+        given = np.ascontiguousarray(weights, np.float64)
+        try:
+            return _native.combine(kets, given, self._memory, self.num_threads)
+        except ValueError as error:
+            raise InvalidInputError(str(error)) from None
+        except MemoryError:
+            raise self._out_of_memory(kets.num_qubits, weights.shape[1]) from None
 
     @override
     def rows(self, state: _native.PauliState, rows: Int64Array) -> FloatArray:
-        return _checked(_native.pauli_rows, state, np.ascontiguousarray(rows, np.int64))
+        try:
+            return _native.pauli_rows(state, np.ascontiguousarray(rows, np.int64))
+        except ValueError as error:
+            raise InvalidInputError(str(error)) from None
 
     @override
     def state_bytes(self, num_qubits: int, batch: int) -> int:
@@ -146,38 +183,11 @@ class CPUPauliDevice(PauliDevice):
     def memory_budget(self) -> int:
         return default_budget()
 
-    def _new_state(self, num_qubits: int, batch: int) -> _native.PauliState:
-        if batch < 1:
-            raise empty_batch(batch)
-        return self._within_memory(
-            self.state_bytes(num_qubits, batch),
-            lambda: _native.make_pauli_state(self._isa, self._single, False, num_qubits, batch, self._memory),
+    def _out_of_memory(self, num_qubits: int, batch: int) -> OutOfMemoryError:
+        return OutOfMemoryError(
+            f"Pauli vectors of {self.state_bytes(num_qubits, batch) / 2**20:,.0f} MiB do not fit in memory. "
+            "Use fewer qubits, a smaller batch, or precision='single'."
         )
-
-    def _within_memory(self, num_bytes: int, make: Callable[[], Result]) -> Result:
-        try:
-            return make()
-        except MemoryError:
-            raise OutOfMemoryError(
-                f"Pauli vectors of {num_bytes / 2**20:,.0f} MiB do not fit in memory. "
-                "Use fewer qubits, a smaller batch, or precision='single'."
-            ) from None
-
-
-def _checked(call: Callable[..., Result], *arguments: Any) -> Result:
-    try:
-        return call(*arguments)
-    except ValueError as error:
-        raise InvalidInputError(str(error)) from None
-
-
-def _arrays(observables: PauliObservables) -> tuple[Int64Array, Int64Array, FloatArray]:
-    starts, rows, weights = observables
-    return (
-        np.ascontiguousarray(starts, np.int64),
-        np.ascontiguousarray(rows, np.int64),
-        np.ascontiguousarray(weights, np.float64),
-    )
 
 
 def _compiled(tape: PauliTape) -> _native.PauliTape:
