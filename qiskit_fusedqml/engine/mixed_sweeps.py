@@ -202,7 +202,7 @@ class CollapsedSweeps(Sweeps):
 
     def __init__(self, encoder: MixedSweeps, ansatz: MixedSweeps) -> None:
         self._encoder, self._ansatz = encoder, ansatz
-        self.tape, self.frame = ansatz.tape, ansatz.frame
+        self.tape, self.frame, self.plans = ansatz.tape, ansatz.frame, (encoder.plan, ansatz.plan)  # type: ignore[assignment]
         self.num_places, self.num_operations = ansatz.num_places, ansatz.num_operations
         self.shared_bytes = ansatz.shared_bytes
 

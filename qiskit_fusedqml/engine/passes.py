@@ -16,7 +16,6 @@ from ..ir.angles import AngleMap
 from ..ir.encoding import AmplitudeEncoding
 from ..ir.measurement import Measurement
 from ..ir.program import Program
-from ..planner import Plan
 from .forward_cache import KEPT, ForwardCache, ForwardPass
 from .memory import KET, KET_AND_AMPLITUDES, KET_COPY_BRA, KET_COPY_BRA_AMPLITUDES, MemoryBudget
 from .options import EngineOptions
@@ -267,7 +266,8 @@ class Passes:
         constants: FloatArray,
         *,
         keep_phase: bool,
-    ) -> tuple[State, Plan]:
+        summed: bool = False,
+    ) -> tuple[State, Sweeps]:
         """The final states as they are on the device; whether they fit in memory is the caller's to check.
 
         Args:
@@ -275,17 +275,19 @@ class Passes:
             initial_states: Amplitudes (B, 2**n) in place of the program's initial state, or None.
             constants: The last parameters (K,), the same for all samples.
             keep_phase: Whether the global phase matters.
+            summed: Whether only the averages of some observables are wanted, fewer than there are samples.
 
         Returns:
-            B states, and the plan that was run; they are in the frame of its tape.
+            B states, and the sweeps that were run; they are in the frame of these.
         """
         _, weights = checked_arrays(None, values, 0, self._angle_map.num_parameters - len(constants))
         start = self._program.initial_state if initial_states is None else initial_states
         parameters = parameter_batch(None, weights, start)
         if len(constants):
             parameters = parameters._replace(shared=np.concatenate([parameters.shared, constants]))
-        sweeps = self.plans.planned(self.request(parameters, keep_phase=keep_phase))
-        return self.forward(sweeps, parameters)[1], sweeps.plan
+        request = self.request(parameters, keep_phase=keep_phase, summed=summed)
+        sweeps = self.plans.sweeps(request) if summed else self.plans.planned(request)
+        return self.forward(sweeps, parameters)[1], sweeps
 
     @cached_property
     def inverse(self) -> Passes:

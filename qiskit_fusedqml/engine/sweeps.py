@@ -64,6 +64,7 @@ class Sweeps(Protocol):
         num_operations: Number of operations that the backward sweep undoes.
         tape: The tape that final states are made for (`Device.allocate`).
         frame: The frame of the final states.
+        plans: The plans that are run.
     """
 
     forward_states: int
@@ -72,6 +73,7 @@ class Sweeps(Protocol):
     num_operations: int
     tape: Tape
     frame: Frame
+    plans: tuple[Plan, ...]
 
     def sample_bytes(self, *, per_sample: bool) -> int:
         """Memory of a sample's own coefficients, overlaps and gradients where a backward sweep follows."""
@@ -163,7 +165,7 @@ class PlannedSweeps(Sweeps):
         self.plan = self._planned(program, cost_model, request, *chosen)
         tape = self.plan.tape
         self.tape = replace(tape, blocks=tuple(map(_undone, tape.blocks))) if request.undone else tape
-        self.frame = tape.frame
+        self.plans, self.frame = (self.plan,), tape.frame
         self.num_places = self._num_places()
         self.num_operations = sum(len(block.operations) - block.undo_from for block in self.tape.blocks)
         self.shared_bytes = 8 * (6 * angle_map.num_angles + 2 * self.tape.num_overlaps)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,14 +90,14 @@ class Request:
         values: (D, number of parameters).
         value_of_set: (R,) the place of each parameter set's values among them; sets share what is not random.
         shots: Number of shots of each parameter set.
-        generators: The randomness of each parameter set.
+        generators: The randomness of each parameter set; None where nothing is random.
         keep: Whether the order of the shots is wanted.
     """
 
     values: NDArray[np.float64]
     value_of_set: Indices
     shots: int
-    generators: Sequence[np.random.Generator]
+    generators: Sequence[Any]
     keep: bool
 
     def part(self, sets: slice) -> Request:
@@ -119,7 +120,7 @@ class Runner:
     Attributes:
         device: Where states live.
         budget: Bytes that states may take.
-        plans: The plan of each segment that has run, by its identity.
+        plans: The plans by which each segment was run the last time, by its identity.
         measures: Whether classical bits are written.
         saves: Whether anything is saved.
         mixes_unitaries: Whether the channels that trajectories go through are mixtures of unitaries.
@@ -146,7 +147,7 @@ class Runner:
         classical = dynamic.num_clbits + 8 * len(dynamic.variables)
         self._state_bytes = self.device.state_bytes(dynamic.num_qubits, 1)
         self._max_states = max(STATES_OF_ONE, 3 * self.budget // (4 * (self._state_bytes + classical)))
-        self.plans: dict[int, Plan] = {}
+        self.plans: dict[int, tuple[Plan, ...]] = {}
         everything = list(walk(self._nodes))
         known: dict[Hashable, Passes] = {}
         self._segments = {
@@ -154,6 +155,7 @@ class Runner:
             for node in everything
             if isinstance(node, Segment)
         }
+        self._num_averages = self._averages() if mixed else 0
         self._keep_phase = any(isinstance(node, Save) and node.kind in _NEEDS_PHASE for node in everything)
         self.measures = any(
             isinstance(node, Measure) or (isinstance(node, Assign) and isinstance(node.target, Bits))
@@ -164,6 +166,13 @@ class Runner:
         self.mixes_unitaries = all(channel.constant is not None for channel in noise)
         self._split()
         self._readout = Measurement(self._writes, dynamic.num_clbits, (*self._final_flips, *readout))
+
+    def _averages(self) -> int:
+        """Number of observables whose averages are all that is wanted of one segment's states; 0 if more is."""
+        first, *others = self._nodes or (None,)
+        saves = [node for node in others if isinstance(node, Save) and node.kind in {"expval", "expval_var"}]
+        is_all = isinstance(first, Segment) and len(saves) == len(others)
+        return sum(len(save.argument) for save in saves) if is_all else 0
 
     def _prepared(
         self, segment: Segment, angle_map: AngleMap, options: EngineOptions, known: dict[Hashable, Passes]
@@ -205,6 +214,11 @@ class Runner:
     def samples(self) -> bool:
         """Whether all shots share one final state, from which they are drawn."""
         return not self._body
+
+    @property
+    def is_random(self) -> bool:
+        """Whether results depend on the randomness of a parameter set."""
+        return bool(self._body or self._sources or self._readout.readout)
 
     def run(self, request: Request) -> list[Outcomes]:
         """Run parameter sets.
@@ -293,9 +307,10 @@ class Runner:
         start = trajectories.states.start if segment.program.initial_state is None else None
         passes, own, constants = self._segments[id(segment)]
         own_values = values[trajectories.parameter_sets[:, None], own]
-        ket, plan = passes.run(own_values, start, constants, keep_phase=self._keep_phase)
-        self.plans[id(segment)] = plan
-        return trajectories.states.evolved(trajectories.count, ket, plan.tape.frame)
+        summed = trajectories.count > self._num_averages > 0
+        ket, sweeps = passes.run(own_values, start, constants, keep_phase=self._keep_phase, summed=summed)
+        self.plans[id(segment)] = sweeps.plans
+        return trajectories.states.evolved(trajectories.count, ket, sweeps.frame)
 
     def _sampled(self, request: Request, shared: Trajectories) -> list[Shots]:
         """All shots of a parameter set from its one final state, by the device if it draws shots itself."""
@@ -304,11 +319,14 @@ class Runner:
         if self._readout.readout and self._sources and shots >= 1 << len(self._readout.clbits) and not before.any():
             return self._sampled_as_read(request, states)
         keep = request.keep and not self._readout.readout  # what is misread gets its order afterwards
-        if self._sources and draws_shots(self.device):
+        if not self._sources:  # all shots have the same bits
+            places = np.zeros(shots, dtype=np.uint8) if keep else None
+            drawn = [Shots(np.zeros(1, np.int64), np.array([shots]), places) for _ in of_set]
+        elif draws_shots(self.device):
             outcomes = states.sample(self._final_qubits, shots, request.keys(), of_set)
             drawn = [counted(each, keep=keep) for each in outcomes]
         else:
-            table = states.probabilities(self._final_qubits) if self._sources else np.ones((states.count, 1))
+            table = states.probabilities(self._final_qubits)
             sets = zip(of_set.tolist(), request.generators, (np.bincount(of_set) == 1)[of_set].tolist(), strict=True)
             drawn = [draw(table[value], shots, generator, keep=keep, overwrite=once) for value, generator, once in sets]
         if before.any() or not self._are_in_order:

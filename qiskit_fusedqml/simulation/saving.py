@@ -97,8 +97,9 @@ class Recorder:
             self._check(save, self._bytes + (16 << 2 * len(save.qubits)))  # before it is computed
         parts = trajectories.states.reduced(save.qubits) if density else values(save, trajectories.states)
         factored = density and not trajectories.states.is_mixed
+        weights = np.bincount(trajectories.of_shot, minlength=trajectories.count)
         for (parameter_set, key), members in groups.items():
-            entry = _entry(save.subtype, parts, trajectories, np.array(members), factored=factored)
+            entry = _entry(save.subtype, parts, trajectories, weights, np.array(members), factored=factored)
             self._absorb(parameter_set, save, key, entry)
 
     def absorb(self, later: Recorder) -> None:
@@ -153,24 +154,25 @@ def values(save: Save, states: States) -> Array:
             return states.numbers
 
 
-def _entry(subtype: str, parts: Array, trajectories: Trajectories, members: Array, *, factored: bool) -> _Entry:
-    """The values of some trajectories, from those of all.
+def _entry(
+    subtype: str, parts: Array, trajectories: Trajectories, weights: Array, members: Array, *, factored: bool
+) -> _Entry:
+    """The values of some trajectories, from those of all and the number of shots of each.
 
     With ``factored`` these are psi as (T, 2**k, rest), of which the density matrices are wanted.
     """
     if subtype.endswith(("average", "accum")):
-        weights = np.bincount(trajectories.of_shot, minlength=trajectories.count)[members]
-        total = _weighted_sum(parts[members], weights, factored=factored)
-        return _Entry(total=total, weight=int(weights.sum()))
+        own = weights[members]
+        return _Entry(total=_weighted_sum(parts[members], own, factored=factored), weight=int(own.sum()))
     inside = np.flatnonzero(np.isin(trajectories.of_shot, members))
     if not subtype.endswith("list"):
         inside = inside[[np.argmax(trajectories.shots[inside])]]
     of_shot = trajectories.of_shot[inside].tolist()
-    own = {number: parts[number].copy() for number in of_shot}
+    values = {number: parts[number].copy() for number in of_shot}
     if factored:
-        own = {number: psi @ psi.conj().T for number, psi in own.items()}
+        values = {number: psi @ psi.conj().T for number, psi in values.items()}
     shots = trajectories.shots[inside].tolist()
-    return _Entry([(shot, own[number]) for shot, number in zip(shots, of_shot, strict=True)])
+    return _Entry([(shot, values[number]) for shot, number in zip(shots, of_shot, strict=True)])
 
 
 def _weighted_sum(parts: Array, weights: Array, *, factored: bool) -> Array:

@@ -364,7 +364,7 @@ def test_gate_by_gate_gives_the_same_state(fuse: bool) -> None:
         CACHE.known(save(circuit.copy(), "statevector", label="state")), RunnerOptions(fusion_enable=fuse)
     ).runner
     (outcomes,) = runner.run(request(np.empty((1, 0)), 1, [np.random.default_rng(1)], keep=False))
-    (plan,) = runner.plans.values()
+    ((plan,),) = runner.plans.values()
     assert (len(plan.tape.blocks) > 10) != fuse
     state = outcomes.saved["state"].value
     np.testing.assert_allclose(np.abs(state) ** 2, Statevector(circuit).probabilities(), rtol=0, atol=1e-12)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from qiskit import QuantumCircuit, transpile
-from qiskit.circuit import Instruction, Parameter
+from qiskit.circuit import Instruction, Parameter, ParameterVector
 from qiskit.circuit.library import real_amplitudes
 from qiskit.providers.fake_provider import GenericBackendV2
 from qiskit.quantum_info import (
@@ -30,6 +30,9 @@ from qiskit_fusedqml import FusedEstimator, FusedSampler, FusedSimulator
 from qiskit_fusedqml.engine import plans
 from qiskit_fusedqml.errors import InvalidInputError, UnsupportedInstructionError
 from qiskit_fusedqml.interfaces.qiskit.backend import save
+from qiskit_fusedqml.interfaces.qiskit.backend.options import runner_options
+from qiskit_fusedqml.interfaces.qiskit.cache import CACHE
+from qiskit_fusedqml.interfaces.qiskit.compiled import compile_runner
 
 aer: Any = pytest.importorskip("qiskit_aer.noise")
 AerSimulator: Any = pytest.importorskip("qiskit_aer").AerSimulator
@@ -155,6 +158,42 @@ def test_misreading_changes_counts_and_nothing_that_is_saved() -> None:
         assert metadata(result) == (name, "readout", True)
         np.testing.assert_allclose(result.data(0)["probabilities"], [0, 1], atol=1e-12)
         assert_drawn_from(result.get_counts(), {"0": 0.25, "1": 0.75}, SHOTS)
+
+
+def test_averages_of_a_batch_are_taken_in_the_heisenberg_picture() -> None:
+    """Few observables at many values of an encoding are pulled back once; the values are Aer's, and those of states."""
+    x, w = ParameterVector("x", 3), ParameterVector("w", 6)
+    circuit = QuantumCircuit(3)
+    for q in range(3):
+        circuit.ry(x[q], q)
+    circuit.cx(0, 1)
+    circuit.cx(1, 2)
+    for k in range(2):
+        for q in range(3):
+            circuit.rx(w[3 * k + q], q)
+        circuit.cx(0, 2)
+        circuit.cx(2, 1)
+    circuit.save_expectation_value(SparsePauliOp(["ZZI", "IXY"], [0.7, -0.2]), [2, 0, 1], label="mean")
+    circuit.save_expectation_value_variance(SparsePauliOp(["IIZ"]), [0, 1, 2], label="variance")
+    rng = np.random.default_rng(1)
+    values = {p: rng.normal(size=9).tolist() for p in x} | {p: [rng.normal()] * 9 for p in w}
+    simulator = FusedSimulator(noise_model=noise_model(readout=False), method="density_matrix")
+    together = simulator.run(circuit, [values]).result()
+    assert num_plans(simulator, circuit) == 2
+    own = AerSimulator(method="density_matrix", noise_model=noise_model(readout=False))
+    expected = own.run(circuit, parameter_binds=[values], shots=1).result()
+    for k in range(9):
+        alone = simulator.run(circuit, [{p: each[k : k + 1] for p, each in values.items()}]).result().data(0)
+        for label in ("mean", "variance"):
+            np.testing.assert_allclose(together.data(k)[label], alone[label], atol=1e-12)
+            np.testing.assert_allclose(together.data(k)[label], expected.data(k)[label], atol=1e-7)
+    assert num_plans(simulator, circuit) == 1
+
+
+def num_plans(simulator: FusedSimulator, circuit: QuantumCircuit) -> int:
+    """Number of plans by which a circuit was run the last time: that of the encoding is one of its own."""
+    options = runner_options(vars(simulator.options))
+    return len(*compile_runner(CACHE.known(circuit), options).runner.plans.values())
 
 
 @pytest.mark.parametrize("shots", [1 << 10, 1 << 12])

@@ -84,27 +84,51 @@ def _bound_sets(circuit: QuantumCircuit, binds: Mapping[Any, Any]) -> NDArray[np
             raise InvalidInputError(
                 f"parameter_binds names {key!r}, which is no parameter of circuit {circuit.name!r}."
             )
-        given[known[key]] = np.atleast_1d(real_array(values, f"parameter_binds, values of {key}", copy=False))
+        given[known[key]] = values
     missing = [parameter.name for parameter in parameters if parameter not in given]
     if missing:
         raise InvalidInputError(
             f"Circuit {circuit.name!r} has parameters without values: {missing}. Bind them with assign_parameters, or "
             "give parameter_binds=[{parameter: [value, ...]}], one dictionary per circuit."
         )
-    shapes = {parameter.name: values.shape for parameter, values in given.items()}
+    if not parameters:
+        return np.empty((1, 0))
+    columns = [given[parameter] for parameter in parameters]
+    sets = _stacked(columns)
+    if sets is None:
+        sets = _stacked_one_by_one([parameter.name for parameter in parameters], columns)
+    check_finite(sets, parameters)
+    return sets
+
+
+def _stacked(columns: Sequence[Any]) -> NDArray[np.float64] | None:
+    """Lists of equally many numbers as the columns of an array; None where they are something else."""
+    if not all(type(column) in (list, np.ndarray) for column in columns):
+        return None
+    try:
+        rows = np.array(columns)
+    except ValueError:  # lists of unequal lengths
+        return None
+    is_real = rows.ndim == 2 and rows.size and rows.dtype.kind in "iuf"
+    return np.ascontiguousarray(rows.T, np.float64) if is_real else None
+
+
+def _stacked_one_by_one(names: Sequence[str], columns: Sequence[Any]) -> NDArray[np.float64]:
+    """The same of whatever numbers can be read from; what is wrong is found out."""
+    arrays = [
+        np.atleast_1d(real_array(column, f"parameter_binds, values of {name}", copy=False))
+        for name, column in zip(names, columns, strict=True)
+    ]
+    shapes = {name: array.shape for name, array in zip(names, arrays, strict=True)}
     if len(set(shapes.values())) > 1 or any(len(shape) != 1 for shape in shapes.values()):
         raise InvalidInputError(
             f"The parameters of a circuit need equal numbers of values, a list [value, ...] each, got shapes {shapes}."
         )
-    if any(not values.size for values in given.values()):
+    if any(not array.size for array in arrays):
         raise InvalidInputError(
             f"parameter_binds has empty lists of values for {[*shapes]}: there is nothing to run. Give one or more."
         )
-    if not parameters:
-        return np.empty((1, 0))
-    sets = np.stack([given[parameter] for parameter in parameters], axis=1)
-    check_finite(sets, parameters)
-    return sets
+    return np.stack(arrays, axis=1)
 
 
 def run_all(experiments: Sequence[Experiments], options: Mapping[str, Any]) -> list[ExperimentResult]:
@@ -124,7 +148,8 @@ def _run(experiments: Experiments, options: Mapping[str, Any]) -> list[Experimen
     try:
         compiled = compile_runner(CACHE.known(circuit), compiling, shots)
         began = time.perf_counter()
-        generators = [np.random.default_rng(seed) for seed in seeds]
+        is_random = compiled.runner.is_random  # a generator takes ten microseconds
+        generators = [np.random.default_rng(seed) if is_random else None for seed in seeds]
         outcomes = compiled.run(
             Request(experiments.sets, np.arange(count), shots, generators, keep=bool(options["memory"]))
         )
@@ -235,7 +260,7 @@ def _noise(compiled: CompiledCircuit, noise: Noise | None) -> str:
 
 def _fusion(compiled: CompiledCircuit, options: RunnerOptions, *, verbose: bool) -> dict[str, Any]:
     """The account of the plans that were run: counts add up over segments, sizes are the largest one's."""
-    plans = list(compiled.runner.plans.values())
+    plans = [plan for each in compiled.runner.plans.values() for plan in each]
     fusion: dict[str, Any] = {"enabled": options.fusion_enable, "applied": compiled.fuses and bool(plans)}
     for plan in plans:
         for name, value in plan.summary().items():
