@@ -276,7 +276,8 @@ def _flatten(tape: Tape) -> list[int]:
 
 
 def _flatten_block(block: Block, numbers: list[int]) -> None:
-    numbers += (len(block.tile), *block.tile, block.undo_from, len(block.operations))
+    support = (-1,) if block.support is None else (len(block.support), *block.support)
+    numbers += (len(block.tile), *block.tile, *support, block.undo_from, len(block.operations))
     for operation in block.operations:
         numbers += _flatten_operation(operation)
 

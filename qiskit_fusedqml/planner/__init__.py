@@ -12,7 +12,7 @@ that `stages.stage_groups` cuts first;
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from ..ir.program import MAX_MATRIX_QUBITS, Matrix, Program
 from ..memory import collector_paused
@@ -24,7 +24,7 @@ from .frame import Frame
 from .plan import Plan
 from .schedule import Group, Item, group
 from .stages import check_ranks, stage_groups, stages_of_blocks
-from .tape import Block
+from .tape import Block, with_supports
 
 __all__ = ["Plan", "fuse"]
 
@@ -33,6 +33,9 @@ ORDERING_GAIN = 0.05
 
 STAGED_WINDOWS = 8
 """Windows of instructions that are ordered together where ranks share a state: CX networks fill most of them."""
+
+SMALLEST_SUPPORT = 6
+"""Dimensions that the ket's support may be kept to: tiles on fewer take no less."""
 
 PLANNING_COST = 25_000
 """Multiply-adds a sweep must save for each instruction that is planned again: a tenth of what planning it takes."""
@@ -74,53 +77,91 @@ def fuse(
         InvalidInputError: If the state cannot be divided among so many ranks.
     """
     program.check_pure("a plan for amplitudes")
-    n = program.num_qubits
+    n, num_global = program.num_qubits, cost_model.global_qubits
     widest = max((len(i.qubits) for i in program.instructions if isinstance(i, Matrix)), default=1)
-    num_global = cost_model.global_qubits
     if num_global:
         check_ranks(n, num_global, widest)
     spread = min(cost_model.lane_qubits(n, batch), max(n - num_global - min(widest, MAX_MATRIX_QUBITS), 0))
     tile_limit = max(cost_model.tile_limit(n, spread, batch), widest)
-
+    # a few samples without gradients are often run once, and planning a small circuit takes longer than that
+    once = bool(spread) and not wanted_slots
     # |0...0> has physical index 0 in every linear frame; amplitudes are given in the identity frame, and ranks fold
     # their own parts
     from_zero = program.initial_state is None and not any_start and not num_global
     first = Frame.folded(n, spread, cost_model.fold_bits) if from_zero else Frame.identity(n)
-    frame = start or first
-
-    def plan(euler: bool) -> Plan:
-        windows = collect(
-            program,
-            batched_slots,
-            frame,
-            keep_phase=keep_phase,
-            populations=populations,
-            euler=euler,
-            windows_joined=STAGED_WINDOWS if num_global else 1,
-        )
-        emitter = Emitter(n, program.num_angles, sorted(batched_slots), wanted_slots, cost_model.table_qubits)
-        blocks: list[Block] = []
-        for elements in windows:
-            emitter.begin(elements)
-            if elements.elements or not program.cuts:  # gates that only changed the frame need no sweep of their own
-                items = [_item(element) for element in elements.elements]
-                groups = _staged(items, n, num_global, tile_limit) if num_global else group(items, n, tile_limit)
-                blocks += [emitter.block(g) for g in groups]
-        tape = emitter.tape(blocks, spread)
-        if num_global:
-            tape = replace(tape, stages=stages_of_blocks([block.tile for block in blocks], n, n - num_global))
-        return Plan(program, cost_model, tape, emitter.tables(tape.blocks), wanted_slots)
-
-    by_angles = plan(euler=True)
+    grows = from_zero and start is None
+    planner = _Planner(
+        program,
+        cost_model,
+        batched_slots,
+        wanted_slots,
+        keep_phase,
+        populations,
+        start or first,
+        spread,
+        tile_limit,
+        grows,
+        _supports(n, spread) if grows and not (once and tile_limit >= n) else (),
+    )
+    by_angles = planner.plan(euler=True)
     if not by_angles.tables.num_sequences:
         return by_angles
     gain = by_angles.gain_of_matrices() + ORDERING_GAIN * by_angles.arithmetic_cost
     if gain <= 0:  # as for most deep circuits, which take long to plan
         return by_angles
-    # a few samples without gradients are often run once, and planning a small circuit again takes longer than that
-    if spread and not wanted_slots and gain * 2**n < PLANNING_COST * len(program.instructions):
+    if once and gain * 2**n < PLANNING_COST * len(program.instructions):
         return by_angles
-    return min(by_angles, plan(euler=False), key=lambda p: p.cost)
+    return min(by_angles, planner.plan(euler=False), key=lambda p: p.cost)
+
+
+@dataclass(frozen=True, slots=True)
+class _Planner:
+    """What the plans of one program have in common, whether by Euler angles or by matrices."""
+
+    program: Program
+    cost_model: CostModel
+    batched_slots: frozenset[int]
+    wanted_slots: frozenset[int]
+    keep_phase: bool
+    populations: bool
+    frame: Frame
+    spread: int
+    tile_limit: int
+    grows: bool
+    supports: tuple[int, ...]
+
+    def plan(self, *, euler: bool) -> Plan:
+        program, n, num_global = self.program, self.program.num_qubits, self.cost_model.global_qubits
+        windows = collect(
+            program,
+            self.batched_slots,
+            self.frame,
+            keep_phase=self.keep_phase,
+            populations=self.populations,
+            euler=euler,
+            windows_joined=STAGED_WINDOWS if num_global else 1,
+        )
+        slots = sorted(self.batched_slots)
+        emitter = Emitter(n, program.num_angles, slots, self.wanted_slots, self.cost_model.table_qubits)
+        blocks: list[Block] = []
+        for elements in windows:
+            emitter.begin(elements)
+            if elements.elements or not program.cuts:  # gates that only changed the frame need no sweep of their own
+                items = [_item(element) for element in elements.elements]
+                groups = self._groups(items, () if blocks else self.supports)
+                blocks += [emitter.block(g) for g in groups]
+        if self.grows:
+            blocks = list(with_supports(blocks, n))
+        tape = emitter.tape(blocks, self.spread)
+        if num_global:
+            tape = replace(tape, stages=stages_of_blocks([block.tile for block in blocks], n, n - num_global))
+        return Plan(program, self.cost_model, tape, emitter.tables(tape.blocks), self.wanted_slots)
+
+    def _groups(self, items: list[Item], supports: tuple[int, ...]) -> list[Group]:
+        n, num_global = self.program.num_qubits, self.cost_model.global_qubits
+        if num_global:
+            return _staged(items, n, num_global, self.tile_limit)
+        return group(items, n, self.tile_limit, supports)
 
 
 def _staged(items: list[Item], n: int, num_global: int, tile_limit: int) -> list[Group]:
@@ -131,6 +172,15 @@ def _staged(items: list[Item], n: int, num_global: int, tile_limit: int) -> list
         blocks = group([items[index] for index in order], n, tile_limit)
         found += [Group(block.tile, [[order[k] for k in step] for step in block.steps]) for block in blocks]
     return found
+
+
+def _supports(n: int, spread: int) -> tuple[int, ...]:
+    """Dimensions that the ket's support keeps to while it can, see `schedule.group`.
+
+    With n - 3, what is done first takes an eighth of the work. Lanes that hold amplitudes of one sample add to the
+    support of the first blocks, so that these keep to less.
+    """
+    return tuple(k for k in dict.fromkeys((n - 3 - spread, n - 3)) if k >= SMALLEST_SUPPORT)
 
 
 def _item(element: Element) -> Item:

@@ -177,10 +177,11 @@ def _work(apply: float, overlap: float, undone: bool) -> Work:
     return Work(apply, 2.0 * apply + overlap if undone else 0.0)
 
 
-def block_bytes(block: Block, amplitude_bytes: int) -> Work:
-    """Traffic of one pass: the ket is read and written; backward, ket and bra are."""
+def block_bytes(block: Block, amplitude_bytes: int, share: float) -> Work:
+    """Traffic of one pass over a share of the state: the ket is read and written; backward, ket and bra are."""
     undone = block.undo_from < len(block.operations)
-    return Work(0.0, 0.0, 2.0 * amplitude_bytes, 4.0 * amplitude_bytes if undone else 0.0)
+    moved = 2.0 * amplitude_bytes * share
+    return Work(0.0, 0.0, moved, 2.0 * moved if undone else 0.0)
 
 
 def gate_by_gate(program: Program, first_wanted: int, amplitude_bytes: int) -> Work:

@@ -57,9 +57,10 @@ class Plan:
         """Work of the whole plan per amplitude and sample."""
         forward = backward = forward_bytes = backward_bytes = 0.0
         for block in self.tape.blocks:
+            share = block.share(self.tape.num_qubits)
             for _, work in self._operations(block):
-                forward += work.forward
-                backward += work.backward
+                forward += share * work.forward
+                backward += share * work.backward
             moved = self._traffic(block)
             forward_bytes += moved.forward_bytes
             backward_bytes += moved.backward_bytes
@@ -69,7 +70,7 @@ class Plan:
         """What one block takes on the device, its arithmetic and the moves of its tiles, in `CostModel.cost`'s unit."""
         model = self.cost_model
         arithmetic = sum(model.cost(work, kind) for kind, work in self._operations(block))
-        return arithmetic, model.cost(self._traffic(block))
+        return block.share(self.tape.num_qubits) * arithmetic, model.cost(self._traffic(block))
 
     @cached_property
     def arithmetic_cost(self) -> float:
@@ -109,18 +110,20 @@ class Plan:
         matrix = U2(0, 0, 0)
         gain = 0.0
         for block in self.tape.blocks:
+            saved = 0.0
             for position, operation in enumerate(block.operations):
                 undone = position >= block.undo_from
                 match operation:
                     case Diag(factors):
                         stays = any(f.batched or any(has_others[f.first : f.first + len(f.terms)]) for f in factors)
                         left = replace(operation, factors=factors[:1])
-                        gain += self._cost_of(operation, undone) - (self._cost_of(left, undone) if stays else 0.0)
+                        saved += self._cost_of(operation, undone) - (self._cost_of(left, undone) if stays else 0.0)
                     case RY(batched=False) if is_euler[operation.coefficient]:
                         rotation = self._cost_of(operation, undone, self._is_factored(operation))
-                        gain += rotation - self._cost_of(matrix, undone)
+                        saved += rotation - self._cost_of(matrix, undone)
                     case RY() | Pauli() if not self._is_factored(operation):
-                        gain += max(self._cost_of(operation, undone) - self._cost_of(operation, undone, True), 0.0)
+                        saved += max(self._cost_of(operation, undone) - self._cost_of(operation, undone, True), 0.0)
+            gain += block.share(self.tape.num_qubits) * saved
         return gain
 
     def _operations(self, block: Block) -> Iterator[tuple[str, Work]]:
@@ -145,7 +148,7 @@ class Plan:
         return self.cost_model.cost(work, operation_kind(operation, factored=factored))
 
     def _traffic(self, block: Block) -> Work:
-        return block_bytes(block, self.cost_model.amplitude_bytes)
+        return block_bytes(block, self.cost_model.amplitude_bytes, block.share(self.tape.num_qubits))
 
     @cached_property
     def baseline(self) -> Work:
@@ -175,7 +178,9 @@ class Plan:
         return f"<Plan of {len(self.program.instructions)} instructions in {len(self.tape.blocks)} blocks>"
 
     def __str__(self) -> str:
-        lines = block_lines("amplitude", "qubits", self.summary(), self.tape.blocks)
+        blocks = self.tape.blocks
+        shares = [block.share(self.tape.num_qubits) for block in blocks]
+        lines = block_lines("amplitude", "qubits", self.summary(), blocks, shares)
         return "\n".join(lines + self._stage_lines() if self.tape.stages else lines)
 
     def _stage_lines(self) -> list[str]:
@@ -202,7 +207,13 @@ def account(work: Work, baseline: Work) -> dict[str, float]:
     }
 
 
-def block_lines(per: str, dimensions: str, summary: Mapping[str, float | int], blocks: Sequence[AnyBlock]) -> list[str]:
+def block_lines(
+    per: str,
+    dimensions: str,
+    summary: Mapping[str, float | int],
+    blocks: Sequence[AnyBlock],
+    shares: Sequence[float] | None = None,
+) -> list[str]:
     """The lines of a printed plan.
 
     Args:
@@ -210,6 +221,7 @@ def block_lines(per: str, dimensions: str, summary: Mapping[str, float | int], b
         dimensions: What a tile's dimensions are called.
         summary: The plan's summary.
         blocks: The blocks of its tape.
+        shares: The part of the state that each block works on; None for all of it.
     """
     count = f"{summary['blocks']} block" + ("s" if summary["blocks"] != 1 else "")
     sizes = f"{summary['instructions']} instructions -> {summary['operations']} operations in {count}"
@@ -235,5 +247,7 @@ def block_lines(per: str, dimensions: str, summary: Mapping[str, float | int], b
         kinds = Counter(type(operation).__name__ for operation in block.operations)
         content = ", ".join(f"{number} {kind}" for kind, number in kinds.items())
         undone = len(block.operations) - block.undo_from
-        lines.append(f"  block {index}: tile of {len(block.tile)} {dimensions}, {content}; {undone} undone backward")
+        part = f" on 1/{1 / shares[index]:.0f} of the state" if shares and shares[index] < 1.0 else ""
+        tile = f"tile of {len(block.tile)} {dimensions}{part}"
+        lines.append(f"  block {index}: {tile}, {content}; {undone} undone backward")
     return lines

@@ -19,6 +19,9 @@ from .gf2 import Span
 PATIENCE = 8
 """`group` stops looking ahead after this many times n items in a row that could not be taken."""
 
+WORTHWHILE = 8
+"""A block on a small support that does not enlarge it is a pass of its own for this many items or more."""
+
 STRETCH = 64
 """`levels` passes over this many levels at once if none of them touches an item's qubits."""
 
@@ -93,34 +96,58 @@ class Group:
     steps: list[list[int]]
 
 
-def group(items: Sequence[Item], n: int, tile_limit: int) -> list[Group]:
-    """Cut the items into blocks whose tiles have at most ``tile_limit`` dimensions."""
+def group(items: Sequence[Item], n: int, tile_limit: int, supports: Sequence[int] = ()) -> list[Group]:
+    """Cut the items into blocks.
+
+    Args:
+        items: The items.
+        n: Number of qubits.
+        tile_limit: Most dimensions of a tile.
+        supports: For items that begin with |0...0>: dimensions, ascending, that the span of all tiles so far shall
+            not exceed while there is something to do inside. Blocks on a small support are nearly free.
+    """
     table = levels(items, n)
-    if tile_limit >= n and not any(item.alone for item in items):
+    if tile_limit >= n and not supports and not any(item.alone for item in items):
         return [Group(tuple(1 << q for q in range(n)), [level for level in table if level])]
-    return group_in_order(items, [index for level in table for index in level], n, tile_limit)
+    return group_in_order(items, [index for level in table for index in level], n, tile_limit, supports)
 
 
-def group_in_order(items: Sequence[Item], order: Sequence[int], n: int, tile_limit: int) -> list[Group]:
+def group_in_order(
+    items: Sequence[Item], order: Sequence[int], n: int, tile_limit: int, supports: Sequence[int] = ()
+) -> list[Group]:
     """As `group`, of items in an order that their commuting allows: what comes first is taken first."""
     remaining = list(order)
     groups: list[Group] = []
-    while remaining:
-        picker = _Picker(items, n, tile_limit)
-        remaining = picker.pick(remaining)
-        groups.append(Group(picker.tile.basis(), picker.steps))
+    support = Span()
+    for most in (*supports, n):
+        while remaining:
+            picker = _Picker(items, n, tile_limit, support if most < n else None, most)
+            rest = picker.pick(remaining)
+            tile = picker.tile.basis()
+            if most < n and not (tile and (_grows(support, tile) or len(remaining) - len(rest) >= WORTHWHILE)):
+                break
+            remaining = rest
+            groups.append(Group(tile, picker.steps))
+            for vector in tile:
+                support.add(vector)
     return groups
+
+
+def _grows(support: Span, tile: tuple[Vector, ...]) -> bool:
+    return any(vector not in support for vector in tile)
 
 
 class _Picker:
     """Fills one block greedily.
 
     Diagonal items wait until a flip that does not commute with one of them is taken; then all that wait go first,
-    together.
+    together. With a support, its sum with the tile has at most ``most`` dimensions.
     """
 
-    def __init__(self, items: Sequence[Item], n: int, tile_limit: int) -> None:
+    def __init__(self, items: Sequence[Item], n: int, tile_limit: int, support: Span | None, most: int) -> None:
         self.items = items
+        self.support = support
+        self.most = most
         self.n = n
         self.low = (1 << n) - 1
         self.tile_limit = tile_limit
@@ -167,7 +194,7 @@ class _Picker:
                 self._leave(generators)
                 return False
             self.closed = True
-        elif not self.tile.fits(vectors, self.tile_limit):
+        elif not self._fits(vectors):
             self._leave(generators)
             return False
         for vector in vectors:
@@ -179,6 +206,11 @@ class _Picker:
         else:
             self.steps.append([index])
         return True
+
+    def _fits(self, vectors: tuple[Vector, ...]) -> bool:
+        if not self.tile.fits(vectors, self.tile_limit):
+            return False
+        return self.support is None or self.support.fits((*self.tile.basis(), *vectors), self.most)
 
     def _flush(self) -> None:
         if self.waiting:

@@ -111,7 +111,7 @@ def _piece(tape: Tape, start: int, stop: int) -> Tape:
             if tape.stages:
                 stage = bisect_right(tape.stages, number, key=lambda stage: stage.first) - 1
                 stages.setdefault(stage, Stage(len(blocks), tape.stages[stage].local))
-            blocks.append(Block(block.tile, block.operations[low:high], undo_from))
+            blocks.append(replace(block, operations=block.operations[low:high], undo_from=undo_from))
         position += len(block.operations)
     measured = [operation for block in blocks for operation in block.operations if operation.overlap >= 0]
     first = min((operation.overlap for operation in measured), default=0)

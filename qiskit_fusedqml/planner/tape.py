@@ -42,10 +42,12 @@ have their true scale.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from .frame import Frame, Functional, Vector
+from .gf2 import Span
 from .stages import Stage
 
 STEEP = 8.0
@@ -203,11 +205,28 @@ class Block:
         operations: The operations in forward order.
         undo_from: The backward sweep undoes ``operations[undo_from:]``; what comes before has no gradient wanted
             before it.
+        support: Basis of the subspace outside of which the ket is zero before and after the block; None for the whole
+            space. A device may leave tiles outside it as they are, in both directions: an overlap there is zero, and
+            no block before needs the bra there, whose own support is no larger.
     """
 
     tile: tuple[Vector, ...]
     operations: tuple[Operation, ...]
     undo_from: int = 0
+    support: tuple[Vector, ...] | None = None
+
+    def share(self, num_qubits: int) -> float:
+        """The part of the amplitudes that the ket's support holds."""
+        return 1.0 if self.support is None else 2.0 ** (len(self.support) - num_qubits)
+
+
+def with_supports(blocks: Iterable[Block], num_qubits: int) -> Iterator[Block]:
+    """The blocks of a tape that begins with physical index 0: the ket's support is the span of the tiles so far."""
+    span = Span()
+    for block in blocks:
+        for vector in block.tile:
+            span.add(vector)
+        yield block if span.dimension == num_qubits else replace(block, support=span.basis())
 
 
 @dataclass(frozen=True, eq=False, repr=False)

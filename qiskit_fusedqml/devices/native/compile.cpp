@@ -35,8 +35,26 @@ TileFrame make_frame(int n, int v, const std::vector<uint64_t>& tile) {
     return frame;
 }
 
+// The tiles' outer words: all of them, or those of the tiles that meet the span of `support`.
+std::vector<uint64_t> outer_vectors(const TileFrame& frame, const std::vector<uint64_t>* support) {
+    std::vector<uint64_t> result;
+    uint64_t all = 0;
+    for (const int bit : frame.outer_bits) {
+        all |= uint64_t(1) << bit;
+        result.push_back(uint64_t(1) << bit);
+    }
+    if (!support) return result;
+    gf2::Echelon echelon;
+    for (uint64_t vector : *support) {
+        for (size_t k = 0; k < frame.basis.size(); ++k)
+            if (vector >> frame.pivots[k] & 1) vector ^= frame.basis[k];
+        echelon.add(vector & all);
+    }
+    return echelon.vectors();
+}
+
 // How a tile's rows are found in memory: stored vectors hold the lowest v row bits in their lanes.
-Block make_block(Arena& arena, const TileFrame& frame) {
+Block make_block(Arena& arena, const TileFrame& frame, const std::vector<uint64_t>* support) {
     const int v = frame.v, t = static_cast<int>(frame.basis.size());
     const uint64_t low = (uint64_t(1) << v) - 1;
     std::vector<uint32_t> steps, lane_steps, exchange_row, shear;
@@ -71,8 +89,9 @@ Block make_block(Arena& arena, const TileFrame& frame) {
     block.exchange_row = arena.keep(exchange_row);
     block.shear = arena.keep(shear);
     block.stack_bits = block.in_place ? frame.stack_bits() : 0;
-    block.num_outer = static_cast<int32_t>(frame.outer_bits.size());
-    block.outer_bits = arena.keep(frame.outer_bits);
+    const std::vector<uint64_t> outer = outer_vectors(frame, support);
+    block.num_outer = static_cast<int32_t>(outer.size());
+    block.outer = arena.keep(outer);
     return block;
 }
 
@@ -80,13 +99,15 @@ Block read_block(CompiledTape& tape, Reader& reader, int n, int v, int group, st
     const std::vector<uint64_t> tile = reader.masks(reader.next(0, n), n);
     if (static_cast<int>(tile.size()) > n - tape.lane_qubits)
         throw std::invalid_argument("A tile leaves fewer dimensions outside than the tape's lane_qubits.");
+    const int64_t support_size = reader.next(-1, n);
+    const std::vector<uint64_t> support = reader.masks(support_size, n);
     const int64_t undo_from = reader.next();
     const int64_t num_ops = reader.next();
     const TileFrame frame = make_frame(n, v, tile);
     BlockCompiler compiler(tape.arena, tape.requirements, frame, tape.view.num_overlaps, group);
     for (int64_t i = 0; i < num_ops; ++i) compiler.read(reader, i >= undo_from, tables);
     const std::vector<Op>& ops = compiler.finish();
-    Block block = make_block(tape.arena, frame);
+    Block block = make_block(tape.arena, frame, support_size < 0 ? nullptr : &support);
     block.num_ops = static_cast<int32_t>(ops.size());
     block.num_head = compiler.num_head();
     for (const Op& op : ops) {

@@ -9,7 +9,7 @@ namespace {
 // Row bits of tile number `number`.
 inline uint64_t outer_word(const Block& block, uint64_t number) {
     uint64_t word = 0;
-    for (int i = 0; i < block.num_outer; ++i) word |= (number >> i & 1) << block.outer_bits[i];
+    for (int i = 0; i < block.num_outer; ++i) word ^= (number >> i & 1) ? block.outer[i] : 0;
     return word;
 }
 

@@ -171,7 +171,7 @@ struct Block {
     const uint32_t* lane_steps;    // and on lane bits
     const uint32_t* exchange_row;  // j vector rows
     const uint32_t* shear;         // j XOR permutations of lane bits, per low local bit
-    const int32_t* outer_bits;     // row bits, ascending
+    const uint64_t* outer;         // basis of the outer words o, by ascending pivot: 2**num_outer tiles
     const Op* ops;
 };
 
