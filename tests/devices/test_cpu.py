@@ -218,6 +218,33 @@ def test_tables_of_large_angles(isa, precision):
         assert error < (4e-16 if precision == "double" else 2e-7), angles[i]
 
 
+CHAINS = tuple(1 << k for k in range(9)) + tuple((2 << k) - 1 for k in range(9))
+PAIRS = CHAINS[:9] + tuple(1 << i | 1 << j for i in range(9) for j in range(i))
+RANDOM = tuple(int(mask) for mask in np.random.default_rng(6).integers(1 << 10, size=65))
+
+
+@pytest.mark.parametrize("precision", ["double", "single"])
+@pytest.mark.parametrize("batched", [False, True])
+@pytest.mark.parametrize("terms", [CHAINS, PAIRS, RANDOM[:30], RANDOM[:64], RANDOM], ids=len)
+def test_tables_of_many_terms(isa, precision, batched, terms):
+    """Products of phases where few functionals meet in each bit, sines and cosines elsewhere: as in NumPy."""
+    rng = np.random.default_rng(len(terms))
+    n, units = 9, tuple(1 << q for q in range(9))
+    diag = Diag((Factor(units, terms, 0, batched),), 0)
+    signs = 1 - 2 * (np.bitwise_count(np.array(terms)[:, None] & (np.arange(1 << n) | 1 << n)) & 1).astype(float)
+    for spread, batch in ((0, 1), (1, 3), (2, 5), (3, 1), (4, 1), (3, 2), (0, 19)):
+        angles = rng.uniform(-4, 4, (len(terms), batch if batched else 1))
+        none = TapeMaker(rng, n).coefficients(batch)
+        given = {"batched_angles": angles} if batched else {"angles": angles[:, 0]}
+        coefficients = replaced(none, scales=np.array([1.5]), **given)
+        device = CPUDevice(precision, num_threads=2)
+        start = random_state(rng, (batch, 1 << n))
+        ket = device.allocate(tape := tape_of(diag, n=n, spread=spread), batch, start)
+        device.forward(tape, coefficients, ket)
+        expected = 1.5 * np.exp(-0.5j * (angles.T @ signs)) * start
+        assert distance(device.amplitudes(ket, tape.frame), expected) < TOLERANCE[precision], (spread, batch)
+
+
 def test_tables_are_those_of_the_coefficients_given(isa):
     """A tape keeps the last tables it made; other coefficients, however alike, do not meet them."""
     rng = np.random.default_rng(0)

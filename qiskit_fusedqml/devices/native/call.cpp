@@ -10,7 +10,12 @@ namespace fusedqml {
 namespace {
 
 constexpr size_t most_kept_tables = size_t(1) << 25;
-constexpr int64_t cheap_entries = 2000;  // for each entry so many operations on an amplitude: making the tables is half a percent
+constexpr int64_t parallel_entries = 16384;  // that one thread makes sooner than it wakes another
+constexpr int64_t cheap_entries = 500;   // for each entry so many operations on an amplitude: making the tables is half a percent
+
+int64_t entries_of(const Kernels& kernels, const Table& table) {
+    return static_cast<int64_t>(kernels.table_bytes(table)) / (2 * kernels.real_bytes);
+}
 
 void require(const char* what, int64_t needed, int64_t given) {
     if (given < needed)
@@ -137,7 +142,7 @@ void PreparedCall::find_tables(const CompiledTape& tape, const CoefficientArrays
 bool PreparedCall::cheap_tables(const TapeView& tape) const {
     int64_t entries = 0, operations = 0;
     for (int id = 0; id < tape.num_tables; ++id)
-        if (!tape.tables[id]->batched) entries += static_cast<int64_t>(ket_.kernels->table_work(*tape.tables[id]));
+        if (!tape.tables[id]->batched) entries += entries_of(*ket_.kernels, *tape.tables[id]);
     for (int b = 0; b < tape.num_blocks; ++b) operations += tape.blocks[b].num_ops;
     return entries * cheap_entries < operations * ket_.num_rows * ket_.groups * ket_.kernels->width;
 }
@@ -146,21 +151,22 @@ std::shared_ptr<TableSet> PreparedCall::build_tables(const TapeView& tape, int t
     const Kernels& kernels = *ket_.kernels;
     const int count = tape.num_tables;
     std::vector<size_t> offsets;
-    size_t total = 0, work = 0, entries = 0;
+    size_t total = 0, work = 0;
+    int64_t entries = 0;
     for (int id = 0; id < count; ++id) {
         const Table& table = *tape.tables[id];
         offsets.push_back(total);
         if (table.batched) continue;
         total += kernels.table_bytes(table);
         work = std::max(work, kernels.table_work(table));
-        entries += kernels.table_work(table);
+        entries += entries_of(kernels, table);
     }
     auto set = std::make_shared<TableSet>();
     set->kernels = &kernels;
     set->memory = Memory(total, false);
     for (size_t id = 0; id < offsets.size(); ++id)
         set->tables.push_back(tape.tables[id]->batched ? nullptr : static_cast<char*>(set->memory.get()) + offsets[id]);
-    const int parts = entries < 8192 ? 1 : std::min(4 * threads, std::max(count, 1));
+    const int parts = entries < parallel_entries ? 1 : std::min(4 * threads, std::max(count, 1));
     run_parts(parts, threads, [&](int part) {
         const Memory angles(work * sizeof(double), false);
         for (int id = part; id < count; id += parts) {

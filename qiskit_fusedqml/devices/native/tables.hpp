@@ -1,85 +1,10 @@
-// Tables of phases: a Walsh-Hadamard transform of the angles, then sine and cosine.
+// Tables of phases: products of those of single angles, or a Walsh-Hadamard transform of the angles, then sine and cosine.
 #pragma once
 #include "kernels.hpp"
-#include "simd.hpp"
+#include "phases.hpp"
 
 namespace fusedqml {
 namespace {
-
-// Taylor coefficients: on [-pi/4, pi/4] the first one left out is below 1e-19.
-constexpr double sine_terms[] = {-1.0 / 6, 1.0 / 120, -1.0 / 5040, 1.0 / 362880, -1.0 / 39916800, 1.0 / 6227020800.0,
-                                 -1.0 / 1307674368000.0, 1.0 / 355687428096000.0};
-constexpr double cosine_terms[] = {-1.0 / 2, 1.0 / 24, -1.0 / 720, 1.0 / 40320, -1.0 / 3628800, 1.0 / 479001600.0,
-                                   -1.0 / 87178291200.0, 1.0 / 20922789888000.0};
-constexpr double largest_reduced = 1e5;
-
-// sin and cos of |x| <= largest_reduced, to about one unit in the last place.
-template <class D> struct SineCosine {
-    using Vec = typename D::Vec;
-    using IntVec = typename D::IntVec;
-
-    static FQ_INLINE void compute(Vec x, Vec& sine, Vec& cosine) {
-        // x = k pi/2 + r. pi/2 in three parts; k times the first two is exact, they have 33 bits each.
-        const Vec magic = D::splat(6755399441055744.0);  // 1.5 * 2**52: adding it rounds to an integer in the low bits
-        const Vec shifted = x * 0.63661977236758134308 + magic;
-        const Vec k = shifted - magic;
-        const Vec part = (x - k * 0x1.921fb544p+0) - k * 0x1.0b4611a6p-34;
-        const Vec r = part - k * 0x1.3198a2e037073p-69;
-        const Vec tail = (part - r) - k * 0x1.3198a2e037073p-69;
-        const Vec r2 = r * r;
-        Vec s = D::splat(sine_terms[7]), c = D::splat(cosine_terms[7]);
-        FQ_UNROLL
-        for (int i = 6; i >= 0; --i) {
-            s = s * r2 + sine_terms[i];
-            c = c * r2 + cosine_terms[i];
-        }
-        s = r + (r * r2 * s + tail);
-        c = 1.0 + (r2 * c - r * tail);
-        const IntVec quadrant = (IntVec)shifted;
-        const IntVec odd = -(quadrant & 1);
-        sine = D::select(odd, c, s);
-        cosine = D::select(odd, s, c);
-        const IntVec sine_sign = (quadrant & 2) << 62, cosine_sign = ((quadrant + 1) & 2) << 62;
-        sine = (Vec)((IntVec)sine ^ sine_sign);
-        cosine = (Vec)((IntVec)cosine ^ cosine_sign);
-    }
-};
-
-inline bool all_reducible(const double* angles, size_t count) {
-    bool fine = true;
-    for (size_t i = 0; i < count; ++i) fine &= __builtin_fabs(angles[i]) <= largest_reduced;
-    return fine;
-}
-
-// Sine and cosine of W numbers, by the library if one of them is large.
-template <class D> FQ_INLINE void sine_cosine(const double* x, double* sine, double* cosine) {
-    using Vec = typename D::Vec;
-    if (all_reducible(x, D::W)) {
-        SineCosine<D>::compute(*reinterpret_cast<const Vec*>(x), *reinterpret_cast<Vec*>(sine),
-                               *reinterpret_cast<Vec*>(cosine));
-        return;
-    }
-    for (int i = 0; i < D::W; ++i) {
-        sine[i] = __builtin_sin(x[i]);
-        cosine[i] = __builtin_cos(x[i]);
-    }
-}
-
-template <class S> void sine_cosines(const double* x, int64_t count, double* sine, double* cosine) {
-    using D = Simd<double, S::W * sizeof(typename S::T) / sizeof(double)>;
-    alignas(64) double angle[D::W], s[D::W], c[D::W];
-    const auto some = [&](int64_t first, size_t bytes) {
-        __builtin_memcpy(angle, x + first, bytes);
-        sine_cosine<D>(angle, s, c);
-        __builtin_memcpy(sine + first, s, bytes);
-        __builtin_memcpy(cosine + first, c, bytes);
-    };
-    int64_t first = 0;
-    for (; first + D::W <= count; first += D::W) some(first, sizeof angle);
-    if (first == count) return;
-    for (double& lane : angle) lane = 0.0;
-    some(first, static_cast<size_t>(count - first) * sizeof(double));
-}
 
 // Stages of the transform within a register.
 template <class D, int bit = 0> FQ_INLINE void transform_within(typename D::Vec& x) {
@@ -151,11 +76,101 @@ template <class S> struct TableBuilder {
             out[2 * (first + k) + 1] = static_cast<T>(-scale * sine[k]);
         }
     }
-    void build(int64_t group, T* out, double* angles) const {
+    void build(int64_t group, T* out, double* work) const {
+        if (table.num_terms <= PhaseProducts<D, 1>::max_terms) {
+            if (table.batched ? batched_products(group, out, work) : shared_products(out, work)) return;
+        }
+        by_transform(group, out, work);
+    }
+    double scale() const { return table.scale >= 0 ? call.scales[table.scale] : 1.0; }
+
+    // Cells are the lanes of a row.
+    bool batched_products(int64_t group, T* out, double* work) const {
+        constexpr int count = S::W / D::W;
+        using Products = PhaseProducts<D, count>;
+        Products products;
+        for (int term = 0; term < table.num_terms; ++term) {
+            const Term& t = table.terms[term];
+            alignas(64) double half[S::W];
+            for (int lane = 0; lane < S::W; ++lane) {
+                const int64_t sample = (group << call.sample_bits) + (lane & ((1 << call.sample_bits) - 1));
+                const double angle = half_angle(term, sample);
+                half[lane] = t.sign != parity(t.lanes & uint32_t(lane >> call.sample_bits)) ? -angle : angle;
+            }
+            products.add(t.mask, reinterpret_cast<const typename D::Vec*>(half));
+        }
+        if (!products.pay(table.index_bits)) return false;
+        auto* cells = reinterpret_cast<typename Products::Cell*>(work);
+        products.build(table.index_bits, scale(), cells, cells + rows());
+        for (size_t row = 0; row < rows(); ++row, out += 2 * S::W) {
+            const double *re = reinterpret_cast<const double*>(cells[row].re), *im = reinterpret_cast<const double*>(cells[row].im);
+            for (int lane = 0; lane < S::W; ++lane) out[lane] = static_cast<T>(re[lane]);
+            for (int lane = 0; lane < S::W; ++lane) out[lane + S::W] = static_cast<T>(im[lane]);
+        }
+        return true;
+    }
+
+    // Cells are successive entries; an entry's number is followed by the row bits that are held in the lanes.
+    bool shared_products(T* out, double* work) const {
+        using Products = PhaseProducts<D, 1>;
+        const int v = table.per_lane ? call.lane_bits : 0, bits = table.index_bits + v - D::log_width;
+        if (bits < 1) return false;
+        Products products;
+        for (int term = 0; term < table.num_terms; ++term) {
+            const Term& t = table.terms[term];
+            const uint32_t mask = t.mask << v | (table.per_lane ? t.lanes : 0);
+            const double angle = t.sign ? -half_angle(term, 0) : half_angle(term, 0);
+            typename D::Vec half;
+            FQ_UNROLL
+            for (int i = 0; i < D::W; ++i) half[i] = parity(mask & uint32_t(i)) ? -angle : angle;
+            products.add(mask >> D::log_width, &half);
+        }
+        if (!products.pay(bits)) return false;
+        auto* cells = reinterpret_cast<typename Products::Cell*>(work);
+        products.build(bits, scale(), cells, cells + (size_t(1) << bits));
+        const size_t count = size_t(1) << bits;
+        if (!table.per_lane) store_interleaved(cells, count, out);
+        else if (!call.sample_bits) store_lanes(cells, count, out);
+        else store_spread(cells, count, out);
+        return true;
+    }
+    using OneCell = PhaseCell<D, 1>;
+    static void store_interleaved(const OneCell* cells, size_t count, T* out) {
+        for (size_t cell = 0; cell < count; ++cell, out += 2 * D::W) {
+            const double *re = reinterpret_cast<const double*>(cells[cell].re), *im = reinterpret_cast<const double*>(cells[cell].im);
+            for (int i = 0; i < D::W; ++i) {
+                out[2 * i] = static_cast<T>(re[i]);
+                out[2 * i + 1] = static_cast<T>(im[i]);
+            }
+        }
+    }
+    // An entry for each lane.
+    static void store_lanes(const OneCell* cells, size_t count, T* out) {
+        constexpr size_t each = S::W / D::W;
+        for (size_t cell = 0; cell < count; ++cell) {
+            const double *re = reinterpret_cast<const double*>(cells[cell].re), *im = reinterpret_cast<const double*>(cells[cell].im);
+            T* to = out + cell / each * 2 * S::W + cell % each * D::W;
+            for (int i = 0; i < D::W; ++i) to[i] = static_cast<T>(re[i]);
+            for (int i = 0; i < D::W; ++i) to[S::W + i] = static_cast<T>(im[i]);
+        }
+    }
+    // Entries in the lanes of all samples; those of a row are in one cell, as there are half as many as lanes at most.
+    void store_spread(const OneCell* cells, size_t count, T* out) const {
+        const int s = call.sample_bits, v = call.lane_bits;
+        for (size_t entry = 0; entry < count * D::W; entry += size_t(1) << v, out += 2 * S::W) {
+            const OneCell& cell = cells[entry / D::W];
+            const double *re = reinterpret_cast<const double*>(cell.re) + entry % D::W,
+                         *im = reinterpret_cast<const double*>(cell.im) + entry % D::W;
+            for (int lane = 0; lane < S::W; ++lane) out[lane] = static_cast<T>(re[lane >> s]);
+            for (int lane = 0; lane < S::W; ++lane) out[lane + S::W] = static_cast<T>(im[lane >> s]);
+        }
+    }
+
+    void by_transform(int64_t group, T* out, double* angles) const {
         place_angles(group, angles);
         walsh_hadamard<D>(angles, lanes(), rows() * lanes());
         const size_t count = rows() * lanes();
-        const double scale = table.scale >= 0 ? call.scales[table.scale] : 1.0;
+        const double scale = this->scale();
         for (size_t i = count; i % D::W; ++i) angles[i] = 0.0;
         for (size_t i = 0; i < count; i += D::W) {
             alignas(64) double sine[D::W], cosine[D::W];
@@ -172,7 +187,7 @@ template <class S> size_t table_bytes(const Table& table) {
 }
 
 template <class S> size_t table_work(const Table& table) {
-    return ((table.per_lane ? S::W : 1) << table.index_bits) + 8;
+    return ((table.per_lane ? size_t(S::W) : 1) << (table.index_bits + 2)) + 64;  // two tables of complex numbers
 }
 
 template <class S> void shared_table(const Call& call, const Table& table, void* out, double* work) {
