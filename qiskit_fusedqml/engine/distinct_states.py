@@ -84,14 +84,8 @@ class Drawn(NamedTuple):
     @classmethod
     def of(cls, trajectories: Trajectories, string_signs: FloatArray, weights: FloatArray) -> Drawn:
         """Equal states found."""
-        turned = trajectories.signs < 0
-        first = np.where(turned.any(axis=1), turned.argmax(axis=1), turned.shape[1])
-        keys = np.concatenate([first.astype(">u4").view(np.uint8).reshape(-1, 4), np.packbits(turned, axis=1)], axis=1)
-        _, rows, number = np.unique(keys.view(f"V{keys.shape[1]}").reshape(-1), return_index=True, return_inverse=True)
-        own = first[rows]
-        count = int(np.searchsorted(own, turned.shape[1]))
-        state_of = np.where(number < count, number + 1, 0)
-        return cls(trajectories.signs[rows[:count]], own[:count], state_of, string_signs, trajectories.x, weights)
+        rows, first, state_of = distinct(trajectories.signs)
+        return cls(trajectories.signs[rows], first, state_of, string_signs, trajectories.x, weights)
 
     @property
     def counts(self) -> FloatArray:
@@ -99,3 +93,24 @@ class Drawn(NamedTuple):
         result = np.zeros((1 + len(self.signs), self.string_signs.shape[1]))
         np.add.at(result, self.state_of, self.weights[:, None] * self.string_signs)
         return result
+
+
+def distinct(signs: NDArray[np.int8], kinds: IntArray | None = None) -> tuple[IntArray, IntArray, IntArray]:
+    """The distinct rows of signs (N, R) that are not all 1.
+
+    Args:
+        signs: 1 or -1.
+        kinds: (N,) numbers; rows of different kinds are different.
+
+    Returns:
+        Where each of the U distinct rows occurs, the first sign of each that is -1, ascending, and for each of the N
+        rows its place among them plus 1, or 0 where all signs are 1.
+    """
+    turned = signs < 0
+    first = np.where(turned.any(axis=1), turned.argmax(axis=1), turned.shape[1])
+    numbers = (first,) if kinds is None else (first, kinds)
+    keys = [number.astype(">u4").view(np.uint8).reshape(-1, 4) for number in numbers]
+    joined = np.concatenate([*keys, np.packbits(turned, axis=1)], axis=1)
+    _, rows, number = np.unique(joined.view(f"V{joined.shape[1]}").reshape(-1), return_index=True, return_inverse=True)
+    count = int(np.searchsorted(first[rows], turned.shape[1]))
+    return rows[:count], first[rows[:count]], np.where(number < count, number + 1, 0)

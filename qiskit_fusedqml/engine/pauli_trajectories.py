@@ -25,26 +25,16 @@ from ..arrays import ComplexArray, FloatArray
 from ..ir.angles import AngleMap
 from ..ir.measurement import Measurement
 from ..ir.observables import PauliSum
-from ..ir.program import Program, Rotation
+from ..ir.program import Program
 from .distinct_states import Drawn, Strings
-from .memory import BRA, KET, MemoryBudget
 from .options import EngineOptions
 from .parameters import ParameterBatch
 from .pauli_frames import BLOCK, PauliFrames, Trajectories
-from .prefixes import Prefixes, Run, Start, chosen_places, irrelevant
+from .prefixes import Prefixes, Run, Start, irrelevant
 from .trajectories import Estimate, TrajectoryEstimator
 
 HELD_BYTES = 1 << 24
 """What was drawn is kept up to this size, and drawn again for every call beyond it."""
-
-CHUNK_BYTES = 1 << 23
-"""Bytes of the states that go through the program at a time, about: a cache's."""
-
-MOST_PLACES = 6
-"""Places in a program where trajectories may start, each with a plan of its own."""
-
-SMALLEST_WORK = 2e7
-"""Amplitudes times rotations from which on it pays to start in several places."""
 
 
 class Samples(NamedTuple):
@@ -115,7 +105,7 @@ class PauliTrajectories(TrajectoryEstimator):
     def vjp(self, parameters: ParameterBatch) -> tuple[Estimate, Callable[[FloatArray], FloatArray]]:
         values, parts = parameters.full(), self._samples(parameters, backward=True)
         rows = parameters.batch * (1 + sum(len(drawn.signs) for drawn in self._held)) if self._is_held else 0
-        fits = bool(rows) and len(parts) == 1 and self._memory.fits(rows, self._needed(backward=True))
+        fits = bool(rows) and len(parts) == 1 and self._prefixes.memory.fits(rows, self._prefixes.needed(backward=True))
         kept = fits and not self._options.checkpoint
         observed = [self._observed(samples, backward=True, kept=kept) for samples in parts]
         estimate = self._estimated(np.concatenate([each.values for each in observed], axis=1))
@@ -138,7 +128,7 @@ class PauliTrajectories(TrajectoryEstimator):
     def probabilities(self, parameters: ParameterBatch, measurement: Measurement) -> FloatArray:
         size, qubits = 2**measurement.num_clbits, measurement.qubits
         what = f"probabilities of {measurement.num_clbits} classical bits"
-        self._memory.check_output(8 * size * parameters.batch, what)
+        self._prefixes.memory.check_output(8 * size * parameters.batch, what)
         total = np.zeros((parameters.batch, 2 ** len(qubits)))
         for samples in self._samples(parameters):
             own = total[samples.rows]
@@ -171,7 +161,7 @@ class PauliTrajectories(TrajectoryEstimator):
         """The samples, as many at a time as there is memory for."""
         angles = self._frames.angles(self._angle_map.evaluate(parameters.full()))
         starts, batch = parameters.initial_states, parameters.batch
-        size = self._memory.samples(batch, self._needed(backward=backward))
+        size = self._prefixes.memory.samples(batch, self._prefixes.needed(backward=backward))
         return [
             Samples(
                 slice(k, min(k + size, batch)),
@@ -181,13 +171,9 @@ class PauliTrajectories(TrajectoryEstimator):
             for k in range(0, batch, size)
         ]
 
-    def _needed(self, *, backward: bool) -> int:
-        """States that a sample takes: those of a sweep, and with several places those that are kept there."""
-        return KET + BRA * backward + (len(self._prefixes.suffixes) + 2 if len(self._prefixes.suffixes) > 1 else 0)
-
     def _sweeps(self, samples: Samples, drawn: Drawn, starts: Sequence[Start], *, backward: bool) -> Iterator[Swept]:
         """The forward sweeps of the states drawn."""
-        for place, states in self._chunks(drawn, len(samples.angles)):
+        for place, states in self._prefixes.pieces(drawn.first, len(samples.angles)):
             points = self._points(samples, drawn.signs[states])
             yield Swept(place, states, self._prefixes.parted(place, points, starts[place], backward=backward))
 
@@ -211,7 +197,8 @@ class PauliTrajectories(TrajectoryEstimator):
     def _pulled(self, samples: Samples, cotangents: FloatArray, observed: Observed | None) -> FloatArray:
         """Gradients (M, B, R) of sums of the strings (M, B, K')."""
         prefixes, points, count = self._prefixes, self._points(samples), len(cotangents)
-        step = max(self._memory.bytes // (4 * len(prefixes.suffixes) * self._memory.state_bytes(len(points))), 1)
+        of_bras = len(prefixes.suffixes) * prefixes.memory.state_bytes(len(points))
+        step = max(prefixes.memory.bytes // (4 * of_bras), 1)
         if count > step:  # bras are held for each
             parts = (cotangents[k : k + step] for k in range(0, count, step))
             return np.concatenate([self._pulled(samples, part, None) for part in parts])
@@ -268,10 +255,6 @@ class PauliTrajectories(TrajectoryEstimator):
     def _bra(self, run: Run, cotangents: FloatArray) -> object:
         return self._prefixes.device.apply_observables(run.ket, run.sweeps.frame, self._sums, cotangents)
 
-    @property
-    def _memory(self) -> MemoryBudget:
-        return self._prefixes.suffixes[0].passes.memory
-
     def _drawn(self) -> Iterator[Drawn]:
         """The trajectories, some at a time; the first of all is the one without an error."""
         return iter(self._held) if self._is_held else self._draw()
@@ -299,35 +282,9 @@ class PauliTrajectories(TrajectoryEstimator):
     @cached_property
     def _prefixes(self) -> Prefixes:
         """The sweeps; the places to start from are those of the first trajectories' first errors."""
-        frames = self._frames
-        program, first = frames.program, next(self._drawn()).first
-        positions = np.array(
-            [k for k, i in enumerate(program.instructions) if isinstance(i, Rotation) and i.slot >= 0], np.intp
-        )
-        is_large = len(first) * len(positions) * 2.0**program.num_qubits > SMALLEST_WORK
-        places = chosen_places(program, positions[first], MOST_PLACES if is_large else 1)
+        frames, first = self._frames, next(self._drawn()).first
         wanted = np.flatnonzero(frames.slots >= 0)
-        made = Prefixes(program, places, wanted, self._options, populations=self._populations)
-        memory = made.suffixes[0].passes.memory
-        if len(places) > 1 and not memory.fits(1, KET + BRA + len(places) + 2):
-            return Prefixes(program, [0], wanted, self._options, populations=self._populations)
-        return made
-
-    def _chunks(self, drawn: Drawn, batch: int) -> Iterator[tuple[int, slice]]:
-        """The states in pieces, and the place from which each piece starts."""
-        prefixes, model = self._prefixes, self._prefixes.device.cost_model
-        starts = np.array([part.slots.start for part in prefixes.suffixes])
-        numbers = np.searchsorted(starts, drawn.first, side="right") - 1
-        group, total = model.lanes * model.threads, len(numbers)
-        fit = self._memory.samples(max(total * batch, 1), self._needed(backward=True))
-        most = max(min(fit, max(CHUNK_BYTES // self._memory.state_bytes(1), group)) // batch, 1)
-        first = 0
-        while first < total:
-            same = int(np.searchsorted(numbers, numbers[first], side="right")) - first
-            filled = -(-same * batch // group) * group // batch  # lanes that would be empty take later ones
-            step = min(max(filled, 1), most, total - first)
-            yield int(numbers[first]), slice(first, first + step)
-            first += step
+        return Prefixes.of(frames.program, first, wanted, self._options, populations=self._populations)
 
     @property
     def _weights(self) -> FloatArray:

@@ -10,7 +10,7 @@ so that the rest is one sweep for all of them: that of the common state, whose b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from math import pi, remainder
 from typing import Any, NamedTuple
 
@@ -23,12 +23,21 @@ from ..ir.angles import AngleMap
 from ..ir.program import Diagonal, Instruction, Program, Rotation, support
 from ..ir.qubits import bits
 from ..planner.frame import Frame
-from .memory import KET_COPY_BRA_AMPLITUDES
+from .memory import BRA, KET, KET_COPY_BRA_AMPLITUDES
 from .options import EngineOptions
 from .parameters import NO_PARAMETERS, ParameterBatch, ParameterSet, first_parameters, parameter_batch
 from .passes import Passes
 from .pauli_frames import EPSILON
-from .sweeps import Sweeps
+from .sweeps import PlannedSweeps, Sweeps
+
+CHUNK_BYTES = 1 << 23
+"""Bytes of the states that go through the program at a time, about: a cache's."""
+
+MOST_PLACES = 6
+"""Places in a program where states may start, each with a plan of its own."""
+
+SMALLEST_WORK = 2e7
+"""Amplitudes times rotations from which on it pays to start in several places."""
 
 Start = NDArray[np.complex128] | None
 """Amplitudes (2**n,), or (B, 2**n), or None for ``|0...0>``."""
@@ -67,30 +76,35 @@ class Part:
         moved = tuple(i._replace(slot=i.slot - before) if isinstance(i, Rotation) and i.slot >= 0 else i for i in own)
         self.slots = slice(before, before + count)
         self.wanted = ParameterSet(wanted[(wanted >= before) & (wanted < before + count)] - before)
-        self._start = program.initial_state if place.start == 0 else None
+        self.start = program.initial_state if place.start == 0 else None
         numbers = np.arange(count)
         angle_map = AngleMap(count, np.zeros(count), numbers, numbers, np.ones(count))
-        self.passes = Passes(Program(program.num_qubits, count, moved, self._start), angle_map, options)
+        self.passes = Passes(Program(program.num_qubits, count, moved, self.start), angle_map, options)
         # amplitudes that are given are put where they do not crowd one set of a cache
         self.frame = Frame.folded(program.num_qubits, 0, self.passes.device.cost_model.fold_bits)
-        self._places = self.frame.indices()
 
     def batch(self, angles: FloatArray, start: Start, *, differ: bool) -> ParameterBatch:
         """States with the program's angles (N, R), from given amplitudes; ``differ`` if all angles do."""
         own = np.ascontiguousarray(angles[:, self.slots])
         if start is not None:
             ordered = np.empty_like(start)
-            ordered[..., self._places] = start
+            ordered[..., self.frame.indices()] = start
             start = ordered
         if not differ:
             return parameter_batch(None, own, start)
         return ParameterBatch(own[0], first_parameters(own.shape[1]), own, len(own), True, start)
 
-    def run(self, parameters: ParameterBatch, *, backward: bool, keep_phase: bool, populations: bool) -> Run:
-        """The forward sweep; ``backward`` if one back follows."""
+    def sweeps(
+        self, parameters: ParameterBatch, *, backward: bool, keep_phase: bool, populations: bool
+    ) -> PlannedSweeps:
+        """The sweeps; ``backward`` if one back follows the one forward."""
         wanted = self.wanted if backward else NO_PARAMETERS
         request = self.passes.request(parameters, wanted, keep_phase=keep_phase, populations=populations)
-        sweeps = self.passes.plans.sweeps(request._replace(undone=backward, start=self.frame))
+        return self.passes.plans.planned(request._replace(undone=backward, start=self.frame))
+
+    def run(self, parameters: ParameterBatch, *, backward: bool, keep_phase: bool, populations: bool) -> Run:
+        """The forward sweep."""
+        sweeps = self.sweeps(parameters, backward=backward, keep_phase=keep_phase, populations=populations)
         states = KET_COPY_BRA_AMPLITUDES if backward else 0
         return Run(self, parameters, sweeps, *self.passes.forward(sweeps, parameters, states))
 
@@ -107,6 +121,7 @@ class Prefixes:
 
     Attributes:
         device: The device.
+        memory: The memory budget.
         suffixes: The program from each of the places on.
     """
 
@@ -119,8 +134,54 @@ class Prefixes:
         self._sections = [
             Part(program, slice(*between), wanted, options) for between in zip(places[:-1], ends, strict=False)
         ] + self.suffixes[-1:]
-        self.device: Device = self.suffixes[0].passes.device
+        passes = self.suffixes[0].passes
+        self.device: Device = passes.device
+        self.memory = passes.memory
         self._frame = self.suffixes[0].frame
+        self._first_slots = np.array([part.slots.start for part in self.suffixes])
+
+    @classmethod
+    def of(
+        cls, program: Program, first: IntArray, wanted: IntArray, options: EngineOptions, *, populations: bool
+    ) -> Prefixes:
+        """With places that suit states whose first angles to differ are given, ascending; one for small states."""
+        instructions = program.instructions
+        own = (k for k, i in enumerate(instructions) if isinstance(i, Rotation) and i.slot >= 0)
+        positions = np.array(list(own), np.intp)
+        is_large = len(first) * len(positions) * 2.0**program.num_qubits > SMALLEST_WORK
+        places = chosen_places(program, positions[first], MOST_PLACES if is_large else 1)
+        made = cls(program, places, wanted, options, populations=populations)
+        if len(places) > 1 and not made.memory.fits(1, made.needed(backward=True)):
+            return cls(program, [0], wanted, options, populations=populations)
+        return made
+
+    def whole(self, rows: int, *, backward: bool) -> PlannedSweeps:
+        """Sweeps over the whole program for so many states with angles of their own."""
+        part = self.suffixes[0]
+        parameters = part.batch(np.zeros((rows, part.slots.stop)), part.start, differ=True)
+        return part.sweeps(parameters, backward=backward, keep_phase=False, populations=self._populations)
+
+    def needed(self, *, backward: bool) -> int:
+        """States that each takes: those of a sweep, and with several places those that are kept there."""
+        count = len(self.suffixes)
+        return KET + BRA * backward + (count + 2 if count > 1 else 0)
+
+    def pieces(self, first: IntArray, batch: int = 1) -> Iterator[tuple[int, slice]]:
+        """States in pieces, and the place from which each piece starts, by the first angles to differ, ascending.
+
+        Each of them is ``batch`` states.
+        """
+        numbers = np.searchsorted(self._first_slots, first, side="right") - 1
+        model, total, begin = self.device.cost_model, len(numbers), 0
+        group = model.lanes * model.threads
+        fit = self.memory.samples(max(total * batch, 1), self.needed(backward=True))
+        most = max(min(fit, max(CHUNK_BYTES // self.memory.state_bytes(1), group)) // batch, 1)
+        while begin < total:
+            same = int(np.searchsorted(numbers, numbers[begin], side="right")) - begin
+            filled = -(-same * batch // group) * group // batch  # lanes that would be empty take later ones
+            step = min(max(filled, 1), most, total - begin)
+            yield int(numbers[begin]), slice(begin, begin + step)
+            begin += step
 
     def common(self, angles: FloatArray, start: Start, *, backward: bool) -> tuple[list[Start], Run]:
         """The states (B, 2**n) at all places, for angles (B, R), and the last sweep to the end."""
@@ -137,11 +198,15 @@ class Prefixes:
 
     def parted(self, number: int, angles: FloatArray, start: Start, *, backward: bool) -> Run:
         """The sweep from place ``number`` to the end for angles (T, B, R), from the state or the B states there."""
-        rows, batch, _ = angles.shape
+        rows, batch, count = angles.shape
         if start is not None and start.ndim == 2:
             start = np.tile(start, (rows, 1))
+        return self.parted_by_row(number, angles.reshape(rows * batch, count), start, backward=backward)
+
+    def parted_by_row(self, number: int, angles: FloatArray, start: Start, *, backward: bool = False) -> Run:
+        """The same for angles (N, R), from one state or from (N, 2**n)."""
         part = self.suffixes[number]
-        parameters = part.batch(angles.reshape(rows * batch, -1), start, differ=True)
+        parameters = part.batch(angles, start, differ=True)
         return part.run(parameters, backward=backward, keep_phase=False, populations=self._populations)
 
     def undone(self, run: Run, bra: State, *, last: bool, is_wanted: bool) -> tuple[FloatArray, ComplexArray | None]:

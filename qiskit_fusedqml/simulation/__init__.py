@@ -8,7 +8,8 @@ engine.
 
 **Noise.** On a device for mixed states there are density matrices, and channels and resets are nothing random. On
 others every shot goes on with the state that one Kraus operator of a channel leaves (`kraus`), and shots part as they
-do by outcomes. Bits are misread where they are measured or, if they decide nothing, at the end.
+do by outcomes. Bits are misread where they are measured or, if they decide nothing, at the end. Where there is Pauli
+noise only, and measurements at the end only, errors become signs of angles instead (`pauli_shots`).
 
 **Branches.** A program is flat code with jumps. The trajectories with the least address go first, so that those that
 have parted meet again where their branches end; at the end of the code they are measured and let go, one by one or
@@ -27,6 +28,7 @@ had. Results therefore depend neither on the memory nor on what else is run, but
 `trajectories`  trajectories: states, classical values and shots; measuring, parting, joining; random numbers
 `states`        states of trajectories: amplitudes of pure ones, Pauli vectors of mixed ones
 `kraus`         channels on pure states: one Kraus operator a shot, at random
+`pauli_shots`   shots under Pauli noise whose measurements are at the end
 `sampling`      outcomes drawn from probabilities, and the classical bits they are written to
 `saving`        what save instructions keep, reduced over shots
 ==============  =====================================================================================================

@@ -33,6 +33,7 @@ from ..memory import format_bytes
 from ..planner import Plan
 from .interpreter import STATES_AT_WORK, STATES_OF_ONE, Interpreter, flatten
 from .kraus import Noise, unraveled
+from .pauli_shots import PauliShots, straight_line
 from .sampling import (
     Indices,
     Shots,
@@ -164,7 +165,10 @@ class Runner:
         self.saves = any(isinstance(node, Save) for node in everything)
         noise = (channel for node in everything if isinstance(node, Noise) for channel in node.channels)
         self.mixes_unitaries = all(channel.constant is not None for channel in noise)
-        self._split()
+        straight = None if mixed else straight_line(dynamic, angle_map.num_angles)
+        self._split(at_end=straight is not None)
+        arguments = angle_map, self.constants, options, self._final_qubits
+        self._pauli_shots = None if straight is None else PauliShots(straight, *arguments)
         self._readout = Measurement(self._writes, dynamic.num_clbits, (*self._final_flips, *readout))
 
     def _averages(self) -> int:
@@ -190,8 +194,8 @@ class Runner:
             known[key] = Passes(segment.program, angles, options)
         return known[key], used[used < free], self.constants[used[used >= free] - free]
 
-    def _split(self) -> None:
-        """Tell apart what is the same for all shots, what is random, and the measurements at the end."""
+    def _split(self, *, at_end: bool) -> None:
+        """Tell apart what is the same for all shots, what is random, and the measurements at the end, or all."""
         nodes = self._nodes
         end = len(nodes)
         while end and isinstance(nodes[end - 1], Measure):
@@ -202,7 +206,7 @@ class Runner:
             start += 1
         self._shared, self._body = flatten(nodes[:start]), flatten(nodes[start:end])
         self._shared_saves = {node.label: node for node in nodes[:start] if isinstance(node, Save)}
-        final = [node for node in nodes[end:] if isinstance(node, Measure)]
+        final = [node for node in (nodes if at_end else nodes[end:]) if isinstance(node, Measure)]
         last = {node.clbit: node.flips for node in final}
         self._final_flips = [misreading(clbit, flips) for clbit, flips in last.items() if flips != NEVER]
         self._writes = tuple(final_writes(final))
@@ -281,6 +285,8 @@ class Runner:
 
     def _run(self, request: Request) -> list[Outcomes]:
         """Run parameter sets whose states fit: first what their values decide, then what is random."""
+        if self._pauli_shots is not None:
+            return [Outcomes(drawn, {}) for drawn in self._pauli_sampled(request, self._pauli_shots)]
         count, shots = len(request.values), request.shots
         before, after = self._recorder(count), self._recorder(len(request.value_of_set))
         start = Trajectories.start(self.dynamic, self.device, count)
@@ -329,10 +335,20 @@ class Runner:
             table = states.probabilities(self._final_qubits)
             sets = zip(of_set.tolist(), request.generators, (np.bincount(of_set) == 1)[of_set].tolist(), strict=True)
             drawn = [draw(table[value], shots, generator, keep=keep, overwrite=once) for value, generator, once in sets]
+        return self._as_read(request, drawn, before)
+
+    def _pauli_sampled(self, request: Request, source: PauliShots) -> list[Shots]:
+        outcomes = source.draw(request.values, request.value_of_set, request.keys(), request.shots)
+        self.plans[id(source)] = (source.plan,)
+        drawn = [counted(each, keep=request.keep and not self._readout.readout) for each in outcomes]
+        return self._as_read(request, drawn, np.zeros(len(request.values), np.int64))
+
+    def _as_read(self, request: Request, drawn: list[Shots], before: NDArray[Any]) -> list[Shots]:
+        """Outcomes of the final qubits as classical bits, which were ``before`` by value, and may be misread."""
         if before.any() or not self._are_in_order:
             drawn = [
                 replace(each, outcomes=written(each.outcomes, self._sources, before[value]))
-                for each, value in zip(drawn, of_set.tolist(), strict=True)
+                for each, value in zip(drawn, request.value_of_set.tolist(), strict=True)
             ]
         if not self._readout.readout:
             return drawn

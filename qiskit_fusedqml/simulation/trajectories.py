@@ -128,17 +128,17 @@ class Draws:
         )
         places = trajectories.shots - self.shots.start
         if len(streams) == 1:
-            return self._numbers(*divmod(int(streams[0]), num_decisions))[places]
+            return self.numbers(*divmod(int(streams[0]), num_decisions))[places]
         stream_of_shot = stream[trajectories.of_shot]
         order = np.argsort(stream_of_shot, kind="stable")
         ends = np.cumsum(np.bincount(stream_of_shot, minlength=len(streams)))
         result = np.empty(len(order))
         for number, chosen in zip(streams.tolist(), np.split(order, ends[:-1]), strict=True):
-            result[chosen] = self._numbers(*divmod(number, num_decisions))[places[chosen]]
+            result[chosen] = self.numbers(*divmod(number, num_decisions))[places[chosen]]
         return result
 
-    def _numbers(self, parameter_set: int, decision: int) -> NDArray[np.float64]:
-        """The numbers of all shots."""
+    def numbers(self, parameter_set: int, decision: int) -> NDArray[np.float64]:
+        """The numbers of all shots for one decision."""
         block, skipped = divmod(self.shots.start, 4)
         philox = np.random.Philox(key=self.keys[parameter_set], counter=[block, 0, decision, 0])
         return np.random.Generator(philox).random(skipped + len(self.shots))[skipped:]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.stats import chisquare
 
-from qiskit_fusedqml.engine import distinct_states, pauli_trajectories
+from qiskit_fusedqml.engine import distinct_states, pauli_trajectories, prefixes
 from qiskit_fusedqml.engine.options import EngineOptions
 from qiskit_fusedqml.engine.pauli_frames import Conjugated, PauliFrames, pauli_probabilities
 from qiskit_fusedqml.engine.pauli_trajectories import PauliTrajectories
@@ -71,7 +71,7 @@ def parameters(f: ProgramFunction, batch: int, seed: int = 5):
 def places(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
     """Whether trajectories start where their first errors are."""
     if request.param == "several places":
-        monkeypatch.setattr(pauli_trajectories, "SMALLEST_WORK", 0)
+        monkeypatch.setattr(prefixes, "SMALLEST_WORK", 0)
     return bool(request.param == "several places")
 
 
@@ -129,7 +129,7 @@ def test_standard_deviations_are_true() -> None:
 
 def test_a_gradient_without_the_common_part_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Bras that stop where their states parted from the common one."""
-    monkeypatch.setattr(pauli_trajectories, "SMALLEST_WORK", 0)
+    monkeypatch.setattr(prefixes, "SMALLEST_WORK", 0)
     f = function(model(NOISE), 3)
     _, _, batch = parameters(f, 2)
     ones = np.ones((2, 2))
@@ -220,7 +220,7 @@ def test_chunks_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     f = function(program, 3)
     _, _, batch = parameters(f, 2)
     estimate, pullback = estimator(program, 60).vjp(batch)
-    monkeypatch.setattr(pauli_trajectories, "CHUNK_BYTES", 1 << 11)
+    monkeypatch.setattr(prefixes, "CHUNK_BYTES", 1 << 11)
     parts, pullback_of_parts = estimator(program, 60).vjp(batch)
     np.testing.assert_allclose(parts.values, estimate.values, atol=1e-13)
     np.testing.assert_allclose(parts.stds, estimate.stds, atol=1e-13)
