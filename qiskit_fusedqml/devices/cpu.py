@@ -1,7 +1,7 @@
 """The CPU device: C++ sweeps with samples in SIMD lanes, for the instruction set of the machine it runs on.
 
-The compiled module `_native` knows tapes as flat integers (`_flatten`) and states as opaque objects. It is built for
-several instruction sets; the best one this machine has is chosen when a device is made, or the one named by the
+The compiled module `_native` knows tapes as flat integers (`planner.words`) and states as opaque objects. It is built
+for several instruction sets; the best one this machine has is chosen when a device is made, or the one named by the
 environment variable ``FUSEDQML_ISA`` (avx512, avx2, sse2 or neon). What the planner is told about it was measured
 (`calibration`).
 """
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from itertools import chain
 from weakref import ref
 
 import numpy as np
@@ -22,7 +21,8 @@ from ..ir.observables import PauliSum
 from ..memory import default_budget, physical_memory
 from ..planner.cost import CostModel
 from ..planner.frame import Frame
-from ..planner.tape import RY, U2, Block, Dense, Diag, Operation, Pauli, Tape
+from ..planner.tape import Tape
+from ..planner.words import words_of
 from . import RankDevice, _native, check_initial_state, check_options, check_qubits, empty_batch
 from ._native import Coefficients
 from .calibration import Calibration, find
@@ -236,7 +236,7 @@ class CPUDevice(RankDevice):
         if batch > self._half_width:
             if -(-batch // self._width) >= self.num_threads:
                 return False
-            largest = max((len(block.tile) for block in tape.blocks), default=0)
+            largest = max((size.tile for size in tape.sizes), default=0)
             return 1 << (tape.num_qubits - largest) < self.num_threads
         return self._half_width_pays and (1 << (batch - 1).bit_length() + tape.lane_qubits) <= self._half_width
 
@@ -259,39 +259,9 @@ def _compiled(tape: Tape) -> _native.Tape:
     if entry is not None and entry[0]() is tape:
         return entry[1]
     try:
-        native = _native.Tape(np.fromiter(_flatten(tape), dtype=np.int64))
+        native = _native.Tape(words_of(tape))
     except ValueError as error:
         raise InvalidInputError(f"The tape cannot be run: {error}") from None
     reference = ref(tape, lambda gone: _TAPES.pop(key, None) if _TAPES.get(key, (None,))[0] is gone else None)
     _TAPES[key] = (reference, native)
     return native
-
-
-def _flatten(tape: Tape) -> list[int]:
-    """The tape as the integers that compile.cpp reads."""
-    numbers = [tape.num_qubits, tape.lane_qubits, tape.num_overlaps, len(tape.blocks)]
-    for block in tape.blocks:
-        _flatten_block(block, numbers)
-    return numbers
-
-
-def _flatten_block(block: Block, numbers: list[int]) -> None:
-    support = (-1,) if block.support is None else (len(block.support), *block.support)
-    numbers += (len(block.tile), *block.tile, *support, block.undo_from, len(block.operations))
-    for operation in block.operations:
-        numbers += _flatten_operation(operation)
-
-
-def _flatten_operation(operation: Operation) -> tuple[int, ...]:
-    match operation:
-        case Diag(factors, scale, overlap, functionals):
-            tables = ((len(f.basis), *f.basis, len(f.terms), *f.terms, f.first, int(f.batched)) for f in factors)
-            return (1, len(factors), scale, len(functionals), overlap, *functionals, *chain.from_iterable(tables))
-        case RY(x, w, coefficient, batched, overlap, num_overlaps, x_optional):
-            return (2, x, w, int(batched), coefficient, num_overlaps, overlap, int(x_optional))
-        case U2(x, w, coefficient, batched, overlap):
-            return (3, x, w, int(batched), coefficient, overlap)
-        case Pauli(x, z, power, controls, coefficient, batched, overlap):
-            return (4, x, z, power, len(controls), *controls, int(batched), coefficient, overlap)
-        case Dense(xs, ws, coefficient, overlap):
-            return (5, len(xs), *xs, *ws, coefficient, overlap)

@@ -87,9 +87,18 @@ class BasisColumnSweeps(Sweeps):
         self._size = len(start)
         self.tape, self.frame = ansatz.tape, Frame.identity(self._size.bit_length() - 1)
         self.plans = (encoder.plan, ansatz.plan)
-        self.num_places, self.num_operations = ansatz.num_places, ansatz.num_operations
         self.shared_bytes = ansatz.shared_bytes + 5 * start.nbytes
         self._indices = ansatz.frame.indices()
+
+    @property
+    @override
+    def num_places(self) -> int:
+        return self._ansatz.num_places
+
+    @property
+    @override
+    def num_operations(self) -> int:
+        return self._ansatz.num_operations
 
     @override
     def sample_bytes(self, *, per_sample: bool) -> int:

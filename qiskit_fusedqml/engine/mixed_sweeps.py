@@ -6,6 +6,7 @@ errors (`qiskit_fusedqml.planner.pauli_vector.segments`).
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -99,6 +100,12 @@ class MixedSweeps(PlannedSweeps):
             frame=self._start,
         )
 
+    @property
+    @override
+    def num_operations(self) -> int:
+        return sum(len(block.operations) - block.undo_from for block in self.tape.blocks)
+
+    @cached_property
     @override
     def _num_places(self) -> int:
         operations: int = sum(len(block.operations) for block in self.tape.blocks)
@@ -203,8 +210,17 @@ class CollapsedSweeps(Sweeps):
     def __init__(self, encoder: MixedSweeps, ansatz: MixedSweeps) -> None:
         self._encoder, self._ansatz = encoder, ansatz
         self.tape, self.frame, self.plans = ansatz.tape, ansatz.frame, (encoder.plan, ansatz.plan)  # type: ignore[assignment]
-        self.num_places, self.num_operations = ansatz.num_places, ansatz.num_operations
         self.shared_bytes = ansatz.shared_bytes
+
+    @property
+    @override
+    def num_places(self) -> int:
+        return self._ansatz.num_places
+
+    @property
+    @override
+    def num_operations(self) -> int:
+        return self._ansatz.num_operations
 
     @override
     def sample_bytes(self, *, per_sample: bool) -> int:

@@ -6,6 +6,7 @@ A forward sweep goes from parameter values to final states, a backward sweep fro
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -60,8 +61,6 @@ class Sweeps(Protocol):
     Attributes:
         forward_states: Memory of the forward sweep, in states of the whole batch.
         shared_bytes: Memory of the coefficients, overlaps and gradients that all samples share.
-        num_places: Number of places where a state may be kept.
-        num_operations: Number of operations that the backward sweep undoes.
         tape: The tape that final states are made for (`Device.allocate`).
         frame: The frame of the final states.
         plans: The plans that are run.
@@ -69,11 +68,19 @@ class Sweeps(Protocol):
 
     forward_states: int
     shared_bytes: int
-    num_places: int
-    num_operations: int
     tape: Tape
     frame: Frame
     plans: tuple[Plan, ...]
+
+    @property
+    def num_places(self) -> int:
+        """Number of places where a state may be kept; few calls ask."""
+        ...
+
+    @property
+    def num_operations(self) -> int:
+        """Number of operations that the backward sweep undoes."""
+        ...
 
     def sample_bytes(self, *, per_sample: bool) -> int:
         """Memory of a sample's own coefficients, overlaps and gradients where a backward sweep follows."""
@@ -166,8 +173,6 @@ class PlannedSweeps(Sweeps):
         tape = self.plan.tape
         self.tape = replace(tape, blocks=tuple(map(_undone, tape.blocks))) if request.undone else tape
         self.plans, self.frame = (self.plan,), tape.frame
-        self.num_places = self._num_places()
-        self.num_operations = sum(len(block.operations) - block.undo_from for block in self.tape.blocks)
         self.shared_bytes = 8 * (6 * angle_map.num_angles + 2 * self.tape.num_overlaps)
         self.map = ParameterMap(angle_map, batched, self._map(coefficient_map))
         self._segments: dict[int, tuple[Segment, ...]] = {}
@@ -197,6 +202,17 @@ class PlannedSweeps(Sweeps):
             start=request.start,
         )
 
+    @property
+    def num_places(self) -> int:
+        """See `Sweeps`."""
+        return self._num_places
+
+    @property
+    def num_operations(self) -> int:
+        """See `Sweeps`."""
+        return sum(size.operations - size.undo_from for size in self.tape.sizes)
+
+    @cached_property
     def _num_places(self) -> int:
         return num_places(self.tape, self.plan.tables.pair_kinds)
 

@@ -8,31 +8,24 @@ rotation sequences, and yields one window of a deep circuit after the other; non
 3. `schedule.group` cuts the order into blocks whose flips fit one tile, of a state over several ranks within the stages
 that `stages.stage_groups` cuts first;
 4. `emit.Emitter` writes the tape and the tables of its coefficients.
+
+`steps` takes them in Python, `compiled` in compiled code where the module has been built; the plans are the same.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-
 from ..ir.program import MAX_MATRIX_QUBITS, Matrix, Program
-from ..memory import collector_paused
-from .collector import collect
+from .compiled import CompiledSteps
 from .cost import CostModel
-from .elements import DiagonalElement, Element, ZRotation
-from .emit import Emitter
 from .frame import Frame
 from .plan import Plan
-from .schedule import Group, Item, group
-from .stages import check_ranks, stage_groups, stages_of_blocks
-from .tape import Block, with_supports
+from .stages import check_ranks
+from .steps import PythonSteps, Task
 
 __all__ = ["Plan", "fuse"]
 
 ORDERING_GAIN = 0.05
 """The share of a plan's arithmetic that another order of operations may save: the first one found is not the best."""
-
-STAGED_WINDOWS = 8
-"""Windows of instructions that are ordered together where ranks share a state: CX networks fill most of them."""
 
 SMALLEST_SUPPORT = 6
 """Dimensions that the ket's support may be kept to: tiles on fewer take no less."""
@@ -41,7 +34,6 @@ PLANNING_COST = 25_000
 """Multiply-adds a sweep must save for each instruction that is planned again: a tenth of what planning it takes."""
 
 
-@collector_paused()
 def fuse(
     program: Program,
     cost_model: CostModel,
@@ -90,88 +82,30 @@ def fuse(
     from_zero = program.initial_state is None and not any_start and not num_global
     first = Frame.folded(n, spread, cost_model.fold_bits) if from_zero else Frame.identity(n)
     grows = from_zero and start is None
-    planner = _Planner(
+    supports = _supports(n, spread) if grows and not (once and tile_limit >= n) else ()
+    task = Task(
         program,
         cost_model,
-        batched_slots,
+        sorted(batched_slots),
         wanted_slots,
+        start or first,
+        tile_limit,
+        spread,
         keep_phase,
         populations,
-        start or first,
-        spread,
-        tile_limit,
         grows,
-        _supports(n, spread) if grows and not (once and tile_limit >= n) else (),
+        supports,
     )
-    by_angles = planner.plan(euler=True)
+    steps = CompiledSteps(task) if CompiledSteps.can_plan(task) else PythonSteps(task)
+    by_angles = steps.plan(euler=True)
     if not by_angles.tables.num_sequences:
         return by_angles
-    gain = by_angles.gain_of_matrices() + ORDERING_GAIN * by_angles.arithmetic_cost
+    gain = by_angles.gain_of_matrices + ORDERING_GAIN * by_angles.arithmetic_cost
     if gain <= 0:  # as for most deep circuits, which take long to plan
         return by_angles
     if once and gain * 2**n < PLANNING_COST * len(program.instructions):
         return by_angles
-    return min(by_angles, planner.plan(euler=False), key=lambda p: p.cost)
-
-
-@dataclass(frozen=True, slots=True)
-class _Planner:
-    """What the plans of one program have in common, whether by Euler angles or by matrices."""
-
-    program: Program
-    cost_model: CostModel
-    batched_slots: frozenset[int]
-    wanted_slots: frozenset[int]
-    keep_phase: bool
-    populations: bool
-    frame: Frame
-    spread: int
-    tile_limit: int
-    grows: bool
-    supports: tuple[int, ...]
-
-    def plan(self, *, euler: bool) -> Plan:
-        program, n, num_global = self.program, self.program.num_qubits, self.cost_model.global_qubits
-        windows = collect(
-            program,
-            self.batched_slots,
-            self.frame,
-            keep_phase=self.keep_phase,
-            populations=self.populations,
-            euler=euler,
-            windows_joined=STAGED_WINDOWS if num_global else 1,
-        )
-        slots = sorted(self.batched_slots)
-        emitter = Emitter(n, program.num_angles, slots, self.wanted_slots, self.cost_model.table_qubits)
-        blocks: list[Block] = []
-        for elements in windows:
-            emitter.begin(elements)
-            if elements.elements or not program.cuts:  # gates that only changed the frame need no sweep of their own
-                items = [_item(element) for element in elements.elements]
-                groups = self._groups(items, () if blocks else self.supports)
-                blocks += [emitter.block(g) for g in groups]
-        if self.grows:
-            blocks = list(with_supports(blocks, n))
-        tape = emitter.tape(blocks, self.spread)
-        if num_global:
-            tape = replace(tape, stages=stages_of_blocks([block.tile for block in blocks], n, n - num_global))
-        return Plan(program, self.cost_model, tape, emitter.tables(tape.blocks), self.wanted_slots)
-
-    def _groups(self, items: list[Item], supports: tuple[int, ...]) -> list[Group]:
-        n, num_global = self.program.num_qubits, self.cost_model.global_qubits
-        if num_global:
-            return _staged(items, n, num_global, self.tile_limit)
-        return group(items, n, self.tile_limit, supports)
-
-
-def _staged(items: list[Item], n: int, num_global: int, tile_limit: int) -> list[Group]:
-    """The blocks of all stages, in their order."""
-    found: list[Group] = []
-    for stage in stage_groups(items, n, n - num_global):
-        order = [index for step in stage.steps for index in step]
-        blocks = group([items[index] for index in order], n, tile_limit)
-        found += [Group(block.tile, [[order[k] for k in step] for step in block.steps]) for block in blocks]
-    return found
+    return min(by_angles, steps.plan(euler=False), key=lambda p: p.cost)
 
 
 def _supports(n: int, spread: int) -> tuple[int, ...]:
@@ -181,7 +115,3 @@ def _supports(n: int, spread: int) -> tuple[int, ...]:
     support of the first blocks, so that these keep to less.
     """
     return tuple(k for k in dict.fromkeys((n - 3 - spread, n - 3)) if k >= SMALLEST_SUPPORT)
-
-
-def _item(element: Element) -> Item:
-    return Item(element.generators, element.flips, isinstance(element, ZRotation | DiagonalElement))

@@ -159,14 +159,13 @@ class _Collector:
         """Walsh expansion of the table's phases into constant terms."""
         self._flush()
         self._close_unless_diagonal(sum(1 << q for q in d.qubits))
-        angles = z_angles(d)
-        masks = np.flatnonzero(np.abs(angles) > EPSILON)
+        masks, angles = z_strings(d)
         if len(masks) > MAX_EXPANDED_TERMS:
-            self._append(self._diagonal_element(d.qubits, masks, angles[masks]))
+            self._append(self._diagonal_element(d.qubits, masks, angles))
             return
-        for mask in masks:
-            logical = sum(1 << d.qubits[j] for j in bits(int(mask)))
-            self._add_term(self.frame.functional(logical), -1, float(angles[mask]), batched=False)
+        for mask, angle in zip(masks.tolist(), angles.tolist(), strict=True):
+            logical = sum(1 << d.qubits[j] for j in bits(mask))
+            self._add_term(self.frame.functional(logical), -1, angle, batched=False)
 
     def _diagonal_element(
         self, qubits: tuple[int, ...], masks: NDArray[np.intp], angles: NDArray[np.float64]
@@ -345,6 +344,13 @@ class _Collector:
 def z_angles(diagonal: Diagonal) -> NDArray[np.float64]:
     """Angles (2**k,) of the Z strings m with ``table[i] = exp(-1j/2 sum_m angles[m] (-1)**|m & i|)``."""
     return np.asarray(-2.0 / 2 ** len(diagonal.qubits) * walsh(np.angle(diagonal.table)))
+
+
+def z_strings(diagonal: Diagonal) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+    """The Z strings that a diagonal is a product of, as masks over its qubits, and their angles."""
+    angles = z_angles(diagonal)
+    masks = np.flatnonzero(np.abs(angles) > EPSILON)
+    return masks, angles[masks]
 
 
 def zyz(matrix: NDArray[np.complex128]) -> tuple[float, tuple[float, float, float]]:

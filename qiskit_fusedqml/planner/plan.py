@@ -77,7 +77,7 @@ class Plan:
         """What the plan's arithmetic takes on the device, in the unit of `CostModel.cost`."""
         return sum(self.block_cost(block)[0] for block in self.tape.blocks)
 
-    @property
+    @cached_property
     def cost(self) -> float:
         """What the whole plan takes on the device, tiles moved and bytes sent included; the planner makes it small."""
         blocks = sum(sum(self.block_cost(block)) for block in self.tape.blocks)
@@ -91,11 +91,12 @@ class Plan:
     @property
     def network_bytes(self) -> float:
         """Bytes that a rank sends for each amplitude that it holds: forward the ket, backward ket and bra."""
-        undone = (number for number, block in enumerate(self.tape.blocks) if block.undo_from < len(block.operations))
-        first = next(undone, len(self.tape.blocks))
+        sizes = self.tape.sizes
+        first = next((number for number, size in enumerate(sizes) if size.undo_from < size.operations), len(sizes))
         back = [k for k, stage in zip(self.exchanges, self.tape.stages[1:], strict=True) if stage.first > first]
         return self.cost_model.amplitude_bytes * (sent_share(self.exchanges) + 2.0 * sent_share(back))
 
+    @cached_property
     def gain_of_matrices(self) -> float:
         """What 2x2 matrices instead of Euler angles can save of the arithmetic, at most, in the unit of `cost`.
 
@@ -159,15 +160,15 @@ class Plan:
 
     def summary(self) -> dict[str, float | int]:
         """The account as plain numbers, per amplitude and sample."""
-        undone = sum(block.undo_from < len(block.operations) for block in self.tape.blocks)
+        sizes = self.tape.sizes
         return {
             "num_qubits": self.tape.num_qubits,
             "instructions": len(self.program.instructions),
-            "operations": sum(len(block.operations) for block in self.tape.blocks),
-            "blocks": len(self.tape.blocks),
-            "tile_qubits": max((len(block.tile) for block in self.tape.blocks), default=0),
-            "forward_passes": len(self.tape.blocks),
-            "backward_passes": undone,
+            "operations": sum(size.operations for size in sizes),
+            "blocks": len(sizes),
+            "tile_qubits": max((size.tile for size in sizes), default=0),
+            "forward_passes": len(sizes),
+            "backward_passes": sum(size.undo_from < size.operations for size in sizes),
             "stages": len(self.tape.stages),
             "exchanges": len(self.exchanges),
             "network_bytes": self.network_bytes,

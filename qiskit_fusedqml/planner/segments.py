@@ -46,7 +46,7 @@ def cut(tape: Tape, kinds: NDArray[np.int64], checkpoints: int = 0) -> tuple[Seg
         kinds: Kinds of its shared pairs (`CoefficientTables.pair_kinds`).
         checkpoints: States to keep, evenly spaced; fewer where the tape cannot be cut that often.
     """
-    total = sum(len(block.operations) for block in tape.blocks)
+    total = sum(size.operations for size in tape.sizes)
     each = -(-total // (LONGEST * (checkpoints + 1)))
     places = _even_places(tape, kinds, (checkpoints + 1) * each) if checkpoints or total > LONGEST else []
     tapes = [_piece(tape, start, stop) for start, stop in pairwise((0, *places, total))] if places else [tape]
@@ -54,7 +54,7 @@ def cut(tape: Tape, kinds: NDArray[np.int64], checkpoints: int = 0) -> tuple[Seg
         Segment(
             piece,
             kept=checkpoints > 0 and number > 0 and number % each == 0,
-            undone=any(block.undo_from < len(block.operations) for block in piece.blocks),
+            undone=any(size.undo_from < size.operations for size in piece.sizes),
         )
         for number, piece in enumerate(tapes)
     )

@@ -42,9 +42,9 @@ have their true scale.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from .frame import Frame, Functional, Vector
 from .gf2 import Span
@@ -229,13 +229,21 @@ def with_supports(blocks: Iterable[Block], num_qubits: int) -> Iterator[Block]:
         yield block if span.dimension == num_qubits else replace(block, support=span.basis())
 
 
+class BlockSize(NamedTuple):
+    """Of a block: dimension of its tile, number of operations, `Block.undo_from`."""
+
+    tile: int
+    operations: int
+    undo_from: int
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Tape:
     """What a device runs.
 
     Attributes:
         num_qubits: Number of qubits n.
-        blocks: The blocks in forward order.
+        blocks: The blocks in forward order; a tuple, or made when one is asked for (`planner.words`).
         frame: Relation of logical states and physical indices after the last block; before the first it is the
             identity, or, from ``|0...0>`` (physical index 0), any linear frame.
         num_overlaps: Number of real overlaps the backward sweep returns.
@@ -244,11 +252,19 @@ class Tape:
     """
 
     num_qubits: int
-    blocks: tuple[Block, ...]
+    blocks: Sequence[Block]
     frame: Frame
     num_overlaps: int
     lane_qubits: int = 0
     stages: tuple[Stage, ...] = ()
+
+    @property
+    def sizes(self) -> Sequence[BlockSize]:
+        """The sizes of the blocks."""
+        known: Sequence[BlockSize] | None = getattr(self.blocks, "sizes", None)
+        if known is not None:
+            return known
+        return [BlockSize(len(block.tile), len(block.operations), block.undo_from) for block in self.blocks]
 
     def __repr__(self) -> str:
         return f"<Tape of {len(self.blocks)} blocks on {self.num_qubits} qubits>"
