@@ -10,6 +10,7 @@
 `readout`        marginal probabilities, shots, logical indices
 `ranks`          the ranks as a device sees them: calls, sums, exchanges
 `device`         `DistributedDevice`: one state over 2**g ranks
+`batches`        `RankBatches`: samples among groups of ranks, each of which shares a state
 `shared_device`  the device for a name and a communicator
 ===============  =====================================================================================================
 """

@@ -281,6 +281,11 @@ class DistributedDevice(Device, SamplingDevice):
             "every rank."
         )
 
+    def agreed(self, number: int) -> int:
+        """The number of rank 0, such as the seed of what is random."""
+        with self.ranks.call("agree"):
+            return int(self.ranks.gathered(np.array([number], np.int64))[0, 0])
+
     def _digest(self, tape: Tape) -> str:
         found = self._digests.get(tape)
         if found is None:

@@ -16,8 +16,9 @@ from .agreement import digest
 from .communicators import Communicator, communicator
 from .device import DistributedDevice
 
-MAX_DEVICES = 16
-"""Devices, and communicators, that are kept: an MPI library has some thousands of these."""
+MAX_DEVICES = 256
+"""Devices, and communicators, that are kept: an MPI library has some thousands of these, and as ranks come to forget
+them one by one, none should be forgotten in practice."""
 
 DEFAULT_TIMEOUT = 300.0
 """Seconds that a rank waits for another if nothing else is said."""
@@ -65,12 +66,27 @@ def shared_device(
     key = _Key(id(comm), device if isinstance(device, str) else id(device), precision, num_threads, timeout)
 
     def make() -> tuple[Any, DistributedDevice]:
-        ranks = _COMMUNICATORS.get((id(comm), timeout), lambda: (comm, communicator(comm, timeout)))[1]
+        ranks = shared_communicator(comm, timeout)
         threads = _threads(ranks) if num_threads is None and device == "CPU" else num_threads
         inner = make_device(device, precision=precision, num_threads=threads)
         return (comm, device), DistributedDevice(inner, ranks, timeout)  # kept, so that their ids stay theirs
 
     return _DEVICES.get(key, make)[1]
+
+
+def shared_communicator(comm: Any, comm_timeout: float | None = None) -> Communicator:
+    """What is given as a `Communicator`, one for equal arguments."""
+    timeout = DEFAULT_TIMEOUT if comm_timeout is None else comm_timeout
+    return _COMMUNICATORS.get((id(comm), timeout), lambda: (comm, communicator(comm, timeout)))[1]
+
+
+def ranks_of_state(comm: Any, comm_timeout: float | None, ranks_per_state: int) -> Communicator:
+    """The communicator of those neighbouring ranks that share a state with this one."""
+    ranks = shared_communicator(comm, comm_timeout)
+    if ranks_per_state == ranks.size:
+        return ranks
+    key = (id(ranks), float(ranks_per_state))
+    return _COMMUNICATORS.get(key, lambda: (ranks, ranks.split(ranks.rank // ranks_per_state)))[1]
 
 
 def _threads(comm: Communicator) -> int:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ..devices import draws_shots
 from ..engine.options import EngineOptions
 from ..engine.passes import Passes
-from ..errors import OutOfMemoryError
+from ..errors import OutOfMemoryError, SimulationError
 from ..ir.angles import AngleMap
 from ..ir.classical import Bits
 from ..ir.dynamic import (
@@ -169,6 +169,11 @@ class Runner:
         self._split(at_end=straight is not None)
         arguments = angle_map, self.constants, options, self._final_qubits
         self._pauli_shots = None if straight is None else PauliShots(straight, *arguments)
+        if self._body and self.device.cost_model.global_qubits:
+            raise SimulationError(
+                "The circuit measures, resets or branches before its end, which a state that ranks share does not do. "
+                "Gates, saves and measurements at the end are allowed; leave comm=... out for the rest."
+            )
         self._readout = Measurement(self._writes, dynamic.num_clbits, (*self._final_flips, *readout))
 
     def _averages(self) -> int:

@@ -18,9 +18,10 @@ sys.path.insert(0, str(Path(__file__).parent.parent))  # where `support` lies
 
 from support import staged
 
-from qiskit_fusedqml import DifferentiableCircuit
+from qiskit_fusedqml import DifferentiableCircuit, FusedSimulator
 from qiskit_fusedqml.distributed.ranks import Ranks
 from qiskit_fusedqml.errors import FusedQMLError, InvalidInputError, OutOfMemoryError, RankMismatchError
+from qiskit_fusedqml.interfaces.qiskit.backend.saves import save
 
 COMM = MPI.COMM_WORLD
 TIMEOUT = 4.0
@@ -57,6 +58,9 @@ def compare() -> None:
         assert f.device.ranks.bytes_sent - sent == plan.network_bytes * 2**8 / COMM.size
     assert np.abs(function().statevector(None, W) - own.statevector(None, W)).max() < 1e-12
     assert np.abs(function().probabilities(None, W) - own.probabilities(None, W)).max() < 1e-12
+    saved = save(CIRCUIT.assign_parameters(W), "statevector")
+    found = FusedSimulator(comm=COMM).run(saved).result().get_statevector().data
+    assert np.abs(found - FusedSimulator().run(saved).result().get_statevector().data).max() < 1e-12
     whole = COMM.Split(0, COMM.rank)
     assert np.abs(function(comm=whole).values(None, W) - own.values(None, W)).max() < 1e-12
 

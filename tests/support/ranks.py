@@ -9,7 +9,7 @@ from typing import Any
 from qiskit_fusedqml.distributed.communicators import Communicator, thread_ranks
 
 
-def outcomes_on_ranks(size: int, function: Callable[[Communicator], Any], timeout: float = 20.0) -> list[Any]:
+def outcomes_on_ranks(size: int, function: Callable[[Communicator], Any], timeout: float = 10.0) -> list[Any]:
     """What a function of the communicator gives on each rank: a result or the error it raised."""
     found: list[Any] = [None] * size
 
@@ -27,7 +27,7 @@ def outcomes_on_ranks(size: int, function: Callable[[Communicator], Any], timeou
     return found
 
 
-def on_ranks(size: int, function: Callable[[Communicator], Any], timeout: float = 20.0) -> list[Any]:
+def on_ranks(size: int, function: Callable[[Communicator], Any], timeout: float = 10.0) -> list[Any]:
     """The results of all ranks; raises what the first rank with an error of its own raised."""
     found = outcomes_on_ranks(size, function, timeout)
     for each in found:

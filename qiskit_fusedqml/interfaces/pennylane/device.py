@@ -15,6 +15,7 @@ from pennylane.exceptions import DeviceError
 from typing_extensions import override
 
 from ...arrays import shown, whole_number
+from ...distributed import shared_device
 from ...engine.options import EngineOptions
 from ...errors import FusedQMLError, InvalidInputError
 from ...memory import BoundedCache
@@ -76,6 +77,7 @@ class FusedQubit(Device):
         precision: "double" or "single".
         num_threads: Threads of the CPU device; None for the cores this process may use, capped by OMP_NUM_THREADS.
         max_memory_mb: Memory for states in MiB; None for half of the machine's. Larger batches are cut.
+        comm, comm_timeout: As of `DifferentiableCircuit`: a communicator whose ranks share every state.
 
     Raises:
         DeviceError: For an unknown device or precision, or a device that this machine does not have.
@@ -105,9 +107,14 @@ class FusedQubit(Device):
         precision: str = "double",
         num_threads: int | None = None,
         max_memory_mb: float | None = None,
+        comm: Any = None,
+        comm_timeout: float | None = None,
     ) -> None:
         with _framework_errors():
             _check_numbers(wires, shots)
+            if comm is not None:
+                device = shared_device(device, comm, comm_timeout, precision=precision, num_threads=num_threads)
+                seed = device.agreed(np.random.randint(2**31 - 1)) if seed in ("global", None) else seed  # noqa: NPY002
             self._given = EngineOptions(device, precision, max_memory_mb, num_threads)
         super().__init__(wires=wires, shots=shots)
         self._rng = np.random.default_rng(

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from qiskit import QuantumCircuit
 from qiskit.circuit import Parameter
 
+from ...distributed import DistributedDevice
 from ...engine.options import EngineOptions
 from ...engine.program_function import ProgramFunction
 from ...errors import DeviceUnavailableError, InvalidInputError, SimulationError
@@ -114,6 +115,7 @@ class RunnerOptions:
         truncate: Whether qubits that no gate acts on are left out.
         method: "statevector": shots are of pure states, of which noise makes trajectories; "density_matrix"; or
             "automatic": as of `method_of`.
+        blocking_qubits: Where ranks share states, those of circuits of at most so many qubits are not shared.
     """
 
     engine: EngineOptions = field(default_factory=EngineOptions)
@@ -122,6 +124,7 @@ class RunnerOptions:
     fusion_threshold: int = 0
     truncate: bool = True
     method: str = "automatic"
+    blocking_qubits: int = 0
 
 
 @dataclass(slots=True)
@@ -206,11 +209,13 @@ def _compiled(known: KnownCircuit, options: RunnerOptions, method: str) -> Compi
         if fuses < options.fusion_enable:
             lowered = lowered_as(source, fuse=False)
         own = engine
+        if isinstance(engine.device, DistributedDevice) and len(lowered.active) <= options.blocking_qubits:
+            own = replace(engine, device=engine.device.inner)
         if options.fusion_max_qubit is not None:
-            device = copy(engine.make_device(mixed=mixed))
+            device = copy(own.make_device(mixed=mixed))
             tile = options.fusion_max_qubit * (2 if mixed else 1)
             device.cost_model = replace(device.cost_model, tile_qubits=tile, whole_qubits=0)
-            own = replace(engine, device=device)
+            own = replace(own, device=device)
         readout = lowered.measurement.readout
         runner = Runner(lowered.dynamic, lowered.angle_map, own, lowered.constants, mixed=mixed, readout=readout)
         return runner, lowered, fuses

@@ -64,6 +64,7 @@ class FusedEstimator(EnginePrimitive, BaseEstimatorV2):
         noise_model, noise_scale, readout, trajectories, noise_seed: As of `DifferentiableCircuit`; the noise has no
             parameters. Values are exact, or an error says that density matrices of so many qubits do not fit, unless
             ``trajectories`` estimate them.
+        comm, comm_timeout: As of `DifferentiableCircuit`: a communicator whose ranks share every state.
 
     Raises:
         InvalidInputError: If ``default_precision`` is negative or not a finite number, or for an option that does not
@@ -98,6 +99,8 @@ class FusedEstimator(EnginePrimitive, BaseEstimatorV2):
         readout: bool = False,
         trajectories: int | None = None,
         noise_seed: int | None = None,
+        comm: Any = None,
+        comm_timeout: float | None = None,
     ) -> None:
         self._set_options(locals())
         _check_precision(self._options.default_precision)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping
 from copy import copy
 from dataclasses import replace
@@ -11,12 +12,13 @@ import numpy as np
 from qiskit.providers import BackendV2, Options
 
 from ...arrays import check_seed, shown
+from ...distributed import DistributedDevice
 from ...engine.options import ENGINE_ARGUMENTS, EngineOptions, engine_arguments
 from ...errors import InvalidInputError
 from .backend.options import DEFAULTS, checked_fields, engine_fields, is_option, runner_options
 from .backend.simulator import FusedSimulator
 from .compiled import RunnerOptions
-from .noise import engine_options
+from .noise import RANK_ARGUMENTS, engine_options
 
 AER_OPTIONS = ("backend_options", "run_options")
 """What the ``options`` of qiskit-aer's V2 primitives hold: the simulator's, and those of its runs, which come first."""
@@ -37,7 +39,8 @@ class EnginePrimitive:
     def _set_options(self, arguments: Mapping[str, Any]) -> None:
         """Take the constructor's arguments, its ``locals()``, checked; ``options`` are those given as on Aer."""
         own = {name: arguments[name] for name in self.OWN_OPTIONS}
-        self._options = Options(**own, **engine_arguments(arguments), backend_options={}, run_options={})
+        own |= engine_arguments(arguments) | {name: arguments[name] for name in RANK_ARGUMENTS}
+        self._options = Options(**own, backend_options={}, run_options={})
         given, allowed = arguments["options"], (*self.IN_AER_OPTIONS, *AER_OPTIONS)
         if given is not None and not (isinstance(given, Mapping) and set(allowed).issuperset(given)):
             raise InvalidInputError(f"options is {shown(given)}; a dictionary with keys among {allowed} is expected.")
@@ -72,9 +75,14 @@ class EnginePrimitive:
 
     @property
     def seed(self) -> np.random.Generator | int | None:
-        """The seed of what is random."""
+        """The seed of what is random; where ranks share states and none was given, one that they agree on."""
         seed: np.random.Generator | int | None = self._options.seed
-        return self._simulator_options().get("seed_simulator") if seed is None else seed
+        if seed is None:
+            seed = self._simulator_options().get("seed_simulator")
+        device = self.engine_options.device
+        if seed is None and isinstance(device, DistributedDevice):
+            return np.random.default_rng(device.agreed(secrets.randbits(62)))
+        return seed
 
     @property
     def runner_options(self) -> RunnerOptions:
@@ -97,9 +105,9 @@ class EnginePrimitive:
         """The options handed to the engine; fields of `options` that do not exist are refused here."""
         own = (*self.OWN_OPTIONS, *AER_OPTIONS)
         given = {name: value for name, value in vars(self._options).items() if name not in own}
-        unknown = sorted(given.keys() - set(ENGINE_ARGUMENTS))
+        unknown = sorted(given.keys() - {*ENGINE_ARGUMENTS, *RANK_ARGUMENTS})
         if unknown:
-            known = [*self.OWN_OPTIONS, *ENGINE_ARGUMENTS]
+            known = [*self.OWN_OPTIONS, *ENGINE_ARGUMENTS, *RANK_ARGUMENTS]
             raise InvalidInputError(f"{type(self).__name__} has no options {unknown}; the options are {known}.")
         return engine_options(given | engine_fields(self._simulator_options()))
 

@@ -47,6 +47,7 @@ class FusedSampler(EnginePrimitive, BaseSamplerV2):
         noise_model, noise_scale: Noise as of `FusedSimulator`, by the method that ``backend_options`` say, or
             automatically: density matrices where there are more shots than amplitudes and measurements are at the end,
             else trajectories of pure states.
+        comm, comm_timeout: As of `DifferentiableCircuit`: a communicator whose ranks share every state.
 
     Raises:
         InvalidInputError: If ``default_shots`` is not a positive integer, or for an option that does not exist.
@@ -77,6 +78,8 @@ class FusedSampler(EnginePrimitive, BaseSamplerV2):
         num_threads: int | None = None,
         noise_model: Any = None,
         noise_scale: float = 1.0,
+        comm: Any = None,
+        comm_timeout: float | None = None,
     ) -> None:
         self._set_options(locals())
         self._check_shots()

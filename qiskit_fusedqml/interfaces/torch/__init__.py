@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import count
 from math import prod
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from qiskit import QuantumCircuit
 from qiskit.circuit import Parameter, ParameterExpression
 
 from ...arrays import real_array
+from ...distributed.batches import RankBatches, StateRanks
 from ...engine.options import engine_arguments
 from ...errors import FusedQMLError, InvalidInputError
 from ..qiskit.circuit import DifferentiableCircuit
@@ -74,6 +75,10 @@ class FusedLayer(torch.nn.Module):
         dtype: Type of ``weight``, by default torch's default type. Outputs have the promoted type of input and weight.
         device, precision, num_threads, max_memory_mb, checkpoint: As of `DifferentiableCircuit`.
         noise_model, noise_parameters, noise_scale, readout, trajectories, noise_seed: Likewise.
+        comm, comm_timeout: A communicator whose ranks share the work, all of them called with the same inputs, and
+            seconds that they wait for each other.
+        ranks_per_state: How many of them share a state; the samples of a batch are divided among groups of so many. All
+            ranks by default.
 
     Raises:
         InvalidInputError: If inputs and weights are not the circuit's parameters, each once, an observable does not
@@ -110,13 +115,15 @@ class FusedLayer(torch.nn.Module):
         readout: bool = False,
         trajectories: int | None = None,
         noise_seed: int | None = None,
+        comm: Any = None,
+        comm_timeout: float | None = None,
+        ranks_per_state: int | None = None,
     ) -> None:
         super().__init__()
         self._options = engine_arguments(locals())
         self._observables = observables
-        self.function = DifferentiableCircuit(
-            circuit, observables, inputs, weights, noise_parameters=noise_parameters, **self._options
-        )
+        self._ranks = None if comm is None else StateRanks(comm, comm_timeout, ranks_per_state)
+        self.function = self._made(circuit, inputs, weights, noise_parameters=noise_parameters)
         self.weight = torch.nn.Parameter(torch.empty(self.function.num_weights, dtype=dtype))
         self._register()
         self.reset_parameters()
@@ -129,10 +136,13 @@ class FusedLayer(torch.nn.Module):
             self.weight.data.copy_(given)
 
     def reset_parameters(self) -> None:
-        """Draw new weights, uniform in [-1, 1), and parameters of noise in [0, 0.1)."""
+        """Draw new weights, uniform in [-1, 1), and parameters of noise in [0, 0.1); of ranks, the first one does."""
         torch.nn.init.uniform_(self.weight, -1.0, 1.0)
         if self.function.num_noise_parameters:
             torch.nn.init.uniform_(self.weight.data[-self.function.num_noise_parameters :], 0.0, 0.1)
+        if self._ranks is not None:
+            own, shared = self.weight.data.double().numpy(force=True), cast(Any, self.function)
+            self.weight.data.copy_(torch.from_numpy(shared.agreed(own)))
 
     def extra_repr(self) -> str:
         """Sizes, for ``print(network)``."""
@@ -181,9 +191,16 @@ class FusedLayer(torch.nn.Module):
     def function_of_inputs_too(self) -> DifferentiableCircuit:
         """``function`` with gradients for the inputs."""
         f = self.function
-        return DifferentiableCircuit(
-            f.circuit, self._observables, f.inputs, f.weights, input_gradients=True, **self._options
-        )
+        return self._made(f.circuit, f.inputs, f.weights, input_gradients=True)
+
+    def _made(self, circuit: QuantumCircuit, inputs: Any, weights: Any, **more: Any) -> DifferentiableCircuit:
+        """The circuit; where ranks share states, with the samples of a batch among those that share one each."""
+        ranks = self._ranks
+        shared: dict[str, Any] = {} if ranks is None else {"comm": ranks.of_state, "comm_timeout": ranks.timeout}
+        function = DifferentiableCircuit(circuit, self._observables, inputs, weights, **self._options, **shared, **more)
+        if ranks is None:
+            return function
+        return cast(DifferentiableCircuit, RankBatches(function, ranks.all, ranks.of_state.size))
 
     def _register(self) -> None:
         self._number = next(_NUMBERS)

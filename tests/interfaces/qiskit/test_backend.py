@@ -352,9 +352,9 @@ def test_options_of_aer_that_change_no_result_are_accepted_with_one_warning(monk
     with pytest.warns(UserWarning, match="max_shot_size"):
         simulator = FusedSimulator(max_shot_size=3, mps_log_data=True)
     circuit = bell()
-    with pytest.warns(UserWarning, match="blocking_enable"):
-        assert simulator.run(circuit, blocking_enable=True).result().success
-    assert simulator.run(circuit, blocking_enable=True, max_shot_size=4).result().success
+    with pytest.warns(UserWarning, match="batched_shots_gpu"):
+        assert simulator.run(circuit, batched_shots_gpu=True).result().success
+    assert simulator.run(circuit, batched_shots_gpu=True, max_shot_size=4).result().success
 
 
 def test_fusion_options_are_reported() -> None:

@@ -215,7 +215,7 @@ def _metadata(compiled: CompiledCircuit, options: RunnerOptions, num_sets: int, 
     saves = [node for node in walk(dynamic.nodes) if isinstance(node, Save)]
     metadata: dict[str, Any] = {
         "method": compiled.method,
-        "device": engine.device,
+        "device": engine.device if isinstance(engine.device, str) else engine.device.name,
         "precision": engine.precision,
         "noise": _noise(compiled, engine.noise_model),
         "num_qubits": dynamic.num_qubits,

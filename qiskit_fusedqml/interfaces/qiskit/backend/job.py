@@ -18,8 +18,9 @@ from qiskit.providers.jobstatus import JobStatus
 from qiskit.result import Result
 from qiskit.result.models import ExperimentResult
 
+from ....distributed import DistributedDevice
 from ....distributed.circuit import ExecutorTasks
-from ....errors import FusedQMLError
+from ....errors import FusedQMLError, InvalidInputError
 from ..cache import owned
 from ..jobs import FinishedJob
 from .experiments import Experiments, list_experiments, run_all
@@ -58,8 +59,13 @@ class FusedSimulatorJob(JobV1):
         super().__init__(backend, str(uuid.uuid4()), circuits=list(circuits))
         self._began = time.perf_counter()
         seed = options["seed_simulator"]
-        how = {**options, "executor": None, "seed_simulator": secrets.randbits(31) if seed is None else int(seed)}
         self._engine_options = runner_options(options).engine
+        device = self._engine_options.device
+        if isinstance(device, DistributedDevice):
+            if options["executor"] is not None:
+                raise InvalidInputError("executor and comm were both given; a run has either workers or ranks.")
+            seed = device.agreed(secrets.randbits(31)) if seed is None else seed
+        how = {**options, "executor": None, "seed_simulator": secrets.randbits(31) if seed is None else int(seed)}
         listed = FinishedJob(list_experiments, circuits, binds)
         self._bound = time.perf_counter()
         self._async = options["executor"] is not None and listed.done()  # whether there is anything to wait for

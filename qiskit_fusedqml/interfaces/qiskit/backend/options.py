@@ -79,6 +79,10 @@ OPTIONS: dict[str, tuple[Any, Check]] = {
     "meas_level": (2, _one_of(2)),
     "enable_truncation": (True, _flag),
     "executor": (None, _executor),
+    "comm": (None, lambda _name, value: value),
+    "comm_timeout": (None, lambda name, value: real_number(value, name, "a positive number of seconds", least=1e-3)),
+    "blocking_enable": (None, _flag),
+    "blocking_qubits": (None, _whole(1)),
     "fusion_enable": (True, _flag),
     "fusion_max_qubit": (None, _whole(1)),
     "fusion_threshold": (None, _whole(0)),
@@ -99,6 +103,8 @@ ENGINE_NAMES = {
     "max_parallel_threads": "num_threads",
     "noise_model": "noise_model",
     "noise_scale": "noise_scale",
+    "comm": "comm",
+    "comm_timeout": "comm_timeout",
 }
 """The options that are the engine's, and their names there."""
 
@@ -106,8 +112,6 @@ WITHOUT_EFFECT: dict[str, Any] = {
     "accept_distributed_results": None,
     "batched_shots_gpu": False,
     "batched_shots_gpu_max_qubits": 16,
-    "blocking_enable": False,
-    "blocking_qubits": None,
     "chunk_swap_buffer_qubits": None,
     "cuStateVec_enable": False,
     "max_parallel_experiments": None,
@@ -180,6 +184,8 @@ def _is_default(name: str, value: Any) -> bool:
 def engine_fields(options: Mapping[str, Any]) -> dict[str, Any]:
     """The options that are the engine's, under its names, without those that stand for its defaults."""
     found = {engine: options.get(name) for name, engine in ENGINE_NAMES.items()}
+    if options.get("blocking_enable") is False:  # as on Aer, where chunks of states are what ranks share
+        found["comm"] = None
     # Aer's 0 threads are all of them
     return {name: value for name, value in found.items() if value is not None and (value or name != "num_threads")}
 
@@ -193,6 +199,7 @@ def runner_options(options: Mapping[str, Any]) -> RunnerOptions:
         options["fusion_threshold"] or 0,
         options["enable_truncation"],
         options["method"],
+        options["blocking_qubits"] or 0,
     )
 
 

@@ -47,8 +47,10 @@ class FusedSimulator(BackendV2):
     ``fusion_threshold`` (circuits of at most so many qubits are not fused; 0 by default) and ``fusion_verbose`` (the
     plan is printed in the result's metadata). With an ``executor`` (anything of `concurrent.futures`' kind, Dask's
     and MPI's included) a run is handed over to it, in jobs of at most ``max_job_size`` experiments or in one, and
-    ``run`` returns at once; results are the same. Options that tune Aer's way of working are accepted and change
-    nothing, which is said once.
+    ``run`` returns at once; results are the same. With ``comm`` (a communicator of mpi4py, or a process group of torch)
+    its ranks share every state of more than ``blocking_qubits`` qubits, unless ``blocking_enable`` is False, and wait
+    for each other for ``comm_timeout`` seconds at most. Options that tune Aer's way of working are accepted and
+    change nothing, which is said once.
 
     **Noise.** ``noise_model`` is a ``NoiseModel`` of qiskit-aer, what its ``to_dict()`` returns, or a
     `ParametricNoiseModel` without parameters; ``noise_scale`` multiplies it (its channels are raised to that power).

@@ -10,11 +10,12 @@ from __future__ import annotations
 from .backends import noise_model_from_backend
 from .errors import PlacedChannel
 from .model import Noise, read_noise
-from .options import engine_options
+from .options import RANK_ARGUMENTS, engine_options
 from .parametric import ParametricNoiseModel
 from .readout import measured, misread
 
 __all__ = [
+    "RANK_ARGUMENTS",
     "Noise",
     "ParametricNoiseModel",
     "PlacedChannel",

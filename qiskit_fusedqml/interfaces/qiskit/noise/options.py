@@ -10,6 +10,9 @@ from ....engine.options import EngineOptions, engine_arguments
 from .errors import checked_scale
 from .model import read_noise
 
+RANK_ARGUMENTS = ("comm", "comm_timeout")
+"""The options that say which ranks share states."""
+
 
 def engine_options(given: Mapping[str, Any]) -> EngineOptions:
     """Those of a constructor's arguments, ``locals()`` at its beginning, that are options of the engine.
