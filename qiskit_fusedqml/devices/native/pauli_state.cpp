@@ -27,6 +27,17 @@ template <class F> void with_type(const PauliState& state, F body) {
     else body(state.data<double>());
 }
 
+// Adds bra[row] times the lanes of the row, `lane_rows` rows a stored vector, to sums[lane].
+template <class T>
+void add_products(const double* bra, int64_t count, int64_t lane_rows, int sample_bits, const T* ket, int64_t width, double* sums) {
+    for (int64_t row = 0; row < count; row += lane_rows, bra += lane_rows, ket += width) {
+        if (lane_rows == 1)
+            for (int64_t lane = 0; lane < width; ++lane) sums[lane] += *bra * static_cast<double>(ket[lane]);
+        else
+            for (int64_t lane = 0; lane < width; ++lane) sums[lane] += bra[lane >> sample_bits] * static_cast<double>(ket[lane]);
+    }
+}
+
 }  // namespace
 
 PauliState::PauliState(const Kernels* k, int n, int64_t b, size_t limit) : kernels(k), num_qubits(n), batch(b) {
@@ -114,17 +125,27 @@ void set_sums(const PauliState& state, const PauliSums& sums, const double* weig
 void get_products(const PauliState& bras, const PauliState& kets, double* values, int threads) {
     write_product(bras, threads);
     if (const auto product = kets.current_product()) return get_products_with_product(bras, kets, *product, values, threads);
-    with_type(bras, [&](auto* of_bras) {
-        const auto* of_kets = kets.data<std::remove_reference_t<decltype(*of_bras)>>();
-        const int64_t pairs = bras.batch * kets.batch, rows = int64_t(1) << 2 * bras.num_qubits;
-        run_parts(static_cast<int>(pairs), rows * pairs < small_size ? 1 : threads, [&](int pair) {
-            const int64_t ket = pair / bras.batch, bra = pair % bras.batch;
-            double sum = 0;
-            for (int64_t row = 0; row < rows; ++row)
-                sum += static_cast<double>(of_bras[bras.place(bra, static_cast<uint64_t>(row))]) *
-                       static_cast<double>(of_kets[kets.place(ket, static_cast<uint64_t>(row))]);
-            values[pair] = sum;
+    const int64_t rows = int64_t(1) << 2 * bras.num_qubits, width = kets.kernels->width;
+    const int64_t samples = int64_t(1) << kets.sample_bits, lane_rows = int64_t(1) << kets.lane_bits;
+    // a part is a bra and a group of kets, of which the lanes that belong to one sample are added up
+    run_parts(static_cast<int>(bras.batch * kets.groups), rows * bras.batch * kets.batch < small_size ? 1 : threads, [&](int part) {
+        const int64_t k = part / kets.groups, group = part % kets.groups, first = group * samples;
+        std::vector<double> sums(static_cast<size_t>(width)), bra(static_cast<size_t>(std::min(rows, chunk_rows)));
+        with_type(kets, [&](auto* data) {
+            auto* of_bras = bras.data<std::remove_reference_t<decltype(*data)>>();
+            const auto* ket = data + static_cast<size_t>(group) * kets.group_size();
+            for (int64_t start = 0; start < rows; start += chunk_rows) {
+                const int64_t count = std::min(rows - start, chunk_rows);
+                for (int64_t i = 0; i < count; ++i) bra[i] = static_cast<double>(of_bras[bras.place(k, static_cast<uint64_t>(start + i))]);
+                add_products(bra.data(), count, lane_rows, kets.sample_bits, ket, width, sums.data());
+                ket += count / lane_rows * width;
+            }
         });
+        for (int64_t sample = 0; sample < std::min(samples, kets.batch - first); ++sample) {
+            double sum = 0;
+            for (int64_t lane = sample; lane < width; lane += samples) sum += sums[lane];
+            values[(first + sample) * bras.batch + k] = sum;
+        }
     });
 }
 
