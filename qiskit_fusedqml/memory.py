@@ -15,6 +15,7 @@ from typing import Generic, TypeVar
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
 
+_RANDOM = random.Random(0)  # noqa: S311 (chooses what caches forget; no result depends on it)
 _pauses = 0
 _was_enabled = False
 _lock = threading.Lock()
@@ -50,7 +51,6 @@ class BoundedCache(Generic[Key, Value]):
         self.size = 0
         self._size_of = size_of
         self._kept: dict[Key, tuple[Value, int]] = {}
-        self._random = random.Random(0)  # noqa: S311 (chooses what is forgotten; no result depends on it)
         self._lock = threading.RLock()  # reentrant: the garbage collector may end the life of a kept thing anywhere
 
     def __len__(self) -> int:
@@ -79,7 +79,7 @@ class BoundedCache(Generic[Key, Value]):
             self._kept[key] = (value, size)
             self.size += size
             while self.size > self.bound and len(self._kept) > 1:
-                place = self._random.randrange(len(self._kept) - 1)
+                place = _RANDOM.randrange(len(self._kept) - 1)
                 self.drop(next(islice(self._kept, place, None)))
         return value
 

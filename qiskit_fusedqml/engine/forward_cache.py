@@ -45,7 +45,7 @@ class ForwardCache:
     def __init__(self) -> None:
         self.last: ParameterBatch | None = None
         self._followed_by: PlanRequest | None = None
-        weakref.finalize(self, KEPT.drop, id(self)).atexit = False
+        self._has_kept = False
 
     def begin(self, parameters: ParameterBatch) -> PlanRequest | None:
         """Free the states of the last forward sweep, as another one begins.
@@ -60,6 +60,9 @@ class ForwardCache:
 
     def keep(self, kept: ForwardPass) -> None:
         """Keep what a sweep left; the caller must not use it any more."""
+        if not self._has_kept:
+            self._has_kept = True
+            weakref.finalize(self, KEPT.drop, id(self)).atexit = False
         KEPT.put(id(self), kept)
 
     def take(self, parameters: ParameterBatch, request: PlanRequest, sweeps: Sweeps) -> tuple[Any, State] | None:

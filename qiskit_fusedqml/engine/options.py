@@ -96,6 +96,14 @@ class EngineOptions:
                     raise
         return make_device(self.device, precision=self.precision, num_threads=self.num_threads)
 
+    def with_device(self, device: Device) -> EngineOptions:
+        """The same options, for a device that has been made by them."""
+        found = object.__new__(EngineOptions)
+        for name in ENGINE_ARGUMENTS:
+            found._set(name, getattr(self, name))
+        found._set("device", device)
+        return found
+
     def budget(self, device: Device) -> int:
         """Bytes that the states of one call may take on a device."""
         return device.memory_budget() if self.max_memory_mb is None else int(self.max_memory_mb * 2**20)

@@ -16,7 +16,7 @@ from ..arrays import FloatArray, IntArray
 from ..devices import Bound, BoundOnDevice, CoefficientMap, Device, has_memory
 from ..errors import InvalidInputError
 from ..ir.angles import AngleMap
-from ..planner.tables import AngleTables, BindingTables, CSRRows, Expressions
+from ..planner.tables import NO_ROWS, AngleTables, BindingTables, CSRRows, Expressions
 from .parameters import ParameterBatch
 
 
@@ -48,16 +48,15 @@ class ParameterMap:
     """
 
     def __init__(self, angle_map: AngleMap, batched: IntArray, coefficient_map: CoefficientMap) -> None:
-        depends = angle_map.depends_on(batched)
-        self.batched_slots: IntArray = np.flatnonzero(depends)
-        self._batched, self._shared_slots = batched, np.flatnonzero(~depends)
+        self.batched_slots: IntArray = angle_map.dependents(batched)
+        self._batched, self._shared_slots = batched, others(self.batched_slots, angle_map.num_angles)
         self._shared_map = angle_map.select(self._shared_slots)
         self._batched_map, self._used = angle_map.select(self.batched_slots).compact()
         # which of the used parameters are batched, and their columns among those
         is_batched = members(self._used, batched, angle_map.num_parameters)
-        self._used_batched: IntArray = np.flatnonzero(is_batched)
-        self._used_shared: IntArray = np.flatnonzero(~is_batched)
-        self._used_columns: IntArray = np.searchsorted(batched, self._used[self._used_batched])
+        self._used_batched: IntArray = is_batched.nonzero()[0]
+        self._used_shared: IntArray = (~is_batched).nonzero()[0]
+        self._used_columns: IntArray = batched.searchsorted(self._used[self._used_batched])
         self.has_expressions = bool(self._shared_map.groups or self._batched_map.groups)
         self.coefficient_map = self._from_features(coefficient_map)
 
@@ -122,6 +121,9 @@ class ParameterMap:
         shared, batched, used = self._shared_map, self._batched_map, len(self._used)
         constants = np.zeros(len(self._shared_slots) + len(self.batched_slots))
         constants[self._shared_slots] = shared.constants
+        rows = CSRRows.sorted(self._shared_slots[shared.slots], shared.columns, shared.coefficients, constants)
+        if not batched.num_angles:
+            return coefficient_map.over(AngleTables(shared.num_sources, len(self._batched), rows, NO_ROWS, NO_ROWS))
         column = np.full(batched.num_sources, -1, dtype=np.int64)
         column[self._used_batched] = self._used_columns
         column[used:] = len(self._batched) + np.arange(batched.num_sources - used)
@@ -133,7 +135,7 @@ class ParameterMap:
             AngleTables(
                 shared.num_sources,
                 len(self._batched) + batched.num_sources - used,
-                CSRRows.sorted(self._shared_slots[shared.slots], shared.columns, shared.coefficients, constants),
+                rows,
                 CSRRows.sorted(slots[~is_batched], shared_columns, weights[~is_batched], batched.constants),
                 CSRRows.sorted(
                     slots[is_batched], column[is_batched], weights[is_batched], np.zeros(batched.num_angles)
@@ -165,6 +167,15 @@ class ParameterMap:
         except InvalidInputError as error:
             return error
         return InvalidInputError("An angle overflows at the given values; finite angles are required.")
+
+
+def others(numbers: IntArray, total: int) -> IntArray:
+    """The numbers below ``total`` that are not among these."""
+    if not len(numbers):
+        return np.arange(total)
+    table = np.ones(total, dtype=bool)
+    table[numbers] = False
+    return table.nonzero()[0]
 
 
 def members(numbers: IntArray, among: IntArray, total: int) -> NDArray[np.bool_]:

@@ -167,8 +167,8 @@ class PlannedSweeps(Sweeps):
         coefficient_map: type[CoefficientMap] = CompiledCoefficientMap,
     ) -> None:
         batched, wanted = request.batched.indices, request.wanted.indices
-        batched_slots, wanted_slots = (angle_map.depends_on(parameters) for parameters in (batched, wanted))
-        chosen = (frozenset(np.flatnonzero(slots).tolist()) for slots in (batched_slots, wanted_slots))
+        batched_slots, wanted_slots = (angle_map.dependents(parameters) for parameters in (batched, wanted))
+        chosen = (frozenset(slots.tolist()) for slots in (batched_slots, wanted_slots))
         self.plan = self._planned(program, cost_model, request, *chosen)
         tape = self.plan.tape
         self.tape = replace(tape, blocks=tuple(map(_undone, tape.blocks))) if request.undone else tape
@@ -177,8 +177,9 @@ class PlannedSweeps(Sweeps):
         self.map = ParameterMap(angle_map, batched, self._map(coefficient_map))
         self._segments: dict[int, tuple[Segment, ...]] = {}
         # whether overlaps are needed by sample: for a batched parameter's gradient, or through an angle that differs
-        self.has_batched_gradients = bool(
-            members(wanted, batched, angle_map.num_parameters).any() or (batched_slots & wanted_slots).any()
+        self.has_batched_gradients = len(wanted) > 0 and bool(
+            members(wanted, batched, angle_map.num_parameters).any()
+            or members(wanted_slots, batched_slots, angle_map.num_angles).any()
         )
         self._coefficient_bytes = 8 * (4 * len(self.map.batched_slots) + len(batched))
 

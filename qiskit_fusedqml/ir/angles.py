@@ -30,6 +30,8 @@ if TYPE_CHECKING:  # imported where it is first needed, as it takes longer than 
 
 Indices: TypeAlias = NDArray[np.intp]
 
+_NO_INDICES, _NO_NUMBERS = np.empty(0, dtype=np.intp), np.empty(0)
+
 
 @dataclass(frozen=True, eq=False)
 class FormulaGroup:
@@ -190,8 +192,11 @@ class AngleMap:
     def select(self, slots: Sequence[int] | NDArray[np.integer]) -> AngleMap:
         """The map restricted to some slots: angle j of the result is angle ``slots[j]`` of this map."""
         chosen = np.asarray(slots, dtype=np.intp).reshape(-1)
-        if not self.num_angles and not self.groups and not chosen.size:
-            return self  # most circuits that are only sampled have no parameters
+        if not self.groups:
+            if chosen.size == self.num_angles and (chosen == np.arange(self.num_angles)).all():
+                return self
+            if not chosen.size:
+                return AngleMap(self.num_parameters, _NO_NUMBERS, _NO_INDICES, _NO_INDICES, _NO_NUMBERS, (), self.names)
         if chosen.size and not 0 <= chosen.min() <= chosen.max() < self.num_angles:
             raise InvalidInputError(f"Slots must lie in 0..{self.num_angles - 1}, got {chosen.min()}..{chosen.max()}.")
         starts = self._slot_starts[chosen]
@@ -211,6 +216,8 @@ class AngleMap:
 
     def compact(self) -> tuple[AngleMap, Indices]:
         """The map in terms of only those parameters it depends on, and their indices here."""
+        if not self.num_angles and not self.groups:
+            return AngleMap(0, self.constants, self.slots, self.columns, self.coefficients), _NO_INDICES
         used = np.unique(self.dependence[1])
         number = np.zeros(self.num_parameters, dtype=np.intp)
         number[used] = np.arange(len(used))
@@ -238,6 +245,10 @@ class AngleMap:
             first += len(group.labels)
         pairs = np.unique(np.concatenate(slots) * self.num_parameters + np.concatenate(parameters))
         return np.divmod(pairs, self.num_parameters)
+
+    def dependents(self, parameters: Indices) -> Indices:
+        """The angles that depend on any of the given parameters, ascending."""
+        return np.flatnonzero(self.depends_on(parameters)) if len(parameters) else _NO_INDICES
 
     def depends_on(self, parameters: Sequence[int] | NDArray[np.integer]) -> NDArray[np.bool_]:
         """Which angles depend on any of the given parameters, (A,)."""

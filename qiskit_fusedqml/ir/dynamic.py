@@ -225,7 +225,10 @@ def rebuilt(nodes: Sequence[Node], write: Callable[[list[Node]], Iterable[Node]]
     """``write`` applied to every list of nodes, those held by others first; without recursion, as `walk`."""
 
     def parts(held: Sequence[Node]) -> list[Sequence[Node]]:
-        return [inner for node in held for inner in children(node)]
+        return [inner for node in held if isinstance(node, Branch | Repeat | While) for inner in children(node)]
+
+    if not parts(nodes):  # as of most circuits
+        return tuple(write([*nodes]))
 
     def combine(held: Sequence[Node], results: list[tuple[Node, ...]]) -> tuple[Node, ...]:
         written = {id(inner): result for inner, result in zip(parts(held), results, strict=True)}

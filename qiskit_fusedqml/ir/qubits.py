@@ -126,7 +126,8 @@ class ActiveQubits:
                     yield Segment(moved)
             case Measure(qubit, clbit):
                 idle = Assign(Bits((clbit,), BOOL), Constant(False, BOOL))
-                yield replace(node, qubit=self.place[qubit]) if qubit in self.place else idle
+                place = self.place.get(qubit)
+                yield node if place == qubit else idle if place is None else replace(node, qubit=place)
             case Reset(qubit):
                 if qubit in self.place:
                     yield Reset(self.place[qubit])

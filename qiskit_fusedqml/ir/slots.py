@@ -16,7 +16,9 @@ def numbered(instructions: Iterable[Instruction]) -> tuple[tuple[Instruction, ..
         The instructions, and the slot that each new one had, ascending.
     """
     instructions = tuple(instructions)
-    slots = tuple(sorted({slot for each in instructions for slot in slots_of(each)}))
+    used = {each.slot for each in instructions if isinstance(each, Rotation)}
+    used.update(slot for each in instructions if not isinstance(each, Rotation) for slot in slots_of(each))
+    slots = tuple(sorted(used - {-1}))
     if slots == tuple(range(len(slots))):
         return instructions, slots
     number = {slot: position for position, slot in enumerate(slots)}

@@ -5,10 +5,8 @@ The package plans without the compiled module `_native` of this folder, too; not
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import suppress
 from importlib import import_module
-from itertools import chain, islice, pairwise
 from typing import Any
 
 import numpy as np
@@ -21,7 +19,7 @@ from .cost import Work
 from .frame import Frame
 from .plan import Plan
 from .steps import Task
-from .tables import CoefficientTables, CSRRows, RotationSequences, ScaleTable
+from .tables import NO_ROWS, NO_SEQUENCES, CoefficientTables, CSRRows, RotationSequences, ScaleTable
 from .tape import BlockSize, Tape
 from .words import WrittenBlocks
 
@@ -68,7 +66,7 @@ class CompiledSteps:
             task.keep_phase,
             task.populations,
             euler,
-            list(chain.from_iterable(pair for _, pair in model.factors)),
+            model.factors.numbers,
             model.byte_cost,
             model.amplitude_bytes,
         )
@@ -82,20 +80,24 @@ class CompiledSteps:
         return plan
 
     def _tables(self, made: dict[str, Any]) -> CoefficientTables:
-        whole, real = _parts(*made["whole"]), _parts(*made["real"])
+        whole, real = _Parts(*made["whole"]), _Parts(*made["real"])
 
         def rows() -> tuple[CSRRows, Int64Array]:
-            start, index, overlaps = islice(whole, 3)
-            return CSRRows(start, index, *islice(real, 2)), overlaps
+            start, index, overlaps = whole.take(3)
+            weight, constant = real.take(2)
+            return (CSRRows(start, index, weight, constant), overlaps) if len(constant) else (NO_ROWS, overlaps)
 
         def sequences(width: int) -> tuple[RotationSequences, Int64Array]:
-            start, axis, source, overlaps = islice(whole, 4)
-            return RotationSequences(start, axis, source, next(real)), overlaps.reshape(-1, width)
+            start, axis, source, overlaps = whole.take(4)
+            (constant,) = real.take(1)
+            made = RotationSequences(start, axis, source, constant) if len(constant) else NO_SEQUENCES
+            return made, overlaps.reshape(-1, width)
 
         # in the order of the structure Tables of native/module.cpp
         pairs, batched_pairs, terms, batched_terms = (rows() for _ in range(4))
         by_angles, matrices, batched_matrices = (sequences(width) for width in (4, 3, 3))
-        kinds, sequence_pairs, *scales, dense = whole
+        kinds, sequence_pairs, *scales, dense = whole.take(9)
+        (signs,) = real.take(1)
         return CoefficientTables(
             num_angles=self._task.program.num_angles,
             num_batched=len(self._task.batched_slots),
@@ -104,7 +106,7 @@ class CompiledSteps:
             batched_pairs=batched_pairs,
             terms=terms,
             batched_terms=batched_terms,
-            sequences=(*by_angles, next(real).reshape(-1, 4), sequence_pairs),
+            sequences=(*by_angles, signs.reshape(-1, 4), sequence_pairs),
             matrices=matrices,
             batched_matrices=batched_matrices,
             scales=ScaleTable(*scales),
@@ -124,6 +126,20 @@ class CompiledSteps:
         return True, list(instruction.qubits), [], [], len(self._matrices) - 1
 
 
-def _parts(numbers: NDArray[Any], ends: list[int]) -> Iterator[NDArray[Any]]:
-    """The arrays that ``numbers`` holds one after the other."""
-    return (numbers[start:end] for start, end in pairwise([0, *ends]))
+class _Parts:
+    """Arrays that ``numbers`` holds one after the other, up to ``ends``; the empty ones are one array."""
+
+    def __init__(self, numbers: NDArray[Any], ends: list[int]) -> None:
+        self._numbers, self._ends = numbers, ends
+        self._start = self._taken = 0
+        self._none = numbers[:0]
+
+    def take(self, count: int) -> list[NDArray[Any]]:
+        """The next arrays."""
+        numbers, start, found = self._numbers, self._start, []
+        for end in self._ends[self._taken : self._taken + count]:
+            found.append(numbers[start:end] if end > start else self._none)
+            start = end
+        self._start = start
+        self._taken += count
+        return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import TypeAlias
 
 from ..ir.program import Diagonal, Program, Rotation
@@ -44,6 +44,11 @@ class Factors:
     def __iter__(self) -> Iterator[tuple[str, BothWays]]:
         """Kinds with their factors."""
         return ((field.name, getattr(self, field.name)) for field in fields(self))
+
+    @cached_property
+    def numbers(self) -> tuple[float, ...]:
+        """Forward and backward of each kind in turn."""
+        return tuple(number for _, pair in self for number in pair)
 
 
 KINDS = tuple(field.name for field in fields(Factors))

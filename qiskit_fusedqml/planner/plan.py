@@ -202,9 +202,14 @@ class Plan:
 def account(work: Work, baseline: Work) -> dict[str, float]:
     """A plan's work and that of one instruction at a time, as entries of its summary."""
     return {
-        f"{prefix}{name}": getattr(of, name.removesuffix("_fma"))
-        for prefix, of in (("", work), ("gate_by_gate_", baseline))
-        for name in ("forward_fma", "backward_fma", "forward_bytes", "backward_bytes")
+        "forward_fma": work.forward,
+        "backward_fma": work.backward,
+        "forward_bytes": work.forward_bytes,
+        "backward_bytes": work.backward_bytes,
+        "gate_by_gate_forward_fma": baseline.forward,
+        "gate_by_gate_backward_fma": baseline.backward,
+        "gate_by_gate_forward_bytes": baseline.forward_bytes,
+        "gate_by_gate_backward_bytes": baseline.backward_bytes,
     }
 
 

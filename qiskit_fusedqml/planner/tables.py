@@ -63,6 +63,9 @@ class CSRRows:
         return self.start, self.index, self.weight, self.constant
 
 
+NO_ROWS = CSRRows.sorted(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0), np.empty(0))
+
+
 @dataclass(frozen=True, eq=False)
 class RotationSequences:
     """Sequences of single-qubit gates in time order.
@@ -86,6 +89,9 @@ class RotationSequences:
     def arrays(self) -> tuple[Int64Array, Int64Array, Int64Array, FloatArray]:
         """The arrays in the order of the compiled module."""
         return self.start, self.axis, self.source, self.constant
+
+
+NO_SEQUENCES = RotationSequences(np.zeros(1, np.int64), np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))
 
 
 @dataclass(frozen=True, eq=False)

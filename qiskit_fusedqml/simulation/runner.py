@@ -142,7 +142,7 @@ class Runner:
         self.constants = np.array(constants, np.float64)
         self.device = options.make_device(mixed=mixed)
         self._is_mixed = mixed
-        options = replace(options, device=self.device)
+        options = options.with_device(self.device)
         self.budget = options.budget(self.device)
         # a trajectory's classical values, too; a quarter of the memory is for shots
         classical = dynamic.num_clbits + 8 * len(dynamic.variables)

@@ -76,6 +76,8 @@ def list_experiments(
 def _bound_sets(circuit: QuantumCircuit, binds: Mapping[Any, Any]) -> NDArray[np.float64]:
     """The parameter sets (B, num_parameters) that a dictionary of ``parameter_binds`` stands for."""
     parameters = free_parameters(circuit)
+    if not parameters and not binds:
+        return np.empty((1, 0))
     known: dict[Any, Parameter] = {parameter.name: parameter for parameter in parameters}
     known.update((parameter, parameter) for parameter in parameters)
     given = {}
@@ -131,19 +133,25 @@ def _stacked_one_by_one(names: Sequence[str], columns: Sequence[Any]) -> NDArray
     return np.stack(arrays, axis=1)
 
 
-def run_all(experiments: Sequence[Experiments], options: Mapping[str, Any]) -> list[ExperimentResult]:
-    """Run circuits one after the other by the backend's options, with a seed; the arguments can be pickled."""
-    return [result for each in experiments for result in _run(each, options)]
+def run_all(
+    experiments: Sequence[Experiments], options: Mapping[str, Any], compiling: RunnerOptions | None = None
+) -> list[ExperimentResult]:
+    """Run circuits one after the other by the backend's options, with a seed; the arguments can be pickled.
+
+    ``compiling`` is what `runner_options` makes of the options, where that is known.
+    """
+    compiling = compiling or runner_options(options)
+    return [result for each in experiments for result in _run(each, options, compiling)]
 
 
-def _run(experiments: Experiments, options: Mapping[str, Any]) -> list[ExperimentResult]:
+def _run(experiments: Experiments, options: Mapping[str, Any], compiling: RunnerOptions) -> list[ExperimentResult]:
     """Run a circuit at every parameter set.
 
     Too little memory or contradictory saves make failed experiments, as they do on Aer; a circuit with something in
     it that is not known raises.
     """
     circuit, count, shots = experiments.circuit, len(experiments.sets), options["shots"]
-    header, compiling = _header(circuit), runner_options(options)
+    header = _header(circuit)
     seeds = [options["seed_simulator"] + SEED_STRIDE * (experiments.first + k) for k in range(count)]
     try:
         compiled = compile_runner(CACHE.known(circuit), compiling, shots)

@@ -59,7 +59,8 @@ class FusedSimulatorJob(JobV1):
         super().__init__(backend, str(uuid.uuid4()), circuits=list(circuits))
         self._began = time.perf_counter()
         seed = options["seed_simulator"]
-        self._engine_options = runner_options(options).engine
+        compiling = runner_options(options)
+        self._engine_options = compiling.engine
         device = self._engine_options.device
         if isinstance(device, DistributedDevice):
             if options["executor"] is not None:
@@ -75,7 +76,7 @@ class FusedSimulatorJob(JobV1):
             tasks = cut_into_tasks(owning, options["max_job_size"])
             self._tasks = ExecutorTasks(options["executor"], run_all, [(task, how) for task in tasks])
         else:
-            self._finished = FinishedJob(lambda: self._joined([run_all(listed.result(), how)]))
+            self._finished = FinishedJob(lambda: self._joined([run_all(listed.result(), how, compiling)]))
 
     def circuits(self) -> list[QuantumCircuit]:
         """The circuits that were run."""
