@@ -216,6 +216,11 @@ class TorchCommunicator(Communicator):
     def allgather(self, sent: Bytes) -> Bytes:
         found = [self._tensor(np.empty_like(sent)) for _ in range(self.size)]
         work = self._distributed.all_gather(found, self._tensor(sent), group=self._group, async_op=True)
+        end = time.monotonic() + self.timeout
+        while not work.is_completed():  # gloo waits for collectives as long as the process group says
+            if time.monotonic() > end:
+                raise _too_late(self.rank, "the other ranks", self.timeout)
+            time.sleep(0)
         self._wait([work], "the other ranks")
         return np.stack([each.cpu().numpy() for each in found])
 
