@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from ..planner.frame import Frame
-from ..planner.gf2 import Span, combination, echelon
+from ..planner.frame import Frame, Vector
+from ..planner.gf2 import Span, combination, echelon, intersection, pull
 from ..planner.stages import Stage, check_ranks, stages_of_blocks
 from ..planner.tape import RY, U2, Block, Dense, Diag, Factor, Operation, Pauli, Tape
 from .layouts import Exchange, Layout
@@ -80,7 +80,7 @@ def local_run(tape: Tape, start: Layout, rank: int) -> LocalRun:
         blocks = tape.blocks[first:last]
         local = Tape(
             layout.num_local,
-            tuple(local_block(block, layout, rank) for block in blocks),
+            tuple(made for block in blocks if (made := local_block(block, layout, rank)) is not None),
             Frame.identity(layout.num_local),
             tape.num_overlaps,
             tape.lane_qubits,
@@ -90,12 +90,28 @@ def local_run(tape: Tape, start: Layout, rank: int) -> LocalRun:
     return LocalRun(start, tuple(found))
 
 
-def local_block(block: Block, layout: Layout, rank: int) -> Block:
-    """A block on a rank's addresses."""
+def local_block(block: Block, layout: Layout, rank: int) -> Block | None:
+    """A block on a rank's addresses; None if the rank holds nothing of the ket's support."""
+    support = None if block.support is None else _local_support(block.support, layout, rank)
+    if block.support is not None and support is None:
+        return None
     operations = [_local_operation(operation, layout, rank) for operation in block.operations]
     undo_from = sum(operation is not None for operation in operations[: block.undo_from])
     kept = tuple(operation for operation in operations if operation is not None)
-    return Block(echelon(map(layout.vector, block.tile)), kept, undo_from)
+    is_whole = support is None or len(support) == layout.num_local
+    return Block(echelon(map(layout.vector, block.tile)), kept, undo_from, None if is_whole else support)
+
+
+def _local_support(support: Sequence[Vector], layout: Layout, rank: int) -> tuple[Vector, ...] | None:
+    """The span of what a rank holds of a support: its part of it is an affine space."""
+    images = Span()
+    chosen = [v for v in support if images.add(pull(v, layout.ranks))]
+    mask = images.coordinates(rank)
+    if mask is None:
+        return None
+    inside = intersection(support, layout.indices(0).columns, layout.num_qubits)
+    own = combination(chosen, mask)  # an index that the rank holds
+    return echelon(pull(v, layout.addresses) for v in (*inside, own))
 
 
 def _local_operation(operation: Operation, layout: Layout, rank: int) -> Operation | None:

@@ -79,8 +79,9 @@ def fuse(
     once = bool(spread) and not wanted_slots
     # |0...0> has physical index 0 in every linear frame; amplitudes are given in the identity frame, and ranks fold
     # their own parts
-    from_zero = program.initial_state is None and not any_start and not num_global
-    first = Frame.folded(n, spread, cost_model.fold_bits) if from_zero else Frame.identity(n)
+    from_zero = program.initial_state is None and not any_start
+    is_folded = from_zero and not num_global
+    first = Frame.folded(n, spread, cost_model.fold_bits) if is_folded else Frame.identity(n)
     grows = from_zero and start is None
     supports = _supports(n, spread) if grows and not (once and tile_limit >= n) else ()
     task = Task(

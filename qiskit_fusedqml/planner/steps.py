@@ -90,16 +90,17 @@ class PythonSteps:
     def _groups(self, items: list[Item], supports: tuple[int, ...]) -> list[Group]:
         n, num_global = self._task.program.num_qubits, self._task.cost_model.global_qubits
         if num_global:
-            return _staged(items, n, num_global, self._task.tile_limit)
+            return _staged(items, n, num_global, self._task.tile_limit, supports)
         return group(items, n, self._task.tile_limit, supports)
 
 
-def _staged(items: list[Item], n: int, num_global: int, tile_limit: int) -> list[Group]:
-    """The blocks of all stages, in their order."""
+def _staged(items: list[Item], n: int, num_global: int, tile_limit: int, supports: tuple[int, ...]) -> list[Group]:
+    """The blocks of all stages, in their order; the first stage is one rank's, and keeps to small supports."""
     found: list[Group] = []
     for stage in stage_groups(items, n, n - num_global):
         order = [index for step in stage.steps for index in step]
-        blocks = group([items[index] for index in order], n, tile_limit)
+        kept = () if found else tuple(k for k in supports if k < n - num_global)
+        blocks = group([items[index] for index in order], n, tile_limit, kept)
         found += [Group(block.tile, [[order[k] for k in step] for step in block.steps]) for block in blocks]
     return found
 

@@ -7,10 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from support.conformance import REFERENCE, distance
+from support.staged import layered, planned
 from support.tapes import TapeMaker, random_state
 
 from qiskit_fusedqml.distributed.layouts import Exchange, Layout
-from qiskit_fusedqml.distributed.local_tapes import local_run
+from qiskit_fusedqml.distributed.local_tapes import local_block, local_run, start_layout
 from qiskit_fusedqml.planner.frame import Frame
 from qiskit_fusedqml.planner.gf2 import Span
 
@@ -142,3 +143,26 @@ def test_ranks_together_do_what_the_tape_does(seed: int) -> None:
         if any(block.undo_from for block in tape.blocks) and not any(stage.undone for stage in stages):
             break
     assert distance(found, overlaps) < 1e-12
+
+
+@pytest.mark.parametrize("kind", ["linear", "ring", "full"])
+def test_ranks_hold_what_the_support_of_the_ket_leaves_them(kind: str) -> None:
+    """From |0...0>: before the first exchange all is on rank 0. Supports are those of the whole tape, by elements."""
+    tape = planned(layered(8, 2, kind), 2, tile_qubits=4, lanes=1, threads=1).tape
+    runs = [local_run(tape, start_layout(tape, 2, 0), rank) for rank in range(4)]
+    assert [len(run.stages[0].tape.blocks) for run in runs[1:]] == [0, 0, 0]
+    ends = [*(stage.first for stage in tape.stages[1:]), len(tape.blocks)]
+    partly = 0
+    for stage, local, end in zip(tape.stages, runs[0].stages, ends, strict=True):
+        for block in tape.blocks[stage.first : end]:
+            everything = Frame(block.support or tuple(1 << q for q in range(8)), (), 0).indices()
+            expected = split(np.isin(np.arange(256), everything), local.layout)
+            for rank in range(4):
+                own = local_block(block, local.layout, rank)
+                assert (own is None) == (not expected[rank].any())
+                if own is not None and own.support is not None:
+                    held = np.isin(np.arange(64), Frame(own.support, (), 0).indices())
+                    assert not expected[rank][~held].any()
+                    assert held.sum() <= 2 * expected[rank].sum()
+                    partly += 1
+    assert partly
