@@ -60,11 +60,18 @@ class Kind:
         return is_differentiable(measurement) or (self.mixed and isinstance(measurement, StateMP))
 
 
+KEEPS_OPERATIONS = "keeps_operations"
+"""Where the configuration of no circuit says that operations are to stay as they are."""
+
+
 def resolved_config(config: ExecutionConfig, circuit: Any, kind: Kind) -> ExecutionConfig:
     """What the caller left to the device, filled in."""
     for option in config.device_options:
-        raise DeviceError(f"{kind.name} has no option {option!r}; its options are arguments of qml.device.")
+        if option != KEEPS_OPERATIONS:
+            raise DeviceError(f"{kind.name} has no option {option!r}; its options are arguments of qml.device.")
     changes: dict[str, Any] = {"mcm_config": _measuring_midway(config.mcm_config, circuit, kind)}
+    if circuit is None:  # nothing is executed: other transforms follow these, as those of `qml.add_noise`
+        changes["device_options"] = {KEEPS_OPERATIONS: True}
     if config.gradient_method in {"adjoint", "best", "device"}:
         changes |= {"gradient_method": "adjoint", "use_device_gradient": True, **_products(config, circuit)}
     return replace(config, **changes)
@@ -115,6 +122,7 @@ def pipeline(config: ExecutionConfig, wires: Any, kind: Kind, *, stacks: bool) -
     # an interface that is not known yet means that transforms follow that look at the operations
     stacks = stacks and adjoint and bool(config.use_device_jacobian_product)
     stacks = stacks and config.interface not in {Interface.NUMPY, Interface.AUTO}
+    stacks = stacks and KEEPS_OPERATIONS not in config.device_options
     program = qml.CompilePipeline()
     program.add_transform(validate_measurements, name=name)
     deferred = config.mcm_config.mcm_method in {None, "deferred"}

@@ -50,8 +50,8 @@ def is_traced(number: Any) -> bool:
 def refuse() -> NoReturn:
     """Say that there are no second derivatives, and where there are."""
     raise DeviceError(
-        "Second derivatives are not available from the gradients of fusedqml.qubit (a Hessian, create_graph=True, a "
-        'gradient penalty). qml.QNode(..., diff_method="parameter-shift", max_diff=2) has them.'
+        "Second derivatives are not available from the gradients of fusedqml.qubit and fusedqml.mixed (a Hessian, "
+        'create_graph=True, a gradient penalty). qml.QNode(..., diff_method="parameter-shift", max_diff=2) has them.'
     )
 
 

@@ -445,6 +445,28 @@ def test_noise_models(level: str) -> None:
     assert abs(float(runs[0](W)) - float(qnode(THEIRS, circuit, MEASUREMENTS["word"])(W))) > 0.01
 
 
+@pytest.mark.parametrize("interface", ["torch", "autograd", "auto", None])
+@pytest.mark.parametrize("level", ["user", "device", "top", "gradient"])
+def test_noise_models_see_all_operations(level: str, interface: str | None) -> None:
+    """An interface that is named lets the device make one operation of all, which noise models must not be given."""
+
+    def run(device: Any) -> float:
+        @qml.qnode(device, interface=interface)
+        def circuit(w: Any) -> Any:
+            qml.RX(w[0], wires=0)
+            qml.RY(w[1], wires=1)
+            qml.CNOT(wires=[0, 1])
+            return qml.expval(qml.Z(1))
+
+        w = torch.tensor([0.4, 0.7], dtype=torch.float64) if interface == "torch" else pnp.array([0.4, 0.7])
+        return float(qml.add_noise(circuit, noise_model=NOISE, level=level)(w))
+
+    # damping by 0.1 after both rotations, depolarizing by 0.05 on both qubits, the last one flipped in phase
+    z = (0.1 + 0.9 * np.cos(0.4)) * (0.1 + 0.9 * np.cos(0.7)) * (1 - 4 * 0.05 / 3)
+    assert run(FusedMixed(2)) == pytest.approx(z, abs=1e-12)
+    assert run(qml.device("default.mixed", wires=2)) == pytest.approx(z, abs=1e-12)
+
+
 # Readout errors: `default.mixed` 0.45 fails with any, so that they are told by flips before what is measured
 
 
