@@ -420,7 +420,8 @@ def test_operations_as_one_are_those_operations() -> None:
     x, w = parameters(3)
     device = FusedQubit(wires=4)
     tape = qml.workflow.construct_tape(qnode(device, MEASUREMENTS["expval sum"]))(x, w)
-    config = device.setup_execution_config(qml.devices.ExecutionConfig(gradient_method="adjoint", interface="autograd"))
+    given = qml.devices.ExecutionConfig(gradient_method="adjoint", interface="autograd")
+    config = device.setup_execution_config(given, tape)
     (whole,), _ = device.preprocess_transforms(config)([tape])
     with qml.Tracker(device):  # which wants to see the operations
         (lowered,), _ = device.preprocess_transforms(config)([tape])
@@ -429,6 +430,9 @@ def test_operations_as_one_are_those_operations() -> None:
     assert one.batch_size == 3
     for ours, theirs in zip(one.decomposition(), lowered.operations, strict=True):
         qml.assert_equal(ours, theirs, check_interface=False, check_trainability=False)
+    # where no circuit is given, others look at the operations before they are run
+    (seen,), _ = device.preprocess_transforms(device.setup_execution_config(given))([tape])
+    assert [op.name for op in seen.operations] == [op.name for op in lowered.operations]
 
 
 def test_single_precision() -> None:

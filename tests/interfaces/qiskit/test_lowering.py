@@ -29,7 +29,7 @@ from qiskit.circuit import (
     library,
 )
 from qiskit.circuit.random import random_circuit
-from qiskit.quantum_info import Operator, SparsePauliOp, Statevector, random_clifford, random_unitary
+from qiskit.quantum_info import Kraus, Operator, SparsePauliOp, Statevector, random_clifford, random_unitary
 from qiskit.synthesis import SuzukiTrotter
 from support.interpreter import adjoint_gradient, expectation, program_unitary, run_program
 
@@ -718,6 +718,14 @@ def test_gates_after_a_measurement_are_refused() -> None:
     circuit.measure(0, 0)
     circuit.unitary(random_unitary(2, seed=0), [0])
     refused(circuit, "after a measurement")
+
+
+def test_channels_after_a_measurement_are_refused() -> None:
+    circuit = QuantumCircuit(1, 1)
+    circuit.rx(2.0, 0)
+    circuit.measure(0, 0)
+    circuit.append(Kraus([np.diag([1, np.sqrt(0.5)]), [[0, np.sqrt(0.5)], [0, 0]]]), [0])
+    refused(circuit, r"instruction 2 \(\W*kraus\W*\).*qubit 0 after a measurement; mid-circuit")
 
 
 def test_definitions_that_cannot_be_built_are_refused() -> None:

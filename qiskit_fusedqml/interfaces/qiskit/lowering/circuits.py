@@ -102,7 +102,10 @@ class Walker(Writer):
             return self.noise.of(instruction, targets)
 
     def _noisy(self, operation: Any, operands: Operands, channels: NoiseOfInstruction) -> Task:
-        """Write an operation with its noise; what it is made of has none."""
+        """Write an operation with its noise; what it is made of has none.
+
+        Noise of one qubit that was measured for good is that of a delay, and left out.
+        """
         before = operation.name == "measure"
         for qubits, channel in channels if before else ():
             self._channel(channel, qubits)
@@ -110,7 +113,8 @@ class Walker(Writer):
         yield self._operation(operation, operands)
         self._noiseless -= 1
         for qubits, channel in () if before else channels:
-            self._channel(channel, qubits)
+            if len(qubits) > 1 or not self._measured >> qubits[0] & 1:
+                self._channel(channel, qubits)
 
     def _operation(self, operation: Any, operands: Operands) -> Task | None:
         """Write any operation that is not one of Qiskit's own standard gates; what is left to do is returned."""

@@ -108,12 +108,10 @@ class Writer:
         self._instructions.append(instruction)
 
     def _channel(self, channel: PlacedChannel, qubits: tuple[int, ...]) -> None:
-        """Write a channel; not one of a qubit that has been measured for good, nor one that leaves fresh qubits be.
+        """Write a channel, unless it leaves fresh qubits be.
 
         Schedules hold delays of all qubits of a device: the idle ones relax to the state that they are in.
         """
-        if len(qubits) == 1 and self._measured >> qubits[0] & 1:
-            return
         if channel.keeps_zero and self._fresh(sum(1 << qubit for qubit in qubits)):
             return
         if channel.family is None:
