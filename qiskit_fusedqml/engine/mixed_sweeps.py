@@ -78,10 +78,14 @@ class MixedSweeps(PlannedSweeps):
         try:
             return self.map.bind(parameters)
         except StrengthError as error:
-            slots, numbers = self._angle_map.dependence
-            own = np.unique(numbers[np.isin(slots, error.slots)])
-            names = ", ".join(self._angle_map.names[k] if self._angle_map.names else f"number {k}" for k in own)
-            raise InvalidInputError(f"The parameters {names} are not possible: {error.problem}.") from None
+            raise self.named(error) from None
+
+    def named(self, error: StrengthError) -> InvalidInputError:
+        """The error that names the parameters."""
+        slots, numbers = self._angle_map.dependence
+        own = np.unique(numbers[np.isin(slots, error.slots)])
+        names = ", ".join(self._angle_map.names[k] if self._angle_map.names else f"number {k}" for k in own)
+        return InvalidInputError(f"The parameters {names} are not possible: {error.problem}.")
 
     @override
     def _planned(  # type: ignore[override]
@@ -163,7 +167,10 @@ class MixedSweeps(PlannedSweeps):
             parts.append(device.backward(segment.tape, coefficients, ket, bra, per_sample=by_sample))
             ket = ket if before is None else before
         overlaps = parts[0] if len(parts) == 1 else np.concatenate(parts[::-1], axis=-1)
-        return self.map.pullback(residuals.bound, overlaps, per_sample=per_sample)
+        try:
+            return self.map.pullback(residuals.bound, overlaps, per_sample=per_sample)
+        except StrengthError as error:
+            raise self.named(error) from None
 
     def segments(self, bound: Any, checkpoints: int = 0) -> tuple[PauliSegment, ...]:
         """The tape in pieces, as the kappas of its operations ask for; with checkpoints, also evenly.
@@ -263,7 +270,10 @@ class CollapsedSweeps(Sweeps):
         assert not per_sample
         parts = residuals.ket.joint(device.inner, bra)
         overlaps = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1)
-        return self._ansatz.map.pullback(residuals.ansatz, overlaps, per_sample=False)
+        try:
+            return self._ansatz.map.pullback(residuals.ansatz, overlaps, per_sample=False)
+        except StrengthError as error:
+            raise self._ansatz.named(error) from None
 
 
 def find_collapsed(

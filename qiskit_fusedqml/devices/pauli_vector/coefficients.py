@@ -24,6 +24,7 @@ from .. import CoefficientMap
 from . import PauliCoefficients
 from .angles import AffineAngles
 from .channels import (
+    StrengthError,
     depends_on_angles,
     inverse_affine,
     inverse_pairs,
@@ -91,6 +92,19 @@ class Channels(NamedTuple):
     held: NDArray[np.bool_]
     batched_held: NDArray[np.bool_]
     log_kappas: FloatArray
+
+
+NO_OVERLAP = 1e-12
+"""What an infinite slope may be multiplied by: an observable that sees nothing of it has the limit of the others."""
+
+
+def infinite(slot: int) -> StrengthError:
+    """Say that a derivative is infinite."""
+    return StrengthError(
+        "values are those of the limit, but the derivative is infinite where a channel loses all coherence, as damping "
+        "of strength 1 does. For gradients stay below it",
+        (slot,),
+    )
 
 
 class Slope(NamedTuple):
@@ -208,7 +222,10 @@ class PauliCoefficientMap(CoefficientMap):
                 total = by_map[..., places, :, :].sum(axis=-3).reshape(*by_map.shape[:-3], 12)
             else:
                 total = _gathered(overlaps, places, slope.shape).sum(axis=-2)
-            by_angle[..., slot] += total @ slope
+            poles = np.isinf(slope)
+            if poles.any() and np.abs(total[..., poles]).max() > NO_OVERLAP:
+                raise infinite(slot)
+            by_angle[..., slot] += total @ np.where(poles, 0.0, slope)
 
     def slopes(self, angles: FloatArray) -> Iterator[Slope]:
         """The derivatives by parameters of channels at angles (A,)."""

@@ -15,7 +15,7 @@ from ...planner.pauli_vector.tables import AffineSequences, PauliTables, TurnAng
 from ...planner.pauli_vector.tape import PauliTape
 from ...planner.tables import AngleTables
 from .. import _native
-from .coefficients import Channels, PauliCoefficientMap
+from .coefficients import NO_OVERLAP, Channels, PauliCoefficientMap, Slope, infinite
 
 
 class CompiledPauliCoefficientMap(PauliCoefficientMap):
@@ -71,9 +71,32 @@ class CompiledPauliCoefficientMap(PauliCoefficientMap):
         self, bound: _native.PauliBound, overlaps: FloatArray, *, per_sample: bool = False
     ) -> tuple[FloatArray, FloatArray | None]:
         slopes = [] if self.constant is not None else list(self.slopes(bound.angles))
+        found: tuple[FloatArray, FloatArray | None]
         if overlaps.ndim == 1:
-            return self.compiled.pull_sums(bound, overlaps, slopes), None
-        return self.compiled.pull_samples(bound, overlaps, per_sample, slopes)
+            found = self.compiled.pull_sums(bound, overlaps, slopes), None
+        else:
+            found = self.compiled.pull_samples(bound, overlaps, per_sample, slopes)
+        if slopes and not np.isfinite(found[0]).all():
+            return self._without_poles(bound, overlaps, per_sample, slopes)
+        return found
+
+    def _without_poles(
+        self, bound: _native.PauliBound, overlaps: FloatArray, per_sample: bool, slopes: list[Slope]
+    ) -> tuple[FloatArray, FloatArray | None]:
+        """The same where slopes are infinite, if nothing is multiplied by these."""
+
+        def pulled(slopes: list[Slope]) -> tuple[FloatArray, FloatArray | None]:
+            if overlaps.ndim == 1:
+                return self.compiled.pull_sums(bound, overlaps, slopes), None
+            return self.compiled.pull_samples(bound, overlaps, per_sample, slopes)
+
+        without = pulled([])[0]
+        for each in slopes:
+            for entry in np.flatnonzero(np.isinf(each.slope)):
+                only = each._replace(slope=np.eye(len(each.slope))[entry])
+                if np.abs(pulled([only])[0] - without).max() > NO_OVERLAP:
+                    raise infinite(each.slot)
+        return pulled([each._replace(slope=np.where(np.isinf(each.slope), 0.0, each.slope)) for each in slopes])
 
 
 def _compiled(channels: Channels) -> _native.PauliChannels:
