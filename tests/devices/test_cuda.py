@@ -6,7 +6,6 @@ import json
 import platform
 import re
 from dataclasses import replace
-from pathlib import Path
 from typing import get_args
 
 import numpy as np
@@ -16,9 +15,10 @@ from support.emulation import signatures
 from support.emulation.runtime import EmulatedRuntime, Library
 from support.programs import layered
 from support.refusals import check_refusals
+from support.registers import FILE, SHARED_KIB, block_threads
 from support.tapes import TapeMaker, random_state, replaced, tape_of
 
-from qiskit_fusedqml.devices.gpu import sequences, sources
+from qiskit_fusedqml.devices.gpu import layout, sequences, sources
 from qiskit_fusedqml.devices.gpu.compiled import Geometry, compile_tape
 from qiskit_fusedqml.devices.gpu.device import GPUDevice
 from qiskit_fusedqml.devices.gpu.operations import KINDS
@@ -212,6 +212,26 @@ def test_observables(precision):
         assert device.expectation(ket, tape.frame, []).shape == (batch, 0)
 
 
+@both_precisions
+@pytest.mark.parametrize("n", [3, 9, 14])
+def test_more_terms_than_a_block_stages(n, precision):
+    """Groups of equal flips begin and end anywhere among those that are in shared memory at a time."""
+    rng = np.random.default_rng(n)
+    tape = TapeMaker(rng, n).tape(1, 1, "d")
+    start, flips = random_state(rng, (2, 2**n)), rng.integers(1 << n, size=5)
+    terms = [
+        PauliTerm(float(rng.normal()), int(flips[k % 5]) * (k % 3 > 0), int(rng.integers(1 << n))) for k in range(150)
+    ]
+    sums = [PauliSum(n, tuple(terms[:70])), PauliSum(n, tuple(terms[70:])), random_sum(rng, n, 9)]
+    device, cotangents = emulated(precision, 5), rng.normal(size=(2, 3))
+    ket = device.allocate(tape, 2, start)
+    values = device.expectation(ket, tape.frame, sums)
+    assert np.abs(values - REFERENCE.expectation(start, tape.frame, sums)).max() < 100 * TOLERANCE[precision]
+    bra = device.apply_observables(ket, tape.frame, sums, cotangents)
+    expected = REFERENCE.apply_observables(start, tape.frame, sums, cotangents)
+    assert distance(device.amplitudes(bra, Frame.identity(n)), expected) < TOLERANCE[precision]
+
+
 @pytest.mark.parametrize("n", [1, 3, 6, 13])
 def test_amplitudes_and_probabilities(n):
     rng = np.random.default_rng(n)
@@ -366,6 +386,14 @@ def test_tapes_that_cannot_be_run(tape, message):
         device.forward(tape, random_run(0, 3, 0, 1).coefficients, device.allocate(tape_of(), 1, None))
 
 
+def test_tables_that_are_too_large(monkeypatch):
+    monkeypatch.setattr(layout, "MOST_ENTRIES", 8)
+    tape = tape_of(Diag((Factor((1, 2, 4), (1, 2), 0, False), Factor((1,), (1,), 2, False))))
+    device = emulated("double")
+    with pytest.raises(InvalidInputError, match="more than 8 entries"):
+        device.forward(tape, random_run(0, 3, 0, 1).coefficients, device.allocate(tape, 1, None))
+
+
 def test_tiles_that_are_too_large():
     tape = tape_of(n=12, tile=tuple(1 << q for q in range(11)))
     device = emulated("double", geometry=small_tiles("double"))
@@ -398,20 +426,7 @@ def test_tiles_follow_shared_memory(shared_kib, single, resident):
     assert geometry.planned_tile == resident - geometry.sector_bits
 
 
-ARCHITECTURES = {
-    "sm_70": 96,
-    "sm_75": 64,
-    "sm_80": 163,
-    "sm_86": 99,
-    "sm_89": 99,
-    "sm_90": 227,
-    "sm_100": 227,
-    "sm_120": 99,
-}
-"""Shared memory of a block in KiB."""
-
-
-@pytest.mark.parametrize("shared_kib", sorted({48, 72, 73, *ARCHITECTURES.values()}))
+@pytest.mark.parametrize("shared_kib", sorted({48, 72, 73, *SHARED_KIB.values()}))
 @both_precisions
 def test_no_launch_has_more_threads_than_its_kernel_was_compiled_for(shared_kib, precision):
     """The kernels' launch bounds and the tiles of the host are one decision."""
@@ -436,9 +451,8 @@ def test_no_launch_has_more_threads_than_its_kernel_was_compiled_for(shared_kib,
 
 def test_registers_suffice_for_the_blocks_of_every_architecture():
     """A multiprocessor has 65,536, given to each thread by eights."""
-    table = json.loads((Path(__file__).parent / "registers.json").read_text())
-    for architecture, kernels in table.items():
-        largest = Limits(shared_bytes=ARCHITECTURES[architecture] << 10).block_threads
+    for architecture, kernels in json.loads(FILE.read_text()).items():
+        largest = block_threads(architecture)
         for name, (registers, _) in kernels.items():
             warp, measured = (
                 "(bool)1, (bool)0, (bool)0>" in name or "(bool)1, (bool)1, (bool)0>" in name,

@@ -77,8 +77,8 @@ FAULTS = {
         "wrong numbers",
     ),
     "a barrier that some threads do not reach": (
-        "            tile.sync();\n            get<Real, W>(ket, tile.buffer, a);",
-        "            if (tile.thread()) tile.sync();\n            get<Real, W>(ket, tile.buffer, a);",
+        "            tile.sync();\n            get<Real, W>(ket, room, to);",
+        "            if (tile.thread()) tile.sync();\n            get<Real, W>(ket, room, to);",
         "barrier divergence: some threads wait, others do not come",
     ),
     "a mask with a bit too few": (
@@ -87,8 +87,8 @@ FAULTS = {
         "wrong numbers",
     ),
     "an address in shared memory beyond the tile": (
-        "room[a.at(i) & 0xffffu] = v[i];",
-        "room[(a.at(i) & 0xffffu) + (i == 5 ? 64 : 0)] = v[i];",
+        "(room) + a.at(i)) = v[i];",
+        "(room) + a.at(i) + (i == 5 ? 1024 : 0)) = v[i];",
         "a write beyond shared memory",
     ),
     "an address beyond the state": (
@@ -176,14 +176,12 @@ def conflicts(sweep: Sweep, bank_bits: int) -> int:
         if sweep.words[start] != 0:
             continue
         count += 1
-        vectors = sweep.words[start + 3 : start + 3 + t].view(np.uint32)
+        entries = sweep.words[start + 3 + w : start + 3 + w + lanes].view(np.uint32)  # of the lanes
         for shift in (0, 16):
             addresses = []
             for lane in range(lanes):
                 group, thread = lane >> t - w, lane & (1 << t - w) - 1
-                address = 0
-                for k in range(t - w):
-                    address ^= int(vectors[w + k]) >> shift & 0xFFFF if thread >> k & 1 else 0
+                address = (int(entries[thread]) >> shift & 0xFFFF) // sweep.shape.amplitude_bytes
                 skew = (group << t - w) & (lanes - 1) if t - w < bank_bits and t >= bank_bits else 0
                 addresses.append((group << t) + (address ^ skew))
             banks = [address % lanes for address in addresses]

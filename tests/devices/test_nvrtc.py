@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 from support import nvrtc
+from support.registers import ARCHITECTURES, FILE, block_threads, compile_kernels
 
-from qiskit_fusedqml.devices.gpu.sources import (
-    OPTIONS,
-    kernel_names,
-    source,
-    sweep_name,
-)
+from qiskit_fusedqml.devices.gpu.sources import OPTIONS, kernel_names, source, sweep_name
 
 pytestmark = pytest.mark.nvrtc
 
-ARCHITECTURES = ("sm_75", "sm_80", "sm_90", "sm_100", "sm_120")
-TABLE = json.loads((Path(__file__).parent / "registers.json").read_text())
+TABLE = json.loads(FILE.read_text())
 """For each architecture and kernel: registers, and bytes spilled; as of NVRTC 13.5."""
-
-AS_CUPY_DOES = (*OPTIONS, "-ftz=true")
-"""CuPy adds this."""
 
 SWEEPS = [name for name in kernel_names() if "sweep" in name]
 SMALL = [name for name in kernel_names() if "sweep" not in name]
@@ -41,7 +32,7 @@ SPILLED = {("sm_120", LARGEST[1]): 4}
 
 
 def check(names: list[str], architecture: str) -> None:
-    for name, kernel in zip(names, nvrtc.compile_kernels(source(), names, architecture, AS_CUPY_DOES), strict=True):
+    for name, kernel in zip(names, compile_kernels(names, architecture), strict=True):
         assert kernel.registers <= TABLE[architecture][name][0] + MORE_REGISTERS, name
         assert kernel.spilled <= (MOST_SPILLED if name in LARGEST else 0), name
 
@@ -69,7 +60,7 @@ def test_the_table_is_complete_and_no_amplitude_spills():
         assert set(kernels) == set(kernel_names())
         assert all(spilled == SPILLED.get((architecture, name), 0) for name, (_, spilled) in kernels.items())
         assert all(registers <= 255 for registers, _ in kernels.values())
-        assert all(kernels[name][0] <= (255 if architecture == "sm_75" else 128) for name in LARGEST)
+        assert all(kernels[name][0] <= 65536 // block_threads(architecture) for name in LARGEST)
 
 
 def test_the_check_sees_spills_and_errors(monkeypatch):

@@ -57,6 +57,14 @@ __device__ __forceinline__ unsigned block_number() {
 #endif
 }
 
+// Of a pointer that was read from memory: it is to the GPU's own memory, and takes the shorter way there.
+template <class T> __device__ __forceinline__ T* to_global(T* pointer) {
+#ifndef FUSEDQML_EMULATION
+    __builtin_assume(__isGlobal(pointer));
+#endif
+    return pointer;
+}
+
 constexpr unsigned whole_warp = 0xffffffffu;
 
 }  // namespace fusedqml

@@ -11,19 +11,24 @@ __device__ __forceinline__ void multiply_by(Complex<Real> entry, int i, Complex<
     ket[i] = entry * ket[i];
 }
 
-// A shared table, or two whose entries multiply first. Words: 0, first entry, and a number for each place bit; or 2, both first entries, and for each
-// place bit two numbers in one word, that of the first table in the lower half.
+// The entry of a table at an address in bytes among all tables: one word, added to an address that all threads share.
+template <class Real> __device__ __forceinline__ Complex<Real> entry_at(const Complex<Real>* tables, unsigned address) {
+    return *reinterpret_cast<const Complex<Real>*>(reinterpret_cast<const unsigned char*>(tables) + address);
+}
+
+// A shared table, or two whose entries multiply first; the scale is in them. Words: 0, and the addresses of the entries in bytes; or 2, both first entries,
+// and addresses in units of entries, those of the first table in the lower halves: one word for two takes fewer registers.
 template <bool undo, bool two, class Real, int W, bool warp>
-__device__ __forceinline__ void tables_times(const Tile<Real, W, warp>& tile, const int* words, const Complex<Real>* tables, Real scale, Complex<Real> (&ket)[1 << W],
+__device__ __forceinline__ void tables_times(const Tile<Real, W, warp>& tile, const int* words, const Complex<Real>* tables, Complex<Real> (&ket)[1 << W],
                                              Complex<Real> (&bra)[1 << W]) {
-    const Complex<Real>*first = tables + words[1], *second = tables + (two ? words[2] : 0);
-    const Addresses<W> a(words + (two ? 3 : 2), tile.position() >> W, tile.n - W);
+    const Complex<Real>*first = tables + (two ? words[1] : 0), *second = tables + (two ? words[2] : 0);
+    const Addresses<Real, W, warp> a(tile, words + (two ? 3 : 1), true);
 #pragma unroll
     for (int i = 0; i < 1 << W; ++i) {
-        const unsigned number = a.at(i);
-        Complex<Real> entry = first[two ? number & 0xffffu : number];
-        if (two) entry = entry * second[number >> 16];
-        multiply_by<undo, Real, W>({scale * entry.re, scale * entry.im}, i, ket, bra);
+        const unsigned at = a.at(i);
+        Complex<Real> entry = two ? first[at & 0xffffu] : entry_at(tables, at);
+        if (two) entry = entry * second[at >> 16];
+        multiply_by<undo, Real, W>(entry, i, ket, bra);
     }
 }
 
@@ -49,7 +54,7 @@ __device__ __forceinline__ void batched_times(const Tile<Real, W, warp>& tile, c
     }
 }
 
-// Words: index of the scale K (-1: none), number of factors (of two tables at once, one), the factors.
+// Words: index of the scale K (-1: none, or it is in a table), number of factors (of two tables at once, one), the factors.
 template <bool undo, class Real, int W, bool warp>
 __device__ __forceinline__ void diagonal(const Tile<Real, W, warp>& tile, const int* words, const Complex<Real>* tables, Complex<Real> (&ket)[1 << W],
                                          Complex<Real> (&bra)[1 << W]) {
@@ -61,11 +66,11 @@ __device__ __forceinline__ void diagonal(const Tile<Real, W, warp>& tile, const 
             batched_times<undo>(tile, factor, scale, ket, bra);
             factor += 3 + factor[2];
         } else if (factor[0] == 2) {
-            tables_times<undo, true>(tile, factor, tables, scale, ket, bra);
-            factor += 3 + tile.n;
+            tables_times<undo, true>(tile, factor, tables, ket, bra);
+            factor += 3 + tile.address_words();
         } else {
-            tables_times<undo, false>(tile, factor, tables, scale, ket, bra);
-            factor += 2 + tile.n;
+            tables_times<undo, false>(tile, factor, tables, ket, bra);
+            factor += 1 + tile.address_words();
         }
     }
     if (factors || scale == 1) return;

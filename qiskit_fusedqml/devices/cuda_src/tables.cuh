@@ -1,12 +1,14 @@
 // What goes before a sweep and after it: its coefficients, the tables of its shared diagonals, and the sums of its partial overlaps.
 namespace fusedqml {
 
-// One block row for each table: records of 5 words [first entry, d, number of terms, first term, first angle]; a term is a mask over the d bits of the
-// entry's number, with bit d as its constant. Entries are exp(-1j/2 sum_k +-theta_k), from u = theta / (2 pi), always in double precision.
+// One block row for each table: records of 6 words [first entry, d, number of terms, first term, first angle, index of a scale or -1]; a term is a mask over the d bits of the
+// entry's number, with bit d as its constant. Entries are K exp(-1j/2 sum_k +-theta_k), from u = theta / (2 pi), always in double precision.
 template <class Real>
-__global__ void fill_tables(const int* __restrict__ records, const int* __restrict__ terms, const double* __restrict__ angles, Complex<Real>* tables) {
-    const int* record = records + 5 * blockIdx.y;
+__global__ void fill_tables(const int* __restrict__ records, const int* __restrict__ terms, const double* __restrict__ angles, const Real* __restrict__ numbers,
+                            Complex<Real>* tables) {
+    const int* record = records + 6 * blockIdx.y;
     const int entries = 1 << record[1];
+    const double scale = record[5] < 0 ? 1 : static_cast<double>(numbers[record[5]]);
     for (int e = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x); e < entries; e += static_cast<int>(gridDim.x * blockDim.x)) {
         double sum = 0;
         for (int k = 0; k < record[2]; ++k) {
@@ -15,7 +17,7 @@ __global__ void fill_tables(const int* __restrict__ records, const int* __restri
         }
         double sine, cosine;
         sine_cosine_pi(-sum, &sine, &cosine);
-        tables[record[0] + e] = {static_cast<Real>(cosine), static_cast<Real>(sine)};
+        tables[record[0] + e] = {static_cast<Real>(scale * cosine), static_cast<Real>(scale * sine)};
     }
 }
 

@@ -42,6 +42,19 @@ template <class Real, int W, bool warp> struct Tile {
         if (warp) __syncwarp();
         else __syncthreads();
     }
+    __device__ __forceinline__ int entries() const { return static_cast<int>(warp ? 1u << (t - W) : 32u + (1u << (t - W - 5))); }  // of lanes and warps
+    __device__ __forceinline__ int address_words() const { return W + entries() + n - t; }
+    // A pair of coefficients: one word of memory, or in a batch two that are far apart.
+    __device__ __forceinline__ Complex<Real> pair(int index, bool batched) const {
+        if (batched) {
+#ifndef FUSEDQML_EMULATION
+            asm volatile("");  // a branch, so that these addresses are found only where they are needed
+#endif
+            const Real* at = numbers + shared_numbers + static_cast<long long>(index) * batch + sample();
+            return {at[0], at[batch]};
+        }
+        return *reinterpret_cast<const Complex<Real>*>(numbers + index);
+    }
     __device__ __forceinline__ Real number(int index, bool batched, int k) const {
         return batched ? numbers[shared_numbers + static_cast<long long>(index + k) * batch + sample()] : numbers[index + k];
     }
@@ -99,15 +112,24 @@ template <class Real, int W, bool warp> struct Tile {
     }
 };
 
-// XOR of the vectors of the thread's place and of each of its registers: vectors[k] belongs to bit k of the place.
-template <int W> struct Addresses {
+// What a place's bits are linear in, for the thread's places. Words: the vector of each register bit; the XOR of the vectors of the
+// bits of each lane's number, and of each warp's number in the block; the vector of each bit of the tile's number.
+template <class Real, int W, bool warp> struct Addresses {
     unsigned base, steps[W];
 
-    __device__ __forceinline__ Addresses(const int* vectors, unsigned thread, int bits) : base(0) {
-        for (int k = 0; k < bits; ++k) base ^= static_cast<unsigned>(vectors[W + k]) & spread(thread, k);
+    __device__ __forceinline__ Addresses(const Tile<Real, W, warp>& tile, const int* words, bool with_tile) {
+        const unsigned thread = tile.thread();
+        base = static_cast<unsigned>(words[W + (warp ? thread : thread & 31u)]);
+        if (!warp) base ^= static_cast<unsigned>(words[W + 32 + (thread >> 5)]);
 #pragma unroll
-        for (int k = 0; k < W; ++k) steps[k] = static_cast<unsigned>(vectors[k]);
+        for (int k = 0; k < W; ++k) steps[k] = static_cast<unsigned>(words[k]);
+        if (!with_tile || tile.n == tile.t) return;
+        const unsigned outer = static_cast<unsigned>(tile.row()) & ((1u << (tile.n - tile.t)) - 1);
+        const int* vectors = words + W + tile.entries();
+#pragma unroll 1
+        for (int k = 0; k < tile.n - tile.t; ++k) base ^= static_cast<unsigned>(vectors[k]) & spread(outer, k);
     }
+    // Of register i.
     __device__ __forceinline__ unsigned at(int i) const {
         unsigned address = base;
 #pragma unroll
@@ -115,54 +137,60 @@ template <int W> struct Addresses {
             if (i >> k & 1) address ^= steps[k];
         return address;
     }
-    // The halves of every word change places.
-    __device__ __forceinline__ void swap() {
-        base = base << 16 | base >> 16;
+    // One half of every word.
+    __device__ __forceinline__ Addresses half(bool upper, unsigned twist) const {
+        Addresses side = *this;
+        side.base = (upper ? base >> 16 : base & 0xffffu) ^ twist;
 #pragma unroll
-        for (int k = 0; k < W; ++k) steps[k] = steps[k] << 16 | steps[k] >> 16;
+        for (int k = 0; k < W; ++k) side.steps[k] = upper ? steps[k] >> 16 : steps[k] & 0xffffu;
+        return side;
     }
 };
 
-template <class Real, int W> __device__ __forceinline__ void put(const Complex<Real> (&v)[1 << W], Complex<Real>* room, const Addresses<W>& a) {
+// Addresses are in bytes.
+template <class Real, int W, bool warp>
+__device__ __forceinline__ void put(const Complex<Real> (&v)[1 << W], Complex<Real>* room, const Addresses<Real, W, warp>& a) {
 #pragma unroll
-    for (int i = 0; i < 1 << W; ++i) room[a.at(i) & 0xffffu] = v[i];
+    for (int i = 0; i < 1 << W; ++i) *reinterpret_cast<Complex<Real>*>(reinterpret_cast<unsigned char*>(room) + a.at(i)) = v[i];
 }
 
-template <class Real, int W> __device__ __forceinline__ void get(Complex<Real> (&v)[1 << W], const Complex<Real>* room, const Addresses<W>& a) {
+template <class Real, int W, bool warp>
+__device__ __forceinline__ void get(Complex<Real> (&v)[1 << W], const Complex<Real>* room, const Addresses<Real, W, warp>& a) {
 #pragma unroll
-    for (int i = 0; i < 1 << W; ++i) v[i] = room[a.at(i) >> 16];
+    for (int i = 0; i < 1 << W; ++i) v[i] = *reinterpret_cast<const Complex<Real>*>(reinterpret_cast<const unsigned char*>(room) + a.at(i));
 }
 
 // From one window to the next (undo: back again). Words: the first slot and the number of overlaps of the window on the right, then
-// for each place bit an address on either side, the left one in the lower half.
+// addresses in bytes on either side, those of the left one in the lower halves.
 template <bool undo, class Real, int W, bool warp>
 __device__ __forceinline__ void exchange(const Tile<Real, W, warp>& tile, const int* words, Complex<Real> (&ket)[1 << W], Complex<Real> (&bra)[1 << W]) {
-    Addresses<W> a(words + 2, tile.thread(), tile.t - W);
-    if (undo) a.swap();
-    a.base ^= tile.skew | tile.skew << 16;
-    put<Real, W>(ket, tile.buffer, a);
+    const Addresses<Real, W, warp> a(tile, words + 2, false);
+    const unsigned skew = tile.skew * static_cast<unsigned>(sizeof(Complex<Real>));
+    const Addresses<Real, W, warp> from = a.half(undo, skew), to = a.half(!undo, skew);
+    Complex<Real>* room = warp ? tile.buffer : reinterpret_cast<Complex<Real>*>(shared_memory);
+    put<Real, W>(ket, room, from);
     if (undo) {
         if (!tile.second) {
             tile.sync();
-            get<Real, W>(ket, tile.buffer, a);
+            get<Real, W>(ket, room, to);
             tile.sync();
         }
-        put<Real, W>(bra, tile.buffer + tile.second, a);
+        put<Real, W>(bra, room + tile.second, from);
     }
     tile.sync();
-    if (!undo || tile.second) get<Real, W>(ket, tile.buffer, a);
+    if (!undo || tile.second) get<Real, W>(ket, room, to);
     if (undo) {
-        get<Real, W>(bra, tile.buffer + tile.second, a);
+        get<Real, W>(bra, room + tile.second, to);
         tile.flush(words[0], words[1]);
     }
     tile.sync();
 }
 
-// The rows of a window in slow memory. Words: a row for each place bit.
+// The amplitudes of a window in slow memory. Words: their indices.
 template <class Real, int W, bool warp>
 __device__ __forceinline__ void load(const Tile<Real, W, warp>& tile, const int* words, const Complex<Real>* state, Complex<Real> (&v)[1 << W]) {
-    const Addresses<W> a(words, tile.position() >> W, tile.n - W);
-    const Complex<Real>* from = state + (static_cast<long long>(tile.sample()) << tile.n);
+    const Addresses<Real, W, warp> a(tile, words, true);
+    const Complex<Real>* from = to_global(state) + (static_cast<long long>(tile.sample()) << tile.n);
 #pragma unroll
     for (int i = 0; i < 1 << W; ++i) v[i] = from[a.at(i)];
 }
@@ -170,8 +198,8 @@ __device__ __forceinline__ void load(const Tile<Real, W, warp>& tile, const int*
 template <class Real, int W, bool warp>
 __device__ __forceinline__ void store(const Tile<Real, W, warp>& tile, const int* words, Complex<Real>* state, const Complex<Real> (&v)[1 << W]) {
     if (!tile.active) return;
-    const Addresses<W> a(words, tile.position() >> W, tile.n - W);
-    Complex<Real>* to = state + (static_cast<long long>(tile.sample()) << tile.n);
+    const Addresses<Real, W, warp> a(tile, words, true);
+    Complex<Real>* to = to_global(state) + (static_cast<long long>(tile.sample()) << tile.n);
 #pragma unroll
     for (int i = 0; i < 1 << W; ++i) to[a.at(i)] = v[i];
 }

@@ -4,44 +4,46 @@ namespace fusedqml {
 // Registers i and i | 1 << J of the pair number p.
 template <int J> __device__ __forceinline__ constexpr int lower(int p) { return (p >> J << (J + 1)) | (p & ((1 << J) - 1)); }
 
-// a0' = a a0 - b a1, a1' = b a0 + a a1; where a or |b| is 1 it need not be multiplied by. `odd`: bit i set where b changes its sign.
-template <int J, class Real, int W>
-__device__ __forceinline__ void turn(Complex<Real> (&v)[1 << W], Real a, Real b, bool uniform, unsigned odd) {
-    constexpr int pairs = (1 << W) / 2;
-    const Real sign = odd & 1 ? -b : b;
-    if (uniform && a == 1) {
+// a0' = a a0 - b a1, a1' = b a0 + a a1; one of a and |b| that is 1 need not be multiplied by: `kind` says which, 0 none, 1 a, 2 b, 3 -b.
+template <int kind, int J, class Real, int W>
+__device__ __forceinline__ void turn_as(Complex<Real> (&v)[1 << W], Real a, Real b, unsigned odd) {
 #pragma unroll
-        for (int p = 0; p < pairs; ++p) {
-            Complex<Real>&x = v[lower<J>(p)], &y = v[lower<J>(p) | 1 << J];
-            const Complex<Real> u = x;
-            x = {u.re - sign * y.re, u.im - sign * y.im};
-            y = {y.re + sign * u.re, y.im + sign * u.im};
-        }
-    } else if (uniform && sign == 1) {
-#pragma unroll
-        for (int p = 0; p < pairs; ++p) {
-            Complex<Real>&x = v[lower<J>(p)], &y = v[lower<J>(p) | 1 << J];
-            const Complex<Real> u = x;
+    for (int p = 0; p < (1 << W) / 2; ++p) {
+        Complex<Real>&x = v[lower<J>(p)], &y = v[lower<J>(p) | 1 << J];
+        const Complex<Real> u = x;
+        if (kind == 1) {
+            x = {u.re - b * y.re, u.im - b * y.im};
+            y = {y.re + b * u.re, y.im + b * u.im};
+        } else if (kind == 2) {
             x = {a * u.re - y.re, a * u.im - y.im};
             y = {a * y.re + u.re, a * y.im + u.im};
-        }
-    } else if (uniform && sign == -1) {
-#pragma unroll
-        for (int p = 0; p < pairs; ++p) {
-            Complex<Real>&x = v[lower<J>(p)], &y = v[lower<J>(p) | 1 << J];
-            const Complex<Real> u = x;
+        } else if (kind == 3) {
             x = {a * u.re + y.re, a * u.im + y.im};
             y = {a * y.re - u.re, a * y.im - u.im};
-        }
-    } else {
-#pragma unroll
-        for (int p = 0; p < pairs; ++p) {
-            Complex<Real>&x = v[lower<J>(p)], &y = v[lower<J>(p) | 1 << J];
+        } else {
             const Real s = odd >> lower<J>(p) & 1 ? -b : b;
-            const Complex<Real> u = x;
             x = {a * u.re - s * y.re, a * u.im - s * y.im};
             y = {a * y.re + s * u.re, a * y.im + s * u.im};
         }
+    }
+}
+
+// The ket, and backwards the bra, by one of these. `odd`: bit i set where b changes its sign; `uniform`: all bits are equal.
+template <bool undo, int J, class Real, int W>
+__device__ __forceinline__ void turn(Complex<Real> (&ket)[1 << W], Complex<Real> (&bra)[1 << W], Real a, Real b, bool uniform, unsigned odd) {
+    const Real sign = odd & 1 ? -b : b;
+    if (uniform && a == 1) {
+        turn_as<1, J, Real, W>(ket, a, sign, odd);
+        if (undo) turn_as<1, J, Real, W>(bra, a, sign, odd);
+    } else if (uniform && sign == 1) {
+        turn_as<2, J, Real, W>(ket, a, b, odd);
+        if (undo) turn_as<2, J, Real, W>(bra, a, b, odd);
+    } else if (uniform && sign == -1) {
+        turn_as<3, J, Real, W>(ket, a, b, odd);
+        if (undo) turn_as<3, J, Real, W>(bra, a, b, odd);
+    } else {
+        turn_as<0, J, Real, W>(ket, a, b, odd);
+        if (undo) turn_as<0, J, Real, W>(bra, a, b, odd);
     }
 }
 
@@ -50,11 +52,24 @@ template <int J, class Real, int W>
 __device__ __forceinline__ void measure_turn(const Complex<Real> (&ket)[1 << W], const Complex<Real> (&bra)[1 << W], bool uniform, unsigned odd,
                                              bool with_x, Real* y, Real* x) {
     Real sum = 0, other = 0;
+    if (uniform) {
+        Real less = 0;
 #pragma unroll
-    for (int p = 0; p < (1 << W) / 2; ++p) {
-        const int i = lower<J>(p), h = i | 1 << J;
-        const Real value = overlap_re(bra[h], ket[i]) - overlap_re(bra[i], ket[h]);
-        sum += !uniform && odd >> i & 1 ? -value : value;
+        for (int p = 0; p < (1 << W) / 2; ++p) {
+            const int i = lower<J>(p), h = i | 1 << J;
+            sum += bra[h].re * ket[i].re;
+            less += bra[i].re * ket[h].re;
+            sum += bra[h].im * ket[i].im;
+            less += bra[i].im * ket[h].im;
+        }
+        sum -= less;
+    } else {
+#pragma unroll
+        for (int p = 0; p < (1 << W) / 2; ++p) {
+            const int i = lower<J>(p), h = i | 1 << J;
+            const Real value = overlap_re(bra[h], ket[i]) - overlap_re(bra[i], ket[h]);
+            sum += odd >> i & 1 ? -value : value;
+        }
     }
     *y = uniform && odd & 1 ? -sum : sum;
     if (with_x) {
@@ -75,16 +90,17 @@ __device__ __forceinline__ void turn_bit(const Tile<Real, W, warp>& tile, const 
     const int flags = words[3 + 3 * J];
     if (!(flags & 1)) return;
     const unsigned functional = static_cast<unsigned>(words[1 + 3 * J]);
-    const Real a = tile.number(words[2 + 3 * J], flags & 2, 0), b = tile.number(words[2 + 3 * J], flags & 2, 1);
+    const Complex<Real> coefficients = tile.pair(words[2 + 3 * J], flags & 2);
+    const Real a = coefficients.re, b = coefficients.im;
     const bool uniform = (functional & ((1u << W) - 1)) == 1u << J;
-    const unsigned odd = tile.pattern(functional);  // register i, which has bit J clear, is on the side of bit i
+    // register i, which has bit J clear, is on the side of bit i
+    const unsigned odd = uniform ? 0u - parity(functional & tile.position()) : tile.pattern(functional);
     if (undo && flags & 4) {
         const bool is_steep = Real(steep - 0.1) * fabs(2 * a * b) >= a * a + b * b;  // never where it is not, for all the rounding
         measure_turn<J, Real, W>(ket, bra, uniform, odd, flags & 8 && !(flags & 16 && is_steep), &values[2 * J], &values[2 * J + 1]);
         valid |= (flags & 8 ? 3u : 1u) << 2 * J;
     }
-    turn<J, Real, W>(ket, a, undo ? -b : b, uniform, odd);
-    if (undo) turn<J, Real, W>(bra, a, -b, uniform, odd);
+    turn<undo, J, Real, W>(ket, bra, a, undo ? -b : b, uniform, odd);
 }
 
 template <bool undo, class Real, int W, bool warp>

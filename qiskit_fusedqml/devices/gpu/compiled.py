@@ -111,7 +111,9 @@ class Geometry:
                     "Plan with the device's own cost model."
                 )
             vectors = widened(tile, num_qubits, self.tile_qubits, self.largest_tile, self.sector_bits)
-        return Shape(num_qubits, vectors, registers, warp, 4 if self.single else 3, self.sector_bits)
+        return Shape(
+            num_qubits, vectors, registers, warp, 4 if self.single else 3, self.sector_bits, self.amplitude_bytes
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,17 +174,18 @@ def compile_tape(tape: Tape, geometry: Geometry) -> CompiledTape:
     sweeps = []
     for tile, operations, stop in parts:
         writer = Writer(geometry.shape(n, tile), numbers)
-        sweeps.append(_compile(writer, operations, stop, tiled=tile is not None))
+        sweeps.append(_compile(writer, operations, stop))
     return CompiledTape(tuple(sweeps), numbers)
 
 
-def _compile(writer: Writer, operations: Sequence[Operation], stop: int, *, tiled: bool) -> Sweep:
+def _compile(writer: Writer, operations: Sequence[Operation], stop: int) -> Sweep:
     """The sweep whose backward part undoes ``operations[stop:]``."""
     shape, windows = writer.shape, _windows(writer.shape, operations)
-    # the first and the last window read whole sectors of slow memory
-    if tiled and not is_coalesced(shape, windows[-1]):
+    # the first and the last window of a block read whole sectors of slow memory: 16 loads of a warp with 32 sectors
+    # each take as long as four more exchanges
+    if not shape.warp and not is_coalesced(shape, windows[-1]):
         windows.append(Window(len(operations)).build(shape))
-    leads_in = tiled and not is_coalesced(shape, windows[0])
+    leads_in = not shape.warp and not is_coalesced(shape, windows[0])
     if leads_in:
         windows.insert(0, Window().build(shape))
     before, stop_vectors = None, -1

@@ -29,6 +29,12 @@ STEPS = (
 )
 """NumPy's names of a formula's steps, by number."""
 
+STAGED_TERMS = 64
+"""Terms of observables that are in shared memory at a time."""
+
+THREAD_ROWS = 16
+"""Most amplitudes that a thread has where observables are measured or applied."""
+
 PAULI_KINDS = ("affine", "pair", "turn", "transfer")
 """The kinds of operations on Pauli vectors, by number."""
 
@@ -58,6 +64,8 @@ def declarations(block_threads: int) -> str:
         "part_bytes": PART_BYTES,
         "map_bytes": MAP_BYTES,
         "steep": int(STEEP),
+        "staged_terms": STAGED_TERMS,
+        "thread_rows": THREAD_ROWS,
         "pauli_threads": PAULI_THREADS,
         "pauli_row_words": PAULI_ROW_WORDS,
         "pauli_sums": PAULI_SUMS,

@@ -34,7 +34,7 @@ from ..coefficients import CompiledCoefficientMap
 from ..observables import ObservableCache
 from .coefficients import BoundValues, LoadedMap
 from .compiled import Geometry
-from .constants import THREADS
+from .constants import STAGED_TERMS, THREAD_ROWS, THREADS
 from .launches import GPUState, Launcher, Partials
 from .observables import load_observables
 from .runtime import Buffer, Runtime, on_own_device
@@ -55,8 +55,8 @@ OUTCOMES_BITS = 8
 SLOW_DOUBLE = 1 / 16
 """Share of its speed that a GPU has left in double precision from which on that is said."""
 
-CHUNK_AMPLITUDES = 4096
-"""Amplitudes of which one block takes an expectation value."""
+TERM_BYTES = STAGED_TERMS * (8 + 4 * 4)
+"""Shared memory for terms of observables and their weights."""
 
 
 class GPUDevice(Device, DeviceWithMemory, SamplingDevice):
@@ -145,13 +145,13 @@ class GPUDevice(Device, DeviceWithMemory, SamplingDevice):
     def expectation(self, ket: GPUState, frame: Frame, sums: Sequence[PauliSum]) -> NDArray[np.float64]:
         self._check_qubits(ket, frame.num_qubits, "frame")
         terms, _ = self._observables.form(frame, sums)
-        chunks = max(1, 2**ket.num_qubits // CHUNK_AMPLITUDES)
+        chunks, threads = _chunks(ket.num_qubits)
         parts = ket.batch * chunks
         partials = self._launcher.reals(len(sums) * parts)
         values = [ket.amplitudes, ket.num_qubits, terms.words, terms.controls, terms.coefficients, terms.bounds]
         if sums:
             blocks, values = (parts, len(sums)), [*values, chunks, parts, partials]
-            self._launcher.launch("expectation", blocks, values, shared_bytes=8 * THREADS)
+            self._launcher.launch("expectation", blocks, values, threads=threads, shared_bytes=8 * threads + TERM_BYTES)
         return self._result(self._launcher.totals(Partials(partials, len(sums), parts, chunks)), ket.batch)
 
     @override
@@ -169,16 +169,11 @@ class GPUDevice(Device, DeviceWithMemory, SamplingDevice):
             weights = self.runtime.adopt(cotangents, np.float64, "The array of cotangents")
         else:
             weights = self._launcher.upload(np.asarray(cotangents, dtype=np.float64))
-        values = [
-            ket.amplitudes,
-            bra.amplitudes,
-            ket.num_qubits,
-            ket.count,
-            terms.words,
-            terms.num_terms,
-            terms.controls,
-        ]
-        self._launcher.each("apply_observables", ket.count, [*values, terms.coefficients, weights, len(sums)])
+        chunks, threads = _chunks(ket.num_qubits)
+        values = [ket.amplitudes, bra.amplitudes, ket.num_qubits, terms.words, terms.num_terms, terms.controls]
+        values += [terms.coefficients, weights, len(sums), chunks]
+        blocks = (ket.batch * chunks, 1)
+        self._launcher.launch("apply_observables", blocks, values, threads=threads, shared_bytes=TERM_BYTES)
         return bra
 
     @override
@@ -307,6 +302,12 @@ class GPUDevice(Device, DeviceWithMemory, SamplingDevice):
             raise InvalidInputError(
                 f"The state and the {what} differ in the number of qubits: {state.num_qubits} and {expected}."
             )
+
+
+def _chunks(num_qubits: int) -> tuple[int, int]:
+    """Parts of a state in which observables are measured or applied, and the threads of each part's block."""
+    size = 1 << num_qubits
+    return max(1, size // (THREADS * THREAD_ROWS)), min(max(size, 32), THREADS)
 
 
 def cost_model(geometry: Geometry) -> CostModel:

@@ -29,6 +29,9 @@ BATCHED = {"batched_pairs": 2, "batched_matrices": 8, "batched_angles": 1}
 KINDS = ("pairs", "batched_pairs", "matrices", "batched_matrices", "angles", "batched_angles", "scales")
 """All of them: `Coefficients` without dense matrices."""
 
+MOST_ENTRIES = 1 << 28
+"""Entries are addressed by 32-bit numbers of bytes."""
+
 _MODERATE = 64.0
 """Angles up to here lose nothing when they are divided by 2 pi."""
 
@@ -74,7 +77,7 @@ class NumberLayout:
     Attributes:
         counts: Number of each kind but dense matrices.
         num_entries: Entries of all tables.
-        tables: For each table [first entry, d, number of terms, first term, first angle].
+        tables: For each table [first entry, d, number of terms, first term, first angle, index of a scale or -1].
         terms: The terms of all tables.
     """
 
@@ -103,10 +106,16 @@ class NumberLayout:
         """Index of a dense matrix."""
         return self._first[coefficient]
 
-    def table(self, factor: Factor) -> int:
-        """First entry of a new table for a shared factor."""
-        size, first = 1 << len(factor.basis), self.num_entries
-        self.tables += [first, len(factor.basis), len(factor.terms), len(self.terms), factor.first]
+    def table(self, factor: Factor, scale: int = -1) -> int:
+        """First entry of a new table for a shared factor; the number at ``scale``, if that is not -1, multiplies it.
+
+        It is a multiple of the table's size, so that adding to it is the same as XOR.
+        """
+        size = 1 << len(factor.basis)
+        first = -(-self.num_entries // size) * size
+        if first + size > MOST_ENTRIES:
+            raise InvalidInputError(f"The tape's diagonals need more than {MOST_ENTRIES} entries of tables on a GPU.")
+        self.tables += [first, len(factor.basis), len(factor.terms), len(self.terms), factor.first, scale]
         self.terms += factor.terms
         self.num_entries = first + size
         return first

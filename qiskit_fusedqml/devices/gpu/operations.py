@@ -133,11 +133,15 @@ def _reserve_diag(op: Diag, numbers: NumberLayout) -> None:
 
 
 def _write_diag(op: Diag, writer: Writer, undone: bool) -> None:
-    words = [-1 if op.scale < 0 else writer.numbers.index("scales", op.scale), 0]
+    scale = -1 if op.scale < 0 else writer.numbers.index("scales", op.scale)
     factors = list(op.factors)
+    in_table = bool(factors) and not factors[0].batched
+    words = [-1 if in_table else scale, 0]
     while factors:
         words[1] += 1
         factor = factors.pop(0)
+        if words[1] > 1:
+            scale = -1  # the first factor has it
         if factor.batched:
             functionals = _functionals(factor, writer)
             first = writer.numbers.index("angles", factor.first, batched=True)
@@ -145,10 +149,12 @@ def _write_diag(op: Diag, writer: Writer, undone: bool) -> None:
         elif factors and not factors[0].batched:
             other = factors.pop(0)
             columns = zip(_columns(factor, writer), _columns(other, writer), strict=True)
-            tables = writer.numbers.table(factor), writer.numbers.table(other)
-            words += [2, *tables, *(first | second << 16 for first, second in columns)]
+            tables = writer.numbers.table(factor, scale), writer.numbers.table(other)
+            words += [2, *tables, *writer.addresses([first | second << 16 for first, second in columns])]
         else:
-            words += [0, writer.numbers.table(factor), *_columns(factor, writer)]
+            size = writer.shape.amplitude_bytes
+            columns = [size * column for column in _columns(factor, writer)]
+            words += [0, *writer.addresses(columns, size * writer.numbers.table(factor, scale))]
     writer.record(DIAGONAL, words, undone=undone)
     overlaps = _overlaps(op, undone)
     for first in range(0, len(overlaps), MAX_KEPT):

@@ -20,6 +20,10 @@ MAX_KEPT = 64
 """Overlaps that a block keeps in shared memory before they are flushed."""
 
 
+LANE_BITS = 5
+"""A warp has 32 lanes."""
+
+
 @dataclass
 class Writer:
     """Writes the records of one sweep and numbers its overlaps; warps that work alone write theirs where they belong.
@@ -55,7 +59,7 @@ class Writer:
         self.close_stretch()
         self.window = window
         if addresses is not None:
-            self._opening = self.record(EXCHANGE, [0, 0, *addresses], undone=undone)
+            self._opening = self.record(EXCHANGE, [0, 0, *self.addresses(addresses)], undone=undone)
 
     def begin_stretch(self) -> None:
         """Begin another stretch of kept overlaps. Backwards, its flush comes after what it keeps."""
@@ -74,8 +78,22 @@ class Writer:
 
     def vectors(self) -> int:
         """Write the current window's vectors; where they begin."""
-        self.words.extend(self.window.vectors)
-        return len(self.words) - self.shape.num_qubits
+        start = len(self.words)
+        self.words += self.addresses(self.window.vectors)
+        return start
+
+    def addresses(self, vectors: Sequence[int], first: int = 0) -> list[int]:
+        """`Addresses` in the kernels, from the vector of each bit of a place, or of the tile's part of it.
+
+        Those of the registers; ``first`` plus what each lane's number makes of its bits; what each warp's number makes
+        of its; those of the tile's number. Sums are XORs.
+        """
+        w, t = self.shape.register_qubits, self.shape.dimension
+        lanes = min(t - w, LANE_BITS)
+        entries = [first ^ each for each in _sums(vectors[w : w + lanes])]
+        if not self.shape.warp:
+            entries += _sums(vectors[w + lanes : t])
+        return [*vectors[:w], *entries, *vectors[t:]]
 
     def has_room(self, count: int) -> bool:
         """Whether the stretch takes so many overlaps more."""
@@ -107,3 +125,11 @@ class Writer:
         """A functional on the places of the current window."""
         n = self.shape.num_qubits
         return pull(functional, self.window.vectors) | functional >> n << n
+
+
+def _sums(vectors: Sequence[int]) -> list[int]:
+    """The sums of all subsets of vectors, by the number whose bits say which."""
+    sums = [0]
+    for vector in vectors:
+        sums += [each ^ vector for each in sums]
+    return sums

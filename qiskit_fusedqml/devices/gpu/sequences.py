@@ -274,9 +274,9 @@ class LoadedTape:
         else:
             self._runtime.write(numbers, layout.pack(coefficients, launcher.real))
             angles = launcher.upload(turns(coefficients.angles[: layout.counts["angles"]]))
-        tables = len(layout.tables) // 5
+        tables = len(layout.tables) // 6
         for first in range(0, tables, MOST_TABLES):
-            values = [self._tables[5 * first :], self._terms, angles, workspace.tables]
+            values = [self._tables[6 * first :], self._terms, angles, numbers, workspace.tables]
             launcher.launch("fill_tables", (1, min(MOST_TABLES, tables - first)), values)
         workspace.holds = coefficients
 

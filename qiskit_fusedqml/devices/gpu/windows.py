@@ -31,6 +31,7 @@ class Shape:
         warp: Whether warps work alone.
         bank_bits: Lanes served at once in shared memory, as a power of two.
         sector_bits: Amplitudes moved at once between slow memory and the chip, as a power of two.
+        amplitude_bytes: Bytes of an amplitude.
     """
 
     num_qubits: int
@@ -39,6 +40,7 @@ class Shape:
     warp: bool
     bank_bits: int
     sector_bits: int
+    amplitude_bytes: int
 
     @property
     def dimension(self) -> int:
@@ -138,11 +140,11 @@ def transposition(shape: Shape, before: Window, after: Window) -> tuple[int, ...
     """Addresses by which a tile changes its window, for each of the t inner bits of a place.
 
     Returns:
-        One word each; lower half: address on the side of the window left, upper half: of the window entered.
+        One word each; lower half: address in bytes on the side of the window left, upper half: of the window entered.
     """
     w, t = shape.register_qubits, shape.dimension
     sides = (tuple(shape.coordinates(vector) for vector in window.vectors[:t]) for window in (before, after))
-    return _addresses(*sides, w, min(shape.bank_bits, t - w))
+    return tuple(shape.amplitude_bytes * word for word in _addresses(*sides, w, min(shape.bank_bits, t - w)))
 
 
 @lru_cache(maxsize=4096)
