@@ -216,6 +216,15 @@ def write_all(
     (folder / EXAMPLES).write_bytes(pickle.dumps(examples(num_maps)))
 
 
+def write_dry(folder: Path) -> None:
+    """Write what ``run.py --emulate`` runs."""
+    from support.emulation.fake_cupy import ATTRIBUTES
+
+    from qiskit_fusedqml.devices.gpu.runtime import Limits
+
+    write_all(folder, ("single", "double"), DRY, Limits.of(ATTRIBUTES), num_maps=8)
+
+
 def main() -> None:
     """The command line."""
     from qiskit_fusedqml.devices.gpu.runtime import Limits

@@ -6,7 +6,7 @@ import pickle
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,23 +26,36 @@ SHOTS = 1000
 """Of the device's sampling."""
 
 
-def conformance(make_device: Callable[[str, Geometry | None], GPUDevice], limits: Limits) -> Iterator[dict[str, Any]]:
-    """Random tapes of every operation against the reference device, and shots against NumPy's."""
-    for precision in ("double", "single"):
-        single = precision == "single"
-        smallest = 9 if single else 8
-        tiles = Geometry(single, 8, smallest, smallest + 1, limits)
-        plain = [
-            (n, 0, batch, None) for n, batch in ((1, 5), (3, 40), (5, 3), (6, 21), (8, 9), (9, 2), (10, 3), (12, 2))
-        ]
-        for seed, (n, spread, batch, geometry) in enumerate(
-            [*plain, *((n, n - smallest, 2, tiles) for n in (10, 11, 12))]
-        ):
-            errors = random_run(seed, n, spread, batch, operations=6).errors(make_device(precision, geometry))
-            right = bool(max(errors) < 10 * TOLERANCE[precision])
-            where = "tiles" if geometry else "warp" if n <= 8 else "block"
-            yield {"n": n, "batch": batch, "where": where, "precision": precision, "error": max(errors), "right": right}
-        yield shots(make_device(precision, None), precision)
+PLAIN = ((1, 5), (3, 40), (5, 3), (6, 21), (8, 9), (9, 2), (10, 3), (12, 2))
+"""Qubits and samples of states that are one tile."""
+
+TILED = (10, 11, 12)
+"""Qubits of states that are cut into tiles."""
+
+TOOLS = ("memcheck", "racecheck", "synccheck")
+"""Of compute-sanitizer."""
+
+
+def conformance_names() -> list[str]:
+    """The items of `conformance`, as words."""
+    sizes = [*(f"{n} {batch}" for n, batch in PLAIN), *(f"{n} tiles" for n in TILED), "shots"]
+    return [f"{precision} {size}" for precision in ("double", "single") for size in sizes]
+
+
+def conformance(name: str, make_device: Callable[[str, Geometry | None], GPUDevice], limits: Limits) -> dict[str, Any]:
+    """A random tape of every operation against the reference device, or shots against NumPy's."""
+    precision, first, *rest = name.split(" ")
+    if first == "shots":
+        return shots(make_device(precision, None), precision)
+    single, n = precision == "single", int(first)
+    smallest = 9 if single else 8
+    tiled = rest == ["tiles"]
+    batch, spread = (2, n - smallest) if tiled else (int(rest[0]), 0)
+    geometry = Geometry(single, 8, smallest, smallest + 1, limits) if tiled else None
+    errors = random_run(n + batch, n, spread, batch, operations=6).errors(make_device(precision, geometry))
+    right = bool(max(errors) < 10 * TOLERANCE[precision])
+    where = "tiles" if tiled else "warp" if n <= 8 else "block"
+    return {"n": n, "batch": batch, "where": where, "precision": precision, "error": max(errors), "right": right}
 
 
 def shots(device: GPUDevice, precision: str) -> dict[str, Any]:
@@ -104,16 +117,14 @@ def _on_device_errors(device: GPUDevice, case: cases.Case, samples: int) -> dict
     }
 
 
-def sanitizer(seconds: float) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Small runs under compute-sanitizer, where it is installed: each tool's name and what it says."""
+def sanitizer(tool: str, seconds: float) -> dict[str, Any]:
+    """Small runs under a tool of compute-sanitizer, where it is installed: what it says."""
     program = shutil.which("compute-sanitizer") or shutil.which("compute-sanitizer", path="/usr/local/cuda/bin")
     if program is None:
-        yield "available", {"code": None, "end": "compute-sanitizer is not installed"}
-        return
-    for tool in ("memcheck", "racecheck", "synccheck"):
-        command = [program, "--tool", tool, "--error-exitcode", "9", sys.executable, str(HERE / "sanitized.py")]
-        try:
-            answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=seconds / 3)
-            yield tool, {"code": answer.returncode, "end": answer.stdout[-500:] + answer.stderr[-500:]}
-        except subprocess.TimeoutExpired:
-            yield tool, {"code": None, "end": "took too long"}
+        return {"code": None, "end": "compute-sanitizer is not installed"}
+    command = [program, "--tool", tool, "--error-exitcode", "9", sys.executable, str(HERE / "sanitized.py")]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=seconds)
+    except subprocess.TimeoutExpired:
+        return {"code": None, "end": "took too long"}
+    return {"code": answer.returncode, "end": answer.stdout[-500:] + answer.stderr[-500:]}

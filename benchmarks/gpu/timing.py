@@ -7,15 +7,20 @@ import statistics
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from math import ceil
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cases
 import numpy as np
 from others import GROUP
 
+from qiskit_fusedqml.devices.gpu import sequences
+from qiskit_fusedqml.devices.gpu.compiled import Geometry
 from qiskit_fusedqml.devices.gpu.device import GPUDevice
 from qiskit_fusedqml.devices.gpu.sequences import CACHE_SHARE
 
@@ -40,13 +45,17 @@ def moved_bytes(device: GPUDevice, case: cases.Case, samples: int) -> float:
     return float(len(case.tape.blocks) * 6 * device.state_bytes(case.num_qubits, samples))
 
 
-def floor(device: GPUDevice, case: cases.Case, samples: int, ceilings: dict[str, float]) -> dict[str, Any]:
+def floor(device: GPUDevice, case: cases.Case, samples: int, ceilings: dict[str, float]) -> dict[str, Any] | None:
     """The least time of a step by what the machine was measured to do: its arithmetic, or its traffic.
+
+    None where that was not measured.
 
     States that are cut into tiles move through the second-level cache, if ket and bra of a sample fit there, else to
     and from memory.
     """
     name = "float32" if case.precision == "single" else "float64"
+    if not {f"gemm_{name}_gfma_per_s", "cache_gb_per_s", "copy_gb_per_s"} <= set(ceilings):
+        return None
     arithmetic = useful_fma(case.num_qubits, case.layers, samples) / (1e9 * ceilings[f"gemm_{name}_gfma_per_s"])
     cached = 2 * device.state_bytes(case.num_qubits, 1) <= CACHE_SHARE * device.geometry.limits.cache_bytes
     bandwidth = ceilings["cache_gb_per_s" if cached else "copy_gb_per_s"]
@@ -116,9 +125,142 @@ def measure(
         "useful_gfma_per_s": useful_fma(case.num_qubits, case.layers, samples) / median / 1e9,
         "moved_gb_per_s": moved_bytes(device, case, samples) / median / 1e9,
         "floor": least,
-        "share_of_floor": least["ms"] / (1e3 * median),
+        "share_of_floor": least and least["ms"] / (1e3 * median),
         "sweeps": len(case.tape.blocks) if moved_bytes(device, case, samples) else 1,
     }
+
+
+def without_waiting(device: GPUDevice, case: cases.Case, samples: int, clock: Clock, steps: int) -> dict[str, float]:
+    """A step among others that the host does not wait for: its time, and the host's share of it."""
+    parts, _ = step(device, case, samples)
+    host = [0.0]
+
+    def several() -> None:
+        start = time.perf_counter()
+        for _ in range(steps):
+            for part in parts.values():
+                part()
+        host[0] = time.perf_counter() - start
+
+    several()
+    whole = clock(several)
+    return {"ms": 1e3 * whole / steps, "host_ms": 1e3 * host[0] / steps, "steps": steps}
+
+
+def kernel_times(
+    device: GPUDevice, case: cases.Case, samples: int, clock: Clock, repeats: int = 20
+) -> list[dict[str, Any]]:
+    """The launches of a step, those alike together: what the GPU takes for each, replayed without the host.
+
+    What is replayed as a graph counts once for each replay.
+    """
+    runtime, noted, kept = device.runtime, _Noted(device.runtime), []
+    with noted:
+        for number in range(2):  # in the first step, graphs are captured
+            parts, held = step(device, case, samples)
+            if number:
+                captured = [each for each in noted.launches if each.graph is not None]
+                noted.launches, noted.replays = captured, Counter()
+            for part in parts.values():
+                part()
+                kept.append(dict(held))  # what kernels were given the addresses of
+    for launch in filter(_is_first_part, noted.launches):
+        runtime.launch(*launch.arguments)  # graphs find all states there, from the first sample on
+    groups: dict[tuple[Any, ...], list[Any]] = {}
+    for launch in noted.launches:
+        groups.setdefault((launch.arguments[:4], launch.graph), []).append(launch)
+    rows = []
+    for (shape, graph), launches in groups.items():
+        name, blocks, threads, shared = shape
+        kernel = runtime.kernel(name)
+        chosen = next((each for each in launches if _is_first_part(each)), launches[-1])
+        call = partial(runtime.launch, *chosen.arguments)
+        replay = runtime.capture(lambda call=call: [call() for _ in range(repeats)][-1])
+        replay()
+        times = launches if graph is None else launches * noted.replays[graph]
+        rows.append(
+            {
+                "kernel": name,
+                "blocks": blocks,
+                "threads": threads,
+                "shared_bytes": shared,
+                "registers": int(kernel.num_regs),
+                "launches": len(times),
+                "in_graph": graph is not None,
+                "us_each": 1e6 * min(clock(replay) for _ in range(3)) / repeats,
+            }
+        )
+    return sorted(rows, key=lambda row: -row["us_each"] * row["launches"])
+
+
+def _is_first_part(launch: _Launch) -> bool:
+    """Whether it says where ket, bra and totals of the first samples of a batch are."""
+    values = launch.arguments[4]
+    return "set_part" in launch.arguments[0] and values[2] is not None and int(values[4]) == 0
+
+
+class _Launch(NamedTuple):
+    """One launch, and the number of the graph that it is part of."""
+
+    arguments: tuple[Any, ...]
+    graph: int | None
+
+
+class _Noted:
+    """Notes what a runtime launches and replays."""
+
+    def __init__(self, runtime: Any) -> None:
+        self.runtime, self.launches, self.replays, self.graph = runtime, list[_Launch](), Counter[int](), None
+        self.count = 0
+
+    def __enter__(self) -> None:
+        self.launch, self.capture = self.runtime.launch, self.runtime.capture
+
+        def launch(*arguments: Any) -> None:
+            self.launches.append(_Launch(arguments, self.graph))
+            self.launch(*arguments)
+
+        def capture(work: Callable[[], None]) -> Callable[[], None]:
+            self.count += 1
+            number = self.graph = self.count
+            try:
+                replay = self.capture(work)
+            finally:
+                self.graph = None
+
+            def counted() -> None:
+                self.replays[number] += 1
+                replay()
+
+            return counted
+
+        self.runtime.launch, self.runtime.capture = launch, capture
+
+    def __exit__(self, *_: object) -> None:
+        del self.runtime.launch, self.runtime.capture
+
+
+def variants(runtime: Any, case: cases.Case, samples: int, clock: Clock, seconds: float) -> list[dict[str, Any]]:
+    """Steps with smaller tiles, and with one or four waves of blocks at a time."""
+    rows = []
+    default = Geometry.of(runtime.limits, single=case.precision == "single")
+    planned = max(len(block.tile) for block in case.tape.blocks)
+    for largest in range(max(planned, default.largest_tile - 1), default.largest_tile + 1):
+        tile = min(default.tile_qubits, largest)
+        geometry = replace(
+            default, largest_tile=largest, whole_qubits=min(default.whole_qubits, largest), tile_qubits=tile
+        )
+        for waves in (1, sequences.WAVES):
+            kept, sequences.WAVES = sequences.WAVES, waves
+            try:
+                device = GPUDevice(runtime, case.precision, geometry)
+                times, end = [], time.perf_counter() + seconds
+                while len(times) < 2 or time.perf_counter() < end:
+                    times.append(without_waiting(device, case, samples, clock, 1)["ms"])
+            finally:
+                sequences.WAVES = kept
+            rows.append({"largest_tile": largest, "waves": waves, "ms": statistics.median(times[1:])})
+    return rows
 
 
 def headline(row: dict[str, Any]) -> dict[str, Any]:
@@ -163,10 +305,10 @@ def run_peer(peer: str, path: Path, samples: int, seconds: float, timeout: float
 
 def reached(result: dict[str, Any]) -> dict[str, Any]:
     """What the goals ask for, as far as it was measured; limits do not depend on it."""
-    rows = [row for row in result["cases"] if "step_ms" in row and row["precision"] == "single"]
+    rows = [row for row in result.get("cases", ()) if "step_ms" in row and row["precision"] == "single"]
     triton = {
         f"n={row['n']} B={row['batch']}": row["step_ms"] / row["ours_ms"]
-        for row in result["peers"]
+        for row in result.get("peers", ())
         if row["peer"] == "triton-qml" and "step_ms" in row
     }
     shares = {f"n={row['n']} B={row['batch']}": row["share_of_floor"] for row in rows if row["n"] in (12, 20)}
