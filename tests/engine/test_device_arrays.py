@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import sys
 
 import numpy as np
@@ -152,3 +153,29 @@ def test_wrong_shapes_are_refused(cupy):
         pullback(cupy.asarray(np.zeros((5, 3))))
     with pytest.raises(InvalidInputError, match=r"x has shape \(5, 3\)"):
         program("GPU").values(cupy.asarray(np.zeros((5, 3))), w)
+
+
+@pytest.mark.parametrize("precision", ["double", "single"])
+def test_a_second_gpu(precision, monkeypatch):
+    """A function made on one GPU works there while another is current, and takes no arrays of that."""
+    cupy = fake_cupy.make(devices=2)
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    monkeypatch.setattr("qiskit_fusedqml.devices.gpu.runtime._kernels", {})
+    x, w, cotangents = numbers()
+    expected = everything(program("reference"), x, w, cotangents)
+    with cupy.cuda.Device(1):
+        f = program("GPU", precision, max_memory_mb=0.002)  # in pieces, which are joined
+        arrays = [cupy.asarray(array) for array in (x, w, cotangents)]
+    found = everything(f, *arrays)
+    assert {device for device, _ in cupy.streams} == {1}
+    with cupy.cuda.Device(1):
+        for array, right in zip(found, expected, strict=True):
+            assert array.device.id == 1
+            assert distance(array.get(), right) < (1e-12 if precision == "double" else 1e-5)
+    with pytest.raises(InvalidInputError, match="x is in the memory of CUDA device 0; all else is on device 1"):
+        f.values(cupy.asarray(x), arrays[1])
+    with pytest.raises(InvalidInputError, match="The array of cotangents is in the memory of CUDA device 0"):
+        f.vjp(*arrays[:2])[1](cupy.asarray(cotangents))
+    here = pickle.loads(pickle.dumps(f))  # copies are made anew, where CuPy is then
+    assert distance(here.values(x, w), expected[0]) < 1e-5
+    assert cupy.streams[-1][0] == 0
