@@ -6,11 +6,16 @@ from importlib.util import find_spec
 
 import pytest
 from support import nvrtc
+from support.sass import program
 
 NEEDS = {
     "nvrtc": (
         lambda: nvrtc.find() is not None,
         "The CUDA kernels were not compiled for any GPU: NVRTC is missing (pip install nvidia-cuda-nvrtc).",
+    ),
+    "nvdisasm": (
+        lambda: nvrtc.find() is not None and program.find() is not None,
+        "No machine code was executed: nvdisasm is missing (pip install nvidia-cuda-nvdisasm).",
     ),
     "cupy": (
         lambda: find_spec("cupy") is not None,

@@ -6,6 +6,8 @@ import ctypes
 import re
 import site
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -36,16 +38,41 @@ def compile_kernels(source: str, names: list[str], architecture: str, options: t
     Raises:
         RuntimeError: With NVRTC's log, if the source does not compile.
     """
+    with _compiled(source, names, (*options, f"-arch={architecture}", "--ptxas-options=-v")) as (nvrtc, program):
+        return _reports(nvrtc, program, names)
+
+
+def machine_code(source: str, name: str, architecture: str, options: tuple[str, ...]) -> bytes:
+    """The machine code of a kernel.
+
+    Raises:
+        RuntimeError: With NVRTC's log, if the source does not compile.
+    """
+    with _compiled(source, [name], (*options, f"-arch={architecture}")) as (nvrtc, program):
+        size = ctypes.c_size_t()
+        _check(nvrtc.nvrtcGetCUBINSize(program, ctypes.byref(size)))
+        found = ctypes.create_string_buffer(size.value)
+        _check(nvrtc.nvrtcGetCUBIN(program, found))
+        return found.raw
+
+
+@contextmanager
+def _compiled(source: str, names: list[str], options: tuple[str, ...]) -> Iterator[tuple[ctypes.CDLL, ctypes.c_void_p]]:
     nvrtc = find()
     program = ctypes.c_void_p()
     _check(nvrtc.nvrtcCreateProgram(ctypes.byref(program), source.encode(), b"kernels.cu", 0, None, None))
     for name in names:
         _check(nvrtc.nvrtcAddNameExpression(program, name.encode()))
-    flags = [flag.encode() for flag in (*options, f"-arch={architecture}", "--ptxas-options=-v")]
+    flags = [flag.encode() for flag in options]
     status = nvrtc.nvrtcCompileProgram(program, len(flags), (ctypes.c_char_p * len(flags))(*flags))
-    log = _log(nvrtc, program)
     if status:
-        raise RuntimeError(log)
+        raise RuntimeError(_log(nvrtc, program))
+    yield nvrtc, program
+    _check(nvrtc.nvrtcDestroyProgram(ctypes.byref(program)))
+
+
+def _reports(nvrtc: ctypes.CDLL, program: ctypes.c_void_p, names: list[str]) -> list[Kernel]:
+    log = _log(nvrtc, program)
     reports = dict(re.findall(r"Compiling entry function '(\w+)'.*?\n(.*?Used \d+ registers)", log, re.DOTALL))
     kernels = []
     for name in names:
@@ -54,7 +81,6 @@ def compile_kernels(source: str, names: list[str], architecture: str, options: t
         report = reports[mangled.value.decode()]
         spilled = int(re.search(r"(\d+) bytes spill stores", report)[1])
         kernels.append(Kernel(int(re.search(r"Used (\d+) registers", report)[1]), spilled))
-    _check(nvrtc.nvrtcDestroyProgram(ctypes.byref(program)))
     return kernels
 
 
