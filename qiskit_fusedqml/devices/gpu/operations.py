@@ -153,8 +153,8 @@ def _write_diag(op: Diag, writer: Writer, undone: bool) -> None:
             words += [2, *tables, *writer.addresses([first | second << 16 for first, second in columns])]
         else:
             size = writer.shape.amplitude_bytes
-            columns = [size * column for column in _columns(factor, writer)]
-            words += [0, *writer.addresses(columns, size * writer.numbers.table(factor, scale))]
+            addresses = [size * column for column in _columns(factor, writer)]
+            words += [0, *writer.addresses(addresses, size * writer.numbers.table(factor, scale))]
     writer.record(DIAGONAL, words, undone=undone)
     overlaps = _overlaps(op, undone)
     for first in range(0, len(overlaps), MAX_KEPT):
