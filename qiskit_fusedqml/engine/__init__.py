@@ -21,6 +21,7 @@
 `strengths`           batches whose noise differs in strength from sample to sample
 `trajectories`        noise by trajectories of pure states: what all have in common
 `pauli_trajectories`  those of Pauli noise: the program without noise, with angles of other signs
+`pauli_strengths`     the same where strengths are parameters
 `pauli_frames`        which errors a trajectory has, and what they do to angles
 `distinct_states`     the different states among such trajectories
 `prefixes`            sweeps over states that agree up to a place in the program

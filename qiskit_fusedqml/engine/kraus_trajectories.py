@@ -41,6 +41,7 @@ from .noisy_sweeps import Drawn, Forward, NoisyProgram, NoisySweeps
 from .options import EngineOptions
 from .parameters import ParameterBatch
 from .pauli_frames import pauli_probabilities
+from .pauli_strengths import StrengthTrajectories, has_pauli_strengths
 from .pauli_trajectories import PauliTrajectories
 from .trajectories import Estimate, TrajectoryEstimator
 
@@ -262,7 +263,9 @@ def sampled(
             "Amplitudes of the initial state are parameters, which trajectories= does not take. Leave it out for exact "
             "density matrices, or encode in angles."
         )
-    channels = (instruction for instruction in program.instructions if isinstance(instruction, Channel))
+    channels = [instruction for instruction in program.instructions if isinstance(instruction, Channel)]
     if all(pauli_probabilities(channel) is not None for channel in channels):
         return PauliTrajectories(program, angle_map, observables, options)
+    if all(has_pauli_strengths(channel) for channel in channels):
+        return StrengthTrajectories(program, angle_map, observables, options)
     return KrausTrajectories(program, angle_map, observables, options)

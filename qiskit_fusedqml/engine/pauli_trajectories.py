@@ -103,12 +103,19 @@ class PauliTrajectories(TrajectoryEstimator):
 
     @override
     def vjp(self, parameters: ParameterBatch) -> tuple[Estimate, Callable[[FloatArray], FloatArray]]:
+        return self.vjp_by_trajectory(parameters)[:2]
+
+    def vjp_by_trajectory(
+        self, parameters: ParameterBatch
+    ) -> tuple[Estimate, Callable[[FloatArray], FloatArray], FloatArray]:
+        """The same, and values (1 + N, B, K) of all trajectories, the first without an error."""
         values, parts = parameters.full(), self._samples(parameters, backward=True)
         rows = parameters.batch * (1 + sum(len(drawn.signs) for drawn in self._held)) if self._is_held else 0
         fits = bool(rows) and len(parts) == 1 and self._prefixes.memory.fits(rows, self._prefixes.needed(backward=True))
         kept = fits and not self._options.checkpoint
         observed = [self._observed(samples, backward=True, kept=kept) for samples in parts]
-        estimate = self._estimated(np.concatenate([each.values for each in observed], axis=1))
+        by_trajectory = np.concatenate([each.values for each in observed], axis=1)
+        estimate = self._estimated(by_trajectory)
         unused = observed if kept else []
 
         def pullback(cotangents: FloatArray) -> FloatArray:
@@ -122,7 +129,16 @@ class PauliTrajectories(TrajectoryEstimator):
                     own[samples.rows] = self._angle_map.pullback(values[samples.rows], each)
             return total.reshape(*cotangents.shape[:-1], -1)
 
-        return estimate, pullback
+        return estimate, pullback, by_trajectory
+
+    def strings(self) -> NDArray[np.uint8]:
+        """What the C channels apply in all trajectories, (1 + N, C)."""
+        none, total = np.zeros((1, len(self._frames.noise)), np.uint8), len(self.weights) - 1
+        return np.concatenate([none, self._frames.sample(range(total), self._seed)]) if total else none
+
+    def adopt(self, other: PauliTrajectories) -> None:
+        """Take the sweeps of another one that differs in the probabilities of its errors only."""
+        vars(self)["_prefixes"] = other._prefixes
 
     @override
     def probabilities(self, parameters: ParameterBatch, measurement: Measurement) -> FloatArray:
@@ -264,7 +280,7 @@ class PauliTrajectories(TrajectoryEstimator):
         return list(self._draw())
 
     def _draw(self) -> Iterator[Drawn]:
-        frames, weights = self._frames, self._weights
+        frames, weights = self._frames, self.weights
         none, total = np.zeros((1, len(frames.noise)), np.uint8), len(weights) - 1
         for first in range(0, max(total, 1), self._at_a_time):
             numbers = range(first, min(first + self._at_a_time, total))
@@ -287,14 +303,14 @@ class PauliTrajectories(TrajectoryEstimator):
         return Prefixes.of(frames.program, first, wanted, self._options, populations=self._populations)
 
     @property
-    def _weights(self) -> FloatArray:
+    def weights(self) -> FloatArray:
         """What each trajectory counts, (1 + N,), or (1,) where there is no noise."""
         none, count = self._frames.no_error, self._count
         return np.array([none]) if none == 1.0 else np.concatenate([[none], np.full(count, (1.0 - none) / count)])
 
     def _estimated(self, by_trajectory: FloatArray) -> Estimate:
         """The estimate from values (1 + N, B, K), the first without an error."""
-        total, count = np.einsum("t,tbk->bk", self._weights, by_trajectory), len(by_trajectory) - 1
+        total, count = np.einsum("t,tbk->bk", self.weights, by_trajectory), len(by_trajectory) - 1
         if count < 2:
             return Estimate(total, np.full_like(total, np.nan) if count else np.zeros_like(total))
         spread = by_trajectory[1:].std(axis=0, ddof=1)

@@ -88,7 +88,7 @@ def test_the_sum_over_all_trajectories_is_exact(monkeypatch: pytest.MonkeyPatch,
     weights = np.prod([np.diff(c.cumulative, prepend=0.0)[every[:, k]] for k, c in enumerate(frames.noise)], axis=0)
     drawn = made._merged(frames.propagate(every), weights)
     monkeypatch.setattr(PauliTrajectories, "_drawn", lambda self: iter([drawn]))
-    monkeypatch.setattr(PauliTrajectories, "_weights", weights)
+    monkeypatch.setattr(PauliTrajectories, "weights", weights)
     estimate, pullback = made.vjp(batch)
     assert (len(made._prefixes.suffixes) > 3) == places
     np.testing.assert_allclose(estimate.values, f.values(x, w), atol=1e-13)
