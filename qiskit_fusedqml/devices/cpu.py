@@ -171,9 +171,8 @@ class CPUDevice(RankDevice):
     def apply_observables(
         self, ket: _native.State, frame: Frame, sums: Sequence[PauliSum], cotangents: NDArray[np.float64]
     ) -> _native.State:
-        weights = np.ascontiguousarray(cotangents, dtype=np.float64)
         try:
-            return _native.apply_observables(self._observables.form(frame, sums), ket, weights, self.num_threads)
+            return _native.apply_observables(self._observables.form(frame, sums), ket, cotangents, self.num_threads)
         except ValueError as error:
             raise InvalidInputError(str(error)) from None
         except MemoryError:

@@ -85,7 +85,8 @@ class Passes:
         start = parameters.initial_states if self._encoding is None else self._encoded(parameters)
         auto = states and self._options.checkpoint
         checkpoints = self.memory.checkpoints(sweeps, parameters.batch, states) if auto else 0
-        return sweeps.forward(self.device_of(parameters), parameters, start, checkpoints)
+        device = self._device_there if parameters.on_device else self.device
+        return sweeps.forward(device, parameters, start, checkpoints)
 
     def backward(
         self,
@@ -103,7 +104,7 @@ class Passes:
         if encoded:
             self._program.check_pure("the gradient with respect to amplitudes that are encoded")
         bras = self.device.amplitudes(bra, sweeps.frame) if encoded else None
-        device = self.device_of(parameters)
+        device = self._device_there if parameters.on_device else self.device
         gradients, batched = sweeps.backward(device, residuals, ket, bra, per_sample=per_sample, last=last)
         if bras is not None and self._encoding is not None:
             start = np.asarray(self.inverse.evolve(parameters, 2.0 * bras), np.complex128)
@@ -164,7 +165,7 @@ class Passes:
         """
         encoded = self.encodes(wanted)
         keep_phase, populations = keep_phase or encoded, populations and not encoded
-        columns = ParameterSet(np.unique(wanted))
+        columns = ParameterSet(wanted if (wanted[1:] > wanted[:-1]).all() else np.unique(wanted))
         request = self.request(parameters, columns, keep_phase=keep_phase, populations=populations)
         sweeps = self.plans.sweeps(request)
         states = KET_COPY_BRA_AMPLITUDES if keep_phase else KET_COPY_BRA
@@ -201,18 +202,17 @@ class Passes:
             encoded: Whether gradients of amplitudes are wanted; all gradients are by sample then.
         """
         per_sample = chunks[0].per_sample or encoded
-        shared: list[FloatArray] = []
-        batched: list[FloatArray] = []
+        parts = []
         for chunk in chunks:
             forward = forward or self.forward(sweeps, chunk, states)
             made = bra(chunk, forward[1])
-            of_shared, of_batched = self.backward(sweeps, chunk, forward, made, per_sample=per_sample, encoded=encoded)
-            shared.append(of_shared)
-            if of_batched is not None:
-                batched.append(of_batched)
+            parts.append(self.backward(sweeps, chunk, forward, made, per_sample=per_sample, encoded=encoded))
             forward = None
+        if len(parts) == 1:
+            return parts[0]
+        shared, of_batched = zip(*parts, strict=True)
         total = joined(shared) if per_sample else sum(shared[1:], start=shared[0])
-        return total, joined(batched) if batched else None
+        return total, None if of_batched[0] is None else joined(of_batched)
 
     def probabilities(self, parameters: ParameterBatch, measurement: Measurement) -> FloatArray:
         """Probabilities (B, 2**num_clbits), as of `ProgramFunction.probabilities`."""

@@ -357,7 +357,7 @@ class ProgramFunction:
             dx = of_inputs[:, : self.num_inputs].astype(self.dtype, copy=False)
         if dw.ndim == 2 and not chunks[0].per_sample:
             dw = dw.sum(axis=0)
-        return dx, dw.astype(self.dtype, copy=False)
+        return dx, dw if dw.dtype is self.dtype else dw.astype(self.dtype)
 
     def _values(self, parameters: ParameterBatch, spare: int = 0) -> NDArray[np.floating]:
         """Values; with a spare state, in pieces of the size that a backward sweep has, which finds its memory made."""
@@ -373,7 +373,7 @@ class ProgramFunction:
 
     def _expectation(self, parameters: ParameterBatch, sweeps: Sweeps, ket: State) -> NDArray[np.floating]:
         values = self.passes.device_of(parameters).expectation(ket, sweeps.frame, self.observables or ())
-        return values.astype(self.dtype, copy=False)
+        return values if values.dtype is self.dtype else values.astype(self.dtype)
 
     def _training_request(self, parameters: ParameterBatch) -> PlanRequest:
         amplitudes = self._trains_amplitudes

@@ -27,9 +27,9 @@ QUBITS, LAYERS, SAMPLES = 4, 3, 256
 
 # call: Python functions of the package, crossings into compiled code, forward sweeps, backward sweeps
 LIMITS = {
-    "values": (32, 5, 1, 0),
-    "vjp and pullback": (41, 9, 1, 1),
-    "jacobian": (37, 7, 1, 1),
+    "values": (31, 5, 1, 0),
+    "vjp and pullback": (39, 9, 1, 1),
+    "jacobian": (35, 7, 1, 1),
 }
 
 # the same for a program with noise, of which a bra is pulled back through the weights and goes forward again
