@@ -149,15 +149,22 @@ class Program:
 
     def structure(self) -> Hashable:
         """Equal for programs that do the same to every state, whatever the angles in their slots."""
-        instructions = tuple(
-            i if isinstance(i, Rotation) else (*_stored(i)[:2], i.entries.tobytes()) for i in self.instructions
-        )
+        instructions: tuple[Hashable, ...] = self.instructions
+        if self.kinds != {Rotation}:
+            instructions = tuple(
+                i if isinstance(i, Rotation) else (*_stored(i)[:2], i.entries.tobytes()) for i in self.instructions
+            )
         return self.num_qubits, self.num_angles, instructions, self.cuts
+
+    @property
+    def kinds(self) -> set[type]:
+        """The kinds of instructions that there are."""
+        return set(map(type, self.instructions))
 
     @property
     def is_noisy(self) -> bool:
         """Whether there are channels."""
-        return any(isinstance(instruction, Channel) for instruction in self.instructions)
+        return Channel in self.kinds
 
     def check_pure(self, what: str) -> None:
         """Refuse what is defined for programs without channels only.

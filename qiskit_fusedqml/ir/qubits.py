@@ -184,7 +184,9 @@ def _masks(nodes: Sequence[Node], num_qubits: int) -> Iterator[tuple[int, int]]:
             case Segment(program):
                 if program.initial_state is not None:
                     yield (1 << num_qubits) - 1, 0
-                yield from ((acts, 0) for acts in set(map(support, program.instructions)))
+                touched = {i.x | i.z | i.ctrl_mask for i in program.instructions if isinstance(i, Rotation)}
+                touched |= {support(i) for i in program.instructions if not isinstance(i, Rotation)}
+                yield from ((acts, 0) for acts in touched)
             case Measure(qubit, flips=flips):
                 # an idle qubit is read as 0, unless readout is noisy
                 yield (0 if flips == NEVER else 1 << qubit), 1 << qubit

@@ -118,10 +118,13 @@ def _mask(numbers: Iterable[int]) -> int:
 
 
 def _support(program: Program) -> int:
-    total = 0
+    every = (1 << program.num_qubits) - 1
+    total = 0 if program.initial_state is None else every
     for instruction in program.instructions:
         total |= support(instruction)
-    return total if program.initial_state is None else (1 << program.num_qubits) - 1
+        if total == every:  # as after the first layer of most circuits
+            break
+    return total
 
 
 def _join(nodes: Iterable[Node]) -> list[Node]:

@@ -70,7 +70,9 @@ def fuse(
     """
     program.check_pure("a plan for amplitudes")
     n, num_global = program.num_qubits, cost_model.global_qubits
-    widest = max((len(i.qubits) for i in program.instructions if isinstance(i, Matrix)), default=1)
+    widest = 1
+    if Matrix in program.kinds:
+        widest = max(len(i.qubits) for i in program.instructions if isinstance(i, Matrix))
     if num_global:
         check_ranks(n, num_global, widest)
     spread = min(cost_model.lane_qubits(n, batch), max(n - num_global - min(widest, MAX_MATRIX_QUBITS), 0))
