@@ -232,12 +232,13 @@ class CPUDevice(RankDevice):
 
     def _prefers_half_width(self, tape: Tape, batch: int) -> bool:
         """Whether half-width vectors keep more threads, or fewer empty lanes, busy."""
-        if batch > self._half_width:
-            if -(-batch // self._width) >= self.num_threads:
-                return False
+        qubits, half = tape.lane_qubits, self._half_width
+        groups, narrow = -(-batch // max(self._width >> qubits, 1)), max(half >> qubits, 1)
+        if groups < self.num_threads and -(-batch // narrow) > groups:
             largest = max((size.tile for size in tape.sizes), default=0)
-            return 1 << (tape.num_qubits - largest) < self.num_threads
-        return self._half_width_pays and (1 << (batch - 1).bit_length() + tape.lane_qubits) <= self._half_width
+            if 1 << (tape.num_qubits - qubits - largest) < self.num_threads:
+                return self.cost_model.splits(tape.num_qubits, qubits, narrow, batch)
+        return self._half_width_pays and (1 << (batch - 1).bit_length() + qubits) <= half
 
     def _compile_observables(self, frame: Frame, sums: Sequence[PauliSum]) -> _native.Observables:
         terms = ObservableTerms.of(frame, sums)

@@ -70,6 +70,7 @@ class CostModel:
         byte_cost: Multiply-adds (of a factored RY forward) done in the time that moves one byte to or from slow memory.
         fold_bits: Amplitudes at a distance of multiples of 2**fold_bits share one set of the fastest cache.
         smallest_lane_tile: Qubits fill lanes only if tiles of this many dimensions remain.
+        smallest_shared: Amplitudes of a batch that one thread is done with by the time another one is awake.
         factors: What a multiply-add costs, by kind of operation.
         global_qubits: Dimensions g of a state that 2**g ranks divide among themselves; 0 for one process.
         link_cost: Multiply-adds done in the time that one byte is sent to another rank.
@@ -85,6 +86,7 @@ class CostModel:
     byte_cost: float = 1.0
     fold_bits: int = 0
     smallest_lane_tile: int = 6
+    smallest_shared: int = 2048
     factors: Factors = Factors()
     global_qubits: int = 0
     link_cost: float = 10.0
@@ -98,20 +100,48 @@ class CostModel:
             batch: Number of samples; too few groups of them for the threads are cut into tiles that occupy these.
         """
         inside = num_qubits - self.global_qubits - lane_qubits
-        if inside < self.tile_qubits or self._groups(batch) >= self.threads:
+        # parts of small states would go from core to core more often than they are worked on
+        if inside < self.tile_qubits or self._groups(num_qubits, lane_qubits, batch) >= self.threads:
             return inside if inside <= self.whole_qubits else min(self.tile_qubits, inside)
-        # a tile for every thread, unless that takes more passes than it gains
-        return max(min(self.tile_qubits, inside - (self.threads - 1).bit_length()), self.tile_qubits - 1)
-
-    def _groups(self, batch: int) -> int:
-        """Groups of samples that threads can take."""
-        groups = -(-max(batch, 1) // self.lanes)
-        return groups if groups >= self.threads or batch <= self.half_lanes else -(-batch // self.half_lanes)
+        # a tile for every thread, and two of a state that would fit one, unless that takes more passes than it gains
+        spare = (self.threads - 1).bit_length() + (inside == self.tile_qubits)
+        return max(min(self.tile_qubits, inside - spare), self.tile_qubits - 2)
 
     def lane_qubits(self, num_qubits: int, batch: int) -> int:
-        """Dimensions to keep outside every tile so that they can fill lanes which the batch leaves empty."""
-        missing = max(self.lanes.bit_length() - 1 - (max(batch, 1) - 1).bit_length(), 0)
-        return min(missing, max(num_qubits - self.global_qubits - self.smallest_lane_tile, 0))
+        """Dimensions to keep outside every tile so that they can fill lanes.
+
+        They take the lanes that the batch leaves empty. If its groups are too few for the threads, they take more, and
+        the batch is spread over more groups: a thread with samples of its own waits for no other one.
+        """
+        room = max(num_qubits - self.global_qubits - self.smallest_lane_tile, 0)
+        most = min(self.lanes.bit_length() - 1, room)
+        fewest = min(max(self.lanes.bit_length() - 1 - (max(batch, 1) - 1).bit_length(), 0), room)
+        if batch == 1 or self._groups(num_qubits, fewest, batch) >= self.threads:
+            return fewest
+        for found in range(fewest + 1, most + 1):
+            samples = max(self.lanes >> found, 1)
+            wide = -(-batch // samples) >= self.threads and self.splits(num_qubits, found, samples, batch)
+            if wide or self._groups(num_qubits, found, batch) >= self.threads > -(-batch // samples):
+                return found
+        return fewest
+
+    def splits(self, num_qubits: int, lane_qubits: int, samples: int, batch: int) -> bool:
+        """Whether groups of so many samples are to occupy threads that larger ones would leave idle.
+
+        The batch must be worth waking a thread. With qubits in lanes there are several passes over a group's states,
+        which must fit the memory that a tile would.
+        """
+        local = num_qubits - self.global_qubits
+        fits = not lane_qubits or samples << local <= self.lanes << self.tile_qubits
+        return fits and batch << local >= self.smallest_shared
+
+    def _groups(self, num_qubits: int, lane_qubits: int, batch: int) -> int:
+        """Groups of samples that threads can take, in vectors of either width."""
+        wide, narrow = (max(lanes >> lane_qubits, 1) for lanes in (self.lanes, self.half_lanes))
+        groups = -(-max(batch, 1) // wide)
+        if groups < self.threads and self.splits(num_qubits, lane_qubits, narrow, batch):
+            return -(-batch // narrow)
+        return groups
 
     def cost(self, work: Work, kind: str = "ry_factored") -> float:
         """What work takes on this device, in multiply-adds of a factored RY forward.

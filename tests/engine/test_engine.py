@@ -409,6 +409,32 @@ def test_a_batch_too_small_for_the_threads_is_cut_into_tiles_for_them() -> None:
     assert f.plan is binding.plan
 
 
+@pytest.mark.parametrize("precision", ["double", "single"])
+def test_samples_spread_over_groups_for_the_threads_give_the_same_numbers(precision: str) -> None:
+    """With several threads, lanes hold qubits so that each thread has samples of its own."""
+    n, deep = 10, {"precision": precision}
+    circuit = efficient_su2(n, reps=3, entanglement="circular")
+    rng = np.random.default_rng(3)
+    w = rng.uniform(-3, 3, circuit.num_parameters)
+    observable = SparsePauliOp.from_sparse_list([("ZZ", [0, 9], 0.5), ("X", [4], 0.5)], num_qubits=n)
+    # the angles of the first rotations differ by sample
+    made = [
+        DifferentiableCircuit(circuit, [observable], inputs=list(circuit.parameters)[:n], num_threads=k, **deep)
+        for k in (1, 2, 5)
+    ]
+    for batch in (1, 2, 3, 4, 7, 8):
+        x = rng.uniform(-3, 3, (batch, n))
+        one, *others = (f.value_and_vjp(x, w[n:], np.ones((batch, 1))) for f in made)
+        for other in others:
+            for found, expected in zip(other, one, strict=True):
+                if expected is not None:
+                    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12 if precision == "double" else 2e-5)
+        spread = [[each for each in f.plans.made() if each][-1].plan.tape.lane_qubits for f in made]
+        assert spread[0] <= spread[1] <= spread[2]
+    state = Statevector(circuit.assign_parameters(np.concatenate([x[0], w[n:]])))
+    assert abs(one[0][0, 0] - state.expectation_value(observable).real) < 1e-5
+
+
 def test_calls_from_many_threads_at_once() -> None:
     f = _circuit()
     cases = [_data(3, seed) for seed in range(16)]

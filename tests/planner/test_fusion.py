@@ -480,5 +480,24 @@ def test_tiles_occupy_the_threads() -> None:
     assert [model.tile_limit(n, 0, 16) for n in (5, 8, 10, 11)] == [5, 8, 10, 8]
     assert [model.tile_limit(n, 0, 8) for n in (5, 8, 10, 11)] == [5, 8, 10, 8]
     # one sample does not: its state is cut where it is large enough to be worth it
-    assert [model.tile_limit(n, 3, 1) for n in (8, 10, 11, 12, 13, 14)] == [5, 7, 7, 8, 8, 8]
-    assert [replace(model, threads=16).tile_limit(n, 3, 1) for n in (10, 11, 12, 15, 16)] == [7, 7, 7, 8, 8]
+    assert [model.tile_limit(n, 3, 1) for n in (8, 10, 11, 12, 13, 14)] == [5, 7, 6, 8, 8, 8]
+    assert [replace(model, threads=16).tile_limit(n, 3, 1) for n in (10, 11, 12, 15, 16)] == [7, 6, 6, 8, 8]
+
+
+def test_samples_are_spread_over_groups_that_occupy_the_threads() -> None:
+    model = CostModel(tile_qubits=11, whole_qubits=14, lanes=8, half_lanes=4, threads=2)
+    one, wide = replace(model, threads=1), replace(model, half_lanes=8)
+    # lanes that the batch leaves empty hold qubits, and one thread asks for no more
+    assert [one.lane_qubits(10, batch) for batch in (1, 2, 4, 8, 16)] == [3, 2, 1, 0, 0]
+    # two threads: vectors of half the width are two groups; where there are none, more lanes hold qubits
+    assert [model.lane_qubits(10, batch) for batch in (1, 2, 4, 8, 16)] == [3, 2, 1, 0, 0]
+    assert [wide.lane_qubits(10, batch) for batch in (1, 2, 3, 4, 8, 16)] == [3, 3, 2, 2, 1, 0]
+    assert [replace(model, threads=4).lane_qubits(10, batch) for batch in (4, 8, 16)] == [2, 1, 0]
+    # not worth waking a thread for; groups that would not fit a tile's memory: tiles of one group occupy the threads
+    assert [wide.lane_qubits(7, batch) for batch in (2, 8, 16)] == [1, 0, 0]
+    assert [wide.lane_qubits(15, batch) for batch in (2, 4, 8)] == [2, 1, 0]
+    assert wide.tile_limit(15, 1, 4) == 11
+    for n in range(4, 20):
+        for batch in range(1, 70):
+            found = wide.lane_qubits(n, batch)
+            assert one.lane_qubits(n, batch) <= found <= max(n - model.smallest_lane_tile, 0)

@@ -18,9 +18,10 @@ template <class S> FQ_INLINE void copy_row(const typename S::Vec* from, typename
     to[1] = from[1];
 }
 
+// Rows are fetched to be written: another thread's core may hold them.
 template <class S> FQ_INLINE void prefetch_row(const typename S::Vec* row) {
     for (size_t byte = 0; byte < 2 * sizeof(typename S::Vec); byte += 64)
-        __builtin_prefetch(reinterpret_cast<const char*>(row) + byte);
+        __builtin_prefetch(reinterpret_cast<const char*>(row) + byte, 1);
 }
 
 // A walk over the stored rows of a tile that also runs a little ahead, to have rows fetched in time.
@@ -55,12 +56,9 @@ void move_straight(const Block& block, uint32_t base, typename S::Vec* state, ty
     RowWalk walk(block.steps, uint64_t(1) << block.t, base);
     do {
         typename S::Vec* stored = state + 2 * size_t(walk.row);
-        if (in) {
-            prefetch_row<S>(state + 2 * size_t(walk.ahead));
-            copy_row<S>(stored, local + 2 * walk.number);
-        } else {
-            copy_row<S>(local + 2 * walk.number, stored);
-        }
+        if (in) prefetch_row<S>(state + 2 * size_t(walk.ahead));
+        if (in) copy_row<S>(stored, local + 2 * walk.number);
+        else copy_row<S>(local + 2 * walk.number, stored);
     } while (walk.next());
 }
 

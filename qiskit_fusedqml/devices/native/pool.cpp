@@ -14,7 +14,8 @@
 namespace fusedqml {
 namespace {
 
-constexpr int spins = 2000;  // about 50 us: successive blocks of a sweep find the threads awake
+constexpr int spins = 2000;   // about 50 us: successive blocks of a sweep find the threads awake
+constexpr int yields = 500;   // and some hundred us more in which other programs go first: so do the sweeps of a small circuit's step
 
 inline void relax() {
 #if defined(__x86_64__)
@@ -102,7 +103,10 @@ private:
     void work(int own) {
         unsigned seen = 0;
         for (;;) {
-            for (int spin = 0; spin < spins && job_.load(std::memory_order_acquire) == seen; ++spin) relax();
+            for (int spin = 0; spin < spins + yields && job_.load(std::memory_order_acquire) == seen; ++spin) {
+                if (spin < spins) relax();
+                else std::this_thread::yield();
+            }
             std::unique_lock<std::mutex> lock(mutex_);
             wake_.wait(lock, [&] { return job_.load(std::memory_order_relaxed) != seen; });
             seen = job_.load(std::memory_order_relaxed);

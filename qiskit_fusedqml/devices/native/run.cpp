@@ -55,25 +55,35 @@ Needs scratch_needs(const TapeView& tape, const Kernels& kernels) {
     return needs;
 }
 
+// How many threads have something to do: each takes groups if there is one for all, else tiles.
+int useful_threads(const TapeView& tape, const State& ket, int threads) {
+    int64_t work = 0, most = 1;
+    for (int b = 0; b < tape.num_blocks; ++b) {
+        work += tape.blocks[b].num_ops * ket.num_rows * ket.groups;
+        most = std::max(most, tiles_of(tape.blocks[b]));
+    }
+    if (ket.groups >= threads) most = ket.groups;
+    return work < small_work ? 1 : static_cast<int>(std::min<int64_t>(most, std::max(threads, 1)));
+}
+
 // One call: blocks one after the other, groups and tiles divided among parts.
 class Sweep {
 public:
     Sweep(const CompiledTape& tape, const CoefficientArrays& coefficients, const State& ket, const State* bra, bool per_sample,
           int threads, const Interrupted& interrupted)
         : tape_(tape.view), ket_(ket), bra_(bra), kernels_(*ket.kernels), interrupted_(interrupted),
-          prepared_(tape, coefficients, ket, bra, per_sample, threads), needs_(scratch_needs(tape.view, *ket.kernels)),
-          threads_(threads) {
-        int64_t work = 0;
-        for (int b = 0; b < tape_.num_blocks; ++b) work += tape_.blocks[b].num_ops * ket.num_rows * ket.groups;
+          prepared_(tape, coefficients, ket, bra, per_sample, useful_threads(tape.view, ket, threads)),
+          needs_(scratch_needs(tape.view, *ket.kernels)), threads_(useful_threads(tape.view, ket, threads)) {
         from_zero_ = ket.is_zero && !bra;
         ket.is_zero = false;
         if (bra) bra->is_zero = false;
         lanes_ = static_cast<size_t>(tape_.num_overlaps * kernels_.width);
-        parts_ = work < small_work ? 1 : std::max(threads, 1);
-        by_group_ = ket.groups >= parts_;
+        by_group_ = ket.groups >= threads_;
         separate_ = per_sample && !by_group_ ? ket.groups : 1;
-        if (parts_ > 1 && static_cast<size_t>(separate_) * lanes_ * sizeof(double) <= share_bytes) parts_ *= shares;
-        if (by_group_) parts_ = static_cast<int>(std::min<int64_t>(ket.groups, parts_));
+        const bool few_sums = static_cast<size_t>(separate_) * lanes_ * sizeof(double) <= share_bytes;
+        int64_t most = ket.groups;
+        if (!by_group_) for (int b = 0; b < tape_.num_blocks; ++b) most = std::max(most, tiles_of(tape_.blocks[b]));
+        parts_ = static_cast<int>(std::min<int64_t>(most, threads_ > 1 && few_sums ? shares * threads_ : threads_));
         if (!bra) return;
         sums_ = Memory(static_cast<size_t>(parts_ * separate_) * lanes_ * sizeof(double));
     }

@@ -98,7 +98,9 @@ void choose_lanes(int width, int64_t batch, int spread, int& lane_bits, int& sam
 
 State::State(const Kernels* k, int n, int64_t b, int spread, size_t limit)
     : kernels(k), num_qubits(n), batch(b) {
-    choose_lanes(k->width, b, spread, lane_bits, sample_bits);
+    const int all = gf2::highest(static_cast<uint64_t>(k->width));
+    lane_bits = spread < all ? spread : all;
+    sample_bits = all - lane_bits;
     groups = (b + (int64_t(1) << sample_bits) - 1) >> sample_bits;
     num_rows = int64_t(1) << (n - lane_bits);
     const size_t most = limit / (2 * size_t(k->width) * size_t(k->real_bytes));  // stored rows

@@ -27,8 +27,8 @@ private:
 
 // [group][row][re | im][lane], lane = sample of the group | lowest v row bits << s.
 struct State {
-    // Memory for states, not yet set. `spread`: row bits that may go into lanes which the batch leaves empty. std::bad_alloc if there is no memory, or if more
-    // than `limit` bytes are needed.
+    // Memory for states, not yet set. `spread`: row bits that go into lanes, as far as there are lanes; samples take the others.
+    // std::bad_alloc if there is no memory, or if more than `limit` bytes are needed.
     State(const Kernels* kernels, int num_qubits, int64_t batch, int spread, size_t limit = SIZE_MAX);
     State(const State& other);
 
@@ -54,7 +54,7 @@ struct State {
     }
 };
 
-// v and s for a batch on vectors of W lanes.
+// v and s for a batch on vectors of W lanes: row bits only in lanes that the batch leaves empty.
 void choose_lanes(int width, int64_t batch, int spread, int& lane_bits, int& sample_bits);
 
 }  // namespace fusedqml
