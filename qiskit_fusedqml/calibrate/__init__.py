@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 from ..devices import PRECISIONS
-from ..devices.calibration import Calibration, Table, TableError, cpu_model, find, read, user_file, write
+from ..devices.calibration import Calibration, Table, TableError, caches, cpu_model, find, read, user_file, write
 from ..devices.cpu import CPUDevice, instruction_set
 from ..errors import InvalidInputError
 from ..planner.cost import KINDS, Factors
@@ -169,7 +169,7 @@ def measure(precision: str, sizes: Sizes, report: Report) -> Calibration:
     now = replace(now, whole_qubits=trials.whole_qubits(now))
     report("vectors of half the width")
     now = replace(now, half_width=trials.half_width(now))
-    return replace(now, cpu=cpu_model(), date=datetime.now(UTC).date().isoformat())
+    return replace(now, cpu=cpu_model(), date=datetime.now(UTC).date().isoformat(), caches=caches())
 
 
 def _factors(device: CPUDevice, num_qubits: int, timer: Timer) -> tuple[float, Factors]:

@@ -1,8 +1,10 @@
-"""Measured numbers of CPUs: the table in the package, and a machine's own one in the user's cache folder.
+"""Measured numbers of CPUs: the tables in the package, and a machine's own one in the user's cache folder.
 
 A table is a JSON file, ``{"format": 1, "entries": {instruction set: {precision: entry}}}``; an entry holds the fields
 of `Calibration`. ``python -m qiskit_fusedqml calibrate`` writes such a file for the machine it runs on, and
-`find` prefers it over the package's for the CPU model it was measured on.
+`find` prefers it over the package's for the CPU model it was measured on. The package has one for each family of CPUs
+it was tuned on (``calibration*.json`` beside this module); that with the nearest caches counts, and its tiles are made
+to fit this machine's.
 """
 
 from __future__ import annotations
@@ -11,11 +13,12 @@ import json
 import os
 import platform
 import warnings
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from math import log2
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from ..arrays import shown
 from ..errors import InvalidInputError
@@ -24,6 +27,7 @@ from ..planner.cost import KINDS, Factors
 
 FORMAT = 1
 PACKAGED = Path(__file__).with_name("calibration.json")
+SYSTEM_CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
 MAX_BYTES = 1 << 20
 """No table is larger."""
 
@@ -48,8 +52,16 @@ _NUMBERS = {
     "byte_cost": _COST,
     **{f"factors.{kind}.{direction}": _COST for kind in KINDS for direction in ("forward", "backward")},
 }
+_CACHE: Check = (lambda v: type(v) is int and 2**10 <= v <= 2**40, "a number of bytes")
 _MEASURED = {"measured.cpu": _TEXT, "measured.date": _TEXT}
 """What an entry of a table must hold, by its place, and where it was measured if it was."""
+
+
+class Caches(NamedTuple):
+    """A core's own data caches, in bytes: the first and the second level."""
+
+    l1: int = 2**15
+    l2: int = 2**20
 
 
 @dataclass(frozen=True)
@@ -64,6 +76,7 @@ class Calibration:
         factors: See `CostModel`.
         cpu: The CPU model it was measured on, None for numbers that were not measured.
         date: Day of the measurement, YYYY-MM-DD, or None.
+        caches: Those of that CPU, None if they were not noted.
     """
 
     tile_qubits: int
@@ -73,6 +86,15 @@ class Calibration:
     factors: Factors
     cpu: str | None = None
     date: str | None = None
+    caches: Caches | None = None
+
+    def fitted(self, here: Caches) -> Calibration:
+        """The numbers with a copied tile that takes the same share of another second-level cache."""
+        if self.caches is None:
+            return self
+        wider = max(min(round(log2(here.l2 / self.caches.l2)), 2), -2)
+        tile = max(self.tile_qubits + wider, 1)
+        return replace(self, tile_qubits=tile, whole_qubits=max(self.whole_qubits, tile))
 
 
 Table: TypeAlias = dict[tuple[str, str], Calibration]
@@ -93,6 +115,24 @@ def cpu_facts() -> dict[str, str]:
             key, _, value = line.partition(":")
             facts.setdefault(key.strip(), value.strip())
     return facts
+
+
+@lru_cache(maxsize=1)
+def caches() -> Caches:
+    """The first core's caches as the system tells them; what it does not tell is as on most machines."""
+    return _caches(SYSTEM_CACHES)
+
+
+def _caches(folder: Path) -> Caches:
+    found: dict[str, int] = {}
+    for index in sorted(folder.glob("index*")):
+        try:
+            kind, level, size = ((index / name).read_text().strip() for name in ("type", "level", "size"))
+        except OSError:
+            continue
+        if kind != "Instruction" and level in {"1", "2"} and size[:-1].isdecimal() and size[-1] in "KM":
+            found[f"l{level}"] = int(size[:-1]) << (10 if size[-1] == "K" else 20)
+    return Caches(**{name: size for name, size in found.items() if _CACHE[0](size)})
 
 
 @lru_cache(maxsize=1)
@@ -140,8 +180,10 @@ def find(isa: str, precision: str) -> tuple[Calibration, str]:
     packaged = packaged_table()[isa, precision]
     if packaged.cpu is None:
         return packaged, f"the package's defaults, which nobody has measured for {isa}; to do so: {COMMAND}"
+    fitted = packaged.fitted(caches())
     here = "this CPU model" if packaged.cpu == cpu_model() else f"{packaged.cpu}; for this machine's own: {COMMAND}"
-    return packaged, f"the package's, measured on {here}"
+    tiles = f", tiles fitted to {caches().l2 >> 10} KiB of cache" if fitted != packaged else ""
+    return fitted, f"the package's{tiles}, measured on {here}"
 
 
 def own_table(path: Path) -> Table:
@@ -173,8 +215,27 @@ def _own_table(path: Path, version: int) -> Table:  # noqa: ARG001 - another ver
 
 @lru_cache(maxsize=1)
 def packaged_table() -> Table:
-    """The table that comes with the package; it has every instruction set that can be compiled in."""
-    return read(PACKAGED)
+    """The package's numbers of the families whose caches are most like this machine's.
+
+    It has every instruction set that can be compiled in.
+    """
+    return nearest([read(path) for path in sorted(PACKAGED.parent.glob(f"{PACKAGED.stem}*.json"))], caches())
+
+
+def nearest(tables: Sequence[Table], here: Caches) -> Table:
+    """Of each instruction set and precision the entry that was measured on caches most like these.
+
+    Args:
+        tables: One for each family of CPUs; where two are as near, the first counts.
+        here: This machine's caches.
+    """
+
+    def distance(entry: Calibration) -> float:
+        there = entry.caches or Caches()
+        return abs(log2(here.l1 / there.l1)) + abs(log2(here.l2 / there.l2)) + (100.0 if entry.cpu is None else 0.0)
+
+    keys = dict.fromkeys(key for table in tables for key in table)
+    return {key: min((table[key] for table in tables if key in table), key=distance) for key in keys}
 
 
 def read(path: Path) -> Table:
@@ -218,7 +279,7 @@ def write(table: Mapping[tuple[str, str], Calibration], path: Path) -> None:
 
 def _plain(entry: Calibration) -> dict[str, Any]:
     return {
-        "measured": None if entry.cpu is None else {"cpu": entry.cpu, "date": entry.date},
+        "measured": None if entry.cpu is None else {"cpu": entry.cpu, "date": entry.date} | _noted(entry.caches),
         "tile_qubits": entry.tile_qubits,
         "whole_qubits": entry.whole_qubits,
         "half_width": entry.half_width,
@@ -227,10 +288,16 @@ def _plain(entry: Calibration) -> dict[str, Any]:
     }
 
 
+def _noted(caches: Caches | None) -> dict[str, int]:
+    return {} if caches is None else caches._asdict()
+
+
 def _entry(where: str, entry: Any) -> Calibration:
     is_measured = _at(entry, "measured") is not None
     values = {}
-    for place, (is_allowed, expected) in (_NUMBERS | _MEASURED if is_measured else _NUMBERS).items():
+    # files of before do not note the caches
+    noted = {f"measured.{name}": _CACHE for name in Caches._fields if _at(entry, "measured.l1") is not None}
+    for place, (is_allowed, expected) in (_NUMBERS | (_MEASURED | noted if is_measured else {})).items():
         values[place] = value = _at(entry, place)
         if not is_allowed(value):
             raise TableError(f"{where}: {place} is {shown(value)}; {expected} is expected.")
@@ -246,6 +313,7 @@ def _entry(where: str, entry: Any) -> Calibration:
         Factors(**factors),
         values.get("measured.cpu"),
         values.get("measured.date"),
+        Caches(*(values[place] for place in noted)) if noted else None,
     )
 
 

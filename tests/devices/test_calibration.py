@@ -16,10 +16,13 @@ import pytest
 from qiskit_fusedqml.devices import _native, calibration
 from qiskit_fusedqml.devices.calibration import (
     PACKAGED,
+    Caches,
     Calibration,
     TableError,
+    caches,
     cpu_model,
     find,
+    nearest,
     packaged_table,
     read,
     user_file,
@@ -73,8 +76,9 @@ def test_what_nobody_measured_says_so() -> None:
 def test_the_device_plans_with_the_package_s_numbers() -> None:
     for precision in ("double", "single"):
         entry = json.loads(PACKAGED.read_text())["entries"][ISA][precision]
-        model = CPUDevice(precision, 3).cost_model
-        assert (model.tile_qubits, model.whole_qubits) == (entry["tile_qubits"], entry["whole_qubits"])
+        model, fitted = CPUDevice(precision, 3).cost_model, packaged_table()[ISA, precision].fitted(caches())
+        assert packaged_table()[ISA, precision].tile_qubits == entry["tile_qubits"]
+        assert (model.tile_qubits, model.whole_qubits) == (fitted.tile_qubits, fitted.whole_qubits)
         assert model.byte_cost == entry["byte_cost"]
         assert model.factors.u2 == (entry["factors"]["u2"]["forward"], entry["factors"]["u2"]["backward"])
         assert model.threads == 3
@@ -92,7 +96,7 @@ def test_the_user_s_file_comes_first(own_file: Path) -> None:
     assert (model.tile_qubits, model.whole_qubits, model.byte_cost) == (7, 9, 2.5)
     assert model.factors.u2 == (0.25, 0.75)
     # the other precision is not in it
-    assert find(ISA, "double")[0] == packaged_table()[ISA, "double"]
+    assert find(ISA, "double")[0] == packaged_table()[ISA, "double"].fitted(caches())
 
 
 def test_a_new_file_is_seen(own_file: Path) -> None:
@@ -102,14 +106,14 @@ def test_a_new_file_is_seen(own_file: Path) -> None:
     write({(ISA, "double"): newer}, own_file)
     assert find(ISA, "double")[0] == newer
     own_file.unlink()
-    assert find(ISA, "double")[0] == packaged_table()[ISA, "double"]
+    assert find(ISA, "double")[0] == packaged_table()[ISA, "double"].fitted(caches())
 
 
 def test_another_instruction_set_s_numbers_are_left_alone(own_file: Path) -> None:
     write({("other", "double"): OWN}, own_file)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert find(ISA, "double")[0] == packaged_table()[ISA, "double"]
+        assert find(ISA, "double")[0] == packaged_table()[ISA, "double"].fitted(caches())
 
 
 def test_a_given_calibration_beats_both(own_file: Path) -> None:
@@ -131,7 +135,7 @@ def test_a_corrupt_file_is_named_once(own_file: Path, content: str) -> None:
     own_file.write_bytes(content.encode("latin-1"))
     with pytest.warns(UserWarning, match="is not used: It is .*The package's numbers are used.*calibrate") as seen:
         numbers, _ = find(ISA, "double")
-    assert numbers == packaged_table()[ISA, "double"]
+    assert numbers == packaged_table()[ISA, "double"].fitted(caches())
     assert str(own_file) in str(seen[0].message)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -172,7 +176,7 @@ def test_whatever_is_wrong_with_a_file_it_is_named_once(own_file: Path, kind: st
     UNREADABLE[kind](own_file)
     with pytest.warns(UserWarning, match="The package's numbers are used.*calibrate") as seen:
         numbers, _ = find(ISA, "double")
-    assert numbers == packaged_table()[ISA, "double"]
+    assert numbers == packaged_table()[ISA, "double"].fitted(caches())
     text = str(seen[0].message)
     assert (len(seen), text.count(str(own_file))) == (1, 1)
     assert len(text) < 1000
@@ -185,7 +189,7 @@ def test_another_machine_s_file_is_named_once(own_file: Path) -> None:
     write({(ISA, "double"): replace(OWN, cpu="Z80")}, own_file)
     with pytest.warns(UserWarning, match="was measured on Z80; this is .*The package's numbers are used"):
         numbers, _ = find(ISA, "double")
-    assert numbers == packaged_table()[ISA, "double"]
+    assert numbers == packaged_table()[ISA, "double"].fitted(caches())
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         find(ISA, "double")
@@ -264,3 +268,58 @@ def test_info_says_which_table_is_in_use(own_file: Path) -> None:
     assert f"single: measured here on 2026-01-02 ({own_file})" in line()
     write({(ISA, "single"): OWN, (ISA, "double"): OWN}, own_file)
     assert line().split(maxsplit=2)[2] == f"measured here on 2026-01-02 ({own_file})"
+
+
+SMALL, LARGE = Caches(2**15, 2**20), Caches(3 * 2**14, 2**21)
+
+
+def test_the_family_with_the_nearest_caches_counts() -> None:
+    small, large = (replace(OWN, tile_qubits=k, caches=c) for k, c in ((11, SMALL), (12, LARGE)))
+    unmeasured = replace(OWN, cpu=None, date=None)
+    tables = [
+        {("a", "double"): unmeasured, ("b", "double"): unmeasured},
+        {("a", "double"): small},
+        {("a", "double"): large},
+    ]
+    for here, expected in (
+        (SMALL, small),
+        (LARGE, large),
+        (Caches(2**15, 2**19), small),
+        (Caches(2**16, 2**22), large),
+    ):
+        assert nearest(tables, here) == {("a", "double"): expected, ("b", "double"): unmeasured}
+
+
+def test_tiles_take_the_same_share_of_another_cache() -> None:
+    own = replace(OWN, tile_qubits=11, whole_qubits=14, caches=SMALL)
+    sizes = {k: own.fitted(Caches(2**15, 2**k)).tile_qubits for k in range(17, 25)}
+    assert sizes == {17: 9, 18: 9, 19: 10, 20: 11, 21: 12, 22: 13, 23: 13, 24: 13}
+    assert own.fitted(LARGE) == replace(own, tile_qubits=12)
+    assert own.fitted(Caches(2**15, 5 << 18)) == own
+    assert replace(own, whole_qubits=11).fitted(LARGE).whole_qubits == 12
+    assert replace(own, caches=None).fitted(LARGE).tile_qubits == 11
+
+
+def test_caches_are_read_from_the_system(tmp_path: Path) -> None:
+    assert calibration._caches(tmp_path) == Caches()
+    texts = [("Data", "1", "48K"), ("Instruction", "1", "32K"), ("Unified", "2", "2048K"), ("Unified", "3", "32M")]
+    for number, values in enumerate(texts):
+        folder = tmp_path / f"index{number}"
+        folder.mkdir()
+        for name, value in zip(("type", "level", "size"), values, strict=True):
+            (folder / name).write_text(value + "\n")
+    assert calibration._caches(tmp_path) == LARGE
+    (tmp_path / "index2" / "size").write_text("0K\n")
+    (tmp_path / "index0" / "size").unlink()
+    assert calibration._caches(tmp_path) == Caches()
+
+
+def test_a_table_notes_the_caches(own_file: Path) -> None:
+    noted = replace(OWN, caches=LARGE)
+    write({(ISA, "double"): noted, (ISA, "single"): OWN}, own_file)
+    assert read(own_file) == {(ISA, "double"): noted, (ISA, "single"): OWN}
+    content = json.loads(own_file.read_text())
+    content["entries"][ISA]["double"]["measured"]["l2"] = "much"
+    own_file.write_text(json.dumps(content))
+    with pytest.raises(TableError, match=r"measured\.l2 is 'much'; a number of bytes is expected"):
+        read(own_file)
