@@ -136,7 +136,9 @@ template <class V> FQ_INLINE void butterflies(const Diagonal& op, V* values) {
 // Sums of Im conj(bra) ket over the samples, or (PerLane) kept apart by lane, for a chunk of rows.
 template <class S> struct Summed {
     alignas(64) double values[chunk_rows + S::W];  // a tile of fewer than W rows writes beyond its own
-    FQ_INLINE void take(int first, int rows, typename S::Vec* terms) {
+    typename S::Vec terms[micro_rows < S::W ? S::W : micro_rows];
+    FQ_INLINE typename S::Vec* place(int) { return terms; }
+    FQ_INLINE void take(int first, int rows) {
         for (int i = rows; i < S::W; ++i) terms[i] = typename S::Vec{};
         for (int i = 0; i < rows; i += S::W) {
             alignas(64) typename S::T sums[S::W];
@@ -157,9 +159,8 @@ template <class S> struct Summed {
 
 template <class S> struct PerLane {
     typename S::Vec values[chunk_rows];
-    FQ_INLINE void take(int first, int rows, typename S::Vec* terms) {
-        for (int i = 0; i < rows; ++i) values[first + i] = terms[i];
-    }
+    FQ_INLINE typename S::Vec* place(int first) { return values + first; }
+    FQ_INLINE void take(int, int) {}
     void finish(const Tile<S>& tile, const Diagonal& op, uint32_t high) {
         butterflies(op, values);
         for (int i = 0; i < op.num_wanted; ++i) {
@@ -195,12 +196,12 @@ void undo_rows(const Tile<S>& tile, const Diagonal& op) {
         if (first) source.advance(first / step);
         source.prepare(int(step));
         Vec *ket = tile.ket + 2 * first, *bra = tile.bra + 2 * first;
-        Vec terms[micro_rows < S::W ? S::W : micro_rows];
+        Vec* const terms = sums.place(int(first % chunk));
         undo_some<S, Source, measure, false>(source, int(step), ket, bra, terms);
         for (uint64_t group = 1; group < uint64_t(1) << tile.stack_bits; ++group)
             undo_some<S, Source, measure, true>(source, int(step), ket + 2 * group * rows, bra + 2 * group * rows, terms);
         if (!measure) continue;
-        sums.take(int(first % chunk), int(step), terms);
+        sums.take(int(first % chunk), int(step));
         if ((first + step) % chunk == 0) sums.finish(tile, op, uint32_t(first / chunk));
     }
 }

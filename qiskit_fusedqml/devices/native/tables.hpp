@@ -37,6 +37,8 @@ template <class S> void transform(double* values, size_t count) {
     walsh_hadamard<Simd<double, S::W * sizeof(typename S::T) / sizeof(double)>>(values, 1, count);
 }
 
+constexpr int smallest_product = 3;  // log2 of the cells for which products may pay
+
 template <class S> struct TableBuilder {
     using T = typename S::T;
     using D = Simd<double, S::W * sizeof(T) / sizeof(double)>;  // as many doubles as fit a register
@@ -77,7 +79,7 @@ template <class S> struct TableBuilder {
         }
     }
     void build(int64_t group, T* out, double* work) const {
-        if (table.num_terms <= PhaseProducts<D, 1>::max_terms) {
+        if (table.num_terms <= PhaseProducts<D, 1>::max_terms && table.index_bits >= smallest_product) {
             if (table.batched ? batched_products(group, out, work) : shared_products(out, work)) return;
         }
         by_transform(group, out, work);
@@ -114,7 +116,7 @@ template <class S> struct TableBuilder {
     bool shared_products(T* out, double* work) const {
         using Products = PhaseProducts<D, 1>;
         const int v = table.per_lane ? call.lane_bits : 0, bits = table.index_bits + v - D::log_width;
-        if (bits < 1) return false;
+        if (bits < smallest_product) return false;
         Products products;
         for (int term = 0; term < table.num_terms; ++term) {
             const Term& t = table.terms[term];
