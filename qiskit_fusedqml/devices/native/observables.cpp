@@ -51,6 +51,9 @@ Observables::Observables(const Kernels* kernels, int num_qubits, int num_observa
         }
         diagonal->add(arena_, term, n_, block_bits_);
     }
+    // flips that lead from a block to the same one follow each other, so that they find its rows in the L1 cache
+    std::stable_sort(flips_.begin(), flips_.end(),
+                     [&](const Flip& a, const Flip& b) { return a.x >> block_bits_ < b.x >> block_bits_; });
     for (Flip& flip : flips_) {
         flip.first = num_diagonals_;
         num_diagonals_ += flip.diagonals.size();
@@ -134,13 +137,16 @@ Pass Observables::make_pass(const State& ket, const Flip& flip, int64_t block, c
     return pass;
 }
 
-// Calls body(block, tables, the block's place in the tables).
+// Calls body(block, tables, the block's place in the tables, groups): a block's rows of one group stay in the L1 cache from flip to flip,
+// but tables that are made for a block serve all groups.
 template <class Body>
 void Observables::for_blocks(const State& state, const Tables* whole, const Share& share, const Body& body) {
-    for (int64_t block = share.first_block; block < share.last_block; ++block) {
-        if (whole) body(block, *whole, block);
-        else body(block, make_tables(state, block, 1), 0);
-    }
+    if (whole)
+        for (int64_t group = share.first_group; group < share.last_group; ++group)
+            for (int64_t block = share.first_block; block < share.last_block; ++block) body(block, *whole, block, group, group + 1);
+    else
+        for (int64_t block = share.first_block; block < share.last_block; ++block)
+            body(block, make_tables(state, block, 1), 0, share.first_group, share.last_group);
 }
 
 void Observables::expectation(const State& ket, double* values, int threads) {
@@ -154,13 +160,13 @@ void Observables::expectation(const State& ket, double* values, int threads) {
         sums[static_cast<size_t>(part)] = Memory(groups * group_sums * sizeof(double));
         double* to = static_cast<double*>(sums[static_cast<size_t>(part)].get());
         std::vector<const void*> pointers;
-        for_blocks(ket, whole, share, [&](int64_t block, const Tables& tables, int64_t place) {
+        for_blocks(ket, whole, share, [&](int64_t block, const Tables& tables, int64_t place, int64_t first, int64_t last) {
             for (const Flip& flip : flips_) {
                 if (skipped(ket, flip, block)) continue;
                 Pass pass = make_pass(ket, flip, block, tables, place, pointers);
                 if (flip.x >> ket.lane_bits && gf2::highest(flip.x) < block_bits_)
                     pass.half_bit = gf2::highest(flip.x) - ket.lane_bits;
-                for (int64_t group = share.first_group; group < share.last_group; ++group) {
+                for (int64_t group = first; group < last; ++group) {
                     pass.ket = ket.group_data<char>(group * ket.kernels->real_bytes);
                     ket.kernels->expectation(pass, to + static_cast<size_t>(group - share.first_group) * group_sums +
                                                        flip.first * static_cast<size_t>(ket.kernels->width));
@@ -217,11 +223,11 @@ void Observables::apply(const State& ket, const State& bra, const double* cotang
     run_parts(static_cast<int>(parts.size()), threads, [&](int part) {
         const Share& share = parts[static_cast<size_t>(part)];
         std::vector<const void*> pointers;
-        for_blocks(ket, whole, share, [&](int64_t block, const Tables& tables, int64_t place) {
+        for_blocks(ket, whole, share, [&](int64_t block, const Tables& tables, int64_t place, int64_t first, int64_t last) {
             for (const Flip& flip : flips_) {
                 Pass pass = make_pass(ket, flip, block, tables, place, pointers);
                 pass.first = &flip == flips_.data();
-                for (int64_t group = share.first_group; group < share.last_group; ++group) {
+                for (int64_t group = first; group < last; ++group) {
                     pass.ket = ket.group_data<char>(group * ket.kernels->real_bytes);
                     pass.bra = bra.group_data<char>(group * ket.kernels->real_bytes);
                     pass.factors = static_cast<const char*>(factors.get()) +

@@ -41,15 +41,20 @@ template <class S, bool imaginary> FQ_INLINE typename S::Vec product(const Compl
 template <class S, bool imaginary, bool per_lane> void expect_one(const Pass& pass, double* sums) {
     const auto* ket = static_cast<const typename S::Vec*>(pass.ket);
     const HalfRows rows(pass);
+    const auto term = [&](int64_t number) {
+        const int64_t row = rows[number];
+        const Complex<S> a = Complex<S>::at(ket, uint32_t(pass.first_row + row));
+        return diagonal_at<S>(pass.diagonals[0], row, per_lane) * product<S, imaginary>(a, partner<S>(pass, row));
+    };
     for (int64_t i = 0; i < rows.count;) {
-        typename S::Vec sum[2] = {};
+        typename S::Vec even = {}, odd = {};  // additions to one sum would wait for each other
         const int64_t stop = rows.count - i < int64_t(flush_interval) ? rows.count : i + int64_t(flush_interval);
-        for (; i < stop; ++i) {
-            const int64_t row = rows[i];
-            const Complex<S> a = Complex<S>::at(ket, uint32_t(pass.first_row + row));
-            sum[i & 1] += diagonal_at<S>(pass.diagonals[0], row, per_lane) * product<S, imaginary>(a, partner<S>(pass, row));
+        for (; i + 1 < stop; i += 2) {
+            even += term(i);
+            odd += term(i + 1);
         }
-        flush<S>(sums, sum[0] + sum[1]);
+        if (i < stop) even += term(i++);
+        flush<S>(sums, even + odd);
     }
 }
 
