@@ -12,7 +12,8 @@ good. K_0 takes as much of the identity (or of the Pauli matrix that has most) a
 rotations by random signs, of norm 1; damping ``[[1, s 1j sqrt(gamma)], [0, sqrt(1 - gamma)]]``.
 
 A channel on more qubits must be a mixture of Pauli strings, or ``(A x B) D`` or ``D (A x B)`` of two qubits with one-
-qubit channels A and B and such a mixture D: all errors that fake backends of IBM report are.
+qubit channels A and B and such a mixture D: all errors that fake backends of IBM report are. It may be a power of such
+a channel, one after the other, as these errors are with a whole ``noise_scale``.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import numpy as np
 from ..arrays import ComplexArray, FloatArray, IntArray
 from ..devices.pauli_vector.coefficients import LARGEST_KAPPA
 from ..errors import UnsupportedInstructionError
+from ..ir.channel_table import powered
 from ..ir.channels import Channel, channel_problem, choi, pauli_matrices
 from ..planner.pauli_vector.structure import Factors, factors, fixed, is_constant, members, one_qubit
 from .pauli_frames import SIGNS, pauli_probabilities
@@ -34,6 +36,13 @@ SMALLEST = 1e-15
 
 MOST_ROUNDS = 200
 """In which the strings of one letter get what they lack."""
+
+
+MOST_POWER = 8
+"""The largest power of a channel that is taken apart into its roots."""
+
+ROOT_ERROR = 1e-12
+"""By how much a power of a root may differ from the channel."""
 
 
 class Mixture(NamedTuple):
@@ -80,13 +89,18 @@ def mixtures(channel: Channel) -> list[Mixture]:
         return [] if one_qubit(channel).identity else [_signed(channel)]
     if pauli_probabilities(channel) is not None:
         return [_strings(channel)]
-    parts = factors(fixed(channel)) if len(channel.qubits) == 2 else None
-    parts = None if parts is None else _with_probabilities(parts)
+    parts = _parts(channel)
+    if parts is None and len(channel.qubits) == 2:
+        for power in range(2, MOST_POWER + 1):
+            root = _root(channel, power)
+            if root is not None and _parts(root) is not None:
+                return mixtures(root) * power
     if parts is None:
         raise UnsupportedInstructionError(
             f"on {len(channel.qubits)} qubits, it is neither a mixture of Pauli strings nor channels of one qubit "
-            "before or after one, which is what trajectories are drawn from. Leave out trajectories= for exact density "
-            "matrices, or state it by channels of one qubit and mixtures of Pauli strings."
+            f"before or after one, nor the power of such a channel (2 to {MOST_POWER}: a whole noise_scale), which is "
+            "what trajectories are drawn from. Leave out trajectories= for exact density matrices, or state it by "
+            "channels of one qubit and mixtures of Pauli strings."
         )
     found = [
         mixture._replace(qubits=tuple(channel.qubits[q] for q in mixture.qubits))
@@ -95,6 +109,24 @@ def mixtures(channel: Channel) -> list[Mixture]:
         for mixture in mixtures(replace(part, qubits=qubits))
     ]
     return found[::-1] if parts.diagonal_is_last else found
+
+
+def _parts(channel: Channel) -> Factors | None:
+    """The factors of a channel of two qubits; None where there are none, or it has more qubits."""
+    found = factors(fixed(channel)) if len(channel.qubits) == 2 else None
+    return None if found is None else _with_probabilities(found)
+
+
+def _root(channel: Channel, power: int) -> Channel | None:
+    """The channel whose power it is, if there is one."""
+    matrix = fixed(channel).matrix
+    assert matrix is not None
+    found = powered(matrix).transfer(np.array(1.0 / power))
+    if not np.isfinite(found).all():
+        return None
+    root = Channel(channel.qubits, np.ascontiguousarray(found))
+    is_right = np.abs(np.linalg.matrix_power(found, power) - matrix).max() < ROOT_ERROR
+    return root if is_right and not channel_problem(found) else None
 
 
 def _with_probabilities(parts: Factors) -> Factors | None:

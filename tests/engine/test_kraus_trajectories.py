@@ -142,6 +142,17 @@ def test_mixtures_of_device_errors(relaxes_last: bool) -> None:
     np.testing.assert_allclose(transfer(own), own.matrix, atol=1e-12)
 
 
+@pytest.mark.parametrize("relaxes_last", [True, False])
+@pytest.mark.parametrize("power", [2, 3, 5])
+def test_mixtures_of_powers_of_device_errors(power: int, relaxes_last: bool) -> None:
+    """What a whole noise_scale makes of them is no product of channels of one qubit and Pauli strings."""
+    one = device_error((2, 0), relaxes_last=relaxes_last)
+    assert one.matrix is not None
+    own = Channel((2, 0), np.linalg.matrix_power(one.matrix, power))
+    assert len(mixtures(own)) == power * len(mixtures(one))
+    np.testing.assert_allclose(transfer(own), own.matrix, atol=1e-12)
+
+
 @pytest.mark.parametrize("name", ["depolarizing", "bit_flip", "phase_flip", "phase_damping"])
 def test_pauli_noise_keeps_norms(name: str) -> None:
     (mixture,) = mixtures(channel(name, (0,), 0.3))
