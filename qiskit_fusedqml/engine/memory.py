@@ -150,8 +150,9 @@ class MemoryBudget:
         size = batch
         while size > 1 and not self.fits(size, states + kept, sample_bytes):
             size = (size + 1) // 2
-        if size == 1 and not self.fits(1, states + kept):
-            raise self._too_little(states, kept)
+        held = 0 if sweeps is None else sweeps.kept_states
+        if size == 1 and not self.fits(1, states + held + kept):
+            raise self._too_little(states + held, kept)
         return size
 
     def chunks(self, parameters: ParameterBatch, states: int, sweeps: Sweeps | None = None) -> list[ParameterBatch]:

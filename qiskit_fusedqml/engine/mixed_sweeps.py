@@ -125,11 +125,15 @@ class MixedSweeps(PlannedSweeps):
         size: int = 8 * self.tape.num_overlaps
         return size
 
+    @property
+    @override
+    def kept_states(self) -> int:  # type: ignore[override]
+        return 0 if self._log_kappas is None else sum(segment.kept for segment in self.segments(None))
+
     @override
     def sample_bytes(self, *, per_sample: bool) -> int:
         """With the states that are kept because of the noise, where its strengths are constant."""
-        kept = 0 if self._log_kappas is None else sum(segment.kept for segment in self.segments(None))
-        states: int = kept * self._state_bytes << 2 * self.tape.num_qubits
+        states: int = self.kept_states * self._state_bytes << 2 * self.tape.num_qubits
         return super().sample_bytes(per_sample=per_sample) + states
 
     @override

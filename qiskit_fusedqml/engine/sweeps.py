@@ -60,6 +60,7 @@ class Sweeps(Protocol):
 
     Attributes:
         forward_states: Memory of the forward sweep, in states of the whole batch.
+        kept_states: States that are kept for each sample because noise cannot be undone there.
         shared_bytes: Memory of the coefficients, overlaps and gradients that all samples share.
         tape: The tape that final states are made for (`Device.allocate`).
         frame: The frame of the final states.
@@ -67,6 +68,7 @@ class Sweeps(Protocol):
     """
 
     forward_states: int
+    kept_states: int = 0
     shared_bytes: int
     tape: Tape
     frame: Frame

@@ -475,3 +475,19 @@ def test_strengths_among_the_inputs() -> None:
         np.testing.assert_allclose(f.values(x, [0.7]), values, atol=1e-14)
         slope = -(1 - 2 * np.array(x)).sum() * np.sin(0.7)
         np.testing.assert_allclose(pullback(np.ones_like(values))[1], [slope], atol=1e-14)
+
+
+def test_states_that_noise_keeps_are_refused_where_they_do_not_fit() -> None:
+    """Damping that is not undone: ket, bra, and the state before it."""
+    damping = channel("amplitude_damping", (0,), 0.97)
+    program = Program(N, 3, tuple(i for slot in range(3) for i in (Rotation(1, 0, slot=slot), damping)))
+    w = np.array([0.1, 0.2, 0.3])
+
+    def with_states(count: int) -> ProgramFunction:
+        options = EngineOptions(device="reference", max_memory_mb=count * 8 * 4**N / 2**20)
+        return ProgramFunction(program, identity_map(3), OBSERVABLES, options)
+
+    right = with_states(100).value_and_grad(w=w)[1]
+    np.testing.assert_allclose(with_states(3).value_and_grad(w=w)[1], right, atol=1e-14)
+    with pytest.raises(OutOfMemoryError, match=r"3 mixed state\(s\) of 3 qubits need 1\.5 KiB; 1\.0 KiB are allowed"):
+        with_states(2).value_and_grad(w=w)
