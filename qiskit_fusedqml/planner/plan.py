@@ -190,7 +190,9 @@ class Plan:
         share, size = sent_share(self.exchanges), self.cost_model.amplitude_bytes
         forward = size * share
         sent = f"{forward:.1f} bytes forward, {self.network_bytes - forward:.1f} backward"
-        counts = f"{2**g} ranks of {n - g} qubits: {len(stages)} stages, {len(self.exchanges)} exchanges"
+        number = len(self.exchanges)
+        exchanges = f"{number} exchange" + "s" * (number != 1)
+        counts = f"{2**g} ranks of {n - g} qubits: {len(stages)} stages, {exchanges}"
         lines = [f"{counts}; sent per amplitude held {sent}"]
         ends = [*(stage.first for stage in stages[1:]), len(self.tape.blocks)]
         for number, (stage, end) in enumerate(zip(stages, ends, strict=True)):
