@@ -14,5 +14,5 @@ def test_two_ranks_of_gloo(tmp_path: Path) -> None:
     commands = [[sys.executable, str(PROGRAM), str(rank), "2", str(tmp_path / "store")] for rank in range(2)]
     ranks = [subprocess.Popen(each, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for each in commands]
     for rank in ranks:
-        out, err = rank.communicate(timeout=60)
+        out, err = rank.communicate(timeout=120)
         assert (rank.returncode, out) == (0, "all right\n"), err
