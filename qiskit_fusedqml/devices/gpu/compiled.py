@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from heapq import heappop, heappush
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +17,7 @@ from numpy.typing import NDArray
 
 from ...errors import InvalidInputError
 from ...planner.gf2 import Span
-from ...planner.tape import Dense, Operation, Tape
+from ...planner.tape import RY, Dense, Diag, Operation, Tape
 from .layout import NumberLayout
 from .operations import KINDS, problem
 from .records import Writer
@@ -27,6 +29,9 @@ WARP_QUBITS = 8
 
 MAX_QUBITS = 30
 """Vectors and functionals are 32-bit words."""
+
+WINDOW_COST, LAYER_COST = 4, 3
+"""Of one more window, and of one more record of RYs: instructions forward and back, by eighties."""
 
 _NARROW_THREAD_BITS = 8
 """Threads of blocks that measure matrices, as a power of two."""
@@ -218,15 +223,52 @@ def _compile(writer: Writer, operations: Sequence[Operation], stop: int) -> Swee
 
 
 def _windows(shape: Shape, operations: Sequence[Operation]) -> list[Window]:
-    """The windows of operations, each of as many in sequence as share one."""
-    windows = [Window()]
-    for position, operation in enumerate(operations):
-        kind = KINDS[type(operation)]
-        if not kind.join(operation, windows[-1], shape):
-            windows.append(Window(position))
-            kind.join(operation, windows[-1], shape)
-        windows[-1].operations.append(position)
-    return [window.build(shape) for window in windows]
+    """The windows of operations, each of as many in sequence as share one, or cut short next to a diagonal.
+
+    The cheapest by the number of windows and of the records of RYs in them: of a layer's, those between two diagonals
+    should not share a window with those behind the second one where that saves none.
+    """
+    best: dict[int, tuple[int, int]] = {0: (0, 0)}  # by the start of a window: cost of what is before, and its start
+    starts, end = [0], len(operations)
+    while starts and starts[0] < end:
+        start = heappop(starts)
+        for stop, cost in _cuts(shape, operations, start):
+            whole = best[start][0] + cost
+            if stop not in best:
+                heappush(starts, stop)
+            if stop not in best or whole < best[stop][0]:
+                best[stop] = whole, start
+    bounds = [end]
+    while bounds[-1]:
+        bounds.append(best[bounds[-1]][1])
+    windows = []
+    for start, stop in pairwise(bounds[::-1]):
+        window = Window(start, list(range(start, stop)))
+        for operation in operations[start:stop]:
+            KINDS[type(operation)].join(operation, window, shape)
+        windows.append(window.build(shape))
+    return windows or [Window().build(shape)]
+
+
+def _cuts(shape: Shape, operations: Sequence[Operation], start: int) -> list[tuple[int, int]]:
+    """Where a window may end that begins at an operation, the furthest first, and what it costs."""
+    window, cost, in_layer = Window(start), WINDOW_COST, False
+    cuts = []
+    for position in range(start, len(operations)):
+        operation = operations[position]
+        if not KINDS[type(operation)].join(operation, window, shape):
+            break
+        is_diagonal = isinstance(operation, Diag)
+        if is_diagonal and position > start:
+            cuts.append((position, cost))
+        is_ry = isinstance(operation, RY)
+        cost += LAYER_COST if is_ry and not in_layer else 0
+        in_layer = is_ry
+        if is_diagonal:
+            cuts.append((position + 1, cost))
+    else:
+        position = len(operations)
+    return [(position, cost), *((stop, part) for stop, part in cuts[::-1] if stop < position)]
 
 
 def _measures_matrices(operations: Sequence[Operation]) -> bool:
