@@ -124,7 +124,7 @@ __device__ __forceinline__ void for_each_flip(const ThreadRows& rows, const Stag
 
 // partials[observable][sample * chunks + chunk]: one block each; bounds: first term of each observable.
 template <class Real>
-__global__ void __launch_bounds__(256)
+__global__ void __launch_bounds__(256, 1)
 expectation(const Complex<Real>* __restrict__ state, int n, const int* __restrict__ terms, const int* __restrict__ controls, const double* __restrict__ coefficients,
             const int* __restrict__ bounds, int chunks, long long rows, double* partials) {
     double* room = reinterpret_cast<double*>(shared_memory);
@@ -154,7 +154,7 @@ expectation(const Complex<Real>* __restrict__ state, int n, const int* __restric
 
 // bra = sum_k weights[sample, k] O_k ket; a block for each chunk of a sample.
 template <class Real>
-__global__ void __launch_bounds__(256)
+__global__ void __launch_bounds__(256, 1)
 apply_observables(const Complex<Real>* __restrict__ ket, Complex<Real>* bra, int n, const int* __restrict__ terms, int num_terms, const int* __restrict__ controls,
                   const double* __restrict__ coefficients, const double* __restrict__ weights, int observables, int chunks) {
     const StagedTerms<Real> staged(shared_memory);
