@@ -424,10 +424,12 @@ def draws_shots(device: object) -> TypeGuard[SamplingDevice]:
     return hasattr(device, "sample")
 
 
-def run_where_arrays_are(memory: DeviceWithMemory | None, owner: object, names: Sequence[str]) -> None:
-    """Have methods of an object run where arithmetic on arrays in a device's memory takes place, if it has one."""
+def run_where_arrays_are(
+    memory: DeviceWithMemory | None, owner: object, names: Sequence[str]
+) -> DeviceWithMemory | None:
+    """Have methods of an object run where arithmetic on arrays in a device's memory takes place; the device or None."""
     if memory is None:
-        return
+        return None
 
     def within(method: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(method)
@@ -439,6 +441,7 @@ def run_where_arrays_are(memory: DeviceWithMemory | None, owner: object, names: 
 
     for name in names:
         setattr(owner, name, within(getattr(owner, name)))
+    return memory
 
 
 def holds_parts(device: object) -> TypeGuard[RankDevice]:

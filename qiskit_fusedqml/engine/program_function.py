@@ -121,9 +121,8 @@ class ProgramFunction:
         common = self.program, self.angle_map, self.observables or (), self.options, self.encoding
         self.sampled = sampled(*common)
         made = self.passes = Passes(self.program, self.angle_map, self.options, self.encoding)
-        self.memory_of_device = made.memory_of_device
         self.device, self.memory, self.plans = made.device, made.memory, made.plans
-        run_where_arrays_are(made.memory_of_device, self, ON_DEVICE)
+        self.memory_of_device = run_where_arrays_are(made.memory_of_device, self, ON_DEVICE)
 
     def __repr__(self) -> str:
         count = "no" if self.observables is None else len(self.observables)
