@@ -158,23 +158,15 @@ def _is_piece(node: Node) -> TypeIs[Prepare]:
 
 def read_qubits(nodes: Sequence[Node], num_qubits: int) -> tuple[int, ...]:
     """The qubits of a dynamic program that something acts on and that are connected to something that is read."""
-    group = list(range(num_qubits))
-    acted = read = 0
-
-    def root(qubit: int) -> int:
-        while group[qubit] != qubit:
-            group[qubit] = group[group[qubit]]
-            qubit = group[qubit]
-        return qubit
-
+    groups: list[int] = []  # masks of qubits that are connected
+    read = 0
     for acts, reads in set(_masks(nodes, num_qubits)):
-        acted |= acts
         read |= reads
-        first, *rest = (*bits(acts),) or (0,)
-        for qubit in rest:
-            group[root(qubit)] = root(first)
-    wanted = {root(qubit) for qubit in bits(read)}
-    return tuple(qubit for qubit in bits(acted) if root(qubit) in wanted)
+        joined = acts
+        for group in groups:
+            joined |= group if group & acts else 0
+        groups = [joined, *(group for group in groups if not group & acts)]
+    return tuple(bits(sum(group for group in groups if group & read)))
 
 
 def _masks(nodes: Sequence[Node], num_qubits: int) -> Iterator[tuple[int, int]]:
