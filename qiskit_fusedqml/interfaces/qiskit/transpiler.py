@@ -178,7 +178,7 @@ def _generators(operation: Instruction) -> tuple[tuple[int, int], ...] | None:
         return None
     row = own_row(operation, operation.num_qubits)
     if row is not None:
-        return _pauli_strings(placed(operation.name, tuple(range(row.num_qubits)), FREE))
+        return _pauli_strings(placed(operation.name, tuple(range(row.num_qubits)), FREE).factors)
     circuit = QuantumCircuit(operation.num_qubits)
     circuit.append(operation, range(operation.num_qubits))
     try:

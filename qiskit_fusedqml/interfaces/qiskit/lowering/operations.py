@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, TypeAlias
+from functools import lru_cache, reduce
+from operator import or_
+from typing import Any, NamedTuple, TypeAlias
 
 from qiskit import QuantumCircuit, circuit as qc
 from qiskit.circuit import Parameter
@@ -63,18 +64,38 @@ class Operands:
         return Operands(self.targets[num_ctrl:], self.clbits, (mask, value))
 
 
-@lru_cache(maxsize=1 << 16)
-def placed(name: str, targets: tuple[int, ...], controls: Controls) -> tuple[Rotation | PlacedFactor, ...]:
-    """A standard gate on a program's qubits; the same few places come again in circuit after circuit.
+class PlacedGate(NamedTuple):
+    """A standard gate on a program's qubits.
 
-    Factors with a constant angle are the rotations they are, whatever the gate's parameters.
+    Attributes:
+        factors: Its factors; those with a constant angle are the rotations they are, whatever the gate's parameters.
+        rotations: Of a gate without other factors: the rotations that act on qubits; None for other gates.
+        phase: Of the same: the global phase.
+        touched: Mask of the qubits of these rotations.
     """
+
+    factors: tuple[Rotation | PlacedFactor, ...]
+    rotations: tuple[Rotation, ...] | None
+    phase: float
+    touched: int
+
+
+@lru_cache(maxsize=1 << 16)
+def placed(name: str, targets: tuple[int, ...], controls: Controls) -> PlacedGate:
+    """A standard gate on a program's qubits; the same few places come again in circuit after circuit."""
     row = GATES[name]
     own = Operands(targets, controls=controls).under(row.num_ctrl, (1 << row.num_ctrl) - 1)
-    return tuple(
+    factors = tuple(
         each if any(each.coefficients) else Rotation(*each[:4], theta=each.constant)
         for each in place(row, own.targets, *own.controls)
     )
+    constant = tuple(each for each in factors if isinstance(each, Rotation))
+    if len(constant) < len(factors):
+        return PlacedGate(factors, None, 0.0, 0)
+    acting = tuple(each for each in constant if each.theta and (each.x | each.z | each.ctrl_mask))
+    phase = -sum(each.theta for each in constant if not each.x | each.z | each.ctrl_mask) / 2
+    touched = reduce(or_, (each.x | each.z | each.ctrl_mask for each in acting), 0)
+    return PlacedGate(factors, acting, phase, touched)
 
 
 def own_row(operation: Any, num_qubits: int) -> GateRow | None:

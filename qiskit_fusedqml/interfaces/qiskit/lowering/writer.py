@@ -74,7 +74,15 @@ class Writer:
         return Program(self.num_qubits, num_angles, tuple(instructions), cuts=tuple(self._cuts))
 
     def _standard(self, name: str, params: Sequence[Any], targets: tuple[int, ...], controls: Controls) -> None:
-        self._emit(placed(name, targets, controls), params)
+        factors, rotations, phase, touched = placed(name, targets, controls)
+        if rotations is None:
+            self._emit(factors, params)
+            return
+        if touched & self._measured:
+            raise self._after_measurement(touched)
+        self._phase += phase
+        self._acted |= touched
+        self._instructions += rotations
 
     def _emit(self, factors: Sequence[Rotation | PlacedFactor], params: Sequence[Any]) -> None:
         for factor in factors:
