@@ -22,7 +22,7 @@ from ..memory import default_budget, physical_memory
 from ..planner.cost import CostModel
 from ..planner.frame import Frame
 from ..planner.tape import Tape
-from ..planner.words import words_of
+from ..planner.words import sizes_of, words_of
 from . import RankDevice, _native, check_initial_state, check_options, check_qubits, empty_batch
 from ._native import Coefficients
 from .calibration import Calibration, find
@@ -235,7 +235,7 @@ class CPUDevice(RankDevice):
         qubits, half = tape.lane_qubits, self._half_width
         groups, narrow = -(-batch // max(self._width >> qubits, 1)), max(half >> qubits, 1)
         if groups < self.num_threads and -(-batch // narrow) > groups:
-            largest = max((size.tile for size in tape.sizes), default=0)
+            largest = max((size.tile for size in sizes_of(tape)), default=0)
             if 1 << (tape.num_qubits - qubits - largest) < self.num_threads:
                 return self.cost_model.splits(tape.num_qubits, qubits, narrow, batch)
         return self._half_width_pays and (1 << (batch - 1).bit_length() + qubits) <= half

@@ -104,7 +104,7 @@ class Plans:
         """What plans are shared by; None where they are not: amplitudes and very long programs would stay in memory."""
         program = self._program
         entries = 0
-        if program.kinds != {Rotation}:
+        if set(map(type, program.instructions)) != {Rotation}:
             entries = sum(each.entries.size for each in program.instructions if not isinstance(each, Rotation))
         size = len(program.instructions) + entries / ENTRIES_AN_INSTRUCTION
         if program.initial_state is not None or size > MAX_SHARED_INSTRUCTIONS:

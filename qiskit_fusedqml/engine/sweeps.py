@@ -23,6 +23,7 @@ from ..planner.cost import CostModel
 from ..planner.frame import Frame
 from ..planner.segments import Segment, cut, num_places
 from ..planner.tape import Block, Diag, Tape
+from ..planner.words import sizes_of
 from .parameter_map import BoundParameters, ParameterMap, members
 from .parameters import ParameterBatch, ParameterSet
 
@@ -213,7 +214,7 @@ class PlannedSweeps(Sweeps):
     @property
     def num_operations(self) -> int:
         """See `Sweeps`."""
-        return sum(size.operations - size.undo_from for size in self.tape.sizes)
+        return sum(size.operations - size.undo_from for size in sizes_of(self.tape))
 
     @cached_property
     def _num_places(self) -> int:

@@ -150,21 +150,16 @@ class Program:
     def structure(self) -> Hashable:
         """Equal for programs that do the same to every state, whatever the angles in their slots."""
         instructions: tuple[Hashable, ...] = self.instructions
-        if self.kinds != {Rotation}:
+        if set(map(type, instructions)) != {Rotation}:
             instructions = tuple(
                 i if isinstance(i, Rotation) else (*_stored(i)[:2], i.entries.tobytes()) for i in self.instructions
             )
         return self.num_qubits, self.num_angles, instructions, self.cuts
 
     @property
-    def kinds(self) -> set[type]:
-        """The kinds of instructions that there are."""
-        return set(map(type, self.instructions))
-
-    @property
     def is_noisy(self) -> bool:
         """Whether there are channels."""
-        return Channel in self.kinds
+        return Channel in set(map(type, self.instructions))
 
     def check_pure(self, what: str) -> None:
         """Refuse what is defined for programs without channels only.
@@ -274,11 +269,9 @@ def _qubits_problem(qubits: tuple[int, ...], n: int) -> str | None:
 
 
 def _problem(instruction: Diagonal | Matrix, n: int) -> str | None:
-    qubits = instruction.qubits
-    problem = _qubits_problem(qubits, n)
-    if problem is not None:
+    if problem := _qubits_problem(instruction.qubits, n):
         return problem
-    k, entries = len(qubits), instruction.entries
+    k, entries = len(instruction.qubits), instruction.entries
     if isinstance(instruction, Diagonal):
         if k > MAX_DIAGONAL_QUBITS:
             return f"{k} qubits given, at most {MAX_DIAGONAL_QUBITS} allowed"

@@ -71,7 +71,7 @@ def fuse(
     program.check_pure("a plan for amplitudes")
     n, num_global = program.num_qubits, cost_model.global_qubits
     widest = 1
-    if Matrix in program.kinds:
+    if Matrix in set(map(type, program.instructions)):
         widest = max(len(i.qubits) for i in program.instructions if isinstance(i, Matrix))
     if num_global:
         check_ranks(n, num_global, widest)

@@ -20,8 +20,8 @@ from .frame import Frame
 from .plan import Plan
 from .steps import Task
 from .tables import NO_ROWS, NO_SEQUENCES, CoefficientTables, CSRRows, RotationSequences, ScaleTable
-from .tape import BlockSize, Tape
-from .words import WrittenBlocks
+from .tape import Tape
+from .words import BlockSize, WrittenBlocks
 
 _native: Any = None
 """The compiled module; None where the package has been built without it."""

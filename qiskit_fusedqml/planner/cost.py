@@ -212,6 +212,11 @@ def _work(apply: float, overlap: float, undone: bool) -> Work:
     return Work(apply, 2.0 * apply + overlap if undone else 0.0)
 
 
+def share_of(block: Block, num_qubits: int) -> float:
+    """The part of the amplitudes that the ket's support holds."""
+    return 1.0 if block.support is None else 2.0 ** (len(block.support) - num_qubits)
+
+
 def block_bytes(block: Block, amplitude_bytes: int, share: float) -> Work:
     """Traffic of one pass over a share of the state: the ket is read and written; backward, ket and bra are."""
     undone = block.undo_from < len(block.operations)

@@ -9,10 +9,11 @@ from functools import cached_property
 from typing import Any, Protocol
 
 from ..ir.program import Program, Rotation
-from .cost import CostModel, Work, block_bytes, gate_by_gate, operation_kind, operation_work
+from .cost import CostModel, Work, block_bytes, gate_by_gate, operation_kind, operation_work, share_of
 from .stages import exchanged, sent_share
 from .tables import FACTORED, CoefficientTables
 from .tape import RY, U2, Block, Diag, Operation, Pauli, Tape
+from .words import sizes_of
 
 SHOWN_BLOCKS = 20
 """`str(plan)` lists at most this many blocks, the first ones and the last."""
@@ -57,7 +58,7 @@ class Plan:
         """Work of the whole plan per amplitude and sample."""
         forward = backward = forward_bytes = backward_bytes = 0.0
         for block in self.tape.blocks:
-            share = block.share(self.tape.num_qubits)
+            share = share_of(block, self.tape.num_qubits)
             for _, work in self._operations(block):
                 forward += share * work.forward
                 backward += share * work.backward
@@ -70,7 +71,7 @@ class Plan:
         """What one block takes on the device, its arithmetic and the moves of its tiles, in `CostModel.cost`'s unit."""
         model = self.cost_model
         arithmetic = sum(model.cost(work, kind) for kind, work in self._operations(block))
-        return block.share(self.tape.num_qubits) * arithmetic, model.cost(self._traffic(block))
+        return share_of(block, self.tape.num_qubits) * arithmetic, model.cost(self._traffic(block))
 
     @cached_property
     def arithmetic_cost(self) -> float:
@@ -91,7 +92,7 @@ class Plan:
     @property
     def network_bytes(self) -> float:
         """Bytes that a rank sends for each amplitude that it holds: forward the ket, backward ket and bra."""
-        sizes = self.tape.sizes
+        sizes = sizes_of(self.tape)
         first = next((number for number, size in enumerate(sizes) if size.undo_from < size.operations), len(sizes))
         back = [k for k, stage in zip(self.exchanges, self.tape.stages[1:], strict=True) if stage.first > first]
         return self.cost_model.amplitude_bytes * (sent_share(self.exchanges) + 2.0 * sent_share(back))
@@ -124,7 +125,7 @@ class Plan:
                         saved += rotation - self._cost_of(matrix, undone)
                     case RY() | Pauli() if not self._is_factored(operation):
                         saved += max(self._cost_of(operation, undone) - self._cost_of(operation, undone, True), 0.0)
-            gain += block.share(self.tape.num_qubits) * saved
+            gain += share_of(block, self.tape.num_qubits) * saved
         return gain
 
     def _operations(self, block: Block) -> Iterator[tuple[str, Work]]:
@@ -149,7 +150,7 @@ class Plan:
         return self.cost_model.cost(work, operation_kind(operation, factored=factored))
 
     def _traffic(self, block: Block) -> Work:
-        return block_bytes(block, self.cost_model.amplitude_bytes, block.share(self.tape.num_qubits))
+        return block_bytes(block, self.cost_model.amplitude_bytes, share_of(block, self.tape.num_qubits))
 
     @cached_property
     def baseline(self) -> Work:
@@ -160,7 +161,7 @@ class Plan:
 
     def summary(self) -> dict[str, float | int]:
         """The account as plain numbers, per amplitude and sample."""
-        sizes = self.tape.sizes
+        sizes = sizes_of(self.tape)
         return {
             "num_qubits": self.tape.num_qubits,
             "instructions": len(self.program.instructions),
@@ -180,7 +181,7 @@ class Plan:
 
     def __str__(self) -> str:
         blocks = self.tape.blocks
-        shares = [block.share(self.tape.num_qubits) for block in blocks]
+        shares = [share_of(block, self.tape.num_qubits) for block in blocks]
         lines = block_lines("amplitude", "qubits", self.summary(), blocks, shares)
         return "\n".join(lines + self._stage_lines() if self.tape.stages else lines)
 

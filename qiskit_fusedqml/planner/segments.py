@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from .stages import Stage
 from .tables import CARRIER
 from .tape import RY, Block, Diag, Operation, Pauli, Tape
+from .words import sizes_of
 
 LONGEST = 2048
 """Operations of one piece, about: the tables and sums a sweep works with stay small however deep the circuit is."""
@@ -46,7 +47,7 @@ def cut(tape: Tape, kinds: NDArray[np.int64], checkpoints: int = 0) -> tuple[Seg
         kinds: Kinds of its shared pairs (`CoefficientTables.pair_kinds`).
         checkpoints: States to keep, evenly spaced; fewer where the tape cannot be cut that often.
     """
-    total = sum(size.operations for size in tape.sizes)
+    total = sum(size.operations for size in sizes_of(tape))
     each = -(-total // (LONGEST * (checkpoints + 1)))
     places = _even_places(tape, kinds, (checkpoints + 1) * each) if checkpoints or total > LONGEST else []
     tapes = [_piece(tape, start, stop) for start, stop in pairwise((0, *places, total))] if places else [tape]
@@ -54,7 +55,7 @@ def cut(tape: Tape, kinds: NDArray[np.int64], checkpoints: int = 0) -> tuple[Seg
         Segment(
             piece,
             kept=checkpoints > 0 and number > 0 and number % each == 0,
-            undone=any(size.undo_from < size.operations for size in piece.sizes),
+            undone=any(size.undo_from < size.operations for size in sizes_of(piece)),
         )
         for number, piece in enumerate(tapes)
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -12,10 +13,11 @@ from .cost import CostModel
 from .elements import DiagonalElement, Element, ZRotation
 from .emit import Emitter
 from .frame import Frame
+from .gf2 import Span
 from .plan import Plan
 from .schedule import Group, Item, group
 from .stages import stage_groups, stages_of_blocks
-from .tape import Block, with_supports
+from .tape import Block
 
 STAGED_WINDOWS = 8
 """Windows of instructions that are ordered together where ranks share a state: CX networks fill most of them."""
@@ -92,6 +94,15 @@ class PythonSteps:
         if num_global:
             return _staged(items, n, num_global, self._task.tile_limit, supports)
         return group(items, n, self._task.tile_limit, supports)
+
+
+def with_supports(blocks: Iterable[Block], num_qubits: int) -> Iterator[Block]:
+    """The blocks of a tape that begins with physical index 0: the ket's support is the span of the tiles so far."""
+    span = Span()
+    for block in blocks:
+        for vector in block.tile:
+            span.add(vector)
+        yield block if span.dimension == num_qubits else replace(block, support=span.basis())
 
 
 def _staged(items: list[Item], n: int, num_global: int, tile_limit: int, supports: tuple[int, ...]) -> list[Group]:

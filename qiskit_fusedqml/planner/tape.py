@@ -42,12 +42,11 @@ have their true scale.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import NamedTuple, TypeAlias
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
 
 from .frame import Frame, Functional, Vector
-from .gf2 import Span
 from .stages import Stage
 
 STEEP = 8.0
@@ -117,11 +116,7 @@ class RY:
 
     @staticmethod
     def is_steep(a: float, b: float) -> bool:
-        """Whether the rotation turns Z far enough towards X for <X> to follow from <Z> before and after it.
-
-        With ``V = RY(beta)``, ``V Z V^dagger = cos(beta) Z + sin(beta) X``; at ``|sin(beta)| >= 1/8`` no more than
-        three bits are lost.
-        """
+        """Whether ``V Z V^dagger = cos(beta) Z + sin(beta) X`` gives <X> with a loss of three bits at most."""
         return bool(STEEP * abs(2.0 * a * b) >= a * a + b * b)
 
 
@@ -203,38 +198,15 @@ class Block:
             fall into independent tiles (cosets of T). Reduced echelon form: each vector has a pivot bit that no other
             one has.
         operations: The operations in forward order.
-        undo_from: The backward sweep undoes ``operations[undo_from:]``; what comes before has no gradient wanted
-            before it.
-        support: Basis of the subspace outside of which the ket is zero before and after the block; None for the whole
-            space. A device may leave tiles outside it as they are, in both directions: an overlap there is zero, and
-            no block before needs the bra there, whose own support is no larger.
+        undo_from: The backward sweep undoes ``operations[undo_from:]``; no gradient before them is wanted.
+        support: Basis of the space outside of which the ket is zero before and after the block; None for all. A device
+            may leave tiles outside it, both ways: overlaps are zero there, and no block before needs the bra there.
     """
 
     tile: tuple[Vector, ...]
     operations: tuple[Operation, ...]
     undo_from: int = 0
     support: tuple[Vector, ...] | None = None
-
-    def share(self, num_qubits: int) -> float:
-        """The part of the amplitudes that the ket's support holds."""
-        return 1.0 if self.support is None else 2.0 ** (len(self.support) - num_qubits)
-
-
-def with_supports(blocks: Iterable[Block], num_qubits: int) -> Iterator[Block]:
-    """The blocks of a tape that begins with physical index 0: the ket's support is the span of the tiles so far."""
-    span = Span()
-    for block in blocks:
-        for vector in block.tile:
-            span.add(vector)
-        yield block if span.dimension == num_qubits else replace(block, support=span.basis())
-
-
-class BlockSize(NamedTuple):
-    """Of a block: dimension of its tile, number of operations, `Block.undo_from`."""
-
-    tile: int
-    operations: int
-    undo_from: int
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -257,14 +229,6 @@ class Tape:
     num_overlaps: int
     lane_qubits: int = 0
     stages: tuple[Stage, ...] = ()
-
-    @property
-    def sizes(self) -> Sequence[BlockSize]:
-        """The sizes of the blocks."""
-        known: Sequence[BlockSize] | None = getattr(self.blocks, "sizes", None)
-        if known is not None:
-            return known
-        return [BlockSize(len(block.tile), len(block.operations), block.undo_from) for block in self.blocks]
 
     def __repr__(self) -> str:
         return f"<Tape of {len(self.blocks)} blocks on {self.num_qubits} qubits>"

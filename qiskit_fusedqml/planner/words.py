@@ -17,15 +17,30 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from itertools import chain
-from typing import Any, overload
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 from typing_extensions import override
 
 from ..arrays import Int64Array
-from .tape import RY, U2, Block, BlockSize, Dense, Diag, Factor, Operation, Pauli, Tape
+from .tape import RY, U2, Block, Dense, Diag, Factor, Operation, Pauli, Tape
 
 _HEADER = 4
+
+
+class BlockSize(NamedTuple):
+    """Of a block: dimension of its tile, number of operations, `Block.undo_from`."""
+
+    tile: int
+    operations: int
+    undo_from: int
+
+
+def sizes_of(tape: Tape) -> Sequence[BlockSize]:
+    """The sizes of the blocks."""
+    if isinstance(tape.blocks, WrittenBlocks):
+        return tape.blocks.sizes
+    return [BlockSize(len(block.tile), len(block.operations), block.undo_from) for block in tape.blocks]
 
 
 def words_of(tape: Tape) -> Int64Array:
@@ -47,7 +62,7 @@ class WrittenBlocks(Sequence[Block]):
 
     Attributes:
         words: The words.
-        sizes: See `Tape.sizes`.
+        sizes: The sizes of the blocks.
     """
 
     def __init__(self, words: Int64Array, sizes: Sequence[BlockSize]) -> None:

@@ -16,7 +16,7 @@ from qiskit_fusedqml.planner.compiled import CompiledSteps
 from qiskit_fusedqml.planner.cost import KINDS, CostModel, Factors
 from qiskit_fusedqml.planner.frame import Frame
 from qiskit_fusedqml.planner.steps import PythonSteps, Task
-from qiskit_fusedqml.planner.words import WrittenBlocks, words_of
+from qiskit_fusedqml.planner.words import WrittenBlocks, sizes_of, words_of
 
 SUMS = ("arithmetic_cost", "cost", "gain_of_matrices")
 
@@ -38,7 +38,7 @@ def differences(one: Plan, other: Plan) -> list[str]:
     found = []
     if tuple(one.tape.blocks) != tuple(other.tape.blocks):
         found.append("blocks")
-    if one.tape.sizes != other.tape.sizes:
+    if sizes_of(one.tape) != sizes_of(other.tape):
         found.append("sizes")
     if not np.array_equal(words_of(one.tape), words_of(other.tape)):
         found.append("words")

@@ -15,7 +15,7 @@ from qiskit_fusedqml.devices.reference import ReferenceDevice
 from qiskit_fusedqml.ir.observables import PauliSum, PauliTerm
 from qiskit_fusedqml.ir.program import Program, Rotation
 from qiskit_fusedqml.planner import Plan, fuse
-from qiskit_fusedqml.planner.cost import CostModel
+from qiskit_fusedqml.planner.cost import CostModel, share_of
 from qiskit_fusedqml.planner.frame import Frame
 from qiskit_fusedqml.planner.gf2 import Span
 from qiskit_fusedqml.planner.segments import cut
@@ -78,7 +78,7 @@ def test_every_amplitude_outside_a_support_is_zero(program: Program, model: Cost
         dimension = support.dimension
         amplitudes = REFERENCE.amplitudes(ket, identity)[0]
         assert all(index in support for index in np.flatnonzero(amplitudes).tolist())
-        assert block.share(program.num_qubits) == 2.0 ** (dimension - program.num_qubits)
+        assert share_of(block, program.num_qubits) == 2.0 ** (dimension - program.num_qubits)
     state = REFERENCE.amplitudes(ket, plan.tape.frame)[0]
     np.testing.assert_allclose(state, run_program(program, angles), atol=1e-12)
 
