@@ -41,12 +41,12 @@ public:
         const AngleTable &pairs = emitted.pairs[false], &terms = emitted.terms[false];
         is_euler_.resize(pairs.size());
         for (int64_t row = 0; row < pairs.size(); ++row)
-            is_euler_[row] = std::any_of(&pairs.index[0] + pairs.start[row], &pairs.index[0] + pairs.start[row + 1],
+            is_euler_[row] = std::any_of(pairs.index.data() + pairs.start[row], pairs.index.data() + pairs.start[row + 1],
                                          [=](int64_t source) { return source >= num_angles; });
         has_others_.resize(terms.size());
         for (int64_t row = 0; row < terms.size(); ++row)
             has_others_[row] = terms.constant[row] != 0.0 ||
-                               std::any_of(&terms.index[0] + terms.start[row], &terms.index[0] + terms.start[row + 1],
+                               std::any_of(terms.index.data() + terms.start[row], terms.index.data() + terms.start[row + 1],
                                            [=](int64_t source) { return source < num_angles; });
     }
 
