@@ -10,7 +10,7 @@ A circuit flows in one direction, and every step is data that can be printed::
 `devices`      run plans: the reference device, which defines the meaning, the CPU, the GPU
 `engine`       values, gradients, probabilities, states of a program for a batch of samples, within a memory budget
 `simulation`   runs dynamic programs: shots that part where an outcome is random
-`distributed`  batches and jobs spread over processes and machines
+`distributed`  batches and jobs spread over processes and machines, states shared by several ranks
 `interfaces`   Qiskit, qiskit-machine-learning, torch, PennyLane
 `training`     `fit`: training that can be killed and resumed; metrics and their plot; MNIST's files
 `demo`         handwritten digits, from the command line

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -9,12 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 from support.conformance import REFERENCE, TOLERANCE, Run, distance, random_sum
+from support.emulation.runtime import EmulatedRuntime
 from support.ranks import on_ranks
 from support.staged import layered, planned
 from support.tapes import TapeMaker
 
 from qiskit_fusedqml.devices import Device
 from qiskit_fusedqml.devices.cpu import CPUDevice
+from qiskit_fusedqml.devices.gpu.device import GPUDevice
 from qiskit_fusedqml.devices.reference import ReferenceDevice
 from qiskit_fusedqml.distributed.device import DistributedDevice
 from qiskit_fusedqml.planner.frame import Frame
@@ -46,6 +49,38 @@ def test_random_tapes_do_what_they_do_on_one_process(seed: int, inner: str) -> N
     run = random_run(seed, n, size.bit_length() - 1, int(rng.integers(4)), batch)
     for errors in on_ranks(size, lambda comm: run.errors(made(comm, inner))):
         assert max(errors) < TOLERANCE["single" if inner == "single" else "double"]
+
+
+class OneAtATime(EmulatedRuntime):
+    """The emulation has one set of threads, whichever rank launches."""
+
+    lock = threading.Lock()
+
+    def launch(self, *arguments: Any) -> None:
+        with self.lock:
+            super().launch(*arguments)
+
+
+@pytest.mark.parametrize("precision", ["double", "single"])
+def test_kernels_of_a_gpu_on_every_rank(precision: str) -> None:
+    """As far as their emulation goes: parts, pieces of them, and all that is read off a state."""
+    run = random_run(4, 6, 1, 0, 2)
+    sums = [random_sum(np.random.default_rng(1), 6, 4)]
+
+    def work(comm: Any) -> tuple[list[float], np.ndarray, np.ndarray]:
+        device = DistributedDevice(GPUDevice(OneAtATime(), precision), comm)
+        ket = device.allocate(run.tape, 2, run.start)
+        device.forward(run.tape, run.coefficients, ket)
+        frame = run.tape.frame
+        bra = device.apply_observables(ket, frame, sums, np.ones((2, 1)))
+        return run.errors(device), device.expectation(ket, frame, sums), device.amplitudes(bra, frame)
+
+    tolerance = TOLERANCE[precision]
+    image = REFERENCE.apply_observables(run.ket, run.tape.frame, sums, np.ones((2, 1)))
+    for errors, values, amplitudes in on_ranks(2, work, timeout=120.0):
+        assert max(errors) < tolerance
+        assert distance(values, REFERENCE.expectation(run.ket, run.tape.frame, sums)) < tolerance
+        assert distance(amplitudes, REFERENCE.amplitudes(image, run.tape.frame)) < tolerance
 
 
 @pytest.mark.parametrize("inner", ["reference", "double"])

@@ -22,7 +22,6 @@ from ...planner.frame import Frame
 from ...planner.tables import BindingTables
 from ...planner.tape import Tape
 from .. import (
-    Device,
     DeviceWithMemory,
     SamplingDevice,
     check_initial_state,
@@ -37,6 +36,7 @@ from .compiled import Geometry
 from .constants import STAGED_TERMS, THREAD_ROWS, THREADS
 from .launches import GPUState, Launcher, Partials
 from .observables import load_observables
+from .parts import GPUParts
 from .runtime import Buffer, Runtime, on_own_device
 from .sequences import AnyCoefficients, LoadedTape
 
@@ -59,7 +59,7 @@ TERM_BYTES = STAGED_TERMS * (8 + 4 * 4)
 """Shared memory for terms of observables and their weights."""
 
 
-class GPUDevice(Device, DeviceWithMemory, SamplingDevice):
+class GPUDevice(GPUParts, DeviceWithMemory, SamplingDevice):
     """Runs tapes with the kernels of ``cuda_src``.
 
     Results come to the host as NumPy arrays, unless `on_device` is asked for them. All sums have a fixed order: a call
