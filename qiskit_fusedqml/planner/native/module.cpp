@@ -231,7 +231,8 @@ nb::dict plan(const Source& source, const std::vector<Bits>& columns, const std:
     Settings settings{source.num_qubits(), table_qubits, num_angles, std::vector<int64_t>(num_slots, -1), std::vector<char>(num_slots),
                       !wanted_slots.empty()};
     for (size_t k = 0; k < batched_slots.size(); ++k) settings.batched.at(batched_slots[k]) = static_cast<int64_t>(k);
-    for (const int64_t slot : wanted_slots) settings.wanted.at(slot) = 1;
+    for (const int64_t slot : wanted_slots)
+        if (slot >= 0 && slot < num_angles) settings.wanted[static_cast<size_t>(slot)] = 1;  // others have no gradient to give
     Prices prices{{}, {}, byte_cost, amplitude_bytes};
     for (int k = 0; k < num_kinds; ++k) {
         prices.forward[k] = factors[2 * k];
