@@ -43,8 +43,10 @@ def shared_device(
     *,
     precision: str = "double",
     num_threads: int | None = None,
-) -> DistributedDevice:
+) -> Device:
     """The device that the ranks of a communicator share; one for equal arguments.
+
+    Of a single rank it is the device itself.
 
     Args:
         device: The name of a device, or a device, that runs each rank's part.
@@ -71,7 +73,8 @@ def shared_device(
         inner = make_device(device, precision=precision, num_threads=threads)
         return (comm, device), DistributedDevice(inner, ranks, timeout)  # kept, so that their ids stay theirs
 
-    return _DEVICES.get(key, make)[1]
+    found = _DEVICES.get(key, make)[1]
+    return found if found.comm.size > 1 else found.inner
 
 
 def shared_communicator(comm: Any, comm_timeout: float | None = None) -> Communicator:

@@ -195,6 +195,11 @@ def test_groups_that_cannot_share_are_refused() -> None:
         on_ranks(2, lambda comm: FusedSimulator(comm=comm, executor=Here()).run(circuit))
 
 
+def test_noise_is_refused() -> None:
+    with pytest.raises(InvalidInputError, match="trajectories and comm were both given; ranks share pure states"):
+        on_ranks(2, lambda comm: DifferentiableCircuit(ANSATZ, OBSERVABLES, comm=comm, trajectories=5))
+
+
 def test_what_ranks_share_is_not_pickled() -> None:
     def work(comm: Any) -> tuple[str, Any]:
         f = DifferentiableCircuit(ANSATZ, OBSERVABLES, comm=comm, num_threads=1)

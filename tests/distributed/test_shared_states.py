@@ -14,6 +14,7 @@ from support import staged
 from support.ranks import on_ranks
 
 from qiskit_fusedqml import DifferentiableCircuit
+from qiskit_fusedqml.devices.cpu import CPUDevice
 from qiskit_fusedqml.errors import InvalidInputError, OutOfMemoryError, UnsupportedInstructionError
 from qiskit_fusedqml.ir.gates import GATES
 
@@ -228,3 +229,13 @@ def test_what_cannot_be_shared_is_refused() -> None:
         on_ranks(16, lambda comm: DifferentiableCircuit(small, ["ZZZZ"], comm=comm).values(None, np.zeros(12)))
     with pytest.raises(InvalidInputError, match="comm is 5; a communicator of mpi4py"):
         function(CIRCUITS["ring"], 5)
+
+
+def test_one_rank_has_the_device_itself() -> None:
+    (f,) = on_ranks(1, lambda comm: function(CIRCUITS["ring"], comm))
+    assert type(f.device) is CPUDevice
+    w = np.linspace(-1, 1, f.num_weights)
+    np.testing.assert_array_equal(f.values(None, w), function(CIRCUITS["ring"]).values(None, w))
+    assert f.geometric_tensor(None, w).shape == (1, len(w), len(w))
+    indices, amplitudes = f.local_amplitudes(None, w)
+    np.testing.assert_array_equal(amplitudes, f.statevector(None, w)[:, indices])

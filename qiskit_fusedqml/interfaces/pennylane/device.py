@@ -15,7 +15,7 @@ from pennylane.exceptions import DeviceError
 from typing_extensions import override
 
 from ...arrays import shown, whole_number
-from ...distributed import shared_device
+from ...distributed import DistributedDevice, shared_device
 from ...engine.options import EngineOptions
 from ...errors import FusedQMLError, InvalidInputError
 from ...memory import BoundedCache
@@ -114,7 +114,8 @@ class FusedQubit(Device):
             _check_numbers(wires, shots)
             if comm is not None:
                 device = shared_device(device, comm, comm_timeout, precision=precision, num_threads=num_threads)
-                seed = device.agreed(np.random.randint(2**31 - 1)) if seed in ("global", None) else seed  # noqa: NPY002
+                if seed in ("global", None) and isinstance(device, DistributedDevice):
+                    seed = device.agreed(np.random.randint(2**31 - 1))  # noqa: NPY002
             self._given = EngineOptions(device, precision, max_memory_mb, num_threads)
         super().__init__(wires=wires, shots=shots)
         self._rng = np.random.default_rng(

@@ -7,6 +7,7 @@ from typing import Any
 
 from ....distributed.shared_device import shared_device
 from ....engine.options import EngineOptions, engine_arguments
+from ....errors import InvalidInputError
 from .errors import checked_scale
 from .model import read_noise
 
@@ -30,6 +31,12 @@ def engine_options(given: Mapping[str, Any]) -> EngineOptions:
         own["noise_scale"] = checked_scale(own["noise_scale"])
     comm = given.get("comm")
     if comm is not None:
+        given_noise = [name for name in ("noise_model", "trajectories") if own.get(name) is not None]
+        if given_noise:
+            raise InvalidInputError(
+                f"{given_noise[0]} and comm were both given; ranks share pure states without noise. Leave comm out, or "
+                "the noise."
+            )
         own["device"] = shared_device(
             own.get("device", "CPU"),
             comm,
