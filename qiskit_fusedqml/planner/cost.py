@@ -116,14 +116,19 @@ class CostModel:
         room = max(num_qubits - self.global_qubits - self.smallest_lane_tile, 0)
         most = min(self.lanes.bit_length() - 1, room)
         fewest = min(max(self.lanes.bit_length() - 1 - (max(batch, 1) - 1).bit_length(), 0), room)
-        if batch == 1 or self._groups(num_qubits, fewest, batch) >= self.threads:
+        groups = {fewest: self._groups(num_qubits, fewest, batch)}
+        if batch == 1 or groups[fewest] >= self.threads:
             return fewest
         for found in range(fewest + 1, most + 1):
             samples = max(self.lanes >> found, 1)
-            wide = -(-batch // samples) >= self.threads and self.splits(num_qubits, found, samples, batch)
-            if wide or self._groups(num_qubits, found, batch) >= self.threads > -(-batch // samples):
-                return found
-        return fewest
+            wide, any_width = -(-batch // samples), self._groups(num_qubits, found, batch)
+            if any_width > wide or self.splits(num_qubits, found, samples, batch):
+                groups[found] = any_width
+                if any_width >= self.threads:
+                    return found
+        # too few samples for all threads: as many as there are, unless tiles occupy them
+        has_tiles = num_qubits - self.global_qubits - fewest >= self.tile_qubits
+        return fewest if has_tiles else max(groups, key=lambda found: (groups[found], -found))
 
     def splits(self, num_qubits: int, lane_qubits: int, samples: int, batch: int) -> bool:
         """Whether groups of so many samples are to occupy threads that larger ones would leave idle.

@@ -493,6 +493,9 @@ def test_samples_are_spread_over_groups_that_occupy_the_threads() -> None:
     assert [model.lane_qubits(10, batch) for batch in (1, 2, 4, 8, 16)] == [3, 2, 1, 0, 0]
     assert [wide.lane_qubits(10, batch) for batch in (1, 2, 3, 4, 8, 16)] == [3, 3, 2, 2, 1, 0]
     assert [replace(model, threads=4).lane_qubits(10, batch) for batch in (4, 8, 16)] == [2, 1, 0]
+    # more threads than samples: as many groups as samples, unless tiles occupy the threads
+    assert [replace(model, threads=16).lane_qubits(10, batch) for batch in (1, 2, 4, 8)] == [3, 2, 2, 2]
+    assert [replace(model, threads=16).lane_qubits(15, batch) for batch in (1, 2, 4, 8)] == [3, 2, 1, 0]
     # not worth waking a thread for; groups that would not fit a tile's memory: tiles of one group occupy the threads
     assert [wide.lane_qubits(7, batch) for batch in (2, 8, 16)] == [1, 0, 0]
     assert [wide.lane_qubits(15, batch) for batch in (2, 4, 8)] == [2, 1, 0]

@@ -55,14 +55,13 @@ Needs scratch_needs(const TapeView& tape, const Kernels& kernels) {
     return needs;
 }
 
-// How many threads have something to do: each takes groups if there is one for all, else tiles.
+// How many threads have something to do: each takes groups of samples, or tiles where these are more.
 int useful_threads(const TapeView& tape, const State& ket, int threads) {
-    int64_t work = 0, most = 1;
+    int64_t work = 0, most = std::max<int64_t>(ket.groups, 1);
     for (int b = 0; b < tape.num_blocks; ++b) {
         work += tape.blocks[b].num_ops * ket.num_rows * ket.groups;
         most = std::max(most, tiles_of(tape.blocks[b]));
     }
-    if (ket.groups >= threads) most = ket.groups;
     return work < small_work ? 1 : static_cast<int>(std::min<int64_t>(most, std::max(threads, 1)));
 }
 
