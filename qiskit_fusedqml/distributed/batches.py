@@ -152,7 +152,7 @@ class StateRanks:
 
     Args:
         comm: The communicator, as of `shared_device`.
-        timeout: Seconds that a rank waits for another at most; None for 300.
+        timeout: Seconds that a rank waits for another at most; None for 600.
         ranks_per_state: How many neighbouring ranks share a state; all of them by default.
 
     Attributes:

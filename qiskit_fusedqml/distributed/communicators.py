@@ -85,7 +85,7 @@ def summed(comm: Communicator, values: FloatArray) -> FloatArray:
     return total
 
 
-def communicator(comm: Any, timeout: float = 300.0) -> Communicator:
+def communicator(comm: Any, timeout: float = 600.0) -> Communicator:
     """What is given, as a `Communicator`.
 
     Args:

@@ -88,7 +88,7 @@ class DistributedDevice(Device, SamplingDevice):
         RankMismatchError: If the ranks' devices differ.
     """
 
-    def __init__(self, inner: Device, comm: Any, comm_timeout: float = 300.0) -> None:
+    def __init__(self, inner: Device, comm: Any, comm_timeout: float = 600.0) -> None:
         self.comm: Communicator = communicator(comm, comm_timeout)
         size = self.comm.size
         if size & size - 1:

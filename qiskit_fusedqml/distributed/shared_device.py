@@ -20,7 +20,7 @@ MAX_DEVICES = 256
 """Devices, and communicators, that are kept: an MPI library has some thousands of these, and as ranks come to forget
 them one by one, none should be forgotten in practice."""
 
-DEFAULT_TIMEOUT = 300.0
+DEFAULT_TIMEOUT = 600.0
 """Seconds that a rank waits for another if nothing else is said."""
 
 
@@ -51,7 +51,7 @@ def shared_device(
     Args:
         device: The name of a device, or a device, that runs each rank's part.
         comm: A communicator of mpi4py, a process group of `torch.distributed`, or a `Communicator`.
-        comm_timeout: Seconds that a rank waits for another at most; None for 300.
+        comm_timeout: Seconds that a rank waits for another at most; None for 600.
         precision: "double" or "single".
         num_threads: Threads of each rank; None for the cores that the process may use, divided among the ranks of a
             machine that may use the same ones.
