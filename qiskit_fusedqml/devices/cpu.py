@@ -232,6 +232,8 @@ class CPUDevice(RankDevice):
 
     def _prefers_half_width(self, tape: Tape, batch: int) -> bool:
         """Whether half-width vectors keep more threads, or fewer empty lanes, busy."""
+        if batch >= self._width * self.num_threads:
+            return False
         qubits, half = tape.lane_qubits, self._half_width
         groups, narrow = -(-batch // max(self._width >> qubits, 1)), max(half >> qubits, 1)
         if groups < self.num_threads and -(-batch // narrow) > groups:

@@ -11,7 +11,7 @@ namespace {
 
 constexpr size_t most_kept_tables = size_t(1) << 25;
 constexpr int64_t parallel_entries = 16384;  // that one thread makes sooner than it wakes another
-constexpr int64_t cheap_entries = 500;   // for each entry so many operations on an amplitude: making the tables is half a percent
+constexpr int64_t cheap_entries = 2000;  // for each entry so many operations on an amplitude: making the tables is half a percent
 
 int64_t entries_of(const Kernels& kernels, const Table& table) {
     return static_cast<int64_t>(kernels.table_bytes(table)) / (2 * kernels.real_bytes);
