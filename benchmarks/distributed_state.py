@@ -1,6 +1,7 @@
 """One state over several ranks: bytes as counted, and time beside one process with as many threads.
 
-``python benchmarks/distributed_state.py [--qubits 22] [--layers 6] [--turns 5] [--json FILE]`` (extra ``mpi``).
+``python benchmarks/distributed_state.py [--qubits 22] [--layers 6] [--turns 5] [--deepquantum PYTHON] [--json FILE]``
+(extra ``mpi``).
 First the plans of 30 qubits and 12 layers, nothing run: bytes that a rank sends for each amplitude it holds and layer,
 values and gradients, 2, 8 and 1024 ranks. Then values and gradients of layers RX RY RZ and entangling gates: one
 process with as many threads as there are ranks, and ranks of one thread each, in turns; what is exchanged, how fast,
@@ -186,6 +187,28 @@ def compare(ranks: int, n: int, layers: int, kind: str, turns: int) -> dict[str,
     }
 
 
+def beside_deepquantum(python: Path, n: int = 20, layers: int = 5) -> dict[str, Any]:
+    """Our step on two ranks beside DeepQuantum's: the ring's circuit, one observable, one thread a rank."""
+    peer = [str(python), "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    weights = np.random.default_rng(0).uniform(-np.pi, np.pi, 3 * n * layers).tolist()
+    script = Path(__file__).parent / "peers" / "deepquantum_ranks.py"
+    command = [*peer, str(script), str(n), str(layers), json.dumps(weights)]
+    with Contestant(2, 1, n, layers, "ring") as ours:
+        expected = ours.turn()
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        ours.turn()
+    found = json.loads(next(line for line in done.stdout.splitlines() if line.startswith("{")))
+    difference = float(np.abs(np.subtract(found["gradient"], expected["gradient"])).max())
+    assert difference < 1e-8, "the gradients differ"
+    medians = statistics.median(found["seconds"]), statistics.median(ours.seconds)
+    return {
+        "deepquantum_seconds": found["seconds"],
+        "ranks_seconds": ours.seconds,
+        "gradient_difference": difference,
+        "ratio": medians[0] / medians[1],
+    }
+
+
 def main() -> None:
     """Count, compare, report."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
@@ -194,6 +217,7 @@ def main() -> None:
     parser.add_argument("--ranks", type=int, default=2)
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--kinds", nargs="+", default=list(TIMED))
+    parser.add_argument("--deepquantum", type=Path, help="the Python of an environment that has it")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     report: dict[str, Any] = {
@@ -217,6 +241,9 @@ def main() -> None:
                 f"{entry['peak_mib_of_a_rank']:.0f} MiB a rank",
                 flush=True,
             )
+    if options.deepquantum:
+        report["deepquantum"] = entry = beside_deepquantum(options.deepquantum)
+        print(f"20 qubits, 5 layers, 2 ranks: DeepQuantum takes {entry['ratio']:.0f} times as long", flush=True)
     machine.save(report, options.json)
 
 
