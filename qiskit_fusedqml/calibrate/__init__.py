@@ -15,8 +15,8 @@ from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
-from ..devices import PRECISIONS
 from ..devices.calibration import Calibration, Table, TableError, caches, cpu_model, find, read, user_file, write
+from ..devices.checks import PRECISIONS
 from ..devices.cpu import CPUDevice, instruction_set
 from ..errors import InvalidInputError
 from ..planner.cost import KINDS, Factors

@@ -21,6 +21,7 @@ expectation values and overlaps come out. Four verbs make a gradient, and these 
 `gpu`           the GPU device, on the kernels of ``cuda_src``
 `pauli_vector`  devices for mixed states, as vectors of Pauli coefficients
 `registry`      devices by name
+`checks`        what every device refuses
 `array_parts`   parts of the reference device's states, for several ranks
 `observables`   observables on physical indices, and a device's form of them
 `calibration`   what operations were measured to cost, for cost models
@@ -40,8 +41,7 @@ from typing import Any, Protocol, TypeGuard
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arrays import FloatArray, shown, whole_number
-from ..errors import InvalidInputError
+from ..arrays import FloatArray
 from ..ir.observables import PauliSum
 from ..planner.cost import CostModel
 from ..planner.frame import Frame
@@ -58,18 +58,11 @@ __all__ = [
     "RankDevice",
     "SamplingDevice",
     "State",
-    "check_initial_state",
-    "check_options",
-    "check_qubits",
     "draws_shots",
-    "empty_batch",
     "has_memory",
     "holds_parts",
     "run_where_arrays_are",
 ]
-
-PRECISIONS = ("double", "single")
-MAX_THREADS = 4096
 
 State = Any
 """A device's own representation of B states of n qubits; opaque to all others."""
@@ -369,49 +362,6 @@ class RankDevice(Device, Protocol):
     @abstractmethod
     def add(self, state: State, other: State) -> None:
         """Add another state's amplitudes to a state's."""
-
-
-def check_options(precision: str, num_threads: int | None = None) -> int | None:
-    """The number of threads as Python's integer, or None.
-
-    Raises:
-        InvalidInputError: For another precision than "double" or "single", or a number of threads that is no integer
-            from 1 to `MAX_THREADS`.
-    """
-    if not isinstance(precision, str) or precision not in PRECISIONS:
-        raise InvalidInputError(f"precision is {shown(precision)}; {' or '.join(map(repr, PRECISIONS))} is expected.")
-    if num_threads is None:
-        return None
-    expected = f"an integer from 1 to {MAX_THREADS}, or None for every core,"
-    return whole_number(num_threads, "num_threads", expected, least=1, most=MAX_THREADS)
-
-
-def empty_batch(batch: int) -> InvalidInputError:
-    """The error of a device that is asked for no state at all."""
-    return InvalidInputError(f"A batch of {batch} states was asked for; at least 1 is needed.")
-
-
-def check_initial_state(state: NDArray[Any], num_qubits: int, batch: int) -> None:
-    """Refuse amplitudes that are not (2**n,) or (B, 2**n).
-
-    Raises:
-        InvalidInputError: If they have another shape.
-    """
-    size = 2**num_qubits
-    if np.shape(state) not in {(size,), (batch, size)}:
-        raise InvalidInputError(
-            f"The initial state has shape {np.shape(state)}; ({size},) or ({batch}, {size}) is expected."
-        )
-
-
-def check_qubits(qubits: Sequence[int], num_qubits: int) -> None:
-    """Refuse qubits to be measured that are not distinct qubits of the state.
-
-    Raises:
-        InvalidInputError: If they are not.
-    """
-    if len(set(qubits)) != len(qubits) or any(not 0 <= qubit < num_qubits for qubit in qubits):
-        raise InvalidInputError(f"The qubits {tuple(qubits)} must be distinct and below {num_qubits}.")
 
 
 def has_memory(device: object) -> TypeGuard[DeviceWithMemory]:

@@ -23,9 +23,10 @@ from ..planner.cost import CostModel
 from ..planner.frame import Frame
 from ..planner.tape import Tape
 from ..planner.words import sizes_of, words_of
-from . import RankDevice, _native, check_initial_state, check_options, check_qubits, empty_batch
+from . import RankDevice, _native
 from ._native import Coefficients
 from .calibration import Calibration, find
+from .checks import check_initial_state, check_options, check_qubits, empty_batch
 from .coefficients import CompiledCoefficientMap
 from .observables import ObservableCache, ObservableTerms
 

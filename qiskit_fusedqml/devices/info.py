@@ -9,8 +9,8 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 
 from ..memory import format_bytes, physical_memory
-from . import PRECISIONS
 from .calibration import cpu_facts, find
+from .checks import PRECISIONS
 from .cpu import instruction_set
 
 _PACKAGES = (

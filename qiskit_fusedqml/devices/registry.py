@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from ..arrays import shown
 from ..errors import DeviceUnavailableError, InvalidInputError
-from . import Device, check_options
+from . import Device
+from .checks import check_options
 from .cpu import CPUDevice
 from .gpu.device import GPUDevice
 from .gpu.runtime import Runtime

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..devices import Device, check_options
+from ..devices import Device
+from ..devices.checks import check_options
 from ..devices.cpu import default_threads
 from ..devices.registry import check_device, make_device
 from ..memory import BoundedCache

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from ..arrays import real_number, shown, whole_number
-from ..devices import Device, check_options
+from ..devices import Device
+from ..devices.checks import check_options
 from ..devices.registry import check_device, make_device, make_mixed_device
 from ..errors import DeviceUnavailableError, InvalidInputError
 

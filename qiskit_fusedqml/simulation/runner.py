@@ -169,12 +169,15 @@ class Runner:
         self._split(at_end=straight is not None)
         arguments = angle_map, self.constants, options, self._final_qubits
         self._pauli_shots = None if straight is None else PauliShots(straight, *arguments)
+        self._check_ranks()
+        self._readout = Measurement(self._writes, dynamic.num_clbits, (*self._final_flips, *readout))
+
+    def _check_ranks(self) -> None:
         if self._body and self.device.cost_model.global_qubits:
             raise SimulationError(
                 "The circuit measures, resets or branches before its end, which a state that ranks share does not do. "
                 "Gates, saves and measurements at the end are allowed; leave comm=... out for the rest."
             )
-        self._readout = Measurement(self._writes, dynamic.num_clbits, (*self._final_flips, *readout))
 
     def _averages(self) -> int:
         """Number of observables whose averages are all that is wanted of one segment's states; 0 if more is."""

@@ -21,14 +21,8 @@ from ...planner.cost import CostModel
 from ...planner.frame import Frame
 from ...planner.tables import BindingTables
 from ...planner.tape import Tape
-from .. import (
-    DeviceWithMemory,
-    SamplingDevice,
-    check_initial_state,
-    check_options,
-    check_qubits,
-    empty_batch,
-)
+from .. import DeviceWithMemory, SamplingDevice
+from ..checks import check_initial_state, check_options, check_qubits, empty_batch
 from ..coefficients import CompiledCoefficientMap
 from ..observables import ObservableCache
 from .coefficients import BoundValues, LoadedMap

@@ -17,8 +17,9 @@ from ...arrays import FloatArray, Int64Array
 from ...errors import InvalidInputError, OutOfMemoryError
 from ...memory import default_budget, physical_memory
 from ...planner.pauli_vector.tape import Affine, Pair, PauliOperation, PauliTape, Transfer, Turn
-from .. import _native, check_options, empty_batch
+from .. import _native
 from .._native import PauliCoefficients
+from ..checks import check_options, empty_batch
 from ..cpu import default_threads, instruction_set
 from . import PauliDevice, PauliObservables
 from .compiled import CompiledPauliCoefficientMap

@@ -14,7 +14,8 @@ from ...errors import FusedQMLError
 from ...ir.observables import PauliSum
 from ...planner.cost import CostModel
 from ...planner.pauli_vector.observables import entries, z_strings
-from .. import Device, check_initial_state, check_qubits
+from .. import Device
+from ..checks import check_initial_state, check_qubits
 from ..observables import ObservableCache
 from . import PauliCoefficients, PauliDevice, PauliObservables, PauliState
 from .collapsed import CollapsedKet

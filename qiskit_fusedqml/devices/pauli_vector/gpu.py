@@ -13,7 +13,7 @@ from typing_extensions import override
 from ...arrays import FloatArray, Int64Array
 from ...errors import InvalidInputError
 from ...planner.pauli_vector.tape import PauliTape
-from .. import check_options, empty_batch
+from ..checks import check_options, empty_batch
 from ..gpu.compiled import Geometry
 from ..gpu.constants import THREADS
 from ..gpu.launches import Launcher, Partials

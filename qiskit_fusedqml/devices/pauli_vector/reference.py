@@ -18,7 +18,7 @@ from ...arrays import FloatArray, Int64Array, IntArray
 from ...errors import InvalidInputError
 from ...memory import default_budget
 from ...planner.pauli_vector.tape import Affine, Pair, PauliOperation, PauliQubit, PauliTape, Transfer, Turn
-from .. import empty_batch
+from ..checks import empty_batch
 from . import PauliCoefficients, PauliDevice, PauliObservables
 from .coefficients import PauliCoefficientMap
 

@@ -12,7 +12,7 @@ import numpy as np
 from qiskit.providers import Options
 
 from ....arrays import MAX_INT, real_number, shown, whole_number
-from ....devices import MAX_THREADS, PRECISIONS
+from ....devices.checks import MAX_THREADS, PRECISIONS
 from ....distributed.circuit import check_executor
 from ....engine.options import EngineOptions
 from ....errors import InvalidInputError
