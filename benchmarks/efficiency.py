@@ -39,6 +39,7 @@ import workloads  # noqa: E402
 from peers.fusedqml import Adapter  # noqa: E402
 
 from qiskit_fusedqml.engine.sweeps import PlannedSweeps  # noqa: E402
+from qiskit_fusedqml.planner.cost import share_of  # noqa: E402
 
 ROWS = "8,5;10,10;12,10;14,5;16,5;18,5;20,5"
 BATCHES = "1,4,8,32,256"
@@ -128,7 +129,7 @@ def traffic(plan: Any, sweeps: tuple[int, int], samples: float) -> tuple[float, 
                 passes[0] += 1
                 passes[1] += position >= block.undo_from
             run = run + 1 if rotation else 0
-        share = block.share(plan.tape.num_qubits)
+        share = share_of(block, plan.tape.num_qubits)
         inside += share * 2.0 * row * (sweeps[0] * passes[0] + 2 * sweeps[1] * passes[1])
     work = plan.work
     largest = max((len(block.tile) for block in plan.tape.blocks), default=0)
