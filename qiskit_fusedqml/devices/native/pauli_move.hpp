@@ -12,7 +12,8 @@ inline uint64_t outer_row(const PauliBlock& block, uint64_t number) {
     return row;
 }
 
-// Has the rows of a block's next tile brought closer while the current one is worked on.
+// Has the rows of a block's next tile brought closer while the current one is worked on: into the second cache, which a prefetch
+// for writing would pass by on its way to the first.
 template <class S> class NextTile {
 public:
     using Vec = typename S::Vec;
@@ -25,8 +26,8 @@ public:
     // The rows of one of the steps in which the current tile is worked on.
     void fetch() {
         for (uint64_t end = number_ + each_ < count_ ? number_ + each_ : count_; number_ < end;) {
-            if (ket_) __builtin_prefetch(ket_ + row_, 1, 2);
-            if (bra_) __builtin_prefetch(bra_ + row_, 1, 2);
+            if (ket_) __builtin_prefetch(ket_ + row_, 0, 2);
+            if (bra_) __builtin_prefetch(bra_ + row_, 0, 2);
             row_ ^= block_.row_steps[trailing_zeros(++number_)];
         }
     }
