@@ -232,6 +232,17 @@ def ucx(n: int, layers: int, batch: int) -> Workload:
     return _layered(n, layers, batch, prefix, layer)
 
 
+def brick(n: int, layers: int, batch: int) -> Workload:
+    """RX RY RZ on every qubit and a brickwork of CX: the light cone of a qubit grows by four a layer."""
+    prefix, layer = _start(n)
+    for q in range(n):
+        for name in ("rx", "ry", "rz"):
+            layer.trained(name, q)
+    for control, target in _bricks(n):
+        layer.add("cx", control, target)
+    return _layered(n, layers, batch, prefix, layer)
+
+
 def pauli(n: int, layers: int, batch: int) -> Workload:
     """RXX, RYY and controlled RX, RY, RZ along a line."""
     prefix, layer = _start(n)
@@ -259,7 +270,7 @@ def forward(n: int, layers: int, batch: int) -> Workload:
     return replace(hea(n, layers, batch), wanted="values", useful_fma=None)
 
 
-_ANSATZ = (hea, zz_real, su2_linear, su2_full, su2_sca, reupload, qaoa, ising, su4, ucx, pauli)
+_ANSATZ = (hea, zz_real, su2_linear, su2_full, su2_sca, reupload, qaoa, ising, su4, ucx, brick, pauli)
 FAMILIES: dict[str, Callable[[int, int, int], Workload]] = {
     family.__name__: family for family in (*_ANSATZ, hamiltonian, jacobian, forward)
 }
