@@ -62,7 +62,7 @@ class Strings(NamedTuple):
         return np.asarray(1.0 - 2.0 * (both & 1))
 
 
-class Drawn(NamedTuple):
+class DistinctStates(NamedTuple):
     """N trajectories, and the U states among them that are not the one without an error.
 
     Attributes:
@@ -82,7 +82,7 @@ class Drawn(NamedTuple):
     weights: FloatArray
 
     @classmethod
-    def of(cls, trajectories: Trajectories, string_signs: FloatArray, weights: FloatArray) -> Drawn:
+    def of(cls, trajectories: Trajectories, string_signs: FloatArray, weights: FloatArray) -> DistinctStates:
         """Equal states found."""
         rows, first, state_of = distinct(trajectories.signs)
         return cls(trajectories.signs[rows], first, state_of, string_signs, trajectories.x, weights)

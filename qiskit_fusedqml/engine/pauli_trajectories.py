@@ -26,11 +26,11 @@ from ..ir.angles import AngleMap
 from ..ir.measurement import Measurement
 from ..ir.observables import PauliSum
 from ..ir.program import Program
-from .distinct_states import Drawn, Strings
+from .distinct_states import DistinctStates, Strings
 from .options import EngineOptions
 from .parameters import ParameterBatch
 from .pauli_frames import BLOCK, PauliFrames, Trajectories
-from .prefixes import Prefixes, Run, Start, irrelevant
+from .prefixes import PassRun, Prefixes, Start, irrelevant
 from .trajectories import Estimate, TrajectoryEstimator
 
 HELD_BYTES = 1 << 24
@@ -50,7 +50,7 @@ class Swept(NamedTuple):
 
     place: int
     states: slice
-    run: Run
+    run: PassRun
 
 
 class Observed(NamedTuple):
@@ -64,7 +64,7 @@ class Observed(NamedTuple):
     """
 
     starts: list[Start]
-    run: Run
+    run: PassRun
     values: FloatArray
     swept: list[list[Swept]]
 
@@ -157,11 +157,11 @@ class PauliTrajectories(TrajectoryEstimator):
                     self._add_outcomes(own, others, drawn, 1 + states.start, qubits)
         return measurement.read_all(total)
 
-    def _probabilities(self, run: Run, qubits: Sequence[int]) -> FloatArray:
+    def _probabilities(self, run: PassRun, qubits: Sequence[int]) -> FloatArray:
         return self._prefixes.device.probabilities(run.ket, run.sweeps.frame, qubits)
 
     def _add_outcomes(
-        self, total: FloatArray, found: FloatArray, drawn: Drawn, first: int, qubits: Sequence[int]
+        self, total: FloatArray, found: FloatArray, drawn: DistinctStates, first: int, qubits: Sequence[int]
     ) -> None:
         """Add the outcomes (T, B, 2**k) of states from number ``first`` on, of every trajectory, to the total."""
         outcomes = np.arange(total.shape[1])
@@ -187,7 +187,9 @@ class PauliTrajectories(TrajectoryEstimator):
             for k in range(0, batch, size)
         ]
 
-    def _sweeps(self, samples: Samples, drawn: Drawn, starts: Sequence[Start], *, backward: bool) -> Iterator[Swept]:
+    def _sweeps(
+        self, samples: Samples, drawn: DistinctStates, starts: Sequence[Start], *, backward: bool
+    ) -> Iterator[Swept]:
         """The forward sweeps of the states drawn."""
         for place, states in self._prefixes.pieces(drawn.first, len(samples.angles)):
             points = self._points(samples, drawn.signs[states])
@@ -234,7 +236,7 @@ class PauliTrajectories(TrajectoryEstimator):
             own += prefixes.common_undone(starts, points, run, bra, there)
         return result
 
-    def _begun(self, samples: Samples) -> tuple[list[Start], Run]:
+    def _begun(self, samples: Samples) -> tuple[list[Start], PassRun]:
         """The forward sweep without an error, for a backward one."""
         return self._prefixes.common(self._points(samples), samples.start, backward=True)
 
@@ -265,21 +267,21 @@ class PauliTrajectories(TrajectoryEstimator):
         signed = samples.angles if signs is None else signs[:, None] * samples.angles
         return np.asarray(signed + self._frames.offsets)
 
-    def _expectation(self, run: Run) -> NDArray[np.floating]:
+    def _expectation(self, run: PassRun) -> NDArray[np.floating]:
         return self._prefixes.device.expectation(run.ket, run.sweeps.frame, self._sums)
 
-    def _bra(self, run: Run, cotangents: FloatArray) -> object:
+    def _bra(self, run: PassRun, cotangents: FloatArray) -> object:
         return self._prefixes.device.apply_observables(run.ket, run.sweeps.frame, self._sums, cotangents)
 
-    def _drawn(self) -> Iterator[Drawn]:
+    def _drawn(self) -> Iterator[DistinctStates]:
         """The trajectories, some at a time; the first of all is the one without an error."""
         return iter(self._held) if self._is_held else self._draw()
 
     @cached_property
-    def _held(self) -> list[Drawn]:
+    def _held(self) -> list[DistinctStates]:
         return list(self._draw())
 
-    def _draw(self) -> Iterator[Drawn]:
+    def _draw(self) -> Iterator[DistinctStates]:
         frames, weights = self._frames, self.weights
         none, total = np.zeros((1, len(frames.noise)), np.uint8), len(weights) - 1
         for first in range(0, max(total, 1), self._at_a_time):
@@ -289,11 +291,11 @@ class PauliTrajectories(TrajectoryEstimator):
             own = slice(numbers.start + (first > 0), numbers.stop + 1)
             yield self._merged(frames.propagate(strings), weights[own])
 
-    def _merged(self, trajectories: Trajectories, weights: FloatArray) -> Drawn:
+    def _merged(self, trajectories: Trajectories, weights: FloatArray) -> DistinctStates:
         trajectories.signs[:, self._irrelevant] = 1
         count = len(trajectories.x)
         signs = np.ones((count, len(self._sums))) if self._strings is None else self._strings.signs(trajectories)
-        return Drawn.of(trajectories, signs, weights)
+        return DistinctStates.of(trajectories, signs, weights)
 
     @cached_property
     def _prefixes(self) -> Prefixes:

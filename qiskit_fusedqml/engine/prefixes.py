@@ -1,7 +1,7 @@
 """Sweeps over states that agree up to a place in the program and differ after it.
 
 With ``U = V_s W_s``, W_s the instructions before the place s, states ``V_s(theta_t) W_s |0>`` with angles theta_t of
-their own share ``|s> = W_s |0>``: it is kept for some places, and every t starts from it. Backward, with the bras b_t,
+their own share ``|s> = W_s |0>``: it is kept for some places, and every t starts from it. Backward, with the bras b_t::
 
     sum_t <b_t| d(V_s(theta_t) W_s) |0>  =  sum_t <b_t| dV_s(theta_t) |s>  +  <sum_t V_s(theta_t)^dagger b_t| dW_s |0>,
 
@@ -43,7 +43,7 @@ Start = NDArray[np.complex128] | None
 """Amplitudes (2**n,), or (B, 2**n), or None for ``|0...0>``."""
 
 
-class Run(NamedTuple):
+class PassRun(NamedTuple):
     """A forward sweep: whose, with what, and what it left."""
 
     part: Part
@@ -102,11 +102,11 @@ class Part:
         request = self.passes.request(parameters, wanted, keep_phase=keep_phase, populations=populations)
         return self.passes.plans.planned(request._replace(undone=backward, start=self.frame))
 
-    def run(self, parameters: ParameterBatch, *, backward: bool, keep_phase: bool, populations: bool) -> Run:
+    def run(self, parameters: ParameterBatch, *, backward: bool, keep_phase: bool, populations: bool) -> PassRun:
         """The forward sweep."""
         sweeps = self.sweeps(parameters, backward=backward, keep_phase=keep_phase, populations=populations)
         states = KET_COPY_BRA_AMPLITUDES if backward else 0
-        return Run(self, parameters, sweeps, *self.passes.forward(sweeps, parameters, states))
+        return PassRun(self, parameters, sweeps, *self.passes.forward(sweeps, parameters, states))
 
 
 class Prefixes:
@@ -183,7 +183,7 @@ class Prefixes:
             yield int(numbers[begin]), slice(begin, begin + step)
             begin += step
 
-    def common(self, angles: FloatArray, start: Start, *, backward: bool) -> tuple[list[Start], Run]:
+    def common(self, angles: FloatArray, start: Start, *, backward: bool) -> tuple[list[Start], PassRun]:
         """The states (B, 2**n) at all places, for angles (B, R), and the last sweep to the end."""
         starts = [start]
         *first, last = self._sections
@@ -196,20 +196,22 @@ class Prefixes:
         parameters = last.batch(angles, starts[-1], differ=False)
         return starts, last.run(parameters, backward=backward, keep_phase=False, populations=self._populations)
 
-    def parted(self, number: int, angles: FloatArray, start: Start, *, backward: bool) -> Run:
+    def parted(self, number: int, angles: FloatArray, start: Start, *, backward: bool) -> PassRun:
         """The sweep from place ``number`` to the end for angles (T, B, R), from the state or the B states there."""
         rows, batch, count = angles.shape
         if start is not None and start.ndim == 2:
             start = np.tile(start, (rows, 1))
         return self.parted_by_row(number, angles.reshape(rows * batch, count), start, backward=backward)
 
-    def parted_by_row(self, number: int, angles: FloatArray, start: Start, *, backward: bool = False) -> Run:
+    def parted_by_row(self, number: int, angles: FloatArray, start: Start, *, backward: bool = False) -> PassRun:
         """The same for angles (N, R), from one state or from (N, 2**n)."""
         part = self.suffixes[number]
         parameters = part.batch(angles, start, differ=True)
         return part.run(parameters, backward=backward, keep_phase=False, populations=self._populations)
 
-    def undone(self, run: Run, bra: State, *, last: bool, is_wanted: bool) -> tuple[FloatArray, ComplexArray | None]:
+    def undone(
+        self, run: PassRun, bra: State, *, last: bool, is_wanted: bool
+    ) -> tuple[FloatArray, ComplexArray | None]:
         """Gradients (N, R') of a part's slots by state, and if wanted the bras (N, 2**n) at its beginning.
 
         The ket is used up if this is the last backward sweep from it.
@@ -219,7 +221,7 @@ class Prefixes:
         return gradients, self.device.amplitudes(bra, self._frame) if is_wanted else None
 
     def common_undone(
-        self, starts: Sequence[Start], angles: FloatArray, run: Run, bra: State, bras: Sequence[ComplexArray | None]
+        self, starts: Sequence[Start], angles: FloatArray, run: PassRun, bra: State, bras: Sequence[ComplexArray | None]
     ) -> FloatArray:
         """Gradients (B, R) of the common states' sweep, whose bra takes in ``bras[s]`` (B, 2**n) at place s."""
         result = np.zeros_like(angles)

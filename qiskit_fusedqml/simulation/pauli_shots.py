@@ -18,7 +18,7 @@ from ..arrays import FloatArray
 from ..engine.distinct_states import distinct
 from ..engine.options import EngineOptions
 from ..engine.pauli_frames import PauliFrames, pauli_probabilities
-from ..engine.prefixes import Prefixes, Run, Start, irrelevant
+from ..engine.prefixes import PassRun, Prefixes, Start, irrelevant
 from ..ir.angles import AngleMap
 from ..ir.channels import Channel
 from ..ir.dynamic import DynamicProgram, Measure, Segment
@@ -168,7 +168,7 @@ class PauliShots:
         drawn.signs[:, self._irrelevant] = 1
         return drawn.signs, drawn.x
 
-    def _probabilities(self, run: Run) -> FloatArray:
+    def _probabilities(self, run: PassRun) -> FloatArray:
         device, qubits = self._prefixes.device, [int(q) for q in self._qubits]
         return device.probabilities(run.ket, run.sweeps.frame, qubits)
 
