@@ -69,20 +69,14 @@ def fuse(
         InvalidInputError: If the state cannot be divided among so many ranks.
     """
     program.check_pure("a plan for amplitudes")
-    n, num_global = program.num_qubits, cost_model.global_qubits
-    widest = 1
-    if Matrix in set(map(type, program.instructions)):
-        widest = max(len(i.qubits) for i in program.instructions if isinstance(i, Matrix))
-    if num_global:
-        check_ranks(n, num_global, widest)
-    spread = min(cost_model.lane_qubits(n, batch), max(n - num_global - min(widest, MAX_MATRIX_QUBITS), 0))
-    tile_limit = max(cost_model.tile_limit(n, spread, batch), widest)
+    n = program.num_qubits
+    spread, tile_limit = _layout(program, cost_model, batch)
     # a few samples without gradients are often run once, and planning a small circuit takes longer than that
     once = bool(spread) and not wanted_slots
     # |0...0> has physical index 0 in every linear frame; amplitudes are given in the identity frame, and ranks fold
     # their own parts
     from_zero = program.initial_state is None and not any_start
-    is_folded = from_zero and not num_global
+    is_folded = from_zero and not cost_model.global_qubits
     first = Frame.folded(n, spread, cost_model.fold_bits) if is_folded else Frame.identity(n)
     grows = from_zero and start is None
     supports = _supports(n, spread) if grows and not (once and tile_limit >= n) else ()
@@ -109,6 +103,18 @@ def fuse(
     if once and gain * 2**n < PLANNING_COST * len(program.instructions):
         return by_angles
     return min(by_angles, steps.plan(euler=False), key=lambda p: p.cost)
+
+
+def _layout(program: Program, cost_model: CostModel, batch: int) -> tuple[int, int]:
+    """How many dimensions every tile leaves to lanes, and the most that a tile has."""
+    n, num_global = program.num_qubits, cost_model.global_qubits
+    widest = 1
+    if Matrix in set(map(type, program.instructions)):
+        widest = max(len(i.qubits) for i in program.instructions if isinstance(i, Matrix))
+    if num_global:
+        check_ranks(n, num_global, widest)
+    spread = min(cost_model.lane_qubits(n, batch), max(n - num_global - min(widest, MAX_MATRIX_QUBITS), 0))
+    return spread, max(cost_model.tile_limit(n, spread, batch), widest)
 
 
 def _supports(n: int, spread: int) -> tuple[int, ...]:
