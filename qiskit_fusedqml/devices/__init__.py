@@ -23,6 +23,7 @@ expectation values and overlaps come out. Four verbs make a gradient, and these 
 `registry`      devices by name
 `checks`        what every device refuses
 `array_parts`   parts of the reference device's states, for several ranks
+`pieces`        which amplitudes of a part are sent at a time
 `observables`   observables on physical indices, and a device's form of them
 `calibration`   what operations were measured to cost, for cost models
 `info`          what this machine offers: ``python -m qiskit_fusedqml info``
@@ -47,6 +48,7 @@ from ..planner.cost import CostModel
 from ..planner.frame import Frame
 from ..planner.tables import AngleTables, BindingTables
 from ..planner.tape import Tape
+from .pieces import Piece
 
 __all__ = [
     "Bound",
@@ -327,33 +329,16 @@ class SamplingDevice(Protocol):
 class RankDevice(Device, Protocol):
     """A `Device` whose states can be the parts of a larger state that ranks hold.
 
-    Amplitudes are named by their addresses: number i lies at ``offset`` XOR the ``vectors`` at the bits set in i. A
-    buffer holds real and imaginary parts, in the device's precision and an order of its own.
+    A buffer holds real and imaginary parts, in the device's precision and an order of its own.
     """
 
     @abstractmethod
-    def pack(
-        self,
-        state: State,
-        vectors: NDArray[np.uint64],
-        offset: int,
-        first: int,
-        count: int,
-        buffer: NDArray[np.floating],
-    ) -> None:
-        """Copy amplitudes ``first`` to ``first + count - 1`` of all samples to a buffer (2 * count * B,)."""
+    def pack(self, state: State, piece: Piece, buffer: NDArray[np.floating]) -> None:
+        """Copy a piece of all samples to a buffer (2 * size * B,)."""
 
     @abstractmethod
-    def unpack(
-        self,
-        state: State,
-        vectors: NDArray[np.uint64],
-        offset: int,
-        first: int,
-        count: int,
-        buffer: NDArray[np.floating],
-    ) -> None:
-        """Copy them back."""
+    def unpack(self, state: State, piece: Piece, buffer: NDArray[np.floating]) -> None:
+        """Copy it back."""
 
     @abstractmethod
     def clear(self, state: State) -> None:

@@ -7,38 +7,22 @@ from numpy.typing import NDArray
 from typing_extensions import override
 
 from ..arrays import ComplexArray
-from ..planner.frame import Frame
 from . import RankDevice
+from .pieces import Piece
 
 
 class ArrayParts(RankDevice):
     """What a rank's part is to others, for devices whose states are such arrays of complex128."""
 
     @override
-    def pack(
-        self,
-        state: ComplexArray,
-        vectors: NDArray[np.uint64],
-        offset: int,
-        first: int,
-        count: int,
-        buffer: NDArray[np.floating],
-    ) -> None:
-        chosen = Frame(tuple(vectors.tolist()), (), offset).indices()[first : first + count]
-        buffer.view(np.complex128)[: state[:, chosen].size] = state[:, chosen].reshape(-1)
+    def pack(self, state: ComplexArray, piece: Piece, buffer: NDArray[np.floating]) -> None:
+        chosen = state[:, piece.addresses()].reshape(-1)
+        buffer.view(np.complex128)[: chosen.size] = chosen
 
     @override
-    def unpack(
-        self,
-        state: ComplexArray,
-        vectors: NDArray[np.uint64],
-        offset: int,
-        first: int,
-        count: int,
-        buffer: NDArray[np.floating],
-    ) -> None:
-        chosen = Frame(tuple(vectors.tolist()), (), offset).indices()[first : first + count]
-        state[:, chosen] = buffer.view(np.complex128)[: len(state) * count].reshape(-1, count)
+    def unpack(self, state: ComplexArray, piece: Piece, buffer: NDArray[np.floating]) -> None:
+        numbers = buffer.view(np.complex128)[: len(state) * piece.size]
+        state[:, piece.addresses()] = numbers.reshape(-1, piece.size)
 
     @override
     def clear(self, state: ComplexArray) -> None:

@@ -29,6 +29,7 @@ from .calibration import Calibration, find
 from .checks import check_initial_state, check_options, check_qubits, empty_batch
 from .coefficients import CompiledCoefficientMap
 from .observables import ObservableCache, ObservableTerms
+from .pieces import Piece
 
 _CACHE_WAY = 4096
 """Bytes of one way of an L1 cache: addresses that far apart share a set."""
@@ -189,28 +190,12 @@ class CPUDevice(RankDevice):
         return _native.probabilities(ket, list(frame.columns), frame.offset, list(qubits), self.num_threads)
 
     @override
-    def pack(
-        self,
-        state: _native.State,
-        vectors: NDArray[np.uint64],
-        offset: int,
-        first: int,
-        count: int,
-        buffer: NDArray[np.floating],
-    ) -> None:
-        _native.pack(state, vectors, offset, first, count, buffer, self.num_threads)
+    def pack(self, state: _native.State, piece: Piece, buffer: NDArray[np.floating]) -> None:
+        _native.pack(state, *piece, buffer, self.num_threads)
 
     @override
-    def unpack(
-        self,
-        state: _native.State,
-        vectors: NDArray[np.uint64],
-        offset: int,
-        first: int,
-        count: int,
-        buffer: NDArray[np.floating],
-    ) -> None:
-        _native.unpack(state, vectors, offset, first, count, buffer, self.num_threads)
+    def unpack(self, state: _native.State, piece: Piece, buffer: NDArray[np.floating]) -> None:
+        _native.unpack(state, *piece, buffer, self.num_threads)
 
     @override
     def clear(self, state: _native.State) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 
 from ..arrays import FloatArray
 from ..devices import RankDevice, State
+from ..devices.pieces import Piece
 from .agreement import Agreement, digest
 from .communicators import Communicator, summed
 from .layouts import Exchange
@@ -89,8 +90,9 @@ class Ranks:
         for other, offset in exchange.partners(self.rank):
             for part in parts:
                 for first in range(0, size, count):
-                    self._inner.pack(part, vectors, offset, first, count, sent)
+                    piece = Piece(vectors, offset, first, count)
+                    self._inner.pack(part, piece, sent)
                     self.comm.swap(other, sent, received)
-                    self._inner.unpack(part, vectors, offset, first, count, received)
+                    self._inner.unpack(part, piece, received)
                     self.bytes_sent += sent.nbytes
         self.num_exchanges += len(parts)

@@ -8,9 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import override
 
-from ...planner.frame import Frame
-from ...planner.gf2 import combination
 from .. import RankDevice
+from ..pieces import Piece
 from .launches import GPUState
 from .runtime import Runtime, on_own_device
 
@@ -22,33 +21,17 @@ class GPUParts(RankDevice):
 
     @override
     @on_own_device
-    def pack(
-        self,
-        state: GPUState,
-        vectors: NDArray[np.uint64],
-        offset: int,
-        first: int,
-        count: int,
-        buffer: NDArray[np.floating],
-    ) -> None:
-        chosen = self._rows(state)[:, self._addresses(vectors, offset, first, count)]
+    def pack(self, state: GPUState, piece: Piece, buffer: NDArray[np.floating]) -> None:
+        chosen = self._rows(state)[:, self.runtime.upload(piece.addresses())]
         found = self.runtime.download(chosen.reshape(-1))
         buffer.view(found.dtype)[: found.size] = found
 
     @override
     @on_own_device
-    def unpack(
-        self,
-        state: GPUState,
-        vectors: NDArray[np.uint64],
-        offset: int,
-        first: int,
-        count: int,
-        buffer: NDArray[np.floating],
-    ) -> None:
-        numbers = buffer.view(np.complex64 if buffer.itemsize == 4 else np.complex128)[: state.batch * count]
-        piece: Any = self.runtime.upload(numbers)
-        self._rows(state)[:, self._addresses(vectors, offset, first, count)] = piece.reshape(state.batch, count)
+    def unpack(self, state: GPUState, piece: Piece, buffer: NDArray[np.floating]) -> None:
+        numbers = buffer.view(np.complex64 if buffer.itemsize == 4 else np.complex128)[: state.batch * piece.size]
+        uploaded: Any = self.runtime.upload(numbers)
+        self._rows(state)[:, self.runtime.upload(piece.addresses())] = uploaded.reshape(state.batch, piece.size)
 
     @override
     @on_own_device
@@ -65,9 +48,3 @@ class GPUParts(RankDevice):
     def _rows(state: GPUState) -> Any:
         amplitudes: Any = state.amplitudes
         return amplitudes.reshape(state.batch, -1)
-
-    def _addresses(self, vectors: NDArray[np.uint64], offset: int, first: int, count: int) -> Any:
-        """Of a piece whose length is a power of two that divides its first number."""
-        columns = [int(vector) for vector in vectors]
-        start = offset ^ combination(columns, first)
-        return self.runtime.upload(Frame(tuple(columns[: count.bit_length() - 1]), (), start).indices())
