@@ -64,8 +64,7 @@ class CompiledCoefficientMap(CoefficientMap):
     def over(self, angles: AngleTables) -> CompiledCoefficientMap:
         other = copy(self)
         other.angles = angles
-        rows = (angles.shared.arrays, angles.from_shared.arrays, angles.from_batched.arrays)
-        other.compiled = self.compiled.over(angles.num_shared, angles.num_batched, *rows)
+        other.compiled = self.compiled.over(*angles.numbers)
         return other
 
     @override

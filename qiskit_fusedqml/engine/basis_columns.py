@@ -18,7 +18,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from typing_extensions import override
 
 from ..arrays import ComplexArray, FloatArray
 from ..devices import Device, State
@@ -27,7 +26,7 @@ from ..ir.program import Program, support
 from ..ir.slots import numbered, slots_of
 from ..planner.frame import Frame
 from .parameters import NO_PARAMETERS, ParameterBatch
-from .sweeps import PlannedSweeps, PlanRequest, Residuals, Sweeps
+from .sweeps import EncodedSweeps, PlannedSweeps, PlanRequest, Residuals
 
 MAX_QUBITS = 10
 """Wider circuits rarely have more samples than basis states."""
@@ -69,7 +68,7 @@ def find_basis_columns(
     )
 
 
-class BasisColumnSweeps(Sweeps):
+class BasisColumnSweeps(EncodedSweeps):
     """`Sweeps` of a program ``U(w) E(x)`` by the columns of U.
 
     Args:
@@ -81,32 +80,12 @@ class BasisColumnSweeps(Sweeps):
     forward_states = 4
 
     def __init__(self, encoder: PlannedSweeps, ansatz: PlannedSweeps, start: NDArray[np.complex128]) -> None:
-        self._encoder = encoder
-        self._ansatz = ansatz
+        super().__init__(encoder, ansatz)
         self._start = start
         self._size = len(start)
-        self.tape, self.frame = ansatz.tape, Frame.identity(self._size.bit_length() - 1)
-        self.plans = (encoder.plan, ansatz.plan)
+        self.frame = Frame.identity(self._size.bit_length() - 1)
         self.shared_bytes = ansatz.shared_bytes + 5 * start.nbytes
         self._indices = ansatz.frame.indices()
-
-    @property
-    @override
-    def num_places(self) -> int:
-        return self._ansatz.num_places
-
-    @property
-    @override
-    def num_operations(self) -> int:
-        return self._ansatz.num_operations
-
-    @override
-    def sample_bytes(self, *, per_sample: bool) -> int:
-        return self._encoder.sample_bytes(per_sample=per_sample)
-
-    @override
-    def table_bytes(self, checkpoints: int) -> int:
-        return self._ansatz.table_bytes(checkpoints)
 
     def pays(self, batch: int) -> bool:
         """Whether the columns are cheaper than one sweep for each of the samples."""

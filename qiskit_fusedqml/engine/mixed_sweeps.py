@@ -29,7 +29,7 @@ from ..planner.pauli_vector.tape import Affine, PauliFrame
 from .basis_columns import encoding_and_rest
 from .parameter_map import BoundParameters
 from .parameters import NO_PARAMETERS, ParameterBatch
-from .sweeps import PlannedSweeps, PlanRequest, Residuals, Sweeps
+from .sweeps import EncodedSweeps, PlannedSweeps, PlanRequest, Residuals
 
 KAPPA_LIMITS = {8: 1.0, 16: 6.0}
 """log10 of what errors may grow by between two states that are kept, by `CostModel.amplitude_bytes`."""
@@ -208,7 +208,7 @@ class CollapsedResiduals(NamedTuple):
     ket: CollapsedKet
 
 
-class CollapsedSweeps(Sweeps):
+class CollapsedSweeps(EncodedSweeps):
     """`Sweeps` of a program ``U(w) E(x)`` with one state for all samples (`CollapsedKet`).
 
     Args:
@@ -217,29 +217,12 @@ class CollapsedSweeps(Sweeps):
     """
 
     forward_states = 1
+    _encoder: MixedSweeps
+    _ansatz: MixedSweeps
 
     def __init__(self, encoder: MixedSweeps, ansatz: MixedSweeps) -> None:
-        self._encoder, self._ansatz = encoder, ansatz
-        self.tape, self.frame, self.plans = ansatz.tape, ansatz.frame, (encoder.plan, ansatz.plan)  # type: ignore[assignment]
-        self.shared_bytes = ansatz.shared_bytes
-
-    @property
-    @override
-    def num_places(self) -> int:
-        return self._ansatz.num_places
-
-    @property
-    @override
-    def num_operations(self) -> int:
-        return self._ansatz.num_operations
-
-    @override
-    def sample_bytes(self, *, per_sample: bool) -> int:
-        return self._encoder.sample_bytes(per_sample=per_sample)
-
-    @override
-    def table_bytes(self, checkpoints: int) -> int:
-        return self._ansatz.table_bytes(checkpoints)
+        super().__init__(encoder, ansatz)
+        self.frame, self.shared_bytes = ansatz.frame, ansatz.shared_bytes
 
     @override
     def forward(

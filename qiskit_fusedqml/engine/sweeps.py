@@ -288,3 +288,35 @@ class PlannedSweeps(Sweeps):
 
 def _undone(block: Block) -> Block:
     return replace(block, undo_from=0)
+
+
+class EncodedSweeps(Sweeps):
+    """What sweeps of a program ``U(w) E(x)`` have in common that run U for all samples together.
+
+    Args:
+        encoder: E, without gradients.
+        ansatz: U, of which no angle is batched.
+    """
+
+    def __init__(self, encoder: PlannedSweeps, ansatz: PlannedSweeps) -> None:
+        self._encoder = encoder
+        self._ansatz = ansatz
+        self.tape, self.plans = ansatz.tape, (encoder.plan, ansatz.plan)
+
+    @property
+    @override
+    def num_places(self) -> int:
+        return self._ansatz.num_places
+
+    @property
+    @override
+    def num_operations(self) -> int:
+        return self._ansatz.num_operations
+
+    @override
+    def sample_bytes(self, *, per_sample: bool) -> int:
+        return self._encoder.sample_bytes(per_sample=per_sample)
+
+    @override
+    def table_bytes(self, checkpoints: int) -> int:
+        return self._ansatz.table_bytes(checkpoints)

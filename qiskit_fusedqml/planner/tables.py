@@ -7,6 +7,7 @@ the CPU, kernels on a GPU.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -185,6 +186,12 @@ class AngleTables:
     shared: CSRRows
     from_shared: CSRRows
     from_batched: CSRRows
+
+    @property
+    def numbers(self) -> tuple[Any, ...]:
+        """The fields as compiled code takes them."""
+        rows = self.shared.arrays, self.from_shared.arrays, self.from_batched.arrays
+        return self.num_shared, self.num_batched, *rows
 
 
 @dataclass(frozen=True, eq=False)

@@ -52,8 +52,7 @@ class CompiledPauliCoefficientMap(PauliCoefficientMap):
     def over(self, angles: AngleTables) -> CompiledPauliCoefficientMap:
         other = copy(self)
         other.angles = angles
-        rows = (angles.shared.arrays, angles.from_shared.arrays, angles.from_batched.arrays)
-        other.compiled = self.compiled.over(angles.num_shared, angles.num_batched, *rows)
+        other.compiled = self.compiled.over(*angles.numbers)
         return other
 
     @override
