@@ -76,14 +76,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=machine.cores())
     parser.add_argument("--json", type=Path, help="where to write everything")
     arguments = parser.parse_args()
-    report: dict[str, Any] = {
-        "machine": machine.describe(),
-        "commit": machine.commit(),
-        "threads": arguments.threads,
-        "load": machine.load(),
-        "observables": ["Z0 Z1", "Z on every qubit"],
-        "entries": [],
-    }
+    report: dict[str, Any] = machine.report(
+        threads=arguments.threads, observables=["Z0 Z1", "Z on every qubit"], entries=[]
+    )
     print(f"{'qubits':>6}{'layers':>8}{'samples':>9}{'local':>12}{'global':>12}{'CPU s a sample':>18}")
     for num_qubits in arguments.qubits:
         for num_layers in arguments.layers:

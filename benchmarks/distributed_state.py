@@ -19,7 +19,6 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
-from datetime import UTC, datetime
 from itertools import combinations
 from pathlib import Path
 from typing import Any, Self
@@ -220,14 +219,8 @@ def main() -> None:
     parser.add_argument("--deepquantum", type=Path, help="the Python of an environment that has it")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    report: dict[str, Any] = {
-        "machine": machine.describe(),
-        "commit": machine.commit(),
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "load": machine.load(),
-        "counts": counts(),
-        "times": {},
-    }
+    report: dict[str, Any] = machine.report(times={})
+    report["counts"] = counts()
     for name, entry in report["counts"].items():
         print(f"{name:>12} ranks: {entry['bytes']:6.2f} bytes a layer, exchanges {entry['exchanges']}")
     for n in options.qubits:

@@ -24,7 +24,6 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -249,14 +248,7 @@ def line(entry: dict[str, Any]) -> str:
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     """Everything asked for, in rounds: in each, every case has a turn."""
-    record: dict[str, Any] = {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": machine.commit(),
-        "machine": machine.describe(),
-        "load": machine.load(),
-        "threads": arguments.threads,
-        "results": [],
-    }
+    record: dict[str, Any] = machine.report(threads=arguments.threads, results=[])
     memory = levels(arguments.threads)
     record["levels"] = [asdict(level) for level in memory]
     for level in memory:

@@ -15,7 +15,6 @@ import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from datetime import UTC, datetime
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -77,13 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--qubits", type=int, default=QUBITS)
     parser.add_argument("--json", type=Path, help="where to write everything")
     options = parser.parse_args(arguments)
-    record: dict[str, Any] = {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": machine.commit(),
-        "machine": machine.describe(),
-        "load": machine.load(),
-        "entries": [],
-    }
+    record: dict[str, Any] = machine.report(entries=[])
     for limit in (None, 64.0):
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
             entry = process.submit(measure, options.samples, options.qubits, limit).result()

@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,12 @@ def commit() -> str | None:
     name = _command("git", "-C", str(folder), "rev-parse", "--short", "HEAD")
     changed = _command("git", "-C", str(folder), "status", "--porcelain", "--untracked-files=no", "../qiskit_fusedqml")
     return f"{name}+" if name and changed else name
+
+
+def report(**more: Any) -> dict[str, Any]:
+    """The beginning of a report: when, of which commit, where, beside how much else; then what is given."""
+    date = datetime.now(UTC).isoformat(timespec="seconds")
+    return {"date": date, "commit": commit(), "machine": describe(), "load": load(), **more}
 
 
 def save(report: dict[str, Any], path: Path | None) -> None:

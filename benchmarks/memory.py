@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -70,14 +69,7 @@ def main() -> int:
     arguments = parser.parse_args()
     names = arguments.workloads.replace(",hea", ";hea").split(";")
     tools = arguments.peers.split(",")
-    record: dict[str, Any] = {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": machine.commit(),
-        "machine": machine.describe(),
-        "load": machine.load(),
-        "threads": arguments.threads,
-        "results": {},
-    }
+    record: dict[str, Any] = machine.report(threads=arguments.threads, results={})
     for name in names:
         entries = record["results"][name] = {}
         for tool in tools:

@@ -199,14 +199,11 @@ def main() -> None:
     parser.add_argument("--only", default="", help="only cases whose name begins so")
     parser.add_argument("--json", type=Path, help="where to write everything")
     arguments = parser.parse_args()
-    report: dict[str, Any] = {
-        "machine": machine.describe(),
-        "commit": machine.commit(),
-        "threads": int(THREADS),
-        "load": machine.load(),
-        "versions": {name: version(name) for name in ("pennylane", "pennylane-lightning", "numpy")},
-        "entries": [],
-    }
+    report: dict[str, Any] = machine.report(
+        threads=int(THREADS),
+        versions={name: version(name) for name in ("pennylane", "pennylane-lightning", "numpy")},
+        entries=[],
+    )
     print(f"{'':<48}{DEVICES[0]:>16}{DEVICES[1]:>18}{'ratio':>9}   floors")
     for part in arguments.parts.split(","):
         for case in PARTS[part]():

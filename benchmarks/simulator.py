@@ -214,13 +214,7 @@ def main() -> None:
     arguments = parser.parse_args()
     aer = AerSimulator(method="statevector", max_parallel_threads=arguments.threads)
     ours = FusedSimulator(max_parallel_threads=arguments.threads)
-    report: dict[str, Any] = {
-        "machine": machine.describe(),
-        "commit": machine.commit(),
-        "threads": arguments.threads,
-        "load": machine.load(),
-        "entries": [],
-    }
+    report: dict[str, Any] = machine.report(threads=arguments.threads, entries=[])
     kinds = ("new", "bound", "again")
     print(f"{'':<44}{'Aer':>11}" + "".join(f"{kind:>11}{'ratio':>7}" for kind in kinds))
     for task in tasks(arguments.largest):
