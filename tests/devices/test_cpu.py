@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import multiprocessing
-import signal
 import subprocess
 import sys
 import warnings
@@ -16,6 +15,7 @@ import numpy as np
 import pytest
 from support.conformance import REFERENCE, TOLERANCE, Run, distance, random_run, random_sum
 from support.refusals import check_refusals
+from support.signals import stopped_by_alarm
 from support.tapes import TapeMaker, random_state, replaced, tape_of
 
 from qiskit_fusedqml.devices import _native, cpu
@@ -347,14 +347,7 @@ def test_after_a_fork():
 
 @pytest.mark.parametrize(("n", "batch"), [(12, 32), (17, 1)])
 def test_a_signal_stops_a_long_call(n, batch):
-    """Ctrl-C is a signal whose handler raises; here an alarm's does. The device is as good as new afterwards."""
-
-    class AlarmError(Exception):
-        pass
-
-    def ring(*_):
-        raise AlarmError
-
+    """The device is as good as new afterwards."""
     ops = tuple(RY(1 << q, 1 << q, 0) for q in range(8))
     block = Block(tuple(1 << q for q in range(8)), ops)
     device = CPUDevice(num_threads=2)
@@ -364,14 +357,8 @@ def test_a_signal_stops_a_long_call(n, batch):
     endless = Tape(n, (block,) * 20_000, Frame.identity(n), 0)
     ket = device.allocate(endless, batch, None)
     cpu._compiled(endless)
-    previous = signal.signal(signal.SIGALRM, ring)
-    try:
-        signal.setitimer(signal.ITIMER_REAL, 0.2)
-        with pytest.raises(AlarmError):
-            device.forward(endless, coefficients, ket)
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, previous)
+    with stopped_by_alarm():
+        device.forward(endless, coefficients, ket)
     assert max(random_run(1, 6, 1, 3).errors(device)) < 1e-12
 
 

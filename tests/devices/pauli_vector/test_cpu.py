@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from dataclasses import replace
 from itertools import pairwise
 
@@ -26,6 +25,7 @@ from support.random_pauli_tapes import (
     random_observables,
     replaced,
 )
+from support.signals import stopped_by_alarm
 
 from qiskit_fusedqml.devices import _native
 from qiskit_fusedqml.devices.pauli_vector.cpu import CPUPauliDevice
@@ -172,14 +172,7 @@ def test_bad_input():
 
 @pytest.mark.parametrize(("n", "batch"), [(8, 32), (9, 1)])
 def test_a_signal_stops_a_long_call(n, batch):
-    """Ctrl-C is a signal whose handler raises; here an alarm's does. The device is as good as new afterwards."""
-
-    class AlarmError(Exception):
-        pass
-
-    def ring(*_):
-        raise AlarmError
-
+    """The device is as good as new afterwards."""
     frame = PauliFrame.identity(n)
     block = PauliBlock(tuple(v for q in frame.qubits[:3] for v in q[:2]), tuple(Affine(q, 0) for q in frame.qubits[:3]))
     endless = PauliTape(n, (block,) * 3000, frame, 0)
@@ -187,14 +180,8 @@ def test_a_signal_stops_a_long_call(n, batch):
     coefficients = random_coefficients(maker, endless, batch)
     device = CPUPauliDevice(num_threads=2)
     ket = device.allocate(n, batch, np.ones(4**n))
-    previous = signal.signal(signal.SIGALRM, ring)
-    try:
-        signal.setitimer(signal.ITIMER_REAL, 0.2)
-        with pytest.raises(AlarmError):
-            device.forward(endless, coefficients, ket)
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, previous)
+    with stopped_by_alarm():
+        device.forward(endless, coefficients, ket)
     check(device, 1, 4, 3, "at", 2, 3)
 
 
