@@ -26,20 +26,17 @@ RowOrder checked_rows(const State& state, const Array<uint64_t, 1>& vectors, uin
 }  // namespace
 
 void bind_parts(nb::module_& m) {
-    m.def("pack", [](const State& state, const Array<uint64_t, 1>& vectors, uint64_t offset, uint64_t first, uint64_t count,
-                     const Buffer& buffer, int threads) {
-        const RowOrder rows = checked_rows(state, vectors, offset, first, count, buffer);
-        void* data = buffer.data();
-        nb::gil_scoped_release release;
-        pack(state, rows, data, threads);
-    });
-    m.def("unpack", [](const State& state, const Array<uint64_t, 1>& vectors, uint64_t offset, uint64_t first, uint64_t count,
-                       const Buffer& buffer, int threads) {
-        const RowOrder rows = checked_rows(state, vectors, offset, first, count, buffer);
-        void* data = buffer.data();
-        nb::gil_scoped_release release;
-        unpack(state, rows, data, threads);
-    });
+    const auto copies = [](auto copy) {
+        return [copy](const State& state, const Array<uint64_t, 1>& vectors, uint64_t offset, uint64_t first, uint64_t count,
+                      const Buffer& buffer, int threads) {
+            const RowOrder rows = checked_rows(state, vectors, offset, first, count, buffer);
+            void* data = buffer.data();
+            nb::gil_scoped_release release;
+            copy(state, rows, data, threads);
+        };
+    };
+    m.def("pack", copies(&pack));
+    m.def("unpack", copies(&unpack));
     m.def("clear", &clear, nb::call_guard<nb::gil_scoped_release>());
     m.def("add", [](const State& state, const State& other, int threads) {
         check(state.kernels == other.kernels && state.bytes() == other.bytes() && state.lane_bits == other.lane_bits,
