@@ -11,9 +11,10 @@ from numpy.typing import ArrayLike, NDArray
 from ..arrays import FloatArray, whole_number
 from ..engine.parameters import checked_arrays, checked_cotangents
 from ..engine.program_function import Gradients, ProgramFunction
+from ..engine.trajectories import CALLED_BEFORE
 from ..errors import FusedQMLError, InvalidInputError
 from .agreement import Agreement, digest
-from .communicators import Communicator
+from .communicators import Communicator, gathered
 from .shared_device import ranks_of_state, shared_communicator
 
 Array = NDArray[np.floating]
@@ -79,7 +80,7 @@ class RankBatches:
     def agreed(self, numbers: FloatArray) -> Array:
         """The numbers of the first rank."""
         self._agreement.begin("agree", digest([str(numbers.shape)]), digest([]))
-        found: Array = self._gathered(np.asarray(numbers, np.float64))[0]
+        found: Array = gathered(self._comm, np.asarray(numbers, np.float64))[0]
         return found
 
     def _checked(self, x: ArrayLike | None, w: ArrayLike | None) -> tuple[FloatArray | None, FloatArray]:
@@ -116,7 +117,7 @@ class RankBatches:
         rows = -(-batch // self._groups)
         padded = np.zeros((rows, *own.shape[1:]), own.dtype)
         padded[: len(own)] = own
-        found = self._gathered(padded)[:: self._each]
+        found = gathered(self._comm, padded)[:: self._each]
         sizes = [self._share(group, batch) for group in range(self._groups)]
         return np.concatenate([found[group, : part.stop - part.start] for group, part in enumerate(sizes)])
 
@@ -131,20 +132,15 @@ class RankBatches:
                     (0,) * (w.ndim - 1) + (function.num_weights,), function.dtype
                 )
             if pull is None:
-                raise FusedQMLError("This pullback was called before; each belongs to one backward sweep.")
+                raise FusedQMLError(CALLED_BEFORE)
             found: tuple[Any, Any] = pull(cotangents[part])
             return found
 
         dx, dw = self._agreement.step(action)
-        total = self._rows(dw, batch) if w.ndim == 2 else self._gathered(dw)[:: self._each].sum(axis=0)
+        total = self._rows(dw, batch) if w.ndim == 2 else gathered(self._comm, dw)[:: self._each].sum(axis=0)
         if not function.input_gradients or x is None:
             return None, total
         return self._rows(dx, batch), total
-
-    def _gathered(self, own: Any) -> Any:
-        array = np.ascontiguousarray(own)
-        found = self._comm.allgather(array.reshape(-1).view(np.uint8))
-        return found.view(array.dtype).reshape(self._comm.size, *array.shape)
 
 
 class StateRanks:

@@ -85,6 +85,13 @@ def summed(comm: Communicator, values: FloatArray) -> FloatArray:
     return total
 
 
+def gathered(comm: Communicator, values: NDArray[Any]) -> NDArray[Any]:
+    """The arrays (...) of all ranks, (size, ...), of one shape and type."""
+    own = np.ascontiguousarray(values)
+    found = comm.allgather(own.reshape(-1).view(np.uint8))
+    return found.view(own.dtype).reshape(comm.size, *own.shape)
+
+
 def communicator(comm: Any, timeout: float = 600.0) -> Communicator:
     """What is given, as a `Communicator`.
 
@@ -226,7 +233,7 @@ class TorchCommunicator(Communicator):
 
     @override
     def split(self, group: int) -> TorchCommunicator:
-        numbers = self.allgather(np.array([group], np.int64).view(np.uint8)).view(np.int64)[:, 0]
+        numbers = gathered(self, np.array([group], np.int64))[:, 0]
         own = self
         for number in sorted(set(numbers.tolist())):  # every rank takes part in the making of every group
             ranks = np.flatnonzero(numbers == number).tolist()
@@ -284,7 +291,7 @@ class ThreadCommunicator(Communicator):
 
     @override
     def split(self, group: int) -> ThreadCommunicator:
-        numbers = self.allgather(np.array([group], np.int64).view(np.uint8)).view(np.int64)[:, 0]
+        numbers = gathered(self, np.array([group], np.int64))[:, 0]
         members = tuple(np.flatnonzero(numbers == group).tolist())
         with self._room.lock:
             room = self._room.rooms.setdefault(members, _Room(len(members)))

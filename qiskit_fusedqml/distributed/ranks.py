@@ -14,7 +14,7 @@ from ..arrays import FloatArray
 from ..devices import RankDevice, State
 from ..devices.pieces import Piece
 from .agreement import Agreement, digest
-from .communicators import Communicator, summed
+from .communicators import Communicator, gathered, summed
 from .layouts import Exchange
 
 Result = TypeVar("Result")
@@ -69,9 +69,7 @@ class Ranks:
 
     def gathered(self, values: np.ndarray[Any, Any]) -> Any:
         """An array of each rank, one after the other."""
-        own = np.ascontiguousarray(values)
-        found = self.comm.allgather(own.reshape(-1).view(np.uint8))
-        return found.view(own.dtype).reshape(self.size, *own.shape)
+        return gathered(self.comm, values)
 
     def common_budget(self, budget: int, *, of_machine: bool) -> int:
         """Bytes that states may take on every rank: the least of all, shared by the ranks of one machine."""

@@ -14,7 +14,7 @@ from ..devices.cpu import default_threads
 from ..devices.registry import check_device, make_device
 from ..memory import BoundedCache
 from .agreement import digest
-from .communicators import Communicator, communicator
+from .communicators import Communicator, communicator, gathered
 from .device import DistributedDevice
 
 MAX_DEVICES = 256
@@ -98,7 +98,7 @@ def _threads(comm: Communicator) -> int:
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     own = np.frombuffer(digest([platform.node(), str(cores)]), np.int64)
     row = np.array([own[0], len(cores) or os.cpu_count() or 1, default_threads()], np.int64)
-    found = comm.allgather(row.view(np.uint8)).view(np.int64)
+    found = gathered(comm, row)
     shares = [
         min(threads, max(1, count // int(np.sum(found[:, 0] == mask)))) for mask, count, threads in found.tolist()
     ]
