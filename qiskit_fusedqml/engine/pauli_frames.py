@@ -293,11 +293,19 @@ class _Walk:
         self.steps.append(Noise(x, z, np.cumsum(probabilities)))
 
 
-def pauli_probabilities(channel: Channel) -> FloatArray | None:
-    """The probabilities (4**k,) of Pauli strings that a constant channel is the mixture of, or None.
+def string_weights(factors: FloatArray) -> FloatArray:
+    """What each of 4**k strings weighs in a sum that multiplies the strings by some factors (4**k,).
 
     ``T[a, a] = sum_b p[b] (-1)**(b and a anticommute)``, whose inverse is the same sum over 4**k.
     """
+    signs = np.ones((1, 1))
+    while len(signs) < len(factors):
+        signs = np.kron(SIGNS, signs)
+    return np.asarray(signs @ factors / len(factors))
+
+
+def pauli_probabilities(channel: Channel) -> FloatArray | None:
+    """The probabilities (4**k,) of Pauli strings that a constant channel is the mixture of, or None."""
     matrix = channel.matrix
     if channel.family is not None:
         if any(slot >= 0 for slot in channel.slots):
@@ -306,10 +314,7 @@ def pauli_probabilities(channel: Channel) -> FloatArray | None:
     assert matrix is not None
     if np.abs(matrix - np.diag(np.diag(matrix))).max() > EPSILON:
         return None
-    signs = np.ones((1, 1))
-    for _ in channel.qubits:
-        signs = np.kron(SIGNS, signs)
-    probabilities = np.asarray(signs @ np.diag(matrix) / len(matrix))
+    probabilities = string_weights(np.diag(matrix))
     if probabilities.min() < -1e-9:
         return None
     clipped = np.clip(probabilities, 0.0, None)

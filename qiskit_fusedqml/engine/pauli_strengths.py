@@ -27,7 +27,7 @@ from ..ir.observables import PauliSum
 from ..ir.program import Program
 from .options import EngineOptions
 from .parameters import ParameterBatch
-from .pauli_frames import SIGNS, pauli_probabilities
+from .pauli_frames import pauli_probabilities, string_weights
 from .pauli_trajectories import PauliTrajectories
 from .trajectories import Estimate, TrajectoryEstimator
 
@@ -115,7 +115,7 @@ class StrengthTrajectories(TrajectoryEstimator):
             probabilities = pauli_probabilities(_fixed(channel, angles))
             assert probabilities is not None
             for slot, slope in zip(channel.slots, slopes, strict=True):
-                by_string = _transform(np.diagonal(slope), len(channel.qubits))
+                by_string = string_weights(np.diagonal(slope))
                 missing = (probabilities == 0.0) & (np.abs(by_string) > SMALL * 1e-10)
                 if slot >= 0 and missing.any():
                     raise InvalidInputError(
@@ -148,11 +148,3 @@ def _fixed(channel: Channel, angles: FloatArray) -> Channel:
     if channel.family is None:
         return channel
     return Channel(channel.qubits, np.ascontiguousarray(channel.family.transfer(*channel.parameters(angles))))
-
-
-def _transform(diagonal: FloatArray, num_qubits: int) -> FloatArray:
-    """From factors (4**k,) of strings to what strings count, as of `pauli_probabilities`."""
-    signs = np.ones((1, 1))
-    for _ in range(num_qubits):
-        signs = np.kron(SIGNS, signs)
-    return np.asarray(signs @ diagonal / len(diagonal))
