@@ -46,7 +46,7 @@ class Sizes:
         traffic: Exponent of the state beyond the caches, relative to ``tile_bytes``.
         programs: Exponents of the states that are cut into tiles, relative to ``tile_bytes``.
         layers: Layers of the programs.
-        half_qubits: Qubits of the small circuits with which half-width vectors are tried.
+        half_qubits: Qubits of the small circuits with which half-width vectors are timed.
         timer: How long each question is asked; that for the costs of operations, the longest one, thrice as long.
     """
 
@@ -56,7 +56,7 @@ class Sizes:
     traffic: int = 7
     programs: tuple[int, ...] = (4, 5)
     layers: int = 3
-    half_qubits: tuple[int, ...] = (4, 6)
+    half_qubits: tuple[int, ...] = (6, 9)
     timer: Timer = field(default_factory=lambda: Timer(seconds=2.0))
 
 
@@ -128,7 +128,7 @@ def _words(numbers: Calibration) -> dict[str, str]:
     return {
         "qubits of a tile that is copied": str(numbers.tile_qubits),
         "qubits of a state worked on as a whole": str(numbers.whole_qubits),
-        "half-width vectors for small batches": "yes" if numbers.half_width else "no",
+        "time of a group in vectors of half the width": f"{numbers.half_width_cost:.3g}",
         "multiply-adds while a byte moves": f"{numbers.byte_cost:.3g}",
         **costs,
     }
@@ -168,7 +168,7 @@ def measure(precision: str, sizes: Sizes, report: Report) -> Calibration:
     report("sizes of states worked on where they lie")
     now = replace(now, whole_qubits=trials.whole_qubits(now))
     report("vectors of half the width")
-    now = replace(now, half_width=trials.half_width(now))
+    now = replace(now, half_width_cost=trials.half_width_cost(now))
     return replace(now, cpu=cpu_model(), date=datetime.now(UTC).date().isoformat(), caches=caches())
 
 
@@ -229,16 +229,17 @@ class _Trials(NamedTuple):
                 best = dimension
         return best
 
-    def half_width(self, now: Calibration) -> bool:
-        """Whether batches that do not fill the lanes take less time with half of them."""
-        devices = [self._device(now, half_width=pays) for pays in (True, False)]
+    def half_width_cost(self, now: Calibration) -> float:
+        """Time of a group of samples in half-width vectors beside one of the full width; 1 if there are no others."""
+        # a cost below half makes the device take twice as many narrow groups, one of 1 never
+        devices = [self._device(now, half_width_cost=cost) for cost in (0.4, 1.0)]
         model = devices[0].cost_model
         if model.half_lanes == model.lanes:
-            return False  # there are no other vectors
-        layers, batch = 4 * self.sizes.layers, model.half_lanes
+            return 1.0
+        layers, batch = 4 * self.sizes.layers, 4 * model.lanes
         steps = [program_step(each, n, layers, batch) for n in self.sizes.half_qubits for each in devices]
         times = self.sizes.timer.fastest(steps)
-        return prod(times[::2]) <= prod(times[1::2])
+        return _rounded((prod(times[::2]) / prod(times[1::2])) ** (1 / len(self.sizes.half_qubits)) / 2)
 
     def _device(self, now: Calibration, **changes: Any) -> CPUDevice:
         return CPUDevice(self.precision, 1, replace(now, **changes))

@@ -40,7 +40,6 @@ Check: TypeAlias = tuple[Callable[[Any], bool], str]
 """Whether a value is allowed, and the words for what is."""
 
 _QUBITS: Check = (lambda v: type(v) is int and 1 <= v <= 30, "a whole number from 1 to 30")
-_FLAG: Check = (lambda v: isinstance(v, bool), "true or false")
 # nothing costs so much more than a factored RY; a number beyond it is a mistake
 _COST: Check = (lambda v: type(v) in (int, float) and 0 < v < 1e4, "a number above 0 and below 10000")
 _TEXT: Check = (lambda v: isinstance(v, str) and 0 < len(v) <= _LONGEST, f"a text of at most {_LONGEST} characters")
@@ -48,7 +47,7 @@ _TEXT: Check = (lambda v: isinstance(v, str) and 0 < len(v) <= _LONGEST, f"a tex
 _NUMBERS = {
     "tile_qubits": _QUBITS,
     "whole_qubits": _QUBITS,
-    "half_width": _FLAG,
+    "half_width_cost": _COST,
     "byte_cost": _COST,
     **{f"factors.{kind}.{direction}": _COST for kind in KINDS for direction in ("forward", "backward")},
 }
@@ -71,7 +70,8 @@ class Calibration:
     Attributes:
         tile_qubits: Dimensions of a tile that is copied into a buffer.
         whole_qubits: A state of up to this many dimensions is worked on where it lies.
-        half_width: Whether vectors of half the width pay for batches that do not fill the full width.
+        half_width_cost: Time of a group of samples in vectors of half the width, beside one in vectors of the full width:
+            0.5 and a little where the data paths are half as wide as the vectors, 1 where they are as wide.
         byte_cost: See `CostModel`.
         factors: See `CostModel`.
         cpu: The CPU model it was measured on, None for numbers that were not measured.
@@ -81,7 +81,7 @@ class Calibration:
 
     tile_qubits: int
     whole_qubits: int
-    half_width: bool
+    half_width_cost: float
     byte_cost: float
     factors: Factors
     cpu: str | None = None
@@ -282,7 +282,7 @@ def _plain(entry: Calibration) -> dict[str, Any]:
         "measured": None if entry.cpu is None else {"cpu": entry.cpu, "date": entry.date} | _noted(entry.caches),
         "tile_qubits": entry.tile_qubits,
         "whole_qubits": entry.whole_qubits,
-        "half_width": entry.half_width,
+        "half_width_cost": entry.half_width_cost,
         "byte_cost": entry.byte_cost,
         "factors": {kind: {"forward": forward, "backward": backward} for kind, (forward, backward) in entry.factors},
     }
@@ -308,7 +308,7 @@ def _entry(where: str, entry: Any) -> Calibration:
     return Calibration(
         values["tile_qubits"],
         values["whole_qubits"],
-        values["half_width"],
+        float(values["half_width_cost"]),
         float(values["byte_cost"]),
         Factors(**factors),
         values.get("measured.cpu"),

@@ -34,6 +34,7 @@ from .pieces import Piece
 _CACHE_WAY = 4096
 """Bytes of one way of an L1 cache: addresses that far apart share a set."""
 
+
 _TAPES: dict[int, tuple[ref[Tape], _native.Tape]] = {}
 """Compiled tapes of all devices, by id: a dictionary of weak keys takes as long as a small sweep."""
 
@@ -96,7 +97,7 @@ class CPUDevice(RankDevice):
         amplitude_bytes = 8 if self._single else 16
         row_bytes = self._width * amplitude_bytes
         numbers = find(self._isa, precision)[0] if calibration is None else calibration
-        self._half_width_pays = numbers.half_width
+        self._half_width_cost = numbers.half_width_cost
         self.cost_model = CostModel(
             tile_qubits=numbers.tile_qubits,
             whole_qubits=numbers.whole_qubits,
@@ -218,15 +219,17 @@ class CPUDevice(RankDevice):
 
     def _prefers_half_width(self, tape: Tape, batch: int) -> bool:
         """Whether half-width vectors keep more threads, or fewer empty lanes, busy."""
-        if batch >= self._width * self.num_threads:
-            return False
         qubits, half = tape.lane_qubits, self._half_width
-        groups, narrow = -(-batch // max(self._width >> qubits, 1)), max(half >> qubits, 1)
-        if groups < self.num_threads and -(-batch // narrow) > groups:
+        groups, narrow = (-(-batch // max(width >> qubits, 1)) for width in (self._width, half))
+        if groups < self.num_threads and narrow > groups:
             largest = max((size.tile for size in sizes_of(tape)), default=0)
             if 1 << (tape.num_qubits - qubits - largest) < self.num_threads:
-                return self.cost_model.splits(tape.num_qubits, qubits, narrow, batch)
-        return self._half_width_pays and (1 << (batch - 1).bit_length() + qubits) <= half
+                return self.cost_model.splits(tape.num_qubits, qubits, max(half >> qubits, 1), batch)
+        if groups > self.num_threads:
+            # three groups keep two threads as long as four do; six of half the width leave none idle
+            turns, narrow_turns = (-(-count // self.num_threads) for count in (groups, narrow))
+            return self._half_width_cost * narrow_turns < turns
+        return self._half_width_cost < 1 and (1 << (batch - 1).bit_length() + qubits) <= half
 
     def _compile_observables(self, frame: Frame, sums: Sequence[PauliSum]) -> _native.Observables:
         terms = ObservableTerms.of(frame, sums)

@@ -36,7 +36,7 @@ from qiskit_fusedqml.planner.tape import Tape
 
 ISA = instruction_set()
 USER_FILE = user_file  # before conftest puts another in its place
-OWN = Calibration(7, 9, False, 2.5, Factors(u2=(0.25, 0.75)), cpu_model(), "2026-01-02")
+OWN = Calibration(7, 9, 1.0, 2.5, Factors(u2=(0.25, 0.75)), cpu_model(), "2026-01-02")
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def test_the_package_has_every_instruction_set_in_full() -> None:
     for precisions in entries.values():
         assert set(precisions) == {"double", "single"}
         for entry in precisions.values():
-            assert set(entry) == {"measured", "tile_qubits", "whole_qubits", "half_width", "byte_cost", "factors"}
+            assert set(entry) == {"measured", "tile_qubits", "whole_qubits", "half_width_cost", "byte_cost", "factors"}
             assert set(entry["factors"]) == set(KINDS)
             assert entry["tile_qubits"] <= entry["whole_qubits"]
             if entry["measured"] is not None:
@@ -122,11 +122,25 @@ def test_a_given_calibration_beats_both(own_file: Path) -> None:
 
 
 def test_half_width_is_a_choice() -> None:
-    full, half = (CPUDevice("double", 1, replace(OWN, half_width=pays)) for pays in (False, True))
+    full, half = (CPUDevice("double", 1, replace(OWN, half_width_cost=cost)) for cost in (1.0, 0.55))
     model = full.cost_model
     tape = Tape(4, (), Frame.identity(4), 0)
     sizes = [device.allocate(tape, model.half_lanes, None).bytes for device in (full, half)]
     assert sizes[0] == sizes[1] * model.lanes // model.half_lanes
+
+
+@pytest.mark.parametrize("cost", [0.57, 1.0])
+def test_odd_numbers_of_groups_take_narrow_vectors_where_these_are_cheap(cost: float) -> None:
+    device = CPUDevice("double", 2, replace(OWN, half_width_cost=cost))
+    model, tape = device.cost_model, Tape(6, (), Frame.identity(6), 0)
+    if model.half_lanes == model.lanes:
+        assert device.allocate(tape, 3 * model.lanes, None).bytes == 3 * model.lanes * 16 << 6
+        return
+    # turns of two threads: 2 in wide vectors, of three groups as of four; in narrow ones 3 of five and of six, 4 of eight
+    for batch in range(2 * model.lanes + 1, 4 * model.lanes + 1):
+        narrow = cost < 1 and batch <= 3 * model.lanes
+        lanes = model.half_lanes if narrow else model.lanes
+        assert device.allocate(tape, batch, None).bytes == -(-batch // lanes) * lanes * 16 << 6
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"format": 1}', '{"format": 2, "entries": {}}', "\xff"])
@@ -198,7 +212,7 @@ def test_another_machine_s_file_is_named_once(own_file: Path) -> None:
 FAULTS: dict[str, Any] = {
     "tile_qubits": 0,
     "whole_qubits": 11.5,
-    "half_width": 1,
+    "half_width_cost": True,
     "byte_cost": -1.0,
     "byte_cost ": "1",
     "byte_cost  ": float("nan"),
