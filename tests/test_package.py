@@ -37,7 +37,7 @@ ALLOWED = {
     "cupy": ("devices.gpu.runtime",),
     "pennylane": ("interfaces.pennylane",),
     "sklearn": ("demo",),
-    "matplotlib": ("training", "demo"),
+    "matplotlib": ("planner", "training", "demo"),
 }
 """Who may import what is heavy or optional."""
 

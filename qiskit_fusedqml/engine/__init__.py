@@ -29,5 +29,6 @@
 `unravelling`         channels as mixtures of 2x2 matrices
 `noisy_sweeps`        sweeps over such trajectories
 `certificates`        how well a backward sweep undoes noise
+`report`              what a notebook shows of a function
 ====================  ======================================================================================
 """

@@ -14,6 +14,7 @@ from ..devices import Device
 from ..devices.pauli_vector.device import MixedStateDevice
 from ..errors import OutOfMemoryError
 from ..memory import format_bytes
+from ..planner.report import table
 from ..planner.segments import LONGEST
 from .options import EngineOptions
 from .parameters import ParameterBatch
@@ -65,15 +66,26 @@ class MemoryEstimate:
         """All of it."""
         return self.states + self.checkpoints + self.tables + self.outputs
 
+    @property
+    def title(self) -> str:
+        """All of it, and for how many samples."""
+        return f"{format_bytes(self.total)} for {self.batch} samples, {self.rows} at a time"
+
+    def parts(self) -> list[tuple[str, str]]:
+        """Names and sizes."""
+        parts = {
+            "states": self.states,
+            f"{self.num_checkpoints} checkpoints": self.checkpoints,
+            "tables": self.tables,
+            "outputs": self.outputs,
+        }
+        return [(name, format_bytes(size)) for name, size in parts.items()]
+
     def __str__(self) -> str:
-        parts = (
-            ("states", self.states),
-            (f"{self.num_checkpoints} checkpoints", self.checkpoints),
-            ("tables", self.tables),
-            ("outputs", self.outputs),
-        )
-        sizes = ", ".join(f"{name} {format_bytes(size)}" for name, size in parts)
-        return f"{format_bytes(self.total)} for {self.batch} samples, {self.rows} at a time: {sizes}"
+        return f"{self.title}: {', '.join(f'{name} {size}' for name, size in self.parts())}"
+
+    def _repr_html_(self) -> str:
+        return table(f"Memory: {self.title}", self.parts())
 
 
 class MemoryBudget:

@@ -2,37 +2,22 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Protocol
+from typing import TYPE_CHECKING
 
 from ..ir.program import Program, Rotation
 from .cost import CostModel, Work, block_bytes, gate_by_gate, operation_kind, operation_work, share_of
+from .drawing import Lines, draw, pure_masks
+from .report import Report, account
 from .stages import exchanged, sent_share
 from .tables import FACTORED, CoefficientTables
 from .tape import RY, U2, Block, Diag, Operation, Pauli, Tape
 from .words import sizes_of
 
-SHOWN_BLOCKS = 20
-"""`str(plan)` lists at most this many blocks, the first ones and the last."""
-
-
-class AnyBlock(Protocol):
-    """A block of a tape of either kind."""
-
-    @property
-    def tile(self) -> Sequence[int]:
-        """Dimensions of what is brought together in fast memory."""
-
-    @property
-    def operations(self) -> Sequence[Any]:
-        """What is applied there, in forward order."""
-
-    @property
-    def undo_from(self) -> int:
-        """Position of the first operation that the backward sweep undoes."""
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass(eq=False, repr=False)
@@ -62,7 +47,7 @@ class Plan:
             for _, work in self._operations(block):
                 forward += share * work.forward
                 backward += share * work.backward
-            moved = self._traffic(block)
+            moved = self.traffic(block)
             forward_bytes += moved.forward_bytes
             backward_bytes += moved.backward_bytes
         return Work(forward, backward, forward_bytes, backward_bytes)
@@ -71,7 +56,7 @@ class Plan:
         """What one block takes on the device, its arithmetic and the moves of its tiles, in `CostModel.cost`'s unit."""
         model = self.cost_model
         arithmetic = sum(model.cost(work, kind) for kind, work in self._operations(block))
-        return share_of(block, self.tape.num_qubits) * arithmetic, model.cost(self._traffic(block))
+        return share_of(block, self.tape.num_qubits) * arithmetic, model.cost(self.traffic(block))
 
     @cached_property
     def arithmetic_cost(self) -> float:
@@ -149,7 +134,8 @@ class Plan:
         work = operation_work(operation, factored=factored, undone=undone)
         return self.cost_model.cost(work, operation_kind(operation, factored=factored))
 
-    def _traffic(self, block: Block) -> Work:
+    def traffic(self, block: Block) -> Work:
+        """Bytes that a block moves per amplitude and sample."""
         return block_bytes(block, self.cost_model.amplitude_bytes, share_of(block, self.tape.num_qubits))
 
     @cached_property
@@ -180,10 +166,33 @@ class Plan:
         return f"<Plan of {len(self.program.instructions)} instructions in {len(self.tape.blocks)} blocks>"
 
     def __str__(self) -> str:
+        return str(self.report)
+
+    def _repr_html_(self) -> str:
+        return self.report.html()
+
+    @property
+    def report(self) -> Report:
+        """What is shown of it."""
         blocks = self.tape.blocks
         shares = [share_of(block, self.tape.num_qubits) for block in blocks]
-        lines = block_lines("amplitude", "qubits", self.summary(), blocks, shares)
-        return "\n".join(lines + self._stage_lines() if self.tape.stages else lines)
+        notes = self._stage_lines() if self.tape.stages else ()
+        return Report("amplitude", "qubits", self.summary(), blocks, shares, notes)
+
+    def draw(self, first: int = 0) -> Figure:
+        """A picture of the blocks and of what they move, see `qiskit_fusedqml.planner.drawing`.
+
+        Args:
+            first: The first block that is drawn; as many follow as fit.
+
+        Returns:
+            A figure of matplotlib, which a notebook shows by itself; ``figure.savefig("plan.svg")`` keeps it.
+
+        Raises:
+            InvalidInputError: If there is no such block.
+            MissingExtraError: If matplotlib is not installed.
+        """
+        return draw(self, Lines("bit", 1, pure_masks), first)
 
     def _stage_lines(self) -> list[str]:
         """The stages, what trades places before each, and what is sent."""
@@ -198,65 +207,5 @@ class Plan:
         ends = [*(stage.first for stage in stages[1:]), len(self.tape.blocks)]
         for number, (stage, end) in enumerate(zip(stages, ends, strict=True)):
             before = f"{self.exchanges[number - 1]} qubits exchanged, then " if number else ""
-            lines.append(f"  stage {number}: {before}blocks {stage.first} to {end - 1}")
+            lines.append(f"stage {number}: {before}blocks {stage.first} to {end - 1}")
         return lines
-
-
-def account(work: Work, baseline: Work) -> dict[str, float]:
-    """A plan's work and that of one instruction at a time, as entries of its summary."""
-    return {
-        "forward_fma": work.forward,
-        "backward_fma": work.backward,
-        "forward_bytes": work.forward_bytes,
-        "backward_bytes": work.backward_bytes,
-        "gate_by_gate_forward_fma": baseline.forward,
-        "gate_by_gate_backward_fma": baseline.backward,
-        "gate_by_gate_forward_bytes": baseline.forward_bytes,
-        "gate_by_gate_backward_bytes": baseline.backward_bytes,
-    }
-
-
-def block_lines(
-    per: str,
-    dimensions: str,
-    summary: Mapping[str, float | int],
-    blocks: Sequence[AnyBlock],
-    shares: Sequence[float] | None = None,
-) -> list[str]:
-    """The lines of a printed plan.
-
-    Args:
-        per: What work is counted by.
-        dimensions: What a tile's dimensions are called.
-        summary: The plan's summary.
-        blocks: The blocks of its tape.
-        shares: The part of the state that each block works on; None for all of it.
-    """
-    count = f"{summary['blocks']} block" + ("s" if summary["blocks"] != 1 else "")
-    sizes = f"{summary['instructions']} instructions -> {summary['operations']} operations in {count}"
-    lines = [
-        f"Plan: {summary['num_qubits']} qubits, {sizes}",
-        f"{f'per {per} and sample':<26}{'forward':>12}{'backward':>12}{'one by one':>14}{'':>12}{'saved':>9}",
-    ]
-    for unit, label in (("fma", "multiply-adds"), ("bytes", "bytes, slow memory")):
-        ours = summary[f"forward_{unit}"] + summary[f"backward_{unit}"]
-        theirs = summary[f"gate_by_gate_forward_{unit}"] + summary[f"gate_by_gate_backward_{unit}"]
-        saved = f"{theirs / ours:.1f}x" if ours else "-"
-        lines.append(
-            f"{label:<26}{summary[f'forward_{unit}']:>12.0f}{summary[f'backward_{unit}']:>12.0f}"
-            f"{summary[f'gate_by_gate_forward_{unit}']:>14.0f}{summary[f'gate_by_gate_backward_{unit}']:>12.0f}{saved:>9}"
-        )
-    shown = list(enumerate(blocks))
-    hidden = len(shown) - SHOWN_BLOCKS
-    if hidden > 0:
-        shown = shown[: SHOWN_BLOCKS - 1] + shown[-1:]
-    for index, block in shown:
-        if hidden > 0 and index == len(blocks) - 1:
-            lines.append(f"  ... {hidden} more blocks")
-        kinds = Counter(type(operation).__name__ for operation in block.operations)
-        content = ", ".join(f"{number} {kind}" for kind, number in kinds.items())
-        undone = len(block.operations) - block.undo_from
-        part = f" on 1/{1 / shares[index]:.0f} of the state" if shares and shares[index] < 1.0 else ""
-        tile = f"tile of {len(block.tile)} {dimensions}{part}"
-        lines.append(f"  block {index}: {tile}, {content}; {undone} undone backward")
-    return lines

@@ -73,8 +73,13 @@ def test_the_estimate_is_what_is_measured(case: str) -> None:
 
 def test_an_estimate_can_be_read() -> None:
     circuit = real_amplitudes(4, reps=2)
-    text = str(DifferentiableCircuit(circuit, ["ZZZZ"], precision="single", checkpoint=1).memory_estimate(8))
+    f = DifferentiableCircuit(circuit, ["ZZZZ"], precision="single", checkpoint=1)
+    text = str(f.memory_estimate(8))
     assert re.match(r"[\d.]+ KiB for 8 samples, 8 at a time: states 2\.0 KiB, 0 checkpoints 0 B, tables", text)
+    shown = f.memory_estimate(8)._repr_html_()
+    assert text.partition(":")[0] in shown
+    assert "<td>states</td><td>2.0 KiB</td>" in shown
+    assert "<td>weights</td><td>12</td>" in f._repr_html_()
 
 
 def test_the_budget_is_the_devices() -> None:

@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from ...arrays import ComplexArray, shown
 from ...devices import Device
-from ...engine import certificates, probabilities, second_order
+from ...engine import certificates, probabilities, report, second_order
 from ...engine.program_function import Gradients, InitialStates, ProgramFunction
 from ...engine.state_gradients import local_amplitudes, overlap_jacobian, state_vjp
 from ...errors import InvalidInputError
@@ -124,6 +124,7 @@ class DifferentiableCircuit(ProgramFunction):
     hvp = second_order.hessian_product
     undo_error = certificates.undo_error
     local_amplitudes = local_amplitudes
+    _repr_html_ = report.as_table
 
     @override
     def indices(self, wrt: str | Sequence[int | Parameter]) -> NDArray[np.intp]:

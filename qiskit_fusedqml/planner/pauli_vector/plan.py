@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from ...ir.channels import Channel
 from ...ir.program import Diagonal, Instruction, Matrix, Program, Rotation
 from ..cost import Work
-from ..plan import account, block_lines
+from ..drawing import Lines, draw, union
+from ..report import Report, account
 from .tables import CHANNEL, AffineSequences, PauliTables
-from .tape import Affine, Pair, PauliOperation, PauliTape, Transfer, Turn
+from .tape import Affine, Pair, PauliBlock, PauliOperation, PauliTape, Transfer, Turn
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 ROW_BYTES = 8
 """Bytes of one entry of a Pauli vector."""
@@ -39,9 +44,13 @@ class PauliPlan:
         for block in self.tape.blocks:
             for position, operation in enumerate(block.operations):
                 total += operation_work(operation, undone=position >= block.undo_from)
-            undone = block.undo_from < len(block.operations)
-            total += Work(0.0, 0.0, 2.0 * ROW_BYTES, 4.0 * ROW_BYTES if undone else 0.0)
+            total += self.traffic(block)
         return total
+
+    def traffic(self, block: PauliBlock) -> Work:
+        """Bytes that a block moves per string and sample."""
+        undone = block.undo_from < len(block.operations)
+        return Work(0.0, 0.0, 2.0 * ROW_BYTES, 4.0 * ROW_BYTES if undone else 0.0)
 
     @cached_property
     def baseline(self) -> Work:
@@ -93,10 +102,30 @@ class PauliPlan:
         return f"<PauliPlan of {len(self.program.instructions)} instructions in {len(self.tape.blocks)} blocks>"
 
     def __str__(self) -> str:
-        noise = self.channels
+        return str(self.report)
+
+    def _repr_html_(self) -> str:
+        return self.report.html()
+
+    @property
+    def report(self) -> Report:
+        """What is shown of it."""
+        noise, blocks = self.channels, self.tape.blocks
         places = f"{noise['in_sequences']} in sequences, {noise['in_pairs']} in pairs, {noise['dense']} dense"
-        lines = block_lines("string", "bits", self.summary(), self.tape.blocks)
-        return "\n".join([*lines[:1], f"{noise['channels']} channels: {places}", *lines[1:]])
+        notes = [f"{noise['channels']} channels: {places}"]
+        return Report("string", "bits", self.summary(), blocks, [1.0] * len(blocks), notes)
+
+    def draw(self, first: int = 0) -> Figure:
+        """A picture, as of `qiskit_fusedqml.planner.Plan.draw`."""
+        return draw(self, Lines("qubit", 2, _masks), first)
+
+
+def _masks(operation: PauliOperation) -> tuple[int, int]:
+    """Bits that an operation flips, and bits that it depends on."""
+    if isinstance(operation, Turn):
+        return operation.x, operation.side
+    qubits = (operation.qubit,) if isinstance(operation, Affine) else operation.qubits
+    return union(q.x | q.z for q in qubits), union(q.x_bit | q.z_bit for q in qubits)
 
 
 def operation_work(operation: PauliOperation, *, undone: bool) -> Work:

@@ -1,0 +1,139 @@
+"""What is shown of a plan, as text and in notebooks: its size, an account of its work, its blocks."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any, Protocol
+
+from .cost import Work
+
+SHOWN_BLOCKS = 20
+"""At most this many blocks are listed, the first ones and the last."""
+
+UNITS = {"fma": "multiply-adds", "bytes": "bytes, slow memory"}
+"""What work is counted in -> what it is called."""
+
+
+class AnyBlock(Protocol):
+    """A block of a tape of either kind."""
+
+    @property
+    def tile(self) -> Sequence[int]:
+        """Dimensions of what is brought together in fast memory."""
+
+    @property
+    def operations(self) -> Sequence[Any]:
+        """What is applied there, in forward order."""
+
+    @property
+    def undo_from(self) -> int:
+        """Position of the first operation that the backward sweep undoes."""
+
+
+def account(work: Work, baseline: Work) -> dict[str, float]:
+    """A plan's work and that of one instruction at a time, as entries of its summary."""
+    return {
+        "forward_fma": work.forward,
+        "backward_fma": work.backward,
+        "forward_bytes": work.forward_bytes,
+        "backward_bytes": work.backward_bytes,
+        "gate_by_gate_forward_fma": baseline.forward,
+        "gate_by_gate_backward_fma": baseline.backward,
+        "gate_by_gate_forward_bytes": baseline.forward_bytes,
+        "gate_by_gate_backward_bytes": baseline.backward_bytes,
+    }
+
+
+@dataclass(frozen=True)
+class Report:
+    """What is shown of a plan.
+
+    Attributes:
+        per: What work is counted by: an amplitude, or a Pauli string.
+        dimensions: What a tile's dimensions are called.
+        summary: The plan's summary.
+        blocks: The blocks of its tape.
+        shares: The part of the state that each block works on.
+        notes: Lines after the blocks.
+    """
+
+    per: str
+    dimensions: str
+    summary: Mapping[str, float | int]
+    blocks: Sequence[AnyBlock]
+    shares: Sequence[float]
+    notes: Sequence[str] = ()
+
+    @property
+    def title(self) -> str:
+        """Sizes of the circuit and of the plan."""
+        sizes = self.summary
+        count = f"{sizes['blocks']} block" + ("s" if sizes["blocks"] != 1 else "")
+        return (
+            f"{sizes['num_qubits']} qubits, {sizes['instructions']} instructions -> "
+            f"{sizes['operations']} operations in {count}"
+        )
+
+    def rows(self) -> list[tuple[str, list[float], str]]:
+        """For each unit its name; forward, backward, both one instruction at a time; what is saved."""
+        found = []
+        for unit, label in UNITS.items():
+            names = [
+                f"{way}_{unit}" for way in ("forward", "backward", "gate_by_gate_forward", "gate_by_gate_backward")
+            ]
+            numbers = [float(self.summary[name]) for name in names]
+            ours, theirs = sum(numbers[:2]), sum(numbers[2:])
+            found.append((label, numbers, f"{theirs / ours:.1f}x" if ours else "-"))
+        return found
+
+    def listed(self) -> list[str]:
+        """A line a block, of long plans the first ones and the last, and the notes."""
+        indices = list(range(len(self.blocks)))
+        hidden = len(indices) - SHOWN_BLOCKS
+        if hidden > 0:
+            indices = [*indices[: SHOWN_BLOCKS - 1], indices[-1]]
+        lines = [self._of_block(index) for index in indices]
+        if hidden > 0:
+            lines.insert(-1, f"... {hidden} more blocks")
+        return [*lines, *self.notes]
+
+    def _of_block(self, index: int) -> str:
+        block, share = self.blocks[index], self.shares[index]
+        kinds = Counter(type(operation).__name__ for operation in block.operations)
+        content = ", ".join(f"{number} {kind}" for kind, number in kinds.items())
+        part = f" on 1/{1 / share:.0f} of the state" if share < 1.0 else ""
+        undone = len(block.operations) - block.undo_from
+        return f"block {index}: tile of {len(block.tile)} {self.dimensions}{part}, {content}; {undone} undone backward"
+
+    def __str__(self) -> str:
+        per = f"per {self.per} and sample"
+        lines = [
+            f"Plan: {self.title}",
+            f"{'':<26}{'this plan':^22}{'one gate at a time':^26}",
+            f"{per:<26}{'forward':>10}{'backward':>12}{'forward':>13}{'backward':>13}{'saved':>9}",
+        ]
+        for label, numbers, saved in self.rows():
+            widths = zip(numbers, (10, 12, 13, 13), strict=True)
+            lines.append(f"{label:<26}{''.join(f'{number:>{width}.0f}' for number, width in widths)}{saved:>9}")
+        return "\n".join([*lines, *(f"  {line}" for line in self.listed())])
+
+    def html(self) -> str:
+        """The same for a notebook."""
+        heads = ["", "forward", "backward", "forward, one gate at a time", "backward, one gate at a time", "saved"]
+        rows = [[label, *(f"{number:,.0f}" for number in numbers), saved] for label, numbers, saved in self.rows()]
+        items = "".join(f"<li>{escape(line)}</li>" for line in self.listed())
+        caption = f"Plan: {self.title}; per {self.per} and sample"
+        return f"{table(caption, rows, heads)}<ul>{items}</ul>"
+
+
+def table(caption: str, rows: Iterable[Sequence[object]], heads: Sequence[str] = ()) -> str:
+    """An HTML table for a notebook, its caption above it."""
+    head = "".join(f"<th>{escape(each)}</th>" for each in heads)
+    cells = ("".join(f"<td>{escape(str(cell))}</td>" for cell in row) for row in rows)
+    body = "".join(f"<tr>{row}</tr>" for row in cells)
+    style = "caption-side: top; text-align: left"
+    caption = f"<caption style='{style}'>{escape(caption)}</caption>"
+    return f"<table>{caption}{f'<thead><tr>{head}</tr></thead>' if heads else ''}<tbody>{body}</tbody></table>"
