@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import ctypes
+import re
 import subprocess
 import sys
+import tomllib
+from importlib.metadata import PackageNotFoundError
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from qiskit_fusedqml.__main__ import main
 from qiskit_fusedqml.devices import info
+
+PROJECT = Path(__file__).parents[2] / "pyproject.toml"
 
 
 def test_every_fact_has_a_line(capsys: pytest.CaptureFixture[str]) -> None:
@@ -39,6 +45,22 @@ def test_instruction_set_is_the_devices(capsys: pytest.CaptureFixture[str]) -> N
     main(["info"])
     (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("instruction set")]
     assert instruction_set() in line.split(maxsplit=2)[2]
+
+
+def test_what_is_missing_is_named_with_the_extra_that_brings_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nothing(package: str) -> str:
+        raise PackageNotFoundError(package)
+
+    monkeypatch.setattr(info, "version", nothing)
+    monkeypatch.setattr(info.shutil, "which", lambda *_, **__: None)
+    report = {line[:24].strip(): line[24:] for line in info.describe().splitlines()}
+    extras = tomllib.loads(PROJECT.read_text())["project"]["optional-dependencies"]
+    for package, extra in info._EXTRAS.items():
+        assert report[package] == f'not installed: pip install "qiskit-fusedqml[{extra}]"'
+        assert any(re.match(rf"{package}\b", requirement) for requirement in extras[extra])
+    assert 'pip install "qiskit-fusedqml[mpi]"' in report["MPI"]
+    for line in info._OF_CUDA:
+        assert 'pip install "qiskit-fusedqml[cuda13]", or [cuda12]' in report[line]
 
 
 def test_neither_cupy_nor_torch_is_imported() -> None:
@@ -76,7 +98,7 @@ def test_no_driver(monkeypatch: pytest.MonkeyPatch) -> None:
         raise OSError(name)
 
     monkeypatch.setattr(ctypes, "CDLL", refuse)
-    assert info.cuda_state() == "no CUDA: this machine has no driver"
+    assert info.cuda_state() == "no CUDA: this machine has no driver; for an NVIDIA GPU, install NVIDIA's"
 
 
 @pytest.mark.parametrize("driver", [Driver(100, ()), Driver(0, ())])
