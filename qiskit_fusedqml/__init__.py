@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from .interfaces.torch import FusedLayer as FusedLayer
     from .training import fit as fit
 
-    __version__: str
+__version__ = "0.1.0"
 
 _HOME = {
     "DifferentiableCircuit": ".interfaces.qiskit.circuit",
@@ -101,10 +101,8 @@ _NEEDS = {
 
 
 def __getattr__(name: str) -> Any:
-    if name == "__version__":
-        value: Any = _version()
-    elif name == "__all__":  # asked for by ``import *``, which must not fail where an extra is missing
-        value = [*_available(), "__version__"]
+    if name == "__all__":  # asked for by ``import *``, which must not fail where an extra is missing
+        value: Any = [*_available(), "__version__"]
     elif name in _HOME:
         value = _resolve(name)
     else:
@@ -114,7 +112,7 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOME, "__version__"})
+    return sorted({*globals(), *_HOME})
 
 
 def _available() -> list[str]:
@@ -137,12 +135,3 @@ def _resolve(name: str) -> Any:
         raise MissingExtraError(
             f"{name} needs {package}, which is not installed: install qiskit-fusedqml[{_EXTRA[package]}]"
         ) from error
-
-
-def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("qiskit-fusedqml")
-    except PackageNotFoundError:
-        return "0+not.installed"  # a source tree on the path

@@ -176,6 +176,19 @@ def test_only_the_gradients_need_an_extra(name: str) -> None:
     )
 
 
+def test_a_bell_pair_brings_in_little_beyond_qiskit() -> None:
+    loaded = fresh(
+        "from qiskit import QuantumCircuit\nimport sys\nbefore = set(sys.modules)\n"
+        "from qiskit_fusedqml import FusedSimulator\n"
+        "circuit = QuantumCircuit(2)\ncircuit.h(0)\ncircuit.cx(0, 1)\ncircuit.measure_all()\n"
+        "FusedSimulator().run(circuit).result()\nprint(*sys.modules.keys() - before)"
+    ).split()
+    assert "qiskit_fusedqml.interfaces.qiskit.backend.simulator" in loaded
+    assert [name for name in loaded if name.startswith("qiskit_fusedqml.devices.gpu")] == []
+    others = [name for name in loaded if not name.startswith("qiskit_fusedqml")]
+    assert len(others) < 20, others
+
+
 def test_the_pennylane_device_needs_pennylane_alone() -> None:
     others = "import sys; sys.modules['qiskit_machine_learning'] = sys.modules['qiskit_aer'] = None"
     assert (

@@ -1,4 +1,4 @@
-"""Devices by name."""
+"""Devices by name. What is there for a GPU is imported when one is asked for, so that a start without one is quick."""
 
 from __future__ import annotations
 
@@ -7,11 +7,8 @@ from ..errors import DeviceUnavailableError, InvalidInputError
 from . import Device
 from .checks import check_options
 from .cpu import CPUDevice
-from .gpu.device import GPUDevice
-from .gpu.runtime import Runtime
 from .pauli_vector.cpu import CPUPauliDevice
 from .pauli_vector.device import MixedStateDevice
-from .pauli_vector.gpu import GPUPauliDevice
 from .pauli_vector.reference import ReferencePauliDevice
 from .reference import ReferenceDevice
 
@@ -40,6 +37,9 @@ def make_device(device: str | Device, *, precision: str = "double", num_threads:
                 raise InvalidInputError("The reference device computes in double precision only.")
             return ReferenceDevice()
         case "GPU":
+            from .gpu.device import GPUDevice
+            from .gpu.runtime import Runtime
+
             return GPUDevice(Runtime(), precision)
     assert not isinstance(device, str)
     return device
@@ -59,8 +59,12 @@ def make_mixed_device(device: str | Device, *, precision: str = "double", num_th
         return MixedStateDevice(ReferencePauliDevice())
     if isinstance(made, CPUDevice):
         return MixedStateDevice(CPUPauliDevice(made.precision, made.num_threads), made.precision)
-    if isinstance(made, GPUDevice):
-        return MixedStateDevice(GPUPauliDevice(made.runtime, made.precision), made.precision)
+    if made.name == "GPU":
+        from .gpu.device import GPUDevice
+        from .pauli_vector.gpu import GPUPauliDevice
+
+        if isinstance(made, GPUDevice):
+            return MixedStateDevice(GPUPauliDevice(made.runtime, made.precision), made.precision)
     raise DeviceUnavailableError(
         f"The device {made.name} has no mixed states; exact noise runs on {', '.join(map(repr, DEVICES))}, "
         "trajectories on every device."

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import schur
 
 from .program import MAX_DIAGONAL_QUBITS, MAX_MATRIX_QUBITS, Diagonal, Matrix
 
@@ -34,6 +33,8 @@ def dense(
         full = np.eye(2 ** len(qubits), dtype=np.complex128)
         full[block, block] = matrix
         return [Matrix(qubits, full)]
+    from scipy.linalg import schur
+
     triangle, vectors = schur(matrix, output="complex")
     phases = np.diagonal(triangle)
     found = diagonal(phases / np.abs(phases), targets, controls)  # a normal matrix's triangle is its eigenvalues

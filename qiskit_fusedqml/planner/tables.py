@@ -7,14 +7,16 @@ the CPU, kernels on a GPU.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 
 from ..arrays import FloatArray, Int64Array
 from ..ir.expressions import Formula
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 PLAIN, FACTORED, CARRIER = 0, 1, 2
 """Kinds of shared pairs: as they are, with the larger of cosine and sine taken out, and with others' put back."""
@@ -56,6 +58,8 @@ class CSRRows:
 
     def sparse(self, num_sources: int) -> csr_array:
         """The weights as a matrix (rows, sources)."""
+        from scipy.sparse import csr_array
+
         return csr_array((self.weight, self.index, self.start), shape=(len(self), num_sources))
 
     @property

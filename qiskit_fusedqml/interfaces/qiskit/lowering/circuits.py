@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from qiskit import QuantumCircuit
 from qiskit.circuit import CircuitInstruction
 from qiskit.circuit.library import UnitaryGate
-from scipy.linalg import block_diag
 
 from ....errors import InvalidInputError, UnsupportedInstructionError
 from ....ir.channels import Channel
@@ -265,6 +264,8 @@ class Walker(Writer):
 
     def multiplexer(self, operation: Any, operands: Operands) -> bool | Task:
         """Matrices on the first qubits, one for each value of the others, as qiskit-aer runs the instruction."""
+        from scipy.linalg import block_diag
+
         if operation.definition is not None:  # Qiskit's gate of that name may have left out equal matrices
             return False
         matrices = [np.asarray(matrix, dtype=np.complex128) for matrix in operation.params]
