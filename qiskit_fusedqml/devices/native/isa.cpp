@@ -2,6 +2,7 @@
 #include <cstring>
 
 #include "kernels.hpp"
+#include "portability.hpp"
 
 namespace fusedqml {
 
@@ -15,11 +16,9 @@ namespace {
 
 bool runs_here(const char* isa) {
 #if defined(FUSEDQML_X86)
-    __builtin_cpu_init();
-    if (!std::strcmp(isa, "avx2")) return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-    if (!std::strcmp(isa, "avx512"))
-        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-               __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("fma");
+    static const VectorFeatures features = vector_features();
+    if (!std::strcmp(isa, "avx2")) return features.avx2;
+    if (!std::strcmp(isa, "avx512")) return features.avx512;
 #endif
     return !std::strcmp(isa, baseline_kernels[0].isa);
 }

@@ -1,29 +1,23 @@
 #include "pool.hpp"
 
-#include <pthread.h>
-
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
 #include <exception>
 #include <memory>
 #include <mutex>
+#include <new>
+#include <system_error>
 #include <thread>
 #include <utility>
+
+#include "portability.hpp"
 
 namespace fusedqml {
 namespace {
 
 constexpr int spins = 2000;   // about 50 us: successive blocks of a sweep find the threads awake
 constexpr int yields = 500;   // and some hundred us more in which other programs go first: so do the sweeps of a small circuit's step
-
-inline void relax() {
-#if defined(__x86_64__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    asm volatile("yield");
-#endif
-}
 
 // The parts of one call: each thread's share with a counter of its own, in a cache line of its own.
 struct Shares {
@@ -137,8 +131,10 @@ std::atomic<Pool*> the_pool{nullptr};
 Pool& pool() {
     Pool* current = the_pool.load(std::memory_order_acquire);
     if (current) return *current;
-    static const int registered = pthread_atfork(nullptr, nullptr, [] { the_pool.store(nullptr); });
-    (void)registered;
+    [[maybe_unused]] static const bool registered = [] {
+        call_in_forked_children([] { the_pool.store(nullptr); });
+        return true;
+    }();
     Pool* fresh = new Pool;
     if (the_pool.compare_exchange_strong(current, fresh)) return *fresh;
     delete fresh;

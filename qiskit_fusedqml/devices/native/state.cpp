@@ -1,6 +1,5 @@
 #include "state.hpp"
 
-#include <cstdlib>
 #include <cstring>
 #include <mutex>
 #include <new>
@@ -8,10 +7,7 @@
 #include <vector>
 
 #include "gf2.hpp"
-
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
+#include "portability.hpp"
 
 namespace fusedqml {
 
@@ -43,7 +39,7 @@ public:
         auto oldest = items_.begin();
         for (; total_ + capacity > all_kept; ++oldest) {
             total_ -= oldest->first;
-            std::free(oldest->second);
+            free_aligned(oldest->second);
         }
         items_.erase(items_.begin(), oldest);
         items_.emplace_back(capacity, data);
@@ -75,17 +71,16 @@ Memory::Memory(size_t bytes, bool zeroed) : size_(bytes) {
     const size_t capacity = capacity_for(bytes ? bytes : 1);
     void* data = shelf().take(capacity);
     if (!data) {
-        if (posix_memalign(&data, capacity >= huge_page ? huge_page : 64, capacity)) throw std::bad_alloc();
-#if defined(__linux__)
-        if (capacity >= huge_page) madvise(data, capacity, MADV_HUGEPAGE);
-#endif
+        data = allocate_aligned(capacity, capacity >= huge_page ? huge_page : 64);
+        if (!data) throw std::bad_alloc();
+        if (capacity >= huge_page) prefer_huge_pages(data, capacity);
     }
     data_ = {data, Release{capacity}};
     if (zeroed) std::memset(data, 0, bytes);
 }
 
 void Memory::Release::operator()(void* data) const {
-    if (!shelf().put(data, capacity)) std::free(data);
+    if (!shelf().put(data, capacity)) free_aligned(data);
 }
 
 void choose_lanes(int width, int64_t batch, int spread, int& lane_bits, int& sample_bits) {
