@@ -70,7 +70,7 @@ class Calibration:
     Attributes:
         tile_qubits: Dimensions of a tile that is copied into a buffer.
         whole_qubits: A state of up to this many dimensions is worked on where it lies.
-        half_width_cost: Time of a group of samples in vectors of half the width, beside one in vectors of the full width:
+        half_width_cost: Time of a group of samples in vectors of half the width, beside one in full ones:
             0.5 and a little where the data paths are half as wide as the vectors, 1 where they are as wide.
         byte_cost: See `CostModel`.
         factors: See `CostModel`.

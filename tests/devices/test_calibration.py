@@ -136,7 +136,7 @@ def test_odd_numbers_of_groups_take_narrow_vectors_where_these_are_cheap(cost: f
     if model.half_lanes == model.lanes:
         assert device.allocate(tape, 3 * model.lanes, None).bytes == 3 * model.lanes * 16 << 6
         return
-    # turns of two threads: 2 in wide vectors, of three groups as of four; in narrow ones 3 of five and of six, 4 of eight
+    # turns of two threads: 2 of three or four groups in wide vectors; in narrow ones 3 of five or six, 4 of eight
     for batch in range(2 * model.lanes + 1, 4 * model.lanes + 1):
         narrow = cost < 1 and batch <= 3 * model.lanes
         lanes = model.half_lanes if narrow else model.lanes
