@@ -89,6 +89,8 @@ class EngineOptions:
 
         Where there is none for mixed states, trajectories still run on the device itself.
         """
+        if not (mixed or isinstance(self.device, str)):
+            return self.device
         if mixed:
             try:
                 return make_mixed_device(self.device, precision=self.precision, num_threads=self.num_threads)
@@ -99,6 +101,8 @@ class EngineOptions:
 
     def with_device(self, device: Device) -> EngineOptions:
         """The same options, for a device that has been made by them."""
+        if device is self.device:
+            return self
         found = object.__new__(EngineOptions)
         for name in ENGINE_ARGUMENTS:
             found._set(name, getattr(self, name))

@@ -22,7 +22,7 @@ from qiskit.circuit import Parameter
 from ...arrays import shown
 from ...errors import InvalidInputError
 from ...memory import BoundedCache
-from .lowering import free_parameters
+from .lowering import free_parameters, with_blocks
 from .snapshot import Snapshot
 
 T = TypeVar("T")
@@ -96,6 +96,15 @@ class KnownCircuit:
     def parameters(self) -> list[Parameter]:
         """The parameters that need values, in the order of values."""
         return list(free_parameters(self.snapshot))
+
+    @cached_property
+    def operations(self) -> dict[str, int]:
+        """How often each operation is there, in blocks of control flow, too."""
+        total: dict[str, int] = {}
+        for each in with_blocks(self.snapshot):
+            for name, number in each.count_ops().items():
+                total[name] = total.get(name, 0) + number
+        return total
 
     @cached_property
     def columns(self) -> dict[Parameter, int]:

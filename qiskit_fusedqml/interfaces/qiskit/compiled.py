@@ -24,7 +24,6 @@ from .lowering import (
     lower,
     lower_dynamic,
     lower_observable,
-    with_blocks,
 )
 from .lowering.noise import parameters_of_noise
 from .lowering.observables import Observable
@@ -125,6 +124,30 @@ class RunnerOptions:
     truncate: bool = True
     method: str = "automatic"
     blocking_qubits: int = 0
+    _engines: dict[tuple[bool, bool], EngineOptions] = field(
+        init=False, default_factory=dict, compare=False, repr=False
+    )
+
+    def engine_for(self, num_qubits: int, *, mixed: bool) -> EngineOptions:
+        """The engine's options for states of so many qubits, with the device, which is made once."""
+        device = self.engine.device
+        is_named = isinstance(device, str)  # the class of any other takes longer to find out
+        shares = not is_named and isinstance(device, DistributedDevice) and num_qubits > self.blocking_qubits
+        found = self._engines.get((mixed, shares))
+        if found is None:
+            found = self._engines[mixed, shares] = self._engine(mixed=mixed, shares=shares)
+        return found
+
+    def _engine(self, *, mixed: bool, shares: bool) -> EngineOptions:
+        engine = self.engine
+        if isinstance(engine.device, DistributedDevice) and not shares:
+            engine = replace(engine, device=engine.device.inner)
+        device = engine.make_device(mixed=mixed)
+        if self.fusion_max_qubit is not None:
+            device = copy(device)
+            tile = self.fusion_max_qubit * (2 if mixed else 1)
+            device.cost_model = replace(device.cost_model, tile_qubits=tile, whole_qubits=0)
+        return engine.with_device(device)
 
 
 @dataclass(slots=True)
@@ -178,8 +201,7 @@ def method_of(known: KnownCircuit, options: RunnerOptions, shots: int) -> str:
     noise = options.engine.noise_model
     if noise is not None and noise.has_errors and _is_mixed(known, options, shots):
         return "density_matrix"
-    sets = known.get("sets_density_matrix", _sets_density_matrix)
-    return "density_matrix" if sets else "statevector"
+    return "density_matrix" if "set_density_matrix" in known.operations else "statevector"
 
 
 def _is_mixed(known: KnownCircuit, options: RunnerOptions, shots: int) -> bool:
@@ -189,10 +211,6 @@ def _is_mixed(known: KnownCircuit, options: RunnerOptions, shots: int) -> bool:
         return False
     runner = compiled.runner
     return runner.samples and shots > 1 << runner.dynamic.num_qubits and runner.fits(shots)
-
-
-def _sets_density_matrix(source: QuantumCircuit) -> bool:
-    return any("set_density_matrix" in each.count_ops() for each in with_blocks(source))
 
 
 def _compiled(known: KnownCircuit, options: RunnerOptions, method: str) -> CompiledCircuit:
@@ -208,20 +226,12 @@ def _compiled(known: KnownCircuit, options: RunnerOptions, method: str) -> Compi
         fuses = options.fusion_enable and len(lowered.active) > options.fusion_threshold
         if fuses < options.fusion_enable:
             lowered = lowered_as(source, fuse=False)
-        own = engine
-        if isinstance(engine.device, DistributedDevice) and len(lowered.active) <= options.blocking_qubits:
-            own = replace(engine, device=engine.device.inner)
-        if options.fusion_max_qubit is not None:
-            device = copy(own.make_device(mixed=mixed))
-            tile = options.fusion_max_qubit * (2 if mixed else 1)
-            device.cost_model = replace(device.cost_model, tile_qubits=tile, whole_qubits=0)
-            own = replace(own, device=device)
+        own = options.engine_for(len(lowered.active), mixed=mixed)
         readout = lowered.measurement.readout
         runner = Runner(lowered.dynamic, lowered.angle_map, own, lowered.constants, mixed=mixed, readout=readout)
         return runner, lowered, fuses
 
     def build(source: QuantumCircuit) -> CompiledCircuit:
-        num_fused = sum(each.count_ops().get("fused", 0) for each in with_blocks(source))
         parameters, bound = free_parameters(source), None
 
         def bind(row: NDArray[np.float64]) -> QuantumCircuit:
@@ -237,4 +247,5 @@ def _compiled(known: KnownCircuit, options: RunnerOptions, method: str) -> Compi
 
         return CompiledCircuit(runner, lowered.active.qubits, num_fused, fuses, method, bound)
 
+    num_fused = known.operations.get("fused", 0)
     return known.get(("runner", method, options), build)

@@ -220,7 +220,7 @@ def _metadata(compiled: CompiledCircuit, options: RunnerOptions, num_sets: int, 
     """The metadata that all experiments of a circuit share, which has been run at so many parameter sets."""
     runner, engine = compiled.runner, options.engine
     dynamic, device = runner.dynamic, runner.device
-    saves = [node for node in walk(dynamic.nodes) if isinstance(node, Save)]
+    saves = [node for node in walk(dynamic.nodes) if isinstance(node, Save)] if runner.saves else []
     metadata: dict[str, Any] = {
         "method": compiled.method,
         "device": engine.device if isinstance(engine.device, str) else engine.device.name,

@@ -22,9 +22,10 @@ from ....distributed import DistributedDevice
 from ....distributed.circuit import ExecutorTasks
 from ....errors import FusedQMLError, InvalidInputError
 from ..cache import owned
+from ..compiled import RunnerOptions
 from ..jobs import FinishedJob
 from .experiments import Experiments, list_experiments, run_all
-from .options import run_metadata, runner_options
+from .options import run_metadata
 
 
 @contextmanager
@@ -54,12 +55,12 @@ class FusedSimulatorJob(JobV1):
         circuits: Sequence[QuantumCircuit],
         binds: Sequence[Mapping[Any, Any]] | None,
         options: Mapping[str, Any],
+        compiling: RunnerOptions,
     ) -> None:
-        """Run the circuits, or have an executor run them; ``options`` have been checked."""
+        """Run the circuits, or have an executor run them; ``options`` have been checked and say how to compile."""
         super().__init__(backend, str(uuid.uuid4()), circuits=list(circuits))
         self._began = time.perf_counter()
         seed = options["seed_simulator"]
-        compiling = runner_options(options)
         self._engine_options = compiling.engine
         device = self._engine_options.device
         if isinstance(device, DistributedDevice):

@@ -6,6 +6,7 @@ import itertools
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
+from operator import is_
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -188,6 +189,37 @@ def engine_fields(options: Mapping[str, Any]) -> dict[str, Any]:
         found["comm"] = None
     # Aer's 0 threads are all of them
     return {name: value for name, value in found.items() if value is not None and (value or name != "num_threads")}
+
+
+COMPILING = (
+    *ENGINE_NAMES,
+    "method",
+    "blocking_enable",
+    "blocking_qubits",
+    "enable_truncation",
+    "fusion_enable",
+    "fusion_max_qubit",
+    "fusion_threshold",
+)
+"""The options that decide how circuits are compiled."""
+
+
+class OptionsReader:
+    """Reads how circuits are compiled, once for as long as the options that decide it are the same objects."""
+
+    def __init__(self) -> None:
+        self._last: tuple[tuple[Any, ...], RunnerOptions] | None = None
+
+    def __reduce__(self) -> tuple[type[OptionsReader], tuple[()]]:
+        """Copies and pickles read anew: devices stay where they are."""
+        return OptionsReader, ()
+
+    def read(self, options: Mapping[str, Any]) -> RunnerOptions:
+        """See `runner_options`; a noise model can be changed in place and is read every time."""
+        values, last = tuple(map(options.get, COMPILING)), self._last
+        if last is None or options["noise_model"] is not None or not all(map(is_, values, last[0])):
+            last = self._last = values, runner_options(options)
+        return last[1]
 
 
 def runner_options(options: Mapping[str, Any]) -> RunnerOptions:

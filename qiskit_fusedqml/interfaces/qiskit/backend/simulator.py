@@ -18,7 +18,7 @@ from ....ir.program import MAX_QUBITS
 from ....simulation.runner import PROBABILITY_BYTES
 from ..noise import noise_model_from_backend
 from .job import FusedSimulatorJob, raise_as_aer_error
-from .options import DEVICES, METHODS, checked_fields, default_options, is_option, unknown_fields
+from .options import DEVICES, METHODS, OptionsReader, checked_fields, default_options, is_option, unknown_fields
 from .target import NOT_COUPLED, WIDEST, build_target, target_like
 
 
@@ -90,6 +90,7 @@ class FusedSimulator(BackendV2):
             backend_version=__version__,
         )
         self._like: Target | None = None
+        self._reader = OptionsReader()
         self.set_options(**options)
 
     @classmethod
@@ -196,7 +197,7 @@ class FusedSimulator(BackendV2):
                 if not isinstance(circuit, QuantumCircuit):
                     raise InvalidInputError(f"FusedSimulator runs QuantumCircuits, got a {type(circuit).__name__}.")
             options = vars(self._options) | self._run_fields(run_options)
-        return FusedSimulatorJob(self, listed, parameter_binds, options)
+        return FusedSimulatorJob(self, listed, parameter_binds, options, self._reader.read(options))
 
     def _run_fields(self, fields: Mapping[str, Any]) -> dict[str, Any]:
         known = {name: value for name, value in fields.items() if is_option(name)}
