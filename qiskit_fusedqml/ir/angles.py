@@ -349,5 +349,5 @@ def _counts_up_to(numbers: Indices, stop: int) -> bool:
     """Whether they ascend through 0, 1, ..., stop - 1; a number may be repeated."""
     if not numbers.size:
         return stop == 0
-    steps = np.diff(numbers, prepend=-1, append=stop)
-    return bool(steps[0] == steps[-1] == 1 and steps.min() >= 0 and steps.max() <= 1)
+    steps = numbers[1:] - numbers[:-1]
+    return bool(numbers[0] == 0 and numbers[-1] == stop - 1 and ((steps == 0) | (steps == 1)).all())

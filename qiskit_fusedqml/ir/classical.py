@@ -129,9 +129,10 @@ class Memory:
 
     def integers(self) -> Values:
         """All classical bits of each trajectory as one integer, bit 0 lowest."""
+        if not self.clbits.any():  # as at the beginning
+            return np.zeros(len(self.clbits), dtype=np.int64)
         used = np.flatnonzero(self.clbits.any(axis=0))
-        width = int(used[-1]) + 1 if len(used) else 0
-        total = np.zeros(len(self.clbits), dtype=_dtype(width or 1))
+        total = np.zeros(len(self.clbits), dtype=_dtype(int(used[-1]) + 1))
         for clbit in used.tolist():
             total |= self.clbits[:, clbit].astype(total.dtype) << clbit
         return total

@@ -156,6 +156,9 @@ class Continue:
 
 Node: TypeAlias = Segment | Measure | Reset | Prepare | Save | Assign | Branch | Repeat | While | Break | Continue
 
+_HOLDERS = frozenset({Branch, Repeat, While})
+"""Nodes that hold others."""
+
 
 @dataclass(frozen=True, slots=True)
 class DynamicProgram:
@@ -209,8 +212,17 @@ def children(node: Node) -> tuple[tuple[Node, ...], ...]:
     return ()
 
 
+def are_flat(nodes: Iterable[Node]) -> bool:
+    """Whether no node holds others, as in most circuits."""
+    return _HOLDERS.isdisjoint(map(type, nodes))
+
+
 def walk(nodes: Sequence[Node]) -> Iterator[Node]:
     """All nodes, those held by others included; parents first."""
+    return iter(nodes) if are_flat(nodes) else _walk(nodes)
+
+
+def _walk(nodes: Sequence[Node]) -> Iterator[Node]:
     work = [iter(nodes)]
     while work:
         node = next(work[-1], None)
@@ -223,12 +235,11 @@ def walk(nodes: Sequence[Node]) -> Iterator[Node]:
 
 def rebuilt(nodes: Sequence[Node], write: Callable[[list[Node]], Iterable[Node]]) -> tuple[Node, ...]:
     """``write`` applied to every list of nodes, those held by others first; without recursion, as `walk`."""
+    if are_flat(nodes):
+        return tuple(write([*nodes]))
 
     def parts(held: Sequence[Node]) -> list[Sequence[Node]]:
-        return [inner for node in held if isinstance(node, Branch | Repeat | While) for inner in children(node)]
-
-    if not parts(nodes):  # as of most circuits
-        return tuple(write([*nodes]))
+        return [inner for node in held for inner in children(node)]
 
     def combine(held: Sequence[Node], results: list[tuple[Node, ...]]) -> tuple[Node, ...]:
         written = {id(inner): result for inner, result in zip(parts(held), results, strict=True)}

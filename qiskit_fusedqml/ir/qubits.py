@@ -28,6 +28,10 @@ Piece = tuple[tuple[int, ...], NDArray[np.complex128]]
 """Some qubits and their amplitudes; bit j of an amplitude's index is the j-th of the qubits."""
 
 
+_PLAIN = frozenset({Segment, Measure, Save})
+"""Nodes that hold no others and stay as they are where all qubits get amplitudes."""
+
+
 class ActiveQubits:
     """The qubits of a circuit that get amplitudes, and what is written on them.
 
@@ -101,8 +105,10 @@ class ActiveQubits:
         terms = tuple(PauliTerm(coefficient, *key) for key, coefficient in sums.items())
         return PauliSum(len(self), terms or (PauliTerm(0.0, 0, 0),))
 
-    def nodes(self, nodes: Sequence[Node]) -> tuple[Node, ...]:
-        """The nodes of a dynamic program in the program's numbers; idle qubits are measured as 0."""
+    def nodes(self, nodes: Sequence[Node], num_qubits: int) -> tuple[Node, ...]:
+        """The nodes of a dynamic program on so many qubits in the program's numbers; idle qubits are measured as 0."""
+        if self._keeps and num_qubits == len(self.qubits) and _PLAIN.issuperset(map(type, nodes)):
+            return tuple(nodes)
         written = list(rebuilt(nodes, lambda held: itertools.chain.from_iterable(map(self._node, held))))
         pieces: list[Piece] = []
         taken: set[int] = set()
@@ -158,10 +164,15 @@ def _is_piece(node: Node) -> TypeIs[Prepare]:
 
 def read_qubits(nodes: Sequence[Node], num_qubits: int) -> tuple[int, ...]:
     """The qubits of a dynamic program that something acts on and that are connected to something that is read."""
-    groups: list[int] = []  # masks of qubits that are connected
-    read = 0
-    for acts, reads in set(_masks(nodes, num_qubits)):
+    masks = set(_masks(nodes, num_qubits))
+    acted = read = 0
+    for acts, reads in masks:
+        acted |= acts
         read |= reads
+    if not acted & ~read:  # as of most circuits
+        return tuple(bits(acted))
+    groups: list[int] = []  # masks of qubits that are connected
+    for acts, _ in masks:
         joined = acts
         for group in groups:
             joined |= group if group & acts else 0
@@ -176,9 +187,8 @@ def _masks(nodes: Sequence[Node], num_qubits: int) -> Iterator[tuple[int, int]]:
             case Segment(program):
                 if program.initial_state is not None:
                     yield (1 << num_qubits) - 1, 0
-                touched = {i.x | i.z | i.ctrl_mask for i in program.instructions if isinstance(i, Rotation)}
-                touched |= {support(i) for i in program.instructions if not isinstance(i, Rotation)}
-                yield from ((acts, 0) for acts in touched)
+                for acts in set(map(support, program.instructions)):
+                    yield acts, 0
             case Measure(qubit, flips=flips):
                 # an idle qubit is read as 0, unless readout is noisy
                 yield (0 if flips == NEVER else 1 << qubit), 1 << qubit

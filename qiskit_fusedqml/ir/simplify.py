@@ -56,8 +56,9 @@ def simplify(nodes: Sequence[Node]) -> tuple[Node, ...]:
 def _with_own_slots(node: Node) -> Node:
     if not isinstance(node, Segment):
         return node
-    instructions, slots = numbered(node.program.instructions)
-    return Segment(replace(node.program, num_angles=len(slots), instructions=instructions), slots)
+    program = node.program
+    instructions, slots = numbered(program.instructions)
+    return Segment(Program(program.num_qubits, len(slots), instructions, program.initial_state, program.cuts), slots)
 
 
 def _defer(nodes: Iterable[Node]) -> list[Node]:

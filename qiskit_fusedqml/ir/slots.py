@@ -16,8 +16,12 @@ def numbered(instructions: Iterable[Instruction]) -> tuple[tuple[Instruction, ..
         The instructions, and the slot that each new one had, ascending.
     """
     instructions = tuple(instructions)
-    used = {each.slot for each in instructions if isinstance(each, Rotation)}
-    used.update(slot for each in instructions if not isinstance(each, Rotation) for slot in slots_of(each))
+    used: set[int] = set()
+    for each in instructions:
+        if isinstance(each, Rotation):
+            used.add(each.slot)
+        else:
+            used.update(slots_of(each))
     slots = tuple(sorted(used - {-1}))
     if slots == tuple(range(len(slots))):
         return instructions, slots

@@ -77,7 +77,7 @@ class Walker(Writer):
         phase = circuit.global_phase
         if phase != 0.0:  # as of few circuits
             self._emit(place(GATES["global_phase"], (), *controls), (phase,))
-        path, standard = self._path, self._standard
+        path, standard, fuse = self._path, self._standard, self.fuse
         has_noise = self.noise is not None and controls == FREE and not (self._unitary or self._noiseless)
         path.append((0, ""))
         for position, instruction in enumerate(circuit.data):
@@ -90,9 +90,13 @@ class Walker(Writer):
                 yield self._noisy(instruction.operation, Operands(targets, clbits), channels)
             elif row is not None:
                 standard(name, instruction.params if row.num_params else (), targets, controls)
+                if not fuse:
+                    self._cut()
             else:
-                clbits = tuple(clbit_of[bit] for bit in instruction.clbits)
-                yield self._operation(instruction.operation, Operands(targets, clbits, controls))
+                clbits = tuple([clbit_of[bit] for bit in instruction.clbits])
+                task = self._operation(instruction.operation, Operands(targets, clbits, controls))
+                if task is not None:
+                    yield task
         path.pop()
 
     def _noise_of(self, instruction: CircuitInstruction, targets: tuple[int, ...]) -> NoiseOfInstruction:

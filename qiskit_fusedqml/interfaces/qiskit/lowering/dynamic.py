@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from functools import lru_cache
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 from qiskit import QuantumCircuit
@@ -24,7 +25,7 @@ from .circuits import Walker
 from .classical import ClassicalReader, Jumps
 from .expressions import AngleTable
 from .noise import noise_writer, warn_if_unused, with_parameters
-from .operations import Controls, Operands, free_parameters, is_straight
+from .operations import Operands, free_parameters, is_straight
 from .programs import Lowered, check_readable
 from .states import read_save, read_set_density_matrix, read_set_statevector
 
@@ -89,7 +90,7 @@ def lower_dynamic(
         )
     warn_if_unused(writer, circuit)
     angle_map = table.angle_map()
-    nodes = simplify(active.nodes(walker.nodes))
+    nodes = simplify(active.nodes(walker.nodes, circuit.num_qubits))
     dynamic = ir.DynamicProgram(len(active), circuit.num_clbits, nodes, walker.reader.variables)
     constants = np.array(table.constants, dtype=np.float64)
     together = () if writer is None else writer.together
@@ -114,11 +115,9 @@ def _check_unread(together: Sequence[Confusion], nodes: Sequence[ir.Node]) -> No
 class DynamicWalker(Walker):
     """Writes the nodes of a dynamic program; gates gather until something else comes."""
 
-    fuse: bool = True
     nodes: list[ir.Node] = field(default_factory=list)
     reader: ClassicalReader = field(default_factory=ClassicalReader)
     jumps: Jumps = field(default_factory=Jumps)
-    _depth: int = 0
     _labels: set[str] = field(default_factory=set)
 
     @override
@@ -139,17 +138,6 @@ class DynamicWalker(Walker):
             self.nodes.append(ir.Segment(program))
         self._instructions, self._phase, self._cuts = [], 0.0, []
         self._acted, self.pieces, self._prepared = self.active, [], 0
-
-    @override
-    def _standard(self, name: str, params: Sequence[Any], targets: tuple[int, ...], controls: Controls) -> None:
-        super()._standard(name, params, targets, controls)
-        if not self.fuse:
-            self._cut()
-
-    def _cut(self) -> None:
-        """After an operation of the circuit itself or of a block."""
-        if len(self._path) == 1 + self._depth:
-            self._cuts.append(len(self._instructions))
 
     def _operation(self, operation: Any, operands: Operands) -> Task | None:
         method = _method(operation)
@@ -330,13 +318,18 @@ class DynamicWalker(Walker):
 
 def _method(operation: Any) -> str | None:
     """The walker's method that writes a node for an operation; None for what `Walker` can read."""
-    name = operation.name
-    if isinstance(operation, _FLOW):
+    name, kind = operation.name, cast("Any", type(operation))
+    if _is_flow(kind):
         return str(name)
     if name.startswith("save_") and hasattr(operation, "_subtype"):
         return "save"
     # a user's gate of that name has a definition; others are not asked for theirs, which may take a synthesis
     return name if name in _WITHOUT_CLASS and getattr(operation, "definition", None) is None else None
+
+
+@lru_cache(maxsize=256)
+def _is_flow(kind: type) -> bool:
+    return issubclass(kind, _FLOW)
 
 
 def _mark(operation: Any) -> str:

@@ -38,6 +38,7 @@ class Writer:
         num_resets: How many qubits were reset after something had acted on them; these are numbered from `num_qubits`.
         noise: What operations are followed by.
         is_mixed: Whether states are mixed anyway, so that a reset is a channel.
+        fuse: If not, the program is cut after every operation of the circuit, and of the blocks of control flow.
     """
 
     num_qubits: int
@@ -49,12 +50,14 @@ class Writer:
     num_resets: int = 0
     noise: NoiseWriter | None = None
     is_mixed: bool = False
+    fuse: bool = True
     _prepared: int = 0  # mask of the qubits that have an initial state
     _acted: int = 0  # mask of those that an instruction acts on
     _instructions: list[Instruction] = field(default_factory=list)
     _phase: float = 0.0
     _measured: int = 0
     _cuts: list[int] = field(default_factory=list)
+    _depth: int = 0  # of blocks of control flow that are written as they stand
     _path: list[tuple[int, str]] = field(default_factory=list)
     _noiseless: int = 0  # depth of what has its noise as a whole
     _unitary: int = 0  # depth of what is being inverted, where nothing but unitaries is possible
@@ -85,28 +88,33 @@ class Writer:
         self._instructions += rotations
 
     def _emit(self, factors: Sequence[Rotation | PlacedFactor], params: Sequence[Any]) -> None:
+        table, measured = self.table, self._measured
         for factor in factors:
-            rotation = factor if isinstance(factor, Rotation) else self._rotation(factor, params)
-            x, z, ctrl_mask, _, slot, theta = rotation
+            x, z, ctrl_mask, ctrl_value = factor[:4]
             touched = x | z | ctrl_mask
+            if isinstance(factor, Rotation):
+                rotation, slot, theta = factor, factor.slot, factor.theta
+            else:
+                try:
+                    slot, theta = table.add(factor.coefficients, factor.constant, params)
+                except InvalidInputError as error:
+                    where = f"the angle of {self._where()}" if self._path else "the global phase"
+                    raise InvalidInputError(f"Cannot read {where}: {error.message}") from error
+                if slot < 0 and touched:
+                    slot, theta = table.lifted(theta)
+                rotation = Rotation(x, z, ctrl_mask, ctrl_value, slot, theta)
             if slot < 0 and (not touched or not theta):
                 self._phase -= theta / 2
                 continue
-            if touched & self._measured:
+            if touched & measured:
                 raise self._after_measurement(touched)
             self._acted |= touched
             self._instructions.append(rotation)
 
-    def _rotation(self, factor: PlacedFactor, params: Sequence[Any]) -> Rotation:
-        x, z, ctrl_mask, ctrl_value, coefficients, constant = factor
-        try:
-            slot, theta = self.table.add(coefficients, constant, params)
-        except InvalidInputError as error:
-            where = f"the angle of {self._where()}" if self._path else "the global phase"
-            raise InvalidInputError(f"Cannot read {where}: {error.message}") from error
-        if slot < 0 and (x | z | ctrl_mask):
-            slot, theta = self.table.lifted(theta)
-        return Rotation(x, z, ctrl_mask, ctrl_value, slot, theta)
+    def _cut(self) -> None:
+        """After an operation of the circuit itself or of a block."""
+        if len(self._path) == 1 + self._depth:
+            self._cuts.append(len(self._instructions))
 
     def _append(self, instruction: Diagonal | Matrix | Channel) -> None:
         touched = support(instruction)
