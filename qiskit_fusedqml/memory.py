@@ -67,9 +67,12 @@ class BoundedCache(Generic[Key, Value]):
         if found is not None:
             return found[0]
         made = make()
+        entry = made, self._size_of(made)
         with self._lock:
-            found = self._kept.get(key)
-            return self.put(key, made) if found is None else found[0]
+            found = self._kept.setdefault(key, entry)  # hashing the key of a plan takes as long as comparing it
+            if found is entry:
+                self._grow(entry[1])
+            return found[0]
 
     def put(self, key: Key, value: Value) -> Value:
         """Keep a thing, in place of what was there under its key."""
@@ -77,11 +80,15 @@ class BoundedCache(Generic[Key, Value]):
         with self._lock:
             self.drop(key)
             self._kept[key] = (value, size)
-            self.size += size
-            while self.size > self.bound and len(self._kept) > 1:
-                place = _RANDOM.randrange(len(self._kept) - 1)
-                self.drop(next(islice(self._kept, place, None)))
+            self._grow(size)
         return value
+
+    def _grow(self, size: int) -> None:
+        """Note the size of what has come last, and make room for it."""
+        self.size += size
+        while self.size > self.bound and len(self._kept) > 1:
+            place = _RANDOM.randrange(len(self._kept) - 1)
+            self.drop(next(islice(self._kept, place, None)))
 
     def drop(self, key: Key) -> Value | None:
         """Forget what is kept under the key, if anything is; it goes to the caller, and to no other thread."""

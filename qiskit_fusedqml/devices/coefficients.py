@@ -6,8 +6,6 @@ the same from the same tables.
 
 from __future__ import annotations
 
-from copy import copy
-
 from typing_extensions import override
 
 from ..arrays import FloatArray
@@ -62,9 +60,8 @@ class CompiledCoefficientMap(CoefficientMap):
 
     @override
     def over(self, angles: AngleTables) -> CompiledCoefficientMap:
-        other = copy(self)
-        other.angles = angles
-        other.compiled = self.compiled.over(*angles.numbers)
+        other = object.__new__(CompiledCoefficientMap)
+        other.tables, other.angles, other.compiled = self.tables, angles, self.compiled.over(*angles.numbers)
         return other
 
     @override

@@ -19,6 +19,9 @@ from ..ir.angles import AngleMap
 from ..planner.tables import NO_ROWS, AngleTables, BindingTables, CSRRows, Expressions
 from .parameters import ParameterBatch
 
+NONE: IntArray = np.empty(0, dtype=np.intp)
+NO_ANGLES = AngleMap(0, np.empty(0), NONE, NONE, np.empty(0))
+
 
 class BoundParameters(NamedTuple):
     """Coefficients at some values, and what their pullback needs.
@@ -50,13 +53,16 @@ class ParameterMap:
     def __init__(self, angle_map: AngleMap, batched: IntArray, coefficient_map: CoefficientMap) -> None:
         self.batched_slots: IntArray = angle_map.dependents(batched)
         self._batched, self._shared_slots = batched, others(self.batched_slots, angle_map.num_angles)
-        self._shared_map = angle_map.select(self._shared_slots)
-        self._batched_map, self._used = angle_map.select(self.batched_slots).compact()
+        self._shared_map, self._batched_map, self._used = angle_map, NO_ANGLES, NONE
+        if len(self.batched_slots):
+            self._shared_map = angle_map.select(self._shared_slots)
+            self._batched_map, self._used = angle_map.select(self.batched_slots).compact()
         # which of the used parameters are batched, and their columns among those
-        is_batched = members(self._used, batched, angle_map.num_parameters)
-        self._used_batched: IntArray = is_batched.nonzero()[0]
-        self._used_shared: IntArray = (~is_batched).nonzero()[0]
-        self._used_columns: IntArray = batched.searchsorted(self._used[self._used_batched])
+        self._used_batched = self._used_shared = self._used_columns = NONE
+        if len(self._used):
+            is_batched = members(self._used, batched, angle_map.num_parameters)
+            self._used_batched, self._used_shared = is_batched.nonzero()[0], (~is_batched).nonzero()[0]
+            self._used_columns = batched.searchsorted(self._used[self._used_batched])
         self.has_expressions = bool(self._shared_map.groups or self._batched_map.groups)
         self.coefficient_map = self._from_features(coefficient_map)
 
@@ -119,11 +125,12 @@ class ParameterMap:
     def _from_features(self, coefficient_map: CoefficientMap) -> CoefficientMap:
         """The map over the features: of the shared map's, and in each sample the batched ones of the batched map's."""
         shared, batched, used = self._shared_map, self._batched_map, len(self._used)
+        if not batched.num_angles:
+            rows = CSRRows.sorted(shared.slots, shared.columns, shared.coefficients, shared.constants)
+            return coefficient_map.over(AngleTables(shared.num_sources, len(self._batched), rows, NO_ROWS, NO_ROWS))
         constants = np.zeros(len(self._shared_slots) + len(self.batched_slots))
         constants[self._shared_slots] = shared.constants
         rows = CSRRows.sorted(self._shared_slots[shared.slots], shared.columns, shared.coefficients, constants)
-        if not batched.num_angles:
-            return coefficient_map.over(AngleTables(shared.num_sources, len(self._batched), rows, NO_ROWS, NO_ROWS))
         column = np.full(batched.num_sources, -1, dtype=np.int64)
         column[self._used_batched] = self._used_columns
         column[used:] = len(self._batched) + np.arange(batched.num_sources - used)

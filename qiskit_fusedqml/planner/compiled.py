@@ -5,6 +5,7 @@ The package plans without the compiled module `_native` of this folder, too; not
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import suppress
 from importlib import import_module
 from typing import Any
@@ -80,24 +81,22 @@ class CompiledSteps:
         return plan
 
     def _tables(self, made: dict[str, Any]) -> CoefficientTables:
-        whole, real = _Parts(*made["whole"]), _Parts(*made["real"])
+        whole, real = _parts(*made["whole"]), _parts(*made["real"])
 
         def rows() -> tuple[CSRRows, Int64Array]:
-            start, index, overlaps = whole.take(3)
-            weight, constant = real.take(2)
-            return (CSRRows(start, index, weight, constant), overlaps) if len(constant) else (NO_ROWS, overlaps)
+            start, index, overlaps, weight, constant = next(whole), next(whole), next(whole), next(real), next(real)
+            return (CSRRows(start, index, weight, constant) if constant.size else NO_ROWS), overlaps
 
         def sequences(width: int) -> tuple[RotationSequences, Int64Array]:
-            start, axis, source, overlaps = whole.take(4)
-            (constant,) = real.take(1)
-            made = RotationSequences(start, axis, source, constant) if len(constant) else NO_SEQUENCES
-            return made, overlaps.reshape(-1, width)
+            start, axis, source, overlaps, constant = next(whole), next(whole), next(whole), next(whole), next(real)
+            given = RotationSequences(start, axis, source, constant) if constant.size else NO_SEQUENCES
+            return given, overlaps.reshape(-1, width)
 
         # in the order of the structure Tables of native/module.cpp
-        pairs, batched_pairs, terms, batched_terms = (rows() for _ in range(4))
-        by_angles, matrices, batched_matrices = (sequences(width) for width in (4, 3, 3))
-        kinds, sequence_pairs, *scales, dense = whole.take(9)
-        (signs,) = real.take(1)
+        pairs, batched_pairs, terms, batched_terms = rows(), rows(), rows(), rows()
+        by_angles, matrices, batched_matrices = sequences(4), sequences(3), sequences(3)
+        kinds, sequence_pairs, *scales, dense = whole
+        (signs,) = real
         return CoefficientTables(
             num_angles=self._task.program.num_angles,
             num_batched=len(self._task.batched_slots),
@@ -126,20 +125,7 @@ class CompiledSteps:
         return True, list(instruction.qubits), [], [], len(self._matrices) - 1
 
 
-class _Parts:
+def _parts(numbers: NDArray[Any], ends: list[int]) -> Iterator[NDArray[Any]]:
     """Arrays that ``numbers`` holds one after the other, up to ``ends``; the empty ones are one array."""
-
-    def __init__(self, numbers: NDArray[Any], ends: list[int]) -> None:
-        self._numbers, self._ends = numbers, ends
-        self._start = self._taken = 0
-        self._none = numbers[:0]
-
-    def take(self, count: int) -> list[NDArray[Any]]:
-        """The next arrays."""
-        numbers, start, found = self._numbers, self._start, []
-        for end in self._ends[self._taken : self._taken + count]:
-            found.append(numbers[start:end] if end > start else self._none)
-            start = end
-        self._start = start
-        self._taken += count
-        return found
+    none = numbers[:0]
+    return iter([numbers[start:end] if end > start else none for start, end in zip([0, *ends], ends, strict=False)])

@@ -47,6 +47,10 @@ STATES_WAITING = 2
 """The same for each trajectory that waits: on the device and as amplitudes."""
 
 
+_JUMPS = frozenset({Branch, Break, Continue, Repeat, While})
+"""Nodes that become jumps."""
+
+
 @dataclass(slots=True, eq=False)
 class Label:
     """The address of an instruction, known once the code is written."""
@@ -102,6 +106,8 @@ class _Loop:
 
 def flatten(nodes: Sequence[Node]) -> Code:
     """The code of some nodes; a jump outside of loops leads to its end."""
+    if _JUMPS.isdisjoint(map(type, nodes)):  # as of most programs
+        return tuple(_grouped(nodes))  # type: ignore[arg-type]
     code: list[Instruction] = []
     work: list[tuple[_Item, _Loop]] = []  # a stack, as programs may be nested deeper than Python's calls
 
@@ -205,12 +211,12 @@ class Interpreter:
         following, memory = address + 1, trajectories.memory
         match instruction:
             case Segment():
-                return [(following, replace(trajectories, states=self._run_segment(instruction, trajectories)))]
+                return [(following, trajectories.in_states(self._run_segment(instruction, trajectories)))]
             case Noise():
                 return [(following, disturbed(trajectories, instruction, self._draws, self._most))]
             case Prepare(qubits, amplitudes):
                 clean, _ = measure(trajectories, qubits, self._draws, self._most, reset=True)
-                return [(following, replace(clean, states=clean.states.prepared(qubits, amplitudes)))]
+                return [(following, clean.in_states(clean.states.prepared(qubits, amplitudes)))]
             case Assign(target, value):
                 return [(following, replace(trajectories, memory=memory.assign(target, evaluate(value, memory))))]
             case Jump(to, unless):

@@ -21,7 +21,7 @@ import numpy as np
 from ..arrays import ComplexArray, FloatArray
 from ..errors import SimulationError
 from ..ir.channels import Channel, choi, embedded, pauli_matrices
-from ..ir.dynamic import Node, Segment, rebuilt
+from ..ir.dynamic import Node, Segment, rebuilt, walk
 from ..ir.program import Instruction, Program, support
 from ..ir.qubits import bits
 from ..ir.slots import numbered
@@ -185,6 +185,8 @@ def unraveled(nodes: Sequence[Node]) -> tuple[Any, ...]:
     Raises:
         SimulationError: If a channel depends on parameters.
     """
+    if not any(isinstance(node, Segment) and node.program.is_noisy for node in walk(nodes)):
+        return tuple(nodes)
     known: dict[tuple[int, bytes], KrausChannel | None] = {}
 
     def write(held: list[Node]) -> Iterator[Any]:

@@ -179,8 +179,6 @@ def straight_line(dynamic: DynamicProgram, num_angles: int) -> Program | None:
     None where something else happens, such as a qubit that is used after it was measured, or there is other noise than
     mixtures of Pauli strings, or none.
     """
-    if not any(isinstance(node, Segment) and node.program.is_noisy for node in dynamic.nodes):
-        return None
     instructions: list[Instruction] = []
     start, measured, is_noisy = None, 0, False
     for node in dynamic.nodes:

@@ -157,15 +157,14 @@ class Runner:
             if isinstance(node, Segment)
         }
         self._num_averages = self._averages() if mixed else 0
-        self._keep_phase = any(isinstance(node, Save) and node.kind in _NEEDS_PHASE for node in everything)
-        self.measures = any(
-            isinstance(node, Measure) or (isinstance(node, Assign) and isinstance(node.target, Bits))
-            for node in everything
-        )
-        self.saves = any(isinstance(node, Save) for node in everything)
+        kinds = {*map(type, everything)}
+        self.saves = Save in kinds
+        self._keep_phase = self.saves and any(isinstance(n, Save) and n.kind in _NEEDS_PHASE for n in everything)
+        writes = (isinstance(node, Assign) and isinstance(node.target, Bits) for node in everything)
+        self.measures = Measure in kinds or any(writes)
         noise = (channel for node in everything if isinstance(node, Noise) for channel in node.channels)
         self.mixes_unitaries = all(channel.constant is not None for channel in noise)
-        straight = None if mixed else straight_line(dynamic, angle_map.num_angles)
+        straight = straight_line(dynamic, angle_map.num_angles) if Noise in kinds else None
         self._split(at_end=straight is not None)
         arguments = angle_map, self.constants, options, self._final_qubits
         self._pauli_shots = None if straight is None else PauliShots(straight, *arguments)

@@ -75,7 +75,8 @@ def draw(
         possible = np.flatnonzero(probabilities)
         weights = probabilities[possible].astype(np.float64)
         totals = rng.multinomial(shots, weights / weights.sum())
-        drawn, counts = possible[totals > 0], totals[totals > 0]
+        is_there = totals > 0
+        drawn, counts = possible[is_there], totals[is_there]
     sequence = rng.permutation(np.repeat(_places(len(drawn)), counts)) if keep else None
     return Shots(drawn, counts, sequence)
 

@@ -55,7 +55,7 @@ class States:
         self.count = count
         self._given = numbers
         self._ket = ket
-        self._frame = frame or self._identity()
+        self._frame = frame
         self._values: dict[PauliSum, NDArray[np.float64]] = {}
 
     def evolved(self, count: int, ket: State, frame: Any) -> States:
@@ -142,6 +142,7 @@ class States:
 
     def _on_device(self) -> State:
         if self._ket is None:
+            self._frame = self._identity()
             self._ket = self.device.allocate(self._empty_tape(), self.count, self._given)
         return self._ket
 

@@ -55,6 +55,10 @@ class Trajectories:
         """Number of trajectories T."""
         return len(self.parameter_sets)
 
+    def in_states(self, states: States) -> Trajectories:
+        """The same trajectories in other states."""
+        return Trajectories(states, self.memory, self.parameter_sets, self.decisions, self.of_shot, self.shots)
+
     def spread(self, chosen: Indices, shots: range) -> Trajectories:
         """One trajectory with some shots for each chosen parameter set, which may be chosen more than once.
 
