@@ -83,17 +83,17 @@ class Walker(Writer):
         for position, instruction in enumerate(circuit.data):
             name = instruction.name
             path[-1] = (position, name)
-            targets = tuple([qubit_of[bit] for bit in instruction.qubits])
+            targets = tuple(map(qubit_of.__getitem__, instruction.qubits))
             row = GATES.get(name) if instruction.is_standard_gate() else None
             if has_noise and (channels := self._noise_of(instruction, targets)):
-                clbits = tuple(clbit_of[bit] for bit in instruction.clbits)
+                clbits = tuple(map(clbit_of.__getitem__, instruction.clbits))
                 yield self._noisy(instruction.operation, Operands(targets, clbits), channels)
             elif row is not None:
                 standard(name, instruction.params if row.num_params else (), targets, controls)
                 if not fuse:
                     self._cut()
             else:
-                clbits = tuple([clbit_of[bit] for bit in instruction.clbits])
+                clbits = tuple(map(clbit_of.__getitem__, instruction.clbits))
                 task = self._operation(instruction.operation, Operands(targets, clbits, controls))
                 if task is not None:
                     yield task

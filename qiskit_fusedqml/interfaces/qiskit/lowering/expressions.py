@@ -54,16 +54,19 @@ class AngleTable:
         self._constants: list[float] = []
         self._terms: list[tuple[int, int, float]] = []  # (slot, feature, coefficient)
 
-    def add(self, coefficients: Sequence[float], constant: float, params: Sequence[Any]) -> tuple[int, float]:
+    def angle(
+        self, coefficients: Sequence[float], constant: float, params: Sequence[Any], *, lifts: bool = False
+    ) -> tuple[int, float]:
         """The slot of an angle, a linear combination of a gate's parameters plus a constant, and 0.
 
-        -1 and the angle if it is a constant.
+        -1 and the angle if it is a constant; with ``lifts`` it is `lifted`.
         """
         slot = len(self._constants)
         if len(coefficients) == 1:  # nearly every angle of nearly every circuit
             param = params[0]
             if type(param) is float and isfinite(param):
-                return -1, constant + coefficients[0] * param
+                theta = constant + coefficients[0] * param
+                return self.lifted(theta) if lifts else (-1, theta)
             position = self._index.get(param) if isinstance(param, Parameter) else None
             if position is not None:
                 self._terms.append((slot, position, coefficients[0]))
@@ -71,16 +74,14 @@ class AngleTable:
                 return slot, 0.0
         merged: dict[int, float] = {}
         for coefficient, param in zip(coefficients, params, strict=False):
-            if coefficient and type(param) is float and isfinite(param):
-                constant += coefficient * param
-            elif coefficient:
+            if coefficient:
                 offset, terms = self.form(param)
                 constant += coefficient * offset
                 for column, factor in terms:
                     merged[column] = merged.get(column, 0.0) + coefficient * factor
         added = [(slot, column, factor) for column, factor in merged.items() if factor]
         if not added:
-            return -1, constant
+            return self.lifted(constant) if lifts else (-1, constant)
         self._terms += added
         self._constants.append(constant)
         return slot, 0.0

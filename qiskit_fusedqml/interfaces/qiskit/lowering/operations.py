@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import lru_cache, reduce
 from operator import or_
 from typing import Any, NamedTuple, TypeAlias
@@ -36,8 +35,7 @@ FREE: Controls = (0, 0)
 """No controls."""
 
 
-@dataclass(frozen=True, slots=True)
-class Operands:
+class Operands(NamedTuple):
     """What an operation acts on.
 
     Attributes:

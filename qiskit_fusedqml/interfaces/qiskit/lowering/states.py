@@ -57,7 +57,7 @@ def amplitude_encoding(
     constants = np.zeros(len(params))
     positions = []
     for position, param in enumerate(params):
-        slot, constant = table.add((1.0,), 0.0, (param,))
+        slot, constant = table.angle((1.0,), 0.0, (param,))
         if slot < 0:
             constants[position] = constant
         else:

@@ -90,18 +90,16 @@ class Writer:
     def _emit(self, factors: Sequence[Rotation | PlacedFactor], params: Sequence[Any]) -> None:
         table, measured = self.table, self._measured
         for factor in factors:
-            x, z, ctrl_mask, ctrl_value = factor[:4]
-            touched = x | z | ctrl_mask
             if isinstance(factor, Rotation):
-                rotation, slot, theta = factor, factor.slot, factor.theta
+                rotation, touched, slot, theta = factor, support(factor), factor.slot, factor.theta
             else:
+                x, z, ctrl_mask, ctrl_value, coefficients, constant = factor
+                touched = x | z | ctrl_mask
                 try:
-                    slot, theta = table.add(factor.coefficients, factor.constant, params)
+                    slot, theta = table.angle(coefficients, constant, params, lifts=touched > 0)
                 except InvalidInputError as error:
                     where = f"the angle of {self._where()}" if self._path else "the global phase"
                     raise InvalidInputError(f"Cannot read {where}: {error.message}") from error
-                if slot < 0 and touched:
-                    slot, theta = table.lifted(theta)
                 rotation = Rotation(x, z, ctrl_mask, ctrl_value, slot, theta)
             if slot < 0 and (not touched or not theta):
                 self._phase -= theta / 2
@@ -134,7 +132,7 @@ class Writer:
             self._append(Channel(qubits, channel.matrix))
             return
         try:
-            slots, constants = zip(*(self.table.add((1.0,), 0.0, (p,)) for p in channel.parameters), strict=True)
+            slots, constants = zip(*(self.table.angle((1.0,), 0.0, (p,)) for p in channel.parameters), strict=True)
         except InvalidInputError as error:
             what = f"the parameters {', '.join(map(str, channel.parameters))} of {channel.family.name}"
             raise InvalidInputError(f"Cannot read {what}, noise of {self._where()}: {error.message}") from error
