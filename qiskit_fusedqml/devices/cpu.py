@@ -220,14 +220,14 @@ class CPUDevice(RankDevice):
     def _prefers_half_width(self, tape: Tape, batch: int) -> bool:
         """Whether half-width vectors keep more threads, or fewer empty lanes, busy."""
         qubits, half = tape.lane_qubits, self._half_width
-        groups, narrow = (-(-batch // max(width >> qubits, 1)) for width in (self._width, half))
+        groups, narrow = -(-batch // max(self._width >> qubits, 1)), -(-batch // max(half >> qubits, 1))
         if groups < self.num_threads and narrow > groups:
             largest = max((size.tile for size in sizes_of(tape)), default=0)
             if 1 << (tape.num_qubits - qubits - largest) < self.num_threads:
                 return self.cost_model.splits(tape.num_qubits, qubits, max(half >> qubits, 1), batch)
         if groups > self.num_threads:
             # three groups keep two threads as long as four do; six of half the width leave none idle
-            turns, narrow_turns = (-(-count // self.num_threads) for count in (groups, narrow))
+            turns, narrow_turns = -(-groups // self.num_threads), -(-narrow // self.num_threads)
             return self._half_width_cost * narrow_turns < turns
         return self._half_width_cost < 1 and (1 << (batch - 1).bit_length() + qubits) <= half
 
