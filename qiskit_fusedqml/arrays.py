@@ -33,6 +33,13 @@ def joined(parts: Sequence[NDArray[Number]]) -> NDArray[Number]:
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
+def consecutive(numbers: IntArray) -> IntArray | slice:
+    """Numbers as a slice if they are consecutive, which picks columns in a device's memory without a copy."""
+    if len(numbers) and np.array_equal(numbers, np.arange(numbers[0], numbers[0] + len(numbers))):
+        return slice(int(numbers[0]), int(numbers[0]) + len(numbers))
+    return numbers
+
+
 def shown(value: object) -> str:
     """A value as a message shows it: its repr in about 80 characters, or its type where it has none."""
     try:

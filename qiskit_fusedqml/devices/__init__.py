@@ -33,11 +33,11 @@ expectation values and overlaps come out. Four verbs make a gradient, and these 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import wraps
-from typing import Any, Protocol, TypeGuard
+from typing import Any, NamedTuple, Protocol, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,8 +58,10 @@ __all__ = [
     "Device",
     "DeviceWithMemory",
     "RankDevice",
+    "Recording",
     "SamplingDevice",
     "State",
+    "Window",
     "draws_shots",
     "has_memory",
     "holds_parts",
@@ -238,12 +240,54 @@ class BoundOnDevice(Protocol):
         """Gradients from overlaps (S,) summed over the batch, or (B, S).
 
         With ``per_sample``: those of all parameters by sample (B, P), and None. Otherwise those (P,) of what all
-        samples share, and (B, V) of the batched parameters, or None for overlaps summed over the batch.
+        samples share, and (B, V) of the batched parameters, or None for overlaps summed over the batch. More columns
+        may follow, those of expressions.
+        """
+
+
+class Window(NamedTuple):
+    """Columns of a table in a device's memory, as an array.
+
+    Attributes:
+        start: The table's numbers in a row, from the first one on that belongs to the columns.
+        columns: How many columns they are.
+        width: How many the table has.
+        shape: Of the array.
+    """
+
+    start: Any
+    columns: int
+    width: int
+    shape: tuple[int, ...]
+
+    @classmethod
+    def of(cls, table: Any, first: int, columns: int, shape: tuple[int, ...]) -> Window:
+        """Some columns of a table (rows, width), or of its only row (width,)."""
+        return cls(table.reshape(-1)[first:], columns, table.shape[-1], shape)
+
+
+class Recording(Protocol):
+    """Work of a device that is done again with other numbers."""
+
+    @abstractmethod
+    def __call__(self, arrays: Sequence[Any], names: Sequence[str], *, stay: bool) -> list[Any]:
+        """Results for some arrays, on the current stream.
+
+        Args:
+            arrays: What goes in, on the host or in the device's memory.
+            names: Their names, for messages.
+            stay: Whether results are written anew to the same place each time, instead of arrays of their own.
+
+        Raises:
+            InvalidInputError: As of `DeviceWithMemory.take`.
         """
 
 
 class DeviceWithMemory(Protocol):
-    """A `Device` with a memory of its own, where callers may have arrays, too."""
+    """A `Device` with a memory of its own, where callers may have arrays, too.
+
+    What is done there is in order on a stream, which the caller may change.
+    """
 
     @property
     def on_device(self) -> Device:
@@ -276,6 +320,38 @@ class DeviceWithMemory(Protocol):
 
         Raises:
             InvalidInputError: If it is in the memory of another device of the same kind, or its numbers are not real.
+        """
+
+    @abstractmethod
+    def stream(self) -> Hashable:
+        """The current stream."""
+
+    @property
+    @abstractmethod
+    def is_captured(self) -> bool:
+        """Whether somebody captures what is done on the current stream, to have it done again later."""
+
+    @abstractmethod
+    def record(
+        self,
+        work: Callable[[], Sequence[Window]],
+        inputs: Sequence[Window],
+        dtype: np.dtype[Any],
+        kept: dict[object, Any],
+        most: int | None = None,
+    ) -> Recording | None:
+        """Record what is asked of the device, which is not done yet.
+
+        Args:
+            work: Calls methods of `Device` (that of `on_device`) and `BoundOnDevice`, and does no arithmetic with
+                arrays. It returns the results, two at most.
+            inputs: Where the arrays go that it reads, two at most.
+            dtype: Of results.
+            kept: What several recordings need together; a dictionary for them alone, empty at first.
+            most: Launches that are not too many.
+
+        Returns:
+            The work, or None if it is more than that.
         """
 
     @abstractmethod

@@ -10,7 +10,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arrays import ComplexArray, FloatArray, IntArray, joined
+from ..arrays import ComplexArray, FloatArray, IntArray, consecutive, joined
 from ..devices import Device, State, has_memory
 from ..ir.angles import AngleMap
 from ..ir.encoding import AmplitudeEncoding
@@ -108,7 +108,8 @@ class Passes:
         gradients, batched = sweeps.backward(device, residuals, ket, bra, per_sample=per_sample, last=last)
         if bras is not None and self._encoding is not None:
             start = np.asarray(self.inverse.evolve(parameters, 2.0 * bras), np.complex128)
-            gradients += self._encoding.pullback(parameters.full(), start, self._program.initial_state)
+            own = self._encoding.pullback(parameters.full(), start, self._program.initial_state)
+            gradients[:, : own.shape[1]] += own
         return gradients, batched
 
     def final_states(
@@ -171,14 +172,14 @@ class Passes:
         states = KET_COPY_BRA_AMPLITUDES if keep_phase else KET_COPY_BRA
         states += bool(self._options.checkpoint)  # a copy of a state that was kept
         kept = self.kept(parameters, request, sweeps)
-        result = np.empty((parameters.batch, count, len(wanted)))
+        result, chosen = np.empty((parameters.batch, count, len(wanted)), like=parameters.shared), consecutive(wanted)
         for chunk in self.memory.chunks(parameters, states, sweeps):
             forward = kept if kept and chunk is parameters else self.forward(sweeps, chunk, states)
             for k, bra in enumerate(bras(sweeps, chunk, forward[1])):
                 last = k == count - 1
                 undone = forward if last else (forward[0], self.device.copy(forward[1]))
                 gradients, _ = self.backward(sweeps, chunk, undone, bra, per_sample=True, last=last, encoded=encoded)
-                result[chunk.first : chunk.first + chunk.batch, k] = gradients[:, wanted]
+                result[chunk.first : chunk.first + chunk.batch, k] = gradients[:, chosen]
         return result
 
     def pull(

@@ -5,10 +5,10 @@ One training step is one forward and one backward sweep, for any number of obser
 amplitudes and of probabilities are functions of a `ProgramFunction` (`state_gradients`, `probabilities`).
 
 Arrays in a GPU's memory (CuPy's, or any that DLPack finds on a CUDA device, as PyTorch's) may be given as x, w or
-cotangents. Where x or w is one, all is computed there, on the current stream, and results stay there; only Jacobians,
-and probabilities of clbits in another order than their qubits', are put together on the host and sent back. Values are
-then not checked, to avoid a device synchronisation: non-finite inputs give non-finite results, and weights by sample
-are taken to differ in every column.
+cotangents. Where x or w is one, all is computed there, on the current stream, and results stay there; only
+probabilities of clbits in another order than their qubits' are put together on the host and sent back. Values are then
+not checked, to avoid a device synchronisation: non-finite inputs give non-finite results, and weights by sample are
+taken to differ in every column. Programs that encode amplitudes are computed as if all were on the host.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..arrays import FloatArray, IntArray, joined, real_array, whole_number
+from ..arrays import FloatArray, IntArray, joined, whole_number
 from ..devices import State, run_where_arrays_are
 from ..errors import FusedQMLError
 from ..ir.angles import AngleMap
@@ -44,8 +44,10 @@ from .parameters import (
     first_parameters,
     parameter_batch,
     parameter_indices,
+    taking,
 )
 from .passes import ON_DEVICE, Forward, Passes
+from .recorded_steps import RecordedSteps
 from .rotations import Unrolled
 from .strengths import Strengths, by_piece, vjp_by_piece
 from .sweeps import PlanRequest, Sweeps
@@ -123,6 +125,7 @@ class ProgramFunction:
         made = self.passes = Passes(self.program, self.angle_map, self.options, self.encoding)
         self.device, self.memory, self.plans = made.device, made.memory, made.plans
         self.memory_of_device = run_where_arrays_are(made.memory_of_device, self, ON_DEVICE)
+        self.recorded_steps = RecordedSteps.of(self)
 
     def __repr__(self) -> str:
         count = "no" if self.observables is None else len(self.observables)
@@ -133,8 +136,8 @@ class ProgramFunction:
 
     def __getstate__(self) -> dict[str, Any]:
         """Pickles and copies hold neither the device nor what was made for it."""
-        made = {"sampled", "passes", "device", "memory_of_device", "memory", "plans", "unrolled", *ON_DEVICE}
-        return {name: value for name, value in vars(self).items() if name not in made}
+        made = {"sampled", "passes", "device", "memory_of_device", "memory", "plans", "unrolled", "recorded_steps"}
+        return {name: value for name, value in vars(self).items() if name not in made.union(ON_DEVICE)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
@@ -159,7 +162,7 @@ class ProgramFunction:
         It is that of a batch that fills the lanes of every thread; smaller ones may be cut into other tiles.
         """
         model = self.device.cost_model
-        request = self._training_request(self._any_batch(model.lanes * model.threads))
+        request = self.training_request(self._any_batch(model.lanes * model.threads))
         return self.plans.planned(request).plan
 
     def memory_estimate(self, batch: int = 1) -> MemoryEstimate:
@@ -168,7 +171,7 @@ class ProgramFunction:
         The plan itself is not counted. Where memory counts by the page, small circuits take more.
         """
         batch = whole_number(batch, "batch", least=1)
-        sweeps = self.plans.sweeps(self._training_request(self._any_batch(batch)))
+        sweeps = self.plans.sweeps(self.training_request(self._any_batch(batch)))
         return self.memory.estimate(sweeps, batch, self.num_observables)
 
     def values(
@@ -203,8 +206,11 @@ class ProgramFunction:
             return vjp_by_piece(self.vjp, pieces, x, w, initial_states=initial_states)
         if self.sampled is not None:
             return self.sampled.gradients(self, self.read(x, w, initial_states))
-        observables, parameters = self._observables(), self.read(x, w, initial_states, on_host=False)
-        request = self._training_request(parameters)
+        observables = self._observables()
+        if self.recorded_steps and initial_states is None and (recorded := self.recorded_steps.begin(x, w)):
+            return recorded
+        parameters = self.read(x, w, initial_states, on_host=False)
+        request = self.training_request(parameters)
         sweeps = self.plans.sweeps(request)
         states = KET_COPY_BRA_AMPLITUDES if self._trains_amplitudes else sweeps.forward_states + BRA
         chunks = self.memory.chunks(parameters, states, sweeps)
@@ -263,21 +269,17 @@ class ProgramFunction:
             wrt: "weights", "inputs", "all" (inputs, then weights), or indices in that order, or a circuit's parameters.
             initial_states: As of `vjp`.
         """
-        memory = self.memory_of_device
-        if memory is not None and (memory.is_on_device(x) or memory.is_on_device(w)):
-            x, w = (memory.to_host(array) if memory.is_on_device(array) else array for array in (x, w))
-            return cast(FloatArray, memory.from_host(self.jacobian(x, w, wrt, initial_states=initial_states)))
         observables, wanted = self._observables(), self.indices(wrt)
         if self.strengths is not None and (pieces := self.strengths.pieces(x, w)):
             return by_piece(partial(self.jacobian, wrt=wrt), pieces, x, w, initial_states=initial_states)
-        batch, count = self.read(x, w, initial_states), len(observables)
+        batch, count = self.read(x, w, initial_states, on_host=self.sampled is not None), len(observables)
         if self.sampled is not None:
             return self.sampled.jacobian(batch)[..., wanted].astype(self.dtype, copy=False)
         is_reverse = count < rotations.MANY_OBSERVABLES or self.program.is_noisy or self.passes.encodes(wanted)
-        found = None if is_reverse else self.unrolled.value_jacobian(batch, wanted)
+        found = None if is_reverse or batch.on_device else self.unrolled.value_jacobian(batch, wanted)
 
         def bras(sweeps: Sweeps, chunk: ParameterBatch, ket: State) -> Iterator[State]:
-            ones = np.ones((chunk.batch, 1))
+            ones = np.zeros((chunk.batch, 1), like=chunk.shared) + 1.0
             for observable in observables:
                 yield self.device.apply_observables(ket, sweeps.frame, (observable,), ones)
 
@@ -329,9 +331,7 @@ class ProgramFunction:
 
         Finiteness is checked where angles are evaluated. Amplitudes (B, 2**n) that are given replace the initial state.
         """
-        memory = None if on_host else self.memory_of_device
-        there = memory is not None and (memory.is_on_device(x) or memory.is_on_device(w))
-        take = memory.take if memory is not None and there else real_array
+        take = taking(self.memory_of_device, x, w, on_host=on_host or self.encoding is not None)
         inputs, weights = checked_arrays(x, w, self.num_inputs, self.num_weights, take)
         states = self.program.initial_state if given is None else self._given(given)
         return parameter_batch(inputs, weights, states)
@@ -350,7 +350,7 @@ class ProgramFunction:
     ) -> Gradients:
         """(dx, dw) by backward sweeps over all chunks of a batch; arguments as of `Passes.pull`."""
         shared, batched = self.passes.pull(chunks, sweeps, states, forward, bra, encoded=self._trains_amplitudes)
-        dx, dw = None, shared[..., self.num_inputs :]
+        dx, dw = None, shared[..., self.num_inputs : self.angle_map.num_parameters]
         if self.input_gradients:
             of_inputs = np.atleast_2d(shared) if batched is None else batched  # inputs are the first in both
             dx = of_inputs[:, : self.num_inputs].astype(self.dtype, copy=False)
@@ -374,7 +374,8 @@ class ProgramFunction:
         values = self.passes.device_of(parameters).expectation(ket, sweeps.frame, self.observables or ())
         return values if values.dtype is self.dtype else values.astype(self.dtype)
 
-    def _training_request(self, parameters: ParameterBatch) -> PlanRequest:
+    def training_request(self, parameters: ParameterBatch) -> PlanRequest:
+        """What the sweeps for values and gradients of a batch are for."""
         amplitudes = self._trains_amplitudes
         return self.passes.request(
             parameters,

@@ -131,7 +131,8 @@ class Sweeps(Protocol):
 
         Returns:
             With ``per_sample``: gradients (B, P), and None. Otherwise the gradients (P,) of the values that all samples
-            share, and (B, V) of the batched parameters, or None where no gradient of theirs is wanted.
+            share, and (B, V) of the batched parameters, or None where no gradient of theirs is wanted. On a device with
+            a memory of its own, more columns may follow.
 
         Raises:
             InvalidInputError: If the derivative of an expression is not finite at the values.

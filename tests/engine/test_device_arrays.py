@@ -89,15 +89,28 @@ def test_nothing_crosses(options, cupy):
     x, w, cotangents = (cupy.asarray(array) for array in numbers())
     by_row = cupy.asarray(np.tile(w.get(), (B, 1)))
     f = program("GPU", **options)
-    for turn in range(2):
+    for turn in range(3):
         before = len(fake_cupy.downloads), len(fake_cupy.uploads), cupy.cuda.get_current_stream().waited
         f.values(x, w), f.probabilities(x, w), f.statevector(x, w)
+        f.jacobian(x, w), f.jacobian(x, w, "all")
         for weights in (w, by_row):
             f.value_and_vjp(x, weights, lambda values: values * cotangents)
         assert fake_cupy.downloads[before[0] :] == []
-        if turn:  # in the first, tables are loaded
+        if turn == 2:  # in the first, tables are loaded; in the second, steps are recorded
             assert fake_cupy.uploads[before[1] :] == []
             assert cupy.cuda.get_current_stream().waited == before[2]
+
+
+def test_jacobians_of_many_observables_and_chosen_parameters(cupy):
+    """On the host they are values at shifted angles."""
+    x, w, _ = numbers()
+    sums = tuple(PauliSum(N, (PauliTerm(1.0, k % 3, k % 16),)) for k in range(1, 81))
+    for wrt in ("weights", "inputs", "all", [5], [9, 2, 3]):
+        expected, found = (
+            ProgramFunction(f.program, f.angle_map, sums, f.options, num_inputs=N).jacobian(place(x), place(w), wrt)
+            for f, place in ((program("reference"), np.asarray), (program("GPU"), cupy.asarray))
+        )
+        assert distance(found.get(), expected) < 1e-12
 
 
 @pytest.mark.parametrize("products", [False, True])

@@ -70,7 +70,9 @@ class Example:
         place = device.from_host
         bound = device.bind(tables or self.tables, place(self.base), place(self.columns))
         gradients = bound.pull(place(self.overlaps), per_sample=self.per_row)
-        return [host(bound.coefficients.numbers), *(None if g is None else host(g) for g in gradients)]
+        columns = [len(self.base), self.columns.shape[1]]  # those of expressions follow
+        found = [None if g is None else host(g)[..., :own] for g, own in zip(gradients, columns, strict=True)]
+        return [host(bound.coefficients.numbers), *found]
 
     def errors(
         self, device: Any, host: Callable[[Any], np.ndarray], tables: BindingTables | None = None

@@ -227,6 +227,11 @@ __global__ void bind_shared(const CoefficientMap* map, long long batch, const do
     if (k < v.r.num_terms) v.numbers[k] = turns_of(v.angle(v.r.num_gates + v.r.num_batched_pairs + v.r.num_batched_terms + v.r.num_pairs + k, 0));
 }
 
+__global__ void set_zero(double* to, long long count) {
+    const long long k = static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x;
+    if (k < count) to[k] = 0;
+}
+
 // Sums over the samples of [sample][column], 32 columns a block.
 __global__ void __launch_bounds__(256) add_columns(const double* __restrict__ values, long long samples, int columns, double* sums) {
     double* room = reinterpret_cast<double*>(shared_memory);

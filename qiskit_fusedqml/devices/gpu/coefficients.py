@@ -202,10 +202,10 @@ class BoundValues(BoundOnDevice):
         if m.expressions is not None:
             slots = self._pull_expressions(m.expressions, targets, samples)
             self._add_up(m.expressions.gradients, 0, slots, targets, onto=True)
-        parameters = targets[0].table()[:, : n.parameters]
+        parameters = targets[0].table()
         if per_sample:
             return parameters, None
-        return parameters[0], targets[1].table()[:, : n.columns] if both else None
+        return parameters[0], targets[1].table() if both else None
 
     def _pull_sequences(self, targets: list[_Target], samples: int) -> _Items:
         """The gradients of the gates of all sequences."""

@@ -16,6 +16,9 @@ BLOCK_THREADS = (256, 512)
 PART_BYTES = 32
 """Of a `Part` in the kernels."""
 
+RESULTS_BYTES = 32
+"""Of `Results` in the kernels."""
+
 MAP_BYTES = 256
 """At least those of a `CoefficientMap` in the kernels."""
 
@@ -62,6 +65,7 @@ def declarations(block_threads: int) -> str:
         "warp_block": WARP_THREADS,
         "largest_block": block_threads,
         "part_bytes": PART_BYTES,
+        "results_bytes": RESULTS_BYTES,
         "map_bytes": MAP_BYTES,
         "steep": int(STEEP),
         "staged_terms": STAGED_TERMS,

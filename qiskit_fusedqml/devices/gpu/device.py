@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import AbstractContextManager
 from copy import copy
 from functools import cached_property, partial
@@ -21,7 +21,7 @@ from ...planner.cost import CostModel
 from ...planner.frame import Frame
 from ...planner.tables import BindingTables
 from ...planner.tape import Tape
-from .. import DeviceWithMemory, SamplingDevice
+from .. import DeviceWithMemory, SamplingDevice, Window
 from ..checks import check_initial_state, check_options, check_qubits, empty_batch
 from ..coefficients import CompiledCoefficientMap
 from ..observables import ObservableCache
@@ -31,7 +31,8 @@ from .constants import STAGED_TERMS, THREAD_ROWS, THREADS
 from .launches import GPUState, Launcher, Partials
 from .observables import load_observables
 from .parts import GPUParts
-from .runtime import Buffer, Runtime, on_own_device
+from .recordings import GPURecording
+from .runtime import Buffer, RecordedMemory, Runtime, TooManyLaunchesError, on_own_device
 from .sequences import AnyCoefficients, LoadedTape
 
 Planned = TypeVar("Planned", Tape, BindingTables)
@@ -92,6 +93,7 @@ class GPUDevice(GPUParts, DeviceWithMemory, SamplingDevice):
     @override
     @on_own_device
     def allocate(self, tape: Tape, batch: int, initial_state: NDArray[np.complex128] | None) -> GPUState:
+        self.runtime.refuse_capture()
         if batch < 1:
             raise empty_batch(batch)
         n, source, stride = tape.num_qubits, None, 0
@@ -122,7 +124,7 @@ class GPUDevice(GPUParts, DeviceWithMemory, SamplingDevice):
         if (ket.num_qubits, ket.batch) != (bra.num_qubits, bra.batch):
             raise InvalidInputError("Ket and bra differ in shape.")
         width = tape.num_overlaps
-        totals = self.runtime.zeros(max(width * (ket.batch if per_sample else 1), 1))
+        totals = self._launcher.zeros(width * (ket.batch if per_sample else 1))
         self._loaded(tape, ket).run(coefficients, (ket, bra), totals, per_sample=per_sample)
         result: NDArray[np.float64] = totals if self.results_stay else self.runtime.download(totals)
         return result[: width * ket.batch].reshape(ket.batch, width) if per_sample else result[:width]
@@ -225,18 +227,44 @@ class GPUDevice(GPUParts, DeviceWithMemory, SamplingDevice):
         return self.runtime.current(stream)
 
     @override
+    def stream(self) -> Hashable:
+        return self.runtime.stream()
+
+    @property
+    @override
+    def is_captured(self) -> bool:
+        return self.runtime.is_captured
+
+    @override
+    @on_own_device
+    def record(
+        self,
+        work: Callable[[], Sequence[Window]],
+        inputs: Sequence[Window],
+        dtype: np.dtype[Any],
+        kept: RecordedMemory,
+        most: int | None = None,
+    ) -> GPURecording | None:
+        try:
+            return GPURecording(self._launcher, work, inputs, dtype, kept, most)
+        except TooManyLaunchesError:
+            return None
+
+    @override
     def is_on_device(self, array: object) -> bool:
         return self.runtime.is_on_device(array)
 
     @override
     @on_own_device
     def to_host(self, array: Any) -> NDArray[np.float64]:
+        self.runtime.refuse_capture()
         flat = self.runtime.download(self.runtime.adopt(array, np.float64))
         return flat.reshape(tuple(array.shape))
 
     @override
     @on_own_device
     def take(self, array: Any, name: str) -> Any:
+        self.runtime.refuse_capture()
         return self.runtime.take(array, name) if self.is_on_device(array) else self.from_host(real_array(array, name))
 
     @override
@@ -286,7 +314,8 @@ class GPUDevice(GPUParts, DeviceWithMemory, SamplingDevice):
         with self._lock:
             found = kept.get(planned)
         if found is None:
-            found = load()
+            with self.runtime.unrecorded():
+                found = load()
             with self._lock:
                 found = kept.setdefault(planned, found)
         return found

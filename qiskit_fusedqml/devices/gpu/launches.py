@@ -67,6 +67,12 @@ class Launcher:
         """Room for so many numbers in double precision, one at least."""
         return self.runtime.empty(max(count, 1), np.float64)
 
+    def zeros(self, count: int) -> Buffer:
+        """So many zeros in double precision, one at least."""
+        made = self.reals(count)
+        self.each("set_zero", max(count, 1), [made, max(count, 1)])
+        return made
+
     def complexes(self, count: int) -> Buffer:
         """Room for so many amplitudes.
 

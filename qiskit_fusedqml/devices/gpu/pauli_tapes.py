@@ -254,8 +254,8 @@ class LoadedPauliTape:
         per_sample: bool,
     ) -> Buffer:
         """Overlaps of the sweep back, or of the joint one: (S,), or by sample (B * S,)."""
-        runtime, batch = self._launcher.runtime, ket.batch
-        totals = runtime.zeros(max(self._width * (batch if per_sample else 1), 1))
+        batch = ket.batch
+        totals = self._launcher.zeros(self._width * (batch if per_sample else 1))
         numbers = self._numbers(coefficients, batch)
         for sweep in self._sweeps if joint else reversed(self._sweeps):
             for start, stop in ((0, sweep.count),) if joint else sweep.undone:

@@ -16,7 +16,7 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from ...errors import DeviceUnavailableError, InvalidInputError, OutOfMemoryError
+from ...errors import DeviceUnavailableError, InvalidInputError, OutOfMemoryError, SimulationError
 from ...memory import format_bytes
 from .constants import BLOCK_THREADS
 from .sources import OPTIONS, compiled_with, source
@@ -31,6 +31,12 @@ Buffer = Any
 
 Argument = Any
 """A `Buffer`, a NumPy scalar, or None for a null pointer."""
+
+Launch = tuple[Any, tuple[int, int], int, tuple[Any, ...], int]
+"""A function of CuPy's, blocks, threads, arguments and bytes of shared memory."""
+
+RecordedMemory = dict[object, Any]
+"""What recordings keep for one another, by its owner."""
 
 ORDINARY_SHARED_BYTES = 48 << 10
 """Shared memory that a kernel may have without asking for it."""
@@ -129,6 +135,43 @@ class _ExternalStream:
         return 0, self.pointer
 
 
+class TooManyLaunchesError(Exception):
+    """More than a recording may have."""
+
+
+class Recording:
+    """Launches to be made again and again, on the stream that is current then; it keeps their buffers alive.
+
+    They are a CUDA graph. While somebody else captures the stream they are made one by one, as a part of that graph.
+    """
+
+    def __init__(self, cupy: Any, launches: list[Launch]) -> None:
+        self._cupy, self._launches = cupy, launches
+        stream = cupy.cuda.Stream(non_blocking=True)
+        with stream:
+            stream.begin_capture()
+            try:
+                self._make()
+            finally:
+                self._graph = stream.end_capture()
+
+    def launch(self) -> None:
+        """Make them."""
+        if _is_captured(self._cupy):
+            self._make()
+        else:
+            self._graph.launch()
+
+    def _make(self) -> None:
+        for function, blocks, threads, pointers, shared_bytes in self._launches:
+            function(blocks, (threads,), pointers, shared_mem=shared_bytes)
+
+
+def _is_captured(cupy: Any) -> bool:
+    pointer = int(cupy.cuda.get_current_stream().ptr)
+    return pointer > PER_THREAD_STREAM and bool(cupy.cuda.runtime.streamIsCapturing(pointer))
+
+
 class Runtime:
     """Works on the device that was current in CuPy when it was made, and on the stream that is current there.
 
@@ -182,10 +225,6 @@ class Runtime:
         """A buffer without a value."""
         return self._allocated(count * np.dtype(dtype).itemsize, lambda: self._cupy.empty(count, dtype))
 
-    def zeros(self, count: int) -> Buffer:
-        """A buffer of zeros in double precision."""
-        return self._allocated(8 * count, lambda: self._cupy.zeros(count))
-
     def upload(self, array: NDArray[Any]) -> Buffer:
         """A copy of a host array, flattened."""
         return self._allocated(array.nbytes, lambda: self._cupy.asarray(np.ravel(array)))
@@ -230,6 +269,21 @@ class Runtime:
         with self._compiling():
             return self._cupy.array(own, dtype=np.float64, order="C")
 
+    def numbers(self, array: Any, name: str) -> Buffer:
+        """The caller's array, on the host or the device, as a buffer of either precision; without a copy if it is one.
+
+        Raises:
+            InvalidInputError: As of `take`.
+        """
+        if not self.is_on_device(array):
+            self.refuse_capture()
+            return self.upload(array)
+        own = self._cupy_array(array, name)
+        if own.dtype.char not in "fd" or not own.flags.c_contiguous:
+            self.refuse_capture()
+            return self.adopt(own, np.float64)
+        return own.ravel()
+
     def launch(
         self, kernel: str, blocks: tuple[int, int], threads: int, shared_bytes: int, arguments: Sequence[Argument]
     ) -> None:
@@ -241,12 +295,14 @@ class Runtime:
             DeviceUnavailableError: If it cannot be compiled.
         """
         function = self.kernel(kernel, shared_bytes)
-        pointers = tuple(np.uintp(0) if argument is None else argument for argument in arguments)
+        pointers = tuple([np.uintp(0) if argument is None else argument for argument in arguments])
         noted = getattr(self._noting, "launches", None)
         if noted is None:
             function(blocks, (threads,), pointers, shared_mem=shared_bytes)
         else:
             noted.append((function, blocks, threads, pointers, shared_bytes))
+            if self._noting.most is not None and len(noted) > self._noting.most:
+                raise TooManyLaunchesError
 
     def kernel(self, name: str, shared_bytes: int = 0) -> Any:
         """CuPy's function of a kernel, compiled or loaded, whose blocks may have so many bytes of shared memory."""
@@ -290,32 +346,62 @@ class Runtime:
                 "device='CPU'."
             ) from error
 
-    def capture(self, work: Callable[[], None]) -> Callable[[], None]:
-        """What launches again all that ``work`` launches, on the stream that is current then: a CUDA graph.
+    def record(
+        self, work: Callable[[], Result], kept: RecordedMemory | None = None, most: int | None = None
+    ) -> tuple[Result, Recording]:
+        """What ``work`` returns, and its launches, which are noted instead of made.
 
-        ``work`` does nothing but launch; nothing is run yet. The launches are noted first and put on a stream of their
-        own when all kernels have been loaded. The graph keeps their buffers alive.
+        All else it asks for is done at once: buffers are there and kernels loaded before anything is captured.
+        Arithmetic of CuPy's own would be done at once, too, and never again: there must be none.
+
+        Args:
+            work: Launches kernels.
+            kept: What recordings keep for one another; see `recorded`.
+            most: Launches that are not too many.
+
+        Raises:
+            TooManyLaunchesError: If there are more.
         """
-        launches: list[tuple[Any, tuple[int, int], int, tuple[Any, ...], int]] = []
-        self._noting.launches = launches
+        launches: list[Launch] = []
+        self._noting.launches, self._noting.kept, self._noting.most = launches, kept, most
         try:
-            work()
+            result = work()
         finally:
-            self._noting.launches = None
-        stream = self._cupy.cuda.Stream(non_blocking=True)
-        with stream:
-            stream.begin_capture()
-            try:
-                for function, blocks, threads, pointers, shared_bytes in launches:
-                    function(blocks, (threads,), pointers, shared_mem=shared_bytes)
-            finally:
-                graph = stream.end_capture()
+            self._noting.launches = self._noting.kept = None
+        return result, Recording(self._cupy, launches)
 
-        def replay() -> None:
-            assert launches is not None  # their buffers live as long as the graph
-            graph.launch()
+    def capture(self, work: Callable[[], None]) -> Callable[[], None]:
+        """What launches again all that ``work`` launches, on the stream that is current then; nothing is run yet."""
+        return self.record(work)[1].launch
 
-        return replay
+    @contextmanager
+    def unrecorded(self) -> Iterator[None]:
+        """Where launches are made at once while others are recorded: for what is kept beyond the recording."""
+        noted = getattr(self._noting, "launches", None)
+        self._noting.launches = None
+        try:
+            yield
+        finally:
+            self._noting.launches = noted
+
+    @property
+    def recorded(self) -> RecordedMemory | None:
+        """What the recording under way in this thread keeps for others: there is one with a memory, or None."""
+        return getattr(self._noting, "kept", None)
+
+    @property
+    def is_captured(self) -> bool:
+        """Whether somebody captures the current stream as a CUDA graph, as ``torch.cuda.graph`` does."""
+        return _is_captured(self._cupy)
+
+    def refuse_capture(self) -> None:
+        """Raise `SimulationError` while the current stream is captured: a replay would work in memory that is freed."""
+        if self.is_captured:
+            raise SimulationError(
+                "The current CUDA stream is being captured (by torch.cuda.graph or CuPy), where only values and their "
+                "gradients can be asked for, of arrays in the GPU's memory, after two such steps with arrays of the "
+                "same shapes. Ask outside of the capture."
+            )
 
     def stream(self) -> Hashable:
         """The current stream, and its device."""

@@ -6,7 +6,8 @@ as the device is done with them. Such a sequence is captured once as a graph for
 replayed for every part of every batch: where the states are and which sample is first, the device reads from memory
 that is written before (`set_part` in the kernels), and coefficients are written to the same place every time.
 
-A tape of a single sweep is launched without one.
+A tape of a single sweep is launched without one, and so is one whose launches are a part of a larger recording
+(`Runtime.record`), such as those of a whole step.
 """
 
 from __future__ import annotations
@@ -138,7 +139,7 @@ class LoadedTape:
         batch = states[0].batch
         sizes = coefficients.sizes if isinstance(coefficients, CoefficientsOnDevice) else Sizes.of(coefficients)
         self._numbers.check(sizes, batch)
-        workspace = self.workspaces.get((self._runtime.stream(), batch), lambda: self._workspace(batch))
+        workspace, is_recorded = self._workspace_of(batch), self._runtime.recorded is not None
         ket, bra = states[0].amplitudes, states[1].amplitudes if len(states) > 1 else None
         with workspace.lock:  # until all is on the stream
             self._bind(coefficients, workspace)
@@ -149,11 +150,14 @@ class LoadedTape:
                         workspace, (ket, bra), (first, count), self._room(count, bra), part, per_sample=per_sample
                     )
                     continue
+                self._launcher.launch("set_part", (1, 1), [workspace.part, ket, bra, part, first], threads=1)
+                sweeps = partial(self._launch, workspace, (None, None), (0, count), per_sample=per_sample)
+                if is_recorded:  # a graph of its own cannot be a part of another
+                    sweeps(self._room(count, bra), None)
+                    continue
                 key = (bra is not None, count, per_sample)
                 if key not in workspace.replays:
-                    sweeps = partial(self._launch, workspace, (None, None), (0, count), self._room(count, bra), None)
-                    workspace.replays[key] = self._runtime.capture(partial(sweeps, per_sample=per_sample))
-                self._launcher.launch("set_part", (1, 1), [workspace.part, ket, bra, part, first], threads=1)
+                    workspace.replays[key] = self._runtime.capture(partial(sweeps, self._room(count, bra), None))
                 workspace.replays[key]()
 
     def _launch(
@@ -246,6 +250,16 @@ class LoadedTape:
         needs = [len(loaded.sweep.slots) * loaded.sweep.shape.tiles * count for loaded in self._sweeps] or [0]
         wanted = min(sum(needs), FLUSH_BYTES // np.dtype(self._launcher.real).itemsize)
         return self._runtime.empty(max(*needs, wanted, 1), self._launcher.real)
+
+    def _workspace_of(self, batch: int) -> Workspace:
+        """The current stream's, or what is recorded has its own, which nobody else writes to."""
+        kept = self._runtime.recorded
+        if kept is None:
+            return self.workspaces.get((self._runtime.stream(), batch), lambda: self._workspace(batch))
+        if (self, batch) not in kept:
+            kept[self, batch] = self._workspace(batch)
+        found: Workspace = kept[self, batch]
+        return found
 
     def _workspace(self, batch: int) -> Workspace:
         numbers, launcher, runtime = self._numbers, self._launcher, self._runtime

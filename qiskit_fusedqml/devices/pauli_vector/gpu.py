@@ -214,6 +214,7 @@ class GPUPauliDevice(PauliDevice):
         return result.reshape(ket.batch, width) if per_sample else result
 
     def _new_state(self, num_qubits: int, batch: int) -> PauliOnDevice:
+        self.runtime.refuse_capture()
         if batch < 1:
             raise empty_batch(batch)
         if num_qubits > MAX_QUBITS:

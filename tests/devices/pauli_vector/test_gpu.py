@@ -111,7 +111,7 @@ def test_a_sweep_over_one_tile_is_one_launch():
     device.forward(run.tape, run.coefficients, ket)
     device.joint(run.tape, run.coefficients, ket, bra, per_sample=False)
     names = [name for name, *_ in device.runtime.launches[before:]]
-    kernels = ("pauli_apply", "pauli_measure", "add_segments")
+    kernels = ("pauli_apply", "set_zero", "pauli_measure", "add_segments")
     assert [name.partition("<")[0] for name in names] == [f"fusedqml::{kernel}" for kernel in kernels]
 
 
@@ -249,6 +249,6 @@ def test_the_kernels_are_right():
 def test_planted_faults_are_seen(fault):
     right, wrong = FAULTS[fault]
     assert source().count(right) == 1
-    names = ["add_segments", "pauli_set", "pauli_apply", "pauli_measure"]
+    names = ["set_zero", "add_segments", "pauli_set", "pauli_apply", "pauli_measure"]
     kernels = Library(source().replace(right, wrong), [[kernel_name(name, single=False) for name in names]])
     assert findings(kernels)

@@ -128,6 +128,49 @@ def test_tensors_in_a_gpus_memory_are_passed_on(monkeypatch: pytest.MonkeyPatch)
     np.testing.assert_allclose(quantum(x).detach(), plain(x).detach(), rtol=0, atol=1e-12)  # from the host, as ever
 
 
+def test_a_captured_training_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As ``torch.cuda.graph`` captures it: static tensors, a replay works on what is in them."""
+    from support.emulation import fake_cupy
+
+    class Static(OnDevice):
+        """Shares its memory."""
+
+        def __dlpack__(self, **_: Any) -> np.ndarray:
+            return self.as_subclass(torch.Tensor).numpy()
+
+    cupy = fake_cupy.make()
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    monkeypatch.setattr("qiskit_fusedqml.devices.gpu.runtime._kernels", {})
+    monkeypatch.setattr(torch, "from_dlpack", lambda array: torch.from_numpy(array.host).as_subclass(Static))
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda _: SimpleNamespace(cuda_stream=0x7E57))
+    quantum, plain = layer(device="GPU"), layer()
+    quantum.weight = torch.nn.Parameter(quantum.weight.detach().as_subclass(Static))
+    x, cotangents = samples(4, 3, grad=False), torch.tensor(RNG.normal(size=(4, 2)))
+    static = x.clone().as_subclass(Static).requires_grad_()
+
+    def step() -> tuple[torch.Tensor, ...]:
+        values = quantum(static)
+        return values, *torch.autograd.grad(values, [static, quantum.weight], cotangents.as_subclass(Static))
+
+    for _ in range(2):
+        step()
+    stream = fake_cupy.from_external(SimpleNamespace(__cuda_stream__=lambda: (0, 0x7E57)))
+    stream.begin_capture()
+    results = step()
+    graph = stream.end_capture()
+    for _ in range(2):
+        x.copy_(samples(4, 3, grad=False))
+        static.data.copy_(x)
+        own = x.clone().requires_grad_()
+        values = plain(own)
+        expected = values, *torch.autograd.grad(values, [own, plain.weight], cotangents)
+        with stream:
+            graph.launch()
+        fake_cupy.machine().finish()
+        for found, right in zip(results, expected, strict=True):
+            np.testing.assert_allclose(found.detach().as_subclass(torch.Tensor), right.detach(), rtol=0, atol=1e-12)
+
+
 @pytest.mark.parametrize("shape", [(3,), (2, 3), (2, 4, 3), (0, 3)])
 def test_shapes(shape: tuple[int, ...]) -> None:
     quantum, x = layer(), samples(*shape)

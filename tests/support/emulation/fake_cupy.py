@@ -67,6 +67,7 @@ class Array:
     ndim = property(lambda self: self.host.ndim)
     size = property(lambda self: self.host.size)
     nbytes = property(lambda self: self.host.nbytes)
+    flags = property(lambda self: self.host.flags)
     device = property(lambda self: SimpleNamespace(id=self.memory.device))
     T = property(lambda self: Array(self.host.T, self.memory))
 
@@ -81,11 +82,13 @@ class Array:
         return computed(ufunc, inputs, options)
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Array:
+        if "device" in kwargs:  # as NumPy passes on for ones(..., like=...)
+            raise TypeError(f"{function.__name__}() got an unexpected keyword argument 'device'")
         return computed(function, args, kwargs)
 
     def __getitem__(self, index: Any) -> Array:
         found = self.host[index]
-        if isinstance(found, np.ndarray) and found.base is not None:
+        if isinstance(found, np.ndarray) and (not found.size or np.may_share_memory(found, self.host)):
             return Array(found, self.memory)
         return computed(lambda host: host[index], (self,))
 
@@ -131,7 +134,7 @@ class Array:
         assert self.host.flags.c_contiguous
         uploads.append(array.size)
         given, target = np.array(array), self.host
-        queued(lambda: np.copyto(target, given))
+        machine().stream.put(lambda: np.copyto(target, given))
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return 2, self.memory.device
@@ -180,9 +183,8 @@ def on_current_device(*values: Any) -> None:
 
 
 def queued(run: Callable[[], None]) -> None:
-    """Put work on the current stream."""
-    machine().stream.refuse_while_captured()
-    machine().stream.put(run)
+    """Put work of kernels, or of copies within the device, on the current stream."""
+    machine().stream.do(run)
 
 
 def computed(function: Callable[..., Any], args: Any, options: Any = None) -> Array:
@@ -236,7 +238,7 @@ class RawKernel:
         assert isinstance(grid, tuple)
         assert isinstance(block, tuple)
         stream = machine().stream
-        assert self.loaded or stream.launches is None
+        assert self.loaded or stream.captured is None
         self.loaded = True
         if self.device != machine().device:
             raise CUDARuntimeError("cudaErrorInvalidResourceHandle: the function was loaded on another device")
@@ -258,10 +260,7 @@ class RawKernel:
 
         self.module.launched.append((self.name, grid, block[0], shared))
         self.module.streams.append((stream.device_id, stream.ptr))
-        if stream.launches is None:
-            stream.put(run)
-        else:
-            stream.launches.append(run)
+        stream.do(run)
 
 
 downloads: list[int] = []
@@ -291,7 +290,7 @@ def asarray(array: Any, dtype: Any = None) -> Array:
     given = np.array(array, dtype)
     result = allocated(given.shape, given.dtype)
     target = result.host
-    queued(lambda: np.copyto(target, given))
+    machine().stream.put(lambda: np.copyto(target, given))
     return result
 
 
@@ -412,6 +411,7 @@ def make(devices: int = 1, free: int = 8 << 30, seed: int = 0) -> ModuleType:
     runtime = SimpleNamespace(
         CUDARuntimeError=CUDARuntimeError,
         getDeviceCount=num_devices,
+        streamIsCapturing=lambda pointer: (machine().device, pointer) in machine().captures,
         memGetInfo=lambda: (free, 80 << 30),
         getDeviceProperties=lambda number: {"name": b"none: emulated on the CPU", "multiProcessorCount": 132},
         driverGetVersion=lambda: 13000,

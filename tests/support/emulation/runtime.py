@@ -222,11 +222,6 @@ class EmulatedRuntime:
         room = np.full(size + 2 * GUARD, 0xFF, np.uint8)  # NaN, and the guards
         return room[GUARD : GUARD + size].view(dtype)
 
-    def zeros(self, count):
-        buffer = self.empty(count, np.float64)
-        buffer[:] = 0
-        return buffer
-
     def upload(self, array):
         flat = np.ravel(array)
         buffer = self.empty(flat.size, flat.dtype)
@@ -263,6 +258,14 @@ class EmulatedRuntime:
                 self.launch(*launch)
 
         return replay
+
+    recorded = None
+
+    def unrecorded(self):
+        return nullcontext()
+
+    def refuse_capture(self):
+        """Nobody captures a stream here."""
 
     def stream(self):
         return 0

@@ -22,6 +22,7 @@ TYPES = {
     "Part<float>": "int64",
     "Part<double>": "int64",
     "CoefficientMap": "int64",
+    "Results": "int64",
 }
 """NumPy's names."""
 

@@ -63,6 +63,7 @@ class Machine:
     def __init__(self, devices: int, seed: int = 0) -> None:
         self.devices, self.random, self.lock = devices, random.Random(seed), threading.RLock()
         self.queues: dict[tuple[int, int], Queue] = {}
+        self.captures: dict[tuple[int, int], list[Any]] = {}
         self.threads = threading.local()
         self.graveyard: deque[np.ndarray] = deque(maxlen=4096)
 
@@ -141,8 +142,12 @@ class Stream:
     ) -> None:
         self.machine, self.device_id, self.ptr = machine, device, pointer
         self.queue = machine.queue(device, pointer, blocking=null or blocking)
-        self.launches: list[Any] | None = None
         self.waited = 0
+
+    @property
+    def captured(self) -> list[Callable[[], None]] | None:
+        """What has been put on the stream, whatever object stands for it, since its capture began."""
+        return self.machine.captures.get((self.device_id, self.ptr))
 
     def __enter__(self) -> Self:
         threads = self.machine.threads
@@ -167,15 +172,23 @@ class Stream:
         self.machine.wait(self.queue.last)
 
     def put(self, run: Callable[[], None] | None, *after: Work) -> Work:
+        self.refuse_while_captured()
         assert self.machine.device == self.device_id
         return self.machine.put(self.queue, self.device_id, run, after)
+
+    def do(self, run: Callable[[], None]) -> None:
+        """Work on the device alone: put on the stream, or into the graph that it is captured for."""
+        if self.captured is None:
+            self.put(run)
+        else:
+            self.captured.append(run)
 
     def wait_event(self, event: Event) -> None:
         assert event.work is not None
         self.put(None, event.work)
 
     def refuse_while_captured(self) -> None:
-        if self.launches is not None:
+        if self.captured is not None:
             raise CUDARuntimeError(
                 "cudaErrorStreamCaptureUnsupported: operation not permitted when stream is capturing"
             )
@@ -183,20 +196,19 @@ class Stream:
     def begin_capture(self, mode: int | None = None) -> None:
         if self.ptr == 0:
             raise RuntimeError("cannot capture on the default (legacy) stream")
-        assert self.launches is None
-        self.launches = []
+        assert self.captured is None
+        self.machine.captures[self.device_id, self.ptr] = []
 
     def end_capture(self) -> Graph:
-        assert self.launches is not None
-        graph, self.launches = Graph(self.machine, self.launches), None
-        return graph
+        assert self.captured is not None
+        return Graph(self.machine, self.machine.captures.pop((self.device_id, self.ptr)))
 
 
 class Graph:
-    """Launches that are put on a stream together. It does not keep their buffers alive."""
+    """Work that is put on a stream together. It does not keep its buffers alive, and works on what is there then."""
 
-    def __init__(self, machine: Machine, launches: list[Any]) -> None:
-        self.machine, self.launches, self.device = machine, launches, machine.device
+    def __init__(self, machine: Machine, work: list[Callable[[], None]]) -> None:
+        self.machine, self.work, self.device = machine, work, machine.device
         self.count = 0
 
     def launch(self, stream: Stream | None = None) -> None:
@@ -204,8 +216,8 @@ class Graph:
         assert stream.device_id == self.device
         stream.refuse_while_captured()
         self.count += 1
-        for launch in self.launches:
-            stream.put(launch)
+        for each in self.work:
+            stream.put(each)
 
 
 class Event:
