@@ -33,11 +33,11 @@ def joined(parts: Sequence[NDArray[Number]]) -> NDArray[Number]:
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
-def consecutive(numbers: IntArray) -> IntArray | slice:
-    """Numbers as a slice if they are consecutive, which picks columns in a device's memory without a copy."""
+def consecutive(numbers: IntArray, *, like: Any) -> Any:
+    """Numbers as a slice if they are consecutive, which picks columns without a copy; else where another array is."""
     if len(numbers) and np.array_equal(numbers, np.arange(numbers[0], numbers[0] + len(numbers))):
         return slice(int(numbers[0]), int(numbers[0]) + len(numbers))
-    return numbers
+    return np.asarray(numbers, like=like)
 
 
 def shown(value: object) -> str:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..arrays import FloatArray, IntArray, index_array, real_array, shown
+from ..arrays import FloatArray, IntArray, consecutive, index_array, real_array, shown
 from ..devices import DeviceWithMemory, _native
 from ..errors import InvalidInputError
 
@@ -73,7 +73,8 @@ class ParameterBatch(NamedTuple):
     def full(self) -> FloatArray:
         """The values (B, P) of all samples."""
         values = np.tile(self.shared, (self.batch, 1))
-        values[:, self.batched.indices] = self.samples
+        if self.batched:
+            values[:, consecutive(self.batched.indices, like=values)] = self.samples
         return values
 
 

@@ -172,7 +172,8 @@ class Passes:
         states = KET_COPY_BRA_AMPLITUDES if keep_phase else KET_COPY_BRA
         states += bool(self._options.checkpoint)  # a copy of a state that was kept
         kept = self.kept(parameters, request, sweeps)
-        result, chosen = np.empty((parameters.batch, count, len(wanted)), like=parameters.shared), consecutive(wanted)
+        result = np.empty((parameters.batch, count, len(wanted)), like=parameters.shared)
+        chosen = consecutive(wanted, like=parameters.shared)
         for chunk in self.memory.chunks(parameters, states, sweeps):
             forward = kept if kept and chunk is parameters else self.forward(sweeps, chunk, states)
             for k, bra in enumerate(bras(sweeps, chunk, forward[1])):

@@ -13,6 +13,7 @@ Rotations are the program's R parametrised ones, counted in program order.
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from ..arrays import ComplexArray, FloatArray, IntArray
 from ..ir.angles import AngleMap
 from ..ir.encoding import AmplitudeEncoding
 from .parameters import ParameterBatch
+from .transforms import with_offsets
 
 PLAIN_SHIFTS = ((np.pi / 2, 0.5), (-np.pi / 2, -0.5))
 """Shifts of the angle of a rotation without controls and the weights, whose sum of values is the derivative."""
@@ -68,6 +70,13 @@ class Unrolled:
     def depending_on(self, parameters: IntArray) -> IntArray:
         """The rotations that depend on any of these parameters."""
         return np.flatnonzero(self._angle_map.depends_on(parameters)[self.source])
+
+    @cached_property
+    def shifted(self) -> Any:
+        """The program as a function of its own parameters and of what is added to each rotation's angle, (P + R,)."""
+        f, own = self.function, self._angle_map.select(self.source)
+        angle_map, encoding = with_offsets(own, self._encoding)
+        return type(f)(f.program, angle_map, f.observables, f.options, encoding=encoding)
 
     def angles(self, values: FloatArray) -> FloatArray:
         """The function's parameters (B, ...): an angle for each rotation, then the encoded features."""

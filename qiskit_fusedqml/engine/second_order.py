@@ -10,11 +10,12 @@ rotation.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..arrays import ComplexArray, FloatArray, IntArray, real_array
+from ..arrays import ComplexArray, FloatArray, IntArray, consecutive, real_array
 from ..errors import InvalidInputError, UnsupportedInstructionError
 from .parameters import checked_cotangents
 from .program_function import ProgramFunction
@@ -36,43 +37,60 @@ def hessian_product(
     Raises:
         InvalidInputError: If a shape is wrong, or weights train amplitudes.
     """
-    weights, vector = real_array(w, "w"), real_array(v, "v")
-    expected = (f.num_weights,)
-    if weights.shape != expected or vector.shape != expected:
-        raise InvalidInputError(f"w and v have shapes {weights.shape} and {vector.shape}; {expected} is expected.")
-    values = f.read(x, weights).full()
-    shape = (len(values), f.num_observables)
-    cotangents = np.ones(shape) if cotangents is None else checked_cotangents(cotangents, shape)
-    columns = f.indices("weights")
+    memory, is_curved = f.memory_of_device, bool(f.angle_map.groups)
+    if memory is not None and is_curved and (memory.is_on_device(x) or memory.is_on_device(w)):
+        given: list[Any] = [
+            memory.to_host(array) if memory.is_on_device(array) else array for array in (x, w, v, cotangents)
+        ]
+        return cast(FloatArray, memory.from_host(hessian_product(f, *given)))
+    batch, columns = f.read(x, w, on_host=False), f.indices("weights")
+    take = memory.take if memory is not None and batch.on_device else real_array
+    vector, expected = take(v, "v"), (f.num_weights,)
+    if batch.per_sample or vector.shape != expected:
+        raise InvalidInputError(
+            f"w and v have shapes {tuple(np.shape(w))} and {tuple(vector.shape)}; {expected} is expected."
+        )
+    shape = (batch.batch, f.num_observables)
+    cotangents = np.ones(shape) if cotangents is None else checked_cotangents(cotangents, shape, memory)
     if f.passes.encodes(columns):
         raise InvalidInputError(
             "Hessians are available for weights of gates; some of these are amplitudes of the initial state. Make "
             "them inputs."
         )
-    chosen = f.unrolled.depending_on(columns)
-    slopes = f.unrolled.slopes(values, chosen)[..., columns]  # (B, R, num_weights)
-    result = np.zeros(f.num_weights)
-    for row, cotangent, slope in zip(values, cotangents, slopes, strict=True):
-        result += _angle_product(f, row, chosen, slope @ vector, cotangent) @ slope
-        if f.angle_map.groups:  # the angles themselves are curved
+    points, values = _ShiftedPoints(f, columns), batch.full()
+    result = np.zeros(f.num_weights, like=values)
+    for row, cotangent in zip(values, take(cotangents, "cotangents"), strict=True):
+        result += points.product(row, vector, cotangent)
+        if is_curved:  # the angles themselves are curved
             result += _curvature(f, row, np.pad(vector, (f.num_inputs, 0)), cotangent)[columns]
     return result
 
 
-def _angle_product(
-    f: ProgramFunction, values: FloatArray, chosen: IntArray, direction: FloatArray, cotangents: FloatArray
-) -> FloatArray:
-    """The Hessian in the angles of some rotations (R',) times a direction (R',)."""
-    places, shifts, weights = f.unrolled.shifts(chosen)
-    lengths = weights * direction[places]
-    places, shifts, lengths = (column[lengths != 0] for column in (places, shifts, lengths))
-    if not len(shifts):
-        return np.zeros(len(chosen))
-    points = np.repeat(f.unrolled.angles(values[None]), len(shifts), axis=0)
-    points[np.arange(len(shifts)), chosen[places]] += shifts
-    _, _, gradients = f.unrolled.function.value_and_vjp(None, points, lengths[:, None] * cotangents)
-    total: FloatArray = np.asarray(gradients, np.float64).sum(axis=0)
-    return total[chosen]
+class _ShiftedPoints:
+    """The points of the shift rules of all rotations that depend on some parameters, the last ones of a function."""
+
+    def __init__(self, f: ProgramFunction, columns: IntArray) -> None:
+        self._f, self._columns = f, columns
+        chosen = f.unrolled.depending_on(columns)
+        places, shifts, self._weights = f.unrolled.shifts(chosen)
+        self._slots = f.unrolled.source[chosen[places]]
+        self._offsets = np.zeros((len(shifts), len(f.unrolled.source)))
+        self._offsets[np.arange(len(shifts)), chosen[places]] = shifts
+
+    def product(self, values: FloatArray, vector: FloatArray, cotangents: FloatArray) -> FloatArray:
+        """``J^T H_theta J v`` at some values (P,): H_theta J v are gradients at the points, weighted by J v."""
+        direction = np.concatenate([np.zeros(self._f.num_inputs, like=vector), vector])
+        moved = self._f.angle_map.tangent(values, direction)[np.asarray(self._slots, like=values)]
+        lengths = moved * np.asarray(self._weights, like=values)
+        offsets = np.asarray(self._offsets, like=values)
+        if isinstance(lengths, np.ndarray):  # on a device, the host would have to wait to know
+            offsets, lengths = offsets[lengths != 0], lengths[lengths != 0]
+        if not len(lengths):
+            return np.zeros(len(vector), like=vector)
+        points = np.concatenate([np.tile(values, (len(lengths), 1)), offsets], axis=1)
+        gradients = self._f.unrolled.shifted.value_and_vjp(None, points, lengths[:, None] * cotangents)[2]
+        total: FloatArray = gradients[:, consecutive(self._columns, like=gradients)].astype(np.float64).sum(axis=0)
+        return total
 
 
 def _curvature(f: ProgramFunction, values: FloatArray, direction: FloatArray, cotangents: FloatArray) -> FloatArray:

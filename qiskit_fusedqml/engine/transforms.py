@@ -47,6 +47,18 @@ def after_angles(num_angles: int, encoding: AmplitudeEncoding | None) -> tuple[A
     return _identity(count, np.arange(num_angles)), encoding
 
 
+def with_offsets(angle_map: AngleMap, encoding: AmplitudeEncoding | None) -> tuple[AngleMap, AmplitudeEncoding | None]:
+    """A map with a parameter more for each angle, which is added to it, and the encoding in the same parameters."""
+    own, count = angle_map.wider(angle_map.num_angles), angle_map.num_angles
+    slots = np.concatenate([own.slots, np.arange(count)])
+    order = np.argsort(slots, kind="stable")
+    columns = np.concatenate([own.columns, angle_map.num_parameters + np.arange(count)])[order]
+    coefficients = np.concatenate([own.coefficients, np.ones(count)])[order]
+    if encoding is not None:
+        encoding = replace(encoding, features=encoding.features.wider(count))
+    return replace(own, slots=slots[order], columns=columns, coefficients=coefficients), encoding
+
+
 def _identity(num_parameters: int, columns: IntArray) -> AngleMap:
     """Angles that are some of the parameters."""
     count = len(columns)

@@ -13,10 +13,10 @@ non-linear expressions.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -149,6 +149,27 @@ class AngleMap:
         gradients = np.empty((*np.broadcast_shapes(array.shape[:-1], cotangents.shape[:-1]), self.num_sources))
         gradients[...] = _product(self.matrix.T, cotangents)
         return self.pull_sources(array, gradients)
+
+    def tangent(self, values: FloatArray, direction: FloatArray) -> FloatArray:
+        """The derivative of `evaluate` along a direction.
+
+        Args:
+            values: Parameter values (P,); without expressions, they and the direction may be in a device's memory.
+            direction: The direction (P,) in which they move.
+
+        Returns:
+            What the angles change by, (A,).
+        """
+        columns = [direction]
+        for group in self.groups:
+            slopes = zip(group.formula.partials(group.gather(values)), group.gather(direction), strict=True)
+            columns.append(np.add.reduce([slope * step for slope, step in slopes]))
+        return _product(self.matrix, np.concatenate(columns))
+
+    def wider(self, count: int) -> AngleMap:
+        """The same map with parameters more, behind its own, on which nothing depends."""
+        columns = self.columns + count * (self.columns >= self.num_parameters)
+        return replace(self, num_parameters=self.num_parameters + count, columns=columns, names=())
 
     def sources(self, values: FloatArray) -> FloatArray:
         """The parameters followed by the values of the non-linear expressions, (..., P) -> (..., P + G)."""
@@ -325,8 +346,19 @@ class AngleMap:
         )
 
 
-def _product(matrix: csr_array, vectors: FloatArray) -> FloatArray:
-    """A sparse matrix (M, N) on each of some vectors, (..., N) -> (..., M)."""
+def _product(matrix: csr_array, vectors: Any) -> FloatArray:
+    """A sparse matrix (M, N) on each of some vectors, (..., N) -> (..., M), which may be in a device's memory."""
+    if not isinstance(vectors, np.ndarray):  # SciPy does not reach it: rows padded to the length of the longest one
+        counts = np.diff(matrix.indptr)
+        places = (
+            np.repeat(np.arange(len(counts)), counts),
+            np.arange(matrix.nnz) - np.repeat(matrix.indptr[:-1], counts),
+        )
+        columns, weights = np.zeros((2, len(counts), max(counts, default=0)))
+        columns[places], weights[places] = matrix.indices, matrix.data
+        chosen = vectors[..., np.asarray(columns.astype(np.intp), like=vectors)]
+        found: FloatArray = (chosen * np.asarray(weights, like=vectors)).sum(axis=-1)
+        return found
     *leading, size = vectors.shape
     products = matrix @ vectors.reshape(prod(leading), size).T
     return np.ascontiguousarray(products.T).reshape(*leading, matrix.shape[0])

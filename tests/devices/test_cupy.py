@@ -199,6 +199,13 @@ def test_arrays_that_are_not_taken(monkeypatch):
             device.take(array, "x")
     with pytest.raises(InvalidInputError, match="w is of type complex128; real numbers"):
         device.take(cupy.asarray(1j * numbers), "w")
+
+    class Recorded(Tensor):
+        def __dlpack__(self, **_):
+            raise BufferError("Can't export tensors that require gradient, use tensor.detach()")
+
+    with pytest.raises(InvalidInputError, match=r"x, a Recorded, cannot .* require gradient.* \(x\.detach\(\)"):
+        device.take(Recorded(numbers), "x")
     own = cupy.asarray(np.arange(6).reshape(3, 2).astype(np.int32))
     assert np.array_equal(device.take(own.T, "x").get(), np.arange(6).reshape(3, 2).T)  # not in a row, of another type
 
@@ -287,6 +294,9 @@ def test_memory(monkeypatch):
         OutOfMemoryError, match=r"16\.0 MiB do not fit in the GPU's memory, of which 12\.0 MiB are free"
     ):
         runtime.empty(1 << 22, np.float32)
+    large = Tensor(np.broadcast_to(np.float32(1), 1 << 21))
+    with pytest.raises(OutOfMemoryError, match=r"16\.0 MiB do not fit"):
+        runtime.take(large)
     with pytest.raises(OutOfMemoryError, match=r"16\.0 MiB do not fit .* max_memory_mb, or precision='single'"):
         GPUDevice(Runtime(), "single").allocate(tape_of(n=21), 1, None)
 

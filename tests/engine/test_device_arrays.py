@@ -14,6 +14,7 @@ from support.programs import layered
 
 from qiskit_fusedqml.engine.options import EngineOptions
 from qiskit_fusedqml.engine.program_function import ProgramFunction
+from qiskit_fusedqml.engine.second_order import hessian_product
 from qiskit_fusedqml.errors import InvalidInputError
 from qiskit_fusedqml.ir.angles import AngleMap, FormulaGroup
 from qiskit_fusedqml.ir.expressions import parse
@@ -111,6 +112,26 @@ def test_jacobians_of_many_observables_and_chosen_parameters(cupy):
             for f, place in ((program("reference"), np.asarray), (program("GPU"), cupy.asarray))
         )
         assert distance(found.get(), expected) < 1e-12
+
+
+@pytest.mark.parametrize("options", [{}, {"num_inputs": 0}, {"products": True}], ids=str)
+def test_products_with_the_hessian(options, cupy):
+    x, w, cotangents = numbers()
+    rng = np.random.default_rng(1)
+    f, reference = (program(device, **options) for device in ("GPU", "reference"))
+    if not f.num_inputs:
+        x, w, cotangents = None, rng.normal(size=f.num_weights), cotangents[:1]
+    v = rng.normal(size=f.num_weights)
+    there = [None if array is None else cupy.asarray(array) for array in (x, w, v)]
+    for given in (None, cotangents, cupy.asarray(cotangents)):
+        on_host = given if given is None else cotangents
+        before = len(fake_cupy.downloads)
+        found = hessian_product(f, *there, given)
+        assert isinstance(found, Array)
+        assert len(fake_cupy.downloads) == before or options == {"products": True}
+        assert distance(found.get(), hessian_product(reference, x, w, v, on_host)) < 1e-11
+    with pytest.raises(InvalidInputError, match=r"w and v have shapes"):
+        hessian_product(f, *there[:2], there[1][:2])
 
 
 @pytest.mark.parametrize("products", [False, True])

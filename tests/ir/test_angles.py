@@ -50,6 +50,20 @@ def plain_map() -> AngleMap:
     return AngleMap(3, np.zeros(3), np.arange(3), np.array([1, 0, 2]), np.ones(3))
 
 
+@pytest.mark.parametrize("angle_map", [mixed_map(), plain_map()])
+def test_tangents(angle_map: AngleMap) -> None:
+    values, direction = RNG.normal(size=(2, 3))
+    expected = jacobian(angle_map, values) @ direction
+    np.testing.assert_allclose(angle_map.tangent(values, direction), expected, rtol=0, atol=1e-8)
+
+
+def test_parameters_more() -> None:
+    values = RNG.normal(size=(4, 5))
+    wider = mixed_map().wider(2)
+    np.testing.assert_array_equal(wider.evaluate(values), mixed_map().evaluate(values[:, :3]))
+    np.testing.assert_array_equal(jacobian(wider, values[0])[:, 3:], np.zeros((6, 2)))
+
+
 @pytest.mark.parametrize(
     ("text", "function"),
     [

@@ -255,19 +255,21 @@ class Runtime:
 
     def adopt(self, array: Any, dtype: DTypeLike, name: str = "The array") -> Buffer:
         """The caller's array in device memory as a buffer, without a copy where it is one of that type already."""
-        own = self._cupy_array(array, name)
+        own, kind = self._cupy_array(array, name), np.dtype(dtype)
         with self._compiling():
-            return self._cupy.ascontiguousarray(own, dtype=dtype).ravel()
+            needed = own.size * kind.itemsize
+            return self._allocated(needed, lambda: self._cupy.ascontiguousarray(own, dtype=kind).ravel())
 
     def take(self, array: Any, name: str = "The array") -> Any:
         """A copy in double precision of the caller's array in device memory, in C order and of the same shape.
 
         Raises:
-            InvalidInputError: If it is in another device's memory, or its numbers are not real.
+            InvalidInputError: If it is in another device's memory, its numbers are not real, or CuPy does not take it.
+            OutOfMemoryError: If the device has too little free memory.
         """
         own = self._cupy_array(array, name)
         with self._compiling():
-            return self._cupy.array(own, dtype=np.float64, order="C")
+            return self._allocated(8 * own.size, lambda: self._cupy.array(own, dtype=np.float64, order="C"))
 
     def numbers(self, array: Any, name: str) -> Buffer:
         """The caller's array, on the host or the device, as a buffer of either precision; without a copy if it is one.
@@ -427,8 +429,13 @@ class Runtime:
                 "there, or make what computes with it while its device is CuPy's current one: "
                 f"with cupy.cuda.Device({int(device)}): ..."
             )
-        # DLPack makes the current stream wait for the stream that is writing the array
-        found = array if is_own else self._cupy.from_dlpack(array)
+        try:  # DLPack makes the current stream wait for the stream that is writing the array
+            found = array if is_own else self._cupy.from_dlpack(array)
+        except (BufferError, RuntimeError, TypeError, ValueError) as error:
+            raise InvalidInputError(
+                f"{name}, a {type(array).__name__}, cannot be taken by DLPack ({type(error).__name__}: {error}). Real "
+                "numbers of one of NumPy's types are expected, of which no gradient is recorded (x.detach().double())."
+            ) from error
         if found.dtype.kind not in "fiub":
             raise InvalidInputError(f"{name} is of type {found.dtype}; real numbers are expected.")
         return found

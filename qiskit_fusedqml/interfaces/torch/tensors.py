@@ -37,9 +37,11 @@ def array(function: DifferentiableCircuit, tensor: torch.Tensor) -> Any:
     """
     memory = function.memory_of_device
     if memory is not None and memory.is_on_device(tensor):
+        if tensor.dtype is torch.bfloat16:
+            tensor = tensor.detach().double()  # CuPy, like NumPy, has none
         return tensor.detach() if tensor.requires_grad else tensor
     if tensor.dtype is not torch.float64:
-        tensor = tensor.detach().double()  # NumPy has no bfloat16
+        tensor = tensor.detach().double()
     return tensor.numpy(force=True)
 
 

@@ -84,9 +84,15 @@ class Array:
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Array:
         if "device" in kwargs:  # as NumPy passes on for ones(..., like=...)
             raise TypeError(f"{function.__name__}() got an unexpected keyword argument 'device'")
+        if function is np.asarray:
+            return asarray(*args, **kwargs)
         return computed(function, args, kwargs)
 
     def __getitem__(self, index: Any) -> Array:
+        if _arrays(index):
+            return computed(
+                lambda host, *places: host[places], (self, *(index if isinstance(index, tuple) else (index,)))
+            )
         found = self.host[index]
         if isinstance(found, np.ndarray) and (not found.size or np.may_share_memory(found, self.host)):
             return Array(found, self.memory)
@@ -94,8 +100,8 @@ class Array:
 
     def __setitem__(self, index: Any, value: Any) -> None:
         on_current_device(self, value)
-        target, given = self.host, _host(value)
-        queued(lambda: target.__setitem__(index, given))
+        target, given, places = self.host, _host(value), _host(index)
+        queued(lambda: target.__setitem__(places, given))
 
     def __matmul__(self, other: Array) -> Array:
         return computed(np.matmul, (self, other))
@@ -203,7 +209,9 @@ def _like(value: Any) -> Any:
     """Numbers of the same shapes and types; what is there is not known yet."""
     if isinstance(value, list | tuple):
         return type(value)(map(_like, value))
-    return np.ones_like(value) if isinstance(value, np.ndarray) else value
+    if isinstance(value, np.ndarray):
+        return np.zeros_like(value) if value.dtype.kind == "i" else np.ones_like(value)  # these may be indices
+    return value
 
 
 def allocated(shape: Any, dtype: Any = float) -> Array:
@@ -211,7 +219,10 @@ def allocated(shape: Any, dtype: Any = float) -> Array:
     machine().stream.refuse_while_captured()
     dtype = np.dtype(dtype)
     shape = (shape,) if isinstance(shape, int | np.integer) else tuple(shape)
-    memory = Memory(machine(), int(np.prod(shape, dtype=np.int64)) * dtype.itemsize)
+    size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    if size > machine().free:
+        raise OutOfMemoryError(f"Out of memory allocating {size} bytes")
+    memory = Memory(machine(), size)
     return Array(memory.root.view(dtype).reshape(shape), memory)
 
 
@@ -373,7 +384,7 @@ def make(devices: int = 1, free: int = 8 << 30, seed: int = 0) -> ModuleType:
         free: Bytes of free memory the driver reports; the pool has 2 MiB more.
         seed: Of the order in which streams do their work.
     """
-    _current[0] = Machine(max(devices, 1), seed)
+    _current[0] = Machine(max(devices, 1), seed, free)
     cupy: Any = ModuleType("cupy")
     cupy.__version__ = "14.2.0"
     cupy.launched, cupy.streams, cupy.compiled = [], [], []
@@ -387,12 +398,6 @@ def make(devices: int = 1, free: int = 8 << 30, seed: int = 0) -> ModuleType:
             raise CUDARuntimeError("cudaErrorInsufficientDriver: CUDA driver version is insufficient")
         return devices
 
-    def empty(shape: Any, dtype: Any = float) -> Array:
-        size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
-        if size > free:
-            raise OutOfMemoryError(f"Out of memory allocating {size} bytes")
-        return allocated(shape, dtype)
-
     def raw_module(code: str, options: tuple[str, ...], name_expressions: tuple[str, ...]) -> SimpleNamespace:
         machine().stream.refuse_while_captured()
         assert options == ("-std=c++17",)
@@ -403,7 +408,7 @@ def make(devices: int = 1, free: int = 8 << 30, seed: int = 0) -> ModuleType:
         return SimpleNamespace(get_function=lambda name: RawKernel(cupy, kernels, name))
 
     cupy.array = make_array
-    cupy.empty, cupy.asarray, cupy.zeros, cupy.ones = empty, asarray, filled(0), filled(1)
+    cupy.empty, cupy.asarray, cupy.zeros, cupy.ones = allocated, asarray, filled(0), filled(1)
     cupy.ascontiguousarray, cupy.copyto = contiguous, copyto
     cupy.RawModule, cupy.from_dlpack = raw_module, from_dlpack
     pool = SimpleNamespace(free_bytes=lambda: 2 << 20, free_all_blocks=lambda: None)

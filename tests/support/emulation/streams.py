@@ -58,9 +58,11 @@ class Machine:
     Args:
         devices: Number of devices.
         seed: Of the order in which work is done.
+        free: Bytes that an array may take.
     """
 
-    def __init__(self, devices: int, seed: int = 0) -> None:
+    def __init__(self, devices: int, seed: int = 0, free: int = 8 << 30) -> None:
+        self.free = free
         self.devices, self.random, self.lock = devices, random.Random(seed), threading.RLock()
         self.queues: dict[tuple[int, int], Queue] = {}
         self.captures: dict[tuple[int, int], list[Any]] = {}
