@@ -11,7 +11,7 @@ from support.bindings import BindingCase, P
 from support.emulation.runtime import EmulatedRuntime, Library
 from support.interpreter import expectation, run_program
 
-from qiskit_fusedqml.devices.gpu.constants import STEPS
+from qiskit_fusedqml.devices.gpu.constants import SCALINGS, STEPS
 from qiskit_fusedqml.devices.gpu.device import GPUDevice
 from qiskit_fusedqml.devices.gpu.sources import kernel_name, kernel_names, source
 from qiskit_fusedqml.engine.parameters import ParameterSet, parameter_batch
@@ -21,6 +21,7 @@ from qiskit_fusedqml.ir.expressions import BINARY, FUNCTIONS, NEGATIVE
 from qiskit_fusedqml.ir.observables import PauliSum, PauliTerm
 from qiskit_fusedqml.ir.program import Program, Rotation
 from qiskit_fusedqml.planner.cost import CostModel
+from qiskit_fusedqml.planner.tables import CARRIER, FACTORED, PLAIN
 
 
 def emulated(schedule: int = 0) -> GPUDevice:
@@ -54,6 +55,11 @@ def test_coefficients_and_gradients_are_those_of_the_host(seed):
 def test_every_step_of_a_formula_has_a_number():
     names = {operator.function.__name__ for operator in (*BINARY.values(), NEGATIVE, *FUNCTIONS.values())}
     assert names == set(STEPS) - {"variable", "number"}
+
+
+def test_kinds_of_pairs_are_the_planners():
+    named = {"plain_pair": PLAIN, "factored_pair": FACTORED, "carrier_pair": CARRIER}
+    assert {name: SCALINGS.index(name) for name in named} == named
 
 
 def test_many_samples_have_one_order_of_sums():

@@ -23,8 +23,6 @@ struct CoefficientMap {
 
 static_assert(sizeof(CoefficientMap) <= map_bytes);
 
-enum ScalingKind { plain_pair, factored_pair, carrier_pair, carrier_scale };
-
 // sizes: the numbers, in the order of the struct.
 __global__ void set_coefficient_map(CoefficientMap* map, const int* sizes, const int* start, const int* source, const double* weight, const double* constant,
                            const int* sequence_start, const int* axis, const int* order, const int* stretch_start, const int* plain, const int* sequence_overlaps,
@@ -77,7 +75,7 @@ struct Values {
     // Of an overlap: it was measured on a ket and a bra that the operations undone before have scaled.
     __device__ __forceinline__ double factor(int overlap) const {
         const int position = r.position[overlap];
-        return position < r.num_scalings ? 1 / (behind()[position] * behind()[position]) : 1;
+        return position < r.num_scalings ? overlap_factor(behind()[position]) : 1;
     }
 };
 
@@ -90,15 +88,6 @@ __device__ __forceinline__ double turns_of(double angle) {
     return atan2(sine, cosine) / pi;
 }
 
-// The product of rotations as a unit quaternion (1, i, j, k), times one more about axis A; c and s are of half its angle.
-template <int A, int B, int D> __device__ __forceinline__ void turn_about(double (&q)[4], double c, double s) {
-    const double w = c * q[0] - s * q[A], a = c * q[A] + s * q[0], b = c * q[B] - s * q[D], d = c * q[D] + s * q[B];
-    q[0] = w;
-    q[A] = a;
-    q[B] = b;
-    q[D] = d;
-}
-
 // The product of a sequence, from its angles; notes their sines.
 __device__ __forceinline__ void multiply_sequence(const Values& v, int sequence, long long sample, double (&q)[4]) {
     q[0] = 1;
@@ -109,33 +98,24 @@ __device__ __forceinline__ void multiply_sequence(const Values& v, int sequence,
         double* half_angle = v.half_angle(gate, sample);
         half_angle[0] = c;
         half_angle[v.sine_step(gate)] = s;
-        switch (v.r.axis[gate]) {
-            case 0: turn_about<1, 2, 3>(q, c, s); break;
-            case 1: turn_about<2, 3, 1>(q, c, s); break;
-            default: turn_about<3, 1, 2>(q, c, s);
-        }
+        multiply_about(v.r.axis[gate], q, c, s);
     }
 }
 
-// Entries of w - 1j (x X + y Y + z Z), real and imaginary parts, `step` apart.
+// Entries of a matrix, real and imaginary parts, `step` apart.
 __device__ __forceinline__ void put_matrix(const double (&q)[4], double* to, long long step) {
-    const double entries[8] = {q[0], -q[3], -q[2], -q[1], q[2], -q[1], q[0], q[3]};
 #pragma unroll
-    for (int k = 0; k < 8; ++k) to[k * step] = entries[k];
+    for (int k = 0; k < 8; ++k) to[k * step] = matrix_number(q, k);
 }
 
-// alpha, beta and gamma of a sequence, and exp(1j alpha).
 __device__ __forceinline__ void put_euler(const Values& v, int sequence, const double (&q)[4]) {
-    const double about_z = sqrt(q[0] * q[0] + q[3] * q[3]), across = sqrt(q[1] * q[1] + q[2] * q[2]);
-    const double total = about_z > 0 ? atan2(q[3], q[0]) : 0, difference = across > 0 ? atan2(-q[1], q[2]) : 0;
-    double* euler = v.euler(sequence);
-    euler[0] = total + difference;
-    euler[1] = 2 * atan2(across, about_z);
-    euler[2] = total - difference;
-    const double c = about_z > 0 ? q[0] / about_z : 1, s = about_z > 0 ? q[3] / about_z : 0;
-    const double d = across > 0 ? q[2] / across : 1, e = across > 0 ? -q[1] / across : 0;
-    v.phases()[2 * sequence] = c * d - s * e;
-    v.phases()[2 * sequence + 1] = c * e + s * d;
+    const Euler found = euler_angles(q);
+    double *euler = v.euler(sequence), *phase = v.phases() + 2 * sequence;
+    euler[0] = found.alpha;
+    euler[1] = found.beta;
+    euler[2] = found.gamma;
+    phase[0] = found.phase_re;
+    phase[1] = found.phase_im;
 }
 
 // All that depends on the values alone: a thread for each turned sequence and shared matrix, then for each batched matrix, pair and term of each sample.
@@ -192,12 +172,7 @@ __device__ __forceinline__ void bind_stretch(const Values& v, int start, int sto
                 break;
             default: {
                 double* pair = put_pair(v, number);
-                const double a = pair[0], b = pair[1];
-                const bool tangent = fabs(a) >= fabs(b);
-                const double taken = tangent ? a : b;
-                // exactly 1: it tells a sweep which half of the work it can leave out
-                pair[0] = tangent ? 1 : a / taken;
-                pair[1] = tangent ? b / taken : 1;
+                const double taken = take_out(pair[0], pair[1]);
                 v.behind()[k] = 1 / taken;
                 product *= taken;
             }
@@ -248,26 +223,14 @@ __global__ void __launch_bounds__(256) add_columns(const double* __restrict__ va
     if (threadIdx.x < 32 && column < columns) sums[column] = room[threadIdx.x];
 }
 
-// Through a gate, from its end to its start: h is (<X>, <Y>, <Z>); c and s are of the gate's angle.
-template <int A, int B, int D> __device__ __forceinline__ double turn_back(double (&h)[3], double c, double s) {
-    const double b = c * h[B] + s * h[D], d = c * h[D] - s * h[B];
-    h[B] = b;
-    h[D] = d;
-    return h[A];
-}
-
 // Gradients of a sequence's gates, `step` apart, from h at its end.
 __device__ __forceinline__ void pull_gates(const Values& v, int sequence, long long sample, double (&h)[3], double* gates, long long step) {
     const int start = v.r.sequence_start[sequence];
     for (int gate = v.r.sequence_start[sequence + 1]; gate-- > start;) {
         const double* half_angle = v.half_angle(gate, sample);
-        const double half_c = half_angle[0], half_s = half_angle[v.sine_step(gate)], c = half_c * half_c - half_s * half_s, s = 2 * half_c * half_s;
-        double* to = gates + (gate - start) * step;
-        switch (v.r.axis[gate]) {
-            case 0: *to = turn_back<0, 1, 2>(h, c, s); break;
-            case 1: *to = turn_back<1, 2, 0>(h, c, s); break;
-            default: *to = turn_back<2, 0, 1>(h, c, s);
-        }
+        double c, s;
+        double_angle(half_angle[0], half_angle[v.sine_step(gate)], c, s);
+        gates[(gate - start) * step] = turn_back(v.r.axis[gate], c, s, h);
     }
 }
 
@@ -281,12 +244,10 @@ __device__ __forceinline__ void turned_overlaps(const Values& v, int sequence, c
 #pragma unroll
     for (int k = 0; k < 4; ++k) g[k] = v.r.sequence_signs[4 * sequence + k] * scaled(v, overlaps, v.r.sequence_overlaps[4 * sequence + k]);
     const double *pair = v.pairs() + 2 * v.r.sequence_pairs[sequence], a = pair[0], b = pair[1];
-    if (v.r.sequence_overlaps[4 * sequence + 3] >= 0 && steep * fabs(2 * a * b) >= a * a + b * b)
-        g[0] = ((a * a + b * b) * g[3] - (a * a - b * b) * g[2]) / (2 * a * b);
-    const double c = v.phases()[2 * sequence], s = v.phases()[2 * sequence + 1];
-    h[0] = c * g[0] - s * g[1];
-    h[1] = c * g[1] + s * g[0];
-    h[2] = g[2];
+    if (v.r.sequence_overlaps[4 * sequence + 3] >= 0 && steep * fabs(2 * a * b) >= a * a + b * b) g[0] = x_from_z(a, b, g[3], g[2]);
+#pragma unroll
+    for (int k = 0; k < 3; ++k) h[k] = g[k];
+    turn_back(v.phases()[2 * sequence], v.phases()[2 * sequence + 1], h[1], h[0]);  // on through RZ(alpha)
 }
 
 // Gradients of the gates of all sequences whose overlaps are wanted, gates [shared gate][shared sample] and batched_gates [batched gate][sample]. shared: overlaps

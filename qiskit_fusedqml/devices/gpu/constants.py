@@ -25,6 +25,9 @@ MAP_BYTES = 256
 RECORDS = ("exchange", "flush", "turn", "unitary", "pauli", "phase", "diagonal", "measure", "dense")
 """The kinds of a sweep's records, by number."""
 
+SCALINGS = ("plain_pair", "factored_pair", "carrier_pair", "carrier_scale")
+"""The kinds of scaling operations, by number; those of pairs are `planner.tables.PLAIN` and its likes."""
+
 STEPS = (
     *("variable", "number", "add", "subtract", "multiply", "divide", "power", "negative", "sin", "cos", "tan"),
     *("arcsin", "arccos", "arctan", "sinh", "cosh", "tanh", "exp", "log", "sqrt", "absolute", "sign", "positive"),
@@ -78,6 +81,7 @@ def declarations(block_threads: int) -> str:
     lines = [f"constexpr int {name} = {value};" for name, value in numbers.items()]
     for name, members in (
         ("Kind", [f"{each}_record" for each in RECORDS]),
+        ("Scaling", list(SCALINGS)),
         ("Step", [f"{each}_step" for each in STEPS]),
         ("PauliKind", [f"pauli_{each}" for each in PAULI_KINDS]),
     ):

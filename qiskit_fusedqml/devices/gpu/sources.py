@@ -24,7 +24,7 @@ TEMPLATES = (
 )
 """The files of the kernels that are templates, in the order in which they build on one another."""
 
-PLAIN = ("base", "sampling", "coefficients", "formulas", "recordings")
+PLAIN = ("base", "binding", "sampling", "coefficients", "formulas", "recordings")
 """Those of all other kernels."""
 
 PARTS = (*TEMPLATES, *PLAIN[1:])

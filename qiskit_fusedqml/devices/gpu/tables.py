@@ -16,9 +16,9 @@ from scipy.sparse import block_array, csr_array, eye_array, vstack
 from ...arrays import FloatArray, IntArray
 from ...ir.expressions import Node
 from ...planner.tables import PLAIN, BindingTables, CSRRows, Expressions, RotationSequences
-from .constants import STEPS
+from .constants import SCALINGS, STEPS
 
-_SCALE = 3
+_SCALE = SCALINGS.index("carrier_scale")
 """Kind of a scaling operation that is a diagonal's; those of pairs are their own."""
 
 

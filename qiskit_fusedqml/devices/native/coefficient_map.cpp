@@ -12,23 +12,6 @@ namespace {
 constexpr int64_t factored_kind = 1;
 constexpr int together = 16;       // samples handled at once in the backward pass: two cache lines of what is [..][sample]
 
-// SU(2) matrix w - 1j (x X + y Y + z Z), entry (row, column), as real and imaginary part.
-void matrix_entry(const double q[4], int entry, double& re, double& im) {
-    switch (entry) {
-        case 0: re = q[0]; im = -q[3]; break;
-        case 1: re = -q[2]; im = -q[1]; break;
-        case 2: re = q[2]; im = -q[1]; break;
-        default: re = q[0]; im = q[3]; break;
-    }
-}
-
-// Back through a gate: the components across its axis turn by its angle.
-void turn(double c, double s, double& b, double& d) {
-    const double before = b;
-    b = c * before + s * d;
-    d = c * d - s * before;
-}
-
 double overlap(const double* overlaps, const double* factors, int64_t index) {
     return index < 0 ? 0.0 : overlaps[index] * factors[index];
 }
@@ -66,30 +49,21 @@ SinesCosines RotationSequences::halves(const double* sources, int64_t batch) con
     return SinesCosines(std::move(angles));
 }
 
-void RotationSequences::multiply(int64_t sequence, const SinesCosines& halves, int64_t batch, int64_t sample, double q[4]) const {
+void RotationSequences::multiply(int64_t sequence, const SinesCosines& halves, int64_t batch, int64_t sample, double (&q)[4]) const {
     q[0] = 1.0;
     q[1] = q[2] = q[3] = 0.0;
     for (int64_t k = start[sequence]; k < start[sequence + 1]; ++k) {
-        const double c = halves.cosine[k * batch + sample], s = halves.sine[k * batch + sample];
-        // Hamilton product of c + s e_a with q; a, b, d is a right-handed triple
-        const int a = 1 + static_cast<int>(axis[k]), b = a % 3 + 1, d = b % 3 + 1;
-        const double w = c * q[0] - s * q[a], qa = c * q[a] + s * q[0];
-        const double qb = c * q[b] - s * q[d], qd = c * q[d] + s * q[b];
-        q[0] = w;
-        q[a] = qa;
-        q[b] = qb;
-        q[d] = qd;
+        multiply_about(static_cast<int>(axis[k]), q, halves.cosine[k * batch + sample], halves.sine[k * batch + sample]);
     }
 }
 
-void RotationSequences::pull(int64_t sequence, const SinesCosines& halves, int64_t batch, int64_t sample, double h[3], double* gradients,
+void RotationSequences::pull(int64_t sequence, const SinesCosines& halves, int64_t batch, int64_t sample, double (&h)[3], double* gradients,
                 int64_t stride) const {
     for (int64_t k = start[sequence + 1]; k-- > start[sequence];) {
-        const int a = static_cast<int>(axis[k]), b = (a + 1) % 3, d = (b + 1) % 3;
-        if (source[k] >= 0) gradients[source[k] * stride] += h[a];
         double c, s;
         halves.twice(static_cast<size_t>(k * batch + sample), c, s);
-        turn(c, s, h[b], h[d]);
+        const double along = turn_back(static_cast<int>(axis[k]), c, s, h);
+        if (source[k] >= 0) gradients[source[k] * stride] += along;
     }
 }
 
@@ -141,17 +115,10 @@ void CoefficientMap::bind_shared(std::vector<double>& sources, const Coefficient
     for (int64_t e = 0; e < t.sequences.size(); ++e) {
         double q[4];
         t.sequences.multiply(e, bound.sequences, 1, 0, q);
-        const double about_z = std::sqrt(q[0] * q[0] + q[3] * q[3]), across = std::sqrt(q[1] * q[1] + q[2] * q[2]);
-        const double total = about_z > 0.0 ? std::atan2(q[3], q[0]) : 0.0, difference = across > 0.0 ? std::atan2(-q[1], q[2]) : 0.0;
+        const Euler found = euler_angles(q);
         double* euler = &sources[static_cast<size_t>(t.num_angles + 3 * e)];
-        euler[0] = total + difference;
-        euler[1] = 2.0 * std::atan2(across, about_z);
-        euler[2] = total - difference;
-        // exp(1j total) exp(1j difference) without their angles
-        const double c = about_z > 0.0 ? q[0] / about_z : 1.0, s = about_z > 0.0 ? q[3] / about_z : 0.0;
-        const double d = across > 0.0 ? q[2] / across : 1.0, r = across > 0.0 ? -q[1] / across : 0.0;
-        bound.phases[2 * e] = c * d - s * r;
-        bound.phases[2 * e + 1] = c * r + s * d;
+        euler[0] = found.alpha, euler[1] = found.beta, euler[2] = found.gamma;
+        bound.phases[2 * e] = found.phase_re, bound.phases[2 * e + 1] = found.phase_im;
     }
     std::vector<double> pair_halves(static_cast<size_t>(t.pairs.rows()));
     for (int64_t p = 0; p < t.pairs.rows(); ++p) pair_halves[p] = 0.5 * t.pairs.evaluate(p, sources.data());
@@ -162,7 +129,7 @@ void CoefficientMap::bind_shared(std::vector<double>& sources, const Coefficient
     for (int64_t u = 0; u < t.matrices.size(); ++u) {
         double q[4];
         t.matrices.multiply(u, bound.matrices, 1, 0, q);
-        for (int entry = 0; entry < 4; ++entry, matrix += 2) matrix_entry(q, entry, matrix[0], matrix[1]);
+        for (int k = 0; k < 8; ++k) *matrix++ = matrix_number(q, k);
     }
 }
 
@@ -173,12 +140,8 @@ void CoefficientMap::scale_pairs(const double* cosines, const double* sines, dou
     for (int64_t p = 0; p < count; ++p) {
         double a = cosines[p], b = sines[p];
         if (t.kinds[p] == factored_kind) {
-            const bool tangent = std::fabs(a) >= std::fabs(b);
-            taken[p] = tangent ? a : b;
+            taken[p] = take_out(a, b);
             own[p] = 1.0 / taken[p];
-            // exactly 1: it tells a device which half of the work it can leave out
-            if (tangent) b /= a, a = 1.0;
-            else a /= b, b = 1.0;
         }
         pairs[2 * p] = a;
         pairs[2 * p + 1] = b;
@@ -199,7 +162,7 @@ void CoefficientMap::scale_pairs(const double* cosines, const double* sines, dou
     // an overlap is measured on a ket and a bra that the operations undone before it have scaled
     std::vector<double> behind(t.scale_order.size() + 1, 1.0);
     for (size_t k = t.scale_order.size(); k-- > 0;) behind[k] = behind[k + 1] * own[t.scale_order[k]];
-    for (int64_t s = 0; s < t.num_overlaps; ++s) factors[s] = 1.0 / (behind[t.overlap_position[s]] * behind[t.overlap_position[s]]);
+    for (int64_t s = 0; s < t.num_overlaps; ++s) factors[s] = overlap_factor(behind[t.overlap_position[s]]);
 }
 
 namespace {
@@ -231,7 +194,7 @@ void CoefficientMap::bind_batched(const std::vector<double>& angles, int64_t bat
             t.batched_matrices.multiply(u, bound.batched_matrices, batch, sample, q);
             for (int entry = 0; entry < 4; ++entry) {
                 double* at = to.batched_matrices + 2 * ((4 * u + entry) * batch + sample);
-                matrix_entry(q, entry, at[0], at[1]);
+                at[0] = matrix_number(q, 2 * entry), at[1] = matrix_number(q, 2 * entry + 1);
             }
         }
 }
@@ -285,9 +248,8 @@ template <int N> class Together {
             // measured before RZ(alpha): carried to the end of the sequence
             const double c = bound_.phases[2 * e], s = bound_.phases[2 * e + 1];
             for (int i = 0; i < N; ++i) {
-                h[0][i] = c * g[0][i] - s * g[1][i];
-                h[1][i] = c * g[1][i] + s * g[0][i];
-                h[2][i] = g[2][i];
+                for (int a = 0; a < 3; ++a) h[a][i] = g[a][i];
+                turn_back(c, s, h[1][i], h[0][i]);
             }
             pull_sequence(t.sequences, e, bound_.sequences, h);
         }
@@ -303,7 +265,7 @@ template <int N> class Together {
         if (index[3] < 0 || !steep(a, b)) return;
         double before[N];
         read(index[3], sign[3], before);
-        for (int i = 0; i < N; ++i) g[0][i] = ((a * a + b * b) * before[i] - (a * a - b * b) * g[2][i]) / (2.0 * a * b);
+        for (int i = 0; i < N; ++i) g[0][i] = x_from_z(a, b, before[i], g[2][i]);
     }
 
     // Adds the gradients of a sequence's gates, h being (<X>, <Y>, <Z>) at the end of the sequence.
@@ -314,7 +276,7 @@ template <int N> class Together {
                 for (int i = 0; i < N; ++i) gradients_[N * sequences.source[k] + i] += h[a][i];
             double c, s;
             halves.twice(static_cast<size_t>(k), c, s);
-            for (int i = 0; i < N; ++i) turn(c, s, h[b][i], h[d][i]);
+            for (int i = 0; i < N; ++i) turn_back(c, s, h[b][i], h[d][i]);
         }
     }
 

@@ -4,6 +4,7 @@
 #include <memory>
 #include <vector>
 
+#include "../cuda_src/binding.cuh"
 #include "coefficients.hpp"
 
 namespace fusedqml {
@@ -28,8 +29,7 @@ struct SinesCosines {
     explicit SinesCosines(std::vector<double> angles);
     // Of twice the angle.
     void twice(size_t k, double& c, double& s) const {
-        c = cosine[k] * cosine[k] - sine[k] * sine[k];
-        s = 2.0 * cosine[k] * sine[k];
+        double_angle(cosine[k], sine[k], c, s);
     }
 };
 
@@ -42,9 +42,9 @@ struct RotationSequences {
     // Of half the angles of all gates: [gate][sample], as the sources are [source][sample].
     SinesCosines halves(const double* sources, int64_t batch) const;
     // The product of a sequence for one sample.
-    void multiply(int64_t sequence, const SinesCosines& halves, int64_t batch, int64_t sample, double quaternion[4]) const;
+    void multiply(int64_t sequence, const SinesCosines& halves, int64_t batch, int64_t sample, double (&quaternion)[4]) const;
     // Adds the gradients of a sequence's gates, `stride` apart, h being (<X>, <Y>, <Z>) at the end of the sequence.
-    void pull(int64_t sequence, const SinesCosines& halves, int64_t batch, int64_t sample, double h[3], double* gradients, int64_t stride) const;
+    void pull(int64_t sequence, const SinesCosines& halves, int64_t batch, int64_t sample, double (&h)[3], double* gradients, int64_t stride) const;
 };
 
 // Angles from the values a caller has: those all samples share, and those of each sample (batched).
