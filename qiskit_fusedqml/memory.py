@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import os
 import random
@@ -16,18 +17,35 @@ Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
 
 _RANDOM = random.Random(0)  # noqa: S311 (chooses what caches forget; no result depends on it)
+_UNKNOWN = 2**62
 _pauses = 0
 _was_enabled = False
 _lock = threading.Lock()
 
 
+class _WindowsMemory(ctypes.Structure):
+    """``MEMORYSTATUSEX`` of Windows; `total` is the machine's memory in bytes."""
+
+    _fields_ = (
+        ("size", ctypes.c_uint32),
+        ("load", ctypes.c_uint32),
+        ("total", ctypes.c_uint64),
+        ("others", ctypes.c_uint64 * 6),
+    )
+
+
 @lru_cache(maxsize=1)
 def physical_memory() -> int:
     """Bytes of the machine's memory, or as good as infinity where the system does not say."""
+    windows = getattr(ctypes, "windll", None)
+    if windows is not None:
+        status = _WindowsMemory(ctypes.sizeof(_WindowsMemory))
+        return status.total if windows.kernel32.GlobalMemoryStatusEx(ctypes.byref(status)) else _UNKNOWN
+    asked = getattr(os, "sysconf", None)
     try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):
-        return 2**62
+        return int(asked("SC_PHYS_PAGES") * asked("SC_PAGE_SIZE")) if asked else _UNKNOWN
+    except (ValueError, OSError):
+        return _UNKNOWN
 
 
 def default_budget() -> int:

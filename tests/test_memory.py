@@ -1,13 +1,16 @@
-"""The garbage collector's pauses."""
+"""The garbage collector's pauses, caches, the machine's memory."""
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import threading
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from qiskit_fusedqml.memory import BoundedCache, collector_paused
+from qiskit_fusedqml.memory import BoundedCache, collector_paused, physical_memory
 
 
 def test_overlapping_pauses_end_with_the_last() -> None:
@@ -67,3 +70,16 @@ def test_a_bounded_cache_counts_sizes() -> None:
     assert cache.values() == ["x" * 50]  # larger than the bound, but the newest
     assert (cache.drop("c"), cache.drop("c")) == ("x" * 50, None)
     assert (cache.find("c"), cache.size) == (None, 0)
+
+
+@pytest.mark.parametrize(("succeeds", "expected"), [(1, 24 << 30), (0, 2**62)])
+def test_windows_says_how_much_memory_there_is(succeeds: int, expected: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def status(pointer: Any) -> int:
+        found = pointer._obj
+        assert found.size == ctypes.sizeof(found) == 64  # as Windows' documentation has it
+        found.total = 24 << 30
+        return succeeds
+
+    windows = SimpleNamespace(kernel32=SimpleNamespace(GlobalMemoryStatusEx=status))
+    monkeypatch.setattr(ctypes, "windll", windows, raising=False)
+    assert physical_memory.__wrapped__() == expected

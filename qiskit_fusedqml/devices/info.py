@@ -6,7 +6,6 @@ import ctypes
 import os
 import platform
 import shutil
-import sys
 import sysconfig
 from importlib.metadata import PackageNotFoundError, version
 
@@ -51,7 +50,7 @@ def describe() -> str:
         ("instruction set", f"{isa}, chosen for the CPU device"),
         ("cost model", _cost_model(isa)),
         ("threads", _threads()),
-        ("memory", "unknown on this system" if sys.platform == "win32" else format_bytes(physical_memory())),
+        ("memory", format_bytes(physical_memory())),
         ("CUDA", cuda_state()),
         *((what, _any_version(packages)) for what, packages in _OF_CUDA.items()),
     ]

@@ -5,7 +5,6 @@ A checkpoint is a file of `torch.save` that ``torch.load(weights_only=True)`` re
 
 from __future__ import annotations
 
-import fcntl
 import os
 import time
 import zipfile
@@ -20,7 +19,7 @@ import numpy as np
 import torch
 
 from ..errors import InvalidInputError
-from ..files import replacing
+from ..files import lock, replacing
 from .metrics import METRICS_FILE, open_metrics
 from .run import Run
 
@@ -107,8 +106,7 @@ def _locked(folder: Path) -> Iterator[None]:
     try:
         with (folder / _LOCK_FILE).open("a") as file:
             try:
-                # of this process alone: a forked child does not keep it when this process is killed
-                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                lock(file)  # which a forked child does not keep when this process is killed
             except (BlockingIOError, PermissionError) as error:
                 raise InvalidInputError(
                     f"Another process is training in {folder}: wait for it, stop it, or name another folder."

@@ -134,9 +134,12 @@ def _progress_bar(wanted: bool | None, total: int, done: int, stack: ExitStack) 
     return stack.enter_context(tqdm(desc="training", total=total, initial=done, **options))
 
 
+_SIGNALS = ("SIGINT", "SIGTERM", "SIGBREAK")
+
+
 @contextmanager
 def _held_signals() -> Iterator[list[int]]:
-    """Ctrl-C and SIGTERM are listed; the second one takes its course at once.
+    """Ctrl-C, SIGTERM and Windows' Ctrl-Break are listed; the second one takes its course at once.
 
     Signals that the process ignores stay ignored, and threads other than the main one, which get no signals, hold none.
     """
@@ -156,7 +159,7 @@ def _held_signals() -> Iterator[list[int]]:
             sys.stderr.write("\nStopping after this step; once more, and it stops at once.\n")
 
     if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (getattr(signal, name) for name in _SIGNALS if hasattr(signal, name)):
             handler = signal.getsignal(number)
             if handler not in (signal.SIG_IGN, None):
                 before[number] = handler

@@ -50,7 +50,8 @@ def open_metrics(path: Path, step: int) -> TextIO:
     """
     if path.exists():
         os.truncate(path, max((end for end, record in _records(path) if record["step"] <= step), default=0))
-    return path.open("a", buffering=1)  # a line at a time: a kill loses the line of no finished step
+    # a line at a time: a kill loses the line of no finished step
+    return path.open("a", buffering=1, encoding="utf-8", newline="\n")
 
 
 def plot(metrics: str | Path, output: str | Path | None = None) -> Figure:
