@@ -9,9 +9,11 @@ to fit this machine's.
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import platform
+import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -107,8 +109,10 @@ class TableError(ValueError):
 
 @lru_cache(maxsize=1)
 def cpu_facts() -> dict[str, str]:
-    """What the system says about its first processor, by the system's names; nothing where it is not Linux."""
+    """What the system says about its first processor, by Linux' names; nothing where it is neither Linux nor macOS."""
     facts: dict[str, str] = {}
+    if sys.platform == "darwin" and (name := _sysctl("machdep.cpu.brand_string")):
+        facts["model name"] = name.rstrip(b"\0").decode()
     path = Path("/proc/cpuinfo")
     if path.exists():
         for line in path.read_text().splitlines():
@@ -119,8 +123,8 @@ def cpu_facts() -> dict[str, str]:
 
 @lru_cache(maxsize=1)
 def caches() -> Caches:
-    """The first core's caches as the system tells them; what it does not tell is as on most machines."""
-    return _caches(SYSTEM_CACHES)
+    """A fast core's caches as the system tells them; what it does not tell is as on most machines."""
+    return _caches_of_macos(_sysctl) if sys.platform == "darwin" else _caches(SYSTEM_CACHES)
 
 
 def _caches(folder: Path) -> Caches:
@@ -133,6 +137,26 @@ def _caches(folder: Path) -> Caches:
         if kind != "Instruction" and level in {"1", "2"} and size[:-1].isdecimal() and size[-1] in "KM":
             found[f"l{level}"] = int(size[:-1]) << (10 if size[-1] == "K" else 20)
     return Caches(**{name: size for name, size in found.items() if _CACHE[0](size)})
+
+
+def _caches_of_macos(sysctl: Callable[[str], bytes | None]) -> Caches:
+    """Those of a performance core, where there are two kinds; of a second level that cores share, a core's part."""
+    found: dict[str, int] = {}
+    for level, name in (("l1", "l1dcachesize"), ("l2", "l2cachesize")):
+        answer = sysctl(f"hw.perflevel0.{name}") or sysctl(f"hw.{name}")
+        if answer is not None:
+            found[level] = int.from_bytes(answer, "little")
+    sharing = int.from_bytes(sysctl("hw.perflevel0.cpusperl2") or b"", "little")
+    if "l2" in found:
+        found["l2"] //= max(sharing, 1)
+    return Caches(**{name: size for name, size in found.items() if _CACHE[0](size)})
+
+
+def _sysctl(name: str) -> bytes | None:
+    """What macOS says under a name: a number or a text in bytes, or None."""
+    answer, size = ctypes.create_string_buffer(256), ctypes.c_size_t(256)
+    failed = ctypes.CDLL(None).sysctlbyname(name.encode(), answer, ctypes.byref(size), None, ctypes.c_size_t(0))
+    return None if failed else answer.raw[: size.value]
 
 
 @lru_cache(maxsize=1)
@@ -178,11 +202,13 @@ def find(isa: str, precision: str) -> tuple[Calibration, str]:
         if own is not None:
             return own, f"measured here on {own.date} ({path})"
     packaged = packaged_table()[isa, precision]
-    if packaged.cpu is None:
-        return packaged, f"the package's defaults, which nobody has measured for {isa}; to do so: {COMMAND}"
+    if packaged.cpu is None:  # numbers for common caches
+        packaged = replace(packaged, caches=Caches())
     fitted = packaged.fitted(caches())
-    here = "this CPU model" if packaged.cpu == cpu_model() else f"{packaged.cpu}; for this machine's own: {COMMAND}"
     tiles = f", tiles fitted to {caches().l2 >> 10} KiB of cache" if fitted != packaged else ""
+    if packaged.cpu is None:
+        return fitted, f"the package's defaults{tiles}, which nobody has measured for {isa}; to do so: {COMMAND}"
+    here = "this CPU model" if packaged.cpu == cpu_model() else f"{packaged.cpu}; for this machine's own: {COMMAND}"
     return fitted, f"the package's{tiles}, measured on {here}"
 
 

@@ -328,6 +328,27 @@ def test_caches_are_read_from_the_system(tmp_path: Path) -> None:
     assert calibration._caches(tmp_path) == Caches()
 
 
+def test_caches_of_macos_are_a_performance_cores() -> None:
+    def answers(**sizes: int) -> Caches:
+        said = {f"hw.{name.replace('__', '.')}": size.to_bytes(8, "little") for name, size in sizes.items()}
+        return calibration._caches_of_macos(said.get)
+
+    assert answers() == Caches()
+    assert answers(l1dcachesize=3 << 14, l2cachesize=1 << 18) == Caches(3 << 14, 1 << 18)  # Intel
+    m1 = {"l1dcachesize": 1 << 16, "l2cachesize": 4 << 20}  # of the efficiency cores
+    m1 |= {"perflevel0__l1dcachesize": 1 << 17, "perflevel0__l2cachesize": 12 << 20, "perflevel0__cpusperl2": 4}
+    assert answers(**m1) == Caches(1 << 17, 3 << 20)
+
+
+def test_numbers_that_nobody_measured_have_tiles_for_this_machines_caches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calibration, "caches", lambda: Caches(2**17, 2**22))
+    defaults = read(PACKAGED)["neon", "double"]
+    fitted, words = find("neon", "double")
+    assert fitted.cpu is None
+    assert fitted.tile_qubits == defaults.tile_qubits + 2
+    assert "tiles fitted to 4096 KiB of cache, which nobody has measured for neon" in words
+
+
 def test_a_table_notes_the_caches(own_file: Path) -> None:
     noted = replace(OWN, caches=LARGE)
     write({(ISA, "double"): noted, (ISA, "single"): OWN}, own_file)
