@@ -21,7 +21,7 @@ RUN := $(BIN)/python -P
 SECONDS := 300
 
 .DELETE_ON_ERROR:
-.PHONY: help check install demo test fuzz pennylane lint format docs bench clean
+.PHONY: help check install demo test fuzz pennylane lint format cross docs bench clean
 
 help:
 	@echo 'make demo     train a quantum neural network on handwritten digits (options: ARGS="--classes 6 --quick")'
@@ -30,6 +30,7 @@ help:
 	@echo '              public calls with wrong arguments (options: SECONDS=60); a seed is printed with each finding'
 	@echo "make pennylane PennyLane's own test suite for devices, all of it"
 	@echo 'make lint     linters and types only'
+	@echo 'make cross    compile the native code for Windows and for Apple, by a cross compiler'
 	@echo 'make format   let ruff format and mend the code'
 	@echo 'make docs     the API reference, in docs/_build/html (warnings are errors)'
 	@echo 'make bench    run the benchmarks (options: ARGS="...")'
@@ -74,6 +75,11 @@ $(VENV)/docs-dependencies: $(VENV)/made pyproject.toml .ci/requirements.py
 	@echo 'Installing what the API reference needs; the first time this takes a minute or two.'
 	$(call dependencies,$@,ml torch pennylane docs)
 
+# the cross compiler is 440 MB
+$(VENV)/cross-dependencies: $(VENV)/made
+	@$(PIP) install --quiet --progress-bar off nanobind ziglang
+	@touch $@
+
 # Not editable: what is tested is what a user gets. The build folder is kept, so that only what changed is compiled again.
 $(VENV)/package: $(SOURCES) $(VENV)/made
 	@echo 'Building the package; the first time this takes a minute or two.'
@@ -94,6 +100,9 @@ lint: $(VENV)/test-dependencies
 format: $(VENV)/test-dependencies
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+cross: $(VENV)/cross-dependencies
+	$(BIN)/python .ci/cross.py build/cross $(JOBS)
 
 # pytest runs in $(JOBS) processes; each computes in one thread, else they would fight for the cores
 test: $(VENV)/test-dependencies $(if $(filter oldest,$(DEPENDENCIES)),,lint)

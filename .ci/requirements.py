@@ -13,7 +13,7 @@ import sys
 import tomllib
 from pathlib import Path
 
-NINJA_AND_CMAKE = ["cmake>=3.18", "ninja"]
+NINJA_AND_CMAKE = ["cmake>=3.26", "ninja"]
 """What scikit-build-core asks for at build time where the machine has none."""
 
 
