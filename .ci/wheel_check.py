@@ -30,10 +30,10 @@ def main(arguments: list[str]) -> None:
     examples = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
     for number, example in enumerate(examples, start=1):
         if absent := missing(example):
-            print(f"example {number}: left out, as {', '.join(absent)} is not installed")
+            print(f"example {number}: left out, as {', '.join(absent)} is not installed", flush=True)
             continue
         subprocess.run([sys.executable, "-P", "-c", example], check=True, stdout=subprocess.DEVNULL)
-        print(f"example {number}: runs")
+        print(f"example {number}: runs", flush=True)
     for command in (["info"], *([["demo", "--quick"]] if "--demo" in arguments else [])):
         subprocess.run([sys.executable, "-P", "-m", "qiskit_fusedqml", *command], check=True)
 

@@ -460,7 +460,7 @@ def test_noise_of_a_backend_is_what_aer_makes_of_it(temperature: float, parts: d
     for name, qubits in keys:
         assert qubits is not None
         instruction = Instruction(name, len(qubits), 0, [])
-        np.testing.assert_allclose(whole(own, instruction, qubits), whole(stock, instruction, qubits), atol=1e-13)
+        np.testing.assert_allclose(whole(own, instruction, qubits), whole(stock, instruction, qubits), atol=1e-12)
     assert stock.readout.keys() == own.readout.keys()
     for place, matrix in stock.readout.items():
         np.testing.assert_allclose(own.readout[place], matrix, atol=1e-15)
