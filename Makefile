@@ -21,7 +21,7 @@ RUN := $(BIN)/python -P
 SECONDS := 300
 
 .DELETE_ON_ERROR:
-.PHONY: help check install demo test fuzz pennylane lint format cross wheel docs bench clean
+.PHONY: help check install demo test fuzz pennylane lint format cross wheel arm64 docs bench clean
 
 help:
 	@echo 'make demo     train a quantum neural network on handwritten digits (options: ARGS="--classes 6 --quick")'
@@ -32,6 +32,8 @@ help:
 	@echo 'make lint     linters and types only'
 	@echo 'make cross    compile the native code for Windows and for Apple, by a cross compiler'
 	@echo 'make wheel    a source distribution, a wheel of it, and that one judged and run where there is no compiler'
+	@echo 'make arm64    tests on an emulated arm64 (Debian packages debootstrap qemu-user-static binfmt-support'
+	@echo '              g++-aarch64-linux-gnu; options: ARGS="tests/devices/test_cpu.py")'
 	@echo 'make format   let ruff format and mend the code'
 	@echo 'make docs     the API reference, in docs/_build/html (warnings are errors)'
 	@echo 'make bench    run the benchmarks (options: ARGS="...")'
@@ -108,6 +110,10 @@ format: $(VENV)/test-dependencies
 
 cross: $(VENV)/cross-dependencies
 	$(BIN)/python .ci/cross.py build/cross $(JOBS)
+
+# emulated, so that all of it takes an hour; ARGS="tests/devices/test_cpu.py" some of it
+arm64: $(VENV)/cross-dependencies
+	$(BIN)/python .ci/arm64.py build/arm64 $(JOBS) $(ARGS)
 
 # the wheel is made of the source distribution; one for Python 3.12 and later: make wheel PYTHON=python3.12
 wheel: $(VENV)/wheel-dependencies
