@@ -625,10 +625,25 @@ def test_the_long_tables_are_those_of_the_files() -> None:
 def test_the_chart_shows_the_ratios(tmp_path: Path) -> None:
     import chart
 
-    chart.draw(RESULTS, tmp_path / "speed.svg")
+    chart.draw(tmp_path)
     expected = [f"{value:.1f}" for precision in ("double", "single") for value in ratios_by_hand(precision)]
-    for path in (tmp_path / "speed.svg", BENCHMARKS.parent / "docs" / "speed.svg"):
-        assert re.findall(r">(\d+\.\d)</text>", path.read_text()) == expected
+    for folder in (tmp_path, BENCHMARKS.parent / "docs"):
+        assert re.findall(r">(\d+\.\d)</text>", (folder / "speed.svg").read_text()) == expected
+        assert (folder / "growth.svg").read_text().count("proportional to") == 3
+
+
+def test_the_chart_of_growth_has_every_workload() -> None:
+    import chart
+
+    record = json.loads((BENCHMARKS / "results" / "scaling-epyc-2-cores.json").read_text())
+    seconds = {result["workload"]: result["entries"]["ours"]["median"] for result in record["results"]}
+    lines = [axes.lines[0] for axes in chart.growth(record).axes]
+    drawn = {(letter, x): y for letter, line in zip("nLB", lines, strict=True) for x, y in line.get_xydata()}
+    assert drawn["n", 22] == seconds["hea:n=22,L=5,B=1"]
+    assert drawn["n", 10] == seconds["hea:n=10,L=5,B=128"] / 128
+    assert drawn["L", 300] == seconds["hea:n=8,L=300,B=64"]
+    assert drawn["B", 1] == seconds["hea:n=8,L=5,B=1"]
+    assert len(drawn) == len(seconds) + 2  # eight qubits, five layers stand in each line
 
 
 NETWORKS = {
