@@ -17,8 +17,14 @@ from .errors import InvalidInputError
 Number = TypeVar("Number", bound=np.generic)
 
 FloatArray: TypeAlias = NDArray[np.float64]
+"""Real numbers in double precision."""
+
 ComplexArray: TypeAlias = NDArray[np.complexfloating]
+"""Complex numbers in double or single precision."""
+
 IntArray: TypeAlias = NDArray[np.intp]
+"""Indices."""
+
 Int64Array: TypeAlias = NDArray[np.int64]
 """Integers that compiled code reads."""
 

@@ -27,9 +27,10 @@ from .snapshot import Snapshot
 class DifferentiableCircuit(ProgramFunction):
     """Values and exact gradients of a parametrised circuit, batched.
 
-    >>> f = DifferentiableCircuit(circuit, ["ZI", "IZ"], inputs=x_parameters)
-    >>> values, pullback = f.vjp(x, w)                  # (B, n_obs)
-    >>> _, dw = pullback(2 * (values - targets))        # (n_w,)
+    >>> from qiskit.circuit.library import real_amplitudes
+    >>> f = DifferentiableCircuit(real_amplitudes(2), ["ZI", "IZ"])
+    >>> values, pullback = f.vjp(w=[0.5] * f.num_weights)  # (1, 2)
+    >>> _, dw = pullback(2 * values)  # (8,), the gradient of the sum of squares
 
     Only qubits that the circuit acts on are simulated, at most 40 of however many. Qubits that it resets are replaced
     by fresh ones: values, probabilities and their gradients are those of the mixed state, and amplitudes are refused.

@@ -39,18 +39,22 @@ class StateWidth(int):
 class FusedSimulator(BackendV2):
     """A simulator of state vectors and density matrices, with measurements, resets, saves and control flow anywhere.
 
-    Options have the names they have on Aer. Those that are obeyed: ``shots`` (1024), ``seed_simulator``, ``memory``,
-    ``noise_model`` and ``method`` (see below), ``device`` ("CPU" or "GPU"), ``precision`` ("double" or "single"),
-    ``max_memory_mb``, ``max_parallel_threads``, ``enable_truncation`` (qubits that no gate acts on are left out),
-    ``zero_threshold`` (of saved dictionaries), ``fusion_enable`` (if not, every gate, and every `FusedGate` of the
-    circuit, is a step of its own), ``fusion_max_qubit`` (the tile's width),
-    ``fusion_threshold`` (circuits of at most so many qubits are not fused; 0 by default) and ``fusion_verbose`` (the
-    plan is printed in the result's metadata). With an ``executor`` (anything of `concurrent.futures`' kind, Dask's
-    and MPI's included) a run is handed over to it, in jobs of at most ``max_job_size`` experiments or in one, and
-    ``run`` returns at once; results are the same. With ``comm`` (a communicator of mpi4py, or a process group of torch)
-    its ranks share every state of more than ``blocking_qubits`` qubits, unless ``blocking_enable`` is False, and wait
-    for each other for ``comm_timeout`` seconds at most. Options that tune Aer's way of working are accepted and
-    change nothing, which is said once.
+    Options have the names they have on Aer. Those that are obeyed:
+
+    * ``shots`` (1024), ``seed_simulator``, ``memory``; ``method`` and ``noise_model``: see below;
+    * ``device`` ("CPU" or "GPU"), ``precision`` ("double" or "single"), ``max_memory_mb``, ``max_parallel_threads``;
+    * ``enable_truncation``: qubits that no gate acts on are left out;
+    * ``zero_threshold``: smaller entries of saved dictionaries are left out;
+    * ``fusion_enable``: if not, every gate, and every `FusedGate` of the circuit, is a step of its own;
+      ``fusion_max_qubit``: the tile's width; ``fusion_threshold``: circuits of at most so many qubits are not fused
+      (0 by default); ``fusion_verbose``: the plan is printed in the result's metadata;
+    * ``executor`` (anything of `concurrent.futures`' kind, Dask's and MPI's included): a run is handed over to it, in
+      jobs of at most ``max_job_size`` experiments or in one, and ``run`` returns at once; results are the same;
+    * ``comm`` (a communicator of mpi4py, or a process group of torch): its ranks share every state of more than
+      ``blocking_qubits`` qubits, unless ``blocking_enable`` is False, and wait for each other for ``comm_timeout``
+      seconds at most.
+
+    Options that tune Aer's way of working are accepted and change nothing, which is said once.
 
     **Noise.** ``noise_model`` is a ``NoiseModel`` of qiskit-aer, what its ``to_dict()`` returns, or a
     `ParametricNoiseModel` without parameters; ``noise_scale`` multiplies it (its channels are raised to that power).
