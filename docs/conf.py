@@ -33,7 +33,14 @@ author = "The qiskit_fusedqml developers"
 project_copyright = "The qiskit_fusedqml developers"
 release = __version__
 
-extensions = ["mathml", "myst_nb", "names", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "tables"]
+extensions = [
+    "mathml",
+    "myst_nb",
+    "names",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "tables",
+]
 root_doc = "docs/index"
 include_patterns = ["docs/**", "tutorials/*.ipynb", "CHANGELOG.md", "CONTRIBUTING.md"]
 exclude_patterns = ["docs/_*/**"]
@@ -41,7 +48,9 @@ templates_path = ["_templates"]
 
 html_theme = "furo"
 html_title = f"qiskit-fusedqml {release}"
-html_additional_pages = {"index": "root.html"}  # the folder's own page leads to docs/index.html
+html_additional_pages = {
+    "index": "root.html"
+}  # the folder's own page leads to docs/index.html
 html_math_renderer = "mathml"
 html_static_path = ["_static"]
 html_css_files = ["pages.css"]
@@ -49,7 +58,9 @@ html_css_files = ["pages.css"]
 # a name in single backticks is a link where these pages hold it (see `names.linked`), and code elsewhere
 default_role = "py:obj"
 nitpicky = True
-suppress_warnings = ["ref.python"]  # a short name of two classes: its own module's is taken
+suppress_warnings = [
+    "ref.python"
+]  # a short name of two classes: its own module's is taken
 nitpick_ignore_regex = [
     # other projects' modules, and names of theirs and of the standard library in signatures
     (
@@ -68,7 +79,9 @@ napoleon_use_ivar = True  # attributes of dataclasses are documented by their cl
 napoleon_attr_annotations = False
 python_maximum_signature_line_length = 88
 
-nb_execution_mode = "off"  # what is shown is what was committed; `make test` executes the notebooks
+nb_execution_mode = (
+    "off"  # what is shown is what was committed; `make test` executes the notebooks
+)
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
 myst_update_mathjax = False

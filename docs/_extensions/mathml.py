@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from docutils import nodes
@@ -14,9 +15,16 @@ logger = getLogger(__name__)
 
 def converted(node: nodes.Element, display: str) -> str:
     """The formula; a command that the converter does not know is a warning."""
-    text = convert(node.astext(), display=display)
+    formula = re.sub(
+        r"\\mathrm\{(\w)\}", r"\\text{\1}", node.astext()
+    )  # a single upright letter
+    text = convert(formula, display=display)
     if "\\" in text:
-        logger.warning("a formula has a command that is not known: %s", node.astext(), location=node)
+        logger.warning(
+            "a formula has a command that is not known: %s",
+            node.astext(),
+            location=node,
+        )
     return text
 
 
@@ -34,5 +42,7 @@ def block(translator: Any, node: nodes.Element) -> None:
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Called by Sphinx."""
-    app.add_html_math_renderer("mathml", inline_renderers=(inline, None), block_renderers=(block, None))
+    app.add_html_math_renderer(
+        "mathml", inline_renderers=(inline, None), block_renderers=(block, None)
+    )
     return {"parallel_read_safe": True, "parallel_write_safe": True}

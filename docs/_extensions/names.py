@@ -16,7 +16,13 @@ CALLABLE = {"class", "exception", "function", "method"}
 
 
 def as_written(
-    _app: Sphinx, what: str, _name: str, subject: Any, _options: Any, signature: str | None, _returned: str | None
+    _app: Sphinx,
+    what: str,
+    _name: str,
+    subject: Any,
+    _options: Any,
+    signature: str | None,
+    _returned: str | None,
 ) -> tuple[str, str | None] | None:
     """The signature with the annotations of the source: `ArrayLike`, not the union that NumPy makes of it."""
     if what not in CALLABLE or not signature:
@@ -28,7 +34,9 @@ def as_written(
     parameters = list(found.parameters.values())
     if what == "method" and parameters and parameters[0].name in {"self", "cls", "f"}:
         parameters = parameters[1:]
-    text = stringify_signature(found.replace(parameters=parameters), unqualified_typehints=True)
+    text = stringify_signature(
+        found.replace(parameters=parameters), unqualified_typehints=True
+    )
     text = re.sub(r"<[^>]*>", "...", text)  # a default that is an object
     if what in {"class", "exception"}:
         return text.rpartition(" -> ")[0] or text, None
@@ -40,27 +48,53 @@ SENTENCES: dict[str, list[str]] = {}
 """Descriptions of attributes as they were before Napoleon, by name."""
 
 
-def keep(_app: Sphinx, what: str, name: str, _subject: Any, _options: Any, lines: list[str]) -> None:
+def keep(
+    _app: Sphinx, what: str, name: str, _subject: Any, _options: Any, lines: list[str]
+) -> None:
     """Napoleon takes for a type what stands before a colon in an attribute's first line; it is a sentence here."""
     if what in {"attribute", "data", "property"} and lines and ":" in lines[0]:
         SENTENCES[name] = list(lines)
 
 
-def restore(_app: Sphinx, _what: str, name: str, _subject: Any, _options: Any, lines: list[str]) -> None:
+def restore(
+    _app: Sphinx, _what: str, name: str, _subject: Any, _options: Any, lines: list[str]
+) -> None:
     """The sentence again."""
     lines[:] = SENTENCES.pop(name, lines)
 
 
-def linked(app: Sphinx, env: BuildEnvironment, node: addnodes.pending_xref, content: nodes.Element) -> Any:
-    """A name that its own module does not hold: of this class if it can be, else the shortest full name."""
+MEMBERS = {"attribute", "method", "property"}
+
+
+def linked(
+    app: Sphinx,
+    env: BuildEnvironment,
+    node: addnodes.pending_xref,
+    content: nodes.Element,
+) -> Any:
+    """A name that its own module does not hold: a member of this class, else the shortest full name.
+
+    `vjp` beside another class is not that of any class that has one; `ProgramFunction.vjp` is.
+    """
     if node.get("refdomain") != "py":
         return None
     domain, target = env.domains.python_domain, node["reftarget"]
     home = f"{node.get('py:module')}.{node.get('py:class')}.{target}"
-    names = sorted((name for name in domain.objects if name.endswith(f".{target}")), key=lambda n: (n != home, len(n)))
+    names = [
+        name
+        for name, found in domain.objects.items()
+        if name == home
+        or (
+            name.endswith(f".{target}")
+            and ("." in target or found.objtype not in MEMBERS)
+        )
+    ]
     if not names:
         return content if node["reftype"] == "obj" else None
-    return domain.resolve_xref(env, node["refdoc"], app.builder, "obj", names[0], node, content)
+    name = min(names, key=lambda name: (name != home, len(name), name))
+    return domain.resolve_xref(
+        env, node["refdoc"], app.builder, "obj", name, node, content
+    )
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

@@ -6,9 +6,8 @@ from math import pi
 from typing import ClassVar
 
 from docutils.parsers.rst.directives.tables import CSVTable
-from sphinx.application import Sphinx
-
 from qiskit_fusedqml.ir.gates import GATES, Factor
+from sphinx.application import Sphinx
 
 
 class _Table(CSVTable):
@@ -25,7 +24,10 @@ class GateTable(_Table):
             f'``{name}``,{row.num_ctrl},{row.num_targets},{row.num_params},"{", ".join(map(spelled, row.product))}"'
             for name, row in sorted(GATES.items())
         ]
-        return ["name,controls,targets,parameters,product on the targets", *rows], "qiskit_fusedqml.ir.gates"
+        return [
+            "name,controls,targets,parameters,product on the targets",
+            *rows,
+        ], "qiskit_fusedqml.ir.gates"
 
 
 def spelled(factor: Factor) -> str:
