@@ -27,6 +27,8 @@ def faults(path: Path) -> list[str]:
             output["output_type"] == "error" or output.get("name") == "stderr" for output in outputs
         ),
         "shows a place on somebody's disk": re.search(r"/(home|root|tmp|work|usr|Users)/", shown) is not None,
+        "has code wider than 88 columns": any(len(line.rstrip("\n")) > 88 for cell in code for line in cell["source"]),
+        "has no link to the reference": "](../docs/api/" not in text,
         "does not begin with its title": not "".join(cells[0]["source"]).startswith("# "),
         "does not end with what to try next": "What to try next" not in "".join(cells[-1]["source"]),
         "is not in the README": f"tutorials/{path.name}" not in README,
@@ -41,7 +43,7 @@ def test_tutorials_have_their_form() -> None:
 
 def test_a_badly_kept_tutorial_is_seen(tmp_path: Path) -> None:
     stderr = {"output_type": "stream", "name": "stderr", "text": ["/home/me/lib.py: UserWarning"]}
-    code = {"cell_type": "code", "execution_count": None, "outputs": [stderr], "source": ["1"], "metadata": {}}
+    code = {"cell_type": "code", "execution_count": None, "outputs": [stderr], "source": [89 * "1"], "metadata": {}}
     path = tmp_path / "notes.ipynb"
     path.write_text(json.dumps({"cells": [code], "padding": 300_000 * "."}))
-    assert len(faults(path)) == 9
+    assert len(faults(path)) == 11
