@@ -23,7 +23,8 @@ PRIVATE = "|".join(
     """
     Array AngleTables BindingTables Bytes CSRRows Caches Circuits Config Derivative Expression Frame Functional
     Geometry Group Indices Instruction Item Masks MixedStateDevice Number Operation Operations Pairs Parameters
-    PauliOperation PhysicalTerm Qubits ResultT RotationSequences RunnerOptions Runtime Space Step Take Vector CoefficientTables _Room
+    PauliOperation PhysicalTerm Qubits ResultT RotationSequences RunnerOptions Runtime Space Step Take Vector
+    CoefficientTables _Room
     """.split()
 )
 """Names of the inside that signatures have and these pages do not describe."""

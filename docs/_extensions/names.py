@@ -97,11 +97,23 @@ def linked(
     )
 
 
+STANDARD = {"Sequence", "Target"}
+"""Classes of the standard library and of Qiskit whose names the inside has, too."""
+
+
+def unlinked(_app: Sphinx, doctree: nodes.document) -> None:
+    """In signatures these names are not ours."""
+    for node in list(doctree.findall(addnodes.pending_xref)):
+        if node.get("refdomain") == "py" and node["reftarget"] in STANDARD:
+            node.replace_self(node.children)
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Called by Sphinx."""
     app.setup_extension("sphinx.ext.autodoc")
     app.connect("autodoc-process-signature", as_written)
     app.connect("autodoc-process-docstring", keep, priority=400)
     app.connect("autodoc-process-docstring", restore, priority=600)
+    app.connect("doctree-read", unlinked)
     app.connect("missing-reference", linked)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

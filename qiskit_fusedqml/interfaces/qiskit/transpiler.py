@@ -42,6 +42,19 @@ _LOCAL = frozenset({"barrier", "measure", "reset", "delay", "initialize"})
 """Instructions that are not fused and act on nothing but their own bits."""
 
 
+SHOWN_PARAMETERS = 40
+"""Columns of a fused gate's parameters that a drawing as text has room for; longer lists are left out."""
+
+
+class _Label(str):
+    """The label of a fused gate. Qiskit's text drawer adds a gate's parameters to it, however many these are."""
+
+    __slots__ = ()
+
+    def __add__(self, parameters: str) -> str:
+        return super().__add__(parameters if len(parameters) <= SHOWN_PARAMETERS else "(...)")
+
+
 class FusedGate(Gate):
     """Gates that are run together.
 
@@ -72,7 +85,7 @@ class FusedGate(Gate):
         values = free if params is None else list(params)
         if len(values) != len(free):
             raise InvalidInputError(f"{len(values)} parameters were given; the body has {len(free)}: {free}.")
-        super().__init__(FUSED, body.num_qubits, values, label=label or f"fused {len(body)}")
+        super().__init__(FUSED, body.num_qubits, values, label=_Label(label or f"fused {len(body)}"))
 
     def _define(self) -> None:
         bound = self._body.assign_parameters(dict(zip(self._body.parameters, self.params, strict=True)))

@@ -312,3 +312,21 @@ def test_in_a_pass_manager() -> None:
     manager = generate_preset_pass_manager(optimization_level=1, backend=FusedSimulator())
     manager.post_optimization = PassManager([FusionPass()])
     assert manager.run(circuit).count_ops() == {"fused": 1}
+
+
+@pytest.mark.parametrize("reps", [1, 40])
+def test_a_fused_circuit_is_drawn_within_120_columns(reps: int) -> None:
+    fused = FusionPass()(efficient_su2(6, reps=reps))
+    bound = fused.assign_parameters(np.linspace(-3, 3, fused.num_parameters))
+    for circuit in (fused, bound, fused.copy(), pickle.loads(pickle.dumps(fused))):
+        assert max(map(len, str(circuit.draw("text", fold=120)).splitlines())) <= 120
+        assert f"fused {len(fused.data[0].operation.unfuse())}" in str(circuit.draw("text", fold=120))
+
+
+def test_few_parameters_of_a_fused_gate_are_drawn() -> None:
+    body = QuantumCircuit(1)
+    body.rx(Parameter("left"), 0)
+    body.rz(Parameter("right"), 0)
+    outer = QuantumCircuit(1)
+    outer.append(FusedGate(body), [0])
+    assert "fused 2(left,right)" in str(outer.draw("text"))
