@@ -29,8 +29,7 @@ class DifferentiableCircuit(ProgramFunction):
 
     >>> from qiskit.circuit.library import real_amplitudes
     >>> f = DifferentiableCircuit(real_amplitudes(2), ["ZI", "IZ"])
-    >>> values, pullback = f.vjp(w=[0.5] * f.num_weights)  # (1, 2)
-    >>> _, dw = pullback(2 * values)  # (8,), the gradient of the sum of squares
+    >>> loss, dw = f.value_and_grad(w=[0.5] * 8, loss=lambda values: ((values**2).sum(), 2 * values))
 
     Only qubits that the circuit acts on are simulated, at most 40 of however many. Qubits that it resets are replaced
     by fresh ones: values, probabilities and their gradients are those of the mixed state, and amplitudes are refused.
