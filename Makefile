@@ -115,7 +115,7 @@ cross: $(VENV)/cross-dependencies
 arm64: $(VENV)/cross-dependencies
 	$(BIN)/python .ci/arm64.py build/arm64 $(JOBS) $(ARGS)
 
-# the wheel is made of the source distribution; one for Python 3.12 and later: make wheel PYTHON=python3.12
+# the wheel is made of the source distribution; for Python 3.12 and later: make clean && make wheel PYTHON=python3.12
 wheel: $(VENV)/wheel-dependencies
 	rm -rf dist
 	$(BIN)/python -m build --quiet .
