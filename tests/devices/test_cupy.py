@@ -254,7 +254,7 @@ def test_kernels_are_compiled_in_groups_and_that_is_said_once(cupy, monkeypatch)
     assert [text[:34] for text in told] == ["CUDA kernels are being compiled fo"]
     plain = [name for name in sources.kernel_names() if "<" not in name]
     assert cupy.compiled == [*plain, "fusedqml::set_state<double>"]
-    assert len(plain) == 13
+    assert len(plain) == 12
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ ATTRIBUTES = [
     *("cuda.Device.id", "cuda.Device.attributes", "cuda.Device.__enter__", "cuda.Device.compute_capability"),
     *("cuda.Stream.from_external", "cuda.Stream.begin_capture", "cuda.Stream.end_capture", "cuda.Stream.synchronize"),
     *("cuda.get_current_stream", "cuda.Graph.launch", "cuda.Event", "cuda.get_elapsed_time"),
+    *("cuda.function.CNumpyArray", "ndarray.data", "cuda.MemoryPointer.ptr"),
     *("cuda.runtime.streamIsCapturing", "ndarray.flags", "ndarray.dtype"),
     *("cuda.runtime.getDeviceCount", "cuda.runtime.CUDARuntimeError", "cuda.runtime.memGetInfo"),
     *("cuda.memory.OutOfMemoryError", "cuda.MemoryPool.free_bytes", "cuda.MemoryPool.free_all_blocks"),

@@ -7,30 +7,13 @@ namespace fusedqml {
 // Rows "constant + sum weight * source" of a sparse matrix give the angles of the gates of all sequences, then of batched pairs, batched terms, shared pairs
 // and shared terms. A source k >= 0 is shared: a parameter, the value of an expression or an Euler angle; ~k is batched: a column of the sample's values, or
 // the value of an expression.
-struct CoefficientMap {
-    const int *start, *source;
-    const double *weight, *constant;
-    const int *sequence_start, *axis;        // of each sequence, of each gate: turned sequences, shared matrices, batched matrices
-    const int *order, *stretch_start;   // scaling operations, 4 * number + kind, stretch by stretch
-    const int* plain;                   // pairs that are not among them
-    const int *sequence_overlaps, *sequence_pairs, *matrix_overlaps, *position;
-    const double* sequence_signs;
-    int num_parameters, num_columns, num_expressions, num_sequences, num_matrices, num_batched_matrices, num_shared_gates, num_gates;
-    int num_pairs, num_scales, num_terms, num_batched_pairs, num_batched_terms, num_stretches, num_plain, num_scalings, num_overlaps;
-
+// sequence_start and axis: of each sequence, of each gate: turned sequences, shared matrices, batched matrices. order: the scaling operations,
+// 4 * number + kind, stretch by stretch; plain: the pairs that are not among them.
+struct CoefficientMap : MapMembers {
     __device__ __forceinline__ int num_shared_expressions() const { return num_expressions + 3 * num_sequences; }
 };
 
-static_assert(sizeof(CoefficientMap) <= map_bytes);
-
-// sizes: the numbers, in the order of the struct.
-__global__ void set_coefficient_map(CoefficientMap* map, const int* sizes, const int* start, const int* source, const double* weight, const double* constant,
-                           const int* sequence_start, const int* axis, const int* order, const int* stretch_start, const int* plain, const int* sequence_overlaps,
-                           const int* sequence_pairs, const int* matrix_overlaps, const int* position, const double* sequence_signs) {
-    *map = {start, source, weight, constant, sequence_start, axis, order, stretch_start, plain, sequence_overlaps, sequence_pairs, matrix_overlaps, position, sequence_signs,
-               sizes[0], sizes[1], sizes[2], sizes[3], sizes[4], sizes[5], sizes[6], sizes[7], sizes[8], sizes[9], sizes[10], sizes[11], sizes[12], sizes[13],
-               sizes[14], sizes[15], sizes[16]};
-}
+static_assert(sizeof(CoefficientMap) == map_bytes);
 
 // The numbers of one call. numbers: [shared terms, pairs, scales, matrices][batched pairs, matrices, terms], the batched ones [..][sample];
 // memory: [behind, phases, shared expressions, shared sines][batched sines, expressions], likewise.
@@ -40,7 +23,7 @@ struct Values {
     const double *shared_values, *batched_values;
     double *numbers, *memory;
 
-    __device__ __forceinline__ double* pairs() const { return numbers + r.num_terms; }
+    __device__ __forceinline__ double* pairs() const { return numbers + r.num_angles; }
     __device__ __forceinline__ double* scales() const { return pairs() + 2 * r.num_pairs; }
     __device__ __forceinline__ double* matrices() const { return scales() + r.num_scales; }
     __device__ __forceinline__ double* batched_pairs() const { return matrices() + 8 * r.num_matrices; }
@@ -119,8 +102,8 @@ __device__ __forceinline__ void put_euler(const Values& v, int sequence, const d
 }
 
 // All that depends on the values alone: a thread for each turned sequence and shared matrix, then for each batched matrix, pair and term of each sample.
-__global__ void bind_values(const CoefficientMap* map, long long batch, const double* shared_values, const double* batched_values, double* numbers, double* memory) {
-    const Values v = {*map, batch, shared_values, batched_values, numbers, memory};
+__global__ void bind_values(const CoefficientMap map, long long batch, const double* shared_values, const double* batched_values, double* numbers, double* memory) {
+    const Values v = {map, batch, shared_values, batched_values, numbers, memory};
     long long k = static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x;
     const int shared = v.r.num_sequences + v.r.num_matrices;
     double q[4];
@@ -143,14 +126,14 @@ __global__ void bind_values(const CoefficientMap* map, long long batch, const do
     if (number < v.r.num_batched_pairs) {
         double* pair = v.batched_pairs() + 2 * number * batch + sample;
         sincos(0.5 * v.angle(place, sample), pair + batch, pair);
-    } else if (number < v.r.num_batched_pairs + v.r.num_batched_terms) {
+    } else if (number < v.r.num_batched_pairs + v.r.num_batched_angles) {
         v.batched_terms()[(number - v.r.num_batched_pairs) * batch + sample] = turns_of(v.angle(place, sample));
     }
 }
 
 __device__ __forceinline__ double* put_pair(const Values& v, int pair) {
     double* to = v.pairs() + 2 * pair;
-    sincos(0.5 * v.angle(v.r.num_gates + v.r.num_batched_pairs + v.r.num_batched_terms + pair, 0), to + 1, to);
+    sincos(0.5 * v.angle(v.r.num_gates + v.r.num_batched_pairs + v.r.num_batched_angles + pair, 0), to + 1, to);
     return to;
 }
 
@@ -189,8 +172,8 @@ __device__ __forceinline__ void bind_stretch(const Values& v, int start, int sto
 }
 
 // What may depend on Euler angles: a thread for each stretch, for each other shared pair, and for each shared term.
-__global__ void bind_shared(const CoefficientMap* map, long long batch, const double* shared_values, const double* batched_values, double* numbers, double* memory) {
-    const Values v = {*map, batch, shared_values, batched_values, numbers, memory};
+__global__ void bind_shared(const CoefficientMap map, long long batch, const double* shared_values, const double* batched_values, double* numbers, double* memory) {
+    const Values v = {map, batch, shared_values, batched_values, numbers, memory};
     int k = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
     if (k < v.r.num_stretches) return bind_stretch(v, v.r.stretch_start[k], v.r.stretch_start[k + 1]);
     k -= v.r.num_stretches;
@@ -199,7 +182,7 @@ __global__ void bind_shared(const CoefficientMap* map, long long batch, const do
         return;
     }
     k -= v.r.num_plain;
-    if (k < v.r.num_terms) v.numbers[k] = turns_of(v.angle(v.r.num_gates + v.r.num_batched_pairs + v.r.num_batched_terms + v.r.num_pairs + k, 0));
+    if (k < v.r.num_angles) v.numbers[k] = turns_of(v.angle(v.r.num_gates + v.r.num_batched_pairs + v.r.num_batched_angles + v.r.num_pairs + k, 0));
 }
 
 __global__ void set_zero(double* to, long long count) {
@@ -252,9 +235,9 @@ __device__ __forceinline__ void turned_overlaps(const Values& v, int sequence, c
 
 // Gradients of the gates of all sequences whose overlaps are wanted, gates [shared gate][shared sample] and batched_gates [batched gate][sample]. shared: overlaps
 // (shared_samples, S); batched: (batch, S), or null where the batched ones are not wanted.
-__global__ void pull_sequences(const CoefficientMap* map, long long batch, double* numbers, double* memory, const double* shared, long long shared_samples,
+__global__ void pull_sequences(const CoefficientMap map, long long batch, double* numbers, double* memory, const double* shared, long long shared_samples,
                           const double* batched, double* gates, double* batched_gates) {
-    const Values v = {*map, batch, nullptr, nullptr, numbers, memory};
+    const Values v = {map, batch, nullptr, nullptr, numbers, memory};
     long long k = static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x;
     const long long both = v.r.num_sequences + v.r.num_matrices;
     const bool is_batched = k >= both * shared_samples;
@@ -280,9 +263,9 @@ __global__ void pull_sequences(const CoefficientMap* map, long long batch, doubl
 
 // results[sample * width + target] (+)= sum over a target's entries of weight * item. Items are the overlaps (samples, overlaps), scaled, then `others`
 // [item][sample]. A team of `team` threads, a power of two up to 32, adds each.
-__global__ void pull_values(const CoefficientMap* map, double* memory, const double* overlaps, int num_overlaps, const double* others, const int* start,
+__global__ void pull_values(const CoefficientMap map, double* memory, const double* overlaps, int num_overlaps, const double* others, const int* start,
                             const int* items, const double* weights, int targets, long long samples, int team, int width, int accumulate, double* results) {
-    const Values v = {*map, 1, nullptr, nullptr, nullptr, memory};
+    const Values v = {map, 1, nullptr, nullptr, nullptr, memory};
     const long long output = (static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x) / team;
     const int member = static_cast<int>(threadIdx.x) % team;
     const bool real = output < targets * samples;

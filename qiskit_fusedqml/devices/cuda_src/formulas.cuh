@@ -112,10 +112,10 @@ struct Features {
 };
 
 // Threads take the shared members, then the batched ones of each sample, in turns.
-__global__ void evaluate_expressions(const CoefficientMap* map, long long batch, const double* shared_values, const double* batched_values, double* memory,
+__global__ void evaluate_expressions(const CoefficientMap map, long long batch, const double* shared_values, const double* batched_values, double* memory,
                                   const int* members,
                                   const int* nodes, const int* slots, const double* constants, int most_nodes, int num_members, double* room) {
-    const Values v = {*map, batch, shared_values, batched_values, nullptr, memory};
+    const Values v = {map, batch, shared_values, batched_values, nullptr, memory};
     const long long thread = static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x, threads = static_cast<long long>(gridDim.x) * blockDim.x;
     const Features f = {members, nodes, slots, constants, room, threads, thread, most_nodes};
     const int shared = v.r.num_expressions;
@@ -129,11 +129,11 @@ __global__ void evaluate_expressions(const CoefficientMap* map, long long batch,
 
 // The derivatives for the members' variables: [slot of a shared member][shared sample], and [slot of a batched one][sample]. outer: the derivatives for the
 // members, of shared ones at shared_outer[sample * shared_stride + member], of batched ones at batched_outer[sample * batched_stride + member].
-__global__ void pull_expressions(const CoefficientMap* map, long long batch, const double* shared_values, const double* batched_values, double* memory, const int* members,
+__global__ void pull_expressions(const CoefficientMap map, long long batch, const double* shared_values, const double* batched_values, double* memory, const int* members,
                               const int* nodes, const int* slots, const double* constants, int most_nodes, int num_members, double* room, int shared_slots,
                               const double* shared_outer, long long shared_samples, long long shared_stride, const double* batched_outer, long long batched_stride,
                               double* shared_results, double* batched_results) {
-    const Values v = {*map, batch, shared_values, batched_values, nullptr, memory};
+    const Values v = {map, batch, shared_values, batched_values, nullptr, memory};
     const long long thread = static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x, threads = static_cast<long long>(gridDim.x) * blockDim.x;
     const Features f = {members, nodes, slots, constants, room, threads, thread, most_nodes};
     const int shared = v.r.num_expressions;

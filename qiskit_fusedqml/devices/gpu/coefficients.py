@@ -9,15 +9,16 @@ there, too. Values are not checked: those that are not finite give results that 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from typing_extensions import override
 
 from ...planner.tables import BindingTables
 from .. import BoundOnDevice
-from .constants import MAP_BYTES, THREADS
+from .constants import MAP, MAP_ARRAYS, THREADS, Counts
 from .launches import Launcher, Partials
 from .layout import KINDS, Sizes
 from .runtime import Buffer, Runtime, on_own_device
@@ -37,28 +38,6 @@ EXPRESSION_THREADS = 1 << 15
 
 LONG_ROW = 8
 """Items of a sum, on average, from which a warp adds them."""
-
-
-class Counts(NamedTuple):
-    """The numbers of a `CoefficientMap` in the kernels, in their order; columns are the batched parameters."""
-
-    parameters: int
-    columns: int
-    expressions: int
-    sequences: int
-    matrices: int
-    batched_matrices: int
-    shared_gates: int
-    gates: int
-    pairs: int
-    scales: int
-    angles: int
-    batched_pairs: int
-    batched_angles: int
-    stretches: int
-    plain: int
-    scalings: int
-    overlaps: int
 
 
 class Gathering:
@@ -89,6 +68,30 @@ class LoadedExpressions:
         self.gradients = _loaded(launcher, expression_gradients(tables, e.slots, self.shared_slots))
 
 
+def _arrays(tables: BindingTables, rows: AngleRows) -> dict[str, NDArray[Any]]:
+    """The arrays of a `CoefficientMap` in the kernels, by name."""
+    c = tables.coefficients
+    sequence_start, axis = sequence_words(tables)
+    order, stretch_start, plain = scaling_words(tables)
+    found = {
+        "start": rows.weights.indptr,
+        "source": source_words(rows.weights.indices, tables),
+        "sequence_start": sequence_start,
+        "axis": axis,
+        "order": order,
+        "stretch_start": stretch_start,
+        "plain": plain,
+        "sequence_overlaps": c.sequences[1],
+        "sequence_pairs": c.sequences[3],
+        "matrix_overlaps": np.concatenate([c.matrices[1].ravel(), c.batched_matrices[1].ravel()]),
+        "position": c.scales.overlap_position,
+        "weight": rows.weights.data,
+        "constant": rows.constants,
+        "sequence_signs": c.sequences[2],
+    }
+    return {name: np.asarray(found[name], MAP_ARRAYS[name]) for name in MAP_ARRAYS}
+
+
 class LoadedMap:
     """A binding's tables on the device.
 
@@ -99,24 +102,20 @@ class LoadedMap:
 
     def __init__(self, launcher: Launcher, tables: BindingTables) -> None:
         c, rows = tables.coefficients, AngleRows.of(tables)
-        words, stretch_start, plain = scaling_words(tables)
+        arrays = _arrays(tables, rows)
         self.num_shared, self.num_batched = tables.angles.num_shared, tables.angles.num_batched
         sequence_gates, matrix_gates, self.batched_gates, batched_pairs, batched_terms, pairs, terms = rows.lengths
         counts = (
             *(tables.num_parameters, len(tables.batched_parameters), self.num_shared - tables.num_parameters),
             *(len(each[0]) for each in (c.sequences, c.matrices, c.batched_matrices)),
             *(sequence_gates + matrix_gates, sum(rows.lengths[:3]), pairs, c.num_scales, terms),
-            *(batched_pairs, batched_terms, len(stretch_start) - 1, len(plain), len(words), c.num_overlaps),
+            *(batched_pairs, batched_terms, len(arrays["stretch_start"]) - 1, len(arrays["plain"])),
+            *(len(arrays["order"]), c.num_overlaps),
         )
         self.counts = Counts._make(counts)
-        matrix_overlaps = np.concatenate([c.matrices[1].ravel(), c.batched_matrices[1].ravel()])
-        arrays = [np.array(self.counts), rows.weights.indptr, source_words(rows.weights.indices, tables)]
-        arrays += [rows.weights.data, rows.constants, *sequence_words(tables), words, stretch_start, plain]
-        arrays += [c.sequences[1], c.sequences[3], matrix_overlaps, c.scales.overlap_position, c.sequences[2]]
-        reals = (np.float64 if a.dtype == np.float64 else np.int32 for a in arrays)
-        self._arrays = [launcher.upload(np.asarray(a, kind)) for a, kind in zip(arrays, reals, strict=True)]
-        self.record = launcher.runtime.empty(MAP_BYTES // 8, np.int64)
-        launcher.launch("set_coefficient_map", (1, 1), [self.record, *self._arrays], threads=1)
+        sizes = {f"num_{name}": count for name, count in self.counts._asdict().items()}
+        buffers = {name: launcher.upload(array) for name, array in arrays.items()}
+        self.structure = launcher.runtime.structure(MAP, buffers, sizes)
         dense = [np.stack([m.real, m.imag], -1).ravel() for m in c.dense]
         self.dense = launcher.upload(np.concatenate([np.zeros(0), *dense]))
         self._dense_qubits = tuple(len(matrix).bit_length() - 1 for matrix in c.dense)
@@ -168,7 +167,7 @@ class BoundValues(BoundOnDevice):
         self._launcher, self._map, self._batch = launcher, loaded, batch
         n, e, sizes = loaded.counts, loaded.expressions, loaded.sizes(batch)
         numbers, self._memory = launcher.reals(sizes.places()[1]), launcher.reals(loaded.memory(batch))
-        self._values: list[Any] = [loaded.record, batch, shared, batched]
+        self._values: list[Any] = [loaded.structure, batch, shared, batched]
         self._coefficients = CoefficientsOnDevice(loaded, sizes, numbers)
         if e is not None:
             self._evaluate("evaluate_expressions", e, e.shared_members + (e.members - e.shared_members) * batch, [])
@@ -211,7 +210,7 @@ class BoundValues(BoundOnDevice):
         """The gradients of the gates of all sequences."""
         m, n, first = self._map, self._map.counts, targets[0]
         gates = self._items(n.shared_gates, m.batched_gates, targets, samples)
-        values = [m.record, self._batch, self._coefficients.numbers, self._memory, first.overlaps, first.samples]
+        values = [m.structure, self._batch, self._coefficients.numbers, self._memory, first.overlaps, first.samples]
         values += [targets[-1].overlaps if samples else None, gates.shared, gates.batched]
         count = (n.sequences + n.matrices) * first.samples + n.batched_matrices * samples
         self._launcher.each("pull_sequences", count, values)
@@ -245,7 +244,7 @@ class BoundValues(BoundOnDevice):
             self._launcher.add(partials, places, 0, items.sums, real=False, onto=False)
         for target, others in zip(targets, (items.shared, items.batched), strict=False):
             g, samples = gradients[target.kind], target.samples
-            values = [self._map.record, self._memory, target.overlaps, num_overlaps, others, *g.arrays]
+            values = [self._map.structure, self._memory, target.overlaps, num_overlaps, others, *g.arrays]
             values += [g.targets, samples, g.team, target.width, onto, target.gradients]
             self._launcher.each("pull_values", g.targets * samples * g.team, values)
 

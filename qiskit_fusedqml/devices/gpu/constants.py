@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
+import numpy as np
+
 from ...planner.tape import STEEP
 
 THREADS = 256
@@ -19,8 +23,48 @@ PART_BYTES = 32
 RESULTS_BYTES = 32
 """Of `Results` in the kernels."""
 
-MAP_BYTES = 256
-"""At least those of a `CoefficientMap` in the kernels."""
+
+class Counts(NamedTuple):
+    """The numbers of a `CoefficientMap` in the kernels, in their order; columns are the batched parameters."""
+
+    parameters: int
+    columns: int
+    expressions: int
+    sequences: int
+    matrices: int
+    batched_matrices: int
+    shared_gates: int
+    gates: int
+    pairs: int
+    scales: int
+    angles: int
+    batched_pairs: int
+    batched_angles: int
+    stretches: int
+    plain: int
+    scalings: int
+    overlaps: int
+
+
+_INTEGERS = (
+    *("start", "source", "sequence_start", "axis", "order", "stretch_start", "plain"),
+    *("sequence_overlaps", "sequence_pairs", "matrix_overlaps", "position"),
+)
+
+MAP_ARRAYS: dict[str, type[np.number]] = {
+    **dict.fromkeys(_INTEGERS, np.int32),
+    **dict.fromkeys(("weight", "constant", "sequence_signs"), np.float64),
+}
+"""The arrays of a `CoefficientMap`, and the types of their entries."""
+
+_C_TYPES: dict[type[np.number], str] = {np.int32: "int", np.float64: "double"}
+"""C++'s names of them."""
+
+MAP = np.dtype(
+    [(name, np.uint64) for name in MAP_ARRAYS] + [(f"num_{name}", np.int32) for name in Counts._fields],
+    align=True,
+)
+"""A `CoefficientMap`, which kernels take by value."""
 
 RECORDS = ("exchange", "flush", "turn", "unitary", "pauli", "phase", "diagonal", "measure", "dense")
 """The kinds of a sweep's records, by number."""
@@ -69,7 +113,7 @@ def declarations(block_threads: int) -> str:
         "largest_block": block_threads,
         "part_bytes": PART_BYTES,
         "results_bytes": RESULTS_BYTES,
-        "map_bytes": MAP_BYTES,
+        "map_bytes": MAP.itemsize,
         "steep": int(STEEP),
         "staged_terms": STAGED_TERMS,
         "thread_rows": THREAD_ROWS,
@@ -86,4 +130,7 @@ def declarations(block_threads: int) -> str:
         ("PauliKind", [f"pauli_{each}" for each in PAULI_KINDS]),
     ):
         lines.append(f"enum {name} {{ {', '.join(members)} }};")
+    members = [f"const {_C_TYPES[kind]}* {name};" for name, kind in MAP_ARRAYS.items()]
+    members += [f"int num_{name};" for name in Counts._fields]
+    lines.append(f"struct MapMembers {{ {' '.join(members)} }};")
     return "namespace fusedqml {\n" + "\n".join(lines) + "\n}\n"

@@ -314,8 +314,7 @@ class GPUDevice(GPUParts, DeviceWithMemory, SamplingDevice):
         with self._lock:
             found = kept.get(planned)
         if found is None:
-            with self.runtime.unrecorded():
-                found = load()
+            found = load()
             with self._lock:
                 found = kept.setdefault(planned, found)
         return found

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import wraps
@@ -30,7 +30,7 @@ Buffer = Any
 """A one-dimensional array in device memory; ``buffer[start:]`` is a view."""
 
 Argument = Any
-"""A `Buffer`, a NumPy scalar, or None for a null pointer."""
+"""A `Buffer`, a `Structure`, a NumPy scalar, or None for a null pointer."""
 
 Launch = tuple[Any, tuple[int, int], int, tuple[Any, ...], int]
 """A function of CuPy's, blocks, threads, arguments and bytes of shared memory."""
@@ -60,6 +60,25 @@ _lock = threading.Lock()
 
 _told: set[str] = set()
 """What has been said in this process already."""
+
+
+class Structure(NDArray[np.void]):
+    """A structure that a kernel takes by value: one NumPy record.
+
+    Attributes:
+        buffers: What it holds the addresses of.
+    """
+
+    buffers: tuple[Buffer, ...]
+
+    @classmethod
+    def of(cls, dtype: np.dtype[np.void], addresses: dict[str, int], buffers: Iterable[Buffer]) -> Structure:
+        """One of that type, from addresses and other numbers by name."""
+        made = np.zeros(1, dtype).view(cls)
+        for name in dtype.names or ():
+            made[name] = addresses[name]
+        made.buffers = tuple(buffers)
+        return made
 
 
 @dataclass(frozen=True)
@@ -229,6 +248,11 @@ class Runtime:
         """A copy of a host array, flattened."""
         return self._allocated(array.nbytes, lambda: self._cupy.asarray(np.ravel(array)))
 
+    def structure(self, dtype: np.dtype[np.void], buffers: dict[str, Buffer], numbers: dict[str, int]) -> Structure:
+        """A structure of the addresses of buffers, and of numbers."""
+        addresses = {name: int(buffer.data.ptr) for name, buffer in buffers.items()}
+        return Structure.of(dtype, addresses | numbers, buffers.values())
+
     def copy(self, buffer: Buffer) -> Buffer:
         """A copy on the device."""
         return self._allocated(buffer.nbytes, buffer.copy)
@@ -375,16 +399,6 @@ class Runtime:
     def capture(self, work: Callable[[], None]) -> Callable[[], None]:
         """What launches again all that ``work`` launches, on the stream that is current then; nothing is run yet."""
         return self.record(work)[1].launch
-
-    @contextmanager
-    def unrecorded(self) -> Iterator[None]:
-        """Where launches are made at once while others are recorded: for what is kept beyond the recording."""
-        noted = getattr(self._noting, "launches", None)
-        self._noting.launches = None
-        try:
-            yield
-        finally:
-            self._noting.launches = noted
 
     @property
     def recorded(self) -> RecordedMemory | None:

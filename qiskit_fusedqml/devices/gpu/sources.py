@@ -61,11 +61,11 @@ def compiled_with(name: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 @cache
 def _declared() -> dict[str, tuple[str, tuple[type[np.integer] | None, ...]]]:
-    """Template parameters of each kernel, and the types of its parameters: None for pointers."""
+    """Template parameters of each kernel, and the types of its parameters: None for pointers and structures."""
     found: dict[str, tuple[str, tuple[type[np.integer] | None, ...]]] = {}
     for kernel in _KERNEL.finditer(source()):
         types = (
-            None if "*" in parameter else np.int64 if "long long" in parameter else np.int32
+            None if "*" in parameter or "Map" in parameter else np.int64 if "long long" in parameter else np.int32
             for parameter in kernel["parameters"].split(",")
         )
         found[kernel["name"]] = kernel["template"] or "", tuple(types)
@@ -73,7 +73,7 @@ def _declared() -> dict[str, tuple[str, tuple[type[np.integer] | None, ...]]]:
 
 
 def arguments(kernel: str, values: Sequence[Any]) -> list[Any]:
-    """What is passed to a kernel: buffers as they are, None for a null pointer, integers in the kernel's types."""
+    """What is passed to a kernel: buffers, structures, None for a null pointer, integers in its types."""
     types = _declared()[kernel][1]
     return [value if scalar is None else scalar(value) for scalar, value in zip(types, values, strict=True)]
 

@@ -67,6 +67,7 @@ class Array:
     ndim = property(lambda self: self.host.ndim)
     size = property(lambda self: self.host.size)
     nbytes = property(lambda self: self.host.nbytes)
+    data = property(lambda self: SimpleNamespace(ptr=self.host.ctypes.data))
     flags = property(lambda self: self.host.flags)
     device = property(lambda self: SimpleNamespace(id=self.memory.device))
     T = property(lambda self: Array(self.host.T, self.memory))
@@ -253,7 +254,8 @@ class RawKernel:
         self.loaded = True
         if self.device != machine().device:
             raise CUDARuntimeError("cudaErrorInvalidResourceHandle: the function was loaded on another device")
-        assert all(isinstance(a, Array | np.int32 | np.int64 | np.uint64) for a in args)
+        assert all(isinstance(a, Array | np.int32 | np.int64 | np.uint64 | np.ndarray) for a in args)
+        assert all(a.size == 1 and a.dtype.names for a in args if isinstance(a, np.ndarray))
         assert all(a.host.flags.c_contiguous for a in args if isinstance(a, Array))
         on_current_device(args)
         assert shared <= self.max_dynamic_shared_size_bytes <= ATTRIBUTES["MaxSharedMemoryPerBlockOptin"]
@@ -263,7 +265,7 @@ class RawKernel:
         assert 0 < x < 2**31
         assert 0 < y < 2**16
         # as in CUDA, what is launched does not keep its buffers
-        arguments = [a.host if isinstance(a, Array) else a for a in args]
+        arguments = [a.host if isinstance(a, Array) else a for a in args]  # structures are taken by value
 
         def run() -> None:
             with _emulation:

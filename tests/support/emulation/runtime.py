@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from support.emulation.signatures import check
 
-from qiskit_fusedqml.devices.gpu.runtime import Limits
+from qiskit_fusedqml.devices.gpu.runtime import Limits, Structure
 from qiskit_fusedqml.devices.gpu.sources import kernel_names, source
 
 HERE = Path(__file__).parent
@@ -131,6 +131,8 @@ def _check(command: list[str]) -> None:
 def _value(argument: object) -> ctypes._SimpleCData:
     if argument is None:
         return ctypes.c_void_p(0)
+    if isinstance(argument, Structure):
+        return (ctypes.c_char * argument.nbytes).from_buffer_copy(argument.tobytes())
     if isinstance(argument, np.ndarray):
         return ctypes.c_void_p(argument.ctypes.data)
     return np.ctypeslib.as_ctypes_type(np.asarray(argument).dtype)(argument)
@@ -233,6 +235,10 @@ class EmulatedRuntime:
         assert buffer.dtype == array.dtype
         buffer[: len(array)] = array
 
+    def structure(self, dtype, buffers, numbers):
+        addresses = {name: buffer.ctypes.data for name, buffer in buffers.items()}
+        return Structure.of(dtype, addresses | numbers, buffers.values())
+
     def download(self, buffer):
         assert self.captured is None, "a copy to the host while launches are captured"
         return np.array(buffer)
@@ -261,9 +267,6 @@ class EmulatedRuntime:
 
     recorded = None
 
-    def unrecorded(self):
-        return nullcontext()
-
     def refuse_capture(self):
         """Nobody captures a stream here."""
 
@@ -290,7 +293,7 @@ class EmulatedRuntime:
         self.kernels.seed(self.seed)
         self.kernels.run(kernel, (*blocks, threads), shared_bytes, list(arguments))
         for argument in arguments:
-            if isinstance(argument, np.ndarray):
+            if isinstance(argument, np.ndarray) and not isinstance(argument, Structure):
                 root = argument.base
                 if not ((root[:GUARD] == 0xFF).all() and (root[-GUARD:] == 0xFF).all()):
                     raise RuntimeError(f"{kernel}: a write beyond a buffer")

@@ -8,6 +8,8 @@ from functools import cache
 
 import numpy as np
 
+from qiskit_fusedqml.devices.gpu.constants import MAP
+from qiskit_fusedqml.devices.gpu.runtime import Structure
 from qiskit_fusedqml.devices.gpu.sources import source
 
 TYPES = {
@@ -18,10 +20,10 @@ TYPES = {
     "unsigned long long": "uint64",
     "Complex<float>": "complex64",
     "Complex<double>": "complex128",
-    # structures are made by kernels, in memory of so many words
+    "CoefficientMap": MAP.name,
+    # other structures are made by kernels, in memory of so many words
     "Part<float>": "int64",
     "Part<double>": "int64",
-    "CoefficientMap": "int64",
     "Results": "int64",
 }
 """NumPy's names."""
@@ -51,5 +53,6 @@ def check(kernel: str, arguments: Sequence[object]) -> None:
         expected = TYPES[re.sub(r"\b(Real|Value)\b", real, kind)]
         is_null = argument is None or isinstance(argument, np.uint64)
         given = "nothing" if is_null else np.asarray(argument).dtype.name
-        if is_pointer != (is_null or isinstance(argument, np.ndarray)) or given not in {"nothing", expected}:
+        is_array = isinstance(argument, np.ndarray) and not isinstance(argument, Structure)
+        if is_pointer != (is_null or is_array) or given not in {"nothing", expected}:
             raise TypeError(f"{kernel}: argument {number} is of type {given}; {expected}{'*' * is_pointer} is declared")
