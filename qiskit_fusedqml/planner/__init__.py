@@ -9,7 +9,8 @@ rotation sequences, and yields one window of a deep circuit after the other; non
 that `stages.stage_groups` cuts first;
 4. `emit.Emitter` writes the tape and the tables of its coefficients.
 
-`steps` takes them in Python, `compiled` in compiled code where the module has been built; the plans are the same.
+`steps` takes them in Python, `compiled` in compiled code where the module has been built; the plans are the same. Of a
+program whose gates are all real (`realness`) the tape is, too, for devices that keep real states as such.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from .compiled import CompiledSteps
 from .cost import CostModel
 from .frame import Frame
 from .plan import Plan
+from .realness import is_real
 from .stages import check_ranks
 from .steps import PythonSteps, Task
 
@@ -70,6 +72,10 @@ def fuse(
     """
     program.check_pure("a plan for amplitudes")
     n = program.num_qubits
+    known_start = start is None and not any_start
+    real = cost_model.real_states and known_start and is_real(program, keep_phase=keep_phase)
+    if real:
+        cost_model = cost_model.of_real_states
     spread, tile_limit = _layout(program, cost_model, batch)
     # a few samples without gradients are often run once, and planning a small circuit takes longer than that
     once = bool(spread) and not wanted_slots
@@ -92,6 +98,7 @@ def fuse(
         populations,
         grows,
         supports,
+        real,
     )
     steps = CompiledSteps(task) if CompiledSteps.can_plan(task) else PythonSteps(task)
     by_angles = steps.plan(euler=True)
@@ -123,4 +130,4 @@ def _supports(n: int, spread: int) -> tuple[int, ...]:
     With n - 3, what is done first takes an eighth of the work. Lanes that hold amplitudes of one sample add to the
     support of the first blocks, so that these keep to less.
     """
-    return tuple(k for k in dict.fromkeys((n - 3 - spread, n - 3)) if k >= SMALLEST_SUPPORT)
+    return tuple([k for k in dict.fromkeys((n - 3 - spread, n - 3)) if k >= SMALLEST_SUPPORT])

@@ -19,6 +19,7 @@ from .elements import (
     BETA,
     EPSILON,
     GAMMA,
+    MAX_EXPANDED_TERMS,
     Angle,
     DenseElement,
     DiagonalElement,
@@ -27,21 +28,19 @@ from .elements import (
     PauliRotation,
     RotationSequence,
     U2Element,
+    X,
+    Y,
+    Z,
     ZRotation,
 )
 from .frame import Frame, Functional, Vector
 from .gf2 import parity, walsh
-
-MAX_EXPANDED_TERMS = 128
-"""A diagonal gate of more Z strings stays whole: one table serves them all, and none can be joined by another."""
 
 MAX_EXPANDED_CONTROLS = 3
 """Diagonal rotations with more controls stay controlled: each control doubles the number of Z strings."""
 
 WINDOW = 8192
 """Instructions, about, that are elements at once: planning a deep circuit takes memory for its plan and little else."""
-
-X, Y, Z = 0, 1, 2
 
 
 def collect(
@@ -53,6 +52,7 @@ def collect(
     populations: bool = False,
     euler: bool = True,
     windows_joined: int = 1,
+    is_real: bool = False,
 ) -> Iterator[Elements]:
     """The elements of a program, window by window.
 
@@ -64,13 +64,15 @@ def collect(
         populations: Whether only the absolute values of the final amplitudes matter.
         euler: Whether shared sequences about several axes become an RY between two diagonals, or else a 2x2 matrix.
         windows_joined: How many windows are one: each begins with a stage of its own.
+        is_real: Whether every gate is real (`realness`); what makes up a real gate then stays together.
     """
     window = WINDOW * windows_joined
-    collector = _Collector(program, batched_slots, frame, keep_phase, euler)
+    collector = _Collector(program, batched_slots, frame, keep_phase, euler, is_real)
     first = 0
     cuts = set(program.cuts)
     for position, instruction in enumerate(program.instructions):
-        full = position - first >= window and (not collector.open_sequences or position - first >= 2 * window)
+        length = position - first
+        full = length >= window and (not collector.open_sequences or length >= 2 * window) and not collector.pending
         if position > first and (full or position in cuts):
             yield collector.window()
             first = position
@@ -105,13 +107,20 @@ class _Collector:
     """The walk's state: the frame, each qubit's open sequence, and the Z rotations that later ones may still join."""
 
     def __init__(
-        self, program: Program, batched_slots: frozenset[int], frame: Frame, keep_phase: bool, euler: bool
+        self,
+        program: Program,
+        batched_slots: frozenset[int],
+        frame: Frame,
+        keep_phase: bool,
+        euler: bool,
+        is_real: bool,
     ) -> None:
         self.n = program.num_qubits
         self.one = 1 << self.n
         self.batched_slots = batched_slots
         self.keep_phase = keep_phase
         self.euler = euler
+        self.is_real = is_real
         self.frame = frame
         self.elements: list[Element] = []
         self.sequences: list[RotationSequence] = []
@@ -120,7 +129,7 @@ class _Collector:
         self.open_mask = self.flipping_mask = 0
         # Z rotations by functional: with shared angles, and with angles that differ from sample to sample
         self.open_terms: tuple[dict[Functional, ZRotation], dict[Functional, ZRotation]] = ({}, {})
-        # the phase that the last flip has left under its control: ctrl_mask, ctrl_value and angle
+        # ctrl_mask, ctrl_value and angle of the phase that the last flip, or the last phase of a real gate, has left
         self.pending: tuple[int, int, float] | None = None
 
     def window(self) -> Elements:
@@ -135,16 +144,19 @@ class _Collector:
     def rotation(self, r: Rotation) -> None:
         x, z, ctrl_mask, ctrl_value, slot, theta = r
         if self.pending:
-            # a controlled X is a flip followed by the phase that it leaves, with the other sign
-            if slot < 0 and not x and not z and (ctrl_mask, ctrl_value) == self.pending[:2]:
+            # a controlled X is a flip and the phase that it leaves, with the other sign
+            goes_on = slot < 0 and not z and (ctrl_mask, ctrl_value) == self.pending[:2]
+            if goes_on and not x:
                 r = r._replace(theta=theta + self.pending[2])
                 theta, self.pending = r.theta, None
-            else:
+            elif not (goes_on and self.is_real):
                 self._flush()
         if slot < 0:
             if abs(remainder(theta, 4 * pi)) < EPSILON:
                 return
-            if x and ctrl_mask.bit_count() <= 1 and abs(abs(remainder(theta, 2 * pi)) - pi) < EPSILON:
+            # with a Z string it leaves phases under its control that are not real
+            is_flip = x and ctrl_mask.bit_count() <= (0 if self.is_real and z else 1)
+            if is_flip and abs(abs(remainder(theta, 2 * pi)) - pi) < EPSILON:
                 self._flip(r)
                 return
         if not ctrl_mask and (x | z).bit_count() == 1:
@@ -160,7 +172,7 @@ class _Collector:
         self._flush()
         self._close_unless_diagonal(sum(1 << q for q in d.qubits))
         masks, angles = z_strings(d)
-        if len(masks) > MAX_EXPANDED_TERMS:
+        if self.is_real or len(masks) > MAX_EXPANDED_TERMS:
             self._append(self._diagonal_element(d.qubits, masks, angles))
             return
         for mask, angle in zip(masks.tolist(), angles.tolist(), strict=True):
@@ -189,7 +201,7 @@ class _Collector:
         self.close(sum(1 << q for q in m.qubits))
         flips = tuple(self.frame.columns[q] for q in m.qubits)
         sides = tuple(self.frame.duals[q] for q in m.qubits)
-        self._append(DenseElement(flips, sides, m.matrix, (*flips, *map(self._sign, sides))))
+        self._append(DenseElement(flips, sides, m.matrix, (*flips, *map(self._z_part, sides))))
 
     def close(self, mask: int) -> None:
         """End the open sequences of these qubits."""
@@ -229,7 +241,8 @@ class _Collector:
             # (-1)**z = exp(-1j pi/2) exp(+1j pi/2 (-1)**z)
             self._add_phases(self.frame.functional(z), controls, -1, -pi)
             phase -= pi / 2
-        self.pending = ctrl_mask, ctrl_value, -2 * phase
+        before = self.pending[2] if self.pending else 0.0
+        self.pending = ctrl_mask, ctrl_value, before - 2 * phase
 
     def _flush(self) -> None:
         if self.pending:
@@ -240,8 +253,22 @@ class _Collector:
     def _phases(self, r: Rotation) -> None:
         _, z, ctrl_mask, ctrl_value, slot, theta = r
         self._close_unless_diagonal(z | ctrl_mask)
+        if self.is_real and ctrl_mask.bit_count() > 1:
+            self._sign(ctrl_mask, ctrl_value)
+            return
+        if self.is_real and ctrl_mask:  # real once a flip under the same control has followed
+            self.pending = ctrl_mask, ctrl_value, theta
+            return
         controls = self.frame.controls(ctrl_mask, ctrl_value) if ctrl_mask else ()
         self._add_phases(self.frame.functional(z), controls, slot, theta)
+
+    def _sign(self, ctrl_mask: int, ctrl_value: int) -> None:
+        """-1 where the controls hold, as one element: its Z strings are not real one by one."""
+        qubits = tuple(bits(ctrl_mask))
+        masks = np.arange(2 ** len(qubits))
+        negated = sum((ctrl_value >> q & 1) << j for j, q in enumerate(qubits))
+        angles = 2 * pi / len(masks) * (1.0 - 2.0 * (np.bitwise_count(masks & negated) & 1))
+        self._append(self._diagonal_element(qubits, masks, angles))
 
     def _add_phases(self, string: Functional, controls: tuple[Functional, ...], slot: int, theta: float) -> None:
         """A diagonal rotation under k controls as 2**k Z strings: each control projects by (1 - (-1)**c)/2."""
@@ -260,10 +287,10 @@ class _Collector:
         power = (r.x & r.z).bit_count() % 4
         controls = self.frame.controls(r.ctrl_mask, r.ctrl_value)
         x, z = self.frame.vector(r.x), self.frame.functional(r.z)
-        generators = (x | self._sign(z), *map(self._sign, controls))
+        generators = (x | self._z_part(z), *map(self._z_part, controls))
         self._append(PauliRotation(x, z, power, controls, -1, angle, r.slot in self.batched_slots, None, generators))
 
-    def _sign(self, functional: Functional) -> int:
+    def _z_part(self, functional: Functional) -> int:
         """The generator that a functional's sign is."""
         return (functional & (self.one - 1)) << self.n
 
@@ -299,41 +326,32 @@ class _Collector:
 
     def _emit_sequence(self, x: Vector, w: Functional, sequence: RotationSequence) -> None:
         """A sequence as Z rotations around one flip about a common axis; else by Euler angles, or as matrices."""
-        gates, batched = sequence.gates, sequence.batched
-        first, last = 0, len(gates)
-        while first < last and gates[first][0] == Z:
-            first += 1
-        while first < last and gates[last - 1][0] == Z:
-            last -= 1
-        middle = gates[first:last]
-        axis = middle[0][0] if middle else Z
-        if len(middle) > 1 and any(gate[0] != axis for gate in middle):
+        parts = sequence.about_one_axis()
+        if parts is None:
             self._emit_mixed_sequence(x, w, sequence)
             return
-        for _, slot, theta in gates[:first]:
+        before, axis, angle, half_turns, after = parts
+        batched = sequence.batched
+        for _, slot, theta in before:
             self._add_term(w, slot, theta, batched)
-        if middle:
-            angle = Angle()
-            for _, slot, theta in middle:
-                angle.constant += theta
-                if slot >= 0:
-                    angle.slots.append((slot, 1.0))
-            if axis == Y:
-                self._append(PauliRotation(x, w, 1, (), w, angle, batched, None, (x | self._sign(w),)))
-            else:
-                self._append(PauliRotation(x, 0, 0, (), -1, angle, batched, None, (x,)))
-        for _, slot, theta in gates[last:]:
+        if axis == Y:
+            self._append(PauliRotation(x, w, 1, (), w, angle, batched, None, (x | self._z_part(w),)))
+        elif axis == X:
+            self._append(PauliRotation(x, 0, 0, (), -1, angle, batched, None, (x,)))
+        if half_turns:  # an even number of them is a phase
+            self._add_term(w if round(half_turns / pi) & 1 else 0, -1, half_turns, batched)
+        for _, slot, theta in after:
             self._add_term(w, slot, theta, batched)
 
     def _emit_mixed_sequence(self, x: Vector, w: Functional, sequence: RotationSequence) -> None:
         sequence.index = len(self.sequences)
         self.sequences.append(sequence)
         if sequence.batched or not self.euler:
-            self._append(U2Element(x, w, sequence, (x, self._sign(w))))
+            self._append(U2Element(x, w, sequence, (x, self._z_part(w))))
             return
         angle = Angle(euler=[(3 * sequence.index + BETA, 1)])
         self._add_euler_term(w, sequence.index, GAMMA)
-        self._append(PauliRotation(x, w, 1, (), w, angle, False, sequence, (x | self._sign(w),)))
+        self._append(PauliRotation(x, w, 1, (), w, angle, False, sequence, (x | self._z_part(w),)))
         self._add_euler_term(w, sequence.index, ALPHA)
 
     def _add_euler_term(self, w: Functional, index: int, which: int) -> None:

@@ -67,6 +67,7 @@ class CompiledSteps:
             task.keep_phase,
             task.populations,
             euler,
+            task.is_real,
             model.factors.numbers,
             model.byte_cost,
             model.amplitude_bytes,
@@ -74,7 +75,8 @@ class CompiledSteps:
         columns, duals, offset = made["frame"]
         blocks = WrittenBlocks(made["words"], [BlockSize(*size) for size in made["sizes"]])
         after = Frame(tuple(columns), tuple(duals), offset)
-        tape = Tape(program.num_qubits, blocks, after, made["num_overlaps"], task.lane_qubits)
+        overlaps = made["num_overlaps"]
+        tape = Tape(program.num_qubits, blocks, after, overlaps, task.lane_qubits, is_real=task.is_real)
         plan = Plan(program, model, tape, self._tables(made), task.wanted_slots)
         sums = {name: made[name] for name in ("arithmetic_cost", "cost", "gain_of_matrices")}
         vars(plan).update(sums, work=Work(*made["work"]), baseline=Work(*made["baseline"]))

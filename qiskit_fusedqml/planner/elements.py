@@ -30,20 +30,59 @@ from .frame import Frame, Functional, Vector
 EPSILON = 1e-14
 """Angles up to this size, in radians, are 0: rounding."""
 
+MAX_EXPANDED_TERMS = 128
+"""A diagonal gate of more Z strings stays whole: one table serves them all, and none can be joined by another."""
+
+X, Y, Z = 0, 1, 2
+"""Axes of a sequence's gates."""
+
 ALPHA, BETA, GAMMA = 0, 1, 2
 """The Euler angles of sequence e, ``RZ(alpha) RY(beta) RZ(gamma)``, are the sources ``3 e + ALPHA`` and so on."""
 
 
+Gate: TypeAlias = tuple[int, int, float]
+"""A single-qubit gate of a sequence: axis, slot (-1: constant), constant angle."""
+
+
 @dataclass(slots=True)
 class RotationSequence:
-    """Single-qubit gates in time order: axis, slot (-1: constant), constant angle.
+    """Single-qubit gates in time order.
 
     ``index`` numbers the sequences that are decomposed by Euler angles; -1 for the others.
     """
 
-    gates: list[tuple[int, int, float]]
+    gates: list[Gate]
     batched: bool
     index: int = -1
+
+    def about_one_axis(self) -> tuple[list[Gate], int, Angle, float, list[Gate]] | None:
+        """The same as some about Z, an angle about one axis, a multiple of pi about Z, and some about Z.
+
+        Constant multiples of pi about Z go behind what follows them, and change its sign. None where rotations about
+        several axes remain; Z where there are none about another.
+        """
+        gates, first, last = self.gates, 0, len(self.gates)
+        while first < last and gates[first][0] == Z:
+            first += 1
+        while first < last and gates[last - 1][0] == Z:
+            last -= 1
+        angle, sign, half_turns = Angle(), 1.0, 0.0
+        if first == last:
+            return gates, Z, angle, half_turns, []
+        axis = gates[first][0]
+        if all(map(_is_half_turn, gates[:first])):
+            first = 0
+        for of, slot, theta in gates[first:last]:
+            if of == axis:
+                angle.constant += sign * theta
+                if slot >= 0:
+                    angle.slots.append((slot, sign))
+            elif _is_half_turn((of, slot, theta)):
+                half_turns += theta
+                sign = -sign if round(theta / pi) & 1 else sign
+            else:
+                return None
+        return gates[:first], axis, angle, half_turns, gates[last:]
 
 
 @dataclass(slots=True)
@@ -58,6 +97,12 @@ class Angle:
     def is_zero(self) -> bool:
         """Whether nothing would be rotated, whatever the parameters."""
         return not self.slots and not self.euler and abs(remainder(self.constant, 4 * pi)) < EPSILON
+
+
+def _is_half_turn(gate: Gate) -> bool:
+    """Whether a gate of a sequence is Z, or nothing, up to a phase."""
+    axis, slot, theta = gate
+    return axis == Z and slot < 0 and abs(remainder(theta, pi)) < EPSILON
 
 
 @dataclass(slots=True)
@@ -132,6 +177,11 @@ class DiagonalElement:
     angles: NDArray[np.float64]
     generators: tuple[int, ...]
     flips: ClassVar[tuple[Vector, ...]] = ()
+
+    @property
+    def is_large(self) -> bool:
+        """Whether it has an operation of its own."""
+        return len(self.masks) > MAX_EXPANDED_TERMS
 
 
 Element: TypeAlias = ZRotation | PauliRotation | U2Element | DenseElement | DiagonalElement

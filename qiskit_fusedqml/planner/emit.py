@@ -22,7 +22,7 @@ from .elements import (
     ZRotation,
 )
 from .frame import Functional
-from .gf2 import Span
+from .gf2 import Span, combination
 from .scaling import Scaling
 from .schedule import Group
 from .tables import CoefficientTables, CSRRows, RotationSequences
@@ -99,6 +99,8 @@ class Emitter:
         batched_slots: The batched slots in ascending order; batched sources are positions in it.
         wanted_slots: Slots whose gradients are wanted.
         table_qubits: Largest number of functionals that index one diagonal table.
+        is_real: Whether every gate is real; diagonals then are, too: the phase of each is taken out.
+        keep_phase: Whether these phases, together 1 or -1, are put back into the last diagonal.
     """
 
     def __init__(
@@ -108,6 +110,9 @@ class Emitter:
         batched_slots: Sequence[int],
         wanted_slots: frozenset[int],
         table_qubits: int,
+        *,
+        is_real: bool = False,
+        keep_phase: bool = False,
     ) -> None:
         self.n = num_qubits
         self.num_angles = num_angles
@@ -126,6 +131,9 @@ class Emitter:
         self.sequence_number: dict[int, int] = {}
         self.dense: list[NDArray[np.complex128]] = []
         self.scaling = Scaling()
+        self.is_real, self.keep_phase = is_real, keep_phase
+        # of real diagonals: twice the phase taken out so far, the term that takes it out of the last one
+        self.phase, self.last_phase = 0.0, -1
 
     def begin(self, elements: Elements) -> None:
         """Go on to the next window; nothing of the last one is kept but numbers."""
@@ -142,6 +150,8 @@ class Emitter:
         for step in group.steps:
             members = [self.elements.elements[index] for index in step]
             terms = [member for member in members if isinstance(member, ZRotation)]
+            if self.is_real:
+                terms = self._joined(terms, [m for m in members if isinstance(m, DiagonalElement) and not m.is_large])
             if terms:
                 operations.append(self._diag(terms))
             for member in members:
@@ -153,9 +163,8 @@ class Emitter:
                     case DenseElement():
                         self.dense.append(member.matrix)
                         operations.append(Dense(member.flips, member.sides, len(self.dense) - 1))
-                    case DiagonalElement():
-                        first = self.terms[False].add_constants(member.angles)
-                        operations.append(Diag((Factor(member.basis, member.masks, first, batched=False),)))
+                    case DiagonalElement() if member.is_large or not self.is_real:
+                        operations.append(self._diagonal(member))
         return Block(group.tile, tuple(self.scaling.carry(operations)))
 
     def tape(self, blocks: Sequence[Block], lane_qubits: int) -> Tape:
@@ -173,6 +182,8 @@ class Emitter:
 
     def tables(self, blocks: Sequence[Block]) -> CoefficientTables:
         """The tables that go with the emitted blocks."""
+        if self.is_real and self.keep_phase and self.last_phase >= 0:
+            self.terms[False].constant[self.last_phase] += self.phase
         rows, overlaps = self.pairs[False].finished()
         kinds = self.scaling.kinds(len(rows))
         return CoefficientTables(
@@ -193,6 +204,36 @@ class Emitter:
             scales=self.scaling.table(blocks, kinds, self.num_overlaps),
             dense=tuple(self.dense),
         )
+
+    def _joined(self, terms: Sequence[ZRotation], elements: Sequence[DiagonalElement]) -> list[ZRotation]:
+        """The Z strings of a step's diagonals, real together, each once; the first amplitude's phase is taken out."""
+        angles: dict[Functional, float] = {}
+        for term in terms:
+            angles[term.functional] = angles.get(term.functional, 0.0) + term.angle.constant
+        for element in elements:
+            for mask, angle in zip(element.masks, element.angles.tolist(), strict=True):
+                functional = combination(element.basis, mask)
+                angles[functional] = angles.get(functional, 0.0) + angle
+        if not angles:
+            return []
+        angles[0] = angles.get(0, 0.0) + self._taken_out(angles.values())
+        return [ZRotation(functional, Angle(angle), False, ()) for functional, angle in angles.items()]
+
+    def _diagonal(self, element: DiagonalElement) -> Diag:
+        masks, angles = element.masks, element.angles
+        if self.is_real:
+            masks, angles = (*masks, 0), np.append(angles, self._taken_out(angles.tolist()))
+        first = self.terms[False].add_constants(angles)
+        self.last_phase = first + len(masks) - 1
+        return Diag((Factor(element.basis, masks, first, batched=False),))
+
+    def _taken_out(self, angles: Iterable[float]) -> float:
+        """The angle that takes the phase of a real diagonal out, where all signs of its Z strings are 1."""
+        phase = 0.0
+        for angle in angles:
+            phase += angle
+        self.phase += phase
+        return -phase
 
     def _rotation(self, rotation: PauliRotation) -> RY | Pauli:
         sequence = rotation.sequence
@@ -275,6 +316,8 @@ class Emitter:
                 masks.append(mask)
                 overlap = overlaps.get(position, -1) if self._wants(term.angle) else -1
                 index = self._add(self.terms, term.angle, term.batched, overlap)
+                if not term.functional:
+                    self.last_phase = index
                 first = index if first < 0 else first
             yield Factor(tuple(basis), tuple(masks), first, terms[members[0]].batched)
             members = rest

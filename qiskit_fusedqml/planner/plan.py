@@ -26,7 +26,7 @@ class Plan:
 
     Attributes:
         program: The program that was planned.
-        cost_model: The device's numbers.
+        cost_model: The device's numbers, of a real tape those for real states.
         tape: What the device runs.
         tables: From angles to the tape's coefficients and back.
         wanted_slots: The slots whose gradients the backward sweep gives.
@@ -117,7 +117,8 @@ class Plan:
         """Kind and work of each operation."""
         for position, operation in enumerate(block.operations):
             factored = self._is_factored(operation)
-            work = operation_work(operation, factored=factored, undone=position >= block.undo_from)
+            undone = position >= block.undo_from
+            work = operation_work(operation, factored=factored, undone=undone, is_real=self.tape.is_real)
             yield operation_kind(operation, factored=factored), work
 
     @cached_property
@@ -131,7 +132,7 @@ class Plan:
         return False
 
     def _cost_of(self, operation: Operation, undone: bool, factored: bool = False) -> float:
-        work = operation_work(operation, factored=factored, undone=undone)
+        work = operation_work(operation, factored=factored, undone=undone, is_real=self.tape.is_real)
         return self.cost_model.cost(work, operation_kind(operation, factored=factored))
 
     def traffic(self, block: Block) -> Work:
@@ -140,16 +141,18 @@ class Plan:
 
     @cached_property
     def baseline(self) -> Work:
-        """Work of one instruction at a time, for the same gradients."""
+        """Work of one instruction at a time on complex amplitudes, for the same gradients."""
         instructions = self.program.instructions
         wanted = (k for k, r in enumerate(instructions) if isinstance(r, Rotation) and r.slot in self.wanted_slots)
-        return gate_by_gate(self.program, next(wanted, len(instructions)), self.cost_model.amplitude_bytes)
+        complex_bytes = self.cost_model.amplitude_bytes << self.tape.is_real
+        return gate_by_gate(self.program, next(wanted, len(instructions)), complex_bytes)
 
     def summary(self) -> dict[str, float | int]:
         """The account as plain numbers, per amplitude and sample."""
         sizes = sizes_of(self.tape)
         return {
             "num_qubits": self.tape.num_qubits,
+            "is_real": self.tape.is_real,
             "instructions": len(self.program.instructions),
             "operations": sum(size.operations for size in sizes),
             "blocks": len(sizes),

@@ -72,8 +72,9 @@ class Report:
         """Sizes of the circuit and of the plan."""
         sizes = self.summary
         count = f"{sizes['blocks']} block" + ("s" if sizes["blocks"] != 1 else "")
+        real = ", real amplitudes" if sizes.get("is_real") else ""
         return (
-            f"{sizes['num_qubits']} qubits, {sizes['instructions']} instructions -> "
+            f"{sizes['num_qubits']} qubits{real}, {sizes['instructions']} instructions -> "
             f"{sizes['operations']} operations in {count}"
         )
 

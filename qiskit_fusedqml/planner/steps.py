@@ -38,6 +38,7 @@ class Task(NamedTuple):
         populations: Whether only the absolute values of the final amplitudes matter.
         grows: Whether the state before the first block is physical index 0 alone.
         supports: Dimensions that the ket's support keeps to while it can, see `schedule.group`.
+        is_real: Whether the tape is to be real, as the program is (`realness`).
     """
 
     program: Program
@@ -51,6 +52,7 @@ class Task(NamedTuple):
     populations: bool
     grows: bool = False
     supports: tuple[int, ...] = ()
+    is_real: bool = False
 
 
 class PythonSteps:
@@ -74,8 +76,17 @@ class PythonSteps:
             populations=task.populations,
             euler=euler,
             windows_joined=STAGED_WINDOWS if num_global else 1,
+            is_real=task.is_real,
         )
-        emitter = Emitter(n, program.num_angles, batched, wanted, model.table_qubits)
+        emitter = Emitter(
+            n,
+            program.num_angles,
+            batched,
+            wanted,
+            model.table_qubits,
+            is_real=task.is_real,
+            keep_phase=task.keep_phase and not task.populations,
+        )
         blocks: list[Block] = []
         for elements in windows:
             emitter.begin(elements)
@@ -84,7 +95,7 @@ class PythonSteps:
                 blocks += [emitter.block(g) for g in self._groups(items, () if blocks else task.supports)]
         if task.grows:
             blocks = list(with_supports(blocks, n))
-        tape = emitter.tape(blocks, task.lane_qubits)
+        tape = replace(emitter.tape(blocks, task.lane_qubits), is_real=task.is_real)
         if num_global:
             tape = replace(tape, stages=stages_of_blocks([block.tile for block in blocks], n, n - num_global))
         return Plan(program, model, tape, emitter.tables(tape.blocks), wanted)

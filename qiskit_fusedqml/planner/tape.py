@@ -221,6 +221,7 @@ class Tape:
         num_overlaps: Number of real overlaps the backward sweep returns.
         lane_qubits: Dimensions that every tile leaves outside it, for SIMD lanes that the batch alone does not fill.
         stages: Of a state over several ranks; one process runs the tape as any other.
+        is_real: Whether all operations are real matrices, so that real states stay real.
     """
 
     num_qubits: int
@@ -229,6 +230,7 @@ class Tape:
     num_overlaps: int
     lane_qubits: int = 0
     stages: tuple[Stage, ...] = ()
+    is_real: bool = False
 
     def __repr__(self) -> str:
         return f"<Tape of {len(self.blocks)} blocks on {self.num_qubits} qubits>"

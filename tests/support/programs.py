@@ -79,6 +79,61 @@ class ProgramSampler:
         return [Matrix(qubits, np.linalg.qr(gaussian)[0])]
 
 
+class RealSampler(ProgramSampler):
+    """Draws gates that are real matrices, up to phases of the whole state."""
+
+    def program(self, length: int) -> Program:
+        """A program of about that many gates."""
+        draws = [self.single, self.single, self.pauli, self.cx, self.cx, self.signs, self.diagonal, self.matrix]
+        gates = [self.rng.choice(draws)() for _ in range(length)]
+        return Program(self.n, self.num_angles, tuple(instruction for gate in gates for instruction in gate))
+
+    def single(self) -> list[Instruction]:
+        """RY, H, X or Z of one qubit, a few in a row."""
+        q = 1 << int(self.rng.integers(self.n))
+        gates = [
+            [Rotation(q, q, **self.angle())],
+            [Rotation(0, q, theta=pi), Rotation(q, q, theta=pi / 2), Rotation(0, 0, theta=-pi)],
+            [Rotation(q, 0, theta=pi), Rotation(0, 0, theta=-pi)],
+            [Rotation(0, 0, q, int(self.rng.choice([0, q])), theta=-2 * pi)],
+        ]
+        return [each for k in self.rng.integers(len(gates), size=3) for each in gates[k]]
+
+    def pauli(self) -> list[Instruction]:
+        """A Pauli string with an odd number of Y under random controls."""
+        while True:
+            (rotation,) = super().pauli()
+            assert isinstance(rotation, Rotation)
+            if (rotation.x & rotation.z).bit_count() & 1:
+                return [rotation]
+
+    def cx(self) -> list[Instruction]:
+        """As of all programs in either order, but of one qubit X with its phase."""
+        factors = super().cx() if self.n > 1 else [*super().cx(), Rotation(0, 0, theta=-pi)]
+        return factors[:: int(self.rng.choice([-1, 1]))]
+
+    def signs(self) -> list[Instruction]:
+        """-1 where up to three qubits have given values, or a Z string."""
+        controls = sum(1 << q for q in self.qubits())
+        value = controls & int(self.rng.integers(1 << self.n))
+        return [
+            Rotation(0, 0, controls, value, theta=2 * pi),
+            Rotation(0, controls, theta=pi),
+            Rotation(0, 0, theta=pi),
+        ]
+
+    def diagonal(self) -> list[Instruction]:
+        """Random signs."""
+        qubits = self.qubits()
+        return [Diagonal(qubits, self.rng.choice([-1.0, 1.0], 2 ** len(qubits)).astype(complex))]
+
+    def matrix(self) -> list[Instruction]:
+        """A random orthogonal matrix."""
+        qubits = self.qubits()
+        size = 2 ** len(qubits)
+        return [Matrix(qubits, np.linalg.qr(self.rng.normal(size=(size, size)))[0].astype(complex))]
+
+
 def layered(num_qubits: int, layers: int) -> Program:
     """RY encoding, then layers of RX RY RZ on every qubit and a CX ring. Slots in program order."""
     slots = iter(range(num_qubits * (3 * layers + 1)))

@@ -14,29 +14,32 @@ struct Applied {
     double apply, overlap;
 };
 
-Applied applied(const Operation& operation, bool factored) {
+Applied applied(const Operation& operation, bool factored, bool is_real) {
+    const double each = is_real ? 1.0 : 2.0;
     switch (operation.op) {
         case Op::ry: {
             const int measured = operation.x_optional ? 1 : operation.num_overlaps;  // X of few rotations only
-            return {factored ? ry_factored : ry_plain, factored ? 2.0 : 4.0, 2.0 * measured};
+            return {factored ? ry_factored : ry_plain, factored ? each : 2.0 * each, each * measured};
         }
         case Op::diag:
-            return {operation.factors.size() <= 1 ? diag_one_table : diag_more_tables, 4.0 * static_cast<double>(operation.factors.size()),
+            return {operation.factors.size() <= 1 ? diag_one_table : diag_more_tables,
+                    is_real ? std::max(4.0 * static_cast<double>(operation.factors.size()) - 3.0, 1.0)
+                            : 4.0 * static_cast<double>(operation.factors.size()),
                     operation.num_overlaps ? 2.0 : 0.0};
         case Op::u2: return {u2, 8.0, operation.num_overlaps ? 8.0 : 0.0};
         case Op::pauli: {
             const double share = std::ldexp(1.0, -static_cast<int>(operation.controls.size()));
-            return {pauli, (factored ? 2.0 : 4.0) * share, 2.0 * share * operation.num_overlaps};
+            return {pauli, (factored ? each : 2.0 * each) * share, each * share * operation.num_overlaps};
         }
         case Op::dense: break;
     }
-    return {operation.flips.size() <= 2 ? dense_2 : dense_3, std::ldexp(4.0, static_cast<int>(operation.flips.size())), 0.0};
+    return {operation.flips.size() <= 2 ? dense_2 : dense_3, std::ldexp(each * each, static_cast<int>(operation.flips.size())), 0.0};
 }
 
 class Accountant {
 public:
     Accountant(const Emitter& emitted, const Prices& prices, const Settings& settings)
-        : emitted_(emitted), prices_(prices), num_qubits_(settings.num_qubits) {
+        : emitted_(emitted), prices_(prices), num_qubits_(settings.num_qubits), is_real_(settings.is_real) {
         const int64_t num_angles = settings.num_angles;
         const AngleTable &pairs = emitted.pairs[false], &terms = emitted.terms[false];
         is_euler_.resize(pairs.size());
@@ -59,7 +62,7 @@ public:
             for (size_t k = 0; k < block.operations.size(); ++k) {
                 const Operation& operation = block.operations[k];
                 const bool undone = static_cast<int64_t>(k) >= block.undo_from;
-                const Applied done = applied(operation, is_factored(operation));
+                const Applied done = applied(operation, is_factored(operation), is_real_);
                 work.forward += share * done.apply;
                 work.backward += share * (undone ? 2.0 * done.apply + done.overlap : 0.0);
                 arithmetic += cost(done, undone);
@@ -94,21 +97,23 @@ private:
                 const auto first = has_others_.begin() + f.first;
                 return f.batched || std::any_of(first, first + static_cast<int64_t>(f.terms.size()), [](char each) { return each != 0; });
             });
-            const Applied whole = applied(operation, false);
-            const Applied left{diag_one_table, 4.0 * static_cast<double>(std::min<size_t>(operation.factors.size(), 1)), whole.overlap};
+            const Applied whole = applied(operation, false, is_real_);
+            const double one_factor = is_real_ ? 1.0 : 4.0 * static_cast<double>(std::min<size_t>(operation.factors.size(), 1));
+            const Applied left{diag_one_table, one_factor, whole.overlap};
             return cost(whole, undone) - (stays ? cost(left, undone) : 0.0);
         }
         if (operation.op != Op::ry && operation.op != Op::pauli) return 0.0;
         const bool factored = is_factored(operation);
         if (operation.op == Op::ry && !operation.batched && is_euler_[operation.coefficient])
-            return cost(applied(operation, factored), undone) - cost({u2, 8.0, 0.0}, undone);
+            return cost(applied(operation, factored, is_real_), undone) - cost({u2, 8.0, 0.0}, undone);
         if (factored) return 0.0;
-        return std::max(cost(applied(operation, false), undone) - cost(applied(operation, true), undone), 0.0);
+        return std::max(cost(applied(operation, false, is_real_), undone) - cost(applied(operation, true, is_real_), undone), 0.0);
     }
 
     const Emitter& emitted_;
     const Prices& prices_;
     const int num_qubits_;
+    const bool is_real_;
     std::vector<char> is_euler_, has_others_;
 };
 

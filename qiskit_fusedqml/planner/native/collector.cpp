@@ -9,18 +9,23 @@ namespace {
 
 constexpr double pi = 3.14159265358979323846;
 constexpr double epsilon = 1e-14;
-constexpr size_t max_expanded_terms = 128;
 constexpr int max_expanded_controls = 3;
 enum Axis { axis_x, axis_y, axis_z };
 enum Euler { alpha, beta, gamma };
 
+// Whether a gate of a sequence is Z, or nothing, up to a phase.
+bool is_half_turn(const SequenceGate& gate) {
+    return gate.axis == axis_z && gate.slot < 0 && std::abs(std::remainder(gate.constant, pi)) < epsilon;
+}
+
 }  // namespace
 
-Collector::Collector(Frame frame, const std::vector<int64_t>& batched, bool keep_phase, bool euler)
+Collector::Collector(Frame frame, const std::vector<int64_t>& batched, bool keep_phase, bool euler, bool is_real)
     : frame_(std::move(frame)),
       batched_(batched),
       keep_phase_(keep_phase),
       euler_(euler),
+      is_real_(is_real),
       one_(Bits(1) << frame_.columns.size()),
       open_sequences_(frame_.columns.size()) {}
 
@@ -38,19 +43,22 @@ Elements Collector::window() {
 
 void Collector::rotation(Rotation r) {
     if (has_pending_) {
-        // a controlled X is a flip followed by the phase that it leaves, with the other sign
-        if (r.slot < 0 && !r.x && !r.z && r.ctrl_mask == pending_mask_ && r.ctrl_value == pending_value_) {
+        // a controlled X is a flip and the phase that it leaves, with the other sign
+        const bool goes_on = r.slot < 0 && !r.z && r.ctrl_mask == pending_mask_ && r.ctrl_value == pending_value_;
+        if (goes_on && !r.x) {
             r.theta += pending_theta_;
             has_pending_ = false;
-        } else {
+        } else if (!(goes_on && is_real_)) {
             flush();
         }
     }
     if (r.slot < 0) {
         if (std::abs(std::remainder(r.theta, 4 * pi)) < epsilon) return;
         if (r.x && count(r.ctrl_mask) <= 1 && std::abs(std::abs(std::remainder(r.theta, 2 * pi)) - pi) < epsilon) {
-            flip(r);
-            return;
+            if (!(is_real_ && r.z && r.ctrl_mask)) {  // it leaves phases under the control that are not real
+                flip(r);
+                return;
+            }
         }
     }
     if (!r.ctrl_mask && count(r.x | r.z) == 1) {
@@ -68,7 +76,7 @@ void Collector::diagonal(const Table& d) {
     Bits mask = 0;
     for (const int64_t q : d.qubits) mask |= Bits(1) << q;
     close_unless_diagonal(mask);
-    if (d.masks.size() <= max_expanded_terms) {
+    if (!is_real_ && d.masks.size() <= max_expanded_terms) {
         for (size_t k = 0; k < d.masks.size(); ++k) {
             Bits logical = 0, rest = d.masks[k];
             while (rest) logical |= Bits(1) << d.qubits[pop_lowest(rest)];
@@ -76,19 +84,41 @@ void Collector::diagonal(const Table& d) {
         }
         return;
     }
+    append_diagonal(d.qubits, d.masks, d.angles);
+}
+
+void Collector::append_diagonal(const std::vector<int64_t>& qubits, const std::vector<Bits>& masks, const std::vector<double>& angles) {
     Element element{Kind::diagonal};
     Bits constants = 0;
-    for (size_t j = 0; j < d.qubits.size(); ++j) {
-        const Bits dual = frame_.duals[d.qubits[j]];
+    for (size_t j = 0; j < qubits.size(); ++j) {
+        const Bits dual = frame_.duals[qubits[j]];
         constants |= Bits((dual & one_) != 0) << j;
         element.sides.push_back(linear(dual));
         element.generators.push_back({0, linear(dual)});
     }
-    element.masks = d.masks;
+    element.masks = masks;
     // where a functional's constant is 1, the strings that hold it change their sign
-    for (size_t k = 0; k < d.masks.size(); ++k)
-        element.angles.push_back((1.0 - 2.0 * parity(d.masks[k] & constants)) * d.angles[k]);
+    for (size_t k = 0; k < masks.size(); ++k) element.angles.push_back((1.0 - 2.0 * parity(masks[k] & constants)) * angles[k]);
     append(std::move(element));
+}
+
+// -1 where the controls hold, as one element: its Z strings are not real one by one.
+void Collector::sign(Bits ctrl_mask, Bits ctrl_value) {
+    std::vector<int64_t> qubits;
+    Bits negated = 0, left = ctrl_mask;
+    while (left) {
+        const int q = pop_lowest(left);
+        negated |= (ctrl_value >> q & 1) << qubits.size();
+        qubits.push_back(q);
+    }
+    std::vector<Bits> masks;
+    std::vector<double> angles;
+    const auto size = Bits(1) << qubits.size();
+    for (Bits mask = 0; mask < size; ++mask) {
+        masks.push_back(mask);
+        angles.push_back(2 * pi / static_cast<double>(size) * (1.0 - 2.0 * parity(mask & negated)));
+    }
+    append_diagonal(qubits, masks, angles);
 }
 
 void Collector::matrix(const Table& m) {
@@ -148,10 +178,14 @@ void Collector::flip(const Rotation& r) {
         add_phases(frame_.functional(r.z), frame_.controls(r.ctrl_mask, r.ctrl_value), -1, -pi);
         phase -= pi / 2;
     }
+    hold(r, (has_pending_ ? pending_theta_ : 0.0) - 2 * phase);
+}
+
+void Collector::hold(const Rotation& r, double theta) {
     has_pending_ = true;
     pending_mask_ = r.ctrl_mask;
     pending_value_ = r.ctrl_value;
-    pending_theta_ = -2 * phase;
+    pending_theta_ = theta;
 }
 
 void Collector::flush() {
@@ -162,6 +196,14 @@ void Collector::flush() {
 
 void Collector::phases(const Rotation& r) {
     close_unless_diagonal(r.z | r.ctrl_mask);
+    if (is_real_ && count(r.ctrl_mask) > 1) {
+        sign(r.ctrl_mask, r.ctrl_value);
+        return;
+    }
+    if (is_real_ && r.ctrl_mask) {  // real once a flip under the same control has followed
+        hold(r, r.theta);
+        return;
+    }
     add_phases(frame_.functional(r.z), frame_.controls(r.ctrl_mask, r.ctrl_value), r.slot, r.theta);
 }
 
@@ -235,24 +277,34 @@ void Collector::emit_sequence(Bits x, Bits w, Sequence&& sequence) {
     size_t first = 0, last = gates.size();
     while (first < last && gates[first].axis == axis_z) ++first;
     while (first < last && gates[last - 1].axis == axis_z) --last;
-    for (size_t k = first + 1; k < last; ++k)
-        if (gates[k].axis != gates[first].axis) {
+    const int64_t axis = first < last ? gates[first].axis : axis_z;
+    if (first < last && std::all_of(gates.begin(), gates.begin() + static_cast<int64_t>(first), is_half_turn)) first = 0;
+    for (size_t k = first; k < last; ++k)
+        if (gates[k].axis != axis && !is_half_turn(gates[k])) {
             emit_mixed_sequence(x, w, std::move(sequence));
             return;
         }
     for (size_t k = 0; k < first; ++k) add_term(w, gates[k].slot, gates[k].constant, sequence.batched);
     if (first < last) {
-        const bool is_y = gates[first].axis == axis_y;
+        const bool is_y = axis == axis_y;
         Element element{Kind::pauli, x, is_y ? w : 0};
+        double sign = 1.0, half_turns = 0.0;
         for (size_t k = first; k < last; ++k) {
-            element.angle.constant += gates[k].constant;
-            if (gates[k].slot >= 0) element.angle.slots.emplace_back(gates[k].slot, 1.0);
+            if (gates[k].axis == axis_z) {  // it goes behind the rotations after it, which change their sign
+                if (std::llrint(gates[k].constant / pi) & 1) sign = -sign;
+                half_turns += gates[k].constant;
+                continue;
+            }
+            element.angle.constant += sign * gates[k].constant;
+            if (gates[k].slot >= 0) element.angle.slots.emplace_back(gates[k].slot, sign);
         }
         element.power = is_y;
         element.side = is_y ? static_cast<int64_t>(w) : -1;
         element.batched = sequence.batched;
         element.generators.push_back({x, linear(element.z)});
         append(std::move(element));
+        if (half_turns != 0.0)  // an even number of them is a phase
+            add_term(std::llrint(half_turns / pi) & 1 ? w : 0, -1, half_turns, sequence.batched);
     }
     for (size_t k = last; k < gates.size(); ++k) add_term(w, gates[k].slot, gates[k].constant, sequence.batched);
 }

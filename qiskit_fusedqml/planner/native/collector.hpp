@@ -24,7 +24,7 @@ struct Table {
 class Collector {
 public:
     // `batched` has a position, or -1, for each slot.
-    Collector(Frame frame, const std::vector<int64_t>& batched, bool keep_phase, bool euler);
+    Collector(Frame frame, const std::vector<int64_t>& batched, bool keep_phase, bool euler, bool is_real);
 
     void rotation(Rotation r);
     void diagonal(const Table& d);
@@ -33,6 +33,7 @@ public:
     // The elements since the last call; later rotations join none of them.
     Elements window();
     bool has_open_sequences() const { return open_mask_ != 0; }
+    bool has_pending() const { return has_pending_; }
     const Frame& frame() const { return frame_; }
 
 private:
@@ -42,9 +43,12 @@ private:
     void close_unless_diagonal(Bits mask) { close(mask & flipping_mask_); }
     void extend_sequence(int q, const SequenceGate& gate, bool batched);
     void flip(const Rotation& r);
+    void hold(const Rotation& r, double theta);
     void flush();
     void phases(const Rotation& r);
     void add_phases(Bits string, const std::vector<Bits>& controls, int64_t slot, double theta);
+    void sign(Bits ctrl_mask, Bits ctrl_value);
+    void append_diagonal(const std::vector<int64_t>& qubits, const std::vector<Bits>& masks, const std::vector<double>& angles);
     void pauli(const Rotation& r);
     void append(Element&& element);
     void add_term(Bits functional, int64_t slot, double theta, bool batched, double weight = 1.0);
@@ -57,14 +61,14 @@ private:
 
     Frame frame_;
     const std::vector<int64_t>& batched_;
-    const bool keep_phase_, euler_;
+    const bool keep_phase_, euler_, is_real_;
     const Bits one_;
     Elements made_;
     std::vector<Sequence> open_sequences_;
     Bits open_mask_ = 0, flipping_mask_ = 0;
     // Z rotations by functional that later ones may join: with shared and with batched angles
     Terms open_terms_[2];
-    // the phase that the last flip has left under its control
+    // the phase that the last flip has left under its control, or of a real gate the last phase
     bool has_pending_ = false;
     Bits pending_mask_ = 0, pending_value_ = 0;
     double pending_theta_ = 0.0;

@@ -8,13 +8,13 @@ namespace fusedqml::planner {
 namespace {
 constexpr double pi = 3.14159265358979323846;
 constexpr double epsilon = 1e-14;
+}  // namespace
 
 Bits combination(const std::vector<Bits>& vectors, Bits mask) {
     Bits result = 0;
     while (mask) result ^= vectors[pop_lowest(mask)];
     return result;
 }
-}  // namespace
 
 std::pair<Bits, Bits> Span::reduced(Bits vector) const {
     Bits mask = 0;

@@ -47,6 +47,9 @@ private:
     std::array<std::pair<Bits, Bits>, 65> pivots_{};
 };
 
+// XOR of the vectors whose positions are set in the mask.
+Bits combination(const std::vector<Bits>& vectors, Bits mask);
+
 struct Frame {
     std::vector<Bits> columns, duals;
     Bits offset = 0;
@@ -78,6 +81,8 @@ struct Angle {
     bool is_zero() const;
 };
 
+constexpr size_t max_expanded_terms = 128;
+
 enum class Kind { z_rotation, pauli, u2, dense, diagonal };
 
 // An element of any kind; fields that a kind does not have stay as they are here.
@@ -96,6 +101,7 @@ struct Element {
     std::vector<double> angles{};
     std::vector<Generator> generators{};
 
+    bool is_large() const { return masks.size() > max_expanded_terms; }  // of diagonals: an operation of its own
     bool is_diagonal() const { return kind == Kind::z_rotation || kind == Kind::diagonal; }
     const Bits* flips_begin() const { return kind == Kind::dense ? flips.data() : &x; }
     size_t num_flips() const { return kind == Kind::dense ? flips.size() : (!is_diagonal() && x ? 1 : 0); }

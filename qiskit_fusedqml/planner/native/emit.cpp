@@ -49,9 +49,13 @@ void Emitter::block(const Group& group) {
     std::vector<const Element*> members;
     for (const auto& step : group.steps) {
         members.clear();
-        for (const size_t index : step) {
-            const Element& element = window_->elements[index];
-            if (element.kind == Kind::z_rotation) members.push_back(&element);
+        std::vector<Element> strings;
+        if (settings_.is_real) {
+            strings = joined(step);
+            for (const Element& string : strings) members.push_back(&string);
+        } else {
+            for (const size_t index : step)
+                if (window_->elements[index].kind == Kind::z_rotation) members.push_back(&window_->elements[index]);
         }
         if (!members.empty()) operations.push_back(diag(members));
         for (const size_t index : step) {
@@ -61,7 +65,9 @@ void Emitter::block(const Group& group) {
                 case Kind::pauli: operations.push_back(rotation(element)); break;
                 case Kind::u2: operations.push_back(u2(element)); break;
                 case Kind::dense: operations.push_back(dense_matrix(element)); break;
-                case Kind::diagonal: operations.push_back(diagonal(element)); break;
+                case Kind::diagonal:
+                    if (element.is_large() || !settings_.is_real) operations.push_back(diagonal(element));
+                    break;
             }
         }
     }
@@ -134,7 +140,52 @@ Operation Emitter::diagonal(const Element& element) {
     const int64_t first = terms[false].size();
     for (const double angle : element.angles) terms[false].add(angle, -1);
     operation.factors.push_back({element.sides, element.masks, first, false});
+    if (settings_.is_real) {
+        last_phase_ = terms[false].add(taken_out(element.angles), -1);
+        operation.factors.back().terms.push_back(0);
+    }
     return operation;
+}
+
+// The angle that takes the phase of a real diagonal out, where all signs of its Z strings are 1.
+template <class Angles> double Emitter::taken_out(const Angles& angles) {
+    double phase = 0.0;
+    for (const double angle : angles) phase += angle;
+    phase_ += phase;
+    return -phase;
+}
+
+// The Z strings of a step's diagonals, real together, each once; the first amplitude's phase is taken out.
+std::vector<Element> Emitter::joined(const std::vector<size_t>& step) {
+    std::vector<Bits> functionals;
+    std::vector<double> angles;
+    const auto angle_of = [&](Bits functional) -> double& {
+        const auto found = std::find(functionals.begin(), functionals.end(), functional);
+        const auto place = static_cast<size_t>(found - functionals.begin());
+        if (found == functionals.end()) {
+            functionals.push_back(functional);
+            angles.push_back(0.0);
+        }
+        return angles[place];
+    };
+    for (const size_t index : step) {
+        const Element& element = window_->elements[index];
+        if (element.kind == Kind::z_rotation) angle_of(element.z) += element.angle.constant;
+    }
+    for (const size_t index : step) {
+        const Element& element = window_->elements[index];
+        if (element.kind != Kind::diagonal || element.is_large()) continue;
+        for (size_t k = 0; k < element.masks.size(); ++k) angle_of(combination(element.sides, element.masks[k])) += element.angles[k];
+    }
+    std::vector<Element> strings;
+    if (functionals.empty()) return strings;
+    const double back = taken_out(angles);
+    angle_of(0) += back;
+    for (size_t k = 0; k < functionals.size(); ++k) {
+        strings.push_back({Kind::z_rotation, 0, functionals[k]});
+        strings.back().angle.constant = angles[k];
+    }
+    return strings;
 }
 
 Operation Emitter::diag(const std::vector<const Element*>& members) {
@@ -205,6 +256,7 @@ void Emitter::factors(const std::vector<const Element*>& members, bool batched, 
             }
             factor.terms.push_back(mask);
             const int64_t index = add(terms, term.angle, batched, wants(term.angle) ? overlaps[position] : -1);
+            if (!term.z) last_phase_ = index;
             if (factor.first < 0) factor.first = index;
         }
         diag.factors.push_back(std::move(factor));
@@ -271,6 +323,7 @@ void Emitter::carry_themselves(std::vector<int64_t>& pairs, size_t rest) {
 }
 
 void Emitter::finish() {
+    if (settings_.is_real && settings_.keeps_phase && last_phase_ >= 0) terms[false].constant[last_phase_] += phase_;
     bool seen = false;
     for (Block& block : blocks) {
         while (!seen && block.undo_from < static_cast<int64_t>(block.operations.size())) {

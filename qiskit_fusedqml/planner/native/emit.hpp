@@ -72,6 +72,7 @@ struct Settings {
     std::vector<int64_t> batched;  // the position of each slot among the batched ones, or -1
     std::vector<char> wanted;      // whether each slot's gradient is
     bool wants_any = false;
+    bool is_real = false, keeps_phase = false;  // real diagonals; their phases, together 1 or -1, are put back into the last one
 };
 
 class Emitter {
@@ -105,6 +106,8 @@ private:
     Operation u2(const Element& element);
     Operation dense_matrix(const Element& element);
     Operation diagonal(const Element& element);
+    std::vector<Element> joined(const std::vector<size_t>& step);
+    template <class Angles> double taken_out(const Angles& angles);
     Operation diag(const std::vector<const Element*>& members);
     void measure(const std::vector<const Element*>& members, Operation& diag, std::vector<int64_t>& overlaps);
     void factors(const std::vector<const Element*>& members, bool batched, const std::vector<int64_t>& overlaps, Operation& diag);
@@ -119,6 +122,9 @@ private:
     const Elements* window_ = nullptr;
     std::vector<int64_t> sequence_number_;
     std::vector<Stretch> stretches_;
+    // of real diagonals: twice the phase taken out so far, the term that takes it out of the last one
+    double phase_ = 0.0;
+    int64_t last_phase_ = -1;
 };
 
 }  // namespace fusedqml::planner

@@ -76,11 +76,11 @@ public:
     // Gives each window of elements to `take`; returns the frame after the last one.
     template <class Take>
     Frame collect(Frame frame, const Settings& settings, size_t window_size, bool keep_phase, bool populations, bool euler, const Take& take) const {
-        Collector collector(std::move(frame), settings.batched, keep_phase, euler);
+        Collector collector(std::move(frame), settings.batched, keep_phase, euler, settings.is_real);
         size_t first = 0, table = 0;
         for (size_t position = 0; position < rotations_.size(); ++position) {
             const size_t length = position - first;
-            const bool full = length >= window_size && (!collector.has_open_sequences() || length >= 2 * window_size);
+            const bool full = length >= window_size && (!collector.has_open_sequences() || length >= 2 * window_size) && !collector.has_pending();
             if (length && (full || std::binary_search(cuts_.begin(), cuts_.end(), static_cast<int64_t>(position)))) {
                 take(collector.window());
                 first = position;
@@ -223,13 +223,13 @@ Frame made_frame(const std::vector<Bits>& columns, const std::vector<Bits>& dual
 // The words of the tape and the tables, as planner/compiled.py reads them.
 nb::dict plan(const Source& source, const std::vector<Bits>& columns, const std::vector<Bits>& duals, Bits offset, int64_t num_angles,
               const std::vector<int64_t>& batched_slots, const std::vector<int64_t>& wanted_slots, int tile_limit, int lane_qubits, bool grows, const std::vector<int>& supports,
-              int table_qubits, size_t window, bool keep_phase, bool populations, bool euler, const std::array<double, 2 * num_kinds>& factors,
+              int table_qubits, size_t window, bool keep_phase, bool populations, bool euler, bool is_real, const std::array<double, 2 * num_kinds>& factors,
               double byte_cost, double amplitude_bytes) {
     Frame frame = made_frame(columns, duals, offset);
     if (frame.columns.size() != static_cast<size_t>(source.num_qubits())) throw nb::value_error("frame and program differ in their qubits");
     const int64_t num_slots = std::max(num_angles, source.largest_slot() + 1);
     Settings settings{source.num_qubits(), table_qubits, num_angles, std::vector<int64_t>(num_slots, -1), std::vector<char>(num_slots),
-                      !wanted_slots.empty()};
+                      !wanted_slots.empty(), is_real, keep_phase && !populations};
     for (size_t k = 0; k < batched_slots.size(); ++k) settings.batched.at(batched_slots[k]) = static_cast<int64_t>(k);
     for (const int64_t slot : wanted_slots)
         if (slot >= 0 && slot < num_angles) settings.wanted[static_cast<size_t>(slot)] = 1;  // others have no gradient to give
@@ -255,7 +255,7 @@ nb::dict plan(const Source& source, const std::vector<Bits>& columns, const std:
         if (grows) emitter.grow_supports();
         emitter.finish();
         total = account(emitter, prices, settings);
-        one_by_one = source.one_by_one(settings, amplitude_bytes);
+        one_by_one = source.one_by_one(settings, is_real ? 2.0 * amplitude_bytes : amplitude_bytes);
         words = {settings.num_qubits, lane_qubits, emitter.num_overlaps, static_cast<int64_t>(emitter.blocks.size())};
         for (const Block& block : emitter.blocks) {
             const auto tile = static_cast<int64_t>(block.tile.size()), count = static_cast<int64_t>(block.operations.size());
@@ -293,7 +293,7 @@ NB_MODULE(_native, m) {
     nb::class_<Source>(m, "Source")
         .def(nb::init<int, nb::tuple, nb::callable, std::vector<int64_t>>(), "num_qubits"_a, "instructions"_a, "read"_a, "cuts"_a);
     m.def("plan", &plan, "source"_a, "columns"_a, "duals"_a, "offset"_a, "num_angles"_a, "batched_slots"_a, "wanted_slots"_a,
-          "tile_limit"_a, "lane_qubits"_a, "grows"_a, "supports"_a, "table_qubits"_a, "window"_a, "keep_phase"_a, "populations"_a, "euler"_a, "factors"_a, "byte_cost"_a,
+          "tile_limit"_a, "lane_qubits"_a, "grows"_a, "supports"_a, "table_qubits"_a, "window"_a, "keep_phase"_a, "populations"_a, "euler"_a, "is_real"_a, "factors"_a, "byte_cost"_a,
           "amplitude_bytes"_a);
     m.attr("MAX_QUBITS") = max_qubits;
 }
