@@ -121,6 +121,19 @@ def zz_real(n: int, layers: int, batch: int) -> Workload:
     return _layered(n, layers, batch, prefix, layer)
 
 
+def real(n: int, layers: int, batch: int) -> Workload:
+    """RY encoding and RealAmplitudes (circular): every gate is a real matrix."""
+    prefix, layer = _start(n)
+    for q in range(n):
+        prefix.trained("ry", q)
+    layer.weights = prefix.weights
+    for q in range(n):
+        layer.add("cx", (q - 1) % n, q)
+    for q in range(n):
+        layer.trained("ry", q)
+    return _layered(n, layers, batch, prefix, layer)
+
+
 def _su2(n: int, layers: int, batch: int, pairs: Callable[[int], list[tuple[int, int]]], *, periodic: bool) -> Workload:
     """EfficientSU2: RY RZ on every qubit, then layers times the entangler and RY RZ."""
     prefix, layer = _start(n)
@@ -270,7 +283,7 @@ def forward(n: int, layers: int, batch: int) -> Workload:
     return replace(hea(n, layers, batch), wanted="values", useful_fma=None)
 
 
-_ANSATZ = (hea, zz_real, su2_linear, su2_full, su2_sca, reupload, qaoa, ising, su4, ucx, brick, pauli)
+_ANSATZ = (hea, zz_real, real, su2_linear, su2_full, su2_sca, reupload, qaoa, ising, su4, ucx, brick, pauli)
 FAMILIES: dict[str, Callable[[int, int, int], Workload]] = {
     family.__name__: family for family in (*_ANSATZ, hamiltonian, jacobian, forward)
 }
@@ -286,6 +299,7 @@ NAMED: dict[str, str] = {
     "W5": "hea:n=20,L=5,B=1",
     "W6": "hea:n=10,L=100,B=16",
     "zz_real": "zz_real:n=8,L=3,B=64",
+    "real": "real:n=12,L=10,B=32",
     "su2_linear": "su2_linear:n=10,L=5,B=32",
     "su2_full": "su2_full:n=10,L=5,B=32",
     "su2_sca": "su2_sca:n=10,L=5,B=32",

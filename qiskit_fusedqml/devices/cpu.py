@@ -70,6 +70,9 @@ def _log2(number: int) -> int:
 class CPUDevice(RankDevice):
     """Runs tapes on the CPU; a state is an object of the compiled module.
 
+    A state that a real tape starts with real amplitudes holds one number for each, half of the memory and of the work,
+    until an operation on it is complex.
+
     Args:
         precision: "double" or "single".
         num_threads: Threads of one call; None for the cores in the affinity mask, capped by ``OMP_NUM_THREADS``.
@@ -108,6 +111,7 @@ class CPUDevice(RankDevice):
             byte_cost=numbers.byte_cost,
             fold_bits=_log2(_CACHE_WAY // row_bytes),
             factors=numbers.factors,
+            real_states=True,
         )
         self._observables = ObservableCache(self._compile_observables)
 
@@ -120,17 +124,19 @@ class CPUDevice(RankDevice):
     def allocate(self, tape: Tape, batch: int, initial_state: NDArray[np.complex128] | None) -> _native.State:
         if batch < 1:
             raise empty_batch(batch)
+        if initial_state is not None:
+            check_initial_state(initial_state, tape.num_qubits, batch)
         half = self._prefers_half_width(tape, batch)
+        real = tape.is_real and (initial_state is None or not np.imag(initial_state).any())
         try:
             state = _native.make_state(
-                self._isa, self._single, half, tape.num_qubits, batch, tape.lane_qubits, self._memory
+                self._isa, self._single, half, real, tape.num_qubits, batch, tape.lane_qubits, self._memory
             )
         except MemoryError:
-            raise self._out_of_memory(self.state_bytes(tape.num_qubits, batch)) from None
+            raise self._out_of_memory(self.state_bytes(tape.num_qubits, batch) >> real) from None
         if initial_state is None:
             _native.set_zero_state(state, self.num_threads)
             return state
-        check_initial_state(initial_state, tape.num_qubits, batch)
         _native.set_amplitudes(state, np.ascontiguousarray(initial_state, dtype=np.complex128), self.num_threads)
         return state
 
@@ -250,7 +256,7 @@ def _compiled(tape: Tape) -> _native.Tape:
     if entry is not None and entry[0]() is tape:
         return entry[1]
     try:
-        native = _native.Tape(words_of(tape))
+        native = _native.Tape(words_of(tape), tape.is_real)
     except ValueError as error:
         raise InvalidInputError(f"The tape cannot be run: {error}") from None
     reference = ref(tape, lambda gone: _TAPES.pop(key, None) if _TAPES.get(key, (None,))[0] is gone else None)

@@ -114,16 +114,17 @@ class MemoryBudget:
             return min(int(self._checkpoint), sweeps.num_places)
         if self._device.cost_model.amplitude_bytes > 8:
             return 0
-        room = self.bytes // self._device.state_bytes(self._num_qubits, batch) - states
+        room = self.bytes // self.state_bytes(batch, is_real=sweeps.is_real) - states
         return max(min((sweeps.num_operations - 1) // LONGEST, sweeps.num_places, room), 0)
 
-    def fits(self, batch: int, states: int, sample_bytes: int = 0) -> bool:
+    def fits(self, batch: int, states: int, sample_bytes: int = 0, *, is_real: bool = False) -> bool:
         """Whether ``states`` states of so many samples, and ``sample_bytes`` for each of these, fit."""
-        return states * self._device.state_bytes(self._num_qubits, batch) + sample_bytes * batch <= self.bytes
+        state_bytes = self._device.state_bytes(self._num_qubits, batch) >> is_real
+        return states * state_bytes + sample_bytes * batch <= self.bytes
 
-    def state_bytes(self, batch: int) -> int:
-        """Bytes that one state of so many samples takes."""
-        return self._device.state_bytes(self._num_qubits, batch)
+    def state_bytes(self, batch: int, *, is_real: bool = False) -> int:
+        """Bytes that one state of so many samples takes; real states take half."""
+        return self._device.state_bytes(self._num_qubits, batch) >> is_real
 
     def fits_shared(self, batch: int, states: int, count: int) -> bool:
         """Whether ``states`` states for each of ``count`` observables, which all samples share, fit beside the kets.
@@ -132,7 +133,15 @@ class MemoryBudget:
         """
         return self.fits(self.samples(batch, states) + states * count, 1)
 
-    def samples(self, batch: int, states: int, sweeps: Sweeps | None = None, *, per_sample: bool = False) -> int:
+    def samples(
+        self,
+        batch: int,
+        states: int,
+        sweeps: Sweeps | None = None,
+        *,
+        per_sample: bool = False,
+        is_real: bool = False,
+    ) -> int:
         """How many samples of a batch fit at once.
 
         Args:
@@ -140,37 +149,41 @@ class MemoryBudget:
             states: States that every sample needs at once.
             sweeps: The sweeps if a backward one follows, for what else they need.
             per_sample: Whether gradients are wanted for each sample.
+            is_real: Whether states are real, as those of real sweeps are.
 
         Raises:
             OutOfMemoryError: If not even the states of one sample fit.
         """
-        key = (batch, states, sweeps, per_sample)
+        key = (batch, states, sweeps, per_sample, is_real)
         found = self._sizes.get(key)
         if found is None:
-            found = self._largest(batch, states, sweeps, per_sample=per_sample)
+            real = is_real if sweeps is None else sweeps.is_real
+            found = self._largest(batch, states, sweeps, per_sample=per_sample, is_real=real)
             if len(self._sizes) >= MAX_SIZES:
                 self._sizes = {}
             self._sizes[key] = found
         return found
 
-    def _largest(self, batch: int, states: int, sweeps: Sweeps | None, *, per_sample: bool) -> int:
+    def _largest(self, batch: int, states: int, sweeps: Sweeps | None, *, per_sample: bool, is_real: bool) -> int:
         kept = sample_bytes = 0
         if sweeps is not None:
             sample_bytes = sweeps.sample_bytes(per_sample=per_sample)
             if self._checkpoint and self._checkpoint != "auto":
                 kept = min(int(self._checkpoint), sweeps.num_places)
         size = batch
-        while size > 1 and not self.fits(size, states + kept, sample_bytes):
+        while size > 1 and not self.fits(size, states + kept, sample_bytes, is_real=is_real):
             size = (size + 1) // 2
         held = 0 if sweeps is None else sweeps.kept_states
-        if size == 1 and not self.fits(1, states + held + kept):
-            raise self._too_little(states + held, kept)
+        if size == 1 and not self.fits(1, states + held + kept, is_real=is_real):
+            raise self._too_little(states + held, kept, is_real=is_real)
         return size
 
-    def chunks(self, parameters: ParameterBatch, states: int, sweeps: Sweeps | None = None) -> list[ParameterBatch]:
+    def chunks(
+        self, parameters: ParameterBatch, states: int, sweeps: Sweeps | None = None, *, is_real: bool = False
+    ) -> list[ParameterBatch]:
         """The batch in pieces that fit; arguments as of `samples`."""
         batch = parameters.batch
-        size = self.samples(batch, states, sweeps, per_sample=parameters.per_sample)
+        size = self.samples(batch, states, sweeps, per_sample=parameters.per_sample, is_real=is_real)
         if size == batch:
             return [parameters]
         return [parameters.part(start, min(start + size, batch)) for start in range(0, batch, size)]
@@ -180,7 +193,7 @@ class MemoryBudget:
         states = sweeps.forward_states + BRA
         size = self.samples(batch, states, sweeps)
         kept = self.checkpoints(sweeps, size, states)
-        state = self._device.state_bytes(self._num_qubits, size)
+        state = self.state_bytes(size, is_real=sweeps.is_real)
         outputs = size * sweeps.sample_bytes(per_sample=False) + sweeps.shared_bytes + 8 * batch * num_observables
         return MemoryEstimate(batch, size, kept, states * state, kept * state, sweeps.table_bytes(kept), outputs)
 
@@ -189,8 +202,8 @@ class MemoryBudget:
         if needed > self.bytes:
             raise OutOfMemoryError(f"The {what} need {format_bytes(needed)}; {format_bytes(self.bytes)} are allowed.")
 
-    def _too_little(self, states: int, kept: int) -> OutOfMemoryError:
-        needed = (states + kept) * self._device.state_bytes(self._num_qubits, 1)
+    def _too_little(self, states: int, kept: int, *, is_real: bool) -> OutOfMemoryError:
+        needed = (states + kept) * self.state_bytes(1, is_real=is_real)
         fewer = f", {kept} of them checkpoints," if kept else ""
         advice = ", fewer checkpoints" if kept else ""
         what = "state(s)"

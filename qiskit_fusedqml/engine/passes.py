@@ -15,6 +15,7 @@ from ..devices import Device, State, has_memory
 from ..ir.angles import AngleMap
 from ..ir.encoding import AmplitudeEncoding
 from ..ir.measurement import Measurement
+from ..ir.observables import PauliSum
 from ..ir.program import Program
 from .forward_cache import KEPT, ForwardCache, ForwardPass
 from .memory import KET, KET_AND_AMPLITUDES, KET_COPY_BRA, KET_COPY_BRA_AMPLITUDES, MemoryBudget
@@ -61,6 +62,8 @@ class Passes:
         self.memory = MemoryBudget(self.device, program.num_qubits, options)
         self.plans = Plans(program, angle_map, self.device)
         self._forward_cache = ForwardCache()
+        # the real parts of observables, by the identity of these, which are kept
+        self._real_parts: dict[int, tuple[PauliSum, PauliSum]] = {}
 
     def device_of(self, parameters: ParameterBatch) -> Device:
         """The device, whose results are where the parameters are."""
@@ -112,6 +115,14 @@ class Passes:
             gradients[:, : own.shape[1]] += own
         return gradients, batched
 
+    def real_parts(self, observables: Sequence[PauliSum]) -> tuple[PauliSum, ...]:
+        """Of observables of real states what their gradients depend on; the same objects each time."""
+        known = self._real_parts
+        for observable in observables:
+            if id(observable) not in known:
+                known[id(observable)] = observable, observable.real_part
+        return tuple([known[id(observable)][1] for observable in observables])
+
     def final_states(
         self, parameters: ParameterBatch, request: PlanRequest, extra: int = 0
     ) -> Iterator[tuple[ParameterBatch, Sweeps, State]]:
@@ -135,7 +146,7 @@ class Passes:
                 yield parameters, kept, forward[1]
                 self._forward_cache.keep(ForwardPass(parameters, kept, forward, size))
                 return
-        for chunk in self.memory.chunks(parameters, sweeps.forward_states + extra):
+        for chunk in self.memory.chunks(parameters, sweeps.forward_states + extra, is_real=sweeps.is_real):
             yield chunk, sweeps, self.forward(sweeps, chunk)[1]
 
     def kept(self, parameters: ParameterBatch, request: PlanRequest, sweeps: Sweeps) -> Forward | None:
@@ -169,7 +180,8 @@ class Passes:
         columns = ParameterSet(wanted if (wanted[1:] > wanted[:-1]).all() else np.unique(wanted))
         request = self.request(parameters, columns, keep_phase=keep_phase, populations=populations)
         sweeps = self.plans.sweeps(request)
-        states = KET_COPY_BRA_AMPLITUDES if keep_phase else KET_COPY_BRA
+        # bras of amplitudes are complex, and make real kets so
+        states = KET_COPY_BRA_AMPLITUDES << sweeps.is_real if keep_phase else KET_COPY_BRA
         states += bool(self._options.checkpoint)  # a copy of a state that was kept
         kept = self.kept(parameters, request, sweeps)
         result = np.empty((parameters.batch, count, len(wanted)), like=parameters.shared)
@@ -226,7 +238,7 @@ class Passes:
         device = self.device_of(parameters)
         parts = (
             (chunk.first, device.probabilities(self.forward(sweeps, chunk)[1], sweeps.frame, qubits))
-            for chunk in self.memory.chunks(parameters, KET)
+            for chunk in self.memory.chunks(parameters, KET, is_real=sweeps.is_real)
         )
         memory = self.memory_of_device if parameters.on_device else None
         if measurement.readout:

@@ -210,8 +210,8 @@ class ProgramFunction:
         if self.recorded_steps and initial_states is None and (recorded := self.recorded_steps.begin(x, w)):
             return recorded
         parameters = self.read(x, w, initial_states, on_host=False)
-        request = self.training_request(parameters)
-        sweeps = self.plans.sweeps(request)
+        sweeps = self.plans.sweeps(request := self.training_request(parameters))
+        observables = self.passes.real_parts(observables) if sweeps.is_real else observables
         states = KET_COPY_BRA_AMPLITUDES if self._trains_amplitudes else sweeps.forward_states + BRA
         chunks = self.memory.chunks(parameters, states, sweeps)
         forward = None
@@ -280,7 +280,7 @@ class ProgramFunction:
 
         def bras(sweeps: Sweeps, chunk: ParameterBatch, ket: State) -> Iterator[State]:
             ones = np.zeros((chunk.batch, 1), like=chunk.shared) + 1.0
-            for observable in observables:
+            for observable in self.passes.real_parts(observables) if sweeps.is_real else observables:
                 yield self.device.apply_observables(ket, sweeps.frame, (observable,), ones)
 
         if found is None:
@@ -354,8 +354,7 @@ class ProgramFunction:
         if self.input_gradients:
             of_inputs = np.atleast_2d(shared) if batched is None else batched  # inputs are the first in both
             dx = of_inputs[:, : self.num_inputs].astype(self.dtype, copy=False)
-        if dw.ndim == 2 and not chunks[0].per_sample:
-            dw = dw.sum(axis=0)
+        dw = dw.sum(axis=0) if dw.ndim == 2 and not chunks[0].per_sample else dw
         return dx, dw if dw.dtype is self.dtype else dw.astype(self.dtype)
 
     def _values(self, parameters: ParameterBatch, spare: int = 0) -> NDArray[np.floating]:

@@ -55,8 +55,9 @@ def states_vjp(
         bra: From cotangents (b, ...) of these to bras.
         keep_phase: Whether global phases matter.
     """
-    passes, states = f.passes, KET_COPY_BRA_AMPLITUDES
+    passes = f.passes
     sweeps = f.plans.sweeps(passes.request(parameters, f.trained, keep_phase=keep_phase))
+    states = KET_COPY_BRA_AMPLITUDES << sweeps.is_real  # bras are complex, and make real kets so
     chunks = f.memory.chunks(parameters, states, sweeps)
     forwards = (passes.forward(sweeps, chunk, states) for chunk in chunks)
     held = [next(forwards)] if len(chunks) == 1 else []  # else computed again

@@ -66,6 +66,7 @@ class Sweeps(Protocol):
         tape: The tape that final states are made for (`Device.allocate`).
         frame: The frame of the final states.
         plans: The plans that are run.
+        is_real: Whether all amplitudes of the kets are real, and take half of the memory.
     """
 
     forward_states: int
@@ -74,6 +75,7 @@ class Sweeps(Protocol):
     tape: Tape
     frame: Frame
     plans: tuple[Plan, ...]
+    is_real: bool = False
 
     @property
     def num_places(self) -> int:
@@ -177,6 +179,7 @@ class PlannedSweeps(Sweeps):
         tape = self.plan.tape
         self.tape = replace(tape, blocks=tuple(map(_undone, tape.blocks))) if request.undone else tape
         self.plans, self.frame = (self.plan,), tape.frame
+        self.is_real = isinstance(tape, Tape) and tape.is_real  # not one on mixed states
         self.shared_bytes = 8 * (6 * angle_map.num_angles + 2 * self.tape.num_overlaps)
         self.map = ParameterMap(angle_map, batched, self._map(coefficient_map))
         self._segments: dict[int, tuple[Segment, ...]] = {}
@@ -242,7 +245,8 @@ class PlannedSweeps(Sweeps):
             for factor in operation.factors
         ]
         widest = max(segment.tape.num_overlaps for segment in segments)
-        return model.amplitude_bytes * sum(entries) + 8 * widest * model.lanes * model.threads
+        entry_bytes = model.amplitude_bytes << self.is_real  # of phases, which are complex
+        return entry_bytes * sum(entries) + 8 * widest * model.lanes * model.threads
 
     @override
     def forward(

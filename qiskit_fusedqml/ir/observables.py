@@ -56,6 +56,12 @@ class PauliSum:
                 raise InvalidInputError(f"Term {position}: controls must be disjoint from the Pauli string.")
 
     @property
+    def real_part(self) -> PauliSum:
+        """The terms with an even number of Y, real matrices: the others have expectation value 0 in real states."""
+        kept = tuple(term for term in self.terms if not (term.x & term.z).bit_count() & 1)
+        return self if len(kept) == len(self.terms) else PauliSum(self.num_qubits, kept)
+
+    @property
     def is_diagonal(self) -> bool:
         """Whether no term flips a qubit."""
         return not any(term.x for term in self.terms)

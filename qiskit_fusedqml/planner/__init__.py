@@ -70,7 +70,8 @@ def fuse(
         UnsupportedInstructionError: If the program has channels.
         InvalidInputError: If the state cannot be divided among so many ranks.
     """
-    program.check_pure("a plan for amplitudes")
+    if program.is_noisy:
+        program.check_pure("a plan for amplitudes")
     n = program.num_qubits
     known_start = start is None and not any_start
     real = cost_model.real_states and known_start and is_real(program, keep_phase=keep_phase)

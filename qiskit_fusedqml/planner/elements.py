@@ -58,8 +58,8 @@ class RotationSequence:
     def about_one_axis(self) -> tuple[list[Gate], int, Angle, float, list[Gate]] | None:
         """The same as some about Z, an angle about one axis, a multiple of pi about Z, and some about Z.
 
-        Constant multiples of pi about Z go behind what follows them, and change its sign. None where rotations about
-        several axes remain; Z where there are none about another.
+        Constant multiples of pi about Z between them go behind what follows, and change its sign. None where rotations
+        about several axes remain; Z where there are none about another.
         """
         gates, first, last = self.gates, 0, len(self.gates)
         while first < last and gates[first][0] == Z:
@@ -70,8 +70,6 @@ class RotationSequence:
         if first == last:
             return gates, Z, angle, half_turns, []
         axis = gates[first][0]
-        if all(map(_is_half_turn, gates[:first])):
-            first = 0
         for of, slot, theta in gates[first:last]:
             if of == axis:
                 angle.constant += sign * theta

@@ -216,8 +216,7 @@ class Tape:
     Attributes:
         num_qubits: Number of qubits n.
         blocks: The blocks in forward order; a tuple, or made when one is asked for (`planner.words`).
-        frame: Relation of logical states and physical indices after the last block; before the first it is the
-            identity, or, from ``|0...0>`` (physical index 0), any linear frame.
+        frame: That after the last block; before the first, the identity or, from ``|0...0>``, any linear frame.
         num_overlaps: Number of real overlaps the backward sweep returns.
         lane_qubits: Dimensions that every tile leaves outside it, for SIMD lanes that the batch alone does not fill.
         stages: Of a state over several ranks; one process runs the tape as any other.

@@ -162,6 +162,14 @@ def test_zz_real_is_the_librarys() -> None:
     assert Operator(ours).equiv(Operator(library))
 
 
+def test_real_is_the_librarys() -> None:
+    workload = workloads.get("real:n=4,L=2,B=1")
+    built, weights = build(replace(workload, prefix=workload.prefix[4:], num_inputs=0)), workload.weights(0)
+    library = real_amplitudes(4, reps=2, entanglement="circular").assign_parameters(weights)
+    ours = built.circuit.assign_parameters(dict(zip(built.weights, weights, strict=True)))
+    assert Operator(ours).equiv(Operator(library))
+
+
 def test_primitives_equal_their_gate() -> None:
     rng = np.random.default_rng(5)
     for gate in (spec.Gate("u", (0,), (spec.Angle(),) * 3), spec.Gate("p", (0,), (spec.Angle(),))):

@@ -75,10 +75,10 @@ def test_an_estimate_can_be_read() -> None:
     circuit = real_amplitudes(4, reps=2)
     f = DifferentiableCircuit(circuit, ["ZZZZ"], precision="single", checkpoint=1)
     text = str(f.memory_estimate(8))
-    assert re.match(r"[\d.]+ KiB for 8 samples, 8 at a time: states 2\.0 KiB, 0 checkpoints 0 B, tables", text)
+    assert re.match(r"[\d.]+ KiB for 8 samples, 8 at a time: states 1\.0 KiB, 0 checkpoints 0 B, tables", text)
     shown = f.memory_estimate(8)._repr_html_()
     assert text.partition(":")[0] in shown
-    assert "<td>states</td><td>2.0 KiB</td>" in shown
+    assert "<td>states</td><td>1.0 KiB</td>" in shown
     assert "<td>weights</td><td>12</td>" in f._repr_html_()
 
 

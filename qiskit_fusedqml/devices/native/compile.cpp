@@ -113,6 +113,8 @@ Block read_block(CompiledTape& tape, Reader& reader, int n, int v, int group, st
     for (const Op& op : ops) {
         block.num_undone += op.undone;
         if (op.undone && op.batched) tape.requirements.undoes_batched = true;
+        if (op.kind == Kind::phase || op.kind == Kind::unitary2) tape.is_real = false;
+        if (op.kind == Kind::turns && static_cast<const Turns*>(op.detail)->imaginary) tape.is_real = false;
     }
     block.ops = tape.arena.keep(ops);
     return block;

@@ -111,6 +111,7 @@ struct CompiledTape {
     TapeView view{};
     Requirements requirements;
     int lane_qubits = 0;
+    bool is_real = true;           // no operation is of a kind that is always complex
     mutable TableShelf tables;
 };
 

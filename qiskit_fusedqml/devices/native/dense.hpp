@@ -1,4 +1,4 @@
-// Dense complex matrices on virtual qubits: gathered vectors times the matrix.
+// Dense matrices on virtual qubits: gathered vectors times the matrix.
 #pragma once
 #include "unitary.hpp"
 
@@ -34,36 +34,40 @@ template <class S> struct DenseRows {
         for (int lane = 0; lane < lane_bits; ++lane)
             for (uint32_t i = 0; twist[lane] && i < uint32_t(size); ++i) {
                 const uint32_t other = i ^ twist[lane];
-                for (int part = 0; i < other && part < 2; ++part) {
-                    const Vec a = rows[2 * i + part], b = rows[2 * other + part];
-                    rows[2 * i + part] = S::select(lanes[lane], b, a);
-                    rows[2 * other + part] = S::select(lanes[lane], a, b);
+                for (int part = 0; i < other && part < S::components; ++part) {
+                    Vec &one = rows[S::components * int(i) + part], &two = rows[S::components * int(other) + part];
+                    const Vec a = one, b = two;
+                    one = S::select(lanes[lane], b, a);
+                    two = S::select(lanes[lane], a, b);
                 }
             }
     }
     void load(const Vec* data, uint32_t row, Vec* rows) const {
-        for (int i = 0; i < size; ++i) Complex<S>::at(data, row ^ offsets[i]).store(rows, i);
+        for (int i = 0; i < size; ++i) Amplitude<S>::at(data, row ^ offsets[i]).store(rows, i);
         reorder(rows);
     }
     void store(Vec* data, uint32_t row, Vec* rows) const {
         reorder(rows);
-        for (int i = 0; i < size; ++i) Complex<S>::at(rows, i).store(data, row ^ offsets[i]);
+        for (int i = 0; i < size; ++i) Amplitude<S>::at(rows, i).store(data, row ^ offsets[i]);
     }
 };
 
 // `count` rows of the product of a matrix with a vector
 template <class S, int count>
 FQ_INLINE void product_rows(const typename S::T* matrix, int size, const typename S::Vec* in, typename S::Vec* out) {
-    Complex<S> sum[count] = {};
+    Amplitude<S> sum[count] = {};
     for (int j = 0; j < size; ++j) {
-        const Complex<S> x = Complex<S>::at(in, j);
+        const Amplitude<S> x = Amplitude<S>::at(in, j);
         FQ_UNROLL
         for (int i = 0; i < count; ++i) {
-            const typename S::T re = matrix[2 * (i * size + j)], im = matrix[2 * (i * size + j) + 1];
+            const typename S::T re = matrix[2 * (i * size + j)];
             sum[i].re += re * x.re;
-            sum[i].im += re * x.im;
-            sum[i].re -= im * x.im;
-            sum[i].im += im * x.re;
+            if constexpr (S::components == 2) {
+                const typename S::T im = matrix[2 * (i * size + j) + 1];
+                sum[i].im += re * x.im;
+                sum[i].re -= im * x.im;
+                sum[i].im += im * x.re;
+            }
         }
     }
     FQ_UNROLL
@@ -73,14 +77,14 @@ FQ_INLINE void product_rows(const typename S::T* matrix, int size, const typenam
 template <class S>
 void product(const typename S::T* matrix, int size, const typename S::Vec* in, typename S::Vec* out) {
     if (size == 2) return product_rows<S, 2>(matrix, size, in, out);
-    for (int i = 0; i < size; i += 4) product_rows<S, 4>(matrix + 2 * i * size, size, in, out + 2 * i);
+    for (int i = 0; i < size; i += 4) product_rows<S, 4>(matrix + 2 * i * size, size, in, out + S::components * i);
 }
 
 template <class S> void apply_dense(const Tile<S>& tile, const DenseMatrix& op, typename S::Vec* data) {
     const auto* matrix = static_cast<const typename S::T*>(tile.call.dense[op.coefficient]);
     const DenseRows<S> rows(tile, op);
     auto* in = reinterpret_cast<typename S::Vec*>(static_cast<char*>(tile.scratch.dense) + dense_row_bytes(op.k));
-    auto* out = in + 2 * rows.size;
+    auto* out = in + S::components * rows.size;
     const uint64_t count = tile.count(op.rows);
     uint32_t row = 0;
     for (uint64_t i = 0;;) {
@@ -99,11 +103,11 @@ void add_moments(int size, int count, const typename S::Vec* ket, const typename
         for (int j = 0; j < size; j += 2) {
             Complex<S> sum[2] = {};
             for (int c = 0; c < count; ++c) {
-                const Complex<S> k = Complex<S>::at(ket, c * size + i);
+                const Amplitude<S> k = Amplitude<S>::at(ket, c * size + i);
                 for (int side = 0; side < 2; ++side) {
-                    const Complex<S> b = Complex<S>::at(bra, c * size + j + side);
+                    const Amplitude<S> b = Amplitude<S>::at(bra, c * size + j + side);
                     add_re<S>(sum[side].re, b, k);
-                    add_im<S>(sum[side].im, b, k);
+                    if constexpr (S::components == 2) add_im<S>(sum[side].im, b, k);
                 }
             }
             for (int side = 0; side < 2; ++side) {
@@ -116,14 +120,14 @@ void add_moments(int size, int count, const typename S::Vec* ket, const typename
 template <class S> void undo_dense(const Tile<S>& tile, const DenseMatrix& op) {
     if (op.overlap >= 0) {
         const DenseRows<S> rows(tile, op);
-        typename S::Vec ket[2 * dense_room], bra[2 * dense_room];
+        typename S::Vec ket[S::components * dense_room], bra[S::components * dense_room];
         const uint64_t count = tile.count(op.rows), room = dense_room >> op.k;
         uint32_t row = 0;
         for (uint64_t i = 0; i < count;) {
             int filled = 0;
             for (; i < count && filled < int(room); ++filled) {
-                rows.load(tile.ket, row, ket + 2 * filled * rows.size);
-                rows.load(tile.bra, row, bra + 2 * filled * rows.size);
+                rows.load(tile.ket, row, ket + S::components * filled * rows.size);
+                rows.load(tile.bra, row, bra + S::components * filled * rows.size);
                 row ^= op.rows.steps[trailing_zeros(++i)];
             }
             add_moments<S>(rows.size, filled, ket, bra, tile.sums + int64_t(op.overlap) * S::W);

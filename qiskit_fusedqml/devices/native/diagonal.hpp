@@ -109,8 +109,8 @@ void multiply_rows(const Tile<S>& tile, const Diagonal& op, typename S::Vec* dat
         if (first) source.advance(first / step);
         source.prepare(int(step));
         for (uint64_t group = 0; group < uint64_t(1) << tile.stack_bits; ++group) {
-            typename S::Vec* at = data + 2 * (group * rows + first);
-            for (int row = 0; row < int(step); ++row) (source.phase(row) * Complex<S>::at(at, row)).store(at, row);
+            typename S::Vec* at = data + S::components * (group * rows + first);
+            for (int row = 0; row < int(step); ++row) (source.phase(row) * Amplitude<S>::at(at, row)).store(at, row);
         }
     }
 }
@@ -177,9 +177,10 @@ template <class S> struct PerLane {
 template <class S, class Source, bool measure, bool more>
 FQ_INLINE void undo_some(const Source& source, int rows, typename S::Vec* ket, typename S::Vec* bra, typename S::Vec* terms) {
     for (int row = 0; row < rows; ++row) {
-        const Complex<S> phase = source.phase(row).conj(), k = Complex<S>::at(ket, row), b = Complex<S>::at(bra, row);
-        if (measure && more) add_im<S>(terms[row], b, k);
-        else if (measure) terms[row] = overlap_im(b, k);
+        const Complex<S> phase = source.phase(row).conj();
+        const Amplitude<S> k = Amplitude<S>::at(ket, row), b = Amplitude<S>::at(bra, row);
+        if constexpr (measure && more) add_im<S>(terms[row], b, k);
+        else if constexpr (measure) terms[row] = overlap_im(b, k);
         (phase * k).store(ket, row);
         (phase * b).store(bra, row);
     }
@@ -195,21 +196,24 @@ void undo_rows(const Tile<S>& tile, const Diagonal& op) {
     for (uint64_t first = 0; first < rows; first += step) {
         if (first) source.advance(first / step);
         source.prepare(int(step));
-        Vec *ket = tile.ket + 2 * first, *bra = tile.bra + 2 * first;
+        Vec *ket = tile.ket + S::components * first, *bra = tile.bra + S::components * first;
         Vec* const terms = sums.place(int(first % chunk));
         undo_some<S, Source, measure, false>(source, int(step), ket, bra, terms);
         for (uint64_t group = 1; group < uint64_t(1) << tile.stack_bits; ++group)
-            undo_some<S, Source, measure, true>(source, int(step), ket + 2 * group * rows, bra + 2 * group * rows, terms);
+            undo_some<S, Source, measure, true>(source, int(step), ket + S::components * group * rows, bra + S::components * group * rows, terms);
         if (!measure) continue;
         sums.take(int(first % chunk), int(step));
         if ((first + step) % chunk == 0) sums.finish(tile, op, uint32_t(first / chunk));
     }
 }
 
+// Overlaps of real states are 0.
 template <class S, class Source> void undo_with(const Tile<S>& tile, const Diagonal& op) {
-    if (!op.num_wanted) return undo_rows<S, Source, PerLane<S>, false>(tile, op);
-    if (tile.call.per_sample || tile.call.lane_bits) return undo_rows<S, Source, PerLane<S>, true>(tile, op);
-    undo_rows<S, Source, Summed<S>, true>(tile, op);
+    if constexpr (S::components == 2) {
+        if (op.num_wanted && (tile.call.per_sample || tile.call.lane_bits)) return undo_rows<S, Source, PerLane<S>, true>(tile, op);
+        if (op.num_wanted) return undo_rows<S, Source, Summed<S>, true>(tile, op);
+    }
+    undo_rows<S, Source, PerLane<S>, false>(tile, op);
 }
 
 template <class S> void undo_diagonal(const Tile<S>& tile, const Diagonal& op) {

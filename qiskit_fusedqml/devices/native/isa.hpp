@@ -8,27 +8,34 @@
 namespace fusedqml {
 namespace {
 
-// `width` lanes; up to `rotations` rotations in one pass, as many as the registers hold.
-template <class Real, int width, int rotations> struct Isa : Simd<Real, width> {
-    static constexpr int group = rotations;
+// `width` lanes; up to `rotations` rotations in one pass, as many as the registers hold; `numbers` an amplitude.
+template <class Real, int width, int rotations, int numbers = 2> struct Isa : Simd<Real, width> {
+    static constexpr int group = rotations, components = numbers;
 };
 
-template <class S> constexpr Kernels kernels_of(const char* name) {
+// What does not depend on the kind of amplitudes is C's.
+template <class S, class C = S> constexpr Kernels kernels_of(const char* name) {
     return {name,
             S::W,
             sizeof(typename S::T),
             S::group,
-            table_bytes<S>,
-            table_work<S>,
-            shared_table<S>,
-            batched_tables<S>,
+            S::components,
+            table_bytes<C>,
+            table_work<C>,
+            shared_table<C>,
+            batched_tables<C>,
             forward<S>,
             backward<S>,
             expectation<S>,
             apply_observables<S>,
-            transform<S>,
-            sine_cosines<S>,
-            {pauli_sweep<S>, dots<S>, combination<S>}};
+            transform<C>,
+            sine_cosines<C>,
+            {pauli_sweep<C>, dots<C>, combination<C>}};
+}
+
+// For real states, whose rows take half of the registers: one rotation more in a pass.
+template <class C> constexpr Kernels real_kernels_of(const char* name) {
+    return kernels_of<Isa<typename C::T, C::W, C::group + 1, 1>, C>(name);
 }
 
 }  // namespace

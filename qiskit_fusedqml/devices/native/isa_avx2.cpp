@@ -3,6 +3,9 @@
 
 namespace fusedqml {
 
-extern const Kernels avx2_kernels[] = {kernels_of<Isa<double, 4, 2>>("avx2"), kernels_of<Isa<float, 8, 2>>("avx2")};
+using Double = Isa<double, 4, 2>;
+using Single = Isa<float, 8, 2>;
+extern const Kernels avx2_kernels[] = {kernels_of<Double>("avx2"), kernels_of<Single>("avx2"), real_kernels_of<Double>("avx2"),
+                                       real_kernels_of<Single>("avx2")};
 
 }  // namespace fusedqml

@@ -4,9 +4,16 @@
 namespace fusedqml {
 
 #if defined(__aarch64__)
-extern const Kernels baseline_kernels[] = {kernels_of<Isa<double, 2, 3>>("neon"), kernels_of<Isa<float, 4, 3>>("neon")};
+constexpr const char* name = "neon";
+constexpr int rotations = 3;
 #else
-extern const Kernels baseline_kernels[] = {kernels_of<Isa<double, 2, 2>>("sse2"), kernels_of<Isa<float, 4, 2>>("sse2")};
+constexpr const char* name = "sse2";
+constexpr int rotations = 2;
 #endif
+
+using Double = Isa<double, 2, rotations>;
+using Single = Isa<float, 4, rotations>;
+extern const Kernels baseline_kernels[] = {kernels_of<Double>(name), kernels_of<Single>(name), real_kernels_of<Double>(name),
+                                           real_kernels_of<Single>(name)};
 
 }  // namespace fusedqml

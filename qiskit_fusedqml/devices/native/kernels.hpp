@@ -1,4 +1,4 @@
-// What the driver asks of the sweeps compiled for one instruction set, real type and number of lanes. Plain data and function
+// What the driver asks of the sweeps compiled for one instruction set, real type, number of lanes and kind of amplitudes. Plain data and function
 // pointers only, see tape.hpp.
 #pragma once
 #include "pauli_tape.hpp"
@@ -13,7 +13,7 @@ struct Call {
     int32_t sample_bits;           // s, s + v = log2 W: lane = sample | row bits << s
     int64_t batch, groups;
     int64_t num_rows;              // stored vector rows a group, 2**(n - v)
-    void* ket;                     // [group][row][re | im][lane]
+    void* ket;                     // [group][row][re | im][lane], of real amplitudes [group][row][lane]
     void* bra;
     int32_t per_sample;
     const void* lane_signs;        // [2**v][lane]: (-1)**parity(mask & row bits of the lane), by mask
@@ -69,6 +69,7 @@ struct Kernels {
     int32_t width;                 // W
     int32_t real_bytes;            // sizeof(T)
     int32_t group;                 // rotations in one pass
+    int32_t components;            // numbers of an amplitude: 2, or 1 of real states, which only real operations keep so
     size_t (*table_bytes)(const Table& table);
     size_t (*table_work)(const Table& table);                    // doubles
     void (*shared_table)(const Call& call, const Table& table, void* out, double* work);
@@ -87,6 +88,9 @@ struct Kernels {
 };
 
 // The best instruction set of this machine; nullptr if none of the given name (or nullptr) can run here.
-const Kernels* find_kernels(const char* isa, int real_bytes, bool half_width);
+const Kernels* find_kernels(const char* isa, int real_bytes, bool half_width, bool real_states = false);
+
+// Those for complex amplitudes with the same instruction set, real type and lanes.
+const Kernels* complex_kernels(const Kernels& real_states);
 
 }  // namespace fusedqml

@@ -21,11 +21,13 @@ using namespace nb::literals;
 namespace fusedqml {
 namespace {
 
-// A tape, compiled on first use for each layout of states.
+// A tape, compiled on first use for each layout of states. `is_real`: it takes real states to real ones.
 class Tape {
 public:
-    explicit Tape(const Array<int64_t, 1>& source) : source_(source.data(), source.data() + source.size()) {
-        overlaps_ = compiled(0, 1).view.num_overlaps;
+    Tape(const Array<int64_t, 1>& source, bool is_real) : source_(source.data(), source.data() + source.size()), is_real_(is_real) {
+        const CompiledTape& tape = compiled(0, 1);
+        if (is_real && !tape.is_real) throw std::invalid_argument("An operation of a real tape is complex.");
+        overlaps_ = tape.view.num_overlaps;
     }
     const CompiledTape& compiled(int lane_bits, int group) {
         std::lock_guard<std::mutex> lock(mutex_);
@@ -40,9 +42,11 @@ public:
         return tape;
     }
     int64_t num_overlaps() const { return overlaps_; }
+    bool is_real() const { return is_real_; }
 
 private:
     std::vector<int64_t> source_;
+    bool is_real_;
     std::mutex mutex_;
     std::map<std::pair<int, int>, std::unique_ptr<CompiledTape>> tapes_;
     int64_t overlaps_ = 0;
@@ -62,14 +66,18 @@ void check_same(const State& ket, const State& bra) {
         throw nb::value_error("The ket and the bra differ in shape, precision or layout.");
 }
 
-void forward(Tape& tape, const Coefficients& coefficients, const State& ket, int threads) {
+void forward(Tape& tape, const Coefficients& coefficients, State& ket, int threads) {
+    if (!tape.is_real()) ket.make_complex();
     const CompiledTape& compiled = tape.for_state(ket);
     const CoefficientArrays& arrays = arrays_for(coefficients, ket);
     interruptible([&](const Interrupted& interrupted) { return run_forward(compiled, arrays, ket, threads, interrupted); });
 }
 
-Result<double> backward(Tape& tape, const Coefficients& coefficients, const State& ket, const State& bra, bool per_sample,
-                        int threads) {
+Result<double> backward(Tape& tape, const Coefficients& coefficients, State& ket, State& bra, bool per_sample, int threads) {
+    if (!(tape.is_real() && ket.is_real() && bra.is_real())) {
+        ket.make_complex();
+        bra.make_complex();
+    }
     check_same(ket, bra);
     const CompiledTape& compiled = tape.for_state(ket);
     const CoefficientArrays& arrays = arrays_for(coefficients, ket);
@@ -82,9 +90,9 @@ Result<double> backward(Tape& tape, const Coefficients& coefficients, const Stat
     return overlaps;
 }
 
-State* make_state(const std::string& isa, bool single, bool half_width, int num_qubits, int64_t batch, int spread,
+State* make_state(const std::string& isa, bool single, bool half_width, bool real_states, int num_qubits, int64_t batch, int spread,
                   size_t limit) {
-    const Kernels* kernels = find_kernels(isa.c_str(), single ? 4 : 8, half_width);
+    const Kernels* kernels = find_kernels(isa.c_str(), single ? 4 : 8, half_width, real_states);
     if (!kernels) throw nb::value_error("This machine does not have the instruction set asked for.");
     nb::gil_scoped_release release;
     return new State(kernels, num_qubits, batch, spread, limit);
@@ -170,9 +178,15 @@ State* apply_observables(Observables& observables, const State& ket, const Array
         cotangents.shape(1) != static_cast<size_t>(observables.num_observables()))
         throw nb::value_error("Cotangents must have shape (B, n_obs).");
     nb::gil_scoped_release release;
-    auto bra = std::make_unique<State>(ket.kernels, ket.num_qubits, ket.batch, ket.lane_bits);
-    observables.apply(ket, *bra, cotangents.data(), threads);
-    return bra.release();
+    const auto applied = [&](const State& state) {
+        auto bra = std::make_unique<State>(state.kernels, state.num_qubits, state.batch, state.lane_bits);
+        observables.apply(state, *bra, cotangents.data(), threads);
+        return bra.release();
+    };
+    if (!ket.is_real() || observables.is_real()) return applied(ket);
+    State whole(ket);
+    whole.make_complex();
+    return applied(whole);
 }
 
 }  // namespace
@@ -188,10 +202,11 @@ NB_MODULE(_native, m) {
         .def_prop_ro("batch", [](const State& s) { return s.batch; })
         .def_prop_ro("bytes", &State::bytes)
         .def_prop_ro("groups", [](const State& s) { return s.groups; })
+        .def_prop_ro("is_real", &State::is_real)
         .def_prop_ro("lane_bits", [](const State& s) { return s.lane_bits; })
         .def("copy", [](const State& s) { return new State(s); }, nb::call_guard<nb::gil_scoped_release>());
     nb::class_<Tape>(m, "Tape")
-        .def(nb::init<const Array<int64_t, 1>&>())
+        .def(nb::init<const Array<int64_t, 1>&, bool>(), "words"_a, "is_real"_a = false)
         .def_prop_ro("num_overlaps", &Tape::num_overlaps);
     nb::class_<Observables>(m, "Observables").def_prop_ro("num_observables", &Observables::num_observables);
     bind_coefficients(m);
@@ -209,7 +224,7 @@ NB_MODULE(_native, m) {
         const Kernels* kernels = find_kernels(isa.c_str(), single ? 4 : 8, half_width);
         return kernels ? kernels->width : 0;
     }, "isa"_a, "single"_a, "half_width"_a);
-    m.def("make_state", &make_state, "isa"_a, "single"_a, "half_width"_a, "num_qubits"_a, "batch"_a, "spread"_a, "limit"_a);
+    m.def("make_state", &make_state, "isa"_a, "single"_a, "half_width"_a, "real_states"_a, "num_qubits"_a, "batch"_a, "spread"_a, "limit"_a);
     m.def("make_observables", &make_observables, "isa"_a, "num_qubits"_a, "num_observables"_a, "coefficients"_a, "terms"_a,
           "controls"_a);
     m.def("set_zero_state", &set_zero_state, nb::call_guard<nb::gil_scoped_release>());

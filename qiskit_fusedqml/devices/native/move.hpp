@@ -15,12 +15,12 @@ inline uint64_t outer_word(const Block& block, uint64_t number) {
 
 template <class S> FQ_INLINE void copy_row(const typename S::Vec* from, typename S::Vec* to) {
     to[0] = from[0];
-    to[1] = from[1];
+    if constexpr (S::components == 2) to[1] = from[1];
 }
 
 // Rows are fetched to be written: another thread's core may hold them.
 template <class S> FQ_INLINE void prefetch_row(const typename S::Vec* row) {
-    for (size_t byte = 0; byte < 2 * sizeof(typename S::Vec); byte += 64)
+    for (size_t byte = 0; byte < S::components * sizeof(typename S::Vec); byte += 64)
         __builtin_prefetch(reinterpret_cast<const char*>(row) + byte, 1);
 }
 
@@ -55,10 +55,10 @@ template <class S, bool in>
 void move_straight(const Block& block, uint32_t base, typename S::Vec* state, typename S::Vec* local) {
     RowWalk walk(block.steps, uint64_t(1) << block.t, base);
     do {
-        typename S::Vec* stored = state + 2 * size_t(walk.row);
-        if (in) prefetch_row<S>(state + 2 * size_t(walk.ahead));
-        if (in) copy_row<S>(stored, local + 2 * walk.number);
-        else copy_row<S>(local + 2 * walk.number, stored);
+        typename S::Vec* stored = state + S::components * size_t(walk.row);
+        if (in) prefetch_row<S>(state + S::components * size_t(walk.ahead));
+        if (in) copy_row<S>(stored, local + S::components * walk.number);
+        else copy_row<S>(local + S::components * walk.number, stored);
     } while (walk.next());
 }
 
@@ -91,22 +91,22 @@ void move_lanes(const Call& call, const Block& block, uint32_t base, typename S:
         }
     RowWalk walk(block.steps, uint64_t(1) << (block.t - j), base);
     for (;;) {
-        Vec* here = local + (walk.number << j) * 2;
+        Vec* here = local + (walk.number << j) * S::components;
         const uint32_t flip = lanes << call.sample_bits;
-        if (in) for (int i = 0; i < count; ++i) prefetch_row<S>(state + 2 * size_t(walk.ahead ^ offsets[i]));
+        if (in) for (int i = 0; i < count; ++i) prefetch_row<S>(state + S::components * size_t(walk.ahead ^ offsets[i]));
         FQ_UNROLL
-        for (int component = 0; component < 2; ++component) {
+        for (int component = 0; component < S::components; ++component) {
             Vec part[count];
             FQ_UNROLL
             for (int i = 0; i < count; ++i) {
-                part[i] = in ? state[2 * size_t(walk.row ^ offsets[i]) + component] : here[2 * i + component];
+                part[i] = in ? state[S::components * size_t(walk.row ^ offsets[i]) + component] : here[S::components * i + component];
                 if (flips) part[i] = S::permute(part[i], in ? flip : shear[i]);
             }
             trade_lanes<S, mask>(part);
             FQ_UNROLL
             for (int i = 0; i < count; ++i) {
                 if (flips) part[i] = S::permute(part[i], in ? shear[i] : flip);
-                (in ? here[2 * i + component] : state[2 * size_t(walk.row ^ offsets[i]) + component]) = part[i];
+                (in ? here[S::components * i + component] : state[S::components * size_t(walk.row ^ offsets[i]) + component]) = part[i];
             }
         }
         if (!walk.next()) return;
@@ -134,15 +134,15 @@ template <class S> struct Place {
     uint32_t base;
 
     Place(const Call& c, const Block& b, void* whole, int64_t group, uint64_t outer, void* buffer)
-        : call(c), block(b), state(static_cast<Vec*>(whole) + 2 * group * c.num_rows), local(static_cast<Vec*>(buffer)),
+        : call(c), block(b), state(static_cast<Vec*>(whole) + S::components * group * c.num_rows), local(static_cast<Vec*>(buffer)),
           base(static_cast<uint32_t>(outer >> c.lane_bits)) {
-        if (block.in_place) local = state + 2 * size_t(base);
+        if (block.in_place) local = state + S::components * size_t(base);
         else move_tile<S, true>(call, block, base, state, local);
     }
     void put_back(uint32_t flipped_lanes) const {
         if (flipped_lanes) {
             const Vec sign = static_cast<const Vec*>(call.lane_signs)[flipped_lanes];
-            for (uint64_t i = 0; i < uint64_t(2) << block.t; ++i) local[i] *= sign;
+            for (uint64_t i = 0; i < uint64_t(S::components) << block.t; ++i) local[i] *= sign;
         }
         if (!block.in_place) move_tile<S, false>(call, block, base, state, local);
     }

@@ -42,6 +42,7 @@ Observables::Observables(const Kernels* kernels, int num_qubits, int num_observa
         auto flip = std::find_if(flips_.begin(), flips_.end(), [&](const Flip& f) { return f.x == term.x; });
         if (flip == flips_.end()) flip = flips_.insert(flips_.end(), Flip{term.x, {}, {}, 0});
         const bool imaginary = term.power & 1;
+        if (imaginary) is_real_ = false;
         auto diagonal = std::find_if(flip->diagonals.begin(), flip->diagonals.end(), [&](const RealDiagonal& d) {
             return d.observable == term.observable && d.imaginary == imaginary;
         });

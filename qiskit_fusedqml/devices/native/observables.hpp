@@ -65,6 +65,7 @@ public:
     Observables(const Kernels* kernels, int num_qubits, int num_observables, const std::vector<TermSource>& terms);
     int num_qubits() const { return n_; }
     int num_observables() const { return num_observables_; }
+    bool is_real() const { return is_real_; }  // no string has an odd number of Y
     // values: (B, n_obs)
     void expectation(const State& ket, double* values, int threads);
     // bra = sum_k cotangents[:, k] O_k ket; cotangents: (B, n_obs)
@@ -94,6 +95,7 @@ private:
     const Kernels* kernels_;
     int n_, num_observables_, block_bits_;
     size_t num_diagonals_ = 0;
+    bool is_real_ = true;
     Arena arena_;
     std::vector<Flip> flips_;
     std::mutex mutex_;

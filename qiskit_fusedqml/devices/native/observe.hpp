@@ -12,11 +12,12 @@ template <class S> FQ_INLINE typename S::Vec diagonal_at(const void* diagonal, i
     return S::splat(static_cast<const typename S::T*>(diagonal)[row]);
 }
 
-template <class S> FQ_INLINE Complex<S> partner(const Pass& pass, int64_t row) {
+template <class S> FQ_INLINE Amplitude<S> partner(const Pass& pass, int64_t row) {
     const auto* ket = static_cast<const typename S::Vec*>(pass.ket);
-    const Complex<S> k = Complex<S>::at(ket, uint32_t(pass.first_row + row) ^ pass.flip_row);
+    const Amplitude<S> k = Amplitude<S>::at(ket, uint32_t(pass.first_row + row) ^ pass.flip_row);
     if (!pass.flip_lanes) return k;
-    return {S::flip_mask(k.re, pass.flip_lanes), S::flip_mask(k.im, pass.flip_lanes)};
+    if constexpr (S::components == 1) return {S::flip_mask(k.re, pass.flip_lanes)};
+    else return {S::flip_mask(k.re, pass.flip_lanes), S::flip_mask(k.im, pass.flip_lanes)};
 }
 
 // The rows that count.
@@ -36,6 +37,9 @@ private:
 template <class S, bool imaginary> FQ_INLINE typename S::Vec product(const Complex<S>& a, const Complex<S>& b) {
     return imaginary ? a.im * b.re - a.re * b.im : a.re * b.re + a.im * b.im;
 }
+template <class S, bool imaginary> FQ_INLINE typename S::Vec product(const RealAmplitude<S>& a, const RealAmplitude<S>& b) {
+    return imaginary ? typename S::Vec{} : a.re * b.re;
+}
 
 // Adds the sum over the rows of d(r) Re(factor conj(a[r]) a[r ^ flip]) for one diagonal.
 template <class S, bool imaginary, bool per_lane> void expect_one(const Pass& pass, double* sums) {
@@ -43,7 +47,7 @@ template <class S, bool imaginary, bool per_lane> void expect_one(const Pass& pa
     const HalfRows rows(pass);
     const auto term = [&](int64_t number) {
         const int64_t row = rows[number];
-        const Complex<S> a = Complex<S>::at(ket, uint32_t(pass.first_row + row));
+        const Amplitude<S> a = Amplitude<S>::at(ket, uint32_t(pass.first_row + row));
         return diagonal_at<S>(pass.diagonals[0], row, per_lane) * product<S, imaginary>(a, partner<S>(pass, row));
     };
     for (int64_t i = 0; i < rows.count;) {
@@ -68,7 +72,7 @@ template <class S> void expect_many(const Pass& pass, double* sums) {
         Vec products[observe_rows][2];
         for (int i = 0; i < count; ++i) {
             const int64_t row = rows[first + i];
-            const Complex<S> a = Complex<S>::at(ket, uint32_t(pass.first_row + row)), b = partner<S>(pass, row);
+            const Amplitude<S> a = Amplitude<S>::at(ket, uint32_t(pass.first_row + row)), b = partner<S>(pass, row);
             products[i][0] = product<S, false>(a, b);
             products[i][1] = product<S, true>(a, b);
         }
@@ -84,11 +88,11 @@ template <class S> void expect_many(const Pass& pass, double* sums) {
 // sums: [diagonal][lane]
 template <class S> void expectation(const Pass& pass, double* sums) {
     if (pass.count != 1) return expect_many<S>(pass, sums);
-    if (pass.imaginary[0]) pass.per_lane ? expect_one<S, true, true>(pass, sums) : expect_one<S, true, false>(pass, sums);
-    else pass.per_lane ? expect_one<S, false, true>(pass, sums) : expect_one<S, false, false>(pass, sums);
+    if (!pass.imaginary[0]) return pass.per_lane ? expect_one<S, false, true>(pass, sums) : expect_one<S, false, false>(pass, sums);
+    if constexpr (S::components == 2) pass.per_lane ? expect_one<S, true, true>(pass, sums) : expect_one<S, true, false>(pass, sums);
 }
 
-// bra[r] += sum_k factors_k factor_k d_k(r) a[r ^ flip]
+// bra[r] += sum_k factors_k factor_k d_k(r) a[r ^ flip]; real states have real observables
 template <class S, bool first> void apply_flip(const Pass& pass) {
     using Vec = typename S::Vec;
     const auto* factors = static_cast<const Vec*>(pass.factors);
@@ -101,8 +105,8 @@ template <class S, bool first> void apply_flip(const Pass& pass) {
             else sum.re += term;
         }
         const uint32_t at = uint32_t(pass.first_row + row);
-        const Complex<S> image = sum * partner<S>(pass, row);
-        (first ? image : Complex<S>::at(bra, at) + image).store(bra, at);
+        const Amplitude<S> image = sum * partner<S>(pass, row);
+        (first ? image : Amplitude<S>::at(bra, at) + image).store(bra, at);
     }
 }
 
@@ -113,8 +117,9 @@ template <class S, bool imaginary, bool per_lane> void apply_one(const Pass& pas
     for (int64_t row = 0; row < pass.num_rows; ++row) {
         const Vec d = factor * diagonal_at<S>(pass.diagonals[0], row, per_lane);
         const uint32_t at = uint32_t(pass.first_row + row);
-        const Complex<S> a = partner<S>(pass, row), b = Complex<S>::at(bra, at);
-        if constexpr (imaginary) Complex<S>{b.re - d * a.im, b.im + d * a.re}.store(bra, at);
+        const Amplitude<S> a = partner<S>(pass, row), b = Amplitude<S>::at(bra, at);
+        if constexpr (S::components == 1) Amplitude<S>{b.re + d * a.re}.store(bra, at);
+        else if constexpr (imaginary) Complex<S>{b.re - d * a.im, b.im + d * a.re}.store(bra, at);
         else Complex<S>{b.re + d * a.re, b.im + d * a.im}.store(bra, at);
     }
 }
@@ -122,8 +127,8 @@ template <class S, bool imaginary, bool per_lane> void apply_one(const Pass& pas
 template <class S> void apply_observables(const Pass& pass) {
     if (pass.first) return apply_flip<S, true>(pass);
     if (pass.count != 1) return apply_flip<S, false>(pass);
-    if (pass.imaginary[0]) pass.per_lane ? apply_one<S, true, true>(pass) : apply_one<S, true, false>(pass);
-    else pass.per_lane ? apply_one<S, false, true>(pass) : apply_one<S, false, false>(pass);
+    if (!pass.imaginary[0]) return pass.per_lane ? apply_one<S, false, true>(pass) : apply_one<S, false, false>(pass);
+    if constexpr (S::components == 2) pass.per_lane ? apply_one<S, true, true>(pass) : apply_one<S, true, false>(pass);
 }
 
 }  // namespace

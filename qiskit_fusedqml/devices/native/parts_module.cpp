@@ -27,8 +27,9 @@ RowOrder checked_rows(const State& state, const Array<uint64_t, 1>& vectors, uin
 
 void bind_parts(nb::module_& m) {
     const auto copies = [](auto copy) {
-        return [copy](const State& state, const Array<uint64_t, 1>& vectors, uint64_t offset, uint64_t first, uint64_t count,
+        return [copy](State& state, const Array<uint64_t, 1>& vectors, uint64_t offset, uint64_t first, uint64_t count,
                       const Buffer& buffer, int threads) {
+            state.make_complex();  // buffers hold both parts
             const RowOrder rows = checked_rows(state, vectors, offset, first, count, buffer);
             void* data = buffer.data();
             nb::gil_scoped_release release;
@@ -38,7 +39,11 @@ void bind_parts(nb::module_& m) {
     m.def("pack", copies(&pack));
     m.def("unpack", copies(&unpack));
     m.def("clear", &clear, nb::call_guard<nb::gil_scoped_release>());
-    m.def("add", [](const State& state, const State& other, int threads) {
+    m.def("add", [](State& state, State& other, int threads) {
+        if (state.is_real() != other.is_real()) {
+            state.make_complex();
+            other.make_complex();
+        }
         check(state.kernels == other.kernels && state.bytes() == other.bytes() && state.lane_bits == other.lane_bits,
               "The states differ in shape, precision or layout.");
         nb::gil_scoped_release release;

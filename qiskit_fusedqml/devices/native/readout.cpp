@@ -36,7 +36,7 @@ template <class T> void set_all(const State& state, const double* amplitudes, bo
             const double* from = amplitudes + (per_sample ? number * 2 * rows : 0);
             for (uint64_t row = 0; row < rows; ++row) {
                 data[state.place(row)] = static_cast<T>(from[2 * row]);
-                data[state.place(row) + static_cast<size_t>(width)] = static_cast<T>(from[2 * row + 1]);
+                if (!state.is_real()) data[state.place(row) + static_cast<size_t>(width)] = static_cast<T>(from[2 * row + 1]);
             }
         }
 }
@@ -121,6 +121,7 @@ private:
 template <class T> void copy_amplitudes(const State& state, const RowFrame& frame, T* out, int threads) {
     const uint64_t rows = uint64_t(1) << state.num_qubits;
     const size_t width = static_cast<size_t>(state.kernels->width);
+    const bool is_real = state.is_real();
     const Walk walk(frame.columns);
     const int parts = parts_for(state, threads);
     run_parts(parts, threads, [&](int part) {
@@ -133,7 +134,7 @@ template <class T> void copy_amplitudes(const State& state, const RowFrame& fram
                 const T* from = data + state.place(row);
                 for (size_t sample = 0; sample < samples; ++sample) {
                     to[2 * (sample * rows + number)] = from[sample];
-                    to[2 * (sample * rows + number) + 1] = from[sample + width];
+                    to[2 * (sample * rows + number) + 1] = is_real ? T(0) : from[sample + width];
                 }
             });
         }
@@ -149,6 +150,7 @@ void add_probabilities(const State& state, const RowFrame& frame, const std::vec
         if (std::find(qubits.begin(), qubits.end(), q) == qubits.end()) summed.push_back(frame.columns[static_cast<size_t>(q)]);
     const uint64_t outcomes = uint64_t(1) << kept.size(), others = uint64_t(1) << summed.size();
     const size_t width = static_cast<size_t>(state.kernels->width);
+    const bool is_real = state.is_real();
     const Walk walk_kept(kept), walk_summed(summed, 0);
     const int parts = parts_for(state, threads);
     run_parts(parts, threads, [&](int part) {
@@ -163,7 +165,7 @@ void add_probabilities(const State& state, const RowFrame& frame, const std::vec
                     double sum = 0;
                     walk_summed(row, 0, others, [&](uint64_t, uint64_t place) {
                         const T* from = data + state.place(place);
-                        const double re = from[0], im = from[width];
+                        const double re = from[0], im = is_real ? 0.0 : from[width];
                         sum += re * re + im * im;
                     });
                     to[number] = sum;
@@ -173,7 +175,7 @@ void add_probabilities(const State& state, const RowFrame& frame, const std::vec
                 walk_summed(row, 0, others, [&](uint64_t, uint64_t place) {
                     const T* from = data + state.place(place);
                     for (size_t sample = 0; sample < samples; ++sample) {
-                        const double re = from[sample], im = from[sample + width];
+                        const double re = from[sample], im = is_real ? 0.0 : from[sample + width];
                         sums[sample] += re * re + im * im;
                     }
                 });

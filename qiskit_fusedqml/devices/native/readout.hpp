@@ -13,7 +13,7 @@ struct RowFrame {
 };
 
 void set_zero_state(const State& state, int threads);
-// amplitudes: complex (2**n,), or (B, 2**n) if per_sample, by row
+// amplitudes: complex (2**n,), or (B, 2**n) if per_sample, by row; a real state takes their real parts
 void set_amplitudes(const State& state, const double* amplitudes, bool per_sample, int threads);
 // out: complex (B, 2**n) of the state's precision, by logical index
 void get_amplitudes(const State& state, const RowFrame& frame, void* out, int threads);

@@ -33,7 +33,7 @@ Needs scratch_needs(const TapeView& tape, const Kernels& kernels) {
         const Block& block = tape.blocks[b];
         size_t offset = 0;
         if (!block.in_place)
-            needs.tile = std::max(needs.tile, (size_t(2) << block.t) * static_cast<size_t>(kernels.width * kernels.real_bytes));
+            needs.tile = std::max(needs.tile, static_cast<size_t>(kernels.components * kernels.width * kernels.real_bytes) << block.t);
         for (int i = 0; i < block.num_ops; ++i) {
             if (block.ops[i].kind == Kind::dense) {
                 const int k = static_cast<const DenseMatrix*>(block.ops[i].detail)->k;

@@ -98,7 +98,7 @@ State::State(const Kernels* k, int n, int64_t b, int spread, size_t limit)
     sample_bits = all - lane_bits;
     groups = (b + (int64_t(1) << sample_bits) - 1) >> sample_bits;
     num_rows = int64_t(1) << (n - lane_bits);
-    const size_t most = limit / (2 * size_t(k->width) * size_t(k->real_bytes));  // stored rows
+    const size_t most = limit / (row_size() * size_t(k->real_bytes));  // stored rows
     if (size_t(groups) > most >> (n - lane_bits)) throw std::bad_alloc();
     memory = Memory(size_t(groups) * group_size() * size_t(k->real_bytes), false);
 }
@@ -107,6 +107,20 @@ State::State(const State& other)
     : kernels(other.kernels), num_qubits(other.num_qubits), lane_bits(other.lane_bits), sample_bits(other.sample_bits),
       batch(other.batch), groups(other.groups), num_rows(other.num_rows), memory(other.bytes(), false) {
     std::memcpy(memory.get(), other.memory.get(), other.bytes());
+}
+
+void State::make_complex() {
+    if (!is_real()) return;
+    const size_t vector_bytes = row_size() * size_t(kernels->real_bytes), count = memory.size() / vector_bytes;
+    Memory both(2 * memory.size(), false);
+    const char* from = static_cast<const char*>(memory.get());
+    char* to = static_cast<char*>(both.get());
+    for (size_t row = 0; row < count; ++row, from += vector_bytes, to += 2 * vector_bytes) {
+        std::memcpy(to, from, vector_bytes);
+        std::memset(to + vector_bytes, 0, vector_bytes);
+    }
+    memory = std::move(both);
+    kernels = complex_kernels(*kernels);
 }
 
 }  // namespace fusedqml

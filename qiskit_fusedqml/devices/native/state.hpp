@@ -25,7 +25,7 @@ private:
     size_t size_ = 0;
 };
 
-// [group][row][re | im][lane], lane = sample of the group | lowest v row bits << s.
+// [group][row][re | im][lane], lane = sample of the group | lowest v row bits << s; real states [group][row][lane].
 struct State {
     // Memory for states, not yet set. `spread`: row bits that go into lanes, as far as there are lanes; samples take the others.
     // std::bad_alloc if there is no memory, or if more than `limit` bytes are needed.
@@ -39,12 +39,16 @@ struct State {
     mutable bool is_zero = false;  // known to be |0...0>, as `set_zero_state` left it
 
     size_t bytes() const { return memory.size(); }
+    bool is_real() const { return kernels->components == 1; }
+    // A real state becomes a complex one, for operations that are not real. std::bad_alloc if there is no memory.
+    void make_complex();
+    size_t row_size() const { return size_t(kernels->components) * size_t(kernels->width); }  // in real numbers
     // Position of a row's real part of sample 0 among the group's real numbers; the imaginary part is W further on.
     size_t place(uint64_t row) const {
         const uint64_t low = (uint64_t(1) << lane_bits) - 1;
-        return size_t(row >> lane_bits) * 2 * size_t(kernels->width) + (size_t(row & low) << sample_bits);
+        return size_t(row >> lane_bits) * row_size() + (size_t(row & low) << sample_bits);
     }
-    size_t group_size() const { return size_t(num_rows) * 2 * size_t(kernels->width); }  // in real numbers
+    size_t group_size() const { return size_t(num_rows) * row_size(); }
     int64_t samples_of(int64_t group) const {
         const int64_t left = batch - (group << sample_bits), room = int64_t(1) << sample_bits;
         return left < room ? left : room;

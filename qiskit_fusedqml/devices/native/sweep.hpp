@@ -9,6 +9,7 @@
 namespace fusedqml {
 namespace {
 
+// Controlled phases and 2x2 matrices are none of a real tape's operations, see CompiledTape.
 template <class S> void apply_op(const Tile<S>& tile, const Op& op) {
     switch (op.kind) {
         case Kind::turns:
@@ -17,8 +18,12 @@ template <class S> void apply_op(const Tile<S>& tile, const Op& op) {
         case Kind::turn_pair:
             tile.flipped_lanes ^= apply_pair(tile, *static_cast<const TurnPair*>(op.detail), tile.ket, false);
             return;
-        case Kind::phase: return apply_phase(tile, *static_cast<const Phase*>(op.detail), tile.ket, false);
-        case Kind::unitary2: return apply_unitary(tile, *static_cast<const Unitary2*>(op.detail), tile.ket, false);
+        case Kind::phase:
+            if constexpr (S::components == 2) apply_phase(tile, *static_cast<const Phase*>(op.detail), tile.ket, false);
+            return;
+        case Kind::unitary2:
+            if constexpr (S::components == 2) apply_unitary(tile, *static_cast<const Unitary2*>(op.detail), tile.ket, false);
+            return;
         case Kind::dense: return apply_dense(tile, *static_cast<const DenseMatrix*>(op.detail), tile.ket);
         case Kind::diagonal: return apply_diagonal(tile, *static_cast<const Diagonal*>(op.detail), tile.ket);
     }
@@ -28,8 +33,12 @@ template <class S> void undo_op(const Tile<S>& tile, const Op& op) {
     switch (op.kind) {
         case Kind::turns: return undo_turns(tile, *static_cast<const Turns*>(op.detail));
         case Kind::turn_pair: return undo_pair(tile, *static_cast<const TurnPair*>(op.detail));
-        case Kind::phase: return undo_phase(tile, *static_cast<const Phase*>(op.detail));
-        case Kind::unitary2: return undo_unitary(tile, *static_cast<const Unitary2*>(op.detail));
+        case Kind::phase:
+            if constexpr (S::components == 2) undo_phase(tile, *static_cast<const Phase*>(op.detail));
+            return;
+        case Kind::unitary2:
+            if constexpr (S::components == 2) undo_unitary(tile, *static_cast<const Unitary2*>(op.detail));
+            return;
         case Kind::dense: return undo_dense(tile, *static_cast<const DenseMatrix*>(op.detail));
         case Kind::diagonal: return undo_diagonal(tile, *static_cast<const Diagonal*>(op.detail));
     }
@@ -38,8 +47,8 @@ template <class S> void undo_op(const Tile<S>& tile, const Op& op) {
 // One group of a tile in which several are stacked, the i-th.
 template <class S> Tile<S> group_of(const Tile<S>& tile, int64_t i) {
     const int64_t rows = i << tile.block.t;
-    return {tile.call, tile.block, tile.scratch, tile.group + i, 0, tile.outer, tile.ket + 2 * rows,
-            tile.bra ? tile.bra + 2 * rows : nullptr, tile.sums};
+    return {tile.call, tile.block, tile.scratch, tile.group + i, 0, tile.outer, tile.ket + S::components * rows,
+            tile.bra ? tile.bra + S::components * rows : nullptr, tile.sums};
 }
 
 // Calls body with the tile, its batched tables ready; one group at a time where coefficients differ. With one tile a group, tables

@@ -13,7 +13,7 @@ namespace fusedqml {
 constexpr int max_lane_bits = 4;   // row bits in lanes
 constexpr int chunk_bits = 8;      // rows whose overlaps with diagonals are summed at a time
 constexpr int micro_bits = 4;      // rows whose phases are looked up at a time
-constexpr int max_turns = 3;       // rotations applied in one pass
+constexpr int max_turns = 4;       // rotations applied in one pass
 constexpr int max_dense = 12;      // virtual qubits of a dense matrix
 constexpr int max_moments = 6;     // and of one whose moments are wanted
 constexpr int max_stack_bits = 5;  // groups of samples that a tile holds, as further local bits above its own
@@ -62,7 +62,7 @@ struct Turn {
     int32_t x_optional;            // X is wanted only if the rotation is not steep, see RY in plan.py
 };
 
-// Up to three independent rotations, all real (RY, Paulis with an odd number of Y) or all imaginary (the others).
+// Up to `max_turns` independent rotations, all real (RY, Paulis with an odd number of Y) or all imaginary (the others).
 struct Turns {
     int32_t count;
     int32_t imaginary;

@@ -17,7 +17,7 @@ template <class S> struct Tile {
     int64_t group;                 // the first one
     int32_t stack_bits;            // log2 of the number of groups
     uint64_t outer;                // the tile's outer row bits and the constant bit
-    Vec* ket;                      // [local row][re | im]
+    Vec* ket;                      // [local row][re | im], or [local row]
     Vec* bra;
     double* sums;
     mutable uint32_t flipped_lanes = 0;  // ket and bra are to be multiplied by lane_sign(flipped_lanes) in the end

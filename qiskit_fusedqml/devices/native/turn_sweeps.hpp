@@ -18,6 +18,7 @@ template <class S, int N, bool imaginary> TurnKernel<S> turn_kernel(const Planes
         if (planes.cotangents == 1) return turn_rows<S, N, 1, imaginary>;
         if constexpr (N >= 2) { if (planes.cotangents == 2) return turn_rows<S, N, 2, imaginary>; }
         if constexpr (N >= 3) { if (planes.cotangents == 3) return turn_rows<S, N, 3, imaginary>; }
+        if constexpr (N >= 4) { if (planes.cotangents == 4) return turn_rows<S, N, 4, imaginary>; }
     }
     return turn_rows<S, N, 0, imaginary>;
 }
@@ -28,23 +29,38 @@ template <class S, int N, bool imaginary, int overlaps> TurnBackKernel<S> turn_b
         if (planes.cotangents == 1) return turn_rows_back<S, N, 1, imaginary, overlaps>;
         if constexpr (N >= 2) { if (planes.cotangents == 2) return turn_rows_back<S, N, 2, imaginary, overlaps>; }
         if constexpr (N >= 3) { if (planes.cotangents == 3) return turn_rows_back<S, N, 3, imaginary, overlaps>; }
+        if constexpr (N >= 4) { if (planes.cotangents == 4) return turn_rows_back<S, N, 4, imaginary, overlaps>; }
     }
     return turn_rows_back<S, N, 0, imaginary, overlaps>;
 }
 
 template <class S, bool imaginary> TurnKernel<S> turn_kernel_of(const Planes<S>& planes) {
+    if constexpr (S::group >= 4) { if (planes.count == 4) return turn_kernel<S, 4, imaginary>(planes); }
     if constexpr (S::group >= 3) { if (planes.count == 3) return turn_kernel<S, 3, imaginary>(planes); }
     return planes.count == 2 ? turn_kernel<S, 2, imaginary>(planes) : turn_kernel<S, 1, imaginary>(planes);
 }
 
 template <class S, bool imaginary, int overlaps> TurnBackKernel<S> turn_back_kernel_of(const Planes<S>& planes) {
+    if constexpr (S::group >= 4) { if (planes.count == 4) return turn_back_kernel<S, 4, imaginary, overlaps>(planes); }
     if constexpr (S::group >= 3) { if (planes.count == 3) return turn_back_kernel<S, 3, imaginary, overlaps>(planes); }
     return planes.count == 2 ? turn_back_kernel<S, 2, imaginary, overlaps>(planes)
                              : turn_back_kernel<S, 1, imaginary, overlaps>(planes);
 }
 
-template <class S> TurnBackKernel<S> real_back_kernel(const Planes<S>& planes, int overlaps) {
-    return overlaps == 2 ? turn_back_kernel_of<S, false, 2>(planes) : turn_back_kernel_of<S, false, 1>(planes);
+template <class S> TurnBackKernel<S> real_back_kernel(const Planes<S>& planes, [[maybe_unused]] int overlaps) {
+    if constexpr (S::components == 2) { if (overlaps == 2) return turn_back_kernel_of<S, false, 2>(planes); }
+    return turn_back_kernel_of<S, false, 1>(planes);
+}
+
+// The kernel for rotations of one kind; there are none about X or Z of real states.
+template <class S> TurnKernel<S> turn_kernel_for(const Turns& turns, const Planes<S>& planes) {
+    if constexpr (S::components == 2) { if (turns.imaginary) return turn_kernel_of<S, true>(planes); }
+    return turn_kernel_of<S, false>(planes);
+}
+
+template <class S> TurnBackKernel<S> turn_back_kernel_for(const Turns& turns, const Planes<S>& planes, int overlaps) {
+    if constexpr (S::components == 2) { if (turns.imaginary) return turn_back_kernel_of<S, true, 1>(planes); }
+    return real_back_kernel(planes, overlaps);
 }
 
 // The planes with the lanes that take no part left as they are.
@@ -73,7 +89,7 @@ template <class S> uint32_t apply_turns(const Tile<S>& tile, const Turns& turns,
     load_planes(tile, turns, inverse, planes);
     for_parts(tile, turns.rows, [&](uint32_t start, uint32_t lanes, bool all) {
         const Planes<S> part = all ? planes : masked(tile, planes, lanes);
-        const TurnKernel<S> kernel = turns.imaginary ? turn_kernel_of<S, true>(part) : turn_kernel_of<S, false>(part);
+        const TurnKernel<S> kernel = turn_kernel_for(turns, part);
         const uint64_t count = tile.count(turns.rows);
         kernel(data, turns.rows.steps, count, part, start ^ part.start);
         if (!turns.half) return;
@@ -84,16 +100,17 @@ template <class S> uint32_t apply_turns(const Tile<S>& tile, const Turns& turns,
 }
 
 // Rotations, independent of those before, on a product state that so far spans `count` rows, walked with `steps`.
-template <class S> void spread_product(const Tile<S>& tile, const Turn& turn, bool imaginary, const uint32_t* steps, uint64_t count) {
+template <class S> void spread_product(const Tile<S>& tile, const Turn& turn, [[maybe_unused]] bool imaginary, const uint32_t* steps, uint64_t count) {
     typename S::Vec a, b;
     tile.pair(turn.coefficient, turn.batched, a, b);
     if (tile.odd(turn.sign.outer)) b = -b;
     uint32_t row = 0;
     for (uint64_t i = 0;;) {
-        const Complex<S> value = Complex<S>::at(tile.ket, row);
-        const Complex<S> other = imaginary ? Complex<S>{b * value.im, -b * value.re} : Complex<S>{b * value.re, b * value.im};
-        other.store(tile.ket, row ^ turn.x);
-        Complex<S>{a * value.re, a * value.im}.store(tile.ket, row);
+        const Amplitude<S> value = Amplitude<S>::at(tile.ket, row);
+        if constexpr (S::components == 1) Amplitude<S>{b * value.re}.store(tile.ket, row ^ turn.x);
+        else if (imaginary) Amplitude<S>{b * value.im, -b * value.re}.store(tile.ket, row ^ turn.x);
+        else (b * value).store(tile.ket, row ^ turn.x);
+        (a * value).store(tile.ket, row);
         if (++i == count) return;
         row ^= steps[trailing_zeros(i)];
     }
@@ -125,8 +142,8 @@ template <class S> void make_product(const Tile<S>& tile) {
 template <class S>
 void add_turn_overlaps(const Tile<S>& tile, const Turns& turns, const Planes<S>& planes, const TurnSums<S>& sums, int overlaps,
                        typename S::Vec sign) {
-    typename S::Vec squares[max_turns], factor = sign;
-    int place[max_turns] = {};
+    typename S::Vec squares[S::group], factor = sign;
+    int place[S::group] = {};
     for (int i = 0; i < planes.count; ++i) {
         const auto index = planes.turn[i] - turns.turns;
         place[index] = i;
@@ -137,7 +154,7 @@ void add_turn_overlaps(const Tile<S>& tile, const Turns& turns, const Planes<S>&
         auto first = turn.sign.lanes ? factor * tile.lane_sign(turn.sign.lanes) : factor;
         if (!turns.imaginary || tile.odd(turn.sign.outer)) first = -first;  // real ones: inverse, so the rows traded places
         tile.add(turn.overlap, sums.total[place[index]][0], first);
-        if (overlaps == 2) tile.add(turn.overlap + 1, sums.total[place[index]][1], factor);
+        if constexpr (S::components == 2) { if (overlaps == 2) tile.add(turn.overlap + 1, sums.total[place[index]][1], factor); }
         factor *= squares[index];
     }
 }
@@ -156,9 +173,10 @@ void measure_and_undo(const Tile<S>& tile, const Turns& turns, const Planes<S>& 
     add_turn_overlaps(tile, turns, planes, sums, overlaps, sign);
 }
 
-// How many overlaps of each rotation of a group are to be measured: with 2, X too.
+// How many overlaps of each rotation of a group are to be measured: with 2, X too, which is 0 of real states.
 template <class S> int wanted_overlaps(const Tile<S>& tile, const Turns& turns) {
     if (turns.turns[0].num_overlaps < 2) return turns.turns[0].num_overlaps;
+    if (S::components == 1) return 1;
     for (int i = 0; i < turns.count; ++i) {
         const Turn& turn = turns.turns[i];
         if (turn.batched || !turn.x_optional) return 2;
@@ -182,7 +200,7 @@ template <class S> void undo_turns(const Tile<S>& tile, const Turns& turns) {
         const Planes<S> part = all ? planes : masked(tile, planes, lanes);
         auto sign = S::splat(1);
         if (!all) sign = S::select(tile.lane_mask(lanes), sign, S::splat(0));
-        const TurnBackKernel<S> kernel = turns.imaginary ? turn_back_kernel_of<S, true, 1>(part) : real_back_kernel(part, overlaps);
+        const TurnBackKernel<S> kernel = turn_back_kernel_for(turns, part, overlaps);
         measure_and_undo(tile, turns, part, kernel, overlaps, start ^ part.start, sign);
         if (!turns.half) return;
         const Planes<S> other = other_half(part, turns.half);
@@ -233,7 +251,7 @@ template <class S> void undo_pair(const Tile<S>& tile, const TurnPair& pair) {
         two(tile.ket, tile.bra, second.steps, second.planes, 0, second.count, row ^ second.planes.start, two_sums);
         one(tile.ket, tile.bra, first.steps, first.planes, 0, first.count, row ^ first.planes.start, one_sums);
         row ^= pair.rows.steps[trailing_zeros(++i)];
-        if (i % (flush_interval >> max_turns) && i < count) continue;
+        if (i % (flush_interval >> S::group) && i < count) continue;
         one_sums.flush_all(first.planes.count, of_one == 2);
         two_sums.flush_all(second.planes.count, of_two == 2);
     }

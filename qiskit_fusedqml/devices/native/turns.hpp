@@ -1,4 +1,4 @@
-// Rotations in planes of two rows: RY and Pauli rotations that flip a bit, up to three independent ones a pass.
+// Rotations in planes of two rows: RY and Pauli rotations that flip a bit, several independent ones a pass.
 //
 // real       a0' = a a0 - b a1,     a1' = a a1 + b a0
 // imaginary  a0' = a a0 - 1j b a1,  a1' = a a1 - 1j b a0
@@ -13,16 +13,16 @@ namespace {
 
 enum class Form { tangent, cotangent, plain };  // a == 1, b == 1, neither
 
-// The coefficients of up to three rotations, in the order in which the kernels want them: cotangents first.
+// The coefficients of some rotations, in the order in which the kernels want them: cotangents first.
 template <class S> struct Planes {
     using Vec = typename S::Vec;
     int count, cotangents;
     bool plain;
     uint32_t flipped_lanes;        // the rotations leave out these lanes' sign, see Tile
     uint32_t start;                // first row
-    uint32_t x[max_turns];
-    Vec a[max_turns], b[max_turns];
-    const Turn* turn[max_turns];
+    uint32_t x[S::group];
+    Vec a[S::group], b[S::group];
+    const Turn* turn[S::group];
 };
 
 template <class V> FQ_INLINE void swap_values(V& a, V& b) {
@@ -69,7 +69,7 @@ template <class S> void load_planes(const Tile<S>& tile, const Turns& turns, boo
 }
 
 template <class S, bool imaginary, Form form>
-FQ_INLINE void rotate(typename S::Vec* re, typename S::Vec* im, int i0, int i1, typename S::Vec a, typename S::Vec b) {
+FQ_INLINE void rotate_complex(typename S::Vec* re, typename S::Vec* im, int i0, int i1, typename S::Vec a, typename S::Vec b) {
     const auto r0 = re[i0], m0 = im[i0], r1 = re[i1], m1 = im[i1];
     if constexpr (imaginary) {
         re[i0] = (form == Form::tangent ? r0 : a * r0) + b * m1;
@@ -94,6 +94,18 @@ FQ_INLINE void rotate(typename S::Vec* re, typename S::Vec* im, int i0, int i1, 
     }
 }
 
+template <class S, bool imaginary, Form form>
+FQ_INLINE void rotate(typename S::Vec* re, typename S::Vec* im, int i0, int i1, typename S::Vec a, typename S::Vec b) {
+    if constexpr (S::components == 1) {
+        static_assert(!imaginary, "an imaginary rotation of a real state");
+        const auto r0 = re[i0], r1 = re[i1];
+        re[i0] = (form == Form::tangent ? r0 : a * r0) - (form == Form::cotangent ? r1 : b * r1);
+        re[i1] = (form == Form::tangent ? r1 : a * r1) + (form == Form::cotangent ? r0 : b * r0);
+    } else {
+        rotate_complex<S, imaginary, form>(re, im, i0, i1, a, b);
+    }
+}
+
 // N rotations on 2**N rows; the first C are cotangents, the others tangents, or all are plain (C < 0).
 template <class S, int N, int C, bool imaginary, int k = 0>
 FQ_INLINE void rotate_all(typename S::Vec* re, typename S::Vec* im, const typename S::Vec* a, const typename S::Vec* b) {
@@ -110,7 +122,7 @@ FQ_INLINE void rotate_all(typename S::Vec* re, typename S::Vec* im, const typena
 template <class S, int N> FQ_INLINE void row_offsets(const uint32_t* x, size_t* offsets) {
     offsets[0] = 0;
     for (int k = 0; k < N; ++k)
-        for (int i = 0; i < 1 << k; ++i) offsets[i | 1 << k] = offsets[i] ^ size_t(x[k]) * 2 * sizeof(typename S::Vec);
+        for (int i = 0; i < 1 << k; ++i) offsets[i | 1 << k] = offsets[i] ^ size_t(x[k]) * S::components * sizeof(typename S::Vec);
 }
 
 // The places, in bytes, of 2**N rows.
@@ -118,7 +130,7 @@ template <class S, int N> struct Places {
     size_t at[1 << N];
     FQ_INLINE Places(uint32_t row, const size_t* offsets) {
         FQ_UNROLL
-        for (int i = 0; i < 1 << N; ++i) at[i] = size_t(row) * 2 * sizeof(typename S::Vec) ^ offsets[i];
+        for (int i = 0; i < 1 << N; ++i) at[i] = size_t(row) * S::components * sizeof(typename S::Vec) ^ offsets[i];
     }
     FQ_INLINE typename S::Vec* row(typename S::Vec* data, int i) const {
         return reinterpret_cast<typename S::Vec*>(reinterpret_cast<char*>(data) + at[i]);
@@ -127,14 +139,14 @@ template <class S, int N> struct Places {
         FQ_UNROLL
         for (int i = 0; i < 1 << N; ++i) {
             re[i] = row(data, i)[0];
-            im[i] = row(data, i)[1];
+            if constexpr (S::components == 2) im[i] = row(data, i)[1];
         }
     }
     FQ_INLINE void store(typename S::Vec* data, const typename S::Vec* re, const typename S::Vec* im) const {
         FQ_UNROLL
         for (int i = 0; i < 1 << N; ++i) {
             row(data, i)[0] = re[i];
-            row(data, i)[1] = im[i];
+            if constexpr (S::components == 2) row(data, i)[1] = im[i];
         }
     }
 };
@@ -167,16 +179,18 @@ FQ_INLINE void measure_rows(typename S::Vec* bra, const Places<S, N>& places, co
     constexpr bool with_y = !imaginary, with_x = imaginary || overlaps == 2;
     FQ_UNROLL
     for (int i = 0; i < 1 << N; ++i) {
-        const typename S::Vec r = places.row(bra, i)[0], m = places.row(bra, i)[1];
+        const typename S::Vec r = places.row(bra, i)[0], m = places.row(bra, i)[S::components - 1];
         FQ_UNROLL
         for (int k = 0; k < N; ++k) {
             if (with_y) y[k] = i >> k & 1 ? y[k] + r * re[i ^ 1 << k] : y[k] - r * re[i ^ 1 << k];
-            if (with_x) x[k] += r * im[i ^ 1 << k];
+            if constexpr (with_x) x[k] += r * im[i ^ 1 << k];
         }
-        FQ_UNROLL
-        for (int k = 0; k < N; ++k) {
-            if (with_y) y[k] = i >> k & 1 ? y[k] + m * im[i ^ 1 << k] : y[k] - m * im[i ^ 1 << k];
-            if (with_x) x[k] -= m * re[i ^ 1 << k];
+        if constexpr (S::components == 2) {
+            FQ_UNROLL
+            for (int k = 0; k < N; ++k) {
+                if (with_y) y[k] = i >> k & 1 ? y[k] + m * im[i ^ 1 << k] : y[k] - m * im[i ^ 1 << k];
+                if constexpr (with_x) x[k] -= m * re[i ^ 1 << k];
+            }
         }
     }
 }
@@ -184,8 +198,8 @@ FQ_INLINE void measure_rows(typename S::Vec* bra, const Places<S, N>& places, co
 // Sums over the lanes' own rows: of Y and X of each real rotation, of X alone (in the first place) of imaginary ones. They are
 // kept in working precision for a while.
 template <class S> struct TurnSums {
-    typename S::Vec of[max_turns][2] = {};
-    alignas(64) double total[max_turns][2][S::W] = {};
+    typename S::Vec of[S::group][S::components] = {};
+    alignas(64) double total[S::group][S::components][S::W] = {};
     FQ_INLINE void flush_all(int count, bool both) {
         for (int k = 0; k < count; ++k)
             for (int i = 0; i <= int(both); ++i) {
@@ -224,7 +238,7 @@ uint32_t turn_rows_back(typename S::Vec* ket, typename S::Vec* bra, const uint32
     FQ_UNROLL
     for (int k = 0; k < N; ++k) {
         sums.of[k][0] += imaginary ? x[k] : y[k];
-        if (!imaginary && overlaps == 2) sums.of[k][1] += x[k];
+        if constexpr (!imaginary && overlaps == 2) sums.of[k][1] += x[k];
     }
     return row;
 }

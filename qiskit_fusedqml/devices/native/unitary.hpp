@@ -1,5 +1,7 @@
 // Controlled phases and complex 2x2 matrices.
 #pragma once
+#include <type_traits>
+
 #include "tile.hpp"
 
 namespace fusedqml {
@@ -17,6 +19,28 @@ template <class S> struct Complex {
     }
 };
 
+// An amplitude of a real state.
+template <class S> struct RealAmplitude {
+    typename S::Vec re;
+    static FQ_INLINE RealAmplitude at(const typename S::Vec* data, uint32_t row) { return {data[row]}; }
+    FQ_INLINE void store(typename S::Vec* data, uint32_t row) const { data[row] = re; }
+};
+
+template <class S> using Amplitude = std::conditional_t<S::components == 2, Complex<S>, RealAmplitude<S>>;
+
+template <class S> FQ_INLINE Complex<S> operator*(const typename S::Vec& a, const Complex<S>& b) {
+    return {a * b.re, a * b.im};
+}
+template <class S> FQ_INLINE RealAmplitude<S> operator*(const typename S::Vec& a, const RealAmplitude<S>& b) {
+    return {a * b.re};
+}
+// by a phase that is real as a whole
+template <class S> FQ_INLINE RealAmplitude<S> operator*(const Complex<S>& a, const RealAmplitude<S>& b) {
+    return {a.re * b.re};
+}
+template <class S> FQ_INLINE RealAmplitude<S> operator+(const RealAmplitude<S>& a, const RealAmplitude<S>& b) {
+    return {a.re + b.re};
+}
 template <class S> FQ_INLINE Complex<S> operator*(const Complex<S>& a, const Complex<S>& b) {
     return {a.re * b.re - a.im * b.im, a.re * b.im + a.im * b.re};
 }
@@ -31,6 +55,9 @@ template <class S> FQ_INLINE void add_im(typename S::Vec& sum, const Complex<S>&
 template <class S> FQ_INLINE void add_re(typename S::Vec& sum, const Complex<S>& bra, const Complex<S>& ket) {
     sum += bra.re * ket.re;
     sum += bra.im * ket.im;
+}
+template <class S> FQ_INLINE void add_re(typename S::Vec& sum, const RealAmplitude<S>& bra, const RealAmplitude<S>& ket) {
+    sum += bra.re * ket.re;
 }
 template <class S> FQ_INLINE void subtract_im(typename S::Vec& sum, const Complex<S>& bra, const Complex<S>& ket) {
     sum -= bra.re * ket.im;

@@ -278,7 +278,6 @@ void Collector::emit_sequence(Bits x, Bits w, Sequence&& sequence) {
     while (first < last && gates[first].axis == axis_z) ++first;
     while (first < last && gates[last - 1].axis == axis_z) --last;
     const int64_t axis = first < last ? gates[first].axis : axis_z;
-    if (first < last && std::all_of(gates.begin(), gates.begin() + static_cast<int64_t>(first), is_half_turn)) first = 0;
     for (size_t k = first; k < last; ++k)
         if (gates[k].axis != axis && !is_half_turn(gates[k])) {
             emit_mixed_sequence(x, w, std::move(sequence));
