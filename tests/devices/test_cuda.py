@@ -63,7 +63,7 @@ def check(run: Run, precision: str, geometry: Geometry | None = None) -> None:
 
 
 @both_precisions
-@pytest.mark.parametrize("kinds", [*"dryupm", ""])
+@pytest.mark.parametrize("kinds", [*"dryupm", "ld", ""])
 def test_states_of_a_warp(kinds, precision):
     for seed in range(16):
         check(random_run(seed, 1 + seed % 8, 0, 1 + seed % 5, kinds), precision)
@@ -76,7 +76,7 @@ def test_blocks_of_several_warps_that_work_alone(precision):
 
 
 @both_precisions
-@pytest.mark.parametrize("kinds", [*"dryupm", ""])
+@pytest.mark.parametrize("kinds", [*"dryupm", "ld", ""])
 def test_states_of_a_block(kinds, precision):
     for seed, n in enumerate([9, 10, 11]):
         check(random_run(seed, n, 0, 1 + seed, kinds), precision)

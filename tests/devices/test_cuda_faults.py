@@ -14,6 +14,7 @@ from support.tapes import TapeMaker
 
 from qiskit_fusedqml.devices.gpu.compiled import Geometry, Sweep, compile_tape
 from qiskit_fusedqml.devices.gpu.device import GPUDevice
+from qiskit_fusedqml.devices.gpu.records import EXCHANGE
 from qiskit_fusedqml.devices.gpu.runtime import Limits
 from qiskit_fusedqml.devices.gpu.sources import kernel_name, source, sweep_name
 from qiskit_fusedqml.planner.frame import Frame
@@ -36,7 +37,8 @@ def runs() -> tuple[tuple[Run, Geometry | None], ...]:
     """Tapes of every operation on a warp, a block of several warps, and tiles."""
     # drawn so that windows change forward and back on each of them
     sizes = [(3, 6, 0, None), (3, 8, 0, None), (1, 10, 0, None), (2, 10, 0, None), (5, 11, 2, TILES)]
-    return tuple((random_run(seed, n, spread, 2, operations=6), geometry) for seed, n, spread, geometry in sizes)
+    random = [(random_run(seed, n, spread, 2, operations=6), geometry) for seed, n, spread, geometry in sizes]
+    return (*random, (random_run(1, 9, 0, 2, "ld"), None))
 
 
 def findings(kernels: Library) -> set[str]:
@@ -78,8 +80,8 @@ FAULTS = {
         "wrong numbers",
     ),
     "a barrier that some threads do not reach": (
-        "            tile.sync();\n            get<Real, W>(ket, room, to);",
-        "            if (tile.thread()) tile.sync();\n            get<Real, W>(ket, room, to);",
+        "            tile.sync();\n            get<Real, W>(ket, room, a, to);",
+        "            if (tile.thread()) tile.sync();\n            get<Real, W>(ket, room, a, to);",
         "barrier divergence: some threads wait, others do not come",
     ),
     "a mask with a bit too few": (
@@ -88,14 +90,19 @@ FAULTS = {
         "wrong numbers",
     ),
     "an address in shared memory beyond the tile": (
-        "(room) + a.at(i)) = v[i];",
-        "(room) + a.at(i) + (i == 5 ? 1024 : 0)) = v[i];",
+        "(room) + a.at(i, side)) = v[i];",
+        "(room) + a.at(i, side) + (i == 5 ? 1024 : 0)) = v[i];",
         "a write beyond shared memory",
     ),
     "an address beyond the state": (
         "to[a.at(i)] = v[i];",
         "to[a.at(i) + 1] = v[i];",
         "a write beyond a buffer",
+    ),
+    "a plain layer of rotations that is not undone": (
+        "pair.re, undo ? -pair.im : pair.im, true, odd);",
+        "pair.re, pair.im, true, odd);",
+        "wrong numbers",
     ),
     "an overlap of the wrong sign": (
         "return bra.re * ket.im - bra.im * ket.re;",
@@ -168,26 +175,33 @@ def test_address_sanitizer_sees_an_overrun(tmp_path):
     assert b"heap-buffer-overflow" in answer.stderr
 
 
+LANE_ENTRIES = 4 + 2 * 4
+"""Where the addresses of lanes begin in the record of an exchange: behind its words, and four vectors of each side."""
+
+
+def exchanges(sweep: Sweep) -> list[int]:
+    """Where the exchanges of a forward sweep begin."""
+    alone = [start for start, head, *_ in sweep.forward if head == EXCHANGE]
+    return alone + [start for start in sweep.forward[:, 2] if start >= 0]
+
+
 def conflicts(sweep: Sweep, bank_bits: int) -> int:
     """Most lanes that meet in a bank when a window is left or entered, over all exchanges of a sweep."""
     t, w = sweep.shape.dimension, sweep.shape.register_qubits
     lanes = 1 << bank_bits
-    most, count = 1, 0
-    for start in sweep.forward:
-        if sweep.words[start] != 0:
-            continue
-        count += 1
-        entries = sweep.words[start + 3 + w : start + 3 + w + lanes].view(np.uint32)  # of the lanes
-        for shift in (0, 16):
+    most = 1
+    assert exchanges(sweep)
+    for start in exchanges(sweep):
+        for side in range(2):
             addresses = []
             for lane in range(lanes):
                 group, thread = lane >> t - w, lane & (1 << t - w) - 1
-                address = (int(entries[thread]) >> shift & 0xFFFF) // sweep.shape.amplitude_bytes
+                entry = sweep.words[start + LANE_ENTRIES + 2 * thread + side]
+                address = int(entry) // sweep.shape.amplitude_bytes
                 skew = (group << t - w) & (lanes - 1) if t - w < bank_bits and t >= bank_bits else 0
                 addresses.append((group << t) + (address ^ skew))
             banks = [address % lanes for address in addresses]
             most = max(most, *(banks.count(bank) for bank in banks))
-    assert count
     return most
 
 
@@ -199,7 +213,7 @@ def test_no_two_lanes_meet_in_a_bank(n, single):
     for kinds in ("r", "y", "p", "m"):
         compiled = compile_tape(maker.tape(3, 12, kinds), geometry)
         for sweep in compiled.sweeps:
-            if sum(sweep.words[sweep.forward] == 0):
+            if exchanges(sweep):
                 assert conflicts(sweep, 4 if single else 3) == 1
 
 
@@ -207,7 +221,6 @@ def test_the_count_sees_a_conflict():
     maker = TapeMaker(np.random.default_rng(0), 10)
     maker.frame = Frame.identity(10)
     (sweep,) = compile_tape(maker.tape(2, 12, "r"), Geometry.of(LIMITS, single=True)).sweeps
-    start = next(k for k in sweep.forward if sweep.words[k] == 0)
-    first = start + 3 + sweep.shape.register_qubits
-    sweep.words[first] = sweep.words[first + 1]
+    first = exchanges(sweep)[0] + LANE_ENTRIES
+    sweep.words[first : first + 2] = sweep.words[first + 2 : first + 4]
     assert conflicts(sweep, 4) > 1

@@ -28,9 +28,9 @@ class TapeMaker:
     frame: Frame = field(init=False)
 
     def tape(self, num_blocks: int, num_operations: int, kinds: str = "") -> Tape:
-        """A tape of diagonals, RY layers, RY, U2, Paulis and dense matrices; ``kinds``, some of "dryupmx", limits it.
+        """A tape of diagonals, RY layers, RY, U2, Paulis and dense matrices; ``kinds``, some of "dryupmxl", limits it.
 
-        An "x" is a layer of Paulis that are RX of virtual qubits.
+        An "x" is a layer of Paulis that are RX of virtual qubits, an "l" a layer of RYs as trained circuits have them.
         """
         self.scramble(Frame.identity(self.n))
         blocks = [self.block(num_operations, kinds) for _ in range(num_blocks)]
@@ -70,6 +70,13 @@ class TapeMaker:
                 count = self.overlaps_of_ry()
                 wanted = bool(self.rng.integers(3))
                 return [self.ry(self.frame.columns[q], self.frame.duals[q], wanted, count) for q in self.qubits]
+            case "l" if self.qubits:
+                places = [(self.take(self.num_pairs, batched=False), self.overlap(2, wanted=True)) for _ in self.qubits]
+                columns, duals = self.frame.columns, self.frame.duals
+                return [
+                    RY(columns[q], duals[q], pair, False, overlap, 2, x_optional=True)
+                    for q, (pair, overlap) in zip(self.qubits, places, strict=True)
+                ]
             case "x" if self.qubits:
                 return [self.rx(self.frame.columns[q]) for q in self.qubits]
             case "y" if self.qubits:

@@ -10,6 +10,12 @@ template <class Real> struct alignas(2 * sizeof(Real)) Complex {
     Real re, im;
 };
 
+// Words that are read at once.
+template <int count> struct alignas(4 * count) Words {
+    int at[count];
+};
+template <int count> __device__ __forceinline__ Words<count> read(const int* words) { return *reinterpret_cast<const Words<count>*>(words); }
+
 __device__ __forceinline__ unsigned parity(unsigned value) { return __popc(value) & 1u; }
 
 // All ones where bit `k` of `value` is set, else 0.

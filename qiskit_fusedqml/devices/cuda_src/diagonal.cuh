@@ -16,23 +16,20 @@ template <class Real> __device__ __forceinline__ Complex<Real> entry_at(const Co
     return *reinterpret_cast<const Complex<Real>*>(reinterpret_cast<const unsigned char*>(tables) + address);
 }
 
-// A shared table, or two whose entries multiply first; the scale is in them. Words: 0, and the addresses of the entries in bytes; or 2, both first entries,
-// and addresses in units of entries, those of the first table in the lower halves: one word for two takes fewer registers.
+// A shared table, or two whose entries multiply first; the scale is in them. Words: 0 or 2, 0, 0, 0, and for each table the addresses of its entries in bytes.
 template <bool undo, bool two, class Real, int W, bool warp>
 __device__ __forceinline__ void tables_times(const Tile<Real, W, warp>& tile, const int* words, const Complex<Real>* tables, Complex<Real> (&ket)[1 << W],
                                              Complex<Real> (&bra)[1 << W]) {
-    const Complex<Real>*first = tables + (two ? words[1] : 0), *second = tables + (two ? words[2] : 0);
-    const Addresses<Real, W, warp> a(tile, words + (two ? 3 : 1), true);
+    const Addresses<Real, W, warp, two ? 2 : 1> a(tile, words + 4, true);
 #pragma unroll
     for (int i = 0; i < 1 << W; ++i) {
-        const unsigned at = a.at(i);
-        Complex<Real> entry = two ? first[at & 0xffffu] : entry_at(tables, at);
-        if (two) entry = entry * second[at >> 16];
+        Complex<Real> entry = entry_at(tables, a.at(i));
+        if (two) entry = entry * entry_at(tables, a.at(i, two));
         multiply_by<undo, Real, W>(entry, i, ket, bra);
     }
 }
 
-// exp(-1j pi sum_k +-u_k), u = theta / (2 pi) for each sample. Words: 1, first coefficient, number of terms, functionals.
+// exp(-1j pi sum_k +-u_k), u = theta / (2 pi) for each sample. Words: 1, first coefficient, number of terms, 0, functionals.
 template <bool undo, class Real, int W, bool warp>
 __device__ __forceinline__ void batched_times(const Tile<Real, W, warp>& tile, const int* words, Real scale, Complex<Real> (&ket)[1 << W], Complex<Real> (&bra)[1 << W]) {
     constexpr int part = W > 2 ? 1 << (W - 1) : 1 << W;  // half of the registers at a time leaves room for sines
@@ -41,7 +38,7 @@ __device__ __forceinline__ void batched_times(const Tile<Real, W, warp>& tile, c
         Real sums[part] = {};
         for (int k = 0; k < words[2]; ++k) {
             const Real angle = tile.number(words[1], true, k);
-            const unsigned odd = tile.pattern(static_cast<unsigned>(words[3 + k])) >> first;
+            const unsigned odd = tile.pattern(static_cast<unsigned>(words[4 + k])) >> first;
 #pragma unroll
             for (int i = 0; i < part; ++i) sums[i] += odd >> i & 1 ? -angle : angle;
         }
@@ -54,23 +51,23 @@ __device__ __forceinline__ void batched_times(const Tile<Real, W, warp>& tile, c
     }
 }
 
-// Words: index of the scale K (-1: none, or it is in a table), number of factors (of two tables at once, one), the factors.
+// Words: index of the scale K (-1: none, or it is in a table), number of factors (of two tables at once, one), 0, the factors, each of a multiple of four words.
 template <bool undo, class Real, int W, bool warp>
 __device__ __forceinline__ void diagonal(const Tile<Real, W, warp>& tile, const int* words, const Complex<Real>* tables, Complex<Real> (&ket)[1 << W],
                                          Complex<Real> (&bra)[1 << W]) {
     Real scale = words[0] < 0 ? Real(1) : tile.numbers[words[0]];
     const int factors = words[1];
-    const int* factor = words + 2;
+    const int* factor = words + 3;
     for (int f = 0; f < factors; ++f, scale = 1) {
         if (factor[0] == 1) {
             batched_times<undo>(tile, factor, scale, ket, bra);
-            factor += 3 + factor[2];
+            factor += 4 + (factor[2] + 3 & ~3);
         } else if (factor[0] == 2) {
             tables_times<undo, true>(tile, factor, tables, ket, bra);
-            factor += 3 + tile.address_words();
+            factor += 4 + (2 * tile.address_words() + 3 & ~3);
         } else {
             tables_times<undo, false>(tile, factor, tables, ket, bra);
-            factor += 1 + tile.address_words();
+            factor += 4 + (tile.address_words() + 3 & ~3);
         }
     }
     if (factors || scale == 1) return;
@@ -79,7 +76,8 @@ __device__ __forceinline__ void diagonal(const Tile<Real, W, warp>& tile, const 
 }
 
 // <(-1)**f> of many functionals at once: Walsh-Hadamard sums over registers, then over lanes, where lane k ends up with the sum whose signs are
-// parity(k & lane). Words: first slot, 2**W + 1 bounds, then the functionals ordered by their register bits.
+// parity(k & lane), from which each lane takes a functional's. Words: first slot, number of functionals, bit i set where there is one with the register bits i,
+// the functionals.
 template <class Real, int W, bool warp>
 __device__ __forceinline__ void measure_diagonal(const Tile<Real, W, warp>& tile, const int* words, const Complex<Real> (&ket)[1 << W], const Complex<Real> (&bra)[1 << W]) {
     constexpr int size = 1 << W;
@@ -96,25 +94,25 @@ __device__ __forceinline__ void measure_diagonal(const Tile<Real, W, warp>& tile
             sums[i | half] = x - y;
         }
     }
-    const int lanes = 1 << tile.lane_bits;
-    const int* functionals = words + 2 + size;
-    const unsigned beyond = tile.position() & ~(static_cast<unsigned>(lanes - 1) << W);
+    const int lanes = 1 << tile.lane_bits, count = words[1];
+    const unsigned patterns = static_cast<unsigned>(words[2]), beyond = tile.position() & ~(static_cast<unsigned>(lanes - 1) << W);
+    for (int first = 0; first < count; first += lanes) {
+        const int k = first + tile.lane();
+        const unsigned functional = k < count ? static_cast<unsigned>(words[3 + k]) : 0u;
+        const int home = static_cast<int>(threadIdx.x & 31u & ~static_cast<unsigned>(lanes - 1)) | static_cast<int>(functional >> W & static_cast<unsigned>(lanes - 1));
+        Real value = 0;
 #pragma unroll
-    for (int i = 0; i < size; ++i) {
-        const int start = words[1 + i], stop = words[2 + i];
-        if (start == stop) continue;
-        Real sum = sums[i];
-        for (int other = 1; other < lanes; other <<= 1) {
-            const Real theirs = tile.from_lane(sum, other);
-            sum = tile.lane() & other ? theirs - sum : sum + theirs;
+        for (int i = 0; i < size; ++i) {
+            if (!(patterns >> i & 1)) continue;
+            Real sum = sums[i];
+            for (int other = 1; other < lanes; other <<= 1) {
+                const Real theirs = tile.from_lane(sum, other);
+                sum = tile.lane() & other ? theirs - sum : sum + theirs;
+            }
+            const Real found = __shfl_sync(whole_warp, sum, home);
+            if ((functional & (size - 1)) == i) value = found;
         }
-        for (int first = start; first < stop; first += lanes) {
-            const int k = first + tile.lane();
-            const unsigned functional = k < stop ? static_cast<unsigned>(functionals[k]) : 0u;
-            const int home = static_cast<int>(threadIdx.x & 31u & ~static_cast<unsigned>(lanes - 1)) | static_cast<int>(functional >> W & static_cast<unsigned>(lanes - 1));
-            const Real value = __shfl_sync(whole_warp, sum, home);
-            if (k < stop) tile.keep(parity(functional & beyond) ? -value : value, words[0] + k);
-        }
+        if (k < count) tile.keep(parity(functional & beyond) ? -value : value, words[0] + k);
     }
 }
 

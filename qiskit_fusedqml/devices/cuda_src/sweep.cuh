@@ -24,12 +24,13 @@ __device__ __forceinline__ void apply_dense(const Tile<Real, W, warp>& tile, int
         if (inner == 3) dense<undo, measured, 3>(tile, words, ket, bra);
 }
 
+constexpr int plain_turn = turn_record | 1 << 4;
+
 // A record: its kind in the lowest 4 bits, a register bit (or the number of a matrix's register bits) above, then its own words.
 template <bool undo, bool measured, class Real, int W, bool warp>
-__device__ __forceinline__ void apply(const Tile<Real, W, warp>& tile, const int* record, const Complex<Real>* tables, Complex<Real> (&ket)[1 << W],
+__device__ __forceinline__ void apply(const Tile<Real, W, warp>& tile, int head, const int* words, const Complex<Real>* tables, Complex<Real> (&ket)[1 << W],
                                       Complex<Real> (&bra)[1 << W]) {
-    const int kind = record[0] & 15, bit = record[0] >> 4;
-    const int* words = record + 1;
+    const int kind = head & 15, bit = head >> 4;
     switch (kind) {
         case exchange_record: return exchange<undo>(tile, words, ket, bra);
         case turn_record: return turns<undo>(tile, words, ket, bra);
@@ -72,14 +73,15 @@ template <bool warp, bool measured> constexpr int block_threads = warp ? warp_bl
 // all others into fewer registers.
 template <bool warp, bool undo, bool measured> constexpr int least_blocks = warp || measured || !undo || largest_block <= small_block;
 
-// words, order: the records, and where in `words` those to apply begin; load_rows, store_rows: the first and the last window's rows in
+// words: the records; order: for each of `steps` where in `words` a record begins, its first word, and where the exchange begins that a plain layer of RY is
+// followed by, or -1; load_rows, store_rows: the first and the last window's rows in
 // `words`; samples `first_sample` to `first_sample + samples` of `batch`; numbers: coefficients; capacity: overlaps kept between flushes;
 // partials: [slot][row] sums of each tile, row = sample * tiles + tile. measured: overlaps of matrices are wanted, which takes more registers than
 // the threads of the largest blocks have, so that blocks are smaller. With a `part`, that says where the states are and which sample is first;
 // it is volatile so that its pointers are read where they are needed and take no registers in between.
 template <class Real, int W, bool warp, bool undo, bool measured>
 __global__ void __launch_bounds__(block_threads<warp, measured>, least_blocks<warp, undo, measured>)
-sweep(const int* __restrict__ words, const int* __restrict__ order, int records, int load_rows, int store_rows, int n, int t, int batch, int first_sample,
+sweep(const int* __restrict__ words, const int* __restrict__ order, int steps, int load_rows, int store_rows, int n, int t, int batch, int first_sample,
       int samples, const volatile Part<Real>* part, Complex<Real>* ket_state, Complex<Real>* bra_state, const Real* __restrict__ numbers,
       int shared_numbers, const Complex<Real>* __restrict__ tables, Real* partials, int capacity, int second) {
     Tile<Real, W, warp> tile;
@@ -105,7 +107,17 @@ sweep(const int* __restrict__ words, const int* __restrict__ order, int records,
     Complex<Real> ket[1 << W], bra[1 << W];
     load(tile, words + load_rows, part ? part->ket : ket_state, ket);
     if (undo) load(tile, words + load_rows, part ? part->bra : bra_state, bra);
-    for (int k = 0; k < records; ++k) apply<undo, measured>(tile, words + order[k], tables, ket, bra);
+    for (int k = 0; k < steps; ++k) {
+        const Words<4> step = read<4>(order + 4 * k);
+        const int* record = words + static_cast<unsigned>(step.at[0]);
+        if (step.at[1] == plain_turn) {
+            plain_turns<undo>(tile, record + 1, ket, bra);
+            // in one stretch of code, amplitudes need not go back into the registers that they came from
+            if (step.at[2] >= 0) exchange<undo>(tile, words + static_cast<unsigned>(step.at[2]) + 1, ket, bra);
+        } else {
+            apply<undo, measured>(tile, step.at[1], record + 1, tables, ket, bra);
+        }
+    }
     store(tile, words + store_rows, part ? part->ket : ket_state, ket);
     if (undo) store(tile, words + store_rows, part ? part->bra : bra_state, bra);
 }

@@ -43,7 +43,10 @@ template <class Real, int W, bool warp> struct Tile {
         else __syncthreads();
     }
     __device__ __forceinline__ int entries() const { return static_cast<int>(warp ? 1u << (t - W) : 32u + (1u << (t - W - 5))); }  // of lanes and warps
-    __device__ __forceinline__ int address_words() const { return W + entries() + n - t; }
+    __device__ __forceinline__ int address_words() const {  // on each side
+        const int rest = (n - t) % 5;
+        return 4 + entries() + 32 * ((n - t) / 5) + (rest ? 1 << rest : 0);
+    }
     // A pair of coefficients: one word of memory, or in a batch two that are far apart.
     __device__ __forceinline__ Complex<Real> pair(int index, bool batched) const {
         if (batched) {
@@ -112,75 +115,82 @@ template <class Real, int W, bool warp> struct Tile {
     }
 };
 
-// What a place's bits are linear in, for the thread's places. Words: the vector of each register bit; the XOR of the vectors of the
-// bits of each lane's number, and of each warp's number in the block; the vector of each bit of the tile's number.
-template <class Real, int W, bool warp> struct Addresses {
-    unsigned base, steps[W];
+// What a place's bits are linear in, for the thread's places, on one side or on two at once. Words: for each side, the vector of each register bit,
+// and zeros up to four; then [entry][side] the XOR of the vectors of the bits of each lane's number, of each warp's number in the block, and of the
+// tile's number, of which five bits at a time have a table.
+template <class Real, int W, bool warp, int sides> struct Addresses {
+    unsigned base[sides], steps[sides][W];
 
     __device__ __forceinline__ Addresses(const Tile<Real, W, warp>& tile, const int* words, bool with_tile) {
-        const unsigned thread = tile.thread();
-        base = static_cast<unsigned>(words[W + (warp ? thread : thread & 31u)]);
-        if (!warp) base ^= static_cast<unsigned>(words[W + 32 + (thread >> 5)]);
 #pragma unroll
-        for (int k = 0; k < W; ++k) steps[k] = static_cast<unsigned>(words[k]);
+        for (int side = 0; side < sides; ++side) {
+            base[side] = 0;
+            const Words<4> vectors = read<4>(words + 4 * side);
+#pragma unroll
+            for (int k = 0; k < W; ++k) steps[side][k] = static_cast<unsigned>(vectors.at[k]);
+        }
+        const unsigned thread = tile.thread();
+        const int* entries = words + 4 * sides;
+        add(entries, warp ? thread : thread & 31u);
+        if (!warp) add(entries + 32 * sides, thread >> 5);
         if (!with_tile || tile.n == tile.t) return;
-        const unsigned outer = static_cast<unsigned>(tile.row()) & ((1u << (tile.n - tile.t)) - 1);
-        const int* vectors = words + W + tile.entries();
+        entries += sides * tile.entries();
+        unsigned outer = static_cast<unsigned>(tile.row()) & ((1u << (tile.n - tile.t)) - 1);
 #pragma unroll 1
-        for (int k = 0; k < tile.n - tile.t; ++k) base ^= static_cast<unsigned>(vectors[k]) & spread(outer, k);
+        for (int k = tile.n - tile.t; k > 0; k -= 5, outer >>= 5, entries += 32 * sides) add(entries, outer & 31u);
+    }
+    __device__ __forceinline__ void add(const int* entries, unsigned k) {
+        const Words<sides> entry = read<sides>(entries + sides * k);
+#pragma unroll
+        for (int side = 0; side < sides; ++side) base[side] ^= static_cast<unsigned>(entry.at[side]);
     }
     // Of register i.
-    __device__ __forceinline__ unsigned at(int i) const {
-        unsigned address = base;
+    __device__ __forceinline__ unsigned at(int i, int side = 0) const {
+        unsigned address = base[side];
 #pragma unroll
         for (int k = 0; k < W; ++k)
-            if (i >> k & 1) address ^= steps[k];
+            if (i >> k & 1) address ^= steps[side][k];
         return address;
-    }
-    // One half of every word.
-    __device__ __forceinline__ Addresses half(bool upper, unsigned twist) const {
-        Addresses side = *this;
-        side.base = (upper ? base >> 16 : base & 0xffffu) ^ twist;
-#pragma unroll
-        for (int k = 0; k < W; ++k) side.steps[k] = upper ? steps[k] >> 16 : steps[k] & 0xffffu;
-        return side;
     }
 };
 
 // Addresses are in bytes.
 template <class Real, int W, bool warp>
-__device__ __forceinline__ void put(const Complex<Real> (&v)[1 << W], Complex<Real>* room, const Addresses<Real, W, warp>& a) {
+__device__ __forceinline__ void put(const Complex<Real> (&v)[1 << W], Complex<Real>* room, const Addresses<Real, W, warp, 2>& a, int side) {
 #pragma unroll
-    for (int i = 0; i < 1 << W; ++i) *reinterpret_cast<Complex<Real>*>(reinterpret_cast<unsigned char*>(room) + a.at(i)) = v[i];
+    for (int i = 0; i < 1 << W; ++i) *reinterpret_cast<Complex<Real>*>(reinterpret_cast<unsigned char*>(room) + a.at(i, side)) = v[i];
 }
 
 template <class Real, int W, bool warp>
-__device__ __forceinline__ void get(Complex<Real> (&v)[1 << W], const Complex<Real>* room, const Addresses<Real, W, warp>& a) {
+__device__ __forceinline__ void get(Complex<Real> (&v)[1 << W], const Complex<Real>* room, const Addresses<Real, W, warp, 2>& a, int side) {
 #pragma unroll
-    for (int i = 0; i < 1 << W; ++i) v[i] = *reinterpret_cast<const Complex<Real>*>(reinterpret_cast<const unsigned char*>(room) + a.at(i));
+    for (int i = 0; i < 1 << W; ++i) v[i] = *reinterpret_cast<const Complex<Real>*>(reinterpret_cast<const unsigned char*>(room) + a.at(i, side));
 }
 
-// From one window to the next (undo: back again). Words: the first slot and the number of overlaps of the window on the right, then
-// addresses in bytes on either side, those of the left one in the lower halves.
+// From one window to the next (undo: back again). Words: the first slot and the number of overlaps of the window on the right, 0, then
+// addresses in bytes on the left and on the right.
 template <bool undo, class Real, int W, bool warp>
 __device__ __forceinline__ void exchange(const Tile<Real, W, warp>& tile, const int* words, Complex<Real> (&ket)[1 << W], Complex<Real> (&bra)[1 << W]) {
-    const Addresses<Real, W, warp> a(tile, words + 2, false);
-    const unsigned skew = tile.skew * static_cast<unsigned>(sizeof(Complex<Real>));
-    const Addresses<Real, W, warp> from = a.half(undo, skew), to = a.half(!undo, skew);
+    constexpr int from = undo, to = !undo;
+    Addresses<Real, W, warp, 2> a(tile, words + 3, false);
+    if (warp) {
+        a.base[0] ^= tile.skew * static_cast<unsigned>(sizeof(Complex<Real>));
+        a.base[1] ^= tile.skew * static_cast<unsigned>(sizeof(Complex<Real>));
+    }
     Complex<Real>* room = warp ? tile.buffer : reinterpret_cast<Complex<Real>*>(shared_memory);
-    put<Real, W>(ket, room, from);
+    put<Real, W>(ket, room, a, from);
     if (undo) {
         if (!tile.second) {
             tile.sync();
-            get<Real, W>(ket, room, to);
+            get<Real, W>(ket, room, a, to);
             tile.sync();
         }
-        put<Real, W>(bra, room + tile.second, from);
+        put<Real, W>(bra, room + tile.second, a, from);
     }
     tile.sync();
-    if (!undo || tile.second) get<Real, W>(ket, room, to);
+    if (!undo || tile.second) get<Real, W>(ket, room, a, to);
     if (undo) {
-        get<Real, W>(bra, room + tile.second, to);
+        get<Real, W>(bra, room + tile.second, a, to);
         tile.flush(words[0], words[1]);
     }
     tile.sync();
@@ -189,7 +199,7 @@ __device__ __forceinline__ void exchange(const Tile<Real, W, warp>& tile, const 
 // The amplitudes of a window in slow memory. Words: their indices.
 template <class Real, int W, bool warp>
 __device__ __forceinline__ void load(const Tile<Real, W, warp>& tile, const int* words, const Complex<Real>* state, Complex<Real> (&v)[1 << W]) {
-    const Addresses<Real, W, warp> a(tile, words, true);
+    const Addresses<Real, W, warp, 1> a(tile, words, true);
     const Complex<Real>* from = to_global(state) + (static_cast<long long>(tile.sample()) << tile.n);
 #pragma unroll
     for (int i = 0; i < 1 << W; ++i) v[i] = from[a.at(i)];
@@ -198,7 +208,7 @@ __device__ __forceinline__ void load(const Tile<Real, W, warp>& tile, const int*
 template <class Real, int W, bool warp>
 __device__ __forceinline__ void store(const Tile<Real, W, warp>& tile, const int* words, Complex<Real>* state, const Complex<Real> (&v)[1 << W]) {
     if (!tile.active) return;
-    const Addresses<Real, W, warp> a(tile, words, true);
+    const Addresses<Real, W, warp, 1> a(tile, words, true);
     Complex<Real>* to = to_global(state) + (static_cast<long long>(tile.sample()) << tile.n);
 #pragma unroll
     for (int i = 0; i < 1 << W; ++i) to[a.at(i)] = v[i];

@@ -82,15 +82,15 @@ __device__ __forceinline__ void measure_turn(const Complex<Real> (&ket)[1 << W],
     *x = other;
 }
 
-// A layer of RY, at most one on each register bit, in ascending order. Words: the first slot; for each bit functional, coefficient, and
-// flags (1: there is one, 2: batched, 4: <Y> wanted, 8: <X> wanted, 16: that only if the rotation is not steep, see RY.is_steep of planner/tape.py).
+// A layer of RY, at most one on each register bit, in ascending order. Words: the first slot, 0, 0; four functionals, four coefficients, and four
+// flags of the register bits (1: there is one, 2: batched, 4: <Y> wanted, 8: <X> wanted, 16: that only if the rotation is not steep, see RY.is_steep of planner/tape.py).
 template <bool undo, int J, class Real, int W, bool warp>
 __device__ __forceinline__ void turn_bit(const Tile<Real, W, warp>& tile, const int* words, Complex<Real> (&ket)[1 << W], Complex<Real> (&bra)[1 << W],
                                          Real (&values)[8], unsigned& valid) {
-    const int flags = words[3 + 3 * J];
+    const int flags = words[11 + J];
     if (!(flags & 1)) return;
-    const unsigned functional = static_cast<unsigned>(words[1 + 3 * J]);
-    const Complex<Real> coefficients = tile.pair(words[2 + 3 * J], flags & 2);
+    const unsigned functional = static_cast<unsigned>(words[3 + J]);
+    const Complex<Real> coefficients = tile.pair(words[7 + J], flags & 2);
     const Real a = coefficients.re, b = coefficients.im;
     const bool uniform = (functional & ((1u << W) - 1)) == 1u << J;
     // register i, which has bit J clear, is on the side of bit i
@@ -119,6 +119,43 @@ __device__ __forceinline__ void turns(const Tile<Real, W, warp>& tile, const int
     if constexpr (W > 1) turn_bit<undo, 1>(tile, words, ket, bra, values, valid);
     turn_bit<undo, 0>(tile, words, ket, bra, values, valid);
     if (valid) tile.template add_up<8>(values, words[0], valid);
+}
+
+// The same of a plain layer: each register bit has one, its functional is that bit and others that the group shares, its coefficients are the batch's;
+// undone, <Y> is wanted of each, and <X> where the rotation is not steep: the first slots are those of <Y>.
+template <bool undo, int J, class Real, int W, bool warp>
+__device__ __forceinline__ void plain_bit(const Tile<Real, W, warp>& tile, const int* words, Complex<Real> (&ket)[1 << W],
+                                          Complex<Real> (&bra)[1 << W], Real (&y)[4], Real (&x)[4], bool& flat) {
+    const Complex<Real> pair = tile.pair(words[7 + J], false);
+    const unsigned odd = 0u - parity(static_cast<unsigned>(words[3 + J]) & tile.position());
+    if (undo) {
+        const bool is_flat = Real(steep - 0.1) * fabs(2 * pair.re * pair.im) < pair.re * pair.re + pair.im * pair.im;  // always where it is, for all the rounding
+        measure_turn<J, Real, W>(ket, bra, true, odd, is_flat, &y[J], &x[J]);
+        flat |= is_flat;
+    }
+    turn<undo, J, Real, W>(ket, bra, pair.re, undo ? -pair.im : pair.im, true, odd);
+}
+
+template <bool undo, class Real, int W, bool warp>
+__device__ __forceinline__ void plain_turns(const Tile<Real, W, warp>& tile, const int* words, Complex<Real> (&ket)[1 << W], Complex<Real> (&bra)[1 << W]) {
+    Real y[4] = {}, x[4] = {};
+    bool flat = false;
+#define FUSEDQML_BIT(J) \
+    if constexpr (J < W) plain_bit<undo, J>(tile, words, ket, bra, y, x, flat)
+    if (undo) {
+        FUSEDQML_BIT(3);
+        FUSEDQML_BIT(2);
+        FUSEDQML_BIT(1);
+        FUSEDQML_BIT(0);
+        tile.template add_up<4>(y, words[0], (1u << W) - 1);
+        if (flat) tile.template add_up<4>(x, words[0] + W, (1u << W) - 1);
+    } else {
+        FUSEDQML_BIT(0);
+        FUSEDQML_BIT(1);
+        FUSEDQML_BIT(2);
+        FUSEDQML_BIT(3);
+    }
+#undef FUSEDQML_BIT
 }
 
 template <class Real> struct Matrix {

@@ -20,7 +20,7 @@ from ...planner.gf2 import Span
 from ...planner.tape import RY, Dense, Diag, Operation, Tape
 from .layout import NumberLayout
 from .operations import KINDS, problem
-from .records import Writer
+from .records import EXCHANGE, PLAIN_TURN, Writer
 from .runtime import Limits
 from .windows import Shape, Window, is_coalesced, transposition, widened
 
@@ -128,8 +128,9 @@ class Sweep:
     Attributes:
         shape: The layout.
         words: All records, and vectors of windows.
-        forward: Records of the forward sweep.
-        backward: Records of the backward sweep, in the order in which they are undone.
+        forward: Steps of the forward sweep: where a record begins, its first word, and where the exchange begins that
+            follows in the same step, or -1; and 0.
+        backward: Steps of the backward sweep, in the order in which they are undone.
         last_vectors: Where the vectors of the last window are; those of the first one come first.
         stop_vectors: Those of the window in which the backward sweep ends.
         slots: The overlap in each slot.
@@ -211,15 +212,26 @@ def _compile(writer: Writer, operations: Sequence[Operation], stop: int) -> Swee
         stop_vectors = 0
     return Sweep(
         shape,
-        np.array(writer.words, np.int64).astype(np.int32),  # some words are two halves, and then have a sign
-        np.array(writer.forward, np.int32),
-        np.array(writer.backward[::-1], np.int32),
+        np.array(writer.words, np.int32),
+        _steps(writer.words, writer.forward),
+        _steps(writer.words, writer.backward[::-1]),
         last_vectors,
         last_vectors if stop_vectors < 0 else stop_vectors,
         np.array(writer.slots, np.int32),
         writer.capacity,
         _measures_matrices(operations[stop:]),
     )
+
+
+def _steps(words: Sequence[int], starts: Sequence[int]) -> NDArray[np.int32]:
+    """Steps of a sweep, from where its records begin: exchanges join the plain layers of RYs that they follow."""
+    steps: list[tuple[int, int, int, int]] = []
+    for start in starts:
+        if words[start] == EXCHANGE and steps and steps[-1][1:3] == (PLAIN_TURN, -1):
+            steps[-1] = (*steps[-1][:2], start, 0)
+        else:
+            steps.append((start, words[start], -1, 0))
+    return np.array(steps, np.int32).reshape(-1, 4)
 
 
 def _windows(shape: Shape, operations: Sequence[Operation]) -> list[Window]:

@@ -15,7 +15,7 @@ from ...ir.qubits import bits
 from ...planner.gf2 import Span, combination, parity, pull
 from ...planner.tape import RY, U2, Dense, Diag, Factor, Operation, Pauli, Tape
 from .layout import NumberLayout
-from .records import DENSE, DIAGONAL, MAX_KEPT, MEASURE, PAULI, PHASE, TURN, UNITARY, Writer
+from .records import DENSE, DIAGONAL, MAX_KEPT, MEASURE, PAULI, PHASE, PLAIN_TURN, TURN, UNITARY, Writer, padded
 from .windows import Shape, Window
 
 MAX_DENSE_QUBITS = 6
@@ -83,13 +83,27 @@ def _write_ry(op: RY, writer: Writer, undone: bool) -> None:
         start = layer[0]
         writer.slots.extend(overlaps)
     else:
-        words = [writer.slot(overlaps)] + [0] * (3 * writer.shape.register_qubits)
+        words = [writer.slot(overlaps)] + [0] * 14
         start = writer.record(TURN, words, undone=undone)
     optional = op.x_optional and not op.batched
     flags = 1 | op.batched << 1 | (len(overlaps) > 0) << 2 | (len(overlaps) > 1) << 3 | optional << 4
     index = writer.numbers.index("pairs", op.coefficient, batched=op.batched)
-    writer.words[start + 2 + 3 * bit : start + 5 + 3 * bit] = [writer.functional(op.w), index, flags]
+    for first, word in zip((4, 8, 12), (writer.functional(op.w), index, flags), strict=True):
+        writer.words[start + first + bit] = word
     writer.layer = start, bit, undone
+    if bit == writer.shape.register_qubits - 1 and _is_plain(writer, start, undone):
+        writer.words[start] = PLAIN_TURN
+        if undone:
+            count = 2 * writer.shape.register_qubits
+            writer.slots[-count:] = writer.slots[-count::2] + writer.slots[-count + 1 :: 2]
+
+
+def _is_plain(writer: Writer, start: int, undone: bool) -> bool:
+    """Whether a layer of RYs is what ``plain_turns`` in the kernels takes."""
+    w = writer.shape.register_qubits
+    functionals, flags = (writer.words[start + first : start + first + w] for first in (4, 12))
+    own = all(functional & ((1 << w) - 1) == 1 << k for k, functional in enumerate(functionals))
+    return own and all(each == 29 if undone else each & 3 == 1 for each in flags)
 
 
 def _reserve_u2(op: U2, numbers: NumberLayout) -> None:
@@ -136,7 +150,7 @@ def _write_diag(op: Diag, writer: Writer, undone: bool) -> None:
     scale = -1 if op.scale < 0 else writer.numbers.index("scales", op.scale)
     factors = list(op.factors)
     in_table = bool(factors) and not factors[0].batched
-    words = [-1 if in_table else scale, 0]
+    words = [-1 if in_table else scale, 0, 0]
     while factors:
         words[1] += 1
         factor = factors.pop(0)
@@ -145,16 +159,12 @@ def _write_diag(op: Diag, writer: Writer, undone: bool) -> None:
         if factor.batched:
             functionals = _functionals(factor, writer)
             first = writer.numbers.index("angles", factor.first, batched=True)
-            words += [1, first, len(functionals), *functionals]
+            words += [1, first, len(functionals), 0, *padded(functionals)]
         elif factors and not factors[0].batched:
             other = factors.pop(0)
-            columns = zip(_columns(factor, writer), _columns(other, writer), strict=True)
-            tables = writer.numbers.table(factor, scale), writer.numbers.table(other)
-            words += [2, *tables, *writer.addresses([first | second << 16 for first, second in columns])]
+            words += [2, 0, 0, 0, *writer.addresses(_entries(factor, writer, scale), _entries(other, writer))]
         else:
-            size = writer.shape.amplitude_bytes
-            addresses = [size * column for column in _columns(factor, writer)]
-            words += [0, *writer.addresses(addresses, size * writer.numbers.table(factor, scale))]
+            words += [0, 0, 0, 0, *writer.addresses(_entries(factor, writer, scale))]
     writer.record(DIAGONAL, words, undone=undone)
     overlaps = _overlaps(op, undone)
     for first in range(0, len(overlaps), MAX_KEPT):
@@ -162,22 +172,20 @@ def _write_diag(op: Diag, writer: Writer, undone: bool) -> None:
 
 
 def _write_measure(op: Diag, writer: Writer, overlaps: Sequence[int]) -> None:
-    """Overlaps of a diagonal, ordered by the register bits of their functionals."""
+    """Overlaps of a diagonal."""
     size = 1 << writer.shape.register_qubits
-    measured = [(writer.functional(op.overlap_functionals[k - op.overlap]), k) for k in overlaps]
-    measured.sort(key=lambda pair: pair[0] & (size - 1))
-    bounds = [sum(f & (size - 1) < i for f, _ in measured) for i in range(size + 1)]
-    slot = writer.slot([overlap for _, overlap in measured])
-    writer.record(MEASURE, [slot, *bounds, *(f for f, _ in measured)], undone=True, only_undone=True)
+    measured = [writer.functional(op.overlap_functionals[k - op.overlap]) for k in overlaps]
+    patterns = sum(1 << pattern for pattern in {functional & (size - 1) for functional in measured})
+    writer.record(MEASURE, [writer.slot(overlaps), len(measured), patterns, *measured], undone=True, only_undone=True)
 
 
-def _columns(factor: Factor, writer: Writer) -> list[int]:
-    """What each bit of a place contributes to the number of a table's entry."""
-    columns = [0] * writer.shape.num_qubits
+def _entries(factor: Factor, writer: Writer, scale: int = -1) -> tuple[list[int], int]:
+    """What each bit of a place contributes to an entry's address in a factor's new table, and that of the first."""
+    size, columns = writer.shape.amplitude_bytes, [0] * writer.shape.num_qubits
     for j, functional in enumerate(factor.basis):
         for k in bits(pull(functional, writer.window.vectors)):
-            columns[k] |= 1 << j
-    return columns
+            columns[k] |= size << j
+    return columns, size * writer.numbers.table(factor, scale)
 
 
 def _functionals(factor: Factor, writer: Writer) -> list[int]:

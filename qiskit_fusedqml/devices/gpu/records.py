@@ -16,6 +16,9 @@ from .windows import Shape, Window
 EXCHANGE, FLUSH, TURN, UNITARY, PAULI, PHASE, DIAGONAL, MEASURE, DENSE = range(len(RECORDS))
 """`Kind` in the kernels."""
 
+PLAIN_TURN = TURN | 1 << 4
+"""A layer of RYs on all register bits, each with a functional of its own bit and the tile's, measured or not undone."""
+
 MAX_KEPT = 64
 """Overlaps that a block keeps in shared memory before they are flushed."""
 
@@ -54,12 +57,13 @@ class Writer:
     layer: tuple[int, int, bool] | None = None
     _opening: int = -1
 
-    def enter(self, window: Window, addresses: Sequence[int] | None, undone: bool) -> None:
-        """Go to a window; ``addresses`` is None for the first one."""
+    def enter(self, window: Window, addresses: Sequence[Sequence[int]] | None, undone: bool) -> None:
+        """Go to a window; ``addresses``, on either side (`transposition`), is None for the first one."""
         self.close_stretch()
         self.window = window
         if addresses is not None:
-            self._opening = self.record(EXCHANGE, [0, 0, *self.addresses(addresses)], undone=undone)
+            sides = [(side, 0) for side in addresses]
+            self._opening = self.record(EXCHANGE, [0, 0, 0, *self.addresses(*sides)], undone=undone)
 
     def begin_stretch(self) -> None:
         """Begin another stretch of kept overlaps. Backwards, its flush comes after what it keeps."""
@@ -78,22 +82,29 @@ class Writer:
 
     def vectors(self) -> int:
         """Write the current window's vectors; where they begin."""
+        self.words = padded(self.words)
         start = len(self.words)
-        self.words += self.addresses(self.window.vectors)
+        self.words += self.addresses((self.window.vectors, 0))
         return start
 
-    def addresses(self, vectors: Sequence[int], first: int = 0) -> list[int]:
-        """`Addresses` in the kernels, from the vector of each bit of a place, or of the tile's part of it.
+    def addresses(self, *sides: tuple[Sequence[int], int]) -> list[int]:
+        """`Addresses` in the kernels, on each side from the vector of each bit of a place and what is added to all.
 
-        Those of the registers; ``first`` plus what each lane's number makes of its bits; what each warp's number makes
-        of its; those of the tile's number. Sums are XORs.
+        Those of the registers; what is added plus what each lane's number makes of its bits; what each warp's number
+        makes of its; what the tile's number makes of its bits, five at a time. Sums are XORs.
         """
         w, t = self.shape.register_qubits, self.shape.dimension
-        lanes = min(t - w, LANE_BITS)
-        entries = [first ^ each for each in _sums(vectors[w : w + lanes])]
-        if not self.shape.warp:
-            entries += _sums(vectors[w + lanes : t])
-        return [*vectors[:w], *entries, *vectors[t:]]
+        steps, entries = [], []
+        for vectors, first in sides:
+            steps += padded(vectors[:w])
+            lanes = min(t - w, LANE_BITS)
+            sums = [first ^ each for each in _sums(vectors[w : w + lanes])]
+            if not self.shape.warp:
+                sums += _sums(vectors[w + lanes : t])
+            for k in range(t, len(vectors), LANE_BITS):
+                sums += _sums(vectors[k : k + LANE_BITS])
+            entries.append(sums)
+        return padded([*steps, *(each for entry in zip(*entries, strict=True) for each in entry)])
 
     def has_room(self, count: int) -> bool:
         """Whether the stretch takes so many overlaps more."""
@@ -109,6 +120,7 @@ class Writer:
 
     def record(self, head: int, words: Sequence[int], *, undone: bool, only_undone: bool = False) -> int:
         """Write a record for the forward sweep, and if it is undone for the backward sweep; where it begins."""
+        self.words = padded(self.words)
         start, self.layer = len(self.words), None
         self.words += (head, *words)
         if not only_undone:
@@ -125,6 +137,11 @@ class Writer:
         """A functional on the places of the current window."""
         n = self.shape.num_qubits
         return pull(functional, self.window.vectors) | functional >> n << n
+
+
+def padded(words: Sequence[int]) -> list[int]:
+    """With zeros up to a multiple of four words: those that kernels read at once."""
+    return [*words, *[0] * (-len(words) % 4)]
 
 
 def _sums(vectors: Sequence[int]) -> list[int]:

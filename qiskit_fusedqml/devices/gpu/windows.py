@@ -13,11 +13,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import TypeAlias
 
 from ...planner.gf2 import Span, common_complement, echelon, parity
 
 DENSE_REGISTERS = 2
 """Index bits of a dense matrix that are register bits where there are thread bits for the others."""
+
+
+Sides: TypeAlias = tuple[tuple[int, ...], tuple[int, ...]]
+"""Addresses in the window left, and in the window entered."""
 
 
 @dataclass(frozen=True)
@@ -136,19 +141,20 @@ def is_coalesced(shape: Shape, window: Window) -> bool:
     return beyond.dimension == len(lanes) - min(shape.sector_bits, len(lanes))
 
 
-def transposition(shape: Shape, before: Window, after: Window) -> tuple[int, ...]:
+def transposition(shape: Shape, before: Window, after: Window) -> Sides:
     """Addresses by which a tile changes its window, for each of the t inner bits of a place.
 
     Returns:
-        One word each; lower half: address in bytes on the side of the window left, upper half: of the window entered.
+        In bytes, on the side of the window left and on that of the window entered.
     """
     w, t = shape.register_qubits, shape.dimension
     sides = (tuple(shape.coordinates(vector) for vector in window.vectors[:t]) for window in (before, after))
-    return tuple(shape.amplitude_bytes * word for word in _addresses(*sides, w, min(shape.bank_bits, t - w)))
+    left, right = _addresses(*sides, w, min(shape.bank_bits, t - w))
+    return tuple(shape.amplitude_bytes * each for each in left), tuple(shape.amplitude_bytes * each for each in right)
 
 
 @lru_cache(maxsize=4096)
-def _addresses(before: tuple[int, ...], after: tuple[int, ...], w: int, lanes: int) -> tuple[int, ...]:
+def _addresses(before: tuple[int, ...], after: tuple[int, ...], w: int, lanes: int) -> Sides:
     ours, theirs = before[w : w + lanes], after[w : w + lanes]
     basis = Span([*ours, *common_complement(ours, theirs, len(before))])
 
@@ -157,7 +163,7 @@ def _addresses(before: tuple[int, ...], after: tuple[int, ...], w: int, lanes: i
         assert mask is not None, "the basis spans everything"
         return mask
 
-    return tuple(address(left) | address(right) << 16 for left, right in zip(before, after, strict=True))
+    return tuple(map(address, before)), tuple(map(address, after))
 
 
 def widened(tile: Iterable[int], num_qubits: int, wanted: int, largest: int, sector_bits: int) -> tuple[int, ...]:

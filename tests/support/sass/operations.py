@@ -314,7 +314,7 @@ def _local(m: Machine, i: Instruction, mask: np.ndarray) -> None:
 def _shuffle(m: Machine, i: Instruction, mask: np.ndarray) -> None:
     _, to, given, other, *_ = i.arguments
     threads, number = np.arange(m.threads), m.integer(other).astype(int)
-    lane = (threads & 31) ^ number if "BFLY" in i.operation else number & 31
+    lane = (threads ^ number if "BFLY" in i.operation else number) & 31  # of threads that are elsewhere, any number
     m.put(to, m.integer(given)[(threads & ~31) + lane], mask)
 
 

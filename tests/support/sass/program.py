@@ -13,6 +13,7 @@ from pathlib import Path
 
 _LABEL = re.compile(r"^(\.L_\w+):")
 _INSTRUCTION = re.compile(r"^\s+/\*([0-9a-f]+)\*/\s+(.*?)\s*;")
+_COMMENT = re.compile(r"\s*\(\*.*?\*\)")
 _GUARD = re.compile(r"@(!?)(U?P[0-9T]+)\s+(.*)")
 
 
@@ -72,7 +73,7 @@ class Program:
 
 
 def _instruction(address: int, text: str) -> Instruction:
-    guard = None
+    guard, text = None, _COMMENT.sub("", text)
     if found := _GUARD.match(text):
         guard, text = (found[2], found[1] == "!"), found[3]
     operation, _, rest = text.partition(" ")
