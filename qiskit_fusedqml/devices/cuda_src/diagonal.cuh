@@ -16,22 +16,21 @@ template <class Real> __device__ __forceinline__ Complex<Real> entry_at(const Co
     return *reinterpret_cast<const Complex<Real>*>(reinterpret_cast<const unsigned char*>(tables) + address);
 }
 
-// A shared table, or two whose entries multiply first; the scale is in them. Words: 0 or 2, 0, 0, 0, and for each table the addresses of its entries in bytes.
-template <bool undo, bool two, class Real, int W, bool warp>
-__device__ __forceinline__ void tables_times(const Tile<Real, W, warp>& tile, const int* words, const Complex<Real>* tables, Complex<Real> (&ket)[1 << W],
-                                             Complex<Real> (&bra)[1 << W]) {
-    const Addresses<Real, W, warp, two ? 2 : 1> a(tile, words + 4, true);
+// A shared table; `with_common`: times what all registers share. Words: 0, 0, 0, 0, and the addresses of its entries in bytes.
+template <bool undo, bool with_common, class Real, int W, bool warp>
+__device__ __forceinline__ void table_times(const Tile<Real, W, warp>& tile, const int* words, const Complex<Real>* tables, Complex<Real> common,
+                                            Complex<Real> (&ket)[1 << W], Complex<Real> (&bra)[1 << W]) {
+    const Addresses<Real, W, warp, 1> a(tile, words + 4, true);
 #pragma unroll
     for (int i = 0; i < 1 << W; ++i) {
-        Complex<Real> entry = entry_at(tables, a.at(i));
-        if (two) entry = entry * entry_at(tables, a.at(i, two));
-        multiply_by<undo, Real, W>(entry, i, ket, bra);
+        const Complex<Real> entry = entry_at(tables, a.at(i));
+        multiply_by<undo, Real, W>(with_common ? entry * common : entry, i, ket, bra);
     }
 }
 
-// exp(-1j pi sum_k +-u_k), u = theta / (2 pi) for each sample. Words: 1, first coefficient, number of terms, 0, functionals.
+// What all registers share times exp(-1j pi sum_k +-u_k), u = theta / (2 pi) for each sample. Words: 1, first coefficient, number of terms, 0, functionals.
 template <bool undo, class Real, int W, bool warp>
-__device__ __forceinline__ void batched_times(const Tile<Real, W, warp>& tile, const int* words, Real scale, Complex<Real> (&ket)[1 << W], Complex<Real> (&bra)[1 << W]) {
+__device__ __forceinline__ void batched_times(const Tile<Real, W, warp>& tile, const int* words, Complex<Real> common, Complex<Real> (&ket)[1 << W], Complex<Real> (&bra)[1 << W]) {
     constexpr int part = W > 2 ? 1 << (W - 1) : 1 << W;  // half of the registers at a time leaves room for sines
 #pragma unroll
     for (int first = 0; first < 1 << W; first += part) {
@@ -46,33 +45,37 @@ __device__ __forceinline__ void batched_times(const Tile<Real, W, warp>& tile, c
         for (int i = 0; i < part; ++i) {
             Complex<Real> entry;
             sine_cosine_pi(-sums[i], &entry.im, &entry.re);
-            multiply_by<undo, Real, W>({scale * entry.re, scale * entry.im}, first + i, ket, bra);
+            multiply_by<undo, Real, W>(entry * common, first + i, ket, bra);
         }
     }
 }
 
-// Words: index of the scale K (-1: none, or it is in a table), number of factors (of two tables at once, one), 0, the factors, each of a multiple of four words.
+// Words: index of the scale K (-1: none, or it is in a table), number of tables whose entries all registers share, number of other factors; the addresses of
+// the former's entries in bytes; the factors. Each of these is a multiple of four words.
 template <bool undo, class Real, int W, bool warp>
 __device__ __forceinline__ void diagonal(const Tile<Real, W, warp>& tile, const int* words, const Complex<Real>* tables, Complex<Real> (&ket)[1 << W],
                                          Complex<Real> (&bra)[1 << W]) {
-    Real scale = words[0] < 0 ? Real(1) : tile.numbers[words[0]];
-    const int factors = words[1];
-    const int* factor = words + 3;
-    for (int f = 0; f < factors; ++f, scale = 1) {
-        if (factor[0] == 1) {
-            batched_times<undo>(tile, factor, scale, ket, bra);
-            factor += 4 + (factor[2] + 3 & ~3);
-        } else if (factor[0] == 2) {
-            tables_times<undo, true>(tile, factor, tables, ket, bra);
-            factor += 4 + (2 * tile.address_words() + 3 & ~3);
-        } else {
-            tables_times<undo, false>(tile, factor, tables, ket, bra);
-            factor += 4 + (tile.address_words() + 3 & ~3);
-        }
+    const int table_words = tile.address_words() + 3 & ~3, *at = words + 3;
+    Complex<Real> common = {words[0] < 0 ? Real(1) : tile.numbers[words[0]], 0};
+    bool pending = words[0] >= 0 || words[1];
+    for (int k = 0; k < words[1]; ++k, at += table_words) {
+        const Addresses<Real, W, warp, 1> a(tile, at, true);
+        common = common * entry_at(tables, a.base[0]);
     }
-    if (factors || scale == 1) return;
+    for (int k = 0; k < words[2]; ++k) {
+        if (at[0] == 1) {
+            batched_times<undo>(tile, at, common, ket, bra);
+            at += 4 + (at[2] + 3 & ~3);
+        } else {
+            pending ? table_times<undo, true>(tile, at, tables, common, ket, bra) : table_times<undo, false>(tile, at, tables, common, ket, bra);
+            at += 4 + table_words;
+        }
+        common = {1, 0};
+        pending = false;
+    }
+    if (!pending) return;
 #pragma unroll
-    for (int i = 0; i < 1 << W; ++i) multiply_by<undo, Real, W>({scale, 0}, i, ket, bra);
+    for (int i = 0; i < 1 << W; ++i) multiply_by<undo, Real, W>(common, i, ket, bra);
 }
 
 // <(-1)**f> of many functionals at once: Walsh-Hadamard sums over registers, then over lanes, where lane k ends up with the sum whose signs are

@@ -1,19 +1,20 @@
 // What goes before a sweep and after it: its coefficients, the tables of its shared diagonals, and the sums of its partial overlaps.
 namespace fusedqml {
 
-// One block row for each table: records of 6 words [first entry, d, number of terms, first term, first angle, index of a scale or -1]; a term is a mask over the d bits of the
-// entry's number, with bit d as its constant. Entries are K exp(-1j/2 sum_k +-theta_k), from u = theta / (2 pi), always in double precision.
+// One block row for each table: records of 5 words [first entry, d, number of terms, where they begin, index of a scale or -1]; a term is a mask over the d bits of
+// the entry's number, with bit d as its constant, and the place of its angle. Entries are K exp(-1j/2 sum_k +-theta_k), from u = theta / (2 pi), always in double precision.
 template <class Real>
 __global__ void fill_tables(const int* __restrict__ records, const int* __restrict__ terms, const double* __restrict__ angles, const Real* __restrict__ numbers,
                             Complex<Real>* tables) {
-    const int* record = records + 6 * blockIdx.y;
+    const int* record = records + 5 * blockIdx.y;
     const int entries = 1 << record[1];
-    const double scale = record[5] < 0 ? 1 : static_cast<double>(numbers[record[5]]);
+    const double scale = record[4] < 0 ? 1 : static_cast<double>(numbers[record[4]]);
     for (int e = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x); e < entries; e += static_cast<int>(gridDim.x * blockDim.x)) {
         double sum = 0;
         for (int k = 0; k < record[2]; ++k) {
-            const double angle = angles[record[4] + k];
-            sum += parity(static_cast<unsigned>(terms[record[3] + k]) & static_cast<unsigned>(e | entries)) ? -angle : angle;
+            const int* term = terms + record[3] + 2 * k;
+            const double angle = angles[term[1]];
+            sum += parity(static_cast<unsigned>(term[0]) & static_cast<unsigned>(e | entries)) ? -angle : angle;
         }
         double sine, cosine;
         sine_cosine_pi(-sum, &sine, &cosine);

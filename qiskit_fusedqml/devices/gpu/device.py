@@ -30,6 +30,7 @@ from .compiled import Geometry
 from .constants import STAGED_TERMS, THREAD_ROWS, THREADS
 from .launches import GPUState, Launcher, Partials
 from .observables import load_observables
+from .operations import TABLE_QUBITS
 from .parts import GPUParts
 from .recordings import GPURecording
 from .runtime import Buffer, RecordedMemory, Runtime, TooManyLaunchesError, on_own_device
@@ -37,9 +38,6 @@ from .sequences import AnyCoefficients, LoadedTape
 
 Planned = TypeVar("Planned", Tape, BindingTables)
 Loaded = TypeVar("Loaded")
-
-TABLE_QUBITS = 8
-"""Tables of up to 256 entries stay in the first-level cache."""
 
 OUTCOME_AMPLITUDES = 1024
 """Amplitudes whose probabilities one thread adds up."""

@@ -7,7 +7,7 @@ a phase is exp(-1j pi sum +-u), and sums of small numbers stay accurate in singl
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import InvalidInputError
-from ...planner.tape import Factor
 from .. import Coefficients
 
 SHARED = {"pairs": 2, "scales": 1, "matrices": 8}
@@ -31,6 +30,9 @@ KINDS = ("pairs", "batched_pairs", "matrices", "batched_matrices", "angles", "ba
 
 MOST_ENTRIES = 1 << 28
 """Entries are addressed by 32-bit numbers of bytes."""
+
+TABLE_WORDS = 5
+"""Of a table's record."""
 
 _MODERATE = 64.0
 """Angles up to here lose nothing when they are divided by 2 pi."""
@@ -77,8 +79,8 @@ class NumberLayout:
     Attributes:
         counts: Number of each kind but dense matrices.
         num_entries: Entries of all tables.
-        tables: For each table [first entry, d, number of terms, first term, first angle, index of a scale or -1].
-        terms: The terms of all tables.
+        tables: For each table [first entry, d, number of terms, where they begin, index of a scale or -1].
+        terms: The terms of all tables, two words each.
     """
 
     def __init__(self) -> None:
@@ -106,17 +108,22 @@ class NumberLayout:
         """Index of a dense matrix."""
         return self._first[coefficient]
 
-    def table(self, factor: Factor, scale: int = -1) -> int:
-        """First entry of a new table for a shared factor; the number at ``scale``, if that is not -1, multiplies it.
+    def table(self, dimension: int, terms: Sequence[int], scale: int = -1) -> int:
+        """First entry of a new table; the number at ``scale``, if that is not -1, multiplies it.
 
         It is a multiple of the table's size, so that adding to it is the same as XOR.
+
+        Args:
+            dimension: The d bits of an entry's number.
+            terms: For each term a mask over these bits, with bit d as its constant, and the position of its angle.
+            scale: Index of a number or -1.
         """
-        size = 1 << len(factor.basis)
+        size = 1 << dimension
         first = -(-self.num_entries // size) * size
         if first + size > MOST_ENTRIES:
             raise InvalidInputError(f"The tape's diagonals need more than {MOST_ENTRIES} entries of tables on a GPU.")
-        self.tables += [first, len(factor.basis), len(factor.terms), len(self.terms), factor.first, scale]
-        self.terms += factor.terms
+        self.tables += [first, dimension, len(terms) // 2, len(self.terms), scale]
+        self.terms += terms
         self.num_entries = first + size
         return first
 

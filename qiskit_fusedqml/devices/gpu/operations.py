@@ -7,12 +7,12 @@ A new operation of `qiskit_fusedqml.planner.tape` needs a row of `KINDS` here, a
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from itertools import product
+from dataclasses import dataclass, field
+from itertools import chain, product
 from typing import Any, Generic, TypeVar
 
 from ...ir.qubits import bits
-from ...planner.gf2 import Span, combination, parity, pull
+from ...planner.gf2 import Span, combination, parity
 from ...planner.tape import RY, U2, Dense, Diag, Factor, Operation, Pauli, Tape
 from .layout import NumberLayout
 from .records import DENSE, DIAGONAL, MAX_KEPT, MEASURE, PAULI, PHASE, PLAIN_TURN, TURN, UNITARY, Writer, padded
@@ -21,8 +21,8 @@ from .windows import Shape, Window
 MAX_DENSE_QUBITS = 6
 """Largest matrices that the kernels apply."""
 
-MAX_TABLE_QUBITS = 16
-"""Numbers of a table's entries are half words."""
+TABLE_QUBITS = 8
+"""Tables of up to 256 entries stay in the first-level cache."""
 
 Op = TypeVar("Op", bound=Operation)
 
@@ -134,41 +134,80 @@ def _write_pauli(op: Pauli, writer: Writer, undone: bool) -> None:
     writer.record(PAULI | writer.bit(op.x) << 4 if op.x else PHASE, words, undone=undone)
 
 
-def _diag_problem(op: Diag) -> str:
-    largest = max((len(factor.basis) for factor in op.factors if not factor.batched), default=0)
-    limit = f"has a table on {largest} functionals; {MAX_TABLE_QUBITS} are allowed on a GPU"
-    return "" if largest <= MAX_TABLE_QUBITS else limit
-
-
 def _reserve_diag(op: Diag, numbers: NumberLayout) -> None:
     numbers.reserve("scales", op.scale + 1)
     for factor in op.factors:
         numbers.reserve("angles", factor.first + len(factor.terms), batched=factor.batched)
 
 
+@dataclass
+class _Table:
+    """Terms of a diagonal that are looked up together.
+
+    Attributes:
+        basis: Functionals on places, without constants, whose values number the entries.
+        terms: A functional on places and the position of its angle, each.
+    """
+
+    basis: Span = field(default_factory=Span)
+    vectors: list[int] = field(default_factory=list)
+    terms: list[tuple[int, int]] = field(default_factory=list)
+
+
 def _write_diag(op: Diag, writer: Writer, undone: bool) -> None:
-    scale = -1 if op.scale < 0 else writer.numbers.index("scales", op.scale)
-    factors = list(op.factors)
-    in_table = bool(factors) and not factors[0].batched
-    words = [-1 if in_table else scale, 0, 0]
-    while factors:
-        words[1] += 1
-        factor = factors.pop(0)
-        if words[1] > 1:
-            scale = -1  # the first factor has it
+    # a thread looks up once what all of its registers share
+    size = 1 << writer.shape.register_qubits
+    common: list[_Table] = []
+    own: list[_Table] = []
+    batched: list[int] = []
+    for factor in op.factors:
+        functionals = _functionals(factor, writer)
         if factor.batched:
-            functionals = _functionals(factor, writer)
             first = writer.numbers.index("angles", factor.first, batched=True)
-            words += [1, first, len(functionals), 0, *padded(functionals)]
-        elif factors and not factors[0].batched:
-            other = factors.pop(0)
-            words += [2, 0, 0, 0, *writer.addresses(_entries(factor, writer, scale), _entries(other, writer))]
-        else:
-            words += [0, 0, 0, 0, *writer.addresses(_entries(factor, writer, scale))]
-    writer.record(DIAGONAL, words, undone=undone)
+            batched += [1, first, len(functionals), 0, *padded(functionals)]
+            continue
+        terms = list(zip(functionals, range(factor.first, factor.first + len(functionals)), strict=True))
+        _gather([term for term in terms if not term[0] & (size - 1)], common, writer)
+        _gather([term for term in terms if term[0] & (size - 1)], own, writer)
+    scale = -1 if op.scale < 0 else writer.numbers.index("scales", op.scale)
+    tables = [*common, *own]
+    addresses = [_addresses(table, -1 if k else scale, writer) for k, table in enumerate(tables)]  # K is in the first
+    factors = len(own) + sum(factor.batched for factor in op.factors)
+    words = [-1 if tables else scale, len(common), factors, *chain.from_iterable(addresses[: len(common)])]
+    for each in addresses[len(common) :]:
+        words += [0, 0, 0, 0, *each]
+    writer.record(DIAGONAL, [*words, *batched], undone=undone)
     overlaps = _overlaps(op, undone)
-    for first in range(0, len(overlaps), MAX_KEPT):
-        _write_measure(op, writer, overlaps[first : first + MAX_KEPT])
+    for start in range(0, len(overlaps), MAX_KEPT):
+        _write_measure(op, writer, overlaps[start : start + MAX_KEPT])
+
+
+def _gather(terms: Sequence[tuple[int, int]], tables: list[_Table], writer: Writer) -> None:
+    """Add terms of one factor to the first table that does not become too large, or to a new one."""
+    linear = (1 << writer.shape.num_qubits) - 1
+    vectors = [functional & linear for functional, _ in terms]
+    if not terms:
+        return
+    table = next((table for table in tables if table.basis.fits(vectors, TABLE_QUBITS)), None)
+    if table is None:
+        table = _Table()
+        tables.append(table)
+    table.vectors += [vector for vector in vectors if table.basis.add(vector)]
+    table.terms += terms
+
+
+def _addresses(table: _Table, scale: int, writer: Writer) -> list[int]:
+    """`Addresses` in the kernels of the entries of a table, which K multiplies if ``scale`` is not -1."""
+    n, size, columns = writer.shape.num_qubits, writer.shape.amplitude_bytes, [0] * writer.shape.num_qubits
+    for j, functional in enumerate(table.vectors):
+        for k in bits(functional):
+            columns[k] |= size << j
+    d, terms = len(table.vectors), []
+    for functional, angle in table.terms:
+        mask = table.basis.coordinates(functional & ((1 << n) - 1))
+        assert mask is not None, "the basis was made of them"
+        terms += [mask | (functional >> n) << d, angle]
+    return writer.addresses((columns, size * writer.numbers.table(d, terms, scale)))
 
 
 def _write_measure(op: Diag, writer: Writer, overlaps: Sequence[int]) -> None:
@@ -177,15 +216,6 @@ def _write_measure(op: Diag, writer: Writer, overlaps: Sequence[int]) -> None:
     measured = [writer.functional(op.overlap_functionals[k - op.overlap]) for k in overlaps]
     patterns = sum(1 << pattern for pattern in {functional & (size - 1) for functional in measured})
     writer.record(MEASURE, [writer.slot(overlaps), len(measured), patterns, *measured], undone=True, only_undone=True)
-
-
-def _entries(factor: Factor, writer: Writer, scale: int = -1) -> tuple[list[int], int]:
-    """What each bit of a place contributes to an entry's address in a factor's new table, and that of the first."""
-    size, columns = writer.shape.amplitude_bytes, [0] * writer.shape.num_qubits
-    for j, functional in enumerate(factor.basis):
-        for k in bits(pull(functional, writer.window.vectors)):
-            columns[k] |= size << j
-    return columns, size * writer.numbers.table(factor, scale)
 
 
 def _functionals(factor: Factor, writer: Writer) -> list[int]:
@@ -237,6 +267,6 @@ KINDS: dict[type[Operation], Kind[Any]] = {
     RY: Kind(lambda op: (op.x,), _side_problem, _reserve_pair, _pin, _write_ry),
     U2: Kind(lambda op: (op.x,), _side_problem, _reserve_u2, _pin, _write_u2),
     Pauli: Kind(lambda op: (op.x,), _pauli_problem, _reserve_pair, _pin, _write_pauli),
-    Diag: Kind(lambda _: (), _diag_problem, _reserve_diag, lambda *_: True, _write_diag),
+    Diag: Kind(lambda _: (), lambda _: "", _reserve_diag, lambda *_: True, _write_diag),
     Dense: Kind(lambda op: op.xs, _dense_problem, _reserve_dense, _pin_dense, _write_dense),
 }

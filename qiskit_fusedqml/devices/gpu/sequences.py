@@ -26,7 +26,7 @@ from .coefficients import CoefficientsOnDevice
 from .compiled import Geometry, Sweep, compile_tape
 from .constants import PART_BYTES, THREADS, WARP_THREADS
 from .launches import GPUState, Launcher, Partials
-from .layout import Sizes, turns
+from .layout import TABLE_WORDS, Sizes, turns
 from .runtime import Buffer
 from .sources import arguments, sweep_name
 
@@ -288,9 +288,9 @@ class LoadedTape:
         else:
             self._runtime.write(numbers, layout.pack(coefficients, launcher.real))
             angles = launcher.upload(turns(coefficients.angles[: layout.counts["angles"]]))
-        tables = len(layout.tables) // 6
+        tables = len(layout.tables) // TABLE_WORDS
         for first in range(0, tables, MOST_TABLES):
-            values = [self._tables[6 * first :], self._terms, angles, numbers, workspace.tables]
+            values = [self._tables[TABLE_WORDS * first :], self._terms, angles, numbers, workspace.tables]
             launcher.launch("fill_tables", (1, min(MOST_TABLES, tables - first)), values)
         workspace.holds = coefficients
 
