@@ -71,7 +71,7 @@ def test_states_of_a_warp(kinds, precision):
 
 @both_precisions
 def test_blocks_of_several_warps_that_work_alone(precision):
-    for seed, (n, batch) in enumerate([(2, 300), (4, 70), (5, 33), (6, 21), (8, 9)]):
+    for seed, (n, batch) in enumerate([(2, 300), (4, 70), (5, 33), (6, 21), (8, 9), (4, 257), (6, 65)]):
         check(random_run(seed, n, 0, batch), precision)
 
 
@@ -80,6 +80,20 @@ def test_blocks_of_several_warps_that_work_alone(precision):
 def test_states_of_a_block(kinds, precision):
     for seed, n in enumerate([9, 10, 11]):
         check(random_run(seed, n, 0, 1 + seed, kinds), precision)
+
+
+@pytest.mark.parametrize(
+    ("n", "batch", "registers"),
+    # a warp has the four lanes of eight states of 4 qubits; states of 8 qubits would need more than a warp
+    [(2, 1, 3), (4, 256, 2), (4, 8 * 16 * 132, 2), (4, 8 * 16 * 132 + 1, 3), (7, 16 * 132, 2), (8, 1, 3), (12, 1, 3)],
+)
+def test_small_batches_are_spread_over_more_warps(n, batch, registers):
+    geometry = Geometry.of(replace(LIMITS, multiprocessors=132), single=True).for_batch(n, batch)
+    assert geometry.warp_registers == registers
+    if batch == 256:
+        (sweep,) = compile_tape(tape_of(n=n), geometry).sweeps
+        blocks, threads, *_ = sequences.launch_size(geometry, sweep, batch, undo=True)
+        assert (blocks, threads) == (32, 32)
 
 
 @pytest.mark.parametrize(("n", "precision"), [(12, "double"), (12, "single"), (13, "single")])

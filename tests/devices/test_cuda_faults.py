@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import subprocess
 from functools import cache
+from itertools import chain
 
 import numpy as np
 import pytest
@@ -134,7 +135,8 @@ def sanitized(text: str, sanitizer: str, tmp_path) -> subprocess.CompletedProces
         ket, bra = device.allocate(run.tape, 1, run.start), device.allocate(run.tape, 1, run.bra)
         device.forward(run.tape, run.coefficients, ket)
         device.backward(run.tape, run.coefficients, ket, bra, per_sample=False)
-        parts += [workspace.part for workspace in device._tapes[run.tape].workspaces.values()]
+        loaded = device._tapes[device.geometry][run.tape]
+        parts += [workspace.part for workspace in loaded.workspaces.values()]
     program = replay_program(text, BLOCK_KERNELS, (f"-fsanitize={sanitizer}",))
     record = tmp_path / "launches"
     record.write_bytes(recorder.file(BLOCK_KERNELS))
@@ -211,8 +213,8 @@ def test_no_two_lanes_meet_in_a_bank(n, single):
     geometry = Geometry.of(LIMITS, single)
     maker = TapeMaker(np.random.default_rng(n), n, max(n - 11, 0))
     for kinds in ("r", "y", "p", "m"):
-        compiled = compile_tape(maker.tape(3, 12, kinds), geometry)
-        for sweep in compiled.sweeps:
+        tape = maker.tape(3, 12, kinds)
+        for sweep in chain(*(compile_tape(tape, each).sweeps for each in (geometry, geometry.for_batch(n, 1)))):
             if exchanges(sweep):
                 assert conflicts(sweep, 4 if single else 3) == 1
 

@@ -89,7 +89,7 @@ def test_each_stream_has_its_own_graphs_and_numbers(cupy):
     with cupy.cuda.Stream():
         assert max(run.errors(device)) == expected
         assert max(other.errors(device)) == expected
-    (loaded,) = [device._tapes[tape] for tape in (run.tape,)]
+    (loaded,) = [device._tapes[device.geometry][tape] for tape in (run.tape,)]
     assert len(loaded.workspaces) == 2
     streams = [cupy.cuda.Stream() for _ in range(sequences.KEPT_WORKSPACES)]
     for stream in streams:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import defaultdict
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import AbstractContextManager
 from copy import copy
@@ -84,7 +85,7 @@ class GPUDevice(GPUParts, DeviceWithMemory, SamplingDevice):
         self.runtime = runtime
         self._launcher = Launcher(runtime, self.geometry)
         self._observables = ObservableCache(partial(load_observables, self._launcher))
-        self._tapes: WeakKeyDictionary[Tape, LoadedTape] = WeakKeyDictionary()
+        self._tapes: defaultdict[Geometry, WeakKeyDictionary[Tape, LoadedTape]] = defaultdict(WeakKeyDictionary)
         self._maps: WeakKeyDictionary[BindingTables, LoadedMap] = WeakKeyDictionary()
         self._lock = threading.Lock()
 
@@ -301,7 +302,10 @@ class GPUDevice(GPUParts, DeviceWithMemory, SamplingDevice):
         return self.runtime.download(buffer).reshape(samples, -1 if len(buffer) else 0)
 
     def _loaded(self, tape: Tape, ket: GPUState) -> LoadedTape:
-        loaded = self._on_device(self._tapes, tape, lambda: LoadedTape(self._launcher, tape))
+        geometry = self.geometry.for_batch(tape.num_qubits, ket.batch)
+        with self._lock:
+            tapes = self._tapes[geometry]
+        loaded = self._on_device(tapes, tape, lambda: LoadedTape(self._launcher, tape, geometry))
         self._check_qubits(ket, tape.num_qubits, "tape")
         return loaded
 

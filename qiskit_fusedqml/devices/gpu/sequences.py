@@ -101,14 +101,15 @@ class LoadedTape:
     Args:
         launcher: Launches the kernels.
         tape: The tape.
+        geometry: Sizes of its tiles.
 
     Attributes:
         workspaces: By stream and batch.
     """
 
-    def __init__(self, launcher: Launcher, tape: Tape) -> None:
+    def __init__(self, launcher: Launcher, tape: Tape, geometry: Geometry) -> None:
         self._launcher, self._runtime = launcher, launcher.runtime
-        sweeps, self._numbers = compile_tape(tape, launcher.geometry)
+        sweeps, self._numbers = compile_tape(tape, geometry)
         self._width = tape.num_overlaps
         self.workspaces: BoundedCache[object, Workspace] = BoundedCache(KEPT_WORKSPACES)
         upload = launcher.upload
