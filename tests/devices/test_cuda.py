@@ -107,7 +107,9 @@ AS_NVRTC_DOES = ("-O2", "-ffp-contract=fast", *(("-mfma", "-DEMULATION_FLUSH") i
 
 def test_contraction_and_flushing():
     """NVRTC and CuPy allow both: results move by rounding errors only, and stay the same under all schedules."""
-    sweeps = [sources.sweep_name(True, *size, undo) for size in ((3, True), (4, False)) for undo in (False, True)]
+    sweeps = [
+        sources.sweep_name(True, *size, undo) for size in ((2, True), (3, True), (4, False)) for undo in (False, True)
+    ]
     sweeps.append(sources.sweep_name(True, 4, warp=False, undo=True, measured=True))
     others = [sources.kernel_name(k, single=True) for k in ("fill_tables", "set_state", "relabel", "add_segments")]
     kernels = Library(sources.source(), [[*sweeps, *others]], AS_NVRTC_DOES)

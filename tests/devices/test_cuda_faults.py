@@ -30,14 +30,14 @@ BLOCK_KERNELS = [
     sweep_name(False, 3, False, undo=True, measured=True),
     *SMALL_KERNELS,
 ]
-KERNELS = [*(sweep_name(False, 3, True, undo) for undo in (False, True)), *BLOCK_KERNELS]
+KERNELS = [*(sweep_name(False, 2, True, undo) for undo in (False, True)), *BLOCK_KERNELS]
 
 
 @cache
 def runs() -> tuple[tuple[Run, Geometry | None], ...]:
     """Tapes of every operation on a warp, a block of several warps, and tiles."""
     # drawn so that windows change forward and back on each of them
-    sizes = [(3, 6, 0, None), (3, 8, 0, None), (1, 10, 0, None), (2, 10, 0, None), (5, 11, 2, TILES)]
+    sizes = [(3, 6, 0, None), (3, 7, 0, None), (1, 10, 0, None), (2, 10, 0, None), (5, 11, 2, TILES)]
     random = [(random_run(seed, n, spread, 2, operations=6), geometry) for seed, n, spread, geometry in sizes]
     return (*random, (random_run(1, 9, 0, 2, "ld"), None))
 

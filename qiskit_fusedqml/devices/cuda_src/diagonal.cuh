@@ -79,8 +79,8 @@ __device__ __forceinline__ void diagonal(const Tile<Real, W, warp>& tile, const 
 }
 
 // <(-1)**f> of many functionals at once: Walsh-Hadamard sums over registers, then over lanes, where lane k ends up with the sum whose signs are
-// parity(k & lane), from which each lane takes a functional's. Words: first slot, number of functionals, bit i set where there is one with the register bits i,
-// the functionals.
+// parity(k & lane), from which each lane takes a functional's. Words: first slot, number of functionals; for as many of them at a time as there are lanes,
+// bit i set where one has the register bits i; the functionals.
 template <class Real, int W, bool warp>
 __device__ __forceinline__ void measure_diagonal(const Tile<Real, W, warp>& tile, const int* words, const Complex<Real> (&ket)[1 << W], const Complex<Real> (&bra)[1 << W]) {
     constexpr int size = 1 << W;
@@ -98,10 +98,11 @@ __device__ __forceinline__ void measure_diagonal(const Tile<Real, W, warp>& tile
         }
     }
     const int lanes = 1 << tile.lane_bits, count = words[1];
-    const unsigned patterns = static_cast<unsigned>(words[2]), beyond = tile.position() & ~(static_cast<unsigned>(lanes - 1) << W);
+    const int *masks = words + 2, *functionals = masks + (count + lanes - 1 >> tile.lane_bits);
+    const unsigned beyond = tile.position() & ~(static_cast<unsigned>(lanes - 1) << W);
     for (int first = 0; first < count; first += lanes) {
         const int k = first + tile.lane();
-        const unsigned functional = k < count ? static_cast<unsigned>(words[3 + k]) : 0u;
+        const unsigned patterns = static_cast<unsigned>(*masks++), functional = k < count ? static_cast<unsigned>(functionals[k]) : 0u;
         const int home = static_cast<int>(threadIdx.x & 31u & ~static_cast<unsigned>(lanes - 1)) | static_cast<int>(functional >> W & static_cast<unsigned>(lanes - 1));
         Real value = 0;
 #pragma unroll

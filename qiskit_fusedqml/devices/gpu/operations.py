@@ -15,7 +15,20 @@ from ...ir.qubits import bits
 from ...planner.gf2 import Span, combination, parity
 from ...planner.tape import RY, U2, Dense, Diag, Factor, Operation, Pauli, Tape
 from .layout import NumberLayout
-from .records import DENSE, DIAGONAL, MAX_KEPT, MEASURE, PAULI, PHASE, PLAIN_TURN, TURN, UNITARY, Writer, padded
+from .records import (
+    DENSE,
+    DIAGONAL,
+    LANE_BITS,
+    MAX_KEPT,
+    MEASURE,
+    PAULI,
+    PHASE,
+    PLAIN_TURN,
+    TURN,
+    UNITARY,
+    Writer,
+    padded,
+)
 from .windows import Shape, Window
 
 MAX_DENSE_QUBITS = 6
@@ -146,29 +159,28 @@ class _Table:
 
     Attributes:
         basis: Functionals on places, without constants, whose values number the entries.
+        span: Their span.
         terms: A functional on places and the position of its angle, each.
     """
 
-    basis: Span = field(default_factory=Span)
-    vectors: list[int] = field(default_factory=list)
+    basis: list[int] = field(default_factory=list)
+    span: Span = field(default_factory=Span)
     terms: list[tuple[int, int]] = field(default_factory=list)
 
 
 def _write_diag(op: Diag, writer: Writer, undone: bool) -> None:
-    # a thread looks up once what all of its registers share
-    size = 1 << writer.shape.register_qubits
-    common: list[_Table] = []
-    own: list[_Table] = []
-    batched: list[int] = []
+    # a thread looks up once what all of its registers share, unless one table has everything
+    size, common, own, batched = 1 << writer.shape.register_qubits, list[_Table](), list[_Table](), list[int]()
+    fit_one = Span().fits([f for factor in op.factors if not factor.batched for f in factor.basis], TABLE_QUBITS)
     for factor in op.factors:
         functionals = _functionals(factor, writer)
         if factor.batched:
             first = writer.numbers.index("angles", factor.first, batched=True)
             batched += [1, first, len(functionals), 0, *padded(functionals)]
             continue
-        terms = list(zip(functionals, range(factor.first, factor.first + len(functionals)), strict=True))
-        _gather([term for term in terms if not term[0] & (size - 1)], common, writer)
-        _gather([term for term in terms if term[0] & (size - 1)], own, writer)
+        terms = [(functional, angle) for angle, functional in enumerate(functionals, factor.first)]
+        for tables, is_own in ((common, False), (own, True)):
+            _gather([term for term in terms if (fit_one or term[0] & (size - 1) > 0) == is_own], tables, writer)
     scale = -1 if op.scale < 0 else writer.numbers.index("scales", op.scale)
     tables = [*common, *own]
     addresses = [_addresses(table, -1 if k else scale, writer) for k, table in enumerate(tables)]  # K is in the first
@@ -184,38 +196,43 @@ def _write_diag(op: Diag, writer: Writer, undone: bool) -> None:
 
 def _gather(terms: Sequence[tuple[int, int]], tables: list[_Table], writer: Writer) -> None:
     """Add terms of one factor to the first table that does not become too large, or to a new one."""
-    linear = (1 << writer.shape.num_qubits) - 1
-    vectors = [functional & linear for functional, _ in terms]
     if not terms:
         return
-    table = next((table for table in tables if table.basis.fits(vectors, TABLE_QUBITS)), None)
+    linear = (1 << writer.shape.num_qubits) - 1
+    vectors = [functional & linear for functional, _ in terms]
+    table = next((table for table in tables if table.span.fits(vectors, TABLE_QUBITS)), None)
     if table is None:
         table = _Table()
         tables.append(table)
-    table.vectors += [vector for vector in vectors if table.basis.add(vector)]
+    table.basis += [vector for vector in vectors if table.span.add(vector)]
     table.terms += terms
 
 
 def _addresses(table: _Table, scale: int, writer: Writer) -> list[int]:
     """`Addresses` in the kernels of the entries of a table, which K multiplies if ``scale`` is not -1."""
     n, size, columns = writer.shape.num_qubits, writer.shape.amplitude_bytes, [0] * writer.shape.num_qubits
-    for j, functional in enumerate(table.vectors):
+    for j, functional in enumerate(table.basis):
         for k in bits(functional):
             columns[k] |= size << j
-    d, terms = len(table.vectors), []
+    d, terms = len(table.basis), []
     for functional, angle in table.terms:
-        mask = table.basis.coordinates(functional & ((1 << n) - 1))
+        mask = table.span.coordinates(functional & ((1 << n) - 1))
         assert mask is not None, "the basis was made of them"
         terms += [mask | (functional >> n) << d, angle]
     return writer.addresses((columns, size * writer.numbers.table(d, terms, scale)))
 
 
 def _write_measure(op: Diag, writer: Writer, overlaps: Sequence[int]) -> None:
-    """Overlaps of a diagonal."""
-    size = 1 << writer.shape.register_qubits
-    measured = [writer.functional(op.overlap_functionals[k - op.overlap]) for k in overlaps]
-    patterns = sum(1 << pattern for pattern in {functional & (size - 1) for functional in measured})
-    writer.record(MEASURE, [writer.slot(overlaps), len(measured), patterns, *measured], undone=True, only_undone=True)
+    """Overlaps of a diagonal, ordered by the register bits of their functionals."""
+    w, t = writer.shape.register_qubits, writer.shape.dimension
+    lanes, size = 1 << min(t - w, LANE_BITS), 1 << w
+    measured = [(writer.functional(op.overlap_functionals[k - op.overlap]), k) for k in overlaps]
+    measured.sort(key=lambda pair: pair[0] & (size - 1))
+    functionals = [functional for functional, _ in measured]
+    patterns = [{f & (size - 1) for f in functionals[k : k + lanes]} for k in range(0, len(functionals), lanes)]
+    masks = [sum(1 << pattern for pattern in each) for each in patterns]
+    slot = writer.slot([overlap for _, overlap in measured])
+    writer.record(MEASURE, [slot, len(measured), *masks, *functionals], undone=True, only_undone=True)
 
 
 def _functionals(factor: Factor, writer: Writer) -> list[int]:
