@@ -111,7 +111,9 @@ def test_contraction_and_flushing():
         sources.sweep_name(True, *size, undo) for size in ((2, True), (3, True), (4, False)) for undo in (False, True)
     ]
     sweeps.append(sources.sweep_name(True, 4, warp=False, undo=True, measured=True))
-    others = [sources.kernel_name(k, single=True) for k in ("fill_tables", "set_state", "relabel", "add_segments")]
+    others = [
+        sources.kernel_name(k, single=True) for k in ("fill_tables", "set_state", "set_zero", "relabel", "add_segments")
+    ]
     kernels = Library(sources.source(), [[*sweeps, *others]], AS_NVRTC_DOES)
     for seed, (n, batch) in enumerate([(5, 3), (8, 9), (9, 2), (10, 1)]):
         run = random_run(seed, n, 0, batch, operations=6)

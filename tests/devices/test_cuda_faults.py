@@ -23,7 +23,8 @@ from qiskit_fusedqml.planner.frame import Frame
 LIMITS = Limits(shared_bytes=227 << 10, multiprocessors=2)
 TILES = Geometry(False, 8, 9, 10, LIMITS)
 SMALL_KERNELS = [
-    kernel_name(name, single=False) for name in ("fill_tables", "set_part", "set_state", "relabel", "add_segments")
+    kernel_name(name, single=False)
+    for name in ("fill_tables", "set_part", "set_state", "set_zero", "relabel", "add_segments")
 ]
 BLOCK_KERNELS = [
     *(sweep_name(False, 3, False, undo) for undo in (False, True)),
