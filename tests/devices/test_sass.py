@@ -29,8 +29,8 @@ FILE = Path(__file__).parent / "counts.json"
 MORE = 1.03
 """What another version of NVRTC may need more."""
 
-SIZES = {"warp": (5, 3), "block": (9, 3)}
-"""Qubits and layers of circuits that run on one warp, and on one block, of which each thread has 16 amplitudes."""
+SIZES = {"lanes": (5, 3), "warp": (8, 2), "block": (9, 3)}
+"""Qubits and layers of circuits that run on some lanes of a warp, on one warp, and on one block of larger threads."""
 
 
 @cache
@@ -81,7 +81,7 @@ def test_counts(where, precision):
 
 
 def test_a_wrong_kernel_and_a_slow_one_are_seen():
-    forward = launches("warp", "double")[0]
+    forward = launches("lanes", "double")[0]
     text = source(TEMPLATES)
     right, wrong = "y = {y.re + b * u.re, y.im + b * u.im};", "y = {y.re - b * u.re, y.im + b * u.im};"
     assert text.count(right) == 1
