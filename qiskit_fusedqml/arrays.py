@@ -28,6 +28,7 @@ IntArray: TypeAlias = NDArray[np.intp]
 Int64Array: TypeAlias = NDArray[np.int64]
 """Integers that compiled code reads."""
 
+FLOAT64 = np.dtype(np.float64)
 MAX_INT = 2**63 - 1
 
 _SHORT = reprlib.Repr()
@@ -133,11 +134,10 @@ def real_array(values: ArrayLike, name: str, *, copy: bool = True) -> FloatArray
         InvalidInputError: If they are complex, which NumPy would cut to the real part, masked, of unequal lengths, or
             no numbers at all: texts and dates are none, even those that NumPy reads as numbers.
     """
-    array: Any = values
-    if type(values) is not np.ndarray or values.dtype != np.float64:
-        array = _numbers(values, name)
+    if type(values) is np.ndarray and values.dtype is FLOAT64:  # as nearly always
+        return values if not copy and values.flags.c_contiguous else values.copy()
     try:
-        return np.array(array, dtype=np.float64, order="C", copy=True if copy else None)
+        return np.array(_numbers(values, name), dtype=np.float64, order="C", copy=True if copy else None)
     except (TypeError, ValueError, OverflowError) as error:
         raise _not_numbers(values, name, str(error)) from error
 

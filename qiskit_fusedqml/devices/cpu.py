@@ -100,7 +100,10 @@ class CPUDevice(RankDevice):
         amplitude_bytes = 8 if self._single else 16
         row_bytes = self._width * amplitude_bytes
         numbers = find(self._isa, precision)[0] if calibration is None else calibration
-        self._half_width_cost = numbers.half_width_cost
+        self._half_width_cost = cost = numbers.half_width_cost
+        # t turns of full vectors are at least 2 t - 1 of half the width
+        turns = cost / (2 * cost - 1) if cost > 0.5 else np.inf
+        self._most_for_half_width = turns * self.num_threads * self._width
         self.cost_model = CostModel(
             tile_qubits=numbers.tile_qubits,
             whole_qubits=numbers.whole_qubits,
@@ -226,6 +229,8 @@ class CPUDevice(RankDevice):
     def _prefers_half_width(self, tape: Tape, batch: int) -> bool:
         """Whether half-width vectors keep more threads, or fewer empty lanes, busy."""
         qubits, half = tape.lane_qubits, self._half_width
+        if batch > self._most_for_half_width and not qubits:
+            return False
         groups, narrow = -(-batch // max(self._width >> qubits, 1)), -(-batch // max(half >> qubits, 1))
         if groups < self.num_threads and narrow > groups:
             largest = max((size.tile for size in sizes_of(tape)), default=0)

@@ -1,8 +1,8 @@
 #include "coefficient_map.hpp"
 
 #include <algorithm>
-#include <cfloat>
 #include <cmath>
+#include <cstring>
 
 #include "kernels.hpp"
 
@@ -19,9 +19,15 @@ double overlap(const double* overlaps, const double* factors, int64_t index) {
 }  // namespace
 
 bool all_finite(const double* values, int64_t count) {
-    bool finite = true;
-    for (int64_t k = 0; k < count; ++k) finite &= std::fabs(values[k]) <= DBL_MAX;
-    return finite;
+    // an exponent of ones only, and one more, carry into the sign's place; whole vectors of integers are looked at
+    constexpr uint64_t exponent = uint64_t(0x7ff) << 52, one = uint64_t(1) << 52;
+    uint64_t seen = 0;
+    for (int64_t k = 0; k < count; ++k) {
+        uint64_t bits;
+        std::memcpy(&bits, values + k, sizeof bits);
+        seen |= (bits & exponent) + one;
+    }
+    return !(seen >> 63);
 }
 
 double Linear::evaluate(int64_t row, const double* sources) const {
@@ -69,18 +75,19 @@ void RotationSequences::pull(int64_t sequence, const SinesCosines& halves, int64
 
 namespace {
 
-// Adds what batched values contribute to angles [angle][sample].
-void add_batched(const Linear& linear, int64_t num_batched, const double* values, int64_t batch, double* angles) {
-    constexpr int64_t block = 256;  // samples whose values stay in cache
-    for (int64_t first = 0; first < batch; first += block) {
-        const int64_t last = std::min(first + block, batch);
-        for (int64_t angle = 0; angle < linear.rows(); ++angle)
-            for (int64_t k = linear.start[angle]; k < linear.start[angle + 1]; ++k) {
-                const double weight = linear.weight[k];
-                const double* from = values + linear.index[k];
-                for (int64_t sample = first; sample < last; ++sample)
-                    angles[angle * batch + sample] += weight * from[sample * num_batched];
-            }
+// to = constant + sum weight * source of one row, for `count` samples whose values of a source are `stride` apart. `source(k)`: the first.
+template <class Source>
+void evaluate_samples(const Linear& linear, int64_t row, double constant, double factor, const Source& source, int64_t stride, int64_t count,
+                      double* to) {
+    const int64_t first = linear.start[row], last = linear.start[row + 1];
+    if (first == last) std::fill(to, to + count, constant);
+    for (int64_t k = first; k < last; ++k) {
+        const double weight = factor * linear.weight[k];
+        const double* from = source(linear.index[k]);
+        if (k == first)
+            for (int64_t sample = 0; sample < count; ++sample) to[sample] = constant + weight * from[sample * stride];
+        else
+            for (int64_t sample = 0; sample < count; ++sample) to[sample] += weight * from[sample * stride];
     }
 }
 
@@ -89,8 +96,12 @@ void add_batched(const Linear& linear, int64_t num_batched, const double* values
 bool AngleTables::evaluate(const double* shared_values, const double* batched_values, int64_t batch, double* shared_angles,
                            double* batched_angles) const {
     for (int64_t k = 0; k < shared.rows(); ++k) shared_angles[k] = shared.evaluate(k, shared_values);
-    for (int64_t k = 0; k < from_shared.rows(); ++k) std::fill_n(batched_angles + k * batch, batch, from_shared.evaluate(k, shared_values));
-    add_batched(from_batched, num_batched, batched_values, batch, batched_angles);
+    constexpr int64_t block = 256;  // samples whose values stay in cache
+    for (int64_t first = 0; first < batch; first += block)
+        for (int64_t angle = 0; angle < from_batched.rows(); ++angle)
+            evaluate_samples(from_batched, angle, from_shared.evaluate(angle, shared_values), 1.0,
+                             [&](int64_t value) { return batched_values + first * num_batched + value; }, num_batched,
+                             std::min(block, batch - first), batched_angles + angle * batch + first);
     return all_finite(shared_angles, shared.rows()) && all_finite(batched_angles, from_shared.rows() * batch);
 }
 
@@ -165,29 +176,18 @@ void CoefficientMap::scale_pairs(const double* cosines, const double* sines, dou
     for (int64_t s = 0; s < t.num_overlaps; ++s) factors[s] = overlap_factor(behind[t.overlap_position[s]]);
 }
 
-namespace {
-
-// One row of a table whose sources are [source][sample].
-void evaluate_all(const Linear& linear, int64_t row, const double* sources, int64_t batch, double factor, double* to) {
-    std::fill(to, to + batch, factor * linear.constant[row]);
-    for (int64_t k = linear.start[row]; k < linear.start[row + 1]; ++k) {
-        const double weight = factor * linear.weight[k];
-        const double* from = sources + linear.index[k] * batch;
-        for (int64_t sample = 0; sample < batch; ++sample) to[sample] += weight * from[sample];
-    }
-}
-
-}  // namespace
-
 void CoefficientMap::bind_batched(const std::vector<double>& angles, int64_t batch, const CoefficientTargets& to, Bound& bound) const {
     const Kernels& kernels = *find_kernels(nullptr, sizeof(double), false);
+    const auto evaluate = [&](const Linear& linear, int64_t row, double factor, double* samples) {
+        evaluate_samples(linear, row, factor * linear.constant[row], factor,
+                         [&](int64_t angle) { return angles.data() + angle * batch; }, 1, batch, samples);
+    };
     for (int64_t p = 0; p < t.batched_pairs.rows(); ++p) {
         double* halves = to.batched_pairs + 2 * p * batch;
-        evaluate_all(t.batched_pairs, p, angles.data(), batch, 0.5, halves);
+        evaluate(t.batched_pairs, p, 0.5, halves);
         kernels.sine_cosine(halves, batch, halves + batch, halves);
     }
-    for (int64_t k = 0; k < t.batched_terms.rows(); ++k)
-        evaluate_all(t.batched_terms, k, angles.data(), batch, 1.0, to.batched_angles + k * batch);
+    for (int64_t k = 0; k < t.batched_terms.rows(); ++k) evaluate(t.batched_terms, k, 1.0, to.batched_angles + k * batch);
     for (int64_t u = 0; u < t.batched_matrices.size(); ++u)
         for (int64_t sample = 0; sample < batch; ++sample) {
             double q[4];

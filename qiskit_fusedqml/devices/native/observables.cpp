@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <type_traits>
 #include <utility>
 
 #include "gf2.hpp"
@@ -138,16 +139,18 @@ Pass Observables::make_pass(const State& ket, const Flip& flip, int64_t block, c
     return pass;
 }
 
-// Calls body(block, tables, the block's place in the tables, groups): a block's rows of one group stay in the L1 cache from flip to flip,
-// but tables that are made for a block serve all groups.
+// Calls body(block, tables, the block's place in the tables, groups): of several blocks, a block's rows of one group stay in the L1 cache from
+// flip to flip, but tables that are made for a block serve all groups.
 template <class Body>
 void Observables::for_blocks(const State& state, const Tables* whole, const Share& share, const Body& body) {
-    if (whole)
+    if (whole && share.last_block - share.first_block > 1)
         for (int64_t group = share.first_group; group < share.last_group; ++group)
             for (int64_t block = share.first_block; block < share.last_block; ++block) body(block, *whole, block, group, group + 1);
     else
-        for (int64_t block = share.first_block; block < share.last_block; ++block)
-            body(block, make_tables(state, block, 1), 0, share.first_group, share.last_group);
+        for (int64_t block = share.first_block; block < share.last_block; ++block) {
+            if (whole) body(block, *whole, block, share.first_group, share.last_group);
+            else body(block, make_tables(state, block, 1), 0, share.first_group, share.last_group);
+        }
 }
 
 void Observables::expectation(const State& ket, double* values, int threads) {
@@ -184,14 +187,13 @@ void Observables::expectation(const State& ket, double* values, int threads) {
 }
 
 void Observables::add_up(const State& ket, int64_t group, const double* sums, double* values) const {
-    const int64_t samples = int64_t(1) << ket.sample_bits;
+    const int64_t samples = int64_t(1) << ket.sample_bits, count = ket.samples_of(group);
     for (const Flip& flip : flips_) {
         const double weight = flip.x >> ket.lane_bits ? 2.0 : 1.0;  // pairs visited once
         for (const RealDiagonal& diagonal : flip.diagonals) {
-            for (int64_t lane = 0; lane < ket.kernels->width; ++lane) {
-                const int64_t sample = group * samples + lane % samples;
-                if (sample < ket.batch) values[sample * num_observables_ + diagonal.observable] += weight * sums[lane];
-            }
+            double* to = values + group * samples * num_observables_ + diagonal.observable;
+            for (int64_t copy = 0; copy < ket.kernels->width; copy += samples)
+                for (int64_t sample = 0; sample < count; ++sample) to[sample * num_observables_] += weight * sums[copy + sample];
             sums += ket.kernels->width;
         }
     }
@@ -201,17 +203,19 @@ void Observables::add_up(const State& ket, int64_t group, const double* sums, do
 Memory Observables::spread_cotangents(const State& ket, const double* cotangents) const {
     const int64_t width = ket.kernels->width, samples = int64_t(1) << ket.sample_bits;
     Memory memory(static_cast<size_t>(ket.groups * width * ket.kernels->real_bytes) * num_diagonals_);
-    size_t place = 0;
-    for (int64_t group = 0; group < ket.groups; ++group)
-        for (const Flip& flip : flips_)
-            for (const RealDiagonal& diagonal : flip.diagonals)
-                for (int64_t lane = 0; lane < width; ++lane, ++place) {
-                    const int64_t sample = group * samples + lane % samples;
-                    if (sample >= ket.batch) continue;
-                    const double value = cotangents[sample * num_observables_ + diagonal.observable];
-                    if (ket.kernels->real_bytes == 4) static_cast<float*>(memory.get())[place] = static_cast<float>(value);
-                    else static_cast<double*>(memory.get())[place] = value;
+    const auto spread = [&](auto* to) {
+        for (int64_t group = 0; group < ket.groups; ++group)
+            for (const Flip& flip : flips_)
+                for (const RealDiagonal& diagonal : flip.diagonals) {
+                    const double* from = cotangents + group * samples * num_observables_ + diagonal.observable;
+                    const int64_t count = ket.samples_of(group);
+                    for (int64_t copy = 0; copy < width; copy += samples, to += samples)
+                        for (int64_t sample = 0; sample < count; ++sample)
+                            to[sample] = static_cast<std::decay_t<decltype(*to)>>(from[sample * num_observables_]);
                 }
+    };
+    if (ket.kernels->real_bytes == 4) spread(static_cast<float*>(memory.get()));
+    else spread(static_cast<double*>(memory.get()));
     return memory;
 }
 
