@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from functools import partial
+from functools import lru_cache, partial
 from numbers import Number
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any, TypeAlias
@@ -133,18 +133,11 @@ def _copied(value: Any, above: set[int]) -> Task:
         above: The objects that it is a part of, by identity; the one set of them all, as parts are copied in turn.
     """
     kind = type(value)
-    if isinstance(value, _CONSTANTS):
-        return value, partial(_compare_constant, value)
-    if isinstance(value, np.ndarray):
-        array = value.copy()
-        array.flags.writeable = False
-        return array, partial(_compare_arrays, array, array.tobytes() if array.nbytes <= _SMALL_BYTES else None)
+    if (leaf := _copied_leaf(value)) is not None:
+        return leaf
     if isinstance(value, QuantumCircuit):
         return (yield _copied_circuit(value, above))
     if kind in (list, tuple):
-        kinds = set(map(type, value))
-        if all(issubclass(each, _CONSTANTS) for each in kinds):
-            return kind(value), partial(_compare_constants, kind(value), kinds)
         owns, checks = yield _copied_parts(dict(enumerate(value)), above)
         return kind(owns.values()), partial(_compare_lists, kind, list(checks.values()))
     if kind is dict:
@@ -153,11 +146,33 @@ def _copied(value: Any, above: set[int]) -> Task:
     return (yield _copied_object(value, above))
 
 
+def _copied_leaf(value: Any) -> tuple[Any, Check] | None:
+    """A copy of what has no parts, and the check against it; None for what has some."""
+    kind: Any = type(value)
+    if _is_constant(kind):
+        return value, partial(_compare_constant, value)
+    if isinstance(value, np.ndarray):
+        array = value.copy()
+        array.flags.writeable = False
+        return array, partial(_compare_arrays, array, array.tobytes() if array.nbytes <= _SMALL_BYTES else None)
+    if kind in (list, tuple):
+        kinds: set[Any] = set(map(type, value))
+        if all(map(_is_constant, kinds)):
+            return kind(value), partial(_compare_constants, kind(value), kinds)
+    return None
+
+
+@lru_cache(maxsize=1024)
+def _is_constant(kind: type) -> bool:
+    return issubclass(kind, _CONSTANTS)
+
+
 def _copied_parts(parts: dict[Any, Any], above: set[int]) -> Task:
     """Returns copies of a dictionary's values, and the checks against these."""
     owns, checks = {}, {}
     for name, each in parts.items():
-        owns[name], checks[name] = yield _copied(each, above)
+        leaf = _copied_leaf(each)  # most are
+        owns[name], checks[name] = (yield _copied(each, above)) if leaf is None else leaf
     return owns, checks
 
 
@@ -172,15 +187,10 @@ def _copied_circuit(circuit: QuantumCircuit, above: set[int]) -> Task:
             instructions[place] = instruction.replace(operation=operation)
     if not checks:
         own = circuit.copy()
-    elif any(instructions[place].is_control_flow() for place, _ in checks):
-        own = circuit.copy_empty_like(circuit.name)  # where Qiskit 2.6 replaces blocks it counts them wrongly
-        own.data = instructions
     else:
-        own = circuit.copy_empty_like(circuit.name, vars_mode="drop")
-        own.global_phase = 0
-        own.compose(circuit, copy=False, inplace=True)
-        for place, _ in checks:
-            own.data[place] = instructions[place]
+        own = circuit.copy_empty_like(circuit.name)
+        for instruction in instructions:
+            own._append(instruction)  # noqa: SLF001 (for callers who have nothing to check, Qiskit says)
     return own, partial(_compare_circuits, own, instructions, checks)
 
 
@@ -197,7 +207,8 @@ def _copied_object(value: Any, above: set[int]) -> Task:
         own = value
     if attributes is None:
         return own, partial(_compare_constant, own)
-    constants = {name: each for name, each in attributes.items() if isinstance(each, _CONSTANTS)}
+    kinds: dict[str, Any] = {name: type(each) for name, each in attributes.items()}
+    constants = {name: attributes[name] for name, kind_of_part in kinds.items() if _is_constant(kind_of_part)}
     others = {name: each for name, each in attributes.items() if name not in constants}
     above.add(id(value))
     parts, checks = yield _copied_parts(others, above)
