@@ -136,8 +136,9 @@ def real_array(values: ArrayLike, name: str, *, copy: bool = True) -> FloatArray
     """
     if type(values) is np.ndarray and values.dtype is FLOAT64:  # as nearly always
         return values if not copy and values.flags.c_contiguous else values.copy()
+    array = _numbers(values, name)
     try:
-        return np.array(_numbers(values, name), dtype=np.float64, order="C", copy=True if copy else None)
+        return np.array(array, dtype=np.float64, order="C", copy=True if copy else None)
     except (TypeError, ValueError, OverflowError) as error:
         raise _not_numbers(values, name, str(error)) from error
 

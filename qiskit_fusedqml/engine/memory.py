@@ -183,7 +183,8 @@ class MemoryBudget:
     ) -> list[ParameterBatch]:
         """The batch in pieces that fit; arguments as of `samples`."""
         batch = parameters.batch
-        size = self.samples(batch, states, sweeps, per_sample=parameters.per_sample, is_real=is_real)
+        known = self._sizes.get((batch, states, sweeps, parameters.per_sample, is_real))  # as in all but the first step
+        size = known or self.samples(batch, states, sweeps, per_sample=parameters.per_sample, is_real=is_real)
         if size == batch:
             return [parameters]
         return [parameters.part(start, min(start + size, batch)) for start in range(0, batch, size)]

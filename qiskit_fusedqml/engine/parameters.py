@@ -157,14 +157,13 @@ def checked_arrays(
     return inputs, weights
 
 
-def taking(memory: DeviceWithMemory | None, x: Any, w: Any, *, on_host: bool) -> Take:
+def taking(memory: DeviceWithMemory, x: Any, w: Any, *, on_host: bool) -> Take:
     """What copies x and w: to a device's memory if one of them is there, unless ``on_host``, else to the host."""
-    if memory is None or not (memory.is_on_device(x) or memory.is_on_device(w)):
+    if not (memory.is_on_device(x) or memory.is_on_device(w)):
         return real_array
-    own = memory
 
     def brought(array: Any, name: str) -> FloatArray:
-        return own.to_host(array) if own.is_on_device(array) else real_array(array, name)
+        return memory.to_host(array) if memory.is_on_device(array) else real_array(array, name)
 
     return brought if on_host else memory.take
 

@@ -21,7 +21,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..arrays import FloatArray, IntArray, joined, whole_number
+from ..arrays import FloatArray, IntArray, joined, real_array, whole_number
 from ..devices import State, run_where_arrays_are
 from ..errors import FusedQMLError
 from ..ir.angles import AngleMap
@@ -331,7 +331,9 @@ class ProgramFunction:
 
         Finiteness is checked where angles are evaluated. Amplitudes (B, 2**n) that are given replace the initial state.
         """
-        take = taking(self.memory_of_device, x, w, on_host=on_host or self.encoding is not None)
+        memory = self.memory_of_device
+        on_host = on_host or self.encoding is not None
+        take = real_array if memory is None else taking(memory, x, w, on_host=on_host)
         inputs, weights = checked_arrays(x, w, self.num_inputs, self.num_weights, take)
         states = self.program.initial_state if given is None else self._given(given)
         return parameter_batch(inputs, weights, states)

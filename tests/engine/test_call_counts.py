@@ -28,7 +28,7 @@ QUBITS, LAYERS, SAMPLES = 4, 3, 256
 # call: Python functions of the package, crossings into compiled code, forward sweeps, backward sweeps
 LIMITS = {
     "values": (31, 5, 1, 0),
-    "vjp and pullback": (39, 9, 1, 1),
+    "vjp and pullback": (38, 9, 1, 1),
     "jacobian": (35, 7, 1, 1),
 }
 
