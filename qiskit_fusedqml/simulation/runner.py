@@ -124,6 +124,7 @@ class Runner:
         plans: The plans by which each segment was run the last time, by its identity.
         measures: Whether classical bits are written.
         saves: Whether anything is saved.
+        samples: Whether all shots share one final state, from which they are drawn.
         mixes_unitaries: Whether the channels that trajectories go through are mixtures of unitaries.
     """
 
@@ -212,6 +213,7 @@ class Runner:
         while start < end and isinstance(nodes[start], certain):
             start += 1
         self._shared, self._body = flatten(nodes[:start]), flatten(nodes[start:end])
+        self.samples = not self._body
         self._shared_saves = {node.label: node for node in nodes[:start] if isinstance(node, Save)}
         final = [node for node in (nodes if at_end else nodes[end:]) if isinstance(node, Measure)]
         last = {node.clbit: node.flips for node in final}
@@ -220,11 +222,6 @@ class Runner:
         self._final_qubits = sorted({qubit for qubit, _ in self._writes})
         self._sources = tuple((self._final_qubits.index(qubit), clbit) for qubit, clbit in self._writes)
         self._are_in_order = all(bit == clbit for bit, clbit in self._sources)
-
-    @property
-    def samples(self) -> bool:
-        """Whether all shots share one final state, from which they are drawn."""
-        return not self._body
 
     @property
     def is_random(self) -> bool:

@@ -19,7 +19,7 @@ from qiskit_fusedqml.engine.plans import SHARED
 
 PACKAGE = str(Path(qiskit_fusedqml.__file__).parent)
 
-LIMITS = {"Bell pair": 428, "100 gates": 997}
+LIMITS = {"Bell pair": 428, "100 gates": 993}
 
 
 def bell() -> QuantumCircuit:

@@ -18,6 +18,7 @@ from ....arrays import real_array, shown
 from ....devices import Device
 from ....errors import InvalidInputError, OutOfMemoryError, SimulationError
 from ....ir.dynamic import Save, walk
+from ....planner import Plan
 from ....planner.tape import Block, Diag
 from ....simulation import Outcomes, Request
 from ..batches import check_finite
@@ -270,11 +271,12 @@ def _fusion(compiled: CompiledCircuit, options: RunnerOptions, *, verbose: bool)
     """The account of the plans that were run: counts add up over segments, sizes are the largest one's."""
     plans = [plan for each in compiled.runner.plans.values() for plan in each]
     fusion: dict[str, Any] = {"enabled": options.fusion_enable, "applied": compiled.fuses and bool(plans)}
-    for plan in plans:
-        for name, value in plan.summary().items():
-            if "backward" not in name:
-                largest = name in ("num_qubits", "tile_qubits", "tile_bits")
-                fusion[name] = max(fusion.get(name, 0), value) if largest else fusion.get(name, 0) + value
+    for plan in plans[:1]:
+        fusion |= _forward_account(plan)
+    for plan in plans[1:]:
+        for name, value in _forward_account(plan).items():
+            is_largest = name in ("num_qubits", "tile_qubits", "tile_bits")
+            fusion[name] = max(fusion.get(name, 0), value) if is_largest else fusion.get(name, 0) + value
     fusion["max_fused_qubits"] = fusion.get("tile_qubits", fusion.get("tile_bits", 0) // 2)
     fusion["threshold"] = options.fusion_threshold
     fusion["parallelization"] = num_threads(compiled.runner.device)
@@ -285,6 +287,11 @@ def _fusion(compiled: CompiledCircuit, options: RunnerOptions, *, verbose: bool)
         fusion["output_ops"] = [_operation(block) for plan in plans for block in plan.tape.blocks]
         fusion["plan"] = "\n".join(map(str, plans))
     return fusion
+
+
+def _forward_account(plan: Plan) -> dict[str, float | int]:
+    """What of a plan's account is about its forward sweep."""
+    return {name: value for name, value in plan.summary().items() if "backward" not in name}
 
 
 def _operation(block: Block) -> dict[str, Any]:

@@ -6,8 +6,7 @@ import secrets
 import sys
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -28,15 +27,22 @@ from .experiments import Experiments, list_experiments, run_all
 from .options import run_metadata
 
 
-@contextmanager
-def raise_as_aer_error() -> Iterator[None]:
-    """Raise this package's errors as ones that are an ``AerError``, too, where qiskit-aer has been imported."""
-    try:
-        yield
-    except FusedQMLError as error:
-        aer_error = getattr(sys.modules.get("qiskit_aer"), "AerError", None)
-        if aer_error is None or isinstance(error, aer_error):
-            raise
+class AerErrors:
+    """A context from which this package's errors come as ones that are an ``AerError``, too.
+
+    That is where qiskit-aer has been imported.
+    """
+
+    def __enter__(self) -> None:
+        """Nothing to do."""
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        """Raise the error as both."""
+        aer_error = (
+            getattr(sys.modules.get("qiskit_aer"), "AerError", None) if isinstance(error, FusedQMLError) else None
+        )
+        if aer_error is None or not isinstance(error, FusedQMLError) or isinstance(error, aer_error):
+            return
         ours = type(error)
         both = type(ours.__name__, (ours, aer_error), {"__doc__": ours.__doc__, "__module__": ours.__module__})
         raise both(error.message) from error
@@ -96,7 +102,7 @@ class FusedSimulatorJob(JobV1):
             WorkerError: If the executor has lost a worker.
             TimeoutError: If the time is over.
         """
-        with raise_as_aer_error():
+        with AerErrors():
             return self._waited(timeout).result()
 
     def status(self) -> JobStatus:

@@ -17,7 +17,7 @@ from ....errors import DeviceUnavailableError, InvalidInputError
 from ....ir.program import MAX_QUBITS
 from ....simulation.runner import PROBABILITY_BYTES
 from ..noise import noise_model_from_backend
-from .job import FusedSimulatorJob, raise_as_aer_error
+from .job import AerErrors, FusedSimulatorJob
 from .options import DEVICES, METHODS, OptionsReader, checked_fields, default_options, is_option, unknown_fields
 from .target import NOT_COUPLED, WIDEST, build_target, target_like
 
@@ -130,7 +130,7 @@ class FusedSimulator(BackendV2):
             InvalidInputError: For a name or a value that is not allowed.
             DeviceUnavailableError: If the device does not exist on this machine.
         """
-        with raise_as_aer_error():
+        with AerErrors():
             checked = checked_fields(fields)
             if "device" in checked:
                 make_device(checked["device"])
@@ -195,7 +195,7 @@ class FusedSimulator(BackendV2):
         Raises:
             InvalidInputError: For an option that is not allowed, or something that is not a circuit.
         """
-        with raise_as_aer_error():
+        with AerErrors():
             listed = [circuits] if isinstance(circuits, QuantumCircuit) else list(circuits)
             for circuit in listed:
                 if not isinstance(circuit, QuantumCircuit):

@@ -29,6 +29,9 @@ Terms: TypeAlias = tuple[tuple[int, float], ...]
 STRUCTURAL = 1e-9
 """Angles that close to a multiple of pi/2 are not lifted."""
 
+_NO_ANGLES = np.empty(0), np.empty(0, np.intp), np.empty(0, np.intp), np.empty(0)
+"""Constants, slots, columns and coefficients where there are none."""
+
 _PROBES = ((0.6, 0.2), (-0.6, -0.2), (6.0, 2.0), (-6.0, -2.0))
 """(scale, shift) of the points where expressions are compared with their formulas: functions have their domains."""
 
@@ -146,6 +149,9 @@ class AngleTable:
 
     def angle_map(self) -> AngleMap:
         """The map of all angles added so far."""
+        names = (*(parameter.name for parameter in self.parameters), *("a constant",) * len(self.constants))
+        if not (self._terms or self._groups):
+            return AngleMap(len(names), *_NO_ANGLES, (), names)
         order: list[int] = []
         groups = []
         for formula, members in self._groups.values():
@@ -169,7 +175,7 @@ class AngleTable:
             features,
             np.array(coefficients, dtype=np.float64),
             tuple(groups),
-            (*(parameter.name for parameter in self.parameters), *("a constant",) * lifted),
+            names,
         )
 
     def _read(self, expression: ParameterExpression, used: list[Parameter], text: str) -> tuple[float, Terms]:
