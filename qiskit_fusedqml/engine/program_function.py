@@ -331,12 +331,10 @@ class ProgramFunction:
 
         Finiteness is checked where angles are evaluated. Amplitudes (B, 2**n) that are given replace the initial state.
         """
-        memory = self.memory_of_device
-        on_host = on_host or self.encoding is not None
-        take = real_array if memory is None else taking(memory, x, w, on_host=on_host)
+        memory, stays = self.memory_of_device, on_host or self.encoding is not None
+        take = real_array if memory is None else taking(memory, x, w, on_host=stays)
         inputs, weights = checked_arrays(x, w, self.num_inputs, self.num_weights, take)
-        states = self.program.initial_state if given is None else self._given(given)
-        return parameter_batch(inputs, weights, states)
+        return parameter_batch(inputs, weights, self.program.initial_state if given is None else self._given(given))
 
     def _given(self, states: NDArray[np.complex128]) -> NDArray[np.complex128]:
         """Amplitudes that are given, one state for all samples without an axis of its own."""
