@@ -156,8 +156,8 @@ class MPICommunicator(Communicator):
 
     @override
     def abort(self, message: str) -> None:
-        print(message, file=sys.stderr, flush=True)  # noqa: T201 (nobody is left to raise to)
-        self._comm.Abort(1)
+        print(message, file=sys.stderr)  # noqa: T201 (nobody is left to raise to)
+        _end_job(self._comm)
 
     def _wait(self, requests: list[Any], partner: str) -> None:
         if self._is_lost:
@@ -182,6 +182,12 @@ def _as_bytes(array: NDArray[Any]) -> Bytes:
 _aborts_after_errors = False
 
 
+def _end_job(comm: Any) -> None:
+    sys.stderr.flush()
+    time.sleep(0.3)  # what launchers have not read from a rank by then is lost when they kill it
+    comm.Abort(1)
+
+
 def _abort_after_errors(comm: Any) -> None:
     """From now on an error that nobody catches ends the other ranks, too, instead of leaving them waiting."""
     global _aborts_after_errors  # noqa: PLW0603 (the interpreter has one such hook)
@@ -192,8 +198,7 @@ def _abort_after_errors(comm: Any) -> None:
 
     def hook(kind: type[BaseException], error: BaseException, trace: Any) -> None:
         before(kind, error, trace)
-        sys.stderr.flush()
-        comm.Abort(1)
+        _end_job(comm)
 
     sys.excepthook = hook
 
