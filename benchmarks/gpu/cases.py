@@ -220,14 +220,14 @@ def write_dry(folder: Path) -> None:
     """Write what ``run.py --emulate`` runs."""
     from support.emulation.fake_cupy import ATTRIBUTES
 
-    from qiskit_fusedqml.devices.gpu.runtime import Limits
+    from qiskit_fusedqml.devices.gpu.limits import Limits
 
     write_all(folder, ("single", "double"), DRY, Limits.of(ATTRIBUTES), num_maps=8)
 
 
 def main() -> None:
     """The command line."""
-    from qiskit_fusedqml.devices.gpu.runtime import Limits
+    from qiskit_fusedqml.devices.gpu.limits import Limits
 
     parser = argparse.ArgumentParser(description="Write the workloads that benchmarks/gpu/run.py runs.")
     parser.add_argument("--shared-kib", type=int, default=227, help="shared memory of a block (H100: 227)")

@@ -17,7 +17,7 @@ from support.conformance import TOLERANCE, random_run
 
 from qiskit_fusedqml.devices.gpu.compiled import Geometry
 from qiskit_fusedqml.devices.gpu.device import GPUDevice
-from qiskit_fusedqml.devices.gpu.runtime import Limits
+from qiskit_fusedqml.devices.gpu.limits import Limits
 from qiskit_fusedqml.planner.frame import Frame
 
 HERE = Path(__file__).resolve().parent

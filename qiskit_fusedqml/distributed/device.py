@@ -17,9 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import override
 
-from ..devices import Device, SamplingDevice, State, has_memory, holds_parts
+from ..devices import Device, SamplingDevice, State, holds_parts
 from ..devices.checks import check_initial_state, check_qubits, empty_batch
 from ..devices.observables import ObservableCache
+from ..devices.own_memory import has_memory
 from ..errors import DeviceUnavailableError, InvalidInputError, OutOfMemoryError
 from ..ir.observables import PauliSum
 from ..memory import format_bytes

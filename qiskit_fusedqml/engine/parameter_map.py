@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..arrays import FloatArray, IntArray
-from ..devices import Bound, BoundOnDevice, CoefficientMap, Device, has_memory
+from ..devices import Bound, CoefficientMap, Device
+from ..devices.own_memory import BoundOnDevice, has_memory
 from ..errors import InvalidInputError
 from ..ir.angles import AngleMap
 from ..planner.tables import NO_ROWS, AngleTables, BindingTables, CSRRows, Expressions

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..arrays import FloatArray, IntArray, consecutive, index_array, real_array, shown
-from ..devices import DeviceWithMemory, _native
+from ..devices import _native
+from ..devices.own_memory import DeviceWithMemory
 from ..errors import InvalidInputError
 
 Loss = Callable[[NDArray[np.floating]], tuple[float, ArrayLike]]

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..arrays import ComplexArray, FloatArray, IntArray, consecutive, joined
-from ..devices import Device, State, has_memory
+from ..devices import Device, State
+from ..devices.own_memory import has_memory
 from ..ir.angles import AngleMap
 from ..ir.encoding import AmplitudeEncoding
 from ..ir.measurement import Measurement

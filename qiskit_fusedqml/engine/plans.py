@@ -12,7 +12,8 @@ import threading
 from collections.abc import Hashable
 from functools import cached_property, partial
 
-from ..devices import Device, has_memory
+from ..devices import Device
+from ..devices.own_memory import has_memory
 from ..devices.pauli_vector.device import MixedStateDevice
 from ..ir.angles import AngleMap
 from ..ir.program import Program, Rotation

@@ -4,11 +4,10 @@ One training step is one forward and one backward sweep, for any number of obser
 `qiskit_fusedqml.interfaces.qiskit.circuit.DifferentiableCircuit` is the same for a Qiskit circuit; derivatives of
 amplitudes and of probabilities are functions of a `ProgramFunction` (`state_gradients`, `probabilities`).
 
-Arrays in a GPU's memory (CuPy's, or any that DLPack finds on a CUDA device, as PyTorch's) may be given as x, w or
-cotangents. Where x or w is one, all is computed there, on the current stream, and results stay there; only
-probabilities of clbits in another order than their qubits' are put together on the host and sent back. Values are then
-not checked, to avoid a device synchronisation: non-finite inputs give non-finite results, and weights by sample are
-taken to differ in every column. Programs that encode amplitudes are computed as if all were on the host.
+Arrays in a GPU's memory (CuPy's, or any that DLPack finds there) may be given as x, w or cotangents. Where x or w is
+one, all is computed there, on the current stream, and results stay there; only probabilities of clbits in another order
+than their qubits', and programs that encode amplitudes, go by the host. Nothing is checked then: non-finite inputs give
+non-finite results, and weights by sample count as different in every column.
 """
 
 from __future__ import annotations
@@ -22,7 +21,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..arrays import FloatArray, IntArray, joined, real_array, whole_number
-from ..devices import State, run_where_arrays_are
+from ..devices import State
+from ..devices.own_memory import run_where_arrays_are
 from ..errors import FusedQMLError
 from ..ir.angles import AngleMap
 from ..ir.encoding import AmplitudeEncoding

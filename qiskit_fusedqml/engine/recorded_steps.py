@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..arrays import FloatArray
-from ..devices import DeviceWithMemory, Recording, Window
+from ..devices.own_memory import DeviceWithMemory, Recording, Window
 from ..errors import FusedQMLError, SimulationError
 from ..memory import BoundedCache, format_bytes
 from .memory import BRA, KET

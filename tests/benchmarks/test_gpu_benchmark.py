@@ -14,7 +14,8 @@ from support.emulation import fake_cupy
 
 from qiskit_fusedqml.devices.gpu.compiled import Geometry
 from qiskit_fusedqml.devices.gpu.device import GPUDevice, cost_model
-from qiskit_fusedqml.devices.gpu.runtime import Limits, Runtime
+from qiskit_fusedqml.devices.gpu.limits import Limits
+from qiskit_fusedqml.devices.gpu.runtime import Runtime
 from qiskit_fusedqml.devices.gpu.sources import kernel_names
 
 FOLDER = Path(__file__).parents[2] / "benchmarks" / "gpu"

@@ -21,8 +21,8 @@ from support.tapes import TapeMaker, random_state, replaced, tape_of
 from qiskit_fusedqml.devices.gpu import layout, sequences, sources
 from qiskit_fusedqml.devices.gpu.compiled import Geometry, compile_tape
 from qiskit_fusedqml.devices.gpu.device import GPUDevice
+from qiskit_fusedqml.devices.gpu.limits import Limits
 from qiskit_fusedqml.devices.gpu.operations import KINDS
-from qiskit_fusedqml.devices.gpu.runtime import Limits
 from qiskit_fusedqml.engine.options import EngineOptions
 from qiskit_fusedqml.engine.program_function import ProgramFunction
 from qiskit_fusedqml.errors import InvalidInputError

@@ -15,8 +15,8 @@ from support.tapes import TapeMaker
 
 from qiskit_fusedqml.devices.gpu.compiled import Geometry, Sweep, compile_tape
 from qiskit_fusedqml.devices.gpu.device import GPUDevice
+from qiskit_fusedqml.devices.gpu.limits import Limits
 from qiskit_fusedqml.devices.gpu.records import EXCHANGE
-from qiskit_fusedqml.devices.gpu.runtime import Limits
 from qiskit_fusedqml.devices.gpu.sources import kernel_name, source, sweep_name
 from qiskit_fusedqml.planner.frame import Frame
 

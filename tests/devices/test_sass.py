@@ -15,7 +15,7 @@ from support.programs import layered
 from support.sass.launches import Launch, NotingRuntime, counts, run
 
 from qiskit_fusedqml.devices.gpu.device import GPUDevice
-from qiskit_fusedqml.devices.gpu.runtime import Limits
+from qiskit_fusedqml.devices.gpu.limits import Limits
 from qiskit_fusedqml.devices.gpu.sources import TEMPLATES, source
 from qiskit_fusedqml.engine.options import EngineOptions
 from qiskit_fusedqml.engine.program_function import ProgramFunction

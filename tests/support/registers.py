@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from qiskit_fusedqml.devices.gpu.runtime import Limits
+from qiskit_fusedqml.devices.gpu.limits import Limits
 from qiskit_fusedqml.devices.gpu.sources import OPTIONS, compiled_with, kernel_names, source
 
 from . import nvrtc

@@ -17,7 +17,7 @@ from scipy.sparse import csr_array
 from typing_extensions import override
 
 from ...planner.tables import BindingTables
-from .. import BoundOnDevice
+from ..own_memory import BoundOnDevice
 from .constants import MAP, MAP_ARRAYS, THREADS, Counts
 from .launches import Launcher, Partials
 from .layout import KINDS, Sizes

@@ -19,9 +19,9 @@ from ...errors import InvalidInputError
 from ...planner.gf2 import Span
 from ...planner.tape import RY, Dense, Diag, Operation, Tape
 from .layout import NumberLayout
+from .limits import Limits
 from .operations import KINDS, problem
 from .records import EXCHANGE, LANE_BITS, PLAIN_TURN, Writer
-from .runtime import Limits
 from .windows import Shape, Window, is_coalesced, transposition, widened
 
 WARP_QUBITS = 8

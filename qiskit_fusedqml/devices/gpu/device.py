@@ -22,10 +22,11 @@ from ...planner.cost import CostModel
 from ...planner.frame import Frame
 from ...planner.tables import BindingTables
 from ...planner.tape import Tape
-from .. import DeviceWithMemory, SamplingDevice, Window
+from .. import SamplingDevice
 from ..checks import check_initial_state, check_options, check_qubits, empty_batch
 from ..coefficients import CompiledCoefficientMap
 from ..observables import ObservableCache
+from ..own_memory import DeviceWithMemory, Window
 from .coefficients import BoundValues, LoadedMap
 from .compiled import Geometry
 from .constants import STAGED_TERMS, THREAD_ROWS, THREADS

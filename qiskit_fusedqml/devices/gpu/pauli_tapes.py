@@ -20,7 +20,8 @@ from ...planner.pauli_vector.tape import Affine, Pair, PauliBlock, PauliOperatio
 from ..pauli_vector import PauliCoefficients
 from .constants import PAULI_KINDS, PAULI_ROW_WORDS, PAULI_SUMS, PAULI_THREADS, PAULI_WORDS
 from .launches import Launcher, Partials
-from .runtime import Buffer, Limits
+from .limits import Limits
+from .runtime import Buffer
 from .windows import widened
 
 MAX_QUBITS = 15

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from typing_extensions import override
 
-from .. import Recording, Window
+from ..own_memory import Recording, Window
 from .constants import RESULTS_BYTES, THREADS
 from .launches import Launcher
 from .runtime import RecordedMemory

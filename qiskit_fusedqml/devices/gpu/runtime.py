@@ -9,7 +9,6 @@ import logging
 import threading
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
@@ -18,7 +17,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from ...errors import DeviceUnavailableError, InvalidInputError, OutOfMemoryError, SimulationError
 from ...memory import format_bytes
-from .constants import BLOCK_THREADS
+from .limits import ORDINARY_SHARED_BYTES, Limits
 from .sources import OPTIONS, compiled_with, source
 
 logger = logging.getLogger(__name__)
@@ -37,12 +36,6 @@ Launch = tuple[Any, tuple[int, int], int, tuple[Any, ...], int]
 
 RecordedMemory = dict[object, Any]
 """What recordings keep for one another, by its owner."""
-
-ORDINARY_SHARED_BYTES = 48 << 10
-"""Shared memory that a kernel may have without asking for it."""
-
-LARGE_TILE_BYTES = (64 << 10) + (9 << 10)
-"""Shared memory of a tile of the largest blocks, with room for sums of overlaps."""
 
 OF_DEVICE, MANAGED = 2, 13
 """DLPack's numbers of memory on a CUDA device, and of memory managed by CUDA, which every device reaches."""
@@ -79,48 +72,6 @@ class Structure(NDArray[np.void]):
             made[name] = addresses[name]
         made.buffers = tuple(buffers)
         return made
-
-
-@dataclass(frozen=True)
-class Limits:
-    """A device in numbers.
-
-    Attributes:
-        shared_bytes: Shared memory of one block, opted in.
-        multiprocessors: Blocks that run at once if each has one to itself.
-        shared_bytes_of_all: Shared memory of all blocks of a multiprocessor together.
-        cache_bytes: Second-level cache.
-        fma_per_byte: Multiply-adds in single precision the device does while it moves one byte to or from slow memory.
-        double_rate: Share of that speed in double precision.
-    """
-
-    shared_bytes: int = 99 << 10
-    multiprocessors: int = 64
-    shared_bytes_of_all: int = 100 << 10
-    cache_bytes: int = 40 << 20
-    fma_per_byte: float = 10.0
-    double_rate: float = 0.5
-
-    @classmethod
-    def of(cls, attributes: dict[str, int]) -> Limits:
-        """Those of a device with the attributes that CuPy reports."""
-        ratio = attributes.get("SingleToDoublePrecisionPerfRatio", 0)
-        shared_bytes = attributes.get("MaxSharedMemoryPerBlockOptin") or ORDINARY_SHARED_BYTES
-        return cls(
-            shared_bytes=shared_bytes,
-            multiprocessors=attributes.get("MultiProcessorCount") or cls.multiprocessors,
-            shared_bytes_of_all=attributes.get("MaxSharedMemoryPerMultiprocessor") or shared_bytes,
-            cache_bytes=attributes.get("L2CacheSize") or cls.cache_bytes,
-            double_rate=1.0 / ratio if ratio else cls.double_rate,
-        )
-
-    @property
-    def block_threads(self) -> int:
-        """Threads of the largest blocks: it decides the largest tiles, and the registers that kernels are given.
-
-        A multiprocessor has 65,536 registers, a tile needs 128 bytes of shared memory for each thread.
-        """
-        return BLOCK_THREADS[self.shared_bytes >= LARGE_TILE_BYTES]
 
 
 class _OnDevice(Protocol):

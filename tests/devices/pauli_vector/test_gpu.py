@@ -22,8 +22,8 @@ from support.pauli_conformance import (
 from support.random_pauli_tapes import PauliRun, distance, random_observables, replaced
 
 from qiskit_fusedqml.devices.gpu.device import GPUDevice
+from qiskit_fusedqml.devices.gpu.limits import Limits
 from qiskit_fusedqml.devices.gpu.pauli_tapes import PauliGeometry
-from qiskit_fusedqml.devices.gpu.runtime import Limits
 from qiskit_fusedqml.devices.gpu.sources import kernel_name, source
 from qiskit_fusedqml.devices.pauli_vector.device import MixedStateDevice
 from qiskit_fusedqml.devices.pauli_vector.gpu import GPUPauliDevice

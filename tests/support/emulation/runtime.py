@@ -18,7 +18,8 @@ from pathlib import Path
 import numpy as np
 from support.emulation.signatures import check
 
-from qiskit_fusedqml.devices.gpu.runtime import Limits, Structure
+from qiskit_fusedqml.devices.gpu.limits import Limits
+from qiskit_fusedqml.devices.gpu.runtime import Structure
 from qiskit_fusedqml.devices.gpu.sources import kernel_names, source
 
 HERE = Path(__file__).parent
