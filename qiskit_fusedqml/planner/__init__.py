@@ -103,14 +103,25 @@ def fuse(
     )
     steps = CompiledSteps(task) if CompiledSteps.can_plan(task) else PythonSteps(task)
     by_angles = steps.plan(euler=True)
-    if not by_angles.tables.num_sequences:
-        return by_angles
-    gain = by_angles.gain_of_matrices + ORDERING_GAIN * by_angles.arithmetic_cost
-    if gain <= 0:  # as for most deep circuits, which take long to plan
-        return by_angles
-    if once and gain * 2**n < PLANNING_COST * len(program.instructions):
+    if not _matrices_may_gain(by_angles, once=once):
         return by_angles
     return min(by_angles, steps.plan(euler=False), key=lambda p: p.cost)
+
+
+def _matrices_may_gain(plan: Plan, *, once: bool) -> bool:
+    """Whether a plan with matrices instead of Euler angles can save more than it takes to make.
+
+    Args:
+        plan: The one by angles.
+        once: Whether it is likely to be run once.
+    """
+    if not plan.tables.num_sequences:
+        return False
+    gain = plan.gain_of_matrices + ORDERING_GAIN * plan.arithmetic_cost
+    if gain <= 0:  # as for most deep circuits, which take long to plan
+        return False
+    program = plan.program
+    return not once or gain * 2**program.num_qubits >= PLANNING_COST * len(program.instructions)
 
 
 def _layout(program: Program, cost_model: CostModel, batch: int) -> tuple[int, int]:
