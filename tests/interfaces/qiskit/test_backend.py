@@ -22,6 +22,7 @@ from qiskit.quantum_info import Statevector
 from qiskit.result import Counts
 from qiskit.transpiler import CouplingMap
 from support.branches import distribution
+from support.circuits import bell
 from support.counting import assert_drawn_from
 from support.random_dynamic import random_dynamic
 
@@ -38,14 +39,6 @@ from qiskit_fusedqml.ir.gates import GATES
 from qiskit_fusedqml.simulation import sampling
 
 RNG = np.random.default_rng(3)
-
-
-def bell() -> QuantumCircuit:
-    circuit = QuantumCircuit(2, 2)
-    circuit.h(0)
-    circuit.cx(0, 1)
-    circuit.measure([0, 1], [0, 1])
-    return circuit
 
 
 def ansatz(num_qubits: int = 3) -> QuantumCircuit:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from qiskit import QuantumCircuit
 from support.calls import calls_of
+from support.circuits import bell
 
 import qiskit_fusedqml
 from qiskit_fusedqml import FusedSimulator
@@ -20,14 +21,6 @@ from qiskit_fusedqml.engine.plans import SHARED
 PACKAGE = str(Path(qiskit_fusedqml.__file__).parent)
 
 LIMITS = {"Bell pair": 428, "100 gates": 993}
-
-
-def bell() -> QuantumCircuit:
-    circuit = QuantumCircuit(2, 2)
-    circuit.h(0)
-    circuit.cx(0, 1)
-    circuit.measure([0, 1], [0, 1])
-    return circuit
 
 
 def hundred_gates() -> QuantumCircuit:
