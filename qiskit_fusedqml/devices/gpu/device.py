@@ -30,12 +30,13 @@ from ..own_memory import DeviceWithMemory, Window
 from .coefficients import BoundValues, LoadedMap
 from .compiled import Geometry
 from .constants import STAGED_TERMS, THREAD_ROWS, THREADS
+from .graphs import TooManyLaunchesError
 from .launches import GPUState, Launcher, Partials
 from .observables import load_observables
 from .operations import TABLE_QUBITS
 from .parts import GPUParts
 from .recordings import GPURecording
-from .runtime import Buffer, RecordedMemory, Runtime, TooManyLaunchesError, on_own_device
+from .runtime import Buffer, RecordedMemory, Runtime, on_own_device
 from .sequences import AnyCoefficients, LoadedTape
 
 Planned = TypeVar("Planned", Tape, BindingTables)

@@ -17,6 +17,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from ...errors import DeviceUnavailableError, InvalidInputError, OutOfMemoryError, SimulationError
 from ...memory import format_bytes
+from .graphs import PER_THREAD_STREAM, Launch, LaunchGraph, TooManyLaunchesError, is_captured
 from .limits import ORDINARY_SHARED_BYTES, Limits
 from .sources import OPTIONS, compiled_with, source
 
@@ -31,9 +32,6 @@ Buffer = Any
 Argument = Any
 """A `Buffer`, a `Structure`, a NumPy scalar, or None for a null pointer."""
 
-Launch = tuple[Any, tuple[int, int], int, tuple[Any, ...], int]
-"""A function of CuPy's, blocks, threads, arguments and bytes of shared memory."""
-
 RecordedMemory = dict[object, Any]
 """What recordings keep for one another, by its owner."""
 
@@ -42,9 +40,6 @@ OF_DEVICE, MANAGED = 2, 13
 
 PATIENCE = 1.0
 """Seconds after which one is told that kernels are being compiled."""
-
-PER_THREAD_STREAM = 2
-"""The pointer by which every thread calls its own default stream."""
 
 _kernels: dict[tuple[int, str], tuple[Any, int]] = {}
 """CuPy's functions by device and name, and the shared memory that their blocks may have."""
@@ -103,43 +98,6 @@ class _ExternalStream:
 
     def __cuda_stream__(self) -> tuple[int, int]:
         return 0, self.pointer
-
-
-class TooManyLaunchesError(Exception):
-    """More than a recording may have."""
-
-
-class Recording:
-    """Launches to be made again and again, on the stream that is current then; it keeps their buffers alive.
-
-    They are a CUDA graph. While somebody else captures the stream they are made one by one, as a part of that graph.
-    """
-
-    def __init__(self, cupy: Any, launches: list[Launch]) -> None:
-        self._cupy, self._launches = cupy, launches
-        stream = cupy.cuda.Stream(non_blocking=True)
-        with stream:
-            stream.begin_capture()
-            try:
-                self._make()
-            finally:
-                self._graph = stream.end_capture()
-
-    def launch(self) -> None:
-        """Make them."""
-        if _is_captured(self._cupy):
-            self._make()
-        else:
-            self._graph.launch()
-
-    def _make(self) -> None:
-        for function, blocks, threads, pointers, shared_bytes in self._launches:
-            function(blocks, (threads,), pointers, shared_mem=shared_bytes)
-
-
-def _is_captured(cupy: Any) -> bool:
-    pointer = int(cupy.cuda.get_current_stream().ptr)
-    return pointer > PER_THREAD_STREAM and bool(cupy.cuda.runtime.streamIsCapturing(pointer))
 
 
 class Runtime:
@@ -325,7 +283,7 @@ class Runtime:
 
     def record(
         self, work: Callable[[], Result], kept: RecordedMemory | None = None, most: int | None = None
-    ) -> tuple[Result, Recording]:
+    ) -> tuple[Result, LaunchGraph]:
         """What ``work`` returns, and its launches, which are noted instead of made.
 
         All else it asks for is done at once: buffers are there and kernels loaded before anything is captured.
@@ -345,7 +303,7 @@ class Runtime:
             result = work()
         finally:
             self._noting.launches = self._noting.kept = None
-        return result, Recording(self._cupy, launches)
+        return result, LaunchGraph(self._cupy, launches)
 
     def capture(self, work: Callable[[], None]) -> Callable[[], None]:
         """What launches again all that ``work`` launches, on the stream that is current then; nothing is run yet."""
@@ -359,7 +317,7 @@ class Runtime:
     @property
     def is_captured(self) -> bool:
         """Whether somebody captures the current stream as a CUDA graph, as ``torch.cuda.graph`` does."""
-        return _is_captured(self._cupy)
+        return is_captured(self._cupy)
 
     def refuse_capture(self) -> None:
         """Raise `SimulationError` while the current stream is captured: a replay would work in memory that is freed."""
