@@ -119,8 +119,7 @@ class MemoryBudget:
 
     def fits(self, batch: int, states: int, sample_bytes: int = 0, *, is_real: bool = False) -> bool:
         """Whether ``states`` states of so many samples, and ``sample_bytes`` for each of these, fit."""
-        state_bytes = self._device.state_bytes(self._num_qubits, batch) >> is_real
-        return states * state_bytes + sample_bytes * batch <= self.bytes
+        return states * self.state_bytes(batch, is_real=is_real) + sample_bytes * batch <= self.bytes
 
     def state_bytes(self, batch: int, *, is_real: bool = False) -> int:
         """Bytes that one state of so many samples takes; real states take half."""

@@ -38,10 +38,10 @@ class AerErrors:
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         """Raise the error as both."""
-        aer_error = (
-            getattr(sys.modules.get("qiskit_aer"), "AerError", None) if isinstance(error, FusedQMLError) else None
-        )
-        if aer_error is None or not isinstance(error, FusedQMLError) or isinstance(error, aer_error):
+        if not isinstance(error, FusedQMLError):
+            return
+        aer_error = getattr(sys.modules.get("qiskit_aer"), "AerError", None)
+        if aer_error is None or isinstance(error, aer_error):
             return
         ours = type(error)
         both = type(ours.__name__, (ours, aer_error), {"__doc__": ours.__doc__, "__module__": ours.__module__})
