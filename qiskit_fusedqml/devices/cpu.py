@@ -9,14 +9,15 @@ environment variable ``FUSEDQML_ISA`` (avx512, avx2, sse2 or neon). What the pla
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
 from weakref import ref
 
 import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import override
 
-from ..errors import DeviceUnavailableError, InvalidInputError, OutOfMemoryError
+from ..errors import DeviceUnavailableError
 from ..ir.observables import PauliSum
 from ..memory import default_budget, physical_memory
 from ..planner.cost import CostModel
@@ -35,8 +36,37 @@ _CACHE_WAY = 4096
 """Bytes of one way of an L1 cache: addresses that far apart share a set."""
 
 
-_TAPES: dict[int, tuple[ref[Tape], _native.Tape]] = {}
-"""Compiled tapes of all devices, by id: a dictionary of weak keys takes as long as a small sweep."""
+_Tape = TypeVar("_Tape")
+_Compiled = TypeVar("_Compiled")
+
+
+class CompiledTapes(Generic[_Tape, _Compiled]):
+    """Compiled tapes of all devices, each kept while its tape lives.
+
+    By id: a dictionary of weak keys takes as long as a small sweep.
+    """
+
+    def __init__(self, compile_tape: Callable[[_Tape], _Compiled]) -> None:
+        self._compile = compile_tape
+        self.kept: dict[int, tuple[ref[_Tape], _Compiled]] = {}
+
+    def __call__(self, tape: _Tape) -> _Compiled:
+        """A tape, compiled.
+
+        Raises:
+            InvalidInputError: If it cannot be run.
+        """
+        key, kept = id(tape), self.kept
+        entry = kept.get(key)
+        if entry is not None and entry[0]() is tape:
+            return entry[1]
+        compiled = self._compile(tape)
+        reference = ref(tape, lambda gone: kept.pop(key, None) if kept.get(key, (None,))[0] is gone else None)
+        kept[key] = (reference, compiled)
+        return compiled
+
+
+_compiled: CompiledTapes[Tape, _native.Tape] = CompiledTapes(lambda tape: _native.Tape(words_of(tape), tape.is_real))
 
 
 def instruction_set() -> str:
@@ -131,12 +161,9 @@ class CPUDevice(RankDevice):
             check_initial_state(initial_state, tape.num_qubits, batch)
         half = self._prefers_half_width(tape, batch)
         real = tape.is_real and (initial_state is None or not np.imag(initial_state).any())
-        try:
-            state = _native.make_state(
-                self._isa, self._single, half, real, tape.num_qubits, batch, tape.lane_qubits, self._memory
-            )
-        except MemoryError:
-            raise self._out_of_memory(self.state_bytes(tape.num_qubits, batch) >> real) from None
+        state = _native.make_state(
+            self._isa, self._single, half, real, tape.num_qubits, batch, tape.lane_qubits, self._memory
+        )
         if initial_state is None:
             _native.set_zero_state(state, self.num_threads)
             return state
@@ -145,50 +172,27 @@ class CPUDevice(RankDevice):
 
     @override
     def copy(self, state: _native.State) -> _native.State:
-        try:
-            return state.copy()
-        except MemoryError:
-            raise self._out_of_memory(state.bytes) from None
+        return state.copy()
 
     @override
     def forward(self, tape: Tape, coefficients: Coefficients, ket: _native.State) -> None:
-        native = _compiled(tape)
-        try:
-            _native.forward(native, coefficients, ket, self.num_threads)
-        except ValueError as error:
-            raise InvalidInputError(str(error)) from None
-        except MemoryError:
-            raise self._out_of_memory(ket.bytes) from None
+        _native.forward(_compiled(tape), coefficients, ket, self.num_threads)
 
     @override
     def backward(
         self, tape: Tape, coefficients: Coefficients, ket: _native.State, bra: _native.State, *, per_sample: bool
     ) -> NDArray[np.float64]:
-        native = _compiled(tape)
-        try:
-            return _native.backward(native, coefficients, ket, bra, per_sample, self.num_threads)
-        except ValueError as error:
-            raise InvalidInputError(str(error)) from None
-        except MemoryError:
-            raise self._out_of_memory(ket.bytes) from None
+        return _native.backward(_compiled(tape), coefficients, ket, bra, per_sample, self.num_threads)
 
     @override
     def expectation(self, ket: _native.State, frame: Frame, sums: Sequence[PauliSum]) -> NDArray[np.float64]:
-        try:
-            return _native.expectation(self._observables.form(frame, sums), ket, self.num_threads)
-        except ValueError as error:
-            raise InvalidInputError(str(error)) from None
+        return _native.expectation(self._observables.form(frame, sums), ket, self.num_threads)
 
     @override
     def apply_observables(
         self, ket: _native.State, frame: Frame, sums: Sequence[PauliSum], cotangents: NDArray[np.float64]
     ) -> _native.State:
-        try:
-            return _native.apply_observables(self._observables.form(frame, sums), ket, cotangents, self.num_threads)
-        except ValueError as error:
-            raise InvalidInputError(str(error)) from None
-        except MemoryError:
-            raise self._out_of_memory(ket.bytes) from None
+        return _native.apply_observables(self._observables.form(frame, sums), ket, cotangents, self.num_threads)
 
     @override
     def amplitudes(self, ket: _native.State, frame: Frame) -> NDArray[np.complex128] | NDArray[np.complex64]:
@@ -247,23 +251,3 @@ class CPUDevice(RankDevice):
         return _native.make_observables(
             self._isa, frame.num_qubits, len(sums), terms.coefficients, terms.words, terms.controls
         )
-
-    def _out_of_memory(self, num_bytes: int) -> OutOfMemoryError:
-        return OutOfMemoryError(
-            f"A state of {num_bytes / 2**20:,.0f} MiB does not fit in memory. "
-            "Use fewer qubits, a smaller batch, or precision='single'."
-        )
-
-
-def _compiled(tape: Tape) -> _native.Tape:
-    key = id(tape)
-    entry = _TAPES.get(key)
-    if entry is not None and entry[0]() is tape:
-        return entry[1]
-    try:
-        native = _native.Tape(words_of(tape), tape.is_real)
-    except ValueError as error:
-        raise InvalidInputError(f"The tape cannot be run: {error}") from None
-    reference = ref(tape, lambda gone: _TAPES.pop(key, None) if _TAPES.get(key, (None,))[0] is gone else None)
-    _TAPES[key] = (reference, native)
-    return native

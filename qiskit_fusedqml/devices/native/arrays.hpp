@@ -6,6 +6,8 @@
 #include <complex>
 #include <vector>
 
+#include "errors.hpp"
+
 namespace fusedqml {
 
 namespace nb = nanobind;
@@ -23,7 +25,7 @@ template <class T = double> Result<T> zeros(const std::vector<size_t>& shape) {
 }
 
 inline void check(bool holds, const char* message) {
-    if (!holds) throw nb::value_error(message);
+    if (!holds) throw InvalidInputError(message);
 }
 
 }  // namespace fusedqml

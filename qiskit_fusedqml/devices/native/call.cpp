@@ -19,7 +19,7 @@ int64_t entries_of(const Kernels& kernels, const Table& table) {
 
 void require(const char* what, int64_t needed, int64_t given) {
     if (given < needed)
-        throw std::invalid_argument("The tape needs " + std::to_string(needed) + " " + what + ", got " +
+        throw InvalidInputError("The tape needs " + std::to_string(needed) + " " + what + ", got " +
                                     std::to_string(given) + ".");
 }
 
@@ -34,7 +34,7 @@ void check(const Requirements& needs, const CoefficientArrays& given) {
     require("dense matrices", static_cast<int64_t>(needs.dense.size()), static_cast<int64_t>(given.dense.size()));
     for (size_t i = 0; i < needs.dense.size(); ++i)
         if (needs.dense[i] && needs.dense[i] != given.dense_qubits[i])
-            throw std::invalid_argument("Dense matrix " + std::to_string(i) + " acts on " +
+            throw InvalidInputError("Dense matrix " + std::to_string(i) + " acts on " +
                                         std::to_string(given.dense_qubits[i]) + " qubits, the tape expects " +
                                         std::to_string(needs.dense[i]) + ".");
 }

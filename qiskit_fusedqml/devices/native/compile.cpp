@@ -16,7 +16,7 @@ TileFrame make_frame(int n, int v, const std::vector<uint64_t>& tile) {
     frame.v = v;
     gf2::Echelon echelon;
     for (const uint64_t vector : tile)
-        if (!echelon.add(vector)) throw std::invalid_argument("The vectors of a tile are linearly dependent.");
+        if (!echelon.add(vector)) throw InvalidInputError("The vectors of a tile are linearly dependent.");
     frame.declared = echelon;
     const int wanted = std::min(n - v, smallest_tile);
     for (int bit = v; bit < n && static_cast<int>(echelon.vectors().size()) < wanted; ++bit)
@@ -98,7 +98,7 @@ Block make_block(Arena& arena, const TileFrame& frame, const std::vector<uint64_
 Block read_block(CompiledTape& tape, Reader& reader, int n, int v, int group, std::vector<const Table*>& tables) {
     const std::vector<uint64_t> tile = reader.masks(reader.next(0, n), n);
     if (static_cast<int>(tile.size()) > n - tape.lane_qubits)
-        throw std::invalid_argument("A tile leaves fewer dimensions outside than the tape's lane_qubits.");
+        throw InvalidInputError("A tile leaves fewer dimensions outside than the tape's lane_qubits.");
     const int64_t support_size = reader.next(-1, n);
     const std::vector<uint64_t> support = reader.masks(support_size, n);
     const int64_t undo_from = reader.next();
@@ -128,7 +128,7 @@ std::unique_ptr<CompiledTape> compile_tape(const std::vector<int64_t>& source, i
     const int n = static_cast<int>(reader.next(1, 40));
     tape->lane_qubits = static_cast<int>(reader.next(0, n));
     if (lane_bits > tape->lane_qubits || lane_bits > max_lane_bits)
-        throw std::invalid_argument("The state holds " + std::to_string(lane_bits) + " qubits in its lanes, the tape allows " +
+        throw InvalidInputError("The state holds " + std::to_string(lane_bits) + " qubits in its lanes, the tape allows " +
                                     std::to_string(tape->lane_qubits) + "; allocate the state with this tape.");
     tape->view.num_qubits = n;
     tape->view.lane_bits = lane_bits;
@@ -137,7 +137,7 @@ std::unique_ptr<CompiledTape> compile_tape(const std::vector<int64_t>& source, i
     std::vector<Block> blocks;
     std::vector<const Table*> tables;
     for (int64_t i = 0; i < num_blocks; ++i) blocks.push_back(read_block(*tape, reader, n, lane_bits, group, tables));
-    if (!reader.done()) throw std::invalid_argument("The tape's description is longer than expected.");
+    if (!reader.done()) throw InvalidInputError("The tape's description is longer than expected.");
     tape->view.num_blocks = static_cast<int32_t>(num_blocks);
     tape->view.blocks = tape->arena.keep(blocks);
     tape->view.num_tables = static_cast<int32_t>(tables.size());

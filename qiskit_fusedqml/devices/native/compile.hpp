@@ -3,9 +3,9 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
-#include <stdexcept>
 #include <vector>
 
+#include "errors.hpp"
 #include "state.hpp"
 #include "tape.hpp"
 
@@ -59,12 +59,12 @@ class Reader {
 public:
     Reader(const int64_t* data, size_t size) : data_(data), end_(data + size) {}
     int64_t next() {
-        if (data_ == end_) throw std::invalid_argument("The tape's description ends too early.");
+        if (data_ == end_) throw InvalidInputError("The tape's description ends too early.");
         return *data_++;
     }
     int64_t next(int64_t low, int64_t high) {
         const int64_t value = next();
-        if (value < low || value > high) throw std::invalid_argument("The tape's description holds a number out of range.");
+        if (value < low || value > high) throw InvalidInputError("The tape's description holds a number out of range.");
         return value;
     }
     bool flag() { return next(0, 1) != 0; }

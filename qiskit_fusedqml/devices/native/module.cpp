@@ -26,7 +26,7 @@ class Tape {
 public:
     Tape(const Array<int64_t, 1>& source, bool is_real) : source_(source.data(), source.data() + source.size()), is_real_(is_real) {
         const CompiledTape& tape = compiled(0, 1);
-        if (is_real && !tape.is_real) throw std::invalid_argument("An operation of a real tape is complex.");
+        if (is_real && !tape.is_real) throw InvalidInputError("An operation of a real tape is complex.");
         overlaps_ = tape.view.num_overlaps;
     }
     const CompiledTape& compiled(int lane_bits, int group) {
@@ -38,7 +38,7 @@ public:
     const CompiledTape& for_state(const State& state) {
         const CompiledTape& tape = compiled(state.lane_bits, state.kernels->group);
         if (tape.view.num_qubits != state.num_qubits)
-            throw nb::value_error("The tape and the state differ in their number of qubits.");
+            throw InvalidInputError("The tape and the state differ in their number of qubits.");
         return tape;
     }
     int64_t num_overlaps() const { return overlaps_; }
@@ -56,14 +56,14 @@ private:
 const CoefficientArrays& arrays_for(const Coefficients& coefficients, const State& state) {
     const CoefficientCounts& counts = coefficients.counts();
     if (counts.batch != state.batch && (counts.batched_pairs || counts.batched_matrices || counts.batched_angles))
-        throw nb::value_error("a batched coefficient does not have one value for each of the state's samples");
+        throw InvalidInputError("a batched coefficient does not have one value for each of the state's samples");
     return coefficients.arrays();
 }
 
 void check_same(const State& ket, const State& bra) {
     if (ket.kernels != bra.kernels || ket.num_qubits != bra.num_qubits || ket.batch != bra.batch ||
         ket.lane_bits != bra.lane_bits)
-        throw nb::value_error("The ket and the bra differ in shape, precision or layout.");
+        throw InvalidInputError("The ket and the bra differ in shape, precision or layout.");
 }
 
 void forward(Tape& tape, const Coefficients& coefficients, State& ket, int threads) {
@@ -93,7 +93,7 @@ Result<double> backward(Tape& tape, const Coefficients& coefficients, State& ket
 State* make_state(const std::string& isa, bool single, bool half_width, bool real_states, int num_qubits, int64_t batch, int spread,
                   size_t limit) {
     const Kernels* kernels = find_kernels(isa.c_str(), single ? 4 : 8, half_width, real_states);
-    if (!kernels) throw nb::value_error("This machine does not have the instruction set asked for.");
+    if (!kernels) throw InvalidInputError("This machine does not have the instruction set asked for.");
     nb::gil_scoped_release release;
     return new State(kernels, num_qubits, batch, spread, limit);
 }
@@ -103,14 +103,14 @@ void set_initial(const State& state, const nb::ndarray<const Complex, nb::c_cont
     const bool per_sample =
         amplitudes.ndim() == 2 && amplitudes.shape(0) == static_cast<size_t>(state.batch) && amplitudes.shape(1) == size;
     if (!per_sample && (amplitudes.ndim() != 1 || amplitudes.shape(0) != size))
-        throw nb::value_error("Amplitudes must have shape (2**n,) or (B, 2**n).");
+        throw InvalidInputError("Amplitudes must have shape (2**n,) or (B, 2**n).");
     const double* data = reinterpret_cast<const double*>(amplitudes.data());
     nb::gil_scoped_release release;
     set_amplitudes(state, data, per_sample, threads);
 }
 
 void check_frame(const State& state, const std::vector<uint64_t>& columns) {
-    if (columns.size() != static_cast<size_t>(state.num_qubits)) throw nb::value_error("The frame and the state differ in size.");
+    if (columns.size() != static_cast<size_t>(state.num_qubits)) throw InvalidInputError("The frame and the state differ in size.");
 }
 
 nb::object amplitudes(const State& state, const std::vector<uint64_t>& columns, uint64_t offset, int threads) {
@@ -131,7 +131,7 @@ Result<double> probabilities(const State& state, const std::vector<uint64_t>& co
                              const std::vector<int>& qubits, int threads) {
     check_frame(state, columns);
     for (const int qubit : qubits)
-        if (qubit < 0 || qubit >= state.num_qubits) throw nb::value_error("A measured qubit lies outside the state.");
+        if (qubit < 0 || qubit >= state.num_qubits) throw InvalidInputError("A measured qubit lies outside the state.");
     auto result = zeros({static_cast<size_t>(state.batch), size_t(1) << qubits.size()});
     double* out = result.data();
     nb::gil_scoped_release release;
@@ -143,24 +143,24 @@ Result<double> probabilities(const State& state, const std::vector<uint64_t>& co
 Observables* make_observables(const std::string& isa, int num_qubits, int num_observables, const Array<double, 1>& coefficients,
                               const Array<int64_t, 2>& terms, const Array<int64_t, 1>& controls) {
     if (terms.shape(0) != coefficients.shape(0) || (terms.shape(0) && terms.shape(1) != 6))
-        throw nb::value_error("Bad description of terms.");
+        throw InvalidInputError("Bad description of terms.");
     std::vector<TermSource> sources;
     for (size_t i = 0; i < terms.shape(0); ++i) {
         const int64_t* row = terms.data() + 6 * i;
         TermSource term{coefficients.data()[i], static_cast<uint64_t>(row[1]), static_cast<uint64_t>(row[2]),
                         static_cast<int>(row[3]), static_cast<int>(row[0]), {}};
-        if (row[4] < 0 || row[5] > static_cast<int64_t>(controls.shape(0))) throw nb::value_error("Bad description of terms.");
+        if (row[4] < 0 || row[5] > static_cast<int64_t>(controls.shape(0))) throw InvalidInputError("Bad description of terms.");
         for (int64_t k = row[4]; k < row[5]; ++k) term.controls.push_back(static_cast<uint64_t>(controls.data()[k]));
         sources.push_back(std::move(term));
     }
     const Kernels* kernels = find_kernels(isa.c_str(), 8, false);
-    if (!kernels) throw nb::value_error("This machine does not have the instruction set asked for.");
+    if (!kernels) throw InvalidInputError("This machine does not have the instruction set asked for.");
     return new Observables(kernels, num_qubits, num_observables, sources);
 }
 
 void check_size(const Observables& observables, const State& state) {
     if (observables.num_qubits() != state.num_qubits)
-        throw nb::value_error("The observables and the state differ in their number of qubits.");
+        throw InvalidInputError("The observables and the state differ in their number of qubits.");
 }
 
 Result<double> expectation(Observables& observables, const State& ket, int threads) {
@@ -176,7 +176,7 @@ State* apply_observables(Observables& observables, const State& ket, const Array
     check_size(observables, ket);
     if (cotangents.shape(0) != static_cast<size_t>(ket.batch) ||
         cotangents.shape(1) != static_cast<size_t>(observables.num_observables()))
-        throw nb::value_error("Cotangents must have shape (B, n_obs).");
+        throw InvalidInputError("Cotangents must have shape (B, n_obs).");
     nb::gil_scoped_release release;
     const auto applied = [&](const State& state) {
         auto bra = std::make_unique<State>(state.kernels, state.num_qubits, state.batch, state.lane_bits);
@@ -189,6 +189,25 @@ State* apply_observables(Observables& observables, const State& ket, const Array
     return applied(whole);
 }
 
+// Have the exceptions of errors.hpp raised as the package's.
+void raise_errors_of_package() {
+    const auto translate = [](const std::exception_ptr& raised, void* errors) {
+        const auto raise = [errors](const char* name, const char* message) {
+            PyErr_SetString(nb::handle(static_cast<PyObject*>(errors)).attr(name).ptr(), message);
+        };
+        try {
+            std::rethrow_exception(raised);
+        } catch (const InvalidInputError& error) {
+            raise("InvalidInputError", error.what());
+        } catch (const OutOfMemoryError& error) {
+            raise("OutOfMemoryError", error.what());
+        } catch (const std::bad_alloc&) {
+            raise("OutOfMemoryError", "Memory ran out. Use fewer qubits, a smaller batch, or precision='single'.");
+        }
+    };
+    nb::register_exception_translator(translate, nb::module_::import_("qiskit_fusedqml.errors").release().ptr());
+}
+
 }  // namespace
 }  // namespace fusedqml
 
@@ -196,6 +215,7 @@ NB_MODULE(_native, m) {
     using namespace fusedqml;
     // compiled tapes live in caches that the interpreter clears after this module
     nb::set_leak_warnings(false);
+    raise_errors_of_package();
     m.doc() = "Sweeps of the CPU device; coefficients and the maps that make them. Not a public interface.";
     nb::class_<State>(m, "State")
         .def_prop_ro("num_qubits", [](const State& s) { return s.num_qubits; })

@@ -39,7 +39,7 @@ template <class T> void store_values(const State& state, const double* values, s
 Observables::Observables(const Kernels* kernels, int num_qubits, int num_observables, const std::vector<TermSource>& terms)
     : kernels_(kernels), n_(num_qubits), num_observables_(num_observables), block_bits_(choose_block_bits(num_qubits, terms)) {
     for (const TermSource& term : terms) {
-        if (term.observable < 0 || term.observable >= num_observables) throw std::invalid_argument("A term of no observable.");
+        if (term.observable < 0 || term.observable >= num_observables) throw InvalidInputError("A term of no observable.");
         auto flip = std::find_if(flips_.begin(), flips_.end(), [&](const Flip& f) { return f.x == term.x; });
         if (flip == flips_.end()) flip = flips_.insert(flips_.end(), Flip{term.x, {}, {}, 0});
         const bool imaginary = term.power & 1;

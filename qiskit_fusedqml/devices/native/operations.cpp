@@ -27,7 +27,7 @@ const std::vector<Op>& BlockCompiler::finish() {
 // An overlap's first index, -1 for none; `count` of them must fit.
 int BlockCompiler::overlap(Reader& reader, int64_t count) {
     const int64_t first = reader.next(-1, max_index);
-    if (first >= 0 && first + count > num_overlaps_) throw std::invalid_argument("An overlap's index is beyond num_overlaps.");
+    if (first >= 0 && first + count > num_overlaps_) throw InvalidInputError("An overlap's index is beyond num_overlaps.");
     return static_cast<int>(first);
 }
 
@@ -66,7 +66,7 @@ int BlockCompiler::coefficient(Reader& reader, bool batched, int64_t count, int6
 
 void BlockCompiler::read_ry(Reader& reader, bool undone) {
     const uint64_t x = reader.mask(frame_.n), w = reader.mask(frame_.n + 1);
-    if (!gf2::parity(x & w)) throw std::invalid_argument("A rotation's side functional must be odd on its flip vector.");
+    if (!gf2::parity(x & w)) throw InvalidInputError("A rotation's side functional must be odd on its flip vector.");
     Turn turn{};
     turn.batched = reader.flag();
     turn.coefficient = coefficient(reader, turn.batched, 1, &Requirements::pairs, &Requirements::batched_pairs);
@@ -82,11 +82,11 @@ void BlockCompiler::read_pauli(Reader& reader, bool undone) {
     uint64_t sign = reader.mask(frame_.n + 1);
     const int power = static_cast<int>(reader.next(0, 3));
     const bool real = power & 1;
-    if (gf2::parity(x & sign) != (power & 1)) throw std::invalid_argument("A Pauli's power does not match its masks.");
+    if (gf2::parity(x & sign) != (power & 1)) throw InvalidInputError("A Pauli's power does not match its masks.");
     if (power & 2) sign ^= one();
     const std::vector<uint64_t> controls = reader.masks(reader.next(0, max_index), frame_.n + 1);
     for (const uint64_t control : controls)
-        if (gf2::parity(control & x)) throw std::invalid_argument("A control must be even on the flip vector.");
+        if (gf2::parity(control & x)) throw InvalidInputError("A control must be even on the flip vector.");
     Turn turn{};
     turn.batched = reader.flag();
     turn.coefficient = coefficient(reader, turn.batched, 1, &Requirements::pairs, &Requirements::batched_pairs);
@@ -217,7 +217,7 @@ void BlockCompiler::add_pair(const Pending* first, const Pending* middle, const 
 
 void BlockCompiler::read_unitary2(Reader& reader, bool undone) {
     const uint64_t x = reader.mask(frame_.n), w = reader.mask(frame_.n + 1);
-    if (!gf2::parity(x & w)) throw std::invalid_argument("A matrix's side functional must be odd on its flip vector.");
+    if (!gf2::parity(x & w)) throw InvalidInputError("A matrix's side functional must be odd on its flip vector.");
     const Functional side = frame_.split(w);
     Unitary2 u{};
     u.x = frame_.local(x);
@@ -238,7 +238,7 @@ void BlockCompiler::read_dense(Reader& reader, bool undone) {
         const size_t row = static_cast<size_t>(i);
         for (size_t j = 0; j < xs.size(); ++j)
             if (gf2::parity(ws[row] & xs[j]) != (row == j))
-                throw std::invalid_argument("The virtual qubits of a dense matrix are not independent.");
+                throw InvalidInputError("The virtual qubits of a dense matrix are not independent.");
         dense.xs[i] = frame_.local(xs[row]);
         dense.sides[i] = frame_.split(ws[row]).sign();
         masks.push_back(frame_.split(ws[row]).local);
@@ -247,10 +247,10 @@ void BlockCompiler::read_dense(Reader& reader, bool undone) {
     dense.coefficient = static_cast<int32_t>(index);
     if (needs_.dense.size() <= static_cast<size_t>(index)) needs_.dense.resize(static_cast<size_t>(index) + 1);
     int& size = needs_.dense[static_cast<size_t>(index)];
-    if (size && size != dense.k) throw std::invalid_argument("Two operations of different width share one dense matrix.");
+    if (size && size != dense.k) throw InvalidInputError("Two operations of different width share one dense matrix.");
     size = dense.k;
     dense.overlap = overlap(reader, int64_t(2) << 2 * dense.k);
-    if (dense.overlap >= 0 && dense.k > max_moments) throw std::invalid_argument("The moments of so large a matrix are not available.");
+    if (dense.overlap >= 0 && dense.k > max_moments) throw InvalidInputError("The moments of so large a matrix are not available.");
     dense.rows = Selection(frame_, {}).rows(arena_, masks);
     emit(Kind::dense, undone, false, dense);
 }

@@ -21,7 +21,7 @@ struct Given {
     bool y_of_string = false;
 };
 
-[[noreturn]] void refuse(const char* why) { throw std::invalid_argument(why); }
+[[noreturn]] void refuse(const char* why) { throw InvalidInputError(why); }
 
 class GivenReader {
 public:
@@ -360,7 +360,7 @@ std::unique_ptr<CompiledPauliTape> compile_pauli_tape(const std::vector<int64_t>
         }
         add_blocks(*tape, tile, ops, blocks);
     }
-    if (!reader.done()) throw std::invalid_argument("The tape's description is longer than expected.");
+    if (!reader.done()) throw InvalidInputError("The tape's description is longer than expected.");
     if (!tape->keeps_products) tape->product_ops.clear();
     tape->view.num_blocks = static_cast<int32_t>(blocks.size());
     tape->view.blocks = tape->arena.keep(blocks);

@@ -1,8 +1,9 @@
 #include "pauli_frame.hpp"
 
 #include <algorithm>
-#include <stdexcept>
 #include <utility>
+
+#include "errors.hpp"
 
 namespace fusedqml {
 namespace {
@@ -78,7 +79,7 @@ uint32_t PauliTileFrame::local(uint64_t vector) const {
     uint32_t local = 0;
     for (size_t k = 0; k < basis_.size(); ++k)
         local |= static_cast<uint32_t>(vector >> gf2::highest(basis_[k]) & 1) << k;
-    if (row(local) != vector) throw std::invalid_argument("An operation has a vector outside its block's tile.");
+    if (row(local) != vector) throw InvalidInputError("An operation has a vector outside its block's tile.");
     return local;
 }
 

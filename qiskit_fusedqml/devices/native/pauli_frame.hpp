@@ -27,7 +27,7 @@ public:
     uint64_t orthogonal(uint64_t vector) const { return vector ^ row(projection(vector)); }
     // Local bits of the tile's part of a vector.
     uint32_t projection(uint64_t vector) const;
-    // Local bits of a vector of the tile; std::invalid_argument for others.
+    // Local bits of a vector of the tile; InvalidInputError for others.
     uint32_t local(uint64_t vector) const;
     uint64_t row(uint64_t local) const;
     // The functional <vector, .> on local bits.

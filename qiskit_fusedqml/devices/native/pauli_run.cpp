@@ -21,7 +21,7 @@ constexpr int64_t most_parts = 32;     // and where there are more
 
 void require(const char* what, int64_t needed, int64_t given) {
     if (given < needed)
-        throw std::invalid_argument("The tape needs " + std::to_string(needed) + " " + what + ", got " + std::to_string(given) + ".");
+        throw InvalidInputError("The tape needs " + std::to_string(needed) + " " + what + ", got " + std::to_string(given) + ".");
 }
 
 void check(const PauliRequirements& needs, const PauliNumbers& given) {
@@ -33,7 +33,7 @@ void check(const PauliRequirements& needs, const PauliNumbers& given) {
     require("transfer matrices", static_cast<int64_t>(needs.letters.size()), static_cast<int64_t>(given.letters.size()));
     for (size_t i = 0; i < needs.letters.size(); ++i)
         if (needs.letters[i] && needs.letters[i] != given.letters[i])
-            throw std::invalid_argument("Transfer matrix " + std::to_string(i) + " has " + std::to_string(given.letters[i]) +
+            throw InvalidInputError("Transfer matrix " + std::to_string(i) + " has " + std::to_string(given.letters[i]) +
                                         " rows, the tape expects " + std::to_string(needs.letters[i]) + ".");
 }
 

@@ -1,8 +1,10 @@
 #include "pauli_state.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 
+#include "errors.hpp"
 #include "gf2.hpp"
 #include "pauli_frame.hpp"
 #include "pauli_product.hpp"
@@ -44,8 +46,9 @@ PauliState::PauliState(const Kernels* k, int n, int64_t b, size_t limit) : kerne
     choose_lanes(k->width, b, std::max(2 * n - most_tile_bits_of_an_operation, 0), lane_bits, sample_bits);
     groups = (b + (int64_t(1) << sample_bits) - 1) >> sample_bits;
     num_rows = int64_t(1) << (2 * n - lane_bits);
-    const size_t most = limit / (size_t(k->width) * size_t(k->real_bytes));
-    if (size_t(groups) > most >> (2 * n - lane_bits)) throw std::bad_alloc();
+    const size_t row_bytes = size_t(k->width) * size_t(k->real_bytes), most = limit / row_bytes;  // stored rows
+    if (size_t(groups) > most >> (2 * n - lane_bits))
+        throw OutOfMemoryError(std::ldexp(double(groups) * double(row_bytes), 2 * n - lane_bits));
     memory = Memory(size_t(groups) * group_size() * size_t(k->real_bytes), false);
 }
 

@@ -13,7 +13,7 @@ struct PauliProduct;
 
 // [group][row][lane], lane = sample of the group | lowest v row bits << s; rows are physical indices of 2 n bits.
 struct PauliState {
-    // Memory for vectors, not yet set. std::bad_alloc if there is none, or if more than `limit` bytes are needed.
+    // Memory for vectors, not yet set. OutOfMemoryError if there is none, or if more than `limit` bytes are needed.
     PauliState(const Kernels* kernels, int num_qubits, int64_t batch, size_t limit = SIZE_MAX);
     PauliState(const PauliState& other);
 

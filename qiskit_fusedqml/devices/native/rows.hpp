@@ -46,7 +46,7 @@ struct TileFrame {
         return result;
     }
     uint32_t local(uint64_t vector) const {
-        if (declared.reduced(vector)) throw std::invalid_argument("A flip vector lies outside its block's tile.");
+        if (declared.reduced(vector)) throw InvalidInputError("A flip vector lies outside its block's tile.");
         uint32_t u = 0;
         for (size_t k = 0; k < basis.size(); ++k) u |= static_cast<uint32_t>(vector >> pivots[k] & 1) << k;
         return u;

@@ -1,11 +1,12 @@
 #include "state.hpp"
 
+#include <cmath>
 #include <cstring>
 #include <mutex>
-#include <new>
 #include <utility>
 #include <vector>
 
+#include "errors.hpp"
 #include "gf2.hpp"
 #include "portability.hpp"
 
@@ -72,7 +73,7 @@ Memory::Memory(size_t bytes, bool zeroed) : size_(bytes) {
     void* data = shelf().take(capacity);
     if (!data) {
         data = allocate_aligned(capacity, capacity >= huge_page ? huge_page : 64);
-        if (!data) throw std::bad_alloc();
+        if (!data) throw OutOfMemoryError(double(bytes));
         if (capacity >= huge_page) prefer_huge_pages(data, capacity);
     }
     data_ = {data, Release{capacity}};
@@ -98,8 +99,9 @@ State::State(const Kernels* k, int n, int64_t b, int spread, size_t limit)
     sample_bits = all - lane_bits;
     groups = (b + (int64_t(1) << sample_bits) - 1) >> sample_bits;
     num_rows = int64_t(1) << (n - lane_bits);
-    const size_t most = limit / (row_size() * size_t(k->real_bytes));  // stored rows
-    if (size_t(groups) > most >> (n - lane_bits)) throw std::bad_alloc();
+    const size_t row_bytes = row_size() * size_t(k->real_bytes), most = limit / row_bytes;  // stored rows
+    if (size_t(groups) > most >> (n - lane_bits))
+        throw OutOfMemoryError(std::ldexp(double(groups) * double(row_bytes), n - lane_bits));
     memory = Memory(size_t(groups) * group_size() * size_t(k->real_bytes), false);
 }
 

@@ -7,7 +7,7 @@
 
 namespace fusedqml {
 
-// Memory aligned to cache lines; std::bad_alloc if there is none. What is freed is kept for the next of its size, up to a
+// Memory aligned to cache lines; OutOfMemoryError if there is none. What is freed is kept for the next of its size, up to a
 // limit: the system takes longer to provide fresh pages than a sweep takes over a small state.
 class Memory {
 public:
@@ -28,7 +28,7 @@ private:
 // [group][row][re | im][lane], lane = sample of the group | lowest v row bits << s; real states [group][row][lane].
 struct State {
     // Memory for states, not yet set. `spread`: row bits that go into lanes, as far as there are lanes; samples take the others.
-    // std::bad_alloc if there is no memory, or if more than `limit` bytes are needed.
+    // OutOfMemoryError if there is no memory, or if more than `limit` bytes are needed.
     State(const Kernels* kernels, int num_qubits, int64_t batch, int spread, size_t limit = SIZE_MAX);
     State(const State& other);
 
@@ -40,7 +40,7 @@ struct State {
 
     size_t bytes() const { return memory.size(); }
     bool is_real() const { return kernels->components == 1; }
-    // A real state becomes a complex one, for operations that are not real. std::bad_alloc if there is no memory.
+    // A real state becomes a complex one, for operations that are not real. OutOfMemoryError if there is no memory.
     void make_complex();
     size_t row_size() const { return size_t(kernels->components) * size_t(kernels->width); }  // in real numbers
     // Position of a row's real part of sample 0 among the group's real numbers; the imaginary part is W further on.

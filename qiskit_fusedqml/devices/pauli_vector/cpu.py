@@ -8,24 +8,19 @@ that results are the same to the bit.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from weakref import ref
 
 import numpy as np
 from typing_extensions import override
 
 from ...arrays import FloatArray, Int64Array
-from ...errors import InvalidInputError, OutOfMemoryError
 from ...memory import default_budget, physical_memory
 from ...planner.pauli_vector.tape import Affine, Pair, PauliOperation, PauliTape, Transfer, Turn
 from .. import _native
 from .._native import PauliCoefficients
 from ..checks import check_options, empty_batch
-from ..cpu import default_threads, instruction_set
+from ..cpu import CompiledTapes, default_threads, instruction_set
 from . import PauliDevice, PauliObservables
 from .compiled import CompiledPauliCoefficientMap
-
-_TAPES: dict[int, tuple[ref[PauliTape], _native.PauliTape]] = {}
-"""Compiled tapes of all devices, by id, as of `qiskit_fusedqml.devices.cpu`."""
 
 
 class CPUPauliDevice(PauliDevice):
@@ -64,19 +59,11 @@ class CPUPauliDevice(PauliDevice):
             raise empty_batch(batch)
         given = None if vectors is None else np.ascontiguousarray(vectors, np.float64)
         make, threads = _native.make_pauli_state, self.num_threads
-        try:
-            return make(self._isa, self._single, num_qubits, batch, self._memory, given, threads)
-        except ValueError as error:
-            raise InvalidInputError(str(error)) from None
-        except MemoryError:
-            raise self._out_of_memory(num_qubits, batch) from None
+        return make(self._isa, self._single, num_qubits, batch, self._memory, given, threads)
 
     @override
     def copy(self, state: _native.PauliState) -> _native.PauliState:
-        try:
-            return state.copy()
-        except MemoryError:
-            raise self._out_of_memory(state.num_qubits, state.batch) from None
+        return state.copy()
 
     @override
     def vectors(self, state: _native.PauliState) -> FloatArray:
@@ -84,11 +71,7 @@ class CPUPauliDevice(PauliDevice):
 
     @override
     def forward(self, tape: PauliTape, coefficients: PauliCoefficients, ket: _native.PauliState) -> None:
-        native = _compiled(tape)
-        try:
-            _native.pauli_forward(native, coefficients, ket, self.num_threads)
-        except ValueError as error:
-            raise InvalidInputError(str(error)) from None
+        _native.pauli_forward(_compiled(tape), coefficients, ket, self.num_threads)
 
     @override
     def backward(
@@ -100,19 +83,11 @@ class CPUPauliDevice(PauliDevice):
         *,
         per_sample: bool,
     ) -> FloatArray:
-        native = _compiled(tape)
-        try:
-            return _native.pauli_backward(native, coefficients, ket, bra, per_sample, self.num_threads)
-        except ValueError as error:
-            raise InvalidInputError(str(error)) from None
+        return _native.pauli_backward(_compiled(tape), coefficients, ket, bra, per_sample, self.num_threads)
 
     @override
     def backward_bra(self, tape: PauliTape, coefficients: PauliCoefficients, bra: _native.PauliState) -> None:
-        native = _compiled(tape)
-        try:
-            _native.pauli_backward_bra(native, coefficients, bra, self.num_threads)
-        except ValueError as error:
-            raise InvalidInputError(str(error)) from None
+        _native.pauli_backward_bra(_compiled(tape), coefficients, bra, self.num_threads)
 
     @override
     def joint(
@@ -124,18 +99,11 @@ class CPUPauliDevice(PauliDevice):
         *,
         per_sample: bool,
     ) -> FloatArray:
-        native = _compiled(tape)
-        try:
-            return _native.pauli_joint(native, coefficients, ket, bra, per_sample, self.num_threads)
-        except ValueError as error:
-            raise InvalidInputError(str(error)) from None
+        return _native.pauli_joint(_compiled(tape), coefficients, ket, bra, per_sample, self.num_threads)
 
     @override
     def expectation(self, ket: _native.PauliState, observables: PauliObservables) -> FloatArray:
-        try:
-            return _native.pauli_expectation(ket, *observables)
-        except ValueError as error:
-            raise InvalidInputError(str(error)) from None
+        return _native.pauli_expectation(ket, *observables)
 
     @override
     def bra(
@@ -143,36 +111,20 @@ class CPUPauliDevice(PauliDevice):
     ) -> _native.PauliState:
         weights = None if cotangents is None else np.ascontiguousarray(cotangents, np.float64)
         shape = self._isa, self._single, num_qubits, batch, self._memory
-        try:
-            return _native.make_bra(*shape, *observables, weights, self.num_threads)
-        except ValueError as error:
-            raise InvalidInputError(str(error)) from None
-        except MemoryError:
-            raise self._out_of_memory(num_qubits, batch) from None
+        return _native.make_bra(*shape, *observables, weights, self.num_threads)
 
     @override
     def products(self, bras: _native.PauliState, kets: _native.PauliState) -> FloatArray:
-        try:
-            return _native.products(bras, kets, self.num_threads)
-        except ValueError as error:
-            raise InvalidInputError(str(error)) from None
+        return _native.products(bras, kets, self.num_threads)
 
     @override
     def combine(self, kets: _native.PauliState, weights: FloatArray) -> _native.PauliState:
         given = np.ascontiguousarray(weights, np.float64)
-        try:
-            return _native.combine(kets, given, self._memory, self.num_threads)
-        except ValueError as error:
-            raise InvalidInputError(str(error)) from None
-        except MemoryError:
-            raise self._out_of_memory(kets.num_qubits, weights.shape[1]) from None
+        return _native.combine(kets, given, self._memory, self.num_threads)
 
     @override
     def rows(self, state: _native.PauliState, rows: Int64Array) -> FloatArray:
-        try:
-            return _native.pauli_rows(state, np.ascontiguousarray(rows, np.int64))
-        except ValueError as error:
-            raise InvalidInputError(str(error)) from None
+        return _native.pauli_rows(state, np.ascontiguousarray(rows, np.int64))
 
     @override
     def state_bytes(self, num_qubits: int, batch: int) -> int:
@@ -183,26 +135,6 @@ class CPUPauliDevice(PauliDevice):
     @override
     def memory_budget(self) -> int:
         return default_budget()
-
-    def _out_of_memory(self, num_qubits: int, batch: int) -> OutOfMemoryError:
-        return OutOfMemoryError(
-            f"Pauli vectors of {self.state_bytes(num_qubits, batch) / 2**20:,.0f} MiB do not fit in memory. "
-            "Use fewer qubits, a smaller batch, or precision='single'."
-        )
-
-
-def _compiled(tape: PauliTape) -> _native.PauliTape:
-    key = id(tape)
-    entry = _TAPES.get(key)
-    if entry is not None and entry[0]() is tape:
-        return entry[1]
-    try:
-        native = _native.PauliTape(np.fromiter(_flatten(tape), dtype=np.int64))
-    except ValueError as error:
-        raise InvalidInputError(f"The tape cannot be run: {error}") from None
-    reference = ref(tape, lambda gone: _TAPES.pop(key, None) if _TAPES.get(key, (None,))[0] is gone else None)
-    _TAPES[key] = (reference, native)
-    return native
 
 
 def _flatten(tape: PauliTape) -> Iterator[int]:
@@ -226,3 +158,8 @@ def _flatten_operation(operation: PauliOperation) -> tuple[int, ...]:
         case Transfer(qubits, coefficient, overlap):
             vectors = (vector for qubit in qubits for vector in qubit[:2])
             return (3, coefficient, len(qubits), overlap, *vectors)
+
+
+_compiled: CompiledTapes[PauliTape, _native.PauliTape] = CompiledTapes(
+    lambda tape: _native.PauliTape(np.fromiter(_flatten(tape), dtype=np.int64))
+)
