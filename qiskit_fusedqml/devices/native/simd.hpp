@@ -24,6 +24,8 @@ template <class Real, int lanes> struct Simd {
     static constexpr int log_width = log2_of(W);
     typedef T Vec __attribute__((vector_size(sizeof(T) * lanes)));
     typedef Int IntVec __attribute__((vector_size(sizeof(T) * lanes)));
+    // the lanes in double precision, anywhere in memory
+    typedef double Wide __attribute__((vector_size(sizeof(double) * lanes), aligned(sizeof(double))));
 
     // x in every lane (x - 0 is x, unlike -0 + 0, and costs nothing)
     static FQ_INLINE Vec splat(T x) { return x - Vec{}; }

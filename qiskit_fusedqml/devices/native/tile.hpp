@@ -46,8 +46,8 @@ template <class S> struct Tile {
     }
     // Adds W sums over the lanes, times a factor a lane, to an overlap.
     void add(int64_t overlap, const double* lanes, Vec factor) const {
-        double* to = sums + overlap * S::W;
-        for (int lane = 0; lane < S::W; ++lane) to[lane] += lanes[lane] * static_cast<double>(factor[lane]);
+        using Wide = typename S::Wide;
+        *reinterpret_cast<Wide*>(sums + overlap * S::W) += *reinterpret_cast<const Wide*>(lanes) * __builtin_convertvector(factor, Wide);
     }
 };
 
@@ -55,9 +55,7 @@ constexpr uint64_t flush_interval = 256;  // passes after which sums in working 
 
 // Adds vector accumulators to sums in double precision.
 template <class S> FQ_INLINE void flush(double* sums, typename S::Vec value) {
-    alignas(64) typename S::T lanes[S::W];
-    *reinterpret_cast<typename S::Vec*>(lanes) = value;
-    for (int lane = 0; lane < S::W; ++lane) sums[lane] += static_cast<double>(lanes[lane]);
+    *reinterpret_cast<typename S::Wide*>(sums) += __builtin_convertvector(value, typename S::Wide);
 }
 
 // Calls body(start, active lanes) for every part of an operation's rows; lanes of a part begin at the same row.

@@ -277,7 +277,7 @@ void Collector::emit_sequence(Bits x, Bits w, Sequence&& sequence) {
     size_t first = 0, last = gates.size();
     while (first < last && gates[first].axis == axis_z) ++first;
     while (first < last && gates[last - 1].axis == axis_z) --last;
-    const int64_t axis = first < last ? gates[first].axis : axis_z;
+    const int64_t axis = first < last ? gates[first].axis : int64_t(axis_z);
     for (size_t k = first; k < last; ++k)
         if (gates[k].axis != axis && !is_half_turn(gates[k])) {
             emit_mixed_sequence(x, w, std::move(sequence));
