@@ -23,8 +23,8 @@ PRIVATE = "|".join(
     """
     Array AngleTables BindingTables Bytes CSRRows Caches Circuits Config Derivative Expression Frame Functional
     Geometry Group Indices Instruction Item Masks MixedStateDevice Number Operation Operations Pairs Parameters
-    PauliOperation PhysicalTerm Qubits ResultT RotationSequences RunnerOptions Runtime Space Step Take Vector
-    CoefficientTables _Room
+    PauliOperation PhysicalTerm Qubits ResultT RotationSequences RunnerOptions Runtime Shapes Space Step Take Vector
+    CoefficientTables Node Part PauliState Piece Segment State Values _Room
     """.split()
 )
 """Names of the inside that signatures have and these pages do not describe."""
@@ -55,29 +55,29 @@ html_additional_pages = {
 html_math_renderer = "mathml"
 html_static_path = ["_static"]
 html_css_files = ["pages.css"]
+html_copy_source = False
 
 # a name in single backticks is a link where these pages hold it (see `names.linked`), and code elsewhere
 default_role = "py:obj"
 nitpicky = True
-suppress_warnings = [
-    "ref.python"
-]  # a short name of two classes: its own module's is taken
 nitpick_ignore_regex = [
     # other projects' modules, and names of theirs and of the standard library in signatures
     (
         "py:.*",
-        r"(abc|autograd|collections|concurrent|cupy|jax|mpi4py|np|numpy|pathlib|pennylane|qiskit|torch)[\w.]*\..*",
+        r"(abc|autograd|collections|concurrent|cupy|jax|mpi4py|np|numpy|pathlib|pennylane|qiskit(?!_fusedqml)|torch)[\w.]*\..*",
     ),
     ("py:.*", FOREIGN),
-    ("py:.*", PRIVATE),
+    ("py:.*", rf"(qiskit_fusedqml[\w.]*\.)?({PRIVATE})"),
 ]
-autodoc_default_options = {"members": True, "show-inheritance": True}
+autodoc_default_options = {"show-inheritance": True}
+autodoc_inherit_docstrings = False  # frameworks describe their own methods
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_preserve_defaults = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True  # attributes of dataclasses are documented by their class
 napoleon_attr_annotations = False
+napoleon_use_param = False  # parameters that are described together stay together
 python_maximum_signature_line_length = 88
 
 nb_execution_mode = (

@@ -2,7 +2,8 @@
 
 A circuit flows in one direction, and every step is data that can be printed::
 
-    QuantumCircuit --lowering--> Program --planner--> Plan --engine(device)--> numbers --interfaces--> Qiskit | torch
+    QuantumCircuit --lowering--> Program --planner--> Plan --engine(device)--> numbers
+                                            numbers --interfaces--> Qiskit | torch | PennyLane
 
 =============  =======================================================================================================
 `ir`           what is computed: gates, programs, angles, observables, dynamic programs; no device, no Qiskit
@@ -17,8 +18,8 @@ A circuit flows in one direction, and every step is data that can be printed::
 `calibrate`    the command that measures what work costs on this machine
 =============  =======================================================================================================
 
-Beside the rooms: `errors`, `arrays` (types, and reading numbers), `memory`, `files`. Imports point one way, from the
-bottom of the table to its top.
+Beside them: `errors`, `arrays` (types, and reading numbers), `memory`, `files`. Imports point one way, from the bottom
+of the table to its top.
 
 The public names are resolved on first use, so that ``import qiskit_fusedqml`` costs next to nothing and needs no extra;
 ``from qiskit_fusedqml import *`` takes those whose extras are installed.

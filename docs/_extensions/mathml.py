@@ -12,11 +12,17 @@ from sphinx.util.logging import getLogger
 
 logger = getLogger(__name__)
 
+FUNCTIONS = re.compile(r"<m([io])>(cos|det|exp|log|max|min|sin|tan|Im|Re|Tr|std)</m\1>")
+"""Names of functions, which have a thin space on both sides."""
 
-def converted(node: nodes.Element, display: str) -> str:
-    """The formula; a command that the converter does not know is a warning."""
+BARS = '<mo stretchy="false">&#x0007C;</mo>'
+"""Bars of kets, bras and norms, which browsers space like a relation."""
+
+
+def converted(node: nodes.Element, formula: str, display: str) -> str:
+    """A formula, or a part; a command that the converter does not know is a warning."""
     formula = re.sub(
-        r"\\mathrm\{(\w)\}", r"\\text{\1}", node.astext()
+        r"\\mathrm\{(\w)\}", r"\\text{\1}", formula
     )  # a single upright letter
     text = convert(formula, display=display)
     if "\\" in text:
@@ -25,19 +31,39 @@ def converted(node: nodes.Element, display: str) -> str:
             node.astext(),
             location=node,
         )
-    return text
+    text = FUNCTIONS.sub(
+        r'<mo form="prefix" lspace="0.167em" rspace="0.167em">\2</mo>', text
+    )
+    return text.replace(BARS, BARS.replace("<mo", '<mo lspace="0" rspace="0"'))
 
 
 def inline(translator: Any, node: nodes.Element) -> None:
     """A formula in a line."""
-    translator.body.append(converted(node, "inline"))
+    translator.body.append(converted(node, node.astext(), "inline"))
     raise nodes.SkipNode
 
 
 def block(translator: Any, node: nodes.Element) -> None:
-    """A formula of its own."""
-    translator.body.append(f'<div class="math">{converted(node, "block")}</div>')
+    r"""A formula of its own; `\qquad` separates parts that may stand below each other."""
+    parts = [
+        converted(node, part.strip(), "block")
+        for part in node.astext().split(r"\qquad")
+    ]
+    translator.body.append(f'<div class="math">{"".join(parts)}</div>')
     raise nodes.SkipNode
+
+
+MARKS = re.compile(r'(<math [^>]*display="inline">.*?</math>)([.,;:?)]+)')
+
+
+def unbroken(
+    _app: Sphinx, _page: str, _template: str, context: dict[str, Any], _tree: Any
+) -> None:
+    """No line begins with the punctuation mark after a formula."""
+    if "body" in context:
+        context["body"] = MARKS.sub(
+            r'<span class="unbroken">\1\2</span>', context["body"]
+        )
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
@@ -45,4 +71,5 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_html_math_renderer(
         "mathml", inline_renderers=(inline, None), block_renderers=(block, None)
     )
+    app.connect("html-page-context", unbroken)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

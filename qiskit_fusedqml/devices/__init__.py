@@ -1,13 +1,13 @@
 """The interface between plans and the devices that run them.
 
 A device runs tapes. It never sees a parameter, a gate or a sample's meaning: coefficients go in, amplitudes,
-expectation values and overlaps come out. Four verbs make a gradient, and these laws tie them together:
+expectation values and overlaps come out. Four verbs make a gradient, and these laws tie them together::
 
-    coefficients = coefficient_map.bind(angles)            angles -> what a tape is run with; never changed afterwards
-    ket  = forward(tape, coefficients, ket)                the tape's operations in order
-    bra  = apply_observables(ket, c)                       sum_k c_k O_k ket, where expectation(ket) is <ket|O_k|ket>
-    overlaps = backward(tape, coefficients, ket, bra)      Im <bra|P|ket> after each operation, while it is undone
-    gradient = coefficient_map.pullback(overlaps)          sum_k c_k d<O_k>/d angle
+    coefficients = coefficient_map.bind(angles)        what a tape is run with; never changed afterwards
+    ket  = forward(tape, coefficients, ket)            the tape's operations in order
+    bra  = apply_observables(ket, c)                   sum_k c_k O_k ket; expectation(ket) is <ket|O_k|ket>
+    overlaps = backward(tape, coefficients, ket, bra)  Im <bra|P|ket> after each operation, as it is undone
+    gradient = coefficient_map.pullback(overlaps)      sum_k c_k d<O_k>/d angle
 
 * `backward` leaves the ket as `forward` found it, as far back as the tape is undone (`Block.undo_from`).
 * Overlaps of the batch are the sum of those by sample; samples do not influence one another.

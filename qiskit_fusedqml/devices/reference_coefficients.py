@@ -1,11 +1,11 @@
 r"""The meaning of coefficients, in plain NumPy: from angles to a tape's coefficients, from overlaps to gradients.
 
 Not intended to be fast. If `qiskit_fusedqml.devices.coefficients.CompiledCoefficientMap` disagrees with this
-module, that one is wrong. With the Pauli matrices s_X, s_Y, s_Z, everything follows from one formula,
+module, that one is wrong. With the Pauli matrices s_X, s_Y, s_Z, everything follows from one formula, ::
 
     R_a(theta) = exp(-1j theta/2 s_a) = cos(theta/2) - 1j sin(theta/2) s_a,
 
-and from one law: for E = <ket|O|ket> and bra = O ket, an angle theta of exp(-1j theta/2 P) has the gradient
+and from one law: for E = <ket|O|ket> and bra = O ket, an angle theta of exp(-1j theta/2 P) has the gradient ::
 
     dE/dtheta = 2 Re <bra|(-1j/2) P|ket> = Im <bra|P|ket> = <P>,
 
@@ -141,7 +141,7 @@ class ReferenceCoefficientMap(CoefficientMap):
     def _at_end(self, bound: ReferenceBound, number: int, measured: FloatArray) -> FloatArray:
         """(<X>, <Y>, <Z>) at the end of a sequence RZ(alpha) RY(beta) RZ(gamma), from those after RY(beta).
 
-        RY(beta) Z RY(beta)^dagger = cos(beta) Z + sin(beta) X, so that <X> follows from <Z> after and before it,
+        RY(beta) Z RY(beta)^dagger = cos(beta) Z + sin(beta) X, so that <X> follows from <Z> after and before it, ::
 
             <X> = (<Z>_before - cos(beta) <Z>_after) / sin(beta),
 
@@ -230,7 +230,7 @@ def add_gate_gradients(
 ) -> None:
     """Add the gradients of a rotation sequence's gates, from (<X>, <Y>, <Z>) at its end, (3, B).
 
-    With W the product of all gates after gate k, about axis a, the overlap right after gate k is
+    With W the product of all gates after gate k, about axis a, the overlap right after gate k is ::
 
         <W s_a W^dagger> = sum_b R(W)_ba <s_b>.
     """
@@ -244,7 +244,7 @@ def add_gate_gradients(
 def scaled_pairs(tables: CoefficientTables, theta: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
     """The shared pairs (R, 2), the K of diagonals, and what overlaps are multiplied by (S,), from angles (R,).
 
-    A pair is (cos, sin) of theta/2. Where it is factored, the larger f of the two in absolute value is taken out,
+    A pair is (cos, sin) of theta/2. Where it is factored, the larger f of the two in absolute value is taken out, ::
 
         (cos, sin) = f (1, tan)    or    f (cot, 1),
 

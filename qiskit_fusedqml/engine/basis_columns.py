@@ -3,7 +3,7 @@
 A circuit that encodes its inputs first and has no input-dependent gate afterwards is ``U(w) E(x)``. For more samples
 than the 2**n basis states it is cheaper to sweep the columns of U once than every sample. With the encoded states as
 rows of Phi (B, 2**n) and U's columns as rows of C (2**n, 2**n), the final states are the rows of ``Phi C``; the
-gradient of U's weights is that of one backward sweep on C with the bra ``Phi^dagger Bra`` (2**n, 2**n), because
+gradient of U's weights is that of one backward sweep on C with the bra ``Phi^dagger Bra`` (2**n, 2**n), because ::
 
     sum_b Im <bra_b| G |ket_b>  =  sum_j Im <sum_b conj(Phi[b, j]) bra_b | G | C_j>.
 

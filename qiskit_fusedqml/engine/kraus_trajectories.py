@@ -2,7 +2,7 @@
 
 A trajectory t is a pure state ``|t>`` whose norm w_t = <t|t> is 1 in the mean only. With N of them in two halves and
 f_t = <t|O|t>, the norms' chance is taken out by a control variate whose mean is 0, ``b (1 - w_t)``; b is the mean of f
-over the *other* half:
+over the *other* half::
 
     F = a (f_1 + f_2 (1 - w_1)) + (1 - a) (f_2 + f_1 (1 - w_2)),
 

@@ -1,7 +1,7 @@
 """Trajectories of Pauli noise whose strengths are parameters.
 
 Trajectories t are drawn at the strengths of the call, by the probabilities ``P(t) = prod_c p_c[t_c]`` of their errors.
-The derivative by a strength s is that of the sum over all trajectories, in which ``sum_t dP(t)/ds = 0``,
+The derivative by a strength s is that of the sum over all trajectories, in which ``sum_t dP(t)/ds = 0``, ::
 
     dE/ds = sum_t dP(t)/ds f(t) = sum_t P(t) (f(t) - f(0)) d log P(t)/ds,
 

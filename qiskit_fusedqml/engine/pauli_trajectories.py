@@ -1,6 +1,6 @@
 """Values and gradients of programs with Pauli noise by trajectories (`pauli_frames`), on every device.
 
-With probability p_0 no error occurs; that trajectory is run once, and N others are drawn from those with an error:
+With probability p_0 no error occurs; that trajectory is run once, and N others are drawn from those with an error::
 
     f = p_0 f(no error) + (1 - p_0) mean_t f(trajectory t),   std = (1 - p_0) / sqrt(N) (standard deviation over t).
 

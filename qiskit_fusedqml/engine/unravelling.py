@@ -1,6 +1,6 @@
 """Channels as mixtures of products of 2x2 matrices, which act on pure states and need not keep their norms.
 
-A one-qubit channel with Kraus operators K_0, ..., K_r and independent random signs s is the mean of matrices A_s:
+A one-qubit channel with Kraus operators K_0, ..., K_r and independent random signs s is the mean of matrices A_s::
 
     A_s = K_0 + sum_j s_j K_j,   mean_s A_s rho A_s^dagger = sum_j K_j rho K_j^dagger,
 

@@ -1,7 +1,7 @@
 """AngleMap: parameter values -> the angles of a program, for a whole batch, and its pullback.
 
 Every angle is a constant plus a sparse linear combination of *sources*: first the P parameters themselves, then the
-values of G non-linear expressions of them (the products of a ZZFeatureMap, say),
+values of G non-linear expressions of them (the products of a ZZFeatureMap, say), ::
 
     angles = constants + M sources(values),        M of shape (A, P + G),
 

@@ -2,7 +2,7 @@
 
 A mixed state rho of n qubits is its **Pauli vector** r_P = Tr(P rho) over the 4**n Pauli strings P. String number
 ``sum_j digit_j 4**j`` has I, X, Y or Z (digits 0 to 3) on qubit j. A channel E with Kraus operators K is the real
-**transfer matrix**
+**transfer matrix** ::
 
     T[a, b] = 2**-k Tr(P_a E(P_b)),   E(rho) = sum K rho K^dagger,   r' = T r,
 

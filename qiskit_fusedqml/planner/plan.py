@@ -84,7 +84,7 @@ class Plan:
 
     @cached_property
     def gain_of_matrices(self) -> float:
-        """What 2x2 matrices instead of Euler angles can save of the arithmetic, at most, in the unit of `cost`.
+        """What 2x2 matrices instead of Euler angles can save of the arithmetic, at most, in the unit of `Plan.cost`.
 
         The rotations RY in the middle become matrices, and diagonals that hold nothing but Euler angles go; those that
         hold more keep a factor. All other operations stay, and cannot be ordered better: what commutes with a

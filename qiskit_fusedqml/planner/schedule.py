@@ -103,7 +103,7 @@ def group(items: Sequence[Item], n: int, tile_limit: int, supports: Sequence[int
         items: The items.
         n: Number of qubits.
         tile_limit: Most dimensions of a tile.
-        supports: For items that begin with |0...0>: dimensions, ascending, that the span of all tiles so far shall
+        supports: For items that begin with ``|0...0>``: dimensions, ascending, that the span of all tiles so far shall
             not exceed while there is something to do inside. Blocks on a small support are nearly free.
     """
     table = levels(items, n)

@@ -1,6 +1,6 @@
 """Devices for mixed states: what runs a `PauliTape` on the Pauli vectors of a batch.
 
-The verbs and their laws, with T the tape's matrix, r a ket, o a bra, and E = <o, r> a sum over all 4**n strings:
+The verbs and their laws, with T the tape's matrix, r a ket, o a bra, and E = <o, r> a sum over all 4**n strings::
 
     forward        r -> T r
     backward       r -> T^-1 r, o -> T^T o, and the overlaps (`qiskit_fusedqml.planner.pauli_vector.tape`)

@@ -1,6 +1,6 @@
 """Batches that collapse: samples that differ only in the kets that a tape starts from.
 
-With these kets r_b, the tape's matrix T and the bras o_k of K observables,
+With these kets r_b, the tape's matrix T and the bras o_k of K observables, ::
 
     values[b, k] = <T^T o_k, r_b>,    d sum_bk c[b, k] values[b, k] = sum_k <o_k, dT sum_b c[b, k] r_b>:
 

@@ -1,7 +1,7 @@
 """Sequences of rotations and channels of one qubit as affine maps, and their derivatives, in plain NumPy.
 
 With factors F_k, (4, 4) transfer matrices in time order, a sequence is ``T = F_m ... F_1``. From the overlaps
-``M[a, b] = dE/dT[a, b]`` follows, with the products L_k = F_m ... F_(k+1) and R_k = F_(k-1) ... F_1,
+``M[a, b] = dE/dT[a, b]`` follows, with the products L_k = F_m ... F_(k+1) and R_k = F_(k-1) ... F_1, ::
 
     dE = <dF_k, L_k^T M R_k^T>                                (sum over all entries)
 

@@ -1,7 +1,7 @@
 """Tapes for Pauli vectors: what a device runs where a state is mixed, as data that can be printed.
 
 A state of n qubits is the real vector of its 4**n Pauli strings (`qiskit_fusedqml.ir.channels`). Here a string is
-2 n bits s: bit 2 q is x_q, bit 2 q + 1 is z_q (X is 01, Z is 10, Y is 11), and stands for the operator
+2 n bits s: bit 2 q is x_q, bit 2 q + 1 is z_q (X is 01, Z is 10, Y is 11), and stands for the operator ::
 
     F(x, z) = 1j**y X^x Z^z,   y = #Y mod 2,   F = (-1)**(#Y // 2) P
 

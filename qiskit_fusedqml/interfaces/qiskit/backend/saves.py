@@ -90,7 +90,7 @@ def save(
         qubits: The qubits it is about; all of them by default.
         label: The key of the result; by default as on Aer.
         operator: For "expval" and "expval_var", a Hermitian operator on these qubits: what `SparsePauliOp` takes, or
-            an `Operator`.
+            an ``Operator``.
         indices: For "amplitudes" and "amplitudes_sq", the basis states.
         pershot: Whether every shot's value is kept.
         conditional: Whether values are kept apart by the classical bits.

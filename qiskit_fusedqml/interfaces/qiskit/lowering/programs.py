@@ -94,8 +94,8 @@ def lower(
         encodes: Whether the caller prepares amplitudes that are parameters (`Lowered.encoding`); else a circuit with
             such a `RawFeatureVector` is refused.
         qubits: The circuit's qubits that get amplitudes, ascending; by default those that are acted on.
-        noise: A noise model as `qiskit_fusedqml.interfaces.qiskit.noise.read_noise` takes it, or None. Its parameters
-            come after the circuit's. Resets are channels then, unless the qubit has been measured.
+        noise: A noise model as `qiskit_fusedqml.interfaces.qiskit.noise.model.read_noise` takes it, or None. Its
+            parameters come after the circuit's. Resets are channels then, unless the qubit has been measured.
         noise_scale: What the noise is multiplied by: its channels are raised to that power. A number from 0 on, a
             `Parameter` or an expression of some.
 
