@@ -78,9 +78,13 @@ $(VENV)/docs-dependencies: $(VENV)/made pyproject.toml .ci/requirements.py
 	@echo 'Installing what the API reference needs; the first time this takes a minute or two.'
 	$(call dependencies,$@,ml torch pennylane docs)
 
+$(VENV)/nanobind: $(VENV)/made
+	@$(PIP) install --quiet --progress-bar off nanobind
+	@touch $@
+
 # the cross compiler is 440 MB
-$(VENV)/cross-dependencies: $(VENV)/made
-	@$(PIP) install --quiet --progress-bar off nanobind ziglang
+$(VENV)/cross-dependencies: $(VENV)/nanobind
+	@$(PIP) install --quiet --progress-bar off ziglang
 	@touch $@
 
 $(VENV)/wheel-dependencies: $(VENV)/made
@@ -112,7 +116,7 @@ cross: $(VENV)/cross-dependencies
 	$(BIN)/python .ci/cross.py build/cross $(JOBS)
 
 # emulated, so that all of it takes an hour; ARGS="tests/devices/test_cpu.py" some of it
-arm64: $(VENV)/cross-dependencies
+arm64: $(VENV)/nanobind
 	$(BIN)/python .ci/arm64.py build/arm64 $(JOBS) $(ARGS)
 
 # the wheel is made of the source distribution; for Python 3.12 and later: make clean && make wheel PYTHON=python3.12

@@ -58,7 +58,7 @@ def install(folder: Path) -> Path:
     site = folder / "site"
     project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    wanted = [line for line in extras["dev"] if line.startswith(("pytest>", "hypothesis>"))]
+    wanted = [line for line in extras["dev"] if line.startswith(("hypothesis>", "pytest>", "pytest-xdist>"))]
     platforms = [f"--platform={name}" for name in PLATFORMS]
     tags = ["--implementation=cp", f"--python-version={PYTHON}", "--only-binary=:all:", "--upgrade", "--quiet"]
     tags += [f"--abi={abi}" for abi in (f"cp{PYTHON.replace('.', '')}", "abi3", "none")]
@@ -123,7 +123,7 @@ def main(folder: Path, jobs: int, arguments: list[str]) -> int:
     look_at_sweeps(work)
     paths = os.pathsep.join(map(str, (work, work / "tests", site)))
     environment = os.environ | {"QEMU_LD_PREFIX": str(root), "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
-    python = [str(root / f"usr/bin/python{PYTHON}"), "-m", "pytest", "-p", "no:cacheprovider"]
+    python = [str(root / f"usr/bin/python{PYTHON}"), "-m", "pytest", "-p", "no:cacheprovider", "-n", str(jobs)]
     return subprocess.run([*python, *(arguments or TESTS)], cwd=work, env=environment, check=False).returncode
 
 
