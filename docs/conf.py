@@ -35,6 +35,7 @@ project_copyright = "The qiskit_fusedqml developers"
 release = __version__
 
 extensions = [
+    "finish",
     "mathml",
     "myst_nb",
     "names",

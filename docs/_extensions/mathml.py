@@ -34,7 +34,9 @@ def converted(node: nodes.Element, formula: str, display: str) -> str:
     text = FUNCTIONS.sub(
         r'<mo form="prefix" lspace="0.167em" rspace="0.167em">\2</mo>', text
     )
-    return text.replace(BARS, BARS.replace("<mo", '<mo lspace="0" rspace="0"'))
+    return text.replace(
+        BARS, BARS.replace("<mo", '<mo lspace="0.06em" rspace="0.06em"')
+    )
 
 
 def inline(translator: Any, node: nodes.Element) -> None:
@@ -53,23 +55,9 @@ def block(translator: Any, node: nodes.Element) -> None:
     raise nodes.SkipNode
 
 
-MARKS = re.compile(r'(<math [^>]*display="inline">.*?</math>)([.,;:?)]+)')
-
-
-def unbroken(
-    _app: Sphinx, _page: str, _template: str, context: dict[str, Any], _tree: Any
-) -> None:
-    """No line begins with the punctuation mark after a formula."""
-    if "body" in context:
-        context["body"] = MARKS.sub(
-            r'<span class="unbroken">\1\2</span>', context["body"]
-        )
-
-
 def setup(app: Sphinx) -> dict[str, bool]:
     """Called by Sphinx."""
     app.add_html_math_renderer(
         "mathml", inline_renderers=(inline, None), block_renderers=(block, None)
     )
-    app.connect("html-page-context", unbroken)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

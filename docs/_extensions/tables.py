@@ -1,10 +1,9 @@
-"""Tables: that of gates, made from the code, and cells whose names may be broken into lines."""
+"""Tables that are made from the code: that of gates."""
 
 from __future__ import annotations
 
-import re
 from math import pi
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from docutils.parsers.rst.directives.tables import CSVTable
 from qiskit_fusedqml.ir.gates import GATES, Factor
@@ -39,25 +38,7 @@ def spelled(factor: Factor) -> str:
     return f"``{factor.string or '()'}`` ({' '.join(terms)})"
 
 
-TABLE = re.compile(r"<table.*?</table>", re.DOTALL)
-CODE = re.compile(r'(?<=<span class="pre">)[^<]+')
-INSIDE_A_NAME = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[_.=(])(?=\w)")
-
-
-def breakable(
-    _app: Sphinx, _page: str, _template: str, context: dict[str, Any], _tree: Any
-) -> None:
-    """Names in cells may be broken where their parts meet: columns of a narrow window would be too wide else."""
-
-    def broken(table: re.Match[str]) -> str:
-        return CODE.sub(lambda code: INSIDE_A_NAME.sub("<wbr>", code[0]), table[0])
-
-    if "body" in context:
-        context["body"] = TABLE.sub(broken, context["body"])
-
-
 def setup(app: Sphinx) -> dict[str, bool]:
     """Called by Sphinx."""
     app.add_directive("gate-table", GateTable)
-    app.connect("html-page-context", breakable)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -8,7 +8,8 @@ squares    bits that it flips: the amplitudes that it mixes differ there
 dots       bits whose parities it depends on without flipping them: sides, controls, the phases of `Diag`
 pale       the backward sweep does not undo it, for no gradient before it is wanted
 tile       the shaded lines of a block: what is brought together in fast memory
-bytes      below a block: what it moves between slow and fast memory, per amplitude and sample
+numbers    below a block: its own, and the bytes that it moves between slow and fast memory, forward and backward,
+           per amplitude and sample
 =========  ============================================================================================
 """
 
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import reduce
+from itertools import takewhile
 from operator import or_
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -23,15 +25,15 @@ from ..arrays import whole_number
 from ..errors import InvalidInputError, MissingExtraError
 from ..ir.qubits import bits
 from .cost import Work
-from .report import AnyBlock, Report
+from .report import AnyBlock, Report, counted
 from .tape import RY, U2, Dense, Diag, Pauli
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MAX_COLUMNS = 40
-"""Columns of operations in one picture, beyond the first block's."""
+MAX_COLUMNS = 32
+"""Columns in one picture. What is wider than a page is shown smaller, and its words cannot be read."""
 
 COLORS = {"Diag": "#5b8c5a", "RY": "#3b6fb6", "U2": "#3b6fb6", "Pauli": "#7d5ba6", "Dense": "#b5533c"} | {
     "Affine": "#3b6fb6", "Pair": "#5b8c5a", "Turn": "#7d5ba6", "Transfer": "#b5533c"
@@ -102,7 +104,8 @@ def draw(plan: DrawnPlan, lines: Lines, first: int) -> Figure:
     if first >= max(len(blocks), 1):
         raise InvalidInputError(f"first is {first}; the plan has {len(blocks)} blocks, numbered from 0.")
     drawn = list(_fitting(blocks[first:], lines))
-    size = (max(8.0, 2.0 + 0.42 * sum(each.width for each in drawn)), 3.4 + 0.34 * plan.tape.num_qubits)
+    columns = sum(each.width for each in drawn)
+    size = (min(max(8.0, 2.0 + 0.42 * columns), 10.0), 3.4 + 0.34 * plan.tape.num_qubits)
     figure = Figure(figsize=size, layout="constrained")
     rows = figure.add_gridspec(2, 2, height_ratios=[size[1] - 1.9, 1.9])
     _draw_blocks(figure.add_subplot(rows[0, :]), plan, lines, first, drawn)
@@ -138,14 +141,19 @@ class _DrawnBlock(NamedTuple):
     marks: list[Mark]
     width: int
 
+    @property
+    def hidden(self) -> int:
+        """How many operations of a block that is wider than a picture are not drawn."""
+        return len(self.block.operations) - len(self.marks)
+
 
 def _fitting(blocks: Sequence[AnyBlock], lines: Lines) -> Iterator[_DrawnBlock]:
-    """Blocks with their marks in columns, as long as these fit."""
+    """Blocks with their marks in columns, as long as these fit; of the first one, what fits of it."""
     used = 0
     for block in blocks:
-        marks = list(_in_columns(_marks(block, lines)))
+        marks = list(takewhile(lambda mark: mark.column < MAX_COLUMNS, _in_columns(_marks(block, lines))))
         width = max((mark.column for mark in marks), default=0) + 2
-        if used and used + width > MAX_COLUMNS:
+        if used and (used + width > MAX_COLUMNS or len(marks) < len(block.operations)):
             return
         used += width
         yield _DrawnBlock(block, marks, width)
@@ -171,6 +179,8 @@ def _in_columns(marks: Iterable[Mark]) -> Iterator[Mark]:
 def _draw_blocks(axes: Axes, plan: DrawnPlan, lines: Lines, first: int, drawn: Sequence[_DrawnBlock]) -> None:
     n, left, height = plan.tape.num_qubits, 0, 0.96
     stages = {stage.first for stage in getattr(plan.tape, "stages", ())[1:]}
+    names, beside = "block\nforward\nbackward", "offset points"
+    axes.annotate(names, (0, n - 0.4), (-4, 0), textcoords=beside, ha="right", va="top", fontsize=7)
     for number, (block, marks, width) in enumerate(drawn, start=first):
         tile = lines.of(union(block.tile))
         colors = [TILE if line in tile else SPACE for line in range(n)]
@@ -180,14 +190,18 @@ def _draw_blocks(axes: Axes, plan: DrawnPlan, lines: Lines, first: int, drawn: S
         for mark in marks:
             _draw_mark(axes, left + mark.column + 1.0, mark)
         moved = plan.traffic(block)
-        text = f"block {number}\nforward {moved.forward_bytes:.3g} B\nbackward {moved.backward_bytes:.3g} B"
+        text = "\n".join([str(number), *map(_in_bytes, (moved.forward_bytes, moved.backward_bytes))])
         axes.text(left + width / 2, n - 0.4, text, ha="center", va="top", fontsize=7)
         left += width
-    hidden = len(plan.tape.blocks) - first - len(drawn)
-    if hidden:
-        axes.text(left + 0.2, (n - 1) / 2, f"\u2026 {hidden} more blocks", rotation=90, va="center", fontsize=8)
+    hidden = {
+        "operation": sum(each.hidden for each in drawn),
+        "block": len(plan.tape.blocks) - first - len(drawn),
+    }
+    more = ", ".join(counted(count, f"more {what}") for what, count in hidden.items() if count)
+    if more:
+        axes.text(left + 0.2, (n - 1) / 2, f"\u2026 {more}", rotation=90, va="center", fontsize=8)
     axes.hlines(range(n), 0, left, color="#999999", linewidth=0.6, zorder=1)
-    axes.set(xlim=(0, left + bool(hidden)), ylim=(n + 1.3, -0.6), xticks=[])
+    axes.set(xlim=(0, left + bool(more)), ylim=(n + 1.3, -0.6), xticks=[])
     axes.set_yticks(range(n), labels=[f"{lines.name} {line}" for line in range(n)], fontsize=8)
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
@@ -196,6 +210,10 @@ def _draw_blocks(axes: Axes, plan: DrawnPlan, lines: Lines, first: int, drawn: S
         axes.scatter([], [], marker="s", color=COLORS[kind], label=kind)
     if kinds:
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=len(kinds), fontsize=8, frameon=False)
+
+
+def _in_bytes(number: float) -> str:
+    return f"{number:.3g} B" if number >= 0.01 or not number else "< 0.01 B"
 
 
 def _draw_mark(axes: Axes, place: float, mark: Mark) -> None:

@@ -71,11 +71,10 @@ class Report:
     def title(self) -> str:
         """Sizes of the circuit and of the plan."""
         sizes = self.summary
-        count = f"{sizes['blocks']} block" + ("s" if sizes["blocks"] != 1 else "")
         real = ", real amplitudes" if sizes.get("is_real") else ""
         return (
-            f"{sizes['num_qubits']} qubits{real}, {sizes['instructions']} instructions -> "
-            f"{sizes['operations']} operations in {count}"
+            f"{counted(sizes['num_qubits'], 'qubit')}{real}, {counted(sizes['instructions'], 'instruction')} -> "
+            f"{counted(sizes['operations'], 'operation')} in {counted(sizes['blocks'], 'block')}"
         )
 
     def rows(self) -> list[tuple[str, list[float], str]]:
@@ -98,7 +97,7 @@ class Report:
             indices = [*indices[: SHOWN_BLOCKS - 1], indices[-1]]
         lines = [self._of_block(index) for index in indices]
         if hidden > 0:
-            lines.insert(-1, f"... {hidden} more blocks")
+            lines.insert(-1, f"... {counted(hidden, 'more block')}")
         return [*lines, *self.notes]
 
     def _of_block(self, index: int) -> str:
@@ -128,6 +127,11 @@ class Report:
         items = "".join(f"<li>{escape(line)}</li>" for line in self.listed())
         caption = f"Plan: {self.title}; per {self.per} and sample"
         return f"{table(caption, rows, heads)}<ul>{items}</ul>"
+
+
+def counted(number: float, noun: str) -> str:
+    """A number of things: 1 qubit, 2 qubits."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def table(caption: str, rows: Iterable[Sequence[object]], heads: Sequence[str] = ()) -> str:

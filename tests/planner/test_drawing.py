@@ -18,7 +18,7 @@ from qiskit_fusedqml.errors import InvalidInputError, MissingExtraError
 from qiskit_fusedqml.ir.program import Program
 from qiskit_fusedqml.planner import fuse
 from qiskit_fusedqml.planner.cost import CostModel
-from qiskit_fusedqml.planner.drawing import COLORS
+from qiskit_fusedqml.planner.drawing import COLORS, MAX_COLUMNS
 from qiskit_fusedqml.planner.pauli_vector import fuse_channels
 from qiskit_fusedqml.planner.pauli_vector.tape import Affine
 from qiskit_fusedqml.planner.plan import Plan
@@ -71,31 +71,47 @@ def test_the_picture_has_the_numbers_of_the_summary() -> None:
         for which in ("", "gate_by_gate_"):
             total = summary[f"{which}forward_{unit}"] + summary[f"{which}backward_{unit}"]
             assert f"\n{total:,.0f}" in shown
-    moved = [float(number) for number in re.findall(r"forward ([\d.]+) B", shown)]
+    moved = np.array(re.findall(r"^\d+\n([\d.]+) B\n([\d.]+) B$", shown, re.MULTILINE), float)
     assert len(moved) == len(plan.tape.blocks)
-    assert sum(moved) == pytest.approx(summary["forward_bytes"], rel=1e-2)
+    expected = [summary["forward_bytes"], summary["backward_bytes"]]
+    np.testing.assert_allclose(moved.sum(axis=0), expected, rtol=1e-2)
+
+
+def blocks_of(figure: Figure) -> list[int]:
+    """Numbers of the blocks that a picture has."""
+    return [int(number) for number in re.findall(r"^(\d+)\n.* B\n", texts(figure), re.MULTILINE)]
 
 
 def test_a_long_plan_is_drawn_in_parts() -> None:
     plan = plan_of_layers(20)
     whole = len(plan.tape.blocks)
-    part = texts(plan.draw())
-    drawn = part.count("block ")
-    assert 1 < drawn < whole
-    assert f"{whole - drawn} more blocks" in part
-    assert "block 0\n" not in texts(plan.draw(drawn))
-    assert f"block {drawn}\n" in texts(plan.draw(drawn))
-    assert "more blocks" not in texts(plan.draw(whole - 1))
+    drawn = blocks_of(plan.draw())
+    assert drawn == list(range(len(drawn)))
+    assert 1 < len(drawn) < whole
+    assert f"{whole - len(drawn)} more blocks" in texts(plan.draw())
+    assert blocks_of(plan.draw(len(drawn)))[0] == len(drawn)
+    assert "more block" not in texts(plan.draw(whole - 1))
     for wrong in (whole, -1):
         with pytest.raises(InvalidInputError, match="first"):
             plan.draw(wrong)
 
 
+def test_a_long_block_is_cut_off() -> None:
+    plan = fuse(layered(3, 200), CostModel(), wanted_slots=frozenset(range(9 * 200)))
+    figure = plan.draw()
+    marked = {x for kind in COLORS for size in (70, 18) for x, _ in places(figure, kind, size)}
+    assert len(marked) == MAX_COLUMNS
+    assert figure.get_size_inches()[0] <= 10
+    (hidden,) = re.findall(r"(\d+) more operations", texts(figure))
+    shown = len(plan.tape.blocks[0].operations) - int(hidden)
+    assert MAX_COLUMNS <= shown <= 3 * MAX_COLUMNS
+
+
 def test_plans_without_gates_and_with_stages_are_drawn() -> None:
-    assert "more blocks" not in texts(fuse(Program(2, 0, ()), CostModel()).draw())
+    assert "more" not in texts(fuse(Program(2, 0, ()), CostModel()).draw())
     plan = staged.planned(staged.layered(12, 2, "cz"), 2)
     dashed = [line for line in plan.draw().axes[0].lines if line.get_linestyle() == "--"]
-    drawn = texts(plan.draw()).count("block ")
+    drawn = len(blocks_of(plan.draw()))
     assert len(dashed) == sum(0 < stage.first < drawn for stage in plan.tape.stages) > 0
 
 
