@@ -20,6 +20,7 @@ from support.tapes import TapeMaker, random_state, replaced, tape_of
 
 from qiskit_fusedqml.devices.gpu import layout, sequences, sources
 from qiskit_fusedqml.devices.gpu.compiled import Geometry, compile_tape
+from qiskit_fusedqml.devices.gpu.constants import SWEEP
 from qiskit_fusedqml.devices.gpu.device import GPUDevice
 from qiskit_fusedqml.devices.gpu.limits import Limits
 from qiskit_fusedqml.devices.gpu.operations import KINDS
@@ -489,6 +490,7 @@ def test_arguments_are_of_the_types_that_kernels_declare():
     assert set(declared) == {name.partition("<")[0].removeprefix("fusedqml::") for name in sources.kernel_names()}
     assert {kind for kinds in declared.values() for kind, _ in kinds} - {"Real", "Value", "unsigned long long"} <= {
         *signatures.TYPES,
+        *signatures.BY_VALUE,
         "Complex<Real>",
         "Part<Real>",
         "Part<Value>",
@@ -508,6 +510,24 @@ def test_arguments_are_of_the_types_that_kernels_declare():
             signatures.check(name, [*right[:number], wrong, *right[number + 1 :]])
     with pytest.raises(TypeError, match="6 parameters; 5 arguments"):
         EmulatedRuntime().launch(name, (1, 1), 32, 0, right[:5])
+
+
+def test_members_of_structures_are_what_the_text_declares():
+    name, runtime = sources.sweep_name(True, 2, warp=True, undo=False), EmulatedRuntime()
+    members = dict.fromkeys(SWEEP.names, 0)
+    members |= dict.fromkeys(("words", "order", "load_rows", "store_rows"), np.zeros(4, np.int32))
+    members |= {"part": None, "numbers": np.zeros(2, np.float32), "partials": None}
+    members |= dict.fromkeys(("ket", "bra", "tables"), np.zeros(2, np.complex64))
+    structure = runtime.structure(SWEEP, members)
+    signatures.check(name, [structure])
+    assert not structure.copy().members  # what takes it by value does not keep its buffers
+    for member, wrong in [("numbers", np.zeros(2)), ("part", np.zeros(2)), ("words", members["ket"])]:
+        with pytest.raises(TypeError, match=f"{member} is of type"):
+            signatures.check(name, [runtime.structure(SWEEP, members | {member: wrong})])
+    with pytest.raises(TypeError, match="no SweepArguments"):
+        signatures.check(name, [np.int32(0)])
+    with pytest.raises(KeyError, match="steps"):
+        runtime.structure(SWEEP, {name: value for name, value in members.items() if name != "steps"})
 
 
 def test_kernels_are_declared_by_their_text():

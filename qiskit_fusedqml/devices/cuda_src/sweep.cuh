@@ -74,41 +74,26 @@ template <bool warp, bool measured> constexpr int block_threads = warp ? warp_bl
 template <bool warp, bool undo, bool measured> constexpr int least_blocks = warp || measured || !undo || largest_block <= small_block;
 
 // words: the records; order: for each of `steps` where in `words` a record begins, its first word, and where the exchange begins that a plain layer of RY is
-// followed by, or -1; load_rows, store_rows: the first and the last window's rows in
-// `words`; samples `first_sample` to `first_sample + samples` of `batch`; numbers: coefficients; capacity: overlaps kept between flushes;
-// partials: [slot][row] sums of each tile, row = sample * tiles + tile. measured: overlaps of matrices are wanted, which takes more registers than
-// the threads of the largest blocks have, so that blocks are smaller. With a `part`, that says where the states are and which sample is first;
-// it is volatile so that its pointers are read where they are needed and take no registers in between.
-template <class Real, int W, bool warp, bool undo, bool measured>
-__global__ void __launch_bounds__(block_threads<warp, measured>, least_blocks<warp, undo, measured>)
-sweep(const int* __restrict__ words, const int* __restrict__ order, int steps, int load_rows, int store_rows, int n, int t, int batch, int first_sample,
-      int samples, const volatile Part<Real>* part, Complex<Real>* ket_state, Complex<Real>* bra_state, const Real* __restrict__ numbers,
-      int shared_numbers, const Complex<Real>* __restrict__ tables, Real* partials, int capacity, int second) {
-    Tile<Real, W, warp> tile;
-    const int group_bits = t - W, tile_bits = n - t, bank_bits = sizeof(Real) == 4 ? 4 : 3;
-    const int group = warp ? static_cast<int>(threadIdx.x) >> group_bits : 0;
-    tile.n = n;
-    tile.t = t;
-    tile.lane_bits = warp && group_bits < 5 ? group_bits : 5;
-    tile.active = !warp || tile.row() >> tile_bits < samples;
-    tile.samples = samples;
-    tile.first_sample = part ? static_cast<int>(part->first_sample) : first_sample;
-    tile.batch = batch;
-    tile.numbers = numbers;
-    tile.shared_numbers = shared_numbers;
-    tile.buffer = reinterpret_cast<Complex<Real>*>(shared_memory) + (group << t);
-    tile.second = second;
-    const unsigned free_banks = group_bits < bank_bits && t >= bank_bits ? (1u << bank_bits) - 1 : 0u;
-    tile.skew = warp ? (static_cast<unsigned>(group) << group_bits) & free_banks : 0u;
-    tile.sums = reinterpret_cast<Real*>(reinterpret_cast<Complex<Real>*>(shared_memory) + (1 << t) + second);
-    tile.capacity = capacity;
-    tile.partials = partials;
+// followed by, or -1; load_rows, store_rows: the first and the last window's rows; samples `first_sample` to `first_sample + samples` of `batch`; numbers:
+// coefficients; capacity: overlaps kept between flushes; partials: [slot][row] sums of each tile, row = sample * tiles + tile. With a `part`, that says where the
+// states are and which sample is first; it is volatile so that its pointers are read where they are needed and take no registers in between.
+template <class Real> struct SweepArguments : SweepMembers<Real> {
+    __device__ __forceinline__ Complex<Real>* ket_state() const {
+        if (this->part) return this->part->ket;
+        return this->ket;
+    }
+    __device__ __forceinline__ Complex<Real>* bra_state() const {
+        if (this->part) return this->part->bra;
+        return this->bra;
+    }
+};
+static_assert(sizeof(SweepArguments<float>) == sweep_bytes && sizeof(SweepArguments<double>) == sweep_bytes);
 
-    Complex<Real> ket[1 << W], bra[1 << W];
-    load(tile, words + load_rows, part ? part->ket : ket_state, ket);
-    if (undo) load(tile, words + load_rows, part ? part->bra : bra_state, bra);
-    for (int k = 0; k < steps; ++k) {
-        const Words<4> step = read<4>(order + 4 * k);
+template <bool undo, bool measured, class Real, int W, bool warp>
+__device__ __forceinline__ void apply_records(const Tile<Real, W, warp>& tile, const int* __restrict__ words, const int* __restrict__ order, int steps,
+                                              const Complex<Real>* __restrict__ tables, Complex<Real> (&ket)[1 << W], Complex<Real> (&bra)[1 << W]) {
+    for (const int* end = order + 4 * steps; order != end; order += 4) {
+        const Words<4> step = read<4>(order);
         const int* record = words + static_cast<unsigned>(step.at[0]);
         if (step.at[1] == plain_turn) {
             plain_turns<undo>(tile, record + 1, ket, bra);
@@ -118,8 +103,38 @@ sweep(const int* __restrict__ words, const int* __restrict__ order, int steps, i
             apply<undo, measured>(tile, step.at[1], record + 1, tables, ket, bra);
         }
     }
-    store(tile, words + store_rows, part ? part->ket : ket_state, ket);
-    if (undo) store(tile, words + store_rows, part ? part->bra : bra_state, bra);
+}
+
+// measured: overlaps of matrices are wanted, which takes more registers than the threads of the largest blocks have, so that blocks are smaller.
+template <class Real, int W, bool warp, bool undo, bool measured>
+__global__ void __launch_bounds__(block_threads<warp, measured>, least_blocks<warp, undo, measured>)
+sweep(SweepArguments<Real> s) {
+    Tile<Real, W, warp> tile;
+    const int group_bits = s.t - W, tile_bits = s.n - s.t, bank_bits = sizeof(Real) == 4 ? 4 : 3;
+    const int group = warp ? static_cast<int>(threadIdx.x) >> group_bits : 0;
+    tile.n = s.n;
+    tile.t = s.t;
+    tile.lane_bits = warp && group_bits < 5 ? group_bits : 5;
+    tile.active = !warp || tile.row() >> tile_bits < s.samples;
+    tile.samples = s.samples;
+    tile.first_sample = s.part ? static_cast<int>(s.part->first_sample) : s.first_sample;
+    tile.batch = s.batch;
+    tile.numbers = s.numbers;
+    tile.shared_numbers = s.shared_numbers;
+    tile.buffer = reinterpret_cast<Complex<Real>*>(shared_memory) + (group << s.t);
+    tile.second = s.second;
+    const unsigned free_banks = group_bits < bank_bits && s.t >= bank_bits ? (1u << bank_bits) - 1 : 0u;
+    tile.skew = warp ? (static_cast<unsigned>(group) << group_bits) & free_banks : 0u;
+    tile.sums = reinterpret_cast<Real*>(reinterpret_cast<Complex<Real>*>(shared_memory) + (1 << s.t) + s.second);
+    tile.capacity = s.capacity;
+    tile.partials = s.partials;
+
+    Complex<Real> ket[1 << W], bra[1 << W];
+    load(tile, s.load_rows, s.ket_state(), ket);
+    if (undo) load(tile, s.load_rows, s.bra_state(), bra);
+    apply_records<undo, measured>(tile, s.words, s.order, s.steps, s.tables, ket, bra);
+    store(tile, s.store_rows, s.ket_state(), ket);
+    if (undo) store(tile, s.store_rows, s.bra_state(), bra);
 }
 
 }  // namespace fusedqml

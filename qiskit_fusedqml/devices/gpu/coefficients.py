@@ -115,7 +115,7 @@ class LoadedMap:
         self.counts = Counts._make(counts)
         sizes = {f"num_{name}": count for name, count in self.counts._asdict().items()}
         buffers = {name: launcher.upload(array) for name, array in arrays.items()}
-        self.structure = launcher.runtime.structure(MAP, buffers, sizes)
+        self.structure = launcher.runtime.structure(MAP, buffers | sizes)
         dense = [np.stack([m.real, m.imag], -1).ravel() for m in c.dense]
         self.dense = launcher.upload(np.concatenate([np.zeros(0), *dense]))
         self._dense_qubits = tuple(len(matrix).bit_length() - 1 for matrix in c.dense)

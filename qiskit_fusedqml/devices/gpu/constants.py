@@ -60,11 +60,32 @@ MAP_ARRAYS: dict[str, type[np.number]] = {
 _C_TYPES: dict[type[np.number], str] = {np.int32: "int", np.float64: "double"}
 """C++'s names of them."""
 
-MAP = np.dtype(
-    [(name, np.uint64) for name in MAP_ARRAYS] + [(f"num_{name}", np.int32) for name in Counts._fields],
-    align=True,
-)
-"""A `CoefficientMap`, which kernels take by value."""
+STRUCTURES: dict[str, dict[str, str]] = {
+    "MapMembers": {
+        **{name: f"const {_C_TYPES[kind]}*" for name, kind in MAP_ARRAYS.items()},
+        **dict.fromkeys((f"num_{name}" for name in Counts._fields), "int"),
+    },
+    "SweepMembers": {
+        **dict.fromkeys(("words", "order", "load_rows", "store_rows"), "const int*"),
+        "part": "const volatile Part<Real>*",
+        **dict.fromkeys(("ket", "bra"), "Complex<Real>*"),
+        "numbers": "const Real*",
+        "tables": "const Complex<Real>*",
+        "partials": "Real*",
+        **dict.fromkeys(("steps", "n", "t", "batch", "first_sample", "samples"), "int"),
+        **dict.fromkeys(("shared_numbers", "capacity", "second"), "int"),
+    },
+}
+"""Structures that kernels take by value: the C++ types of their members, which are pointers and integers."""
+
+
+def _structure(name: str) -> np.dtype[np.void]:
+    """NumPy's type of a structure."""
+    members = STRUCTURES[name].items()
+    return np.dtype([(member, np.uint64 if "*" in kind else np.int32) for member, kind in members], align=True)
+
+
+MAP, SWEEP = _structure("MapMembers"), _structure("SweepMembers")
 
 RECORDS = ("exchange", "flush", "turn", "unitary", "pauli", "phase", "diagonal", "measure", "dense")
 """The kinds of a sweep's records, by number."""
@@ -114,6 +135,7 @@ def declarations(block_threads: int) -> str:
         "part_bytes": PART_BYTES,
         "results_bytes": RESULTS_BYTES,
         "map_bytes": MAP.itemsize,
+        "sweep_bytes": SWEEP.itemsize,
         "steep": int(STEEP),
         "staged_terms": STAGED_TERMS,
         "thread_rows": THREAD_ROWS,
@@ -123,14 +145,16 @@ def declarations(block_threads: int) -> str:
         "pauli_words": PAULI_WORDS,
     }
     lines = [f"constexpr int {name} = {value};" for name, value in numbers.items()]
-    for name, members in (
+    for name, values in (
         ("Kind", [f"{each}_record" for each in RECORDS]),
         ("Scaling", list(SCALINGS)),
         ("Step", [f"{each}_step" for each in STEPS]),
         ("PauliKind", [f"pauli_{each}" for each in PAULI_KINDS]),
     ):
-        lines.append(f"enum {name} {{ {', '.join(members)} }};")
-    members = [f"const {_C_TYPES[kind]}* {name};" for name, kind in MAP_ARRAYS.items()]
-    members += [f"int num_{name};" for name in Counts._fields]
-    lines.append(f"struct MapMembers {{ {' '.join(members)} }};")
+        lines.append(f"enum {name} {{ {', '.join(values)} }};")
+    lines += [f"template <class Real> struct {name};" for name in ("Complex", "Part")]
+    for name, members in STRUCTURES.items():
+        template = "template <class Real> " if any("Real" in kind for kind in members.values()) else ""
+        declared = " ".join(f"{kind} {member};" for member, kind in members.items())
+        lines.append(f"{template}struct {name} {{ {declared} }};")
     return "namespace fusedqml {\n" + "\n".join(lines) + "\n}\n"

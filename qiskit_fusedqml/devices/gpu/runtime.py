@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import wraps
+from types import MappingProxyType
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 import numpy as np
@@ -54,18 +55,18 @@ class Structure(NDArray[np.void]):
     """A structure that a kernel takes by value: one NumPy record.
 
     Attributes:
-        buffers: What it holds the addresses of.
+        members: What it was made of, by name: buffers, None for a null pointer, and integers. Copies have none.
     """
 
-    buffers: tuple[Buffer, ...]
+    members: Mapping[str, Any] = MappingProxyType({})
 
     @classmethod
-    def of(cls, dtype: np.dtype[np.void], addresses: dict[str, int], buffers: Iterable[Buffer]) -> Structure:
-        """One of that type, from addresses and other numbers by name."""
-        made = np.zeros(1, dtype).view(cls)
-        for name in dtype.names or ():
-            made[name] = addresses[name]
-        made.buffers = tuple(buffers)
+    def of(cls, dtype: np.dtype[np.void], members: Mapping[str, Any], address: Callable[[Buffer], int]) -> Structure:
+        """One of that type; ``address`` is that of a buffer."""
+        values = (members[name] for name in dtype.names or ())
+        record = tuple(v if isinstance(v, int) else 0 if v is None else address(v) for v in values)
+        made = np.array([record], dtype).view(cls)
+        made.members = members
         return made
 
 
@@ -157,10 +158,9 @@ class Runtime:
         """A copy of a host array, flattened."""
         return self._allocated(array.nbytes, lambda: self._cupy.asarray(np.ravel(array)))
 
-    def structure(self, dtype: np.dtype[np.void], buffers: dict[str, Buffer], numbers: dict[str, int]) -> Structure:
-        """A structure of the addresses of buffers, and of numbers."""
-        addresses = {name: int(buffer.data.ptr) for name, buffer in buffers.items()}
-        return Structure.of(dtype, addresses | numbers, buffers.values())
+    def structure(self, dtype: np.dtype[np.void], members: Mapping[str, Any]) -> Structure:
+        """A structure of buffers, None for null pointers, and integers, by name."""
+        return Structure.of(dtype, members, lambda buffer: int(buffer.data.ptr))
 
     def copy(self, buffer: Buffer) -> Buffer:
         """A copy on the device."""

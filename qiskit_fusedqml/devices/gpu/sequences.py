@@ -24,11 +24,11 @@ from ...planner.tape import Tape
 from .. import Coefficients
 from .coefficients import CoefficientsOnDevice
 from .compiled import Geometry, Sweep, compile_tape
-from .constants import PART_BYTES, THREADS, WARP_THREADS
+from .constants import PART_BYTES, SWEEP, THREADS, WARP_THREADS
 from .launches import GPUState, Launcher, Partials
 from .layout import TABLE_WORDS, Sizes, turns
 from .runtime import Buffer
-from .sources import arguments, sweep_name
+from .sources import sweep_name
 
 KEPT_WORKSPACES = 4
 """Of a tape, one for each stream and batch."""
@@ -235,14 +235,31 @@ class LoadedTape:
         sweep, undo, geometry = loaded.sweep, partials is not None, self._launcher.geometry
         shape, (first, count) = sweep.shape, samples
         order, records = (loaded.backward, sweep.backward) if undo else (loaded.forward, sweep.forward)
-        ends = (sweep.last_vectors, sweep.stop_vectors) if undo else (0, sweep.last_vectors)
         blocks, threads, shared_bytes, second = launch_size(geometry, sweep, count, undo=undo)
-        values = [loaded.words, order, len(records), *ends, shape.num_qubits, shape.dimension, workspace.batch]
-        values += [first, count, workspace.part, *states, workspace.numbers, self._numbers.num_shared]
-        values += [workspace.tables, partials, sweep.capacity, second]
+        members = {
+            "words": loaded.words,
+            "order": order,
+            "steps": len(records),
+            "load_rows": loaded.words[sweep.last_vectors if undo else 0 :],
+            "store_rows": loaded.words[sweep.stop_vectors if undo else sweep.last_vectors :],
+            "n": shape.num_qubits,
+            "t": shape.dimension,
+            "batch": workspace.batch,
+            "first_sample": first,
+            "samples": count,
+            "part": workspace.part,
+            "ket": states[0],
+            "bra": states[1],
+            "numbers": workspace.numbers,
+            "shared_numbers": self._numbers.num_shared,
+            "tables": workspace.tables,
+            "partials": partials,
+            "capacity": sweep.capacity,
+            "second": second,
+        }
         measured = sweep.measured and undo and not shape.warp
         name = sweep_name(geometry.single, shape.register_qubits, shape.warp, undo, measured)
-        self._runtime.launch(name, (blocks, 1), threads, shared_bytes, arguments("sweep", values))
+        self._runtime.launch(name, (blocks, 1), threads, shared_bytes, [self._runtime.structure(SWEEP, members)])
 
     def _room(self, count: int, bra: Buffer | None) -> Buffer | None:
         """For partial overlaps, if there is a bra: at least those of any one sweep, at most all of them."""

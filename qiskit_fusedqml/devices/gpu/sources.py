@@ -64,12 +64,16 @@ def _declared() -> dict[str, tuple[str, tuple[type[np.integer] | None, ...]]]:
     """Template parameters of each kernel, and the types of its parameters: None for pointers and structures."""
     found: dict[str, tuple[str, tuple[type[np.integer] | None, ...]]] = {}
     for kernel in _KERNEL.finditer(source()):
-        types = (
-            None if "*" in parameter or "Map" in parameter else np.int64 if "long long" in parameter else np.int32
-            for parameter in kernel["parameters"].split(",")
-        )
-        found[kernel["name"]] = kernel["template"] or "", tuple(types)
+        types = tuple(_integer(parameter) for parameter in kernel["parameters"].split(","))
+        found[kernel["name"]] = kernel["template"] or "", types
     return found
+
+
+def _integer(parameter: str) -> type[np.integer] | None:
+    """The type of an integer parameter; None for pointers and structures."""
+    if "*" in parameter:
+        return None
+    return np.int64 if "long long" in parameter else np.int32 if "int" in parameter.split() else None
 
 
 def arguments(kernel: str, values: Sequence[Any]) -> list[Any]:

@@ -17,7 +17,8 @@ from types import ModuleType, SimpleNamespace
 from typing import Any, Self
 
 import numpy as np
-from support.emulation.runtime import Library, library
+from support.emulation.runtime import Library, buffers_of, library
+from support.emulation.signatures import check
 from support.emulation.streams import CUDARuntimeError, Event, Graph, Machine, Memory, Stream, elapsed_time
 
 ORDINARY_SHARED = 48 << 10
@@ -256,8 +257,9 @@ class RawKernel:
             raise CUDARuntimeError("cudaErrorInvalidResourceHandle: the function was loaded on another device")
         assert all(isinstance(a, Array | np.int32 | np.int64 | np.uint64 | np.ndarray) for a in args)
         assert all(a.size == 1 and a.dtype.names for a in args if isinstance(a, np.ndarray))
-        assert all(a.host.flags.c_contiguous for a in args if isinstance(a, Array))
-        on_current_device(args)
+        assert all(a.host.flags.c_contiguous for a in buffers_of(args) if isinstance(a, Array))
+        check(self.name, args)
+        on_current_device(buffers_of(args))
         assert shared <= self.max_dynamic_shared_size_bytes <= ATTRIBUTES["MaxSharedMemoryPerBlockOptin"]
         assert 0 < block[0] <= 1024
         assert len(block) == 1
@@ -265,7 +267,7 @@ class RawKernel:
         assert 0 < x < 2**31
         assert 0 < y < 2**16
         # as in CUDA, what is launched does not keep its buffers
-        arguments = [a.host if isinstance(a, Array) else a for a in args]  # structures are taken by value
+        arguments = [a.host if isinstance(a, Array) else a.copy() for a in args]  # structures are taken by value
 
         def run() -> None:
             with _emulation:

@@ -1,7 +1,8 @@
 // Runs recorded launches again, with a thread of the operating system for each CUDA thread: for the sanitizers, which want a program of their own.
 //
 // The file: number of buffers; each as size and content; number of launches; each as kernel, blocks (2), threads, bytes of shared memory, number of
-// arguments; each argument as kind (0: number, 1: buffer, 2: null) and two words (its bits; or buffer and offset). All of them 8 bytes wide.
+// arguments; each argument as number of words; each word as kind (0: number, 1: buffer, 2: null) and two words (its bits; or buffer and offset). All of
+// them 8 bytes wide.
 // Afterwards the buffers' contents go to standard output.
 #include <cstdio>
 #include <cstdlib>
@@ -37,12 +38,15 @@ int main(int, char** arguments) {
         Entry* entry = entries[next(file)];
         const unsigned sizes[3] = {unsigned(next(file)), unsigned(next(file)), unsigned(next(file))};
         const size_t shared_bytes = next(file), count = next(file);
-        std::vector<uint64_t> values(count);
+        std::vector<std::vector<uint64_t>> values(count);
         std::vector<void*> pointers(count);
         for (size_t k = 0; k < count; ++k) {
-            const uint64_t kind = next(file), first = next(file), second = next(file);
-            values[k] = kind == 0 ? first : kind == 1 ? reinterpret_cast<uint64_t>(buffers[first].data.get() + second) : 0;
-            pointers[k] = &values[k];
+            values[k].resize(next(file));
+            for (uint64_t& value : values[k]) {
+                const uint64_t kind = next(file), first = next(file), second = next(file);
+                value = kind == 0 ? first : kind == 1 ? reinterpret_cast<uint64_t>(buffers[first].data.get() + second) : 0;
+            }
+            pointers[k] = values[k].data();
         }
         entry(sizes, shared_bytes, pointers.data());
     }

@@ -10,10 +10,12 @@ import re
 import struct
 import subprocess
 import tempfile
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from support.emulation.signatures import check
@@ -139,6 +141,25 @@ def _value(argument: object) -> ctypes._SimpleCData:
     return np.ctypeslib.as_ctypes_type(np.asarray(argument).dtype)(argument)
 
 
+def buffers_of(arguments: Iterable[Any]) -> list[Any]:
+    """The buffers among arguments, and among the members of structures."""
+    members = [each.members.values() if isinstance(each, Structure) else (each,) for each in arguments]
+    return [each for group in members for each in group if each is not None and not isinstance(each, int | np.number)]
+
+
+def words_of(argument: object) -> list[int | np.ndarray | None]:
+    """What a kernel is given as 8-byte words: numbers, and instead of their addresses buffers, or None."""
+    if argument is None or (isinstance(argument, np.ndarray) and not isinstance(argument, Structure)):
+        return [argument]
+    if not isinstance(argument, Structure):
+        return [int(argument) & 2**64 - 1]
+    words: list[int | np.ndarray | None] = list(map(int, np.frombuffer(argument.tobytes(), np.uint64)))
+    for name, (kind, offset) in argument.dtype.fields.items():
+        if kind == np.uint64:
+            words[offset // 8] = argument.members[name]
+    return words
+
+
 class Recorder:
     """Notes launches for `replay`; `EmulatedRuntime.launch` calls it before it runs them."""
 
@@ -150,20 +171,23 @@ class Recorder:
     def note(self, name: str, sizes: tuple[int, int, int], shared_bytes: int, arguments: list[object]) -> None:
         words = [*sizes, shared_bytes, len(arguments)]
         for argument in arguments:
-            words += self._argument(argument)
+            parts = words_of(argument)
+            words.append(len(parts))
+            for part in parts:
+                words += self._word(part)
         self.launches.append((name, words))
 
-    def _argument(self, argument: object) -> tuple[int, int, int]:
-        if argument is None:
+    def _word(self, word: int | np.ndarray | None) -> tuple[int, int, int]:
+        if word is None:
             return 2, 0, 0
-        if not isinstance(argument, np.ndarray):
-            return 0, int(argument) & 2**64 - 1, 0
-        root = argument.base
+        if isinstance(word, int):
+            return 0, word, 0
+        root = word.base
         if not any(root is known for known in self.roots):
             self.roots.append(root)
             self.contents.append(root[GUARD:-GUARD].tobytes())
         number = next(k for k, known in enumerate(self.roots) if known is root)
-        return 1, number, argument.ctypes.data - root.ctypes.data - GUARD
+        return 1, number, word.ctypes.data - root.ctypes.data - GUARD
 
     def file(self, names: list[str]) -> bytes:
         """What the program reads; ``names`` are its entries."""
@@ -236,9 +260,8 @@ class EmulatedRuntime:
         assert buffer.dtype == array.dtype
         buffer[: len(array)] = array
 
-    def structure(self, dtype, buffers, numbers):
-        addresses = {name: buffer.ctypes.data for name, buffer in buffers.items()}
-        return Structure.of(dtype, addresses | numbers, buffers.values())
+    def structure(self, dtype, members):
+        return Structure.of(dtype, members, lambda buffer: buffer.ctypes.data)
 
     def download(self, buffer):
         assert self.captured is None, "a copy to the host while launches are captured"
@@ -293,8 +316,7 @@ class EmulatedRuntime:
             self.recorder.note(kernel, (*blocks, threads), shared_bytes, list(arguments))
         self.kernels.seed(self.seed)
         self.kernels.run(kernel, (*blocks, threads), shared_bytes, list(arguments))
-        for argument in arguments:
-            if isinstance(argument, np.ndarray) and not isinstance(argument, Structure):
-                root = argument.base
-                if not ((root[:GUARD] == 0xFF).all() and (root[-GUARD:] == 0xFF).all()):
-                    raise RuntimeError(f"{kernel}: a write beyond a buffer")
+        for buffer in buffers_of(arguments):
+            root = buffer.base
+            if not ((root[:GUARD] == 0xFF).all() and (root[-GUARD:] == 0xFF).all()):
+                raise RuntimeError(f"{kernel}: a write beyond a buffer")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from support import nvrtc
-from support.emulation.runtime import GUARD, EmulatedRuntime
+from support.emulation.runtime import GUARD, EmulatedRuntime, words_of
 from support.emulation.signatures import signatures
 from support.registers import AS_CUPY_DOES, block_threads
 from support.sass.machine import PARAMETERS, Machine, Memory
@@ -28,14 +28,14 @@ class Launch:
     Attributes:
         kernel: Its name expression.
         sizes: Blocks, threads, bytes of shared memory.
-        arguments: Numbers, None, or the buffer's number and the distance from its start.
+        arguments: Words of each: numbers, None, or a buffer's number and the distance from its start.
         before: The buffers' contents.
         after: The same afterwards.
     """
 
     kernel: str
     sizes: tuple[int, int, int]
-    arguments: list[object]
+    arguments: list[list[object]]
     before: list[bytes]
     after: list[bytes]
 
@@ -51,15 +51,16 @@ class NotingRuntime(EmulatedRuntime):
         if "sweep" not in kernel:
             return super().launch(kernel, blocks, threads, shared_bytes, arguments)
         roots: list[np.ndarray] = []
-        noted: list[object] = []
-        for each in arguments:
-            if isinstance(each, np.ndarray):
-                if not any(each.base is root for root in roots):
-                    roots.append(each.base)
-                number = next(k for k, root in enumerate(roots) if root is each.base)
-                noted.append((number, each.ctypes.data - each.base.ctypes.data - GUARD))
-            else:
-                noted.append(each)
+        noted: list[list[object]] = []
+        for argument in arguments:
+            noted.append(words := [])
+            for each in words_of(argument):
+                if isinstance(each, np.ndarray):
+                    if not any(each.base is root for root in roots):
+                        roots.append(each.base)
+                    number = next(k for k, root in enumerate(roots) if root is each.base)
+                    each = number, each.ctypes.data - each.base.ctypes.data - GUARD
+                words.append(each)
         before = [root[GUARD:-GUARD].tobytes() for root in roots]
         super().launch(kernel, blocks, threads, shared_bytes, arguments)
         after = [root[GUARD:-GUARD].tobytes() for root in roots]
@@ -88,12 +89,13 @@ def run(launch: Launch, text: str | None = None) -> tuple[Machine, list[bytes]]:
     struct.pack_into("<I", constants, 0x28, 0x1000)  # where local memory ends
     offset = PARAMETERS
     name = launch.kernel.removeprefix("fusedqml::").partition("<")[0]
-    for (kind, is_pointer), argument in zip(signatures()[name], launch.arguments, strict=True):
-        size = 8 if is_pointer or "long long" in kind else 4
+    for (kind, is_pointer), words in zip(signatures()[name], launch.arguments, strict=True):
+        size = 4 if kind == "int" and not is_pointer else 8
         offset = -(-offset // size) * size
-        value = addresses[argument[0]] + argument[1] if isinstance(argument, tuple) else int(argument or 0)
-        struct.pack_into("<q" if size == 8 else "<i", constants, offset, value)
-        offset += size
+        for word in words:
+            value = addresses[word[0]] + word[1] if isinstance(word, tuple) else int(word or 0)
+            struct.pack_into("<Q" if size == 8 else "<I", constants, offset, value & 256**size - 1)
+            offset += size
     machine = Machine(program(launch.kernel, text), threads, 0, bytes(constants), memory, shared_bytes)
     machine.run()
     return machine, [memory.content(at, len(each)) for at, each in zip(addresses, launch.before, strict=True)]
