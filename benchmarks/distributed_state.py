@@ -119,7 +119,7 @@ def rank_main(n: int, layers: int, kind: str) -> None:
         peak = max(comm.allgather(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss))
         if comm.rank:
             continue
-        plan = f.plans.sweeps(f.training_request(f.read(None, w))).plan
+        plan = f.plans.sweeps(f.request(f.read(None, w))).plan
         answer = {
             "seconds": times,
             "exchanging_seconds": exchanging[0] / STEPS,

@@ -10,7 +10,7 @@
 `basis_columns`       sweeps over the columns of a unitary instead of many samples
 `plans`               the plans of a program, shared by structure
 `memory`              the memory budget: pieces of a batch, checkpoints
-`recorded_steps`      training steps on arrays in a device's memory, recorded: CUDA graphs on a GPU
+`recorded_steps`      values and gradients on arrays in a device's memory, recorded: CUDA graphs on a GPU
 `forward_cache`       final states that outlive a forward pass
 `state_gradients`     derivatives of amplitudes, in reverse mode
 `probabilities`       probabilities of groups of outcomes, and their derivatives

@@ -35,6 +35,7 @@ from .kraus_trajectories import sampled
 from .memory import BRA, KET, KET_COPY_BRA_AMPLITUDES, MemoryEstimate
 from .options import EngineOptions
 from .parameters import (
+    NO_PARAMETERS,
     Loss,
     ParameterBatch,
     ParameterSet,
@@ -162,7 +163,7 @@ class ProgramFunction:
         It is that of a batch that fills the lanes of every thread; smaller ones may be cut into other tiles.
         """
         model = self.device.cost_model
-        request = self.training_request(self._any_batch(model.lanes * model.threads))
+        request = self.request(self._any_batch(model.lanes * model.threads))
         return self.plans.planned(request).plan
 
     def memory_estimate(self, batch: int = 1) -> MemoryEstimate:
@@ -171,7 +172,7 @@ class ProgramFunction:
         The plan itself is not counted. Where memory counts by the page, small circuits take more.
         """
         batch = whole_number(batch, "batch", least=1)
-        sweeps = self.plans.sweeps(self.training_request(self._any_batch(batch)))
+        sweeps = self.plans.sweeps(self.request(self._any_batch(batch)))
         return self.memory.estimate(sweeps, batch, self.num_observables)
 
     def values(
@@ -183,6 +184,10 @@ class ProgramFunction:
             return by_piece(self.values, pieces, x, w, initial_states=initial_states)
         if self.sampled is not None:
             return self.sampled.estimate(self.read(x, w, initial_states)).values.astype(self.dtype, copy=False)
+        if self.recorded_steps and initial_states is None:
+            recorded = self.recorded_steps.values(x, w)
+            if recorded is not None:
+                return recorded
         return self._values(self.read(x, w, initial_states, on_host=False))
 
     def vjp(
@@ -210,7 +215,7 @@ class ProgramFunction:
         if self.recorded_steps and initial_states is None and (recorded := self.recorded_steps.begin(x, w)):
             return recorded
         parameters = self.read(x, w, initial_states, on_host=False)
-        sweeps = self.plans.sweeps(request := self.training_request(parameters))
+        sweeps = self.plans.sweeps(request := self.request(parameters))
         observables = self.passes.real_parts(observables) if sweeps.is_real else observables
         states = KET_COPY_BRA_AMPLITUDES if self._trains_amplitudes else sweeps.forward_states + BRA
         chunks = self.memory.chunks(parameters, states, sweeps)
@@ -359,13 +364,7 @@ class ProgramFunction:
 
     def _values(self, parameters: ParameterBatch, spare: int = 0) -> NDArray[np.floating]:
         """Values; with a spare state, in pieces of the size that a backward sweep has, which finds its memory made."""
-        request = self.passes.request(
-            parameters,
-            populations=self._diagonal,
-            summed=not parameters.per_sample
-            and parameters.batch >= self._least_summed
-            and (not self._least_summed or self.memory.fits_shared(parameters.batch, KET, self._least_summed - 1)),
-        )
+        request = self.request(parameters, trained=False)
         parts = self.passes.final_states(parameters, request, spare)
         return joined([self._expectation(parameters, sweeps, ket) for _, sweeps, ket in parts])
 
@@ -373,20 +372,18 @@ class ProgramFunction:
         values = self.passes.device_of(parameters).expectation(ket, sweeps.frame, self.observables or ())
         return values if values.dtype is self.dtype else values.astype(self.dtype)
 
-    def training_request(self, parameters: ParameterBatch) -> PlanRequest:
-        """What the sweeps for values and gradients of a batch are for."""
-        amplitudes = self._trains_amplitudes
+    def request(self, parameters: ParameterBatch, *, trained: bool = True) -> PlanRequest:
+        """What the sweeps for values of a batch, and if ``trained`` for gradients, are for."""
+        amplitudes, states = trained and self._trains_amplitudes, KET + BRA if trained else KET
         return self.passes.request(
             parameters,
-            self.trained,
+            self.trained if trained else NO_PARAMETERS,
             keep_phase=amplitudes,
             populations=self._diagonal and not amplitudes,
             summed=not amplitudes
             and not parameters.per_sample
             and parameters.batch >= self._least_summed
-            and (
-                not self._least_summed or self.memory.fits_shared(parameters.batch, KET + BRA, self._least_summed - 1)
-            ),
+            and (not self._least_summed or self.memory.fits_shared(parameters.batch, states, self._least_summed - 1)),
         )
 
     def _any_batch(self, batch: int) -> ParameterBatch:

@@ -1,16 +1,17 @@
-"""Training steps on arrays in a device's memory, recorded: on a GPU, a step is two CUDA graphs.
+"""Steps on arrays in a device's memory, recorded: on a GPU, values are a CUDA graph, and their gradients another one.
 
 A step's launches are the same for all values of its parameters. They are recorded once for each shape of the arrays and
 each stream, values and gradients by themselves, and from then on done again in memory of their own: the numbers of a
 call are copied there, and its results out of it. A step that begins before the last one has ended has another memory.
-The first step of a shape is never recorded, nor is one whose states or launches are too many for that to pay.
+Steps of values alone have plans of their own, and no bra. The first step of a shape is never recorded, nor is one whose
+states or launches are too many for that to pay.
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable
 from itertools import count
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -33,8 +34,13 @@ MOST_LAUNCHES = 1024
 MOST_SHAPES = 64
 """Shapes of arrays that are remembered."""
 
-Shapes = tuple[tuple[int, ...] | None, tuple[int, ...]]
-"""Those of inputs and weights."""
+
+class Shapes(NamedTuple):
+    """Those of inputs and weights, and whether gradients are wanted of them."""
+
+    x: tuple[int, ...] | None
+    w: tuple[int, ...]
+    trained: bool
 
 
 class RecordedSteps:
@@ -65,10 +71,24 @@ class RecordedSteps:
         Raises:
             SimulationError: If the current stream is captured, and no step of these shapes is there for that.
         """
+        step = self._step(x, w, trained=True)
+        return None if step is None else (step.values(x, w), Pullback(self, step))
+
+    def values(self, x: Any, w: Any) -> NDArray[np.floating] | None:
+        """Values as of `ProgramFunction.values`, or None where they are not recorded; raises as `begin` does."""
+        step = self._step(x, w, trained=False)
+        if step is None:
+            return None
+        values = step.values(x, w)
+        self.release(step)
+        return values
+
+    def _step(self, x: Any, w: Any, *, trained: bool) -> RecordedStep | None:
+        """A step for a call on the current stream."""
         memory = self.memory
         if not memory.is_on_device(w) or not (x is None or memory.is_on_device(x)):
             return None
-        shapes, stream = (None if x is None else tuple(x.shape), tuple(w.shape)), memory.stream()
+        shapes, stream = Shapes(None if x is None else tuple(x.shape), tuple(w.shape), trained), memory.stream()
         is_captured = memory.is_captured
         step = self._idle_step(shapes, None if is_captured else stream)
         if step is None:
@@ -78,7 +98,7 @@ class RecordedSteps:
             if step is None:
                 return None
         self.claim(step)
-        return step.values(x, w), Pullback(self, step)
+        return step
 
     def claim(self, step: RecordedStep) -> None:
         """Use a step on the current stream; what is captured there may be done again for ever."""
@@ -114,11 +134,12 @@ class RecordedSteps:
         return None
 
     def _not_there(self, shapes: Shapes) -> SimulationError:
+        wanted = "values and gradients" if shapes.trained else "values alone"
         return SimulationError(
             f"The current CUDA stream is being captured (by torch.cuda.graph or CuPy), and no step is recorded for "
-            f"inputs and weights of shapes {shapes}. Before a capture, make at least two whole steps, values and "
-            "gradients, with arrays of the same shapes in the GPU's memory, and one more for each further call within "
-            f"the capture. Recorded are steps whose ket and bra take at most {format_bytes(self.most_bytes // 4)} "
+            f"inputs and weights of shapes {shapes.x} and {shapes.w}. Before a capture, make at least two whole steps, "
+            f"{wanted}, with arrays of the same shapes in the GPU's memory, and one more for each further call within "
+            f"the capture. Recorded are steps whose states take at most {format_bytes(self.most_bytes // 4)} "
             f"together, and whose forward pass is at most {MOST_LAUNCHES} launches: use a smaller batch or a larger "
             "max_memory_mb, or capture the rest of the network only."
         )
@@ -129,7 +150,7 @@ class RecordedStep:
 
     Attributes:
         number: Its own.
-        shapes: Of inputs and weights.
+        shapes: Of inputs and weights, and what for.
         size: Bytes of its states.
         stream: On which it was used last.
         is_captured: Whether it is a part of what somebody has captured, and for nobody else.
@@ -146,15 +167,15 @@ class RecordedStep:
         self._function = function
         self._kept: dict[object, Any] = {}
         self.parameters = p = self._batch(x, w)
-        self.size = (KET + BRA) * function.memory.state_bytes(p.batch)
-        self._cotangents = self._memory.from_host(np.zeros((p.batch, function.num_observables)))
+        self._bras = BRA if shapes.trained else 0
+        self.size = (KET + self._bras) * function.memory.state_bytes(p.batch)
         self._forward: Recording | None = None
         self._backward: Recording | None = None
 
     @property
     def is_whole(self) -> bool:
-        """Whether both ways are recorded."""
-        return self._backward is not None
+        """Whether all that is wanted is recorded."""
+        return self._backward is not None or not self.shapes.trained
 
     def values(self, x: Any, w: Any) -> NDArray[np.floating]:
         """Values at inputs and weights."""
@@ -174,8 +195,9 @@ class RecordedStep:
     def record_forward(self) -> bool:
         """Record the forward pass; False where that is not to be."""
         f, p = self._function, self.parameters
-        sweeps = f.plans.sweeps(f.training_request(p))
-        if not isinstance(sweeps, PlannedSweeps) or len(f.memory.chunks(p, sweeps.forward_states + BRA, sweeps)) > 1:
+        sweeps = f.plans.sweeps(f.request(p, trained=self.shapes.trained))
+        states = sweeps.forward_states + self._bras
+        if not isinstance(sweeps, PlannedSweeps) or len(f.memory.chunks(p, states, sweeps)) > 1:
             return False
         self._sweeps = sweeps
 
@@ -188,7 +210,8 @@ class RecordedStep:
         return self._forward is not None
 
     def _recorded_backward(self) -> Recording | None:
-        f, p, sweeps, cotangents = self._function, self.parameters, self._sweeps, self._cotangents
+        f, p, sweeps = self._function, self.parameters, self._sweeps
+        cotangents = self._memory.from_host(np.zeros((p.batch, f.num_observables)))
 
         def work() -> list[Window]:
             bra = f.device.apply_observables(self._states[1], sweeps.frame, f.observables or (), cotangents)
@@ -204,7 +227,7 @@ class RecordedStep:
 
     def _inputs(self) -> list[Window]:
         """Where inputs, if there are any, and weights go: what differs from sample to sample among the samples'."""
-        f, p, (x_shape, w_shape) = self._function, self.parameters, self.shapes
+        f, p, (x_shape, w_shape, _) = self._function, self.parameters, self.shapes
         of_samples, inputs = p.batch > 1, f.num_inputs
         room = [] if x_shape is None else [Window.of(p.samples if of_samples else p.shared, 0, inputs, x_shape)]
         rows = p.samples if of_samples and p.per_sample else p.shared

@@ -201,7 +201,7 @@ def test_kept_states_count_as_states() -> None:
     x, w, cotangents = data(batch=7)
     f = make(num_threads=1, checkpoint=3, max_memory_mb=5 * state)
     parameters = f.read(x, w)
-    chunks = f.memory.chunks(parameters, 2, f.plans.sweeps(f.training_request(parameters)))
+    chunks = f.memory.chunks(parameters, 2, f.plans.sweeps(f.request(parameters)))
     assert [rows.batch for rows in chunks] == [1] * 7
     np.testing.assert_allclose(
         f.value_and_vjp(x, w, cotangents)[2], make().value_and_vjp(x, w, cotangents)[2], atol=1e-12

@@ -206,7 +206,7 @@ def test_the_batch_collapses(device: str) -> None:
     program, inputs, weights = model()
     f = function(program, inputs, device=device)
     x, w = point(inputs, weights, 5)
-    sweeps = f.plans.sweeps(f.training_request(f.read(x, w)))
+    sweeps = f.plans.sweeps(f.request(f.read(x, w)))
     assert isinstance(sweeps, CollapsedSweeps)
     values, pullback = f.vjp(x, w)
     rows = [f.vjp(x[b : b + 1], w) for b in range(5)]
@@ -310,7 +310,7 @@ def test_states_are_kept_where_undoing_amplifies(gamma: float, precision: str, l
         EngineOptions(device="CPU", precision=precision),
     )  # fmt: skip
     w = np.random.default_rng(1).uniform(-2, 2, 40)
-    sweeps = f.plans.planned(f.training_request(f.read(None, w)))
+    sweeps = f.plans.planned(f.request(f.read(None, w)))
     assert isinstance(sweeps, MixedSweeps)
     kept = sum(segment.kept for segment in sweeps.segments(sweeps.bind(f.read(None, w)).bound))
     assert least <= kept <= most
@@ -337,7 +337,7 @@ def test_several_channels_that_forget_a_qubit(device: str) -> None:
     program = Program(N, 18, tuple(instructions))
     f = function(program, 0, device=device)
     w = np.random.default_rng(3).uniform(-2, 2, 18)
-    sweeps = f.plans.planned(f.training_request(f.read(None, w)))
+    sweeps = f.plans.planned(f.request(f.read(None, w)))
     assert isinstance(sweeps, MixedSweeps)
     bound = sweeps.bind(f.read(None, w)).bound
     assert not np.isnan(bound.log_kappas).any()  # type: ignore[union-attr]
@@ -403,7 +403,7 @@ def test_states_of_many_observables_are_in_the_budget() -> None:
     for states in (200, 12):
         options = EngineOptions(device="reference", max_memory_mb=states * 8 * 4**N / 2**20)
         f = ProgramFunction(program, identity_map(program.num_angles), many, options, num_inputs=inputs)
-        sweeps = f.plans.sweeps(f.training_request(f.read(x, w)))
+        sweeps = f.plans.sweeps(f.request(f.read(x, w)))
         assert isinstance(sweeps, CollapsedSweeps if states == 200 else MixedSweeps)
         peak = 0
         inner = f.device.inner

@@ -96,6 +96,38 @@ def test_the_same_bits_as_one_by_one(shapes, options, cupy):
     assert step.is_whole
 
 
+@pytest.mark.parametrize("options", [{}, {"products": True}, {"precision": "single"}, {"num_inputs": 0}], ids=str)
+@pytest.mark.parametrize("shapes", SHAPES.values(), ids=SHAPES)
+def test_values_alone(shapes, options, cupy):
+    f, plain = program(**options), one_by_one(program(**options))
+    reference = program("reference", **options | {"precision": "double"})
+    for seed in range(3):
+        x, w, _ = shapes(*numbers(f, seed))
+        x = x if f.num_inputs else None
+        given = [None if array is None else cupy.asarray(array) for array in (x, w)]
+        found, expected = f.values(*given), plain.values(*given)
+        assert (found.shape, found.dtype) == (expected.shape, expected.dtype)
+        assert np.array_equal(found.get(), expected.get())
+        assert np.allclose(found.get(), reference.values(x, w), rtol=0, atol=1e-12 if found.dtype == float else 1e-5)
+    (step,) = f.recorded_steps.idle.values()
+    assert step.is_whole
+    assert step.size == f.memory.state_bytes(step.parameters.batch)  # no bra
+
+
+def test_values_and_steps_in_turn(cupy):
+    """Each has its own recording; values on the host, and with other initial states, are computed as before."""
+    f, plain = program(), one_by_one(program())
+    x, w, c = (cupy.asarray(array) for array in numbers(f))
+    states = np.eye(B, 2**N)
+    for _ in range(3):
+        assert same(host([f.values(x, w)]), host([plain.values(x, w)]))
+        assert same(host(f.value_and_vjp(x, w, c)), host(plain.value_and_vjp(x, w, c)))
+        given = f.values(x, w, initial_states=states)
+        assert np.array_equal(given.get(), plain.values(x, w, initial_states=states).get())
+        assert np.allclose(f.values(x.get(), w.get()), f.values(x, w).get(), rtol=0, atol=1e-14)
+    assert sorted(step.shapes.trained for step in f.recorded_steps.idle.values()) == [False, True]
+
+
 def test_arrays_of_other_libraries_and_types(cupy):
     f, reference = program(), program("reference")
     for seed in range(3):
@@ -131,11 +163,13 @@ def test_steps_that_overlap_have_memories_of_their_own(cupy):
     expected = [host(plain.value_and_vjp(*each)) for each in arrays]
     for _ in range(3):
         begun = [f.vjp(x, w) for x, w, _ in arrays]
-        f.values(*arrays[1][:2]), plain.value_and_vjp(*arrays[2])
+        kept = [(f.values(x, w), plain.values(x, w)) for x, w, _ in arrays]
+        plain.value_and_vjp(*arrays[2])
         for k in (1, 0, 2):
             values, pullback = begun[k]
             assert same(host((values, *pullback(arrays[k][2]))), expected[k])
-    assert len(f.recorded_steps.idle) == 3
+        assert all(np.array_equal(found.get(), right.get()) for found, right in kept)
+    assert len(f.recorded_steps.idle) == 4  # and one for values alone
     with pytest.raises(FusedQMLError, match="was called before"):
         begun[0][1](arrays[0][2])
 
@@ -188,6 +222,7 @@ def test_large_steps_are_not_recorded(name, value, monkeypatch, cupy):
     arrays = [cupy.asarray(array) for array in numbers(f)]
     for _ in range(3):
         assert same(host(f.value_and_vjp(*arrays)), host(plain.value_and_vjp(*arrays)))
+        assert same(host([f.values(*arrays[:2])]), host([plain.values(*arrays[:2])]))
     assert not f.recorded_steps.idle.values()
 
 
@@ -209,14 +244,17 @@ def test_nothing_but_launches_is_recorded(monkeypatch, cupy):
         x, w, c = (cupy.asarray(array) for array in numbers(f))
         for weights in (w, cupy.asarray(np.tile(w.get(), (B, 1)))):
             for _ in range(3):
-                f.value_and_vjp(x if f.num_inputs else None, weights, c if f.num_inputs or weights.ndim == 2 else c[:1])
+                inputs = x if f.num_inputs else None
+                f.value_and_vjp(inputs, weights, c if f.num_inputs or weights.ndim == 2 else c[:1])
+                f.values(inputs, weights)
     array = cupy.asarray(np.ones(2))
     with pytest.raises(AssertionError, match="while launches are recorded"):
         Runtime().record(lambda: array + array)
 
 
-def test_a_third_of_the_calls_and_launches(monkeypatch, cupy):
-    """W1, a training step of 4 qubits: calls of the package's functions, launches, graphs and copies."""
+@pytest.mark.parametrize(("trained", "expected"), [(True, 4), (False, 2)], ids=["a training step", "values alone"])
+def test_a_third_of_the_calls_and_launches(trained, expected, monkeypatch, cupy):
+    """W1, 4 qubits: calls of the package's functions, launches, graphs and copies."""
     queued: list[object] = []
     put, launch = Stream.put, Graph.launch
     monkeypatch.setattr(Stream, "put", lambda *a: queued.append(a) or put(*a))
@@ -232,16 +270,21 @@ def test_a_third_of_the_calls_and_launches(monkeypatch, cupy):
         counts, kept = [], []
         for f in (one_by_one(program(input_gradients=False)), program(input_gradients=False)):
             x, w, c = (cupy.asarray(array) for array in numbers(f))
-            kept.append([f.value_and_vjp(x, w, c) for _ in range(3)])
+
+            def call(f=f, x=x, w=w, c=c):
+                kept.append(f.value_and_vjp(x, w, c) if trained else f.values(x, w))
+
+            for _ in range(3):
+                call()
             del queued[:]
-            calls = calls_of(lambda f=f, a=(x, w, c): kept.append(f.value_and_vjp(*a)), FOLDER)
+            calls = calls_of(call, FOLDER)
             counts.append((calls, len(queued)))
     finally:
         gc.enable()
     (plain_calls, plain_work), (calls, work) = counts
     assert 3 * calls <= plain_calls
     assert 3 * work <= plain_work
-    assert work == 4  # each way, what goes in and a graph
+    assert work == expected  # each way, what goes in and a graph
 
 
 def captured(cupy, stream, work):
@@ -276,6 +319,24 @@ def test_a_captured_step_works_on_what_is_there_then(precision, cupy):
         gc.collect()
 
 
+def test_captured_values_are_those_of_what_is_there_then(cupy):
+    f, plain = program(), one_by_one(program())
+    stream = cupy.cuda.Stream(non_blocking=True)
+    x, w, _ = (cupy.asarray(array) for array in numbers(f))
+    for _ in range(2):
+        f.values(x, w)
+    cupy.cuda.get_current_stream().synchronize()
+    found, graph = captured(cupy, stream, lambda: f.values(x, w))
+    assert not f.recorded_steps.idle.values()
+    for seed in range(1, 4):
+        with stream:
+            for array, new in zip((x, w), numbers(f, seed), strict=False):
+                array.set(new)
+            graph.launch()
+            assert np.array_equal(found.get(), plain.values(x, w).get())
+        f.values(*(cupy.asarray(array) for array in numbers(f, 9)[:2]))
+
+
 def test_several_calls_in_one_capture(cupy):
     f, plain = program(), one_by_one(program())
     one, two = ([cupy.asarray(array) for array in numbers(f, seed)] for seed in (0, 1))
@@ -300,12 +361,15 @@ def test_what_cannot_be_captured_is_refused(cupy):
     x, w, c = (cupy.asarray(array) for array in numbers(f))
     stream = cupy.cuda.Stream(non_blocking=True)
     with pytest.raises(
-        SimulationError, match=r"no step is recorded .* \(\(5, 4\), \(24,\)\).* at least two whole steps"
+        SimulationError,
+        match=r"no step is recorded .* \(5, 4\) and \(24,\).* at least two whole steps, values and grad",
     ):
         captured(cupy, stream, lambda: f.vjp(x, w))
     for _ in range(2):
         f.value_and_vjp(x, w, c)
-    for work in (f.values, f.probabilities, f.statevector, f.jacobian):
+    with pytest.raises(SimulationError, match=r"no step is recorded .* at least two whole steps, values alone"):
+        captured(cupy, stream, lambda: f.values(x, w))
+    for work in (f.probabilities, f.statevector, f.jacobian):
         with pytest.raises(SimulationError, match=r"being captured .* only values and their gradients"):
             captured(cupy, stream, lambda work=work: work(x, w))
     on_host = c.get()

@@ -54,7 +54,7 @@ def compare() -> None:
         assert len(set(COMM.allgather(gradient.tobytes()))) == 1
         sent = f.device.ranks.bytes_sent
         f.value_and_vjp(None, W, ONES)
-        plan = f.plans.sweeps(f.training_request(f.read(None, W))).plan
+        plan = f.plans.sweeps(f.request(f.read(None, W))).plan
         assert f.device.ranks.bytes_sent - sent == plan.network_bytes * 2**8 / COMM.size
     assert np.abs(function().statevector(None, W) - own.statevector(None, W)).max() < 1e-12
     assert np.abs(function().probabilities(None, W) - own.probabilities(None, W)).max() < 1e-12

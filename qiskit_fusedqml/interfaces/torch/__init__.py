@@ -58,8 +58,8 @@ class FusedLayer(torch.nn.Module):
     on by DLPack, and where inputs or weights are in the GPU's memory the host waits for nothing; non-finite numbers
     then give non-finite results (`qiskit_fusedqml.engine.program_function`). All is done on torch's current stream, on
     the GPU that was CuPy's current one when the layer was made; tensors of another one are refused. From the second
-    step with tensors of the same shapes on, a step is two CUDA graphs, where its states are not too large for that
-    (`qiskit_fusedqml.engine.recorded_steps`); then ``torch.cuda.graph`` captures whole training steps, too.
+    step with tensors of the same shapes on, a step is two CUDA graphs and a prediction one, where states are not too
+    large for that (`qiskit_fusedqml.engine.recorded_steps`); then ``torch.cuda.graph`` captures these, too.
 
     ``torch.compile`` compiles what stands around the layer, without a graph break. Final states of the newest forward
     pass are then kept for its backward pass, which compares its values with those (a GPU is waited for); a layer called
