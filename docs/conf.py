@@ -42,6 +42,7 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "tables",
+    "terms",
 ]
 root_doc = "docs/index"
 include_patterns = ["docs/**", "tutorials/*.ipynb", "CHANGELOG.md", "CONTRIBUTING.md"]
@@ -57,6 +58,8 @@ html_math_renderer = "mathml"
 html_static_path = ["_static"]
 html_css_files = ["pages.css"]
 html_copy_source = False
+html_search_scorer = str(Path(__file__).parent / "_extensions" / "scorer.js")
+toc_object_entries_show_parents = "hide"
 
 # a name in single backticks is a link where these pages hold it (see `names.linked`), and code elsewhere
 default_role = "py:obj"

@@ -90,6 +90,12 @@ def test_every_page_is_in_the_index() -> None:
     assert pages == set(re.findall(r"^((?:api/|howto/)?[\w-]+)$", index, re.MULTILINE))
 
 
+def test_words_that_are_searched_lead_to_pages() -> None:
+    pages = re.findall(r'^    "(docs/[\w/-]+)": "', (DOCS / "_extensions" / "terms.py").read_text(), re.MULTILINE)
+    assert len(pages) > 10
+    assert [page for page in pages if not list(ROOT.glob(f"{page}.*"))] == []
+
+
 def test_versions_agree() -> None:
     version = qiskit_fusedqml.__version__
     assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dynamic"] == ["version"]

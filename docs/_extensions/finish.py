@@ -7,16 +7,17 @@ from typing import Any
 
 from sphinx.application import Sphinx
 
-TABLE = re.compile(r"<table.*?</table>", re.DOTALL)
+NARROW = re.compile(r'<table.*?</table>|<dt class="sig .*?</dt>', re.DOTALL)
 CODE = re.compile(r'(?<=<span class="pre">)[^<]+')
 INSIDE_A_NAME = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[_.=(])(?=\w)")
 MARKS = re.compile(r'(<math [^>]*display="inline">(?:(?!</math>).)*</math>)([.,;:?)]+)')
 UNNAMED = re.compile(r'(?<=<img alt=")[^"]*_images/[^"]*(?=")')
 
 
-def breakable(table: re.Match[str]) -> str:
-    """Names in cells, broken where their parts meet: columns of a narrow window would be too wide else."""
-    return CODE.sub(lambda code: INSIDE_A_NAME.sub("<wbr>", code[0]), table[0])
+def breakable(narrow: re.Match[str]) -> str:
+    """Names in cells and signatures, which a narrow window breaks where their parts meet."""
+    text = CODE.sub(lambda code: INSIDE_A_NAME.sub("<wbr>", code[0]), narrow[0])
+    return text.replace('<span class="sig-paren">(', '<wbr><span class="sig-paren">(')
 
 
 def finish(
@@ -24,7 +25,7 @@ def finish(
 ) -> None:
     """No line begins with the mark after a formula, and pictures of notebooks are not called by their files."""
     if "body" in context:
-        body = TABLE.sub(breakable, context["body"])
+        body = NARROW.sub(breakable, context["body"])
         body = MARKS.sub(r'<span class="unbroken">\1\2</span>', body)
         context["body"] = UNNAMED.sub("what the code above draws", body)
 

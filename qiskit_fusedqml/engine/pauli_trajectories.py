@@ -2,7 +2,8 @@
 
 With probability p_0 no error occurs; that trajectory is run once, and N others are drawn from those with an error::
 
-    f = p_0 f(no error) + (1 - p_0) mean_t f(trajectory t),   std = (1 - p_0) / sqrt(N) (standard deviation over t).
+    f = p_0 f(no error) + (1 - p_0) mean_t f(trajectory t),
+    std = (1 - p_0) / sqrt(N) (standard deviation over t).
 
 The gradient is that of this estimate, exactly. The same seed gives the same trajectories.
 

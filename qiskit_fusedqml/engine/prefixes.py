@@ -3,7 +3,8 @@
 With ``U = V_s W_s``, W_s the instructions before the place s, states ``V_s(theta_t) W_s |0>`` with angles theta_t of
 their own share ``|s> = W_s |0>``: it is kept for some places, and every t starts from it. Backward, with the bras b_t::
 
-    sum_t <b_t| d(V_s(theta_t) W_s) |0>  =  sum_t <b_t| dV_s(theta_t) |s>  +  <sum_t V_s(theta_t)^dagger b_t| dW_s |0>,
+    sum_t <b_t| d(V_s(theta_t) W_s) |0>
+        = sum_t <b_t| dV_s(theta_t) |s> + <sum_t V_s(theta_t)^dagger b_t| dW_s |0>,
 
 so that the rest is one sweep for all of them: that of the common state, whose bra takes theirs in where they part.
 """
