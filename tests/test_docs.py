@@ -6,6 +6,7 @@ import ast
 import contextlib
 import doctest
 import importlib
+import inspect
 import io
 import re
 import textwrap
@@ -81,6 +82,66 @@ def test_every_entry_exists() -> None:
     assert len(names) == len(set(names))
     for name in names:
         resolved(name)
+
+
+ARGUMENTS = re.compile(r"^ *Args:\n(.*?)(?:\n\n|\Z)", re.DOTALL | re.MULTILINE)
+
+
+def arguments_described(docstring: str) -> set[str]:
+    """Names in the part "Args" of a docstring."""
+    part = ARGUMENTS.search(inspect.cleandoc(docstring))
+    lines = re.findall(r"^    (\*{0,2}\w[\w, *]*):", part[1], re.MULTILINE) if part else []
+    return {name.strip("* ") for line in lines for name in line.split(",")}
+
+
+OWN = {"self", "cls", "f"}
+"""First arguments of methods, some of which are functions of a module; these may describe theirs."""
+
+
+def arguments_taken(called: Any) -> set[str]:
+    """Names in the signature of a function or a class, whose own class may make the instances."""
+    made = inspect.isclass(called) and type(called).__call__ is not type.__call__
+    return set(inspect.signature(called.__init__ if made else called).parameters) - OWN
+
+
+def callables(name: str, found: Any) -> Iterator[tuple[str, Any]]:
+    """The functions and classes that an entry describes: it, its members and theirs."""
+    if inspect.isfunction(found) or inspect.isclass(found):
+        yield name, found
+    if inspect.isclass(found) or inspect.ismodule(found):
+        for member, held in vars(found).items():
+            if not member.startswith("_") and getattr(held, "__module__", None) == getattr(found, "__module__", name):
+                yield from callables(f"{name}.{member}", held)
+
+
+def test_arguments_that_are_described_are_those_that_there_are() -> None:
+    checked = 0
+    for page in PAGES:
+        for _, name in entries(page.read_text()):
+            for full_name, called in callables(name, resolved(name)):
+                described = arguments_described(called.__doc__ or "")
+                if described:
+                    method = inspect.isclass(resolved(full_name.rpartition(".")[0]))
+                    assert described - (set() if method else OWN) == arguments_taken(called), full_name
+                    checked += 1
+    assert checked > 100
+
+
+def test_every_entry_says_something() -> None:
+    silent = [
+        name
+        for page in PAGES
+        for directive, name in entries(page.read_text())
+        if directive in {"autoclass", "autofunction", "automethod"} and not resolved(name).__doc__
+    ]
+    assert silent == []
+
+
+def test_tables_have_no_empty_cells() -> None:
+    for page in [ROOT / "README.md", *DOCS.rglob("*.md")]:
+        rows = re.findall(r"^\|.*\|$", page.read_text(), re.MULTILINE)
+        empty = [row for row in rows if re.search(r"[^| ].*\| *\||^[| ]+$", row)]
+        assert empty == [], page.name
 
 
 def test_every_page_is_in_the_index() -> None:

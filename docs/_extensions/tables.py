@@ -21,7 +21,7 @@ class GateTable(_Table):
     def get_csv_data(self) -> tuple[list[str], str]:
         """Lines of the table, and where they come from."""
         rows = [
-            f'``{name}``,{row.num_ctrl},{row.num_targets},{row.num_params},"{", ".join(map(spelled, row.product))}"'
+            f'``{name}``,{row.num_ctrl},{row.num_targets},{row.num_params},"{spelled(row.product)}"'
             for name, row in sorted(GATES.items())
         ]
         return [
@@ -30,12 +30,18 @@ class GateTable(_Table):
         ], "qiskit_fusedqml.ir.gates"
 
 
-def spelled(factor: Factor) -> str:
-    """A rotation as its string and its angle."""
+def spelled(product: tuple[Factor, ...]) -> str:
+    """Rotations as their strings and their angles."""
+    factors = [f"``{factor.string or '()'}`` ({angle(factor)})" for factor in product]
+    return ", ".join(factors) or "the identity"
+
+
+def angle(factor: Factor) -> str:
+    """A sum of parameters and a multiple of pi."""
     terms = [f"{c:+g} θ{k}" for k, c in enumerate(factor.coefficients) if c]
     if factor.constant or not terms:
         terms.append(f"{factor.constant / pi:+g} π")
-    return f"``{factor.string or '()'}`` ({' '.join(terms)})"
+    return " ".join(terms)
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

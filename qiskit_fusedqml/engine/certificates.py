@@ -27,11 +27,7 @@ def undo_error(f: ProgramFunction, x: ArrayLike | None = None, w: ArrayLike | No
     The Pauli vectors r of a forward sweep are undone back to the first parameter. Wherever a state was kept on the way,
     and at the end, the error is ``max |r' - r|``, where ``|r| <= 1``; the largest one is given. Gradients of the
     parameters there have errors of this size relative to the largest gradient possible, all others smaller ones.
-
-    Args:
-        f: The function.
-        x: Inputs (B, num_inputs) or None.
-        w: Weights.
+    x and w are as of `ProgramFunction.values`.
 
     Returns:
         The error of each sample, (B,).

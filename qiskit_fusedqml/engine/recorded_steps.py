@@ -47,7 +47,8 @@ class RecordedSteps:
     """The recorded steps of a `ProgramFunction`. Calls from several threads at once are safe.
 
     Args:
-        function: The function, whose device has a memory of its own.
+        function: The function.
+        memory: Its device, whose arrays the steps work on.
     """
 
     def __init__(self, function: Any, memory: DeviceWithMemory) -> None:

@@ -143,6 +143,7 @@ class DifferentiableCircuit(ProgramFunction):
     def statevector(
         self, x: ArrayLike | None = None, w: ArrayLike | None = None, *, initial_states: InitialStates = None
     ) -> NDArray[np.complexfloating]:
+        """Final amplitudes psi(x_b, w) of all qubits, (B, 2**n), global phase included."""
         self._lowered.check_pure("a state vector")
         return self._on_all_qubits(super().statevector(x, w, initial_states=initial_states))
 
