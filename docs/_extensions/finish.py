@@ -10,7 +10,7 @@ from sphinx.application import Sphinx
 NARROW = re.compile(r'<table.*?</table>|<dt class="sig .*?</dt>', re.DOTALL)
 CODE = re.compile(r'(?<=<span class="pre">)[^<]+')
 LONG = re.compile(r'(?<=<span class="pre">)[^<]{30,}')
-INSIDE_A_NAME = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[_.=(/])(?=\w)")
+INSIDE_A_NAME = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[_=(/])(?=\w)|(?<=\.)(?=[^\W\d])")
 MARKS = re.compile(r'(<math [^>]*display="inline">(?:(?!</math>).)*</math>)([.,;:?)]+)')
 UNNAMED = re.compile(r'(?<=<img alt=")[^"]*_images/[^"]*(?=")')
 

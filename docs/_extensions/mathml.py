@@ -12,11 +12,19 @@ from sphinx.util.logging import getLogger
 
 logger = getLogger(__name__)
 
-FUNCTIONS = re.compile(r"<m([io])>(cos|det|exp|log|max|min|sin|tan|Im|Re|Tr|std)</m\1>")
-"""Names of functions, which have a thin space on both sides."""
+NAMES = "cos|det|exp|log|max|min|sin|tan|Im|Re|Tr|std"
 
-BARS = '<mo stretchy="false">&#x0007C;</mo>'
-"""Bars of kets, bras and norms, which browsers space like a relation."""
+SPACES = {
+    # names of functions have a thin space on both sides
+    rf"<m([io])>({NAMES})</m\1>": r'<mo form="prefix" lspace="0.167em" rspace="0.167em">\2</mo>',
+    # bars of kets, bras and norms and slashes, which browsers space like a relation and a sum
+    r"<mo( [^>]*)?>(?=&#x0007C;)": r'<mo\1 lspace="0.06em" rspace="0.06em">',
+    r"<mo>(?=&#x0002F;)": '<mo lspace="0" rspace="0">',
+    r"<mo>(&#x02202;)</mo>": r"<mi>\1</mi>",  # no space before a derivative
+    # a minus after a bracket, a comma or a relation, which is not between two terms
+    r"((?:\[|28;|2C;|3C;|3D;|3E;)</mo><mo)(?=>&#x02212;)": r'\1 form="prefix"',
+}
+"""What of a formula is spaced otherwise, and how."""
 
 
 def converted(node: nodes.Element, formula: str, display: str) -> str:
@@ -31,12 +39,9 @@ def converted(node: nodes.Element, formula: str, display: str) -> str:
             node.astext(),
             location=node,
         )
-    text = FUNCTIONS.sub(
-        r'<mo form="prefix" lspace="0.167em" rspace="0.167em">\2</mo>', text
-    )
-    return text.replace(
-        BARS, BARS.replace("<mo", '<mo lspace="0.06em" rspace="0.06em"')
-    )
+    for pattern, spaced in SPACES.items():
+        text = re.sub(pattern, spaced, text)
+    return text
 
 
 def inline(translator: Any, node: nodes.Element) -> None:

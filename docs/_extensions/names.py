@@ -99,6 +99,14 @@ def restore(
     lines[:] = SENTENCES.pop(name, lines)
 
 
+def named(
+    _app: Sphinx, what: str, name: str, _subject: Any, _options: Any, lines: list[str]
+) -> None:
+    """The name of a module above what it says: several follow each other on a page."""
+    if what == "module":
+        lines[:0] = [f".. rubric:: {name}", ""]
+
+
 MEMBERS = {"attribute", "method", "property"}
 
 
@@ -197,6 +205,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("autodoc-process-bases", shown_bases)
     app.connect("autodoc-process-docstring", keep, priority=400)
     app.connect("autodoc-process-docstring", restore, priority=600)
+    app.connect("autodoc-process-docstring", named, priority=700)
     app.connect("autodoc-process-signature", as_written)
     app.connect("autodoc-skip-member", skipped)
     app.connect("doctree-read", code_linked)
