@@ -57,8 +57,10 @@ __all__ = [
     "RankDevice",
     "SamplingDevice",
     "State",
+    "ValueAndBraDevice",
     "draws_shots",
     "holds_parts",
+    "makes_values_with_bras",
 ]
 
 State = Any
@@ -255,6 +257,18 @@ class SamplingDevice(Protocol):
         """
 
 
+class ValueAndBraDevice(Device, Protocol):
+    """A `Device` that makes an observable's bra together with its value, which takes no longer than one of them."""
+
+    @abstractmethod
+    def value_and_bra(self, ket: State, frame: Frame, observable: PauliSum) -> tuple[NDArray[np.float64], State]:
+        """``<ket|O|ket>`` (B, 1) and the bra ``O ket``."""
+
+    @abstractmethod
+    def scale(self, state: State, factors: NDArray[np.float64]) -> None:
+        """Multiply each sample's amplitudes by its factor (B,)."""
+
+
 class RankDevice(Device, Protocol):
     """A `Device` whose states can be the parts of a larger state that ranks hold.
 
@@ -281,6 +295,11 @@ class RankDevice(Device, Protocol):
 def draws_shots(device: object) -> TypeGuard[SamplingDevice]:
     """Whether a device draws shots itself."""
     return hasattr(device, "sample")
+
+
+def makes_values_with_bras(device: object) -> TypeGuard[ValueAndBraDevice]:
+    """Whether a device makes an observable's values and bras together."""
+    return hasattr(device, "value_and_bra")
 
 
 def holds_parts(device: object) -> TypeGuard[RankDevice]:

@@ -24,7 +24,7 @@ from ..planner.cost import CostModel
 from ..planner.frame import Frame
 from ..planner.tape import Tape
 from ..planner.words import sizes_of, words_of
-from . import RankDevice, _native
+from . import RankDevice, ValueAndBraDevice, _native
 from ._native import Coefficients
 from .calibration import Calibration, find
 from .checks import check_initial_state, check_options, check_qubits, empty_batch
@@ -97,7 +97,7 @@ def _log2(number: int) -> int:
     return number.bit_length() - 1
 
 
-class CPUDevice(RankDevice):
+class CPUDevice(RankDevice, ValueAndBraDevice):
     """Runs tapes on the CPU; a state is an object of the compiled module.
 
     A state that a real tape starts with real amplitudes holds one number for each, half of the memory and of the work,
@@ -193,6 +193,16 @@ class CPUDevice(RankDevice):
         self, ket: _native.State, frame: Frame, sums: Sequence[PauliSum], cotangents: NDArray[np.float64]
     ) -> _native.State:
         return _native.apply_observables(self._observables.form(frame, sums), ket, cotangents, self.num_threads)
+
+    @override
+    def value_and_bra(
+        self, ket: _native.State, frame: Frame, observable: PauliSum
+    ) -> tuple[NDArray[np.float64], _native.State]:
+        return _native.value_and_bra(self._observables.form(frame, (observable,)), ket, self.num_threads)
+
+    @override
+    def scale(self, state: _native.State, factors: NDArray[np.float64]) -> None:
+        _native.scale(state, np.ascontiguousarray(factors), self.num_threads)
 
     @override
     def amplitudes(self, ket: _native.State, frame: Frame) -> NDArray[np.complex128] | NDArray[np.complex64]:

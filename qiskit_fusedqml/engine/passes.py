@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..arrays import ComplexArray, FloatArray, IntArray, consecutive, joined
-from ..devices import Device, State
+from ..devices import Device, State, ValueAndBraDevice, makes_values_with_bras
 from ..devices.own_memory import has_memory
 from ..ir.angles import AngleMap
 from ..ir.encoding import AmplitudeEncoding
@@ -31,6 +31,9 @@ Forward = tuple[Any, State]
 
 ON_DEVICE = ("values", "vjp", "pull", "jacobian", "probabilities", "statevector")
 """Methods of a `ProgramFunction` that compute with arrays in a device's memory."""
+
+MANY_FLIPS = 5
+"""Sets of qubits flipped by an observable's strings from which on its values are made with the bra."""
 
 Bras = Callable[[Sweeps, ParameterBatch, State], Iterator[State]]
 """From sweeps, samples and their kets to one bra after the other; the ket is there until the last one is made."""
@@ -54,6 +57,7 @@ class Passes:
         angle_map: AngleMap,
         options: EngineOptions,
         encoding: AmplitudeEncoding | None = None,
+        observables: Sequence[PauliSum] = (),
     ) -> None:
         self._program, self._angle_map, self._options, self._encoding = program, angle_map, options, encoding
         self.device = options.make_device(mixed=program.is_noisy)
@@ -63,6 +67,10 @@ class Passes:
         self.memory = MemoryBudget(self.device, program.num_qubits, options)
         self.plans = Plans(program, angle_map, self.device)
         self._forward_cache = ForwardCache()
+        # the device if it makes the only observable's value and bra together, and this takes less time
+        self._joint: ValueAndBraDevice | None = None
+        if len(observables) == 1 and observables[0].num_flips >= MANY_FLIPS and makes_values_with_bras(self.device):
+            self._joint = self.device
         # the real parts of observables, by the identity of these, which are kept
         self._real_parts: dict[int, tuple[PauliSum, PauliSum]] = {}
 
@@ -123,6 +131,21 @@ class Passes:
             if id(observable) not in known:
                 known[id(observable)] = observable, observable.real_part
         return tuple([known[id(observable)][1] for observable in observables])
+
+    def observed(
+        self, parameters: ParameterBatch, sweeps: Sweeps, ket: State, observables: Sequence[PauliSum]
+    ) -> tuple[NDArray[np.float64], Callable[[FloatArray], State] | None]:
+        """Values (B, n_obs) in final states, and what makes the bra of cotangents, once, if it was made with them."""
+        joint = self._joint
+        if joint is None:
+            return self.device_of(parameters).expectation(ket, sweeps.frame, observables), None
+        values, bra = joint.value_and_bra(ket, sweeps.frame, observables[0])
+
+        def scaled(cotangents: FloatArray) -> State:
+            joint.scale(bra, cotangents[:, 0])
+            return bra
+
+        return values, scaled
 
     def final_states(
         self, parameters: ParameterBatch, request: PlanRequest, extra: int = 0

@@ -123,7 +123,7 @@ class ProgramFunction:
         # what takes the place of all passes where a program with noise is estimated from trajectories
         common = self.program, self.angle_map, self.observables or (), self.options, self.encoding
         self.sampled = sampled(*common)
-        made = self.passes = Passes(self.program, self.angle_map, self.options, self.encoding)
+        made = self.passes = Passes(self.program, self.angle_map, self.options, self.encoding, self.observables or ())
         self.device, self.memory, self.plans = made.device, made.memory, made.plans
         self.memory_of_device = run_where_arrays_are(made.memory_of_device, self, ON_DEVICE)
         self.recorded_steps = RecordedSteps.of(self)
@@ -222,8 +222,11 @@ class ProgramFunction:
         forward = None
         if len(chunks) == 1:
             forward = self.passes.kept(parameters, request, sweeps) or self.passes.forward(sweeps, parameters, states)
-        values = self._expectation(parameters, sweeps, forward[1]) if forward else self._values(parameters, spare=1)
-        unused = [forward]
+        if forward is None:
+            values, made = self._values(parameters, spare=1), None
+        else:
+            values, made = self.passes.observed(parameters, sweeps, forward[1], observables)
+        values, unused = values.astype(self.dtype, copy=False), [forward]
 
         def pullback(cotangents: ArrayLike) -> Gradients:
             if not unused:
@@ -232,7 +235,7 @@ class ProgramFunction:
 
             def bra(chunk: ParameterBatch, ket: State) -> State:
                 part = checked[chunk.first : chunk.first + chunk.batch]
-                return self.device.apply_observables(ket, sweeps.frame, observables, part)
+                return made(part) if made else self.device.apply_observables(ket, sweeps.frame, observables, part)
 
             return self.pull(chunks, sweeps, states, unused.pop(), bra)
 
@@ -366,11 +369,9 @@ class ProgramFunction:
         """Values; with a spare state, in pieces of the size that a backward sweep has, which finds its memory made."""
         request = self.request(parameters, trained=False)
         parts = self.passes.final_states(parameters, request, spare)
-        return joined([self._expectation(parameters, sweeps, ket) for _, sweeps, ket in parts])
-
-    def _expectation(self, parameters: ParameterBatch, sweeps: Sweeps, ket: State) -> NDArray[np.floating]:
-        values = self.passes.device_of(parameters).expectation(ket, sweeps.frame, self.observables or ())
-        return values if values.dtype is self.dtype else values.astype(self.dtype)
+        device, observables = self.passes.device_of(parameters), self.observables or ()
+        values = [device.expectation(ket, sweeps.frame, observables) for _, sweeps, ket in parts]
+        return joined(values).astype(self.dtype, copy=False)
 
     def request(self, parameters: ParameterBatch, *, trained: bool = True) -> PlanRequest:
         """What the sweeps for values of a batch, and if ``trained`` for gradients, are for."""

@@ -62,6 +62,11 @@ class PauliSum:
         return self if len(kept) == len(self.terms) else PauliSum(self.num_qubits, kept)
 
     @property
+    def num_flips(self) -> int:
+        """Number of different sets of qubits that terms flip."""
+        return len({term.x for term in self.terms})
+
+    @property
     def is_diagonal(self) -> bool:
         """Whether no term flips a qubit."""
         return not any(term.x for term in self.terms)

@@ -28,6 +28,7 @@ template <class S, class C = S> constexpr Kernels kernels_of(const char* name) {
             backward<S>,
             expectation<S>,
             apply_observables<S>,
+            inner_product<S>,
             transform<C>,
             sine_cosines<C>,
             {pauli_sweep<C>, dots<C>, combination<C>}};

@@ -47,19 +47,22 @@ struct Tiles {
     int64_t first, last;
 };
 
-// Part of an observable: the Pauli strings that flip the same row bits, on a block of stored rows of one group. Together they are
-// (A a)[r] = sum_k factor_k d_k(r) a[r ^ flip], d_k a real diagonal, factor_k 1 or 1j.
+// Part of observables, on a block of stored rows of one group: (A a)[r] = factor sum_k d_k(r) a[r ^ flip_k], d_k a real diagonal, factor 1 or 1j.
+// Either one flip for several observables, one diagonal each, or flips of one observable.
 struct Pass {
     const void* ket;               // of the group
     void* bra;
     int64_t first_row, num_rows;   // stored vector rows; the block's own are numbered from 0
-    uint32_t flip_row, flip_lanes; // the partner's row, and its place among the lanes
+    const uint32_t* flip_rows;     // the partners' rows: one, or one for each diagonal
+    int32_t num_flips;
+    int32_t is_joint;              // of flips that pass together, of which some may be left out
+    uint32_t flip_lanes;           // the partners' place among the lanes
     int32_t half_bit;              // only rows with this row bit 0 count, or -1: all
     int32_t per_lane;              // diagonals differ from lane to lane
     int32_t count;                 // diagonals
-    const int32_t* imaginary;
-    const void* const* diagonals;  // [row] or [row][lane]
-    const void* factors;           // [diagonal][lane], for `apply`
+    int32_t imaginary;
+    const void* const* diagonals;  // [row] or [row][lane]; of a joint pass at the partners' lanes
+    const void* factors;           // [observable][lane], for `apply`
     int32_t first;                 // the bra is written, not added to
 };
 
@@ -80,6 +83,7 @@ struct Kernels {
     // Expectation values and observables, see observables.hpp.
     void (*expectation)(const Pass& pass, double* sums);
     void (*apply)(const Pass& pass);
+    void (*inner_product)(const Pass& pass, double* sums);       // Re <ket|bra>
     // Walsh-Hadamard transform of doubles aligned to 64 bytes.
     void (*transform)(double* values, size_t count);
     // Of any number of doubles; the results may replace the arguments.

@@ -1,5 +1,7 @@
 // Python bindings.
+#include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/unique_ptr.h>
 #include <nanobind/stl/vector.h>
 
 #include <map>
@@ -172,21 +174,35 @@ Result<double> expectation(Observables& observables, const State& ket, int threa
     return values;
 }
 
-State* apply_observables(Observables& observables, const State& ket, const Array<double, 2>& cotangents, int threads) {
-    check_size(observables, ket);
-    if (cotangents.shape(0) != static_cast<size_t>(ket.batch) ||
-        cotangents.shape(1) != static_cast<size_t>(observables.num_observables()))
-        throw InvalidInputError("Cotangents must have shape (B, n_obs).");
+// products: see Observables::apply
+std::unique_ptr<State> bra_of(Observables& observables, const State& ket, const double* cotangents, int threads, double* products = nullptr) {
     nb::gil_scoped_release release;
     const auto applied = [&](const State& state) {
         auto bra = std::make_unique<State>(state.kernels, state.num_qubits, state.batch, state.lane_bits);
-        observables.apply(state, *bra, cotangents.data(), threads);
-        return bra.release();
+        observables.apply(state, *bra, cotangents, threads, products);
+        return bra;
     };
     if (!ket.is_real() || observables.is_real()) return applied(ket);
     State whole(ket);
     whole.make_complex();
     return applied(whole);
+}
+
+std::unique_ptr<State> apply_observables(Observables& observables, const State& ket, const Array<double, 2>& cotangents, int threads) {
+    check_size(observables, ket);
+    if (cotangents.shape(0) != static_cast<size_t>(ket.batch) ||
+        cotangents.shape(1) != static_cast<size_t>(observables.num_observables()))
+        throw InvalidInputError("Cotangents must have shape (B, n_obs).");
+    return bra_of(observables, ket, cotangents.data(), threads);
+}
+
+std::pair<Result<double>, std::unique_ptr<State>> value_and_bra(Observables& observables, const State& ket, int threads) {
+    check_size(observables, ket);
+    if (observables.num_observables() != 1) throw InvalidInputError("One observable is needed.");
+    auto values = zeros({static_cast<size_t>(ket.batch), 1});
+    const std::vector<double> ones(static_cast<size_t>(ket.batch), 1.0);
+    auto bra = bra_of(observables, ket, ones.data(), threads, values.data());
+    return {values, std::move(bra)};
 }
 
 // Have the exceptions of errors.hpp raised as the package's.
@@ -253,6 +269,7 @@ NB_MODULE(_native, m) {
     m.def("backward", &backward);
     m.def("expectation", &expectation);
     m.def("apply_observables", &apply_observables);
+    m.def("value_and_bra", &value_and_bra);
     m.def("amplitudes", &amplitudes);
     m.def("probabilities", &probabilities);
 }

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "compile.hpp"
+#include "gf2.hpp"
 #include "state.hpp"
 
 namespace fusedqml {
@@ -16,18 +17,23 @@ struct TermSource {
     std::vector<uint64_t> controls;
 };
 
-// The strings of one observable that flip the same bits: a real diagonal d(r), times 1j if imaginary.
+// The strings of one observable that flip the same bits: a real diagonal d(r). Its values at a block, the 2**block_bits rows with the same high
+// bits, depend on few functionals of these: blocks are of one kind where all of them agree.
 class RealDiagonal {
 public:
-    RealDiagonal(int observable, bool imaginary) : observable(observable), imaginary(imaginary) {}
+    explicit RealDiagonal(int observable) : observable(observable) {}
     // `block_bits`: low row bits covered by one evaluation.
     void add(Arena& arena, const TermSource& term, int n, int block_bits);
     // After the last term.
-    void finish(const Kernels& kernels, int block_bits);
-    // d at the 2**block_bits rows whose high bits, and the constant bit, are those of `high`.
-    void evaluate(const Kernels& kernels, uint64_t high, int block_bits, double* values) const;
+    void finish(const Kernels& kernels, int n, int block_bits);
+    // d at the rows of a block whose high bits, and the constant bit, are those of `high`; false if it is 0 there.
+    bool evaluate(const Kernels& kernels, uint64_t high, int block_bits, double* values) const;
+    int kind_bits() const { return static_cast<int>(functionals_.vectors().size()); }
+    // The kind of a block of which only this bit is 1; that of another is the XOR over its bits.
+    uint32_t kind_of_bit(int bit) const;
+    // High bits of a block of this kind.
+    uint64_t block_of(uint32_t kind) const;
     int observable;
-    bool imaginary;
 
 private:
     struct String {
@@ -50,13 +56,15 @@ private:
     void add_controlled_values(uint64_t high, double* values) const;
     std::vector<Strings> sets_;
     std::vector<Controlled> controlled_;
+    gf2::Echelon functionals_;     // of the high bits, without the constant
+    double negligible_ = 0;        // what rounding leaves of values that cancel
 };
 
-// Strings that flip the bits of x, for all observables.
+// Strings that flip the bits of x, for all observables; times 1j if imaginary, with an odd number of Y.
 struct Flip {
     uint64_t x;
+    bool imaginary;
     std::vector<RealDiagonal> diagonals;
-    std::vector<int32_t> imaginary;
     size_t first;                  // number of the first diagonal
 };
 
@@ -68,39 +76,52 @@ public:
     bool is_real() const { return is_real_; }  // no string has an odd number of Y
     // values: (B, n_obs)
     void expectation(const State& ket, double* values, int threads);
-    // bra = sum_k cotangents[:, k] O_k ket; cotangents: (B, n_obs)
-    void apply(const State& ket, const State& bra, const double* cotangents, int threads);
+    // bra = sum_k cotangents[:, k] O_k ket; cotangents: (B, n_obs). products: Re <ket|bra> (B,), or nullptr.
+    void apply(const State& ket, const State& bra, const double* cotangents, int threads, double* products = nullptr);
 
 private:
-    // Diagonals of some blocks of rows in the form the sweeps read.
-    struct Tables {
-        int width, real_bytes, lane_bits;
-        size_t block_bytes;        // of one diagonal
-        Memory memory;             // [block][diagonal]
+    // Flips that pass through rows together: one, or several of one observable that flip the same lanes.
+    struct Batch {
+        bool is_joint() const { return count > 1; }
+        size_t first, count;
+        uint64_t lanes;            // row bits
+        int pair_bit;              // highest bit of a flip that leads to another stored row, else -1
     };
+    // For one layout of states.
+    struct Layout {
+        int width, real_bytes, lane_bits, sample_bits;
+        size_t block_bytes;        // of one diagonal
+        std::vector<Batch> batches;
+        std::vector<const void*> kept;  // values by kind, all kinds of a diagonal after another's, nullptr where they are 0; empty: too many
+        Memory memory;
+    };
+    class Values;
     struct Share {                 // what one part does
         int64_t first_group, last_group, first_block, last_block;
     };
-    Tables make_tables(const State& state, int64_t first_block, int64_t num_blocks) const;
-    const Tables* cached(const State& state);
+    bool pass_together(const Batch& batch, const Flip& flip, uint64_t lanes, int pair_bit) const;
+    Layout make_layout(const State& state, bool keeps) const;
+    void keep_values(Layout& layout) const;
+    bool store(const Layout& layout, const Batch& batch, const RealDiagonal& diagonal, uint64_t high, double* values, void* out) const;
+    const Layout& layout_for(const State& state, std::unique_ptr<Layout>& own);
     std::vector<Share> shares(const State& state, int threads) const;
-    Pass make_pass(const State& ket, const Flip& flip, int64_t block, const Tables& tables, int64_t place,
-                   std::vector<const void*>& pointers) const;
-    bool skipped(const State& ket, const Flip& flip, int64_t block) const;
-    template <class Body> void for_blocks(const State& state, const Tables* whole, const Share& share, const Body& body);
-    void add_up(const State& ket, int64_t group, const double* sums, double* values) const;
+    template <class Body> void for_passes(const State& ket, const Layout& layout, const Share& share, const Body& body) const;
+    void add_up(const State& ket, const Layout& layout, int64_t group, const double* sums, double* values) const;
     Memory spread_cotangents(const State& ket, const double* cotangents) const;
     int64_t num_blocks() const { return int64_t(1) << (n_ - block_bits_); }
 
     const Kernels* kernels_;
     int n_, num_observables_, block_bits_;
-    size_t num_diagonals_ = 0;
+    size_t num_diagonals_ = 0, num_kinds_ = 0;
+    std::vector<size_t> first_kinds_;             // by diagonal
+    std::vector<std::vector<uint32_t>> kinds_;    // by bit of the block and diagonal
     bool is_real_ = true;
     Arena arena_;
     std::vector<Flip> flips_;
     std::mutex mutex_;
     bool used_ = false;
-    std::vector<std::unique_ptr<Tables>> cache_;  // of small states, by layout
+    size_t kept_bytes_ = 0;
+    std::vector<std::unique_ptr<Layout>> layouts_;
 };
 
 }  // namespace fusedqml

@@ -107,6 +107,24 @@ template <class T> void add_all(const State& state, const State& other, int thre
     });
 }
 
+template <class T> void scale_all(const State& state, const double* factors, int threads) {
+    const size_t width = static_cast<size_t>(state.kernels->width), size = state.group_size(), samples = size_t(1) << state.sample_bits;
+    std::vector<T> lanes(static_cast<size_t>(state.groups) * width);
+    for (int64_t group = 0; group < state.groups; ++group)
+        for (size_t lane = 0; lane < width; ++lane) {
+            const size_t sample = lane % samples;
+            if (static_cast<int64_t>(sample) < state.samples_of(group))
+                lanes[static_cast<size_t>(group) * width + lane] = static_cast<T>(factors[static_cast<size_t>(group) * samples + sample]);
+        }
+    for_bytes(state.bytes(), threads, [&](size_t first, size_t last) {
+        T* data = static_cast<T*>(state.memory.get());
+        for (size_t i = first / sizeof(T); i < last / sizeof(T); i += width) {
+            const T* factor = lanes.data() + i / size * width;
+            for (size_t lane = 0; lane < width; ++lane) data[i + lane] *= factor[lane];
+        }
+    });
+}
+
 bool single(const State& state) { return state.kernels->real_bytes == 4; }
 
 }  // namespace
@@ -127,6 +145,12 @@ void clear(const State& state, int threads) {
     for_bytes(state.bytes(), threads, [&](size_t first, size_t last) {
         std::memset(static_cast<char*>(state.memory.get()) + first, 0, last - first);
     });
+}
+
+void scale(const State& state, const double* factors, int threads) {
+    state.is_zero = false;
+    if (single(state)) scale_all<float>(state, factors, threads);
+    else scale_all<double>(state, factors, threads);
 }
 
 void add(const State& state, const State& other, int threads) {

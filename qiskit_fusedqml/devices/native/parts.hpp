@@ -17,6 +17,8 @@ void pack(const State& state, const RowOrder& rows, void* buffer, int threads);
 void unpack(const State& state, const RowOrder& rows, void* buffer, int threads);
 // all amplitudes become 0
 void clear(const State& state, int threads);
+// each sample's amplitudes times its factor (B,)
+void scale(const State& state, const double* factors, int threads);
 // state += other
 void add(const State& state, const State& other, int threads);
 

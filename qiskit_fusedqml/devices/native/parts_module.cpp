@@ -39,6 +39,11 @@ void bind_parts(nb::module_& m) {
     m.def("pack", copies(&pack));
     m.def("unpack", copies(&unpack));
     m.def("clear", &clear, nb::call_guard<nb::gil_scoped_release>());
+    m.def("scale", [](const State& state, const Array<double, 1>& factors, int threads) {
+        check(factors.shape(0) == static_cast<size_t>(state.batch), "Factors must have shape (B,).");
+        nb::gil_scoped_release release;
+        scale(state, factors.data(), threads);
+    });
     m.def("add", [](State& state, State& other, int threads) {
         if (state.is_real() != other.is_real()) {
             state.make_complex();

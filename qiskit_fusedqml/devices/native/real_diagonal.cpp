@@ -1,4 +1,6 @@
 #include <algorithm>
+#include <cmath>
+#include <limits>
 
 #include "observables.hpp"
 #include "rows.hpp"
@@ -49,7 +51,20 @@ void RealDiagonal::add_controlled(Arena& arena, const TermSource& term, double c
     controlled_.push_back({coefficient, z.outer, z.local ? selection.dual(z) : 0, selection.rows(arena, {z.local})});
 }
 
-void RealDiagonal::finish(const Kernels& kernels, int block_bits) {
+void RealDiagonal::finish(const Kernels& kernels, int n, int block_bits) {
+    const uint64_t high = (uint64_t(1) << n) - (uint64_t(1) << block_bits);
+    double total = 0;
+    for (const Strings& set : sets_) {
+        functionals_.add(set.outer & high);
+        for (const String& string : set.strings) total += std::abs(string.coefficient);
+    }
+    for (const Controlled& term : controlled_) {
+        functionals_.add(term.outer & high);
+        for (int i = 0; i < term.rows.num_tests; ++i) functionals_.add(term.rows.tests[i] & high);
+        for (int i = 0; i < term.rows.num_shifts; ++i) functionals_.add(term.rows.shifts[i].outer & high);
+        total += std::abs(term.coefficient);
+    }
+    negligible_ = total * std::numeric_limits<double>::epsilon();
     if (sets_.size() > summed_sets) return;
     const size_t count = size_t(1) << block_bits;
     const Memory memory(count * sizeof(double), false);
@@ -62,6 +77,19 @@ void RealDiagonal::finish(const Kernels& kernels, int block_bits) {
     }
 }
 
+uint32_t RealDiagonal::kind_of_bit(int bit) const {
+    uint32_t kind = 0;
+    for (size_t i = 0; i < functionals_.vectors().size(); ++i) kind |= static_cast<uint32_t>(functionals_.vectors()[i] >> bit & 1) << i;
+    return kind;
+}
+
+uint64_t RealDiagonal::block_of(uint32_t kind) const {
+    uint64_t high = 0;
+    for (size_t i = 0; i < functionals_.vectors().size(); ++i)
+        if (kind >> i & 1) high |= uint64_t(1) << gf2::highest(functionals_.vectors()[i]);  // in no other functional
+    return high;
+}
+
 static void add_along(const Rows& rows, uint32_t row, double value, double* values) {
     const uint64_t count = uint64_t(1) << rows.dim;
     for (uint64_t i = 0; i < count;) {
@@ -70,7 +98,7 @@ static void add_along(const Rows& rows, uint32_t row, double value, double* valu
     }
 }
 
-void RealDiagonal::evaluate(const Kernels& kernels, uint64_t high, int block_bits, double* values) const {
+bool RealDiagonal::evaluate(const Kernels& kernels, uint64_t high, int block_bits, double* values) const {
     const size_t count = size_t(1) << block_bits;
     std::fill(values, values + count, 0.0);
     if (sets_.size() > summed_sets) {
@@ -86,6 +114,9 @@ void RealDiagonal::evaluate(const Kernels& kernels, uint64_t high, int block_bit
         }
     }
     add_controlled_values(high, values);
+    double largest = 0;
+    for (size_t i = 0; i < count; ++i) largest = std::max(largest, std::abs(values[i]));
+    return largest > negligible_;
 }
 
 void RealDiagonal::add_controlled_values(uint64_t high, double* values) const {
