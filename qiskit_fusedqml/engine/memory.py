@@ -14,7 +14,7 @@ from ..devices import Device
 from ..devices.pauli_vector.device import MixedStateDevice
 from ..errors import OutOfMemoryError
 from ..memory import format_bytes
-from ..planner.report import table
+from ..planner.report import counted, table
 from ..planner.segments import LONGEST
 from .options import EngineOptions
 from .parameters import ParameterBatch
@@ -69,13 +69,13 @@ class MemoryEstimate:
     @property
     def title(self) -> str:
         """All of it, and for how many samples."""
-        return f"{format_bytes(self.total)} for {self.batch} samples, {self.rows} at a time"
+        return f"{format_bytes(self.total)} for {counted(self.batch, 'sample')}, {self.rows} at a time"
 
     def parts(self) -> list[tuple[str, str]]:
         """Names and sizes."""
         parts = {
             "states": self.states,
-            f"{self.num_checkpoints} checkpoints": self.checkpoints,
+            counted(self.num_checkpoints, "checkpoint"): self.checkpoints,
             "tables": self.tables,
             "outputs": self.outputs,
         }

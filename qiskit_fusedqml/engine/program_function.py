@@ -30,6 +30,7 @@ from ..ir.measurement import Measurement
 from ..ir.observables import PauliSum
 from ..ir.program import Program
 from ..planner import Plan
+from ..planner.report import counted
 from . import rotations
 from .kraus_trajectories import sampled
 from .memory import BRA, KET, KET_COPY_BRA_AMPLITUDES, MemoryEstimate
@@ -129,11 +130,10 @@ class ProgramFunction:
         self.recorded_steps = RecordedSteps.of(self)
 
     def __repr__(self) -> str:
-        count = "no" if self.observables is None else len(self.observables)
-        return (
-            f"{type(self).__name__}({self.num_qubits} qubits, {self.num_inputs} inputs, {self.num_weights} weights, "
-            f"{count} observables, device={self.options.device!r}, precision={self.options.precision!r})"
-        )
+        numbers = {"qubit": self.num_qubits, "input": self.num_inputs, "weight": self.num_weights}
+        numbers["observable"] = self.num_observables if self.observables is not None else 0
+        sizes = ", ".join(counted(number, noun) for noun, number in numbers.items())
+        return f"{type(self).__name__}({sizes}, device={self.options.device!r}, precision={self.options.precision!r})"
 
     def __getstate__(self) -> dict[str, Any]:
         """Pickles and copies hold neither the device nor what was made for it."""

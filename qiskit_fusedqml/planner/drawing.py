@@ -235,4 +235,4 @@ def _draw_account(axes: Axes, title: str, numbers: Sequence[float]) -> None:
     axes.set(ylim=(1.6, -0.6), xticks=[], xlim=(0, 1.2 * max(*totals, 1)))
     axes.set_title(title, fontsize=9, loc="left")
     axes.spines[["top", "right", "bottom"]].set_visible(False)
-    axes.legend(fontsize=7, frameon=False, loc="upper right")
+    axes.legend(fontsize=7, frameon=False, loc="upper left", bbox_to_anchor=(0, 0), ncols=2)

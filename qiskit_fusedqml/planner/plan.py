@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ..ir.program import Program, Rotation
 from .cost import CostModel, Work, block_bytes, gate_by_gate, operation_kind, operation_work, share_of
 from .drawing import Lines, draw, pure_masks
-from .report import Report, account
+from .report import Report, account, counted
 from .stages import exchanged, sent_share
 from .tables import FACTORED, CoefficientTables
 from .tape import RY, U2, Block, Diag, Operation, Pauli, Tape
@@ -180,7 +180,7 @@ class Plan:
         blocks = self.tape.blocks
         shares = [share_of(block, self.tape.num_qubits) for block in blocks]
         notes = self._stage_lines() if self.tape.stages else ()
-        return Report("amplitude", "qubits", self.summary(), blocks, shares, notes)
+        return Report("amplitude", "qubit", self.summary(), blocks, shares, notes)
 
     def draw(self, first: int = 0) -> Figure:
         """A picture of the blocks and of what they move, see `qiskit_fusedqml.planner.drawing`.
@@ -203,12 +203,12 @@ class Plan:
         share, size = sent_share(self.exchanges), self.cost_model.amplitude_bytes
         forward = size * share
         sent = f"{forward:.1f} bytes forward, {self.network_bytes - forward:.1f} backward"
-        number = len(self.exchanges)
-        exchanges = f"{number} exchange" + "s" * (number != 1)
-        counts = f"{2**g} ranks of {n - g} qubits: {len(stages)} stages, {exchanges}"
+        exchanges = counted(len(self.exchanges), "exchange")
+        counts = f"{2**g} ranks of {counted(n - g, 'qubit')}: {counted(len(stages), 'stage')}, {exchanges}"
         lines = [f"{counts}; sent per amplitude held {sent}"]
         ends = [*(stage.first for stage in stages[1:]), len(self.tape.blocks)]
         for number, (stage, end) in enumerate(zip(stages, ends, strict=True)):
-            before = f"{self.exchanges[number - 1]} qubits exchanged, then " if number else ""
-            lines.append(f"stage {number}: {before}blocks {stage.first} to {end - 1}")
+            before = f"{counted(self.exchanges[number - 1], 'qubit')} exchanged, then " if number else ""
+            blocks = f"block {stage.first}" if end == stage.first + 1 else f"blocks {stage.first} to {end - 1}"
+            lines.append(f"stage {number}: {before}{blocks}")
         return lines

@@ -13,6 +13,9 @@ from .cost import Work
 SHOWN_BLOCKS = 20
 """At most this many blocks are listed, the first ones and the last."""
 
+WAYS = ("forward", "backward")
+"""Sweeps that work is done in."""
+
 UNITS = {"fma": "multiply-adds", "bytes": "bytes, slow memory"}
 """What work is counted in -> what it is called."""
 
@@ -53,7 +56,7 @@ class Report:
 
     Attributes:
         per: What work is counted by: an amplitude, or a Pauli string.
-        dimensions: What a tile's dimensions are called.
+        dimension: What a dimension of a tile is called.
         summary: The plan's summary.
         blocks: The blocks of its tape.
         shares: The part of the state that each block works on.
@@ -61,7 +64,7 @@ class Report:
     """
 
     per: str
-    dimensions: str
+    dimension: str
     summary: Mapping[str, float | int]
     blocks: Sequence[AnyBlock]
     shares: Sequence[float]
@@ -106,7 +109,8 @@ class Report:
         content = ", ".join(f"{number} {kind}" for kind, number in kinds.items())
         part = f" on 1/{1 / share:.0f} of the state" if share < 1.0 else ""
         undone = len(block.operations) - block.undo_from
-        return f"block {index}: tile of {len(block.tile)} {self.dimensions}{part}, {content}; {undone} undone backward"
+        tile = f"tile of {counted(len(block.tile), self.dimension)}"
+        return f"block {index}: {tile}{part}, {content}; {undone} undone backward"
 
     def __str__(self) -> str:
         per = f"per {self.per} and sample"
@@ -122,7 +126,7 @@ class Report:
 
     def html(self) -> str:
         """The same for a notebook."""
-        heads = ["", "forward", "backward", "forward, one gate at a time", "backward, one gate at a time", "saved"]
+        heads = {"": ("",), "this plan": WAYS, "one gate at a time": WAYS, "saved": ("",)}
         rows = [[label, *(f"{number:,.0f}" for number in numbers), saved] for label, numbers, saved in self.rows()]
         items = "".join(f"<li>{escape(line)}</li>" for line in self.listed())
         caption = f"Plan: {self.title}; per {self.per} and sample"
@@ -134,11 +138,18 @@ def counted(number: float, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def table(caption: str, rows: Iterable[Sequence[object]], heads: Sequence[str] = ()) -> str:
-    """An HTML table for a notebook, its caption above it."""
-    head = "".join(f"<th>{escape(each)}</th>" for each in heads)
-    cells = ("".join(f"<td>{escape(str(cell))}</td>" for cell in row) for row in rows)
-    body = "".join(f"<tr>{row}</tr>" for row in cells)
-    style = "caption-side: top; text-align: left"
-    caption = f"<caption style='{style}'>{escape(caption)}</caption>"
-    return f"<table>{caption}{f'<thead><tr>{head}</tr></thead>' if heads else ''}<tbody>{body}</tbody></table>"
+def table(caption: str, rows: Iterable[Sequence[object]], heads: Mapping[str, Sequence[str]] | None = None) -> str:
+    """An HTML table for a notebook, its caption above it; a head stands above those of its columns."""
+    lines = [_line("td", row) for row in rows]
+    if heads:
+        groups = "".join(
+            f"<th colspan='{len(columns)}' style='text-align: center'>{escape(name)}</th>"
+            for name, columns in heads.items()
+        )
+        lines[:0] = [f"<tr>{groups}</tr>", _line("th", [column for columns in heads.values() for column in columns])]
+    caption = f"<caption style='caption-side: top; text-align: left'>{escape(caption)}</caption>"
+    return f"<table style='min-width: 20em; text-align: right'>{caption}{''.join(lines)}</table>"
+
+
+def _line(tag: str, cells: Iterable[object]) -> str:
+    return f"<tr>{''.join(f'<{tag}>{escape(str(cell))}</{tag}>' for cell in cells)}</tr>"

@@ -15,7 +15,7 @@ from support.noisy_programs import NoisySampler
 from support.programs import layered
 
 from qiskit_fusedqml.errors import InvalidInputError, MissingExtraError
-from qiskit_fusedqml.ir.program import Program
+from qiskit_fusedqml.ir.program import Matrix, Program, Rotation
 from qiskit_fusedqml.planner import fuse
 from qiskit_fusedqml.planner.cost import CostModel
 from qiskit_fusedqml.planner.drawing import COLORS, MAX_COLUMNS
@@ -154,6 +154,30 @@ def test_a_notebook_shows_the_same_numbers() -> None:
     assert [int(cell.replace(",", "")) for cell in cells] == numbers_of(plan)
     assert plan._repr_html_().count("<li>") == 21
     assert "more blocks" in plan._repr_html_()
+
+
+def test_heads_of_a_notebooks_table_stand_above_all_columns() -> None:
+    groups, heads, *rows = re.findall(r"<tr>(.*?)</tr>", plan_of_layers()._repr_html_())
+    widths = {sum(map(int, re.findall(r"colspan='(\d)'", groups))), heads.count("<th>")}
+    assert widths == {row.count("<td>") for row in rows} == {6}
+
+
+def test_one_thing_is_named_in_the_singular() -> None:
+    plan = fuse(Program(1, 1, (Rotation(1, 1, slot=0),)), CostModel(), wanted_slots=frozenset([0]))
+    assert re.findall(r"\b1 \w+s\b", str(plan)) == []
+    assert "1 qubit" in str(plan)
+
+
+def test_names_of_a_picture_lie_on_no_bar() -> None:
+    swap = np.eye(4, dtype=complex)[[0, 2, 1, 3]]
+    unitary = Program(2, 0, (Matrix((0, 1), swap),))  # nothing of which is saved
+    for plan in (plan_of_layers(), fuse(unitary, CostModel())):
+        figure = plan.draw()
+        figure.draw_without_rendering()
+        for axes in figure.axes[1:]:
+            legend = axes.get_legend().get_window_extent()
+            assert not any(bar.get_window_extent().overlaps(legend) for bar in axes.patches)
+            assert not axes.title.get_window_extent().overlaps(legend)
 
 
 def test_without_matplotlib_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -120,7 +120,7 @@ def test_the_account_is_that_of_the_local_spaces() -> None:
     summary = plan.summary()
     assert (summary["stages"], summary["exchanges"]) == (len(spaces), len(sizes))
     assert f"4 ranks of 10 qubits: {len(spaces)} stages, {len(sizes)} exchanges" in str(plan)
-    assert str(plan).count("qubits exchanged, then blocks") == len(sizes)
+    assert str(plan).count("qubits exchanged, then block") == len(sizes)
 
 
 def test_nothing_is_sent_back_before_the_first_gradient() -> None:

@@ -113,7 +113,7 @@ class PauliPlan:
         noise, blocks = self.channels, self.tape.blocks
         places = f"{noise['in_sequences']} in sequences, {noise['in_pairs']} in pairs, {noise['dense']} dense"
         notes = [f"{noise['channels']} channels: {places}"]
-        return Report("string", "bits", self.summary(), blocks, [1.0] * len(blocks), notes)
+        return Report("string", "bit", self.summary(), blocks, [1.0] * len(blocks), notes)
 
     def draw(self, first: int = 0) -> Figure:
         """A picture, as of `qiskit_fusedqml.planner.Plan.draw`."""
