@@ -12,6 +12,7 @@ from functools import lru_cache
 from math import pi
 
 import numpy as np
+from molecule import molecule_hamiltonian
 from spec import Angle, Factor, Gate, Term, Workload
 
 
@@ -271,6 +272,11 @@ def hamiltonian(n: int, layers: int, batch: int) -> Workload:
     return replace(hea(n, layers, batch), observables=(random_hamiltonian(n, 120),))
 
 
+def molecule(n: int, layers: int, batch: int) -> Workload:
+    """The layers of `hea`, and a molecule's Hamiltonian as one observable: on 12 qubits 1,818 strings."""
+    return replace(hea(n, layers, batch), observables=(molecule_hamiltonian(n),))
+
+
 def jacobian(n: int, layers: int, batch: int) -> Workload:
     """The layers of `hea`, ten observables and their full Jacobian."""
     terms = random_hamiltonian(n, 20)
@@ -285,7 +291,7 @@ def forward(n: int, layers: int, batch: int) -> Workload:
 
 _ANSATZ = (hea, zz_real, real, su2_linear, su2_full, su2_sca, reupload, qaoa, ising, su4, ucx, brick, pauli)
 FAMILIES: dict[str, Callable[[int, int, int], Workload]] = {
-    family.__name__: family for family in (*_ANSATZ, hamiltonian, jacobian, forward)
+    family.__name__: family for family in (*_ANSATZ, hamiltonian, molecule, jacobian, forward)
 }
 
 PAPER = ("W1", "W2", "W3", "W4", "W5", "W6")
@@ -310,6 +316,7 @@ NAMED: dict[str, str] = {
     "ucx": "ucx:n=10,L=8,B=32",
     "pauli": "pauli:n=8,L=5,B=32",
     "hamiltonian": "hamiltonian:n=12,L=6,B=8",
+    "molecule": "molecule:n=12,L=6,B=1",
     "jacobian": "jacobian:n=8,L=5,B=32",
     "forward": "forward:n=12,L=10,B=32",
 }

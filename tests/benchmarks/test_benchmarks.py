@@ -201,6 +201,16 @@ def test_hamiltonian_has_many_different_strings() -> None:
     assert len({term.paulis for term in terms}) >= 100
 
 
+def test_molecules_keep_their_electrons() -> None:
+    assert len(workloads.get("molecule").observables[0]) > 1500
+    n = 6
+    terms = workloads.get(f"molecule:n={n},L=1,B=1").observables[0]
+    matrix = sum(t.coefficient * on_qubits({q: PAULIS[letter] for letter, q in t.paulis}, n) for t in terms)
+    for spin in (range(n // 2), range(n // 2, n)):
+        electrons = sum(on_qubits({q: (np.eye(2) - PAULIS["Z"]) / 2}, n) for q in spin)
+        np.testing.assert_allclose(matrix @ electrons, electrons @ matrix, atol=1e-14)
+
+
 # --- adapters ---
 
 
