@@ -72,11 +72,11 @@ $(VENV)/demo-dependencies: $(VENV)/made pyproject.toml .ci/requirements.py
 
 $(VENV)/test-dependencies: $(VENV)/made pyproject.toml .ci/requirements.py
 	@echo 'Installing what the tests need; the first time this takes a minute or two.'
-	$(call dependencies,$@,ml torch aer pennylane mpi demo dev)
+	$(call dependencies,$@,ml aer pennylane mpi demo dev)
 
 $(VENV)/docs-dependencies: $(VENV)/made pyproject.toml .ci/requirements.py
 	@echo 'Installing what the API reference needs; the first time this takes a minute or two.'
-	$(call dependencies,$@,ml torch pennylane docs)
+	$(call dependencies,$@,ml pennylane docs)
 
 $(VENV)/nanobind: $(VENV)/made
 	@$(PIP) install --quiet --progress-bar off nanobind
