@@ -58,7 +58,7 @@ def speed(record: Record) -> Figure:
 
 
 AXES = {
-    "n": ("qubits, 5 layers", lambda x: 2.0**x, "2^n"),
+    "n": ("qubits, 5 layers", lambda x: 2.0**x, "$2^n$"),
     "L": ("layers, 8 qubits, batch of 64", lambda x: x, "layers"),
     "B": ("samples, 8 qubits, 5 layers", lambda x: x, "samples"),
 }

@@ -178,6 +178,17 @@ def test_files_that_documents_name_exist() -> None:
         assert missing == [], name
 
 
+def test_links_between_documents_lead_to_files() -> None:
+    pages = [*ROOT.glob("*.md"), *DOCS.rglob("*.md"), *ROOT.glob("benchmarks/*.md"), *ROOT.glob("tutorials/*.ipynb")]
+    links = {
+        page: re.findall(r"\]\((?!https?:|#)([\w/.-]+\.\w+)[^)\s]*\)", page.read_text())
+        for page in pages
+        if "_build" not in page.parts
+    }
+    assert sum(map(len, links.values())) > 100
+    assert [(page.name, link) for page in links for link in links[page] if not (page.parent / link).exists()] == []
+
+
 def test_the_five_files_to_read_first_are_short() -> None:
     text = (ROOT / "docs" / "how-it-works.md").read_text()
     files = re.findall(r"^\| `(qiskit_fusedqml/[\w/]+\.py)` \|", text, re.MULTILINE)
