@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <map>
+#include <numeric>
 #include <tuple>
 #include <type_traits>
 #include <utility>
@@ -18,7 +19,7 @@ constexpr size_t many_flips = 4;
 constexpr size_t most_together = 8;
 constexpr size_t most_kept = size_t(64) << 20;  // bytes of all layouts
 constexpr size_t most_layouts = 4;
-constexpr size_t kept_at_once = size_t(1) << 18;  // larger values are kept from the second use on: many observables are used once
+constexpr size_t kept_at_once = size_t(1) << 18;  // of more bytes, those that differ from block to block are kept from the second use on
 constexpr int64_t small_work = 2000;  // stored rows times flips that one thread does sooner than it wakes another
 
 int choose_block_bits(int num_qubits, const std::vector<TermSource>& terms) {
@@ -78,8 +79,7 @@ Observables::Observables(const Kernels* kernels, int num_qubits, int num_observa
         for (RealDiagonal& diagonal : flip.diagonals) {
             diagonal.finish(*kernels_, n_, block_bits_);
             for (size_t bit = 0; bit < kinds_.size(); ++bit) kinds_[bit].push_back(diagonal.kind_of_bit(block_bits_ + static_cast<int>(bit)));
-            first_kinds_.push_back(num_kinds_);
-            num_kinds_ += size_t(1) << diagonal.kind_bits();
+            kind_bits_.push_back(diagonal.kind_bits());
         }
     }
 }
@@ -91,9 +91,9 @@ bool Observables::pass_together(const Batch& batch, const Flip& flip, uint64_t l
            batch.pair_bit == pair_bit;
 }
 
-Observables::Layout Observables::make_layout(const State& state, bool keeps) const {
+Observables::Layout Observables::make_layout(const State& state, bool is_first) const {
     const size_t real = static_cast<size_t>(state.kernels->real_bytes), copies = state.lane_bits ? size_t(1) << state.sample_bits : 1;
-    Layout layout{state.kernels->width, state.kernels->real_bytes, state.lane_bits, state.sample_bits, 0, {}, {}, {}};
+    Layout layout{state.kernels->width, state.kernels->real_bytes, state.lane_bits, state.sample_bits, 0, {}, {}, {}, 0, true, {}};
     layout.block_bytes = (((real * copies) << block_bits_) + 63) & ~size_t(63);
     for (size_t i = 0; i < flips_.size(); ++i) {
         const uint64_t x = flips_[i].x, lanes = x & ((uint64_t(1) << state.lane_bits) - 1);
@@ -101,7 +101,7 @@ Observables::Layout Observables::make_layout(const State& state, bool keeps) con
         if (!layout.batches.empty() && pass_together(layout.batches.back(), flips_[i], lanes, pair_bit)) ++layout.batches.back().count;
         else layout.batches.push_back({i, 1, lanes, pair_bit});
     }
-    if (keeps) keep_values(layout);
+    keep_values(layout, choose_kept(layout, is_first));
     return layout;
 }
 
@@ -117,50 +117,77 @@ bool Observables::store(const Layout& layout, const Batch& batch, const RealDiag
     return true;
 }
 
-void Observables::keep_values(Layout& layout) const {
-    layout.memory = Memory(num_kinds_ * layout.block_bytes, false);
+// Sets which diagonals' values are kept, those of few kinds before others, and returns their bytes.
+size_t Observables::choose_kept(Layout& layout, bool is_first) const {
+    std::vector<size_t> order(num_diagonals_);
+    std::iota(order.begin(), order.end(), size_t(0));
+    std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return kind_bits_[a] < kind_bits_[b]; });
+    layout.first.assign(num_diagonals_, -1);
+    layout.num_made = num_diagonals_;
+    size_t bytes = 0;
+    for (const size_t d : order) {
+        const size_t more = layout.block_bytes << kind_bits_[d];
+        if (kept_bytes_ + bytes + more > most_kept) break;
+        if (is_first && kind_bits_[d] == n_ - block_bits_ && bytes + more > kept_at_once) {
+            layout.is_final = false;
+            break;
+        }
+        layout.first[d] = 0;
+        --layout.num_made;
+        bytes += more;
+    }
+    return bytes;
+}
+
+void Observables::keep_values(Layout& layout, size_t bytes) const {
+    layout.memory = Memory(bytes, false);
     char* out = static_cast<char*>(layout.memory.get());
     const Memory scratch(sizeof(double) << block_bits_, false);
+    size_t d = 0;
     for (const Batch& batch : layout.batches)
         for (size_t i = batch.first; i < batch.first + batch.count; ++i)
-            for (const RealDiagonal& diagonal : flips_[i].diagonals)
+            for (const RealDiagonal& diagonal : flips_[i].diagonals) {
+                int64_t& first = layout.first[d++];
+                if (first < 0) continue;
+                first = static_cast<int64_t>(layout.kept.size());
                 for (uint32_t kind = 0; kind >> diagonal.kind_bits() == 0; ++kind) {
                     const bool stored = store(layout, batch, diagonal, diagonal.block_of(kind), static_cast<double*>(scratch.get()), out);
                     layout.kept.push_back(stored ? out : nullptr);
                     if (stored) out += layout.block_bytes;
                 }
+            }
 }
 
-// The layout of a state, kept or `own`.
-const Observables::Layout& Observables::layout_for(const State& state, std::unique_ptr<Layout>& own) {
-    const size_t copies = state.lane_bits ? size_t(1) << state.sample_bits : 1;
-    const size_t bytes = (num_kinds_ * static_cast<size_t>(state.kernels->real_bytes) * copies) << block_bits_;
+std::shared_ptr<const Observables::Layout> Observables::layout_for(const State& state) {
     std::lock_guard<std::mutex> lock(mutex_);
-    for (const auto& layout : layouts_)
-        if (layout->width == state.kernels->width && layout->real_bytes == state.kernels->real_bytes && layout->lane_bits == state.lane_bits)
-            return *layout;
-    const bool is_kept = (bytes <= kept_at_once || std::exchange(used_, true)) && layouts_.size() < most_layouts;
-    own = std::make_unique<Layout>(make_layout(state, is_kept && kept_bytes_ + bytes <= most_kept));
-    if (!is_kept) return *own;
-    kept_bytes_ += own->memory.size();
-    layouts_.push_back(std::move(own));
-    return *layouts_.back();
+    const auto found = std::find_if(layouts_.begin(), layouts_.end(), [&](const auto& layout) {
+        return layout->width == state.kernels->width && layout->real_bytes == state.kernels->real_bytes && layout->lane_bits == state.lane_bits;
+    });
+    const bool is_first = found == layouts_.end();
+    if (!is_first && (*found)->is_final) return *found;
+    if (!is_first) kept_bytes_ -= (*found)->memory.size();
+    auto layout = std::make_shared<const Layout>(make_layout(state, is_first));
+    if (is_first && layouts_.size() == most_layouts) return layout;
+    kept_bytes_ += layout->memory.size();
+    if (is_first) layouts_.push_back(layout);
+    else *found = layout;
+    return layout;
 }
 
-// Pointers to all diagonals' values at one block: kept ones, or made for it.
+// Pointers to all diagonals' values at one block: kept ones, and those made for it.
 class Observables::Values {
 public:
     Values(const Observables& observables, const Layout& layout)
         : all_(observables), layout_(layout), kinds_(observables.num_diagonals_), pointers_(observables.num_diagonals_) {
-        if (!layout.kept.empty()) return;
-        memory_ = Memory(all_.num_diagonals_ * layout.block_bytes, false);
+        if (!layout.num_made) return;
+        memory_ = Memory(layout.num_made * layout.block_bytes, false);
         scratch_ = Memory(sizeof(double) << all_.block_bits_, false);
     }
     const void* const* at(int64_t block) {
         if (block == block_) return pointers_.data();
         block_ = block;
-        if (layout_.kept.empty()) make();
-        else find();
+        find();
+        if (layout_.num_made) make();
         return pointers_.data();
     }
 
@@ -171,17 +198,20 @@ private:
             const std::vector<uint32_t>& changed = all_.kinds_[static_cast<size_t>(__builtin_ctzll(left))];
             for (size_t d = 0; d < kinds_.size(); ++d) kinds_[d] ^= changed[d];
         }
-        for (size_t d = 0; d < kinds_.size(); ++d) pointers_[d] = layout_.kept[all_.first_kinds_[d] + kinds_[d]];
+        for (size_t d = 0; d < kinds_.size(); ++d)
+            if (layout_.first[d] >= 0) pointers_[d] = layout_.kept[static_cast<size_t>(layout_.first[d]) + kinds_[d]];
     }
     void make() {
+        const uint64_t high = static_cast<uint64_t>(block_) << all_.block_bits_;
         char* out = static_cast<char*>(memory_.get());
         size_t d = 0;
         for (const Batch& batch : layout_.batches)
             for (size_t i = batch.first; i < batch.first + batch.count; ++i)
                 for (const RealDiagonal& diagonal : all_.flips_[i].diagonals) {
-                    const uint64_t high = static_cast<uint64_t>(block_) << all_.block_bits_;
+                    const size_t number = d++;
+                    if (layout_.first[number] >= 0) continue;
                     const bool stored = all_.store(layout_, batch, diagonal, high, static_cast<double*>(scratch_.get()), out);
-                    pointers_[d++] = stored ? out : nullptr;
+                    pointers_[number] = stored ? out : nullptr;
                     out += layout_.block_bytes;
                 }
     }
@@ -207,8 +237,8 @@ std::vector<Observables::Share> Observables::shares(const State& state, int thre
     return result;
 }
 
-// Calls body(group, block, pass, batch) for each pass, and with batch nullptr after the last one of a block. Of several blocks with kept values,
-// a block's rows of one group stay in the L1 cache from flip to flip; values that are made for a block serve all groups.
+// Calls body(group, block, pass, batch) for each pass, and with batch nullptr after the last one of a block. A block's
+// rows of one group stay in the L1 cache from flip to flip, but values that are made for a block serve all groups.
 template <class Body>
 void Observables::for_passes(const State& ket, const Layout& layout, const Share& share, const Body& body) const {
     Values values(*this, layout);
@@ -242,7 +272,7 @@ void Observables::for_passes(const State& ket, const Layout& layout, const Share
         }
         body(group, block, pass, static_cast<const Batch*>(nullptr));
     };
-    if (!layout.kept.empty())
+    if (!layout.num_made)
         for (int64_t group = share.first_group; group < share.last_group; ++group)
             for (int64_t block = share.first_block; block < share.last_block; ++block) run(group, block);
     else
@@ -253,8 +283,8 @@ void Observables::for_passes(const State& ket, const Layout& layout, const Share
 void Observables::expectation(const State& ket, double* values, int threads) {
     const std::vector<Share> parts = shares(ket, threads);
     const size_t width = static_cast<size_t>(ket.kernels->width), group_sums = num_diagonals_ * width;
-    std::unique_ptr<Layout> own;
-    const Layout& layout = layout_for(ket, own);
+    const std::shared_ptr<const Layout> kept_layout = layout_for(ket);
+    const Layout& layout = *kept_layout;
     std::vector<Memory> sums(parts.size());
     run_parts(static_cast<int>(parts.size()), threads, [&](int part) {
         const Share& share = parts[static_cast<size_t>(part)];
@@ -315,8 +345,8 @@ void Observables::apply(const State& ket, const State& bra, const double* cotang
     const Memory factors = spread_cotangents(ket, cotangents);
     const size_t width = static_cast<size_t>(ket.kernels->width), vector_bytes = width * static_cast<size_t>(ket.kernels->real_bytes);
     const size_t group_bytes = static_cast<size_t>(bra.group_size()) * static_cast<size_t>(ket.kernels->real_bytes);
-    std::unique_ptr<Layout> own;
-    const Layout& layout = layout_for(ket, own);
+    const std::shared_ptr<const Layout> kept_layout = layout_for(ket);
+    const Layout& layout = *kept_layout;
     const Memory sums(products ? parts.size() * static_cast<size_t>(ket.groups) * width * sizeof(double) : 0);
     double* all_sums = static_cast<double*>(sums.get());
     run_parts(static_cast<int>(parts.size()), threads, [&](int part) {

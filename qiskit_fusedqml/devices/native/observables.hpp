@@ -92,7 +92,10 @@ private:
         int width, real_bytes, lane_bits, sample_bits;
         size_t block_bytes;        // of one diagonal
         std::vector<Batch> batches;
-        std::vector<const void*> kept;  // values by kind, all kinds of a diagonal after another's, nullptr where they are 0; empty: too many
+        std::vector<int64_t> first;     // by diagonal: number of its first kind, -1 where its values are made for each block
+        std::vector<const void*> kept;  // values by kind, all kinds of a diagonal after another's; nullptr where they are 0
+        size_t num_made = 0;            // diagonals of which none are kept
+        bool is_final = true;           // later calls would keep no more
         Memory memory;
     };
     class Values;
@@ -100,10 +103,11 @@ private:
         int64_t first_group, last_group, first_block, last_block;
     };
     bool pass_together(const Batch& batch, const Flip& flip, uint64_t lanes, int pair_bit) const;
-    Layout make_layout(const State& state, bool keeps) const;
-    void keep_values(Layout& layout) const;
+    Layout make_layout(const State& state, bool is_first) const;
+    size_t choose_kept(Layout& layout, bool is_first) const;
+    void keep_values(Layout& layout, size_t bytes) const;
     bool store(const Layout& layout, const Batch& batch, const RealDiagonal& diagonal, uint64_t high, double* values, void* out) const;
-    const Layout& layout_for(const State& state, std::unique_ptr<Layout>& own);
+    std::shared_ptr<const Layout> layout_for(const State& state);
     std::vector<Share> shares(const State& state, int threads) const;
     template <class Body> void for_passes(const State& ket, const Layout& layout, const Share& share, const Body& body) const;
     void add_up(const State& ket, const Layout& layout, int64_t group, const double* sums, double* values) const;
@@ -112,16 +116,15 @@ private:
 
     const Kernels* kernels_;
     int n_, num_observables_, block_bits_;
-    size_t num_diagonals_ = 0, num_kinds_ = 0;
-    std::vector<size_t> first_kinds_;             // by diagonal
+    size_t num_diagonals_ = 0;
+    std::vector<int> kind_bits_;                  // by diagonal
     std::vector<std::vector<uint32_t>> kinds_;    // by bit of the block and diagonal
     bool is_real_ = true;
     Arena arena_;
     std::vector<Flip> flips_;
     std::mutex mutex_;
-    bool used_ = false;
     size_t kept_bytes_ = 0;
-    std::vector<std::unique_ptr<Layout>> layouts_;
+    std::vector<std::shared_ptr<const Layout>> layouts_;
 };
 
 }  // namespace fusedqml
