@@ -100,9 +100,10 @@ def _save_picture(options: Options, data: Data, trainer: Trainer, baseline: floa
         accuracy.plot(epochs, [epoch.metrics[name] for epoch in history], label=label)
     accuracy.axhline(baseline, color="grey", linestyle="--", label="logistic regression, test")
     accuracy.set(title="Accuracy", xlabel="epoch", ylim=(None, 1.01))
-    accuracy.legend(loc="lower right")
+    accuracy.legend(loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=3, fontsize="small", frameon=False)
     for axes in (loss, accuracy):
         axes.grid(alpha=0.3)
+        axes.xaxis.get_major_locator().set_params(integer=True)
     counts = confusion_matrix(data.y_test, trainer.predict(data.x_test), labels=range(options.classes))
     ConfusionMatrixDisplay(counts, display_labels=data.names).plot(ax=matrix, cmap="Blues", colorbar=False)
     matrix.set(title="Test images", xlabel="taken for", ylabel="is")

@@ -86,6 +86,7 @@ def plot(metrics: str | Path, output: str | Path | None = None) -> Figure:
     if names:
         panels[1].set(title="After each epoch", xlabel="epoch")
         panels[1].legend()
+        panels[1].xaxis.get_major_locator().set_params(integer=True)
     for axes in panels:
         axes.grid(alpha=0.3)
     if output is not None:

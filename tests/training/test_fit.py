@@ -506,3 +506,4 @@ def test_the_picture_shows_losses_and_metrics(tmp_path: Path) -> None:
     np.testing.assert_array_equal(loss.lines[0].get_ydata(), expected)
     assert [line.get_label() for line in metrics.lines] == ["test", "train"]
     np.testing.assert_allclose(metrics.lines[0].get_ydata(), [0.1, 0.2, 0.3])
+    assert all(tick == round(tick) for tick in metrics.get_xticks())
