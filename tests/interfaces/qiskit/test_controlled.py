@@ -94,7 +94,7 @@ ON_THREE: dict[str, Callable[[Any, Any], Any]] = {
     "another width": lambda t, s: inside(misnamed(t * s).control(1), 2, 0, 1).to_gate(),
     "own class": lambda t, s: Own(t * s).control(2, ctrl_state=2),
     "evolution": lambda t, s: PauliEvolutionGate(SparsePauliOp(["XY", "YX"]), t + s).control(1),
-    "standard": lambda t, s: RXGate(t * s).control(2, ctrl_state=2),
+    "standard": lambda t, s: RXGate(t * s).control(2, ctrl_state=2, annotated=False),
     "cu": lambda t, s: CUGate(t, s, 0.3, t).control(1),
     "fused": lambda t, s: FusedGate(inside(two(T, S), 1, 0), [s, t]).control(1),
     "annotated": lambda t, s: AnnotatedOperation(two(t, s), [ControlModifier(1, 0)]),
@@ -239,7 +239,7 @@ def test_a_power_of_a_gate_without_values_is_refused() -> None:
 
 def test_a_controlled_standard_gate_keeps_its_row() -> None:
     circuit = QuantumCircuit(4)
-    circuit.append(UGate(T, S, 0.3).control(3, ctrl_state=5), range(4))
-    circuit.append(CRXGate(T).control(2), range(4))
+    circuit.append(UGate(T, S, 0.3).control(3, ctrl_state=5, annotated=False), range(4))
+    circuit.append(CRXGate(T).control(2, annotated=False), range(4))
     found = lower(circuit.assign_parameters({T: 2 * T}))
     assert len(found.program.instructions) <= 6

@@ -95,7 +95,9 @@ def test_every_letter_on_idle_qubits() -> None:
         np.testing.assert_allclose(found, want, atol=1e-12)
 
 
-@pytest.mark.parametrize(("letter", "value"), zip("IXYZ01+-rl", [1, 0, 0, 1, 1, 0, 0.5, 0.5, 0.5, 0.5], strict=True))
+@pytest.mark.parametrize(
+    ("letter", "value"), list(zip("IXYZ01+-rl", [1, 0, 0, 1, 1, 0, 0.5, 0.5, 0.5, 0.5], strict=True))
+)
 def test_circuits_without_active_qubits(letter: str, value: float) -> None:
     empty, phase, barriers = QuantumCircuit(45), QuantumCircuit(45, global_phase=1.3), QuantumCircuit(45, 1)
     barriers.barrier()

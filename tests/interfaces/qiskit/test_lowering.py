@@ -621,7 +621,7 @@ def test_an_instruction_that_is_a_name_means_what_aer_means_by_it(name: str) -> 
         qubits = np.random.default_rng(num_ctrl).permutation(width).tolist()
         circuit, expected = QuantumCircuit(width), QuantumCircuit(width)
         circuit.append(Instruction(name, width, 0, base.params), qubits)
-        expected.append(base.control(num_ctrl), qubits)
+        expected.append(base.control(num_ctrl, annotated=False), qubits)
         np.testing.assert_allclose(program_unitary(lower(circuit).program), Operator(expected).data, atol=1e-12)
 
 
@@ -629,7 +629,7 @@ def test_names_with_other_numbers_of_parameters_or_qubits() -> None:
     circuit = QuantumCircuit(3)
     circuit.append(Gate("mcu", 3, [0.1, 0.2, 0.3, 0.4]), [2, 0, 1])
     expected = QuantumCircuit(3)
-    expected.append(library.UGate(0.1, 0.2, 0.3).control(2), [2, 0, 1])
+    expected.append(library.UGate(0.1, 0.2, 0.3).control(2, annotated=False), [2, 0, 1])
     expected.cp(0.4, 2, 0)
     np.testing.assert_allclose(program_unitary(lower(circuit).program), Operator(expected).data, atol=1e-12)
     for gate in (Gate("mcrx", 3, []), Gate("mcx", 1, []), Gate("x", 2, []), Gate("rx", 1, [])):

@@ -75,7 +75,7 @@ def build_target() -> Target:
     for name, gate in library.get_standard_gate_name_mapping().items():
         if name in GATES:
             target.add_instruction(gate, name=name)
-    target.add_instruction(library.U2Gate(Parameter("phi"), Parameter("lam")).control(), name="cu2")
+    target.add_instruction(library.U2Gate(Parameter("phi"), Parameter("lam")).control(annotated=False), name="cu2")
     for instruction in (qc.Measure(), qc.Reset(), qc.Delay(Parameter("t"))):
         target.add_instruction(instruction)
     for name, kind in (OF_ANY_WIDTH | CONTROL_FLOW).items():
