@@ -195,9 +195,9 @@ def _origin(record: Mapping[str, Any]) -> str:
     meaning = (
         "A step is the values of all samples and the gradient of their sum at new weights; medians of all steps. Every "
         "answer agreed with ours to 1e-5 (double) or 1e-4 (single). GFMA/s: useful multiply-adds per second (10 n + 14 "
-        "per amplitude and layer for W1 to W6 and `hamiltonian`, what the plan does for the others; observables are "
-        f"not counted); a matrix product reaches {peaks}. Outside: the share of our step that is not spent in the "
-        "device's sweeps."
+        "per amplitude and layer for W1 to W6, `hamiltonian` and `molecule`, what the plan does for the others; "
+        f"observables are not counted); a matrix product reaches {peaks}. Outside: the share of our step that is not "
+        "spent in the device's sweeps."
     )
     lines = [f"{measured} {meaning}", f"Versions: {packages}."]
     if scaled:
