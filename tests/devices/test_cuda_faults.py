@@ -67,13 +67,13 @@ def findings(kernels: Library) -> set[str]:
 
 FAULTS = {
     "no barrier before an exchange is read": (
-        "    tile.sync();\n    if (!undo || tile.second) get",
-        "    if (!undo || tile.second) get",
+        "        tile.sync();\n        move<false, false>(ket, room, bra, room, a, to);",
+        "        move<false, false>(ket, room, bra, room, a, to);",
         "wrong numbers",
     ),
     "no barrier after an exchange was read": (
-        "        tile.flush(words[0], words[1]);\n    }\n    tile.sync();\n}",
-        "        tile.flush(words[0], words[1]);\n    }\n}",
+        "    if (undo) tile.flush(words[0], words[1]);\n    tile.sync();\n",
+        "    if (undo) tile.flush(words[0], words[1]);\n",
         "numbers that depend on the schedule",
     ),
     "no barrier between lanes": (
@@ -82,8 +82,8 @@ FAULTS = {
         "wrong numbers",
     ),
     "a barrier that some threads do not reach": (
-        "            tile.sync();\n            get<Real, W>(ket, room, a, to);",
-        "            if (tile.thread()) tile.sync();\n            get<Real, W>(ket, room, a, to);",
+        "        tile.sync();\n        move<false, false>(ket, room, bra, room, a, to);",
+        "        if (tile.thread()) tile.sync();\n        move<false, false>(ket, room, bra, room, a, to);",
         "barrier divergence: some threads wait, others do not come",
     ),
     "a mask with a bit too few": (
@@ -92,8 +92,8 @@ FAULTS = {
         "wrong numbers",
     ),
     "an address in shared memory beyond the tile": (
-        "(room) + a.at(i, side)) = v[i];",
-        "(room) + a.at(i, side) + (i == 5 ? 1024 : 0)) = v[i];",
+        "            at = v[i];",
+        "            (&at)[i == 5 ? 128 : 0] = v[i];",
         "a write beyond shared memory",
     ),
     "an address beyond the state": (

@@ -63,12 +63,44 @@ __device__ __forceinline__ unsigned block_number() {
 #endif
 }
 
-// Of a pointer that was read from memory: it is to the GPU's own memory, and takes the shorter way there.
+// A pointer to the GPU's own memory, which takes the shorter way there. How it was computed is hidden: to add a number to it takes one instruction, where
+// the compiler would otherwise take all sums apart and do them in 64 bits anew.
 template <class T> __device__ __forceinline__ T* to_global(T* pointer) {
 #ifndef FUSEDQML_EMULATION
+    asm("" : "+l"(pointer));
     __builtin_assume(__isGlobal(pointer));
 #endif
     return pointer;
+}
+
+// Not computed anew wherever it is needed.
+__device__ __forceinline__ float kept(float value) {
+#ifndef FUSEDQML_EMULATION
+    asm("" : "+f"(value));
+#endif
+    return value;
+}
+__device__ __forceinline__ double kept(double value) {
+#ifndef FUSEDQML_EMULATION
+    asm("" : "+d"(value));
+#endif
+    return value;
+}
+
+// With the other sign if `odd` is.
+__device__ __forceinline__ float signed_by(float value, unsigned odd) {
+#ifdef FUSEDQML_EMULATION
+    return odd & 1 ? -value : value;
+#else
+    return __uint_as_float(__float_as_uint(value) ^ odd << 31);
+#endif
+}
+__device__ __forceinline__ double signed_by(double value, unsigned odd) {
+#ifdef FUSEDQML_EMULATION
+    return odd & 1 ? -value : value;
+#else
+    return __hiloint2double(__double2hiint(value) ^ odd << 31, __double2loint(value));
+#endif
 }
 
 constexpr unsigned whole_warp = 0xffffffffu;

@@ -11,19 +11,14 @@ __device__ __forceinline__ void multiply_by(Complex<Real> entry, int i, Complex<
     ket[i] = entry * ket[i];
 }
 
-// The entry of a table at an address in bytes among all tables: one word, added to an address that all threads share.
-template <class Real> __device__ __forceinline__ Complex<Real> entry_at(const Complex<Real>* tables, unsigned address) {
-    return *reinterpret_cast<const Complex<Real>*>(reinterpret_cast<const unsigned char*>(tables) + address);
-}
-
-// A shared table; `with_common`: times what all registers share. Words: 0, 0, 0, 0, and the addresses of its entries in bytes.
+// A shared table; `with_common`: times what all registers share. Words: 0, 0, 0, 0, and the numbers of its entries among those of all tables.
 template <bool undo, bool with_common, class Real, int W, bool warp>
 __device__ __forceinline__ void table_times(const Tile<Real, W, warp>& tile, const int* words, const Complex<Real>* tables, Complex<Real> common,
                                             Complex<Real> (&ket)[1 << W], Complex<Real> (&bra)[1 << W]) {
     const Addresses<Real, W, warp, 1> a(tile, words + 4, true);
 #pragma unroll
     for (int i = 0; i < 1 << W; ++i) {
-        const Complex<Real> entry = entry_at(tables, a.at(i));
+        const Complex<Real> entry = tables[a.at(i)];
         multiply_by<undo, Real, W>(with_common ? entry * common : entry, i, ket, bra);
     }
 }
@@ -50,8 +45,8 @@ __device__ __forceinline__ void batched_times(const Tile<Real, W, warp>& tile, c
     }
 }
 
-// Words: index of the scale K (-1: none, or it is in a table), number of tables whose entries all registers share, number of other factors; the addresses of
-// the former's entries in bytes; the factors. Each of these is a multiple of four words.
+// Words: index of the scale K (-1: none, or it is in a table), number of tables whose entries all registers share, number of other factors; the numbers of
+// the former's entries; the factors. Each of these is a multiple of four words.
 template <bool undo, class Real, int W, bool warp>
 __device__ __forceinline__ void diagonal(const Tile<Real, W, warp>& tile, const int* words, const Complex<Real>* tables, Complex<Real> (&ket)[1 << W],
                                          Complex<Real> (&bra)[1 << W]) {
@@ -60,7 +55,7 @@ __device__ __forceinline__ void diagonal(const Tile<Real, W, warp>& tile, const 
     bool pending = words[0] >= 0 || words[1];
     for (int k = 0; k < words[1]; ++k, at += table_words) {
         const Addresses<Real, W, warp, 1> a(tile, at, true);
-        common = common * entry_at(tables, a.base[0]);
+        common = common * tables[a.base[0]];
     }
     for (int k = 0; k < words[2]; ++k) {
         if (at[0] == 1) {
@@ -100,6 +95,9 @@ __device__ __forceinline__ void measure_diagonal(const Tile<Real, W, warp>& tile
     const int lanes = 1 << tile.lane_bits, count = words[1];
     const int *masks = words + 2, *functionals = masks + (count + lanes - 1 >> tile.lane_bits);
     const unsigned beyond = tile.position() & ~(static_cast<unsigned>(lanes - 1) << W);
+    Real signs[5];  // a sum over lanes is an instruction each beside its shuffle
+#pragma unroll
+    for (int k = 0; k < 5; ++k) signs[k] = kept(tile.lane() >> k & 1 ? Real(-1) : Real(1));
     for (int first = 0; first < count; first += lanes) {
         const int k = first + tile.lane();
         const unsigned patterns = static_cast<unsigned>(*masks++), functional = k < count ? static_cast<unsigned>(functionals[k]) : 0u;
@@ -109,10 +107,9 @@ __device__ __forceinline__ void measure_diagonal(const Tile<Real, W, warp>& tile
         for (int i = 0; i < size; ++i) {
             if (!(patterns >> i & 1)) continue;
             Real sum = sums[i];
-            for (int other = 1; other < lanes; other <<= 1) {
-                const Real theirs = tile.from_lane(sum, other);
-                sum = tile.lane() & other ? theirs - sum : sum + theirs;
-            }
+#pragma unroll
+            for (int k = 0; k < 5; ++k)
+                if (1 << k < lanes) sum = fma(signs[k], sum, tile.from_lane(sum, 1 << k));
             const Real found = __shfl_sync(whole_warp, sum, home);
             if ((functional & (size - 1)) == i) value = found;
         }

@@ -93,12 +93,13 @@ template <bool undo, bool measured, class Real, int W, bool warp>
 __device__ __forceinline__ void apply_records(const Tile<Real, W, warp>& tile, const int* __restrict__ words, const int* __restrict__ order, int steps,
                                               const Complex<Real>* __restrict__ tables, Complex<Real> (&ket)[1 << W], Complex<Real> (&bra)[1 << W]) {
     for (const int* end = order + 4 * steps; order != end; order += 4) {
+        order = to_global(order);
         const Words<4> step = read<4>(order);
-        const int* record = words + static_cast<unsigned>(step.at[0]);
+        const int* record = to_global(words + static_cast<unsigned>(step.at[0]));
         if (step.at[1] == plain_turn) {
             plain_turns<undo>(tile, record + 1, ket, bra);
             // in one stretch of code, amplitudes need not go back into the registers that they came from
-            if (step.at[2] >= 0) exchange<undo>(tile, words + static_cast<unsigned>(step.at[2]) + 1, ket, bra);
+            if (step.at[2] >= 0) exchange<undo>(tile, to_global(words + static_cast<unsigned>(step.at[2])) + 1, ket, bra);
         } else {
             apply<undo, measured>(tile, step.at[1], record + 1, tables, ket, bra);
         }

@@ -130,7 +130,7 @@ template <class Real, int W, bool warp, int sides> struct Addresses {
             for (int k = 0; k < W; ++k) steps[side][k] = static_cast<unsigned>(vectors.at[k]);
         }
         const unsigned thread = tile.thread();
-        const int* entries = words + 4 * sides;
+        const int* entries = to_global(words + 4 * sides);
         add(entries, warp ? thread : thread & 31u);
         if (!warp) add(entries + 32 * sides, thread >> 5);
         if (!with_tile || tile.n == tile.t) return;
@@ -154,17 +154,23 @@ template <class Real, int W, bool warp, int sides> struct Addresses {
     }
 };
 
-// Addresses are in bytes.
-template <class Real, int W, bool warp>
-__device__ __forceinline__ void put(const Complex<Real> (&v)[1 << W], Complex<Real>* room, const Addresses<Real, W, warp, 2>& a, int side) {
+// Writes the amplitudes to a room, or reads them, and as many `others` to or from another one: what is an address of both is found once.
+template <bool writes, bool both, class Real, int W, bool warp>
+__device__ __forceinline__ void move(Complex<Real> (&v)[1 << W], Complex<Real>* room, Complex<Real> (&others)[1 << W], Complex<Real>* second,
+                                     const Addresses<Real, W, warp, 2>& a, int side) {
 #pragma unroll
-    for (int i = 0; i < 1 << W; ++i) *reinterpret_cast<Complex<Real>*>(reinterpret_cast<unsigned char*>(room) + a.at(i, side)) = v[i];
-}
-
-template <class Real, int W, bool warp>
-__device__ __forceinline__ void get(Complex<Real> (&v)[1 << W], const Complex<Real>* room, const Addresses<Real, W, warp, 2>& a, int side) {
-#pragma unroll
-    for (int i = 0; i < 1 << W; ++i) v[i] = *reinterpret_cast<const Complex<Real>*>(reinterpret_cast<const unsigned char*>(room) + a.at(i, side));
+    for (int i = 0; i < 1 << W; ++i) {
+        const unsigned bytes = a.at(i, side);
+        Complex<Real>& at = *reinterpret_cast<Complex<Real>*>(reinterpret_cast<unsigned char*>(room) + bytes);
+        Complex<Real>& other = *reinterpret_cast<Complex<Real>*>(reinterpret_cast<unsigned char*>(second) + bytes);
+        if (writes) {
+            at = v[i];
+            if (both) other = others[i];
+        } else {
+            v[i] = at;
+            if (both) others[i] = other;
+        }
+    }
 }
 
 // From one window to the next (undo: back again). Words: the first slot and the number of overlaps of the window on the right, 0, then
@@ -178,21 +184,22 @@ __device__ __forceinline__ void exchange(const Tile<Real, W, warp>& tile, const 
         a.base[1] ^= tile.skew * static_cast<unsigned>(sizeof(Complex<Real>));
     }
     Complex<Real>* room = warp ? tile.buffer : reinterpret_cast<Complex<Real>*>(shared_memory);
-    put<Real, W>(ket, room, a, from);
-    if (undo) {
-        if (!tile.second) {
+    if (undo && tile.second) {
+        move<true, true>(ket, room, bra, room + tile.second, a, from);
+        tile.sync();
+        move<false, true>(ket, room, bra, room + tile.second, a, to);
+    } else {
+        move<true, false>(ket, room, bra, room, a, from);
+        tile.sync();
+        move<false, false>(ket, room, bra, room, a, to);
+        if (undo) {
             tile.sync();
-            get<Real, W>(ket, room, a, to);
+            move<true, false>(bra, room, ket, room, a, from);
             tile.sync();
+            move<false, false>(bra, room, ket, room, a, to);
         }
-        put<Real, W>(bra, room + tile.second, a, from);
     }
-    tile.sync();
-    if (!undo || tile.second) get<Real, W>(ket, room, a, to);
-    if (undo) {
-        get<Real, W>(bra, room + tile.second, a, to);
-        tile.flush(words[0], words[1]);
-    }
+    if (undo) tile.flush(words[0], words[1]);
     tile.sync();
 }
 
@@ -200,7 +207,7 @@ __device__ __forceinline__ void exchange(const Tile<Real, W, warp>& tile, const 
 template <class Real, int W, bool warp>
 __device__ __forceinline__ void load(const Tile<Real, W, warp>& tile, const int* words, const Complex<Real>* state, Complex<Real> (&v)[1 << W]) {
     const Addresses<Real, W, warp, 1> a(tile, words, true);
-    const Complex<Real>* from = to_global(state) + (static_cast<long long>(tile.sample()) << tile.n);
+    const Complex<Real>* from = to_global(state + (static_cast<long long>(tile.sample()) << tile.n));
 #pragma unroll
     for (int i = 0; i < 1 << W; ++i) v[i] = from[a.at(i)];
 }
@@ -209,7 +216,7 @@ template <class Real, int W, bool warp>
 __device__ __forceinline__ void store(const Tile<Real, W, warp>& tile, const int* words, Complex<Real>* state, const Complex<Real> (&v)[1 << W]) {
     if (!tile.active) return;
     const Addresses<Real, W, warp, 1> a(tile, words, true);
-    Complex<Real>* to = to_global(state) + (static_cast<long long>(tile.sample()) << tile.n);
+    Complex<Real>* to = to_global(state + (static_cast<long long>(tile.sample()) << tile.n));
 #pragma unroll
     for (int i = 0; i < 1 << W; ++i) to[a.at(i)] = v[i];
 }

@@ -28,17 +28,20 @@ __device__ __forceinline__ void turn_as(Complex<Real> (&v)[1 << W], Real a, Real
     }
 }
 
-// The ket, and backwards the bra, by one of these. `odd`: bit i set where b changes its sign; `uniform`: all bits are equal.
+// The ket, and backwards the bra, by one of these. `odd`: bit i set where b changes its sign; `uniform`: bit 0 is all registers'.
 template <bool undo, int J, class Real, int W>
 __device__ __forceinline__ void turn(Complex<Real> (&ket)[1 << W], Complex<Real> (&bra)[1 << W], Real a, Real b, bool uniform, unsigned odd) {
-    const Real sign = odd & 1 ? -b : b;
+    if (uniform) {
+        b = signed_by(b, odd);
+        odd = 0;
+    }
     if (uniform && a == 1) {
-        turn_as<1, J, Real, W>(ket, a, sign, odd);
-        if (undo) turn_as<1, J, Real, W>(bra, a, sign, odd);
-    } else if (uniform && sign == 1) {
+        turn_as<1, J, Real, W>(ket, a, b, odd);
+        if (undo) turn_as<1, J, Real, W>(bra, a, b, odd);
+    } else if (uniform && b == 1) {
         turn_as<2, J, Real, W>(ket, a, b, odd);
         if (undo) turn_as<2, J, Real, W>(bra, a, b, odd);
-    } else if (uniform && sign == -1) {
+    } else if (uniform && b == -1) {
         turn_as<3, J, Real, W>(ket, a, b, odd);
         if (undo) turn_as<3, J, Real, W>(bra, a, b, odd);
     } else {
@@ -71,7 +74,7 @@ __device__ __forceinline__ void measure_turn(const Complex<Real> (&ket)[1 << W],
             sum += odd >> i & 1 ? -value : value;
         }
     }
-    *y = uniform && odd & 1 ? -sum : sum;
+    *y = uniform ? signed_by(sum, odd) : sum;
     if (with_x) {
 #pragma unroll
         for (int p = 0; p < (1 << W) / 2; ++p) {
@@ -94,7 +97,7 @@ __device__ __forceinline__ void turn_bit(const Tile<Real, W, warp>& tile, const 
     const Real a = coefficients.re, b = coefficients.im;
     const bool uniform = (functional & ((1u << W) - 1)) == 1u << J;
     // register i, which has bit J clear, is on the side of bit i
-    const unsigned odd = uniform ? 0u - parity(functional & tile.position()) : tile.pattern(functional);
+    const unsigned odd = uniform ? __popc(functional & tile.position()) : tile.pattern(functional);
     if (undo && flags & 4) {
         const bool is_steep = Real(steep - 0.1) * fabs(2 * a * b) >= a * a + b * b;  // never where it is not, for all the rounding
         measure_turn<J, Real, W>(ket, bra, uniform, odd, flags & 8 && !(flags & 16 && is_steep), &values[2 * J], &values[2 * J + 1]);
@@ -124,10 +127,10 @@ __device__ __forceinline__ void turns(const Tile<Real, W, warp>& tile, const int
 // The same of a plain layer: each register bit has one, its functional is that bit and others that the group shares, its coefficients are the batch's;
 // undone, <Y> is wanted of each, and <X> where the rotation is not steep: the first slots are those of <Y>.
 template <bool undo, int J, class Real, int W, bool warp>
-__device__ __forceinline__ void plain_bit(const Tile<Real, W, warp>& tile, const int* words, Complex<Real> (&ket)[1 << W],
+__device__ __forceinline__ void plain_bit(const Tile<Real, W, warp>& tile, int functional, int coefficient, Complex<Real> (&ket)[1 << W],
                                           Complex<Real> (&bra)[1 << W], Real (&y)[4], Real (&x)[4], bool& flat) {
-    const Complex<Real> pair = tile.pair(words[7 + J], false);
-    const unsigned odd = 0u - parity(static_cast<unsigned>(words[3 + J]) & tile.position());
+    const Complex<Real> pair = tile.pair(coefficient, false);
+    const unsigned odd = __popc(static_cast<unsigned>(functional) & tile.position());
     if (undo) {
         const bool is_flat = Real(steep - 0.1) * fabs(2 * pair.re * pair.im) < pair.re * pair.re + pair.im * pair.im;  // always where it is, for all the rounding
         measure_turn<J, Real, W>(ket, bra, true, odd, is_flat, &y[J], &x[J]);
@@ -140,8 +143,9 @@ template <bool undo, class Real, int W, bool warp>
 __device__ __forceinline__ void plain_turns(const Tile<Real, W, warp>& tile, const int* words, Complex<Real> (&ket)[1 << W], Complex<Real> (&bra)[1 << W]) {
     Real y[4] = {}, x[4] = {};
     bool flat = false;
+    const Words<4> functionals = read<4>(words + 3), coefficients = read<4>(words + 7);
 #define FUSEDQML_BIT(J) \
-    if constexpr (J < W) plain_bit<undo, J>(tile, words, ket, bra, y, x, flat)
+    if constexpr (J < W) plain_bit<undo, J>(tile, functionals.at[J], coefficients.at[J], ket, bra, y, x, flat)
     if (undo) {
         FUSEDQML_BIT(3);
         FUSEDQML_BIT(2);

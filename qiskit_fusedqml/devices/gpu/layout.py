@@ -29,7 +29,7 @@ KINDS = ("pairs", "batched_pairs", "matrices", "batched_matrices", "angles", "ba
 """All of them: `Coefficients` without dense matrices."""
 
 MOST_ENTRIES = 1 << 28
-"""Entries are addressed by 32-bit numbers of bytes."""
+"""Entries have 32-bit numbers, and tables of so many are four gigabytes of doubles."""
 
 TABLE_WORDS = 5
 """Of a table's record."""

@@ -209,17 +209,17 @@ def _gather(terms: Sequence[tuple[int, int]], tables: list[_Table], writer: Writ
 
 
 def _addresses(table: _Table, scale: int, writer: Writer) -> list[int]:
-    """`Addresses` in the kernels of the entries of a table, which K multiplies if ``scale`` is not -1."""
-    n, size, columns = writer.shape.num_qubits, writer.shape.amplitude_bytes, [0] * writer.shape.num_qubits
+    """`Addresses` in the kernels: the numbers of a table's entries, which K multiplies if ``scale`` is not -1."""
+    n, columns = writer.shape.num_qubits, [0] * writer.shape.num_qubits
     for j, functional in enumerate(table.basis):
         for k in bits(functional):
-            columns[k] |= size << j
+            columns[k] |= 1 << j
     d, terms = len(table.basis), []
     for functional, angle in table.terms:
         mask = table.span.coordinates(functional & ((1 << n) - 1))
         assert mask is not None, "the basis was made of them"
         terms += [mask | (functional >> n) << d, angle]
-    return writer.addresses((columns, size * writer.numbers.table(d, terms, scale)))
+    return writer.addresses((columns, writer.numbers.table(d, terms, scale)))
 
 
 def _write_measure(op: Diag, writer: Writer, overlaps: Sequence[int]) -> None:
