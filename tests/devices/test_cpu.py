@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import gc
 import multiprocessing
+import re
 import subprocess
 import sys
 import warnings
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,7 +26,7 @@ from qiskit_fusedqml.devices.cpu import CPUDevice
 from qiskit_fusedqml.errors import DeviceUnavailableError, InvalidInputError, OutOfMemoryError
 from qiskit_fusedqml.ir.observables import PauliSum, PauliTerm
 from qiskit_fusedqml.planner.frame import Frame
-from qiskit_fusedqml.planner.tape import RY, Block, Diag, Factor, Pauli, Tape
+from qiskit_fusedqml.planner.tape import RY, STEEP, Block, Diag, Factor, Pauli, Tape
 
 ISAS = _native.instruction_sets()
 
@@ -467,3 +469,9 @@ print(round(float(f.values()[0, 0]), 9))
 """
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert (found.returncode, found.stdout) == (0, "1.0\n"), found.stderr
+
+
+def test_rotations_are_steep_from_the_same_angle_on():
+    header = Path(__file__).parents[2] / "qiskit_fusedqml" / "devices" / "native" / "tape.hpp"
+    (found,) = re.findall(r"bool steep\(.*return (\S+) \*", header.read_text())
+    assert float(found) == STEEP
