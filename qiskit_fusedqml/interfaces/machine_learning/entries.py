@@ -131,7 +131,7 @@ class EntryBatch(CircuitBatch):
                 )
 
     def _kind(self, wanted: Parameters, positions: Indices) -> tuple[Sequence[Parameter], list[int], Indices]:
-        parameters = self.known.snapshot.parameters if wanted is None else wanted
+        parameters = self.known.parameters if wanted is None else wanted
         try:
             return parameters, [self.known.columns[parameter] for parameter in parameters], positions
         except KeyError:

@@ -89,9 +89,10 @@ def test_every_letter_on_idle_qubits() -> None:
         circuit.rx(rng.uniform(0, 3), 3)
         circuit.cx(1, 3)
         labels = ["".join(rng.choice(list(LETTERS), 4)) for _ in range(3)]
-        operator = SparseObservable.from_list([(label, rng.normal()) for label in labels])
+        terms = {label: rng.normal() for label in labels}
+        operator = SparseObservable.from_list(list(terms.items()))
         want = Statevector(circuit).expectation_value(SparsePauliOp.from_sparse_observable(operator)).real
-        found = FusedEstimator().run([(circuit, operator)]).result()[0].data.evs
+        found = FusedEstimator().run([(circuit, terms)]).result()[0].data.evs
         np.testing.assert_allclose(found, want, atol=1e-12)
 
 

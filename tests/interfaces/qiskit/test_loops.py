@@ -62,6 +62,11 @@ def written_out(t: object, s: object) -> QuantumCircuit:
     return circuit
 
 
+QISKIT_KNOWS_INDICES = with_loops().num_parameters == 2
+"""Before 2.3 Qiskit counts the index of a loop as the circuit's parameter: its primitives want a value of it, and
+its transpiler does not look into such boxes."""
+
+
 def test_values_and_gradients_of_loops_and_boxes() -> None:
     circuit, plain = with_loops(), written_out(T, S)
     assert free_parameters(circuit) == (T, S)
@@ -70,22 +75,24 @@ def test_values_and_gradients_of_loops_and_boxes() -> None:
     function, reference = DifferentiableCircuit(circuit, OBSERVABLES), DifferentiableCircuit(plain, OBSERVABLES)
     np.testing.assert_allclose(function.values(None, POINT)[0], expected, atol=1e-12)
     np.testing.assert_allclose(function.jacobian(None, POINT), reference.jacobian(None, POINT), atol=1e-12)
-    values = FusedEstimator().run([(circuit, OBSERVABLES, POINT)]).result()[0].data.evs
-    np.testing.assert_allclose(values, expected, atol=1e-12)
+    if QISKIT_KNOWS_INDICES:
+        values = FusedEstimator().run([(circuit, OBSERVABLES, POINT)]).result()[0].data.evs
+        np.testing.assert_allclose(values, expected, atol=1e-12)
     sum_of = SparsePauliOp(OBSERVABLES)
     slopes = FusedEstimatorGradient().run([circuit], [sum_of], [POINT]).result().gradients[0]
     np.testing.assert_allclose(slopes, reference.jacobian(None, POINT)[0].sum(axis=0), atol=1e-12)
-    network = FusedEstimatorQNN(circuit=circuit, observables=sum_of, input_params=[T], weight_params=[S])
-    np.testing.assert_allclose(network.forward(POINT[:1], POINT[1:]), [[sum(expected)]], atol=1e-12)
+    if QISKIT_KNOWS_INDICES:
+        network = FusedEstimatorQNN(circuit=circuit, observables=sum_of, input_params=[T], weight_params=[S])
+        np.testing.assert_allclose(network.forward(POINT[:1], POINT[1:]), [[sum(expected)]], atol=1e-12)
 
 
 @pytest.mark.parametrize("fusion_enable", [True, False])
 def test_the_backend_runs_loops_and_boxes(fusion_enable: bool) -> None:
     simulator = FusedSimulator(fusion_enable=fusion_enable)
     assert simulator.target.instruction_supported("box")
-    circuit = with_loops().assign_parameters(POINT)
+    circuit = with_loops().assign_parameters(dict(zip((T, S), POINT, strict=True)))
     save(circuit, "statevector")
-    for each in (circuit, transpile(circuit, simulator)):
+    for each in (circuit, transpile(circuit, simulator)) if QISKIT_KNOWS_INDICES else (circuit,):
         state = simulator.run(each).result().get_statevector()
         np.testing.assert_allclose(np.asarray(state), Statevector(written_out(*POINT)).data, atol=1e-12)
 
@@ -101,7 +108,8 @@ def test_measurements_in_boxes_and_loops() -> None:
         circuit.cx(0, 1)
         circuit.measure(1, 1)
     assert FusedSimulator().run(circuit, shots=9).result().get_counts() == {"11": 9}
-    assert FusedSampler().run([circuit], shots=9).result()[0].data.c.get_counts() == {"11": 9}
+    if QISKIT_KNOWS_INDICES:
+        assert FusedSampler().run([circuit], shots=9).result()[0].data.c.get_counts() == {"11": 9}
 
 
 def test_a_straight_loop_with_an_index_is_one_segment() -> None:

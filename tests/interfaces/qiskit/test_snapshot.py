@@ -263,10 +263,9 @@ def test_parameters_of_operations_are_compared() -> None:
 
 
 def test_phases_are_compared_by_what_they_are() -> None:
-    """Qiskit writes some expressions that differ in the same way, and equal ones in different ways."""
+    """Qiskit, from 2.2 on, writes some expressions that differ in the same way, and equal ones in different ways."""
     a, b = Parameter("a"), Parameter("b")
     ambiguous = (1 / (-b * b), 1 / (-b) * b)
-    assert str(ambiguous[0]) == str(ambiguous[1])
     phases = [0.5, a, b, a + b, a - b, 2 * (a + 0.3) * b, 2 * (a + 0.31) * b, Parameter("a"), *ambiguous]
 
     def circuit(phase: Any) -> QuantumCircuit:
