@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -124,6 +125,45 @@ def test_blocks_of_zeros(controls) -> None:
         ]
         for batch in (1, 3, 8):
             check(CPUDevice(), [PauliSum(n, tuple(terms))], batch, 1, frame=Frame.identity(n))
+
+
+def test_calls_at_once() -> None:
+    """From the second call on more is kept; calls that began before go on with what was kept then."""
+    n, rng = 12, np.random.default_rng(4)
+    observable = with_flips(rng, n, rng.permutation(2**n)[:20], 8)
+    for _ in range(3):
+        device = CPUDevice()
+        with ThreadPoolExecutor(6) as pool:
+            made = [pool.submit(check, device, [observable], batch, batch) for batch in (1, 1, 4, 1, 8, 4) * 2]
+        for one in made:
+            one.result()
+
+
+@pytest.mark.parametrize("coefficient", [np.nan, np.inf, -np.inf, 1e308])
+@pytest.mark.parametrize("num_flips", [1, 6])
+@pytest.mark.parametrize("controls", [0, 4])
+def test_coefficients_that_overflow(isa, coefficient, num_flips, controls) -> None:
+    """They are never left out as negligible; 1e308 overflows in the sum of all of a flip's, but on no row."""
+    n, rng = 8, np.random.default_rng(5)
+    mask = (1 << controls) - 1
+    values = (0, 5, mask) if controls else (0,)
+    large = [PauliTerm(coefficient, 0b11 << n - 2, 0, mask, value) for value in values]
+    observable = PauliSum(n, (*large, *[PauliTerm(1.0, x << n - 3, 0) for x in range(num_flips)]))
+    tape, start = TapeMaker(rng, n, 0).tape(1, 1, "d"), random_state(rng, (3, 2**n))
+    device, own, one = CPUDevice(num_threads=2), Frame.identity(n), np.ones((3, 1))
+    ket = device.allocate(tape, 3, start)
+    made, bra = device.value_and_bra(ket, own, observable)
+    bras = [device.amplitudes(b, own) for b in (bra, device.apply_observables(ket, own, [observable], one))]
+    for values in (made, device.expectation(ket, own, [observable])):
+        if np.isfinite(coefficient):
+            assert values == pytest.approx(REFERENCE.expectation(start, own, [observable]), rel=1e-12)
+        else:
+            assert not np.isfinite(values).any()
+    for found in bras:
+        if np.isfinite(coefficient):
+            assert found / 1e308 == pytest.approx(REFERENCE.apply_observables(start, own, [observable], one) / 1e308)
+        else:
+            assert not np.isfinite(found).all(axis=1).any()
 
 
 def test_devices_that_make_values_with_bras() -> None:

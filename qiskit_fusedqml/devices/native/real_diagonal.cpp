@@ -64,7 +64,8 @@ void RealDiagonal::finish(const Kernels& kernels, int n, int block_bits) {
         for (int i = 0; i < term.rows.num_shifts; ++i) functionals_.add(term.rows.shifts[i].outer & high);
         total += std::abs(term.coefficient);
     }
-    negligible_ = total * std::numeric_limits<double>::epsilon();
+    // nothing is negligible beside what overflows
+    negligible_ = std::isfinite(total) ? total * std::numeric_limits<double>::epsilon() : 0.0;
     if (sets_.size() > summed_sets) return;
     const size_t count = size_t(1) << block_bits;
     const Memory memory(count * sizeof(double), false);
@@ -114,9 +115,7 @@ bool RealDiagonal::evaluate(const Kernels& kernels, uint64_t high, int block_bit
         }
     }
     add_controlled_values(high, values);
-    double largest = 0;
-    for (size_t i = 0; i < count; ++i) largest = std::max(largest, std::abs(values[i]));
-    return largest > negligible_;
+    return std::any_of(values, values + count, [&](double value) { return !(std::abs(value) <= negligible_); });  // NaN counts
 }
 
 void RealDiagonal::add_controlled_values(uint64_t high, double* values) const {
