@@ -91,7 +91,7 @@ bool Observables::pass_together(const Batch& batch, const Flip& flip, uint64_t l
            batch.pair_bit == pair_bit;
 }
 
-Observables::Layout Observables::make_layout(const State& state, bool is_first) const {
+Observables::Layout Observables::make_layout(const State& state, size_t room, bool is_first) const {
     const size_t real = static_cast<size_t>(state.kernels->real_bytes), copies = state.lane_bits ? size_t(1) << state.sample_bits : 1;
     Layout layout{state.kernels->width, state.kernels->real_bytes, state.lane_bits, state.sample_bits, 0, {}, {}, {}, 0, true, {}};
     layout.block_bytes = (((real * copies) << block_bits_) + 63) & ~size_t(63);
@@ -101,7 +101,7 @@ Observables::Layout Observables::make_layout(const State& state, bool is_first) 
         if (!layout.batches.empty() && pass_together(layout.batches.back(), flips_[i], lanes, pair_bit)) ++layout.batches.back().count;
         else layout.batches.push_back({i, 1, lanes, pair_bit});
     }
-    keep_values(layout, choose_kept(layout, is_first));
+    keep_values(layout, choose_kept(layout, room, is_first));
     return layout;
 }
 
@@ -117,8 +117,8 @@ bool Observables::store(const Layout& layout, const Batch& batch, const RealDiag
     return true;
 }
 
-// Sets which diagonals' values are kept, those of few kinds before others, and returns their bytes.
-size_t Observables::choose_kept(Layout& layout, bool is_first) const {
+// Sets which diagonals' values are kept, those of few kinds before others, and returns their bytes, at most `room`.
+size_t Observables::choose_kept(Layout& layout, size_t room, bool is_first) const {
     std::vector<size_t> order(num_diagonals_);
     std::iota(order.begin(), order.end(), size_t(0));
     std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return kind_bits_[a] < kind_bits_[b]; });
@@ -127,7 +127,7 @@ size_t Observables::choose_kept(Layout& layout, bool is_first) const {
     size_t bytes = 0;
     for (const size_t d : order) {
         const size_t more = layout.block_bytes << kind_bits_[d];
-        if (kept_bytes_ + bytes + more > most_kept) break;
+        if (bytes + more > room) break;
         if (is_first && kind_bits_[d] == n_ - block_bits_ && bytes + more > kept_at_once) {
             layout.is_final = false;
             break;
@@ -165,12 +165,12 @@ std::shared_ptr<const Observables::Layout> Observables::layout_for(const State& 
     });
     const bool is_first = found == layouts_.end();
     if (!is_first && (*found)->is_final) return *found;
-    if (!is_first) kept_bytes_ -= (*found)->memory.size();
-    auto layout = std::make_shared<const Layout>(make_layout(state, is_first));
-    if (is_first && layouts_.size() == most_layouts) return layout;
-    kept_bytes_ += layout->memory.size();
-    if (is_first) layouts_.push_back(layout);
-    else *found = layout;
+    size_t room = most_kept;
+    for (auto other = layouts_.begin(); other != layouts_.end(); ++other)
+        if (other != found) room -= (*other)->memory.size();
+    auto layout = std::make_shared<const Layout>(make_layout(state, room, is_first));
+    if (!is_first) *found = layout;
+    else if (layouts_.size() < most_layouts) layouts_.push_back(layout);
     return layout;
 }
 

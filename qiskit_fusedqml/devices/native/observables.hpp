@@ -103,8 +103,8 @@ private:
         int64_t first_group, last_group, first_block, last_block;
     };
     bool pass_together(const Batch& batch, const Flip& flip, uint64_t lanes, int pair_bit) const;
-    Layout make_layout(const State& state, bool is_first) const;
-    size_t choose_kept(Layout& layout, bool is_first) const;
+    Layout make_layout(const State& state, size_t room, bool is_first) const;
+    size_t choose_kept(Layout& layout, size_t room, bool is_first) const;
     void keep_values(Layout& layout, size_t bytes) const;
     bool store(const Layout& layout, const Batch& batch, const RealDiagonal& diagonal, uint64_t high, double* values, void* out) const;
     std::shared_ptr<const Layout> layout_for(const State& state);
@@ -123,7 +123,6 @@ private:
     Arena arena_;
     std::vector<Flip> flips_;
     std::mutex mutex_;
-    size_t kept_bytes_ = 0;
     std::vector<std::shared_ptr<const Layout>> layouts_;
 };
 
