@@ -196,7 +196,8 @@ class ProgramFunction:
         """Values ``f_k(x, w) = <psi(x, w)| O_k |psi(x, w)>`` and a pullback c -> dx, dw = sum_k c_k df_k/dx, df_k/dw.
 
         It is one backward sweep with the bra ``sum_k c_k O_k |psi>`` and may be called once. The final state is
-        held for it if it fits the budget, else it is computed again.
+        held for it if it fits the budget, else it is computed again; on the CPU the bra of one observable of many
+        flips is held, too.
 
         Args:
             x: Inputs (B, num_inputs) or None.
