@@ -18,7 +18,6 @@ constexpr int many_block_bits = 7;    // and with many flips, so that the bra's 
 constexpr size_t many_flips = 4;
 constexpr size_t most_together = 8;
 constexpr size_t most_kept = size_t(64) << 20;  // bytes of all layouts
-constexpr size_t most_layouts = 4;
 constexpr size_t kept_at_once = size_t(1) << 18;  // of more bytes, those that differ from block to block are kept from the second use on
 constexpr int64_t small_work = 2000;  // stored rows times flips that one thread does sooner than it wakes another
 
@@ -169,8 +168,8 @@ std::shared_ptr<const Observables::Layout> Observables::layout_for(const State& 
     for (auto other = layouts_.begin(); other != layouts_.end(); ++other)
         if (other != found) room -= (*other)->memory.size();
     auto layout = std::make_shared<const Layout>(make_layout(state, room, is_first));
-    if (!is_first) *found = layout;
-    else if (layouts_.size() < most_layouts) layouts_.push_back(layout);
+    if (is_first) layouts_.push_back(layout);  // there are few: two widths, up to four row bits in the lanes
+    else *found = layout;
     return layout;
 }
 
