@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..arrays import ComplexArray, FloatArray, IntArray, consecutive, joined
-from ..devices import Device, State, ValueAndBraDevice, makes_values_with_bras
+from ..devices import Device, State, makes_values_with_bras
 from ..devices.own_memory import has_memory
 from ..ir.angles import AngleMap
 from ..ir.encoding import AmplitudeEncoding
@@ -67,10 +67,8 @@ class Passes:
         self.memory = MemoryBudget(self.device, program.num_qubits, options)
         self.plans = Plans(program, angle_map, self.device)
         self._forward_cache = ForwardCache()
-        # the device if it makes the only observable's value and bra together, and this takes less time
-        self._joint: ValueAndBraDevice | None = None
-        if len(observables) == 1 and observables[0].num_flips >= MANY_FLIPS and makes_values_with_bras(self.device):
-            self._joint = self.device
+        # whether the value and the bra of the only observable take less time together
+        self._joins = len(observables) == 1 and observables[0].num_flips >= MANY_FLIPS
         # the real parts of observables, by the identity of these, which are kept
         self._real_parts: dict[int, tuple[PauliSum, PauliSum]] = {}
 
@@ -136,13 +134,13 @@ class Passes:
         self, parameters: ParameterBatch, sweeps: Sweeps, ket: State, observables: Sequence[PauliSum]
     ) -> tuple[NDArray[np.float64], Callable[[FloatArray], State] | None]:
         """Values (B, n_obs) in final states, and what makes the bra of cotangents, once, if it was made with them."""
-        joint = self._joint
-        if joint is None:
+        device = self.device
+        if not self._joins or not makes_values_with_bras(device):
             return self.device_of(parameters).expectation(ket, sweeps.frame, observables), None
-        values, bra = joint.value_and_bra(ket, sweeps.frame, observables[0])
+        values, bra = device.value_and_bra(ket, sweeps.frame, observables[0])
 
         def scaled(cotangents: FloatArray) -> State:
-            joint.scale(bra, cotangents[:, 0])
+            device.scale(bra, cotangents[:, 0])
             return bra
 
         return values, scaled
