@@ -292,7 +292,7 @@ def test_oldest_versions_are_the_lower_bounds() -> None:
     lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
     assert "numpy==2.0" in lines
     assert "qiskit==2.0" in lines
-    assert "qiskit-machine-learning==0.9" in lines
+    assert "qiskit-machine-learning==0.9.1" in lines
     assert any(line.startswith("nanobind>=") for line in lines)
 
 
