@@ -1,4 +1,4 @@
-"""Tests that need NVRTC or CuPy are left out where they are not installed, and the summary says so."""
+"""The instruction sets of the tests. Those that need NVRTC or CuPy are left out without it, and the summary says so."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from importlib.util import find_spec
 import pytest
 from support import nvrtc
 from support.sass import program
+
+from qiskit_fusedqml.devices import _native
 
 NEEDS = {
     "nvrtc": (
@@ -23,6 +25,13 @@ NEEDS = {
     ),
 }
 """By marker: whether there is what tests need, and what is said if not."""
+
+
+@pytest.fixture(params=_native.instruction_sets())
+def isa(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Each instruction set of this machine, which devices that are made then use."""
+    monkeypatch.setenv("FUSEDQML_ISA", request.param)
+    return str(request.param)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

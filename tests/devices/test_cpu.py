@@ -28,14 +28,6 @@ from qiskit_fusedqml.ir.observables import PauliSum, PauliTerm
 from qiskit_fusedqml.planner.frame import Frame
 from qiskit_fusedqml.planner.tape import RY, STEEP, Block, Diag, Factor, Pauli, Tape
 
-ISAS = _native.instruction_sets()
-
-
-@pytest.fixture(params=ISAS)
-def isa(request, monkeypatch):
-    monkeypatch.setenv("FUSEDQML_ISA", request.param)
-    return request.param
-
 
 @pytest.mark.parametrize("precision", ["double", "single"])
 @pytest.mark.parametrize("kinds", [*"drxyupm", ""])
@@ -412,7 +404,7 @@ def test_more_memory_than_there_is():
 
 def test_choice_of_the_instruction_set(monkeypatch):
     monkeypatch.delenv("FUSEDQML_ISA", raising=False)
-    assert cpu.instruction_set() == ISAS[0]
+    assert cpu.instruction_set() == _native.instruction_sets()[0]
     monkeypatch.setenv("FUSEDQML_ISA", "mmx")
     with pytest.raises(DeviceUnavailableError, match="mmx"):
         CPUDevice()

@@ -20,12 +20,6 @@ from qiskit_fusedqml.planner.frame import Frame
 SIZES = [(3, 1), (5, 3), (8, 2), (9, 4), (9, 8), (10, 1), (11, 5), (8, 17)]
 
 
-@pytest.fixture(params=_native.instruction_sets())
-def isa(request, monkeypatch):
-    monkeypatch.setenv("FUSEDQML_ISA", request.param)
-    return request.param
-
-
 def with_flips(rng: np.random.Generator, n: int, flips: Sequence[int], strings: int, *, controls: int = 0) -> PauliSum:
     """So many strings for each flip, some of them with controls."""
     terms = []

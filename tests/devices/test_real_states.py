@@ -18,14 +18,6 @@ from qiskit_fusedqml.planner import fuse
 from qiskit_fusedqml.planner.cost import CostModel
 from qiskit_fusedqml.planner.frame import Frame
 
-ISAS = _native.instruction_sets()
-
-
-@pytest.fixture(params=ISAS)
-def isa(request, monkeypatch):
-    monkeypatch.setenv("FUSEDQML_ISA", request.param)
-    return request.param
-
 
 class RealRun(Run):
     """A real tape, of a random program, on random real states."""

@@ -33,12 +33,6 @@ from qiskit_fusedqml.errors import InvalidInputError, OutOfMemoryError
 from qiskit_fusedqml.planner.pauli_vector.tape import Affine, Pair, PauliBlock, PauliFrame, PauliTape, Turn
 
 
-@pytest.fixture(params=_native.instruction_sets())
-def isa(request, monkeypatch):
-    monkeypatch.setenv("FUSEDQML_ISA", request.param)
-    return request.param
-
-
 @pytest.mark.parametrize("precision", ["double", "single"])
 @pytest.mark.parametrize("kinds", [*"apt12", "apt", "apt12"])
 def test_random_tapes(isa, kinds, precision):
