@@ -5,7 +5,6 @@
 #include <map>
 #include <numeric>
 #include <tuple>
-#include <type_traits>
 #include <utility>
 
 #include "pool.hpp"
@@ -236,8 +235,8 @@ std::vector<Observables::Share> Observables::shares(const State& state, int thre
     return result;
 }
 
-// Calls body(group, block, pass, batch) for each pass, and with batch nullptr after the last one of a block. A block's
-// rows of one group stay in the L1 cache from flip to flip, but values that are made for a block serve all groups.
+// Calls body(group, block, pass, batch) for each pass, and with batch nullptr after the last one of a block. A block's rows of
+// one group stay in the L1 cache from flip to flip, but values that are made for a block serve all groups.
 template <class Body>
 void Observables::for_passes(const State& ket, const Layout& layout, const Share& share, const Body& body) const {
     Values values(*this, layout);
@@ -321,17 +320,14 @@ void Observables::add_up(const State& ket, const Layout& layout, int64_t group, 
 
 // [group][diagonal][lane]
 Memory Observables::spread_cotangents(const State& ket, const double* cotangents) const {
-    const int64_t width = ket.kernels->width, samples = int64_t(1) << ket.sample_bits;
+    const int64_t width = ket.kernels->width;
     Memory memory(static_cast<size_t>(ket.groups * width * ket.kernels->real_bytes) * num_diagonals_);
     const auto spread = [&](auto* to) {
         for (int64_t group = 0; group < ket.groups; ++group)
             for (const Flip& flip : flips_)
                 for (const RealDiagonal& diagonal : flip.diagonals) {
-                    const double* from = cotangents + group * samples * num_observables_ + diagonal.observable;
-                    const int64_t count = ket.samples_of(group);
-                    for (int64_t copy = 0; copy < width; copy += samples, to += samples)
-                        for (int64_t sample = 0; sample < count; ++sample)
-                            to[sample] = static_cast<std::decay_t<decltype(*to)>>(from[sample * num_observables_]);
+                    ket.spread(group, cotangents + diagonal.observable, num_observables_, to);
+                    to += width;
                 }
     };
     if (ket.kernels->real_bytes == 4) spread(static_cast<float*>(memory.get()));

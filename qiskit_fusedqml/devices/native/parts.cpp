@@ -108,14 +108,10 @@ template <class T> void add_all(const State& state, const State& other, int thre
 }
 
 template <class T> void scale_all(const State& state, const double* factors, int threads) {
-    const size_t width = static_cast<size_t>(state.kernels->width), size = state.group_size(), samples = size_t(1) << state.sample_bits;
+    const size_t width = static_cast<size_t>(state.kernels->width), size = state.group_size();
     std::vector<T> lanes(static_cast<size_t>(state.groups) * width);
     for (int64_t group = 0; group < state.groups; ++group)
-        for (size_t lane = 0; lane < width; ++lane) {
-            const size_t sample = lane % samples;
-            if (static_cast<int64_t>(sample) < state.samples_of(group))
-                lanes[static_cast<size_t>(group) * width + lane] = static_cast<T>(factors[static_cast<size_t>(group) * samples + sample]);
-        }
+        state.spread(group, factors, 1, lanes.data() + static_cast<size_t>(group) * width);
     for_bytes(state.bytes(), threads, [&](size_t first, size_t last) {
         T* data = static_cast<T*>(state.memory.get());
         for (size_t i = first / sizeof(T); i < last / sizeof(T); i += width) {

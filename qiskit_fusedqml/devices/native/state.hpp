@@ -53,6 +53,13 @@ struct State {
         const int64_t left = batch - (group << sample_bits), room = int64_t(1) << sample_bits;
         return left < room ? left : room;
     }
+    // Puts numbers of a group's samples, `stride` apart among those of all samples, into the group's lanes; lanes without a sample stay.
+    template <class T> void spread(int64_t group, const double* numbers, int64_t stride, T* lanes) const {
+        const int64_t samples = int64_t(1) << sample_bits, count = samples_of(group);
+        numbers += group * samples * stride;
+        for (int64_t copy = 0; copy < kernels->width; copy += samples, lanes += samples)
+            for (int64_t sample = 0; sample < count; ++sample) lanes[sample] = static_cast<T>(numbers[sample * stride]);
+    }
     template <class T> T* group_data(int64_t group) const {
         return static_cast<T*>(memory.get()) + size_t(group) * group_size();
     }
